@@ -1,0 +1,85 @@
+package apikey
+
+import (
+	"encoding/base64"
+	"encoding/binary"
+	"hash/crc32"
+	"time"
+)
+
+// position is a place in an ordered list: the value that it is ordered by, then the id. It stays meaningful when
+// the item it was taken from is gone.
+type position struct {
+	list  list
+	null  bool   // there is no value; such items stand last
+	value string // of names: as is; of times: 8 bytes that sort as the times do
+	id    string
+}
+
+// list says which order a position belongs to, so that a cursor of one is refused by another.
+type list byte
+
+const (
+	byCreatedAt  list = 'c'
+	byLastUsedAt list = 'l'
+	byExpiresAt  list = 'e'
+	byName       list = 'n'
+	retrievers   list = 'r'
+)
+
+// timeValue is a time in milliseconds, the precision of a BSON date, as bytes that sort alike.
+func timeValue(t *time.Time) (value string, null bool) {
+	if t == nil {
+		return "", true
+	}
+	return string(binary.BigEndian.AppendUint64(nil, uint64(t.UnixMilli())^1<<63)), false
+}
+
+func (p *position) time() *time.Time {
+	if p.null {
+		return nil
+	}
+	t := time.UnixMilli(int64(binary.BigEndian.Uint64([]byte(p.value)) ^ 1<<63)).UTC()
+	return &t
+}
+
+var cursorText = base64.RawURLEncoding.Strict()
+
+// cursor writes the position as an opaque text with a checksum. It carries no authority: what it leads to is
+// looked up under the caller's own.
+func (p *position) cursor() string {
+	flag := byte(0)
+	if p.null {
+		flag = 1
+	}
+	b := []byte{byte(p.list), flag}
+	b = binary.AppendUvarint(b, uint64(len(p.value)))
+	b = append(b, p.value...)
+	b = append(b, p.id...)
+	b = binary.BigEndian.AppendUint32(b, crc32.ChecksumIEEE(b))
+	return cursorText.EncodeToString(b)
+}
+
+// parseCursor reads what cursor wrote for the list; false where the text is anything else.
+func parseCursor(text string, l list) (*position, bool) {
+	b, err := cursorText.DecodeString(text)
+	if err != nil || len(b) < 7 {
+		return nil, false
+	}
+	b, sum := b[:len(b)-4], b[len(b)-4:]
+	if binary.BigEndian.Uint32(sum) != crc32.ChecksumIEEE(b) || list(b[0]) != l || b[1] > 1 {
+		return nil, false
+	}
+	p := &position{list: l, null: b[1] == 1}
+	n, used := binary.Uvarint(b[2:])
+	rest := b[2+max(used, 0):]
+	if used <= 0 || n > uint64(len(rest)) {
+		return nil, false
+	}
+	p.value, p.id = string(rest[:n]), string(rest[n:])
+	isTime := l == byCreatedAt || l == byLastUsedAt || l == byExpiresAt
+	if p.null && p.value != "" || isTime && !p.null && len(p.value) != 8 {
+		return nil, false
+	}
+	return p, true
+}

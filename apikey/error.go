@@ -1,0 +1,68 @@
+package apikey
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Code classifies an Error. The codes are the product's whole vocabulary of failure: each is rendered once
+// for GraphQL (extensions.code) and once for HTTP (the status and the vendor's error type).
+type Code string
+
+// The codes.
+const (
+	BadUserInput    Code = "BAD_USER_INPUT"
+	Unauthenticated Code = "UNAUTHENTICATED"
+	Forbidden       Code = "FORBIDDEN"
+	NotFound        Code = "NOT_FOUND"
+	Conflict        Code = "CONFLICT"
+	RateLimited     Code = "RATE_LIMITED"
+	Unavailable     Code = "UNAVAILABLE"
+	Internal        Code = "INTERNAL_SERVER_ERROR"
+)
+
+// Codes lists every Code, for the tables and tests that must be exhaustive over them.
+var Codes = []Code{BadUserInput, Unauthenticated, Forbidden, NotFound, Conflict, RateLimited, Unavailable, Internal}
+
+// Error is a failure that a caller may see.
+type Error struct {
+	Code       Code
+	Message    string        // for people; never holds a secret, a hash, a driver's text or another tenant's data
+	Field      string        // the argument or header that is wrong, with BadUserInput
+	RetryAfter time.Duration // when to try again, with Unavailable and RateLimited; 0 is unsaid
+	cause      error         // for the log only
+}
+
+// Error returns the public message.
+func (e *Error) Error() string { return e.Message }
+
+// Unwrap returns the cause, which is for logs and errors.Is only.
+func (e *Error) Unwrap() error { return e.cause }
+
+// Invalid is a BadUserInput error about field.
+func Invalid(field, format string, args ...any) *Error {
+	return &Error{Code: BadUserInput, Field: field, Message: fmt.Sprintf(format, args...)}
+}
+
+// Outage is the Unavailable error: a store that is down or too slow. The cause is for logs only.
+func Outage(cause error) *Error {
+	return &Error{Code: Unavailable, Message: "The service cannot reach its store. Try again shortly.", RetryAfter: time.Second, cause: cause}
+}
+
+// Classify returns err as an *Error. Whatever is not one is Internal and shows nothing of itself.
+func Classify(err error) *Error {
+	var e *Error
+	if errors.As(err, &e) {
+		return e
+	}
+	return &Error{Code: Internal, Message: "Internal server error.", cause: err}
+}
+
+func notFound(what, id string) *Error {
+	return &Error{Code: NotFound, Message: fmt.Sprintf("No %s %q here.", what, id)}
+}
+
+func forbidden(message string) *Error { return &Error{Code: Forbidden, Message: message} }
+
+func unauthenticated(message string) *Error { return &Error{Code: Unauthenticated, Message: message} }

@@ -1,0 +1,150 @@
+// Package apikey is the domain: what an API key of a retriever is, what state it is in, who may see it, and
+// the questions the product answers about it. It knows no database, no protocol and no third-party code.
+package apikey
+
+import "time"
+
+// Identifiers are types, so that two swapped arguments do not compile.
+type (
+	// ID is a key's public identifier (key_id).
+	ID string
+	// RetrieverID identifies a retriever within an organization (retriever_id).
+	RetrieverID string
+	// NamespaceID identifies a namespace within an organization (namespace_id).
+	NamespaceID string
+	// InternalID is an organization's internal id: the tenant that every read is confined to.
+	InternalID string
+)
+
+// Key is an API key as its document tells it. Pointers are nil where the document has no readable value. The
+// field meanings and defaults are the vendor's; see the schema's descriptions.
+type Key struct {
+	ID                ID
+	Hash              string // lowercase hexadecimal SHA-256 of the plaintext
+	Prefix            *string
+	Type              Type
+	SubscriptionID    *string
+	InternalID        InternalID
+	OrganizationID    *string
+	UserID            string
+	Name              string
+	Description       string
+	Permissions       []Permission
+	Scopes            []Scope // empty: no restriction
+	RateLimitOverride *int32  // requests a minute
+	Stored            Status  // the status as stored, which lags behind time; Status is what holds
+	ExpiresAt         *time.Time
+	LastUsedAt        *time.Time
+	CreatedAt         *time.Time
+	CreatedBy         *string
+	RevokedAt         *time.Time
+	RevokedBy         *string
+	AllowedOrigins    []string // nil: unrestricted; empty: no origin matches, because none could be read
+	PrincipalID       *string
+
+	Status Status // StatusAt the instant of the request; set by the Service
+}
+
+// Status is a key's state.
+type Status string
+
+// The states.
+const (
+	Active  Status = "active"
+	Revoked Status = "revoked"
+	Expired Status = "expired"
+)
+
+// StatusAt derives the state at an instant. Revocation beats expiry; a key is expired from the very instant of
+// its expiry on. What the document holds but nobody can read has been folded into Stored as the refusing state.
+func (k *Key) StatusAt(now time.Time) Status {
+	switch {
+	case k.RevokedAt != nil || k.Stored == Revoked:
+		return Revoked
+	case k.Stored == Expired || k.ExpiresAt != nil && !k.ExpiresAt.After(now):
+		return Expired
+	default:
+		return Active
+	}
+}
+
+// retrievers are the retrievers whose exact ids the key's scopes name: the lists it appears in.
+func (k *Key) retrievers() []RetrieverID {
+	var ids []RetrieverID
+	for _, s := range k.Scopes {
+		if s.ResourceType == ResourceRetriever && s.ResourceID != "" {
+			ids = append(ids, RetrieverID(s.ResourceID))
+		}
+	}
+	return ids
+}
+
+// Type is what kind of key it is.
+type Type string
+
+// The vendor's types. A type that the document names but this version does not know is UnknownType, one that
+// cannot be read at all is UnreadableType: both show as UNKNOWN, and the latter may do nothing.
+const (
+	Standard                Type = "standard"
+	MarketplaceSubscription Type = "marketplace_subscription"
+	RetrieverKey            Type = "retriever"
+	UnknownType             Type = "unknown"
+	UnreadableType          Type = ""
+)
+
+// Permission is a level of access. A holder of one has all weaker ones.
+type Permission string
+
+// The permissions, strongest first. UnknownPermission grants nothing.
+const (
+	Admin             Permission = "admin"
+	Delete            Permission = "delete"
+	Write             Permission = "write"
+	Read              Permission = "read"
+	UnknownPermission Permission = "unknown"
+)
+
+func (p Permission) strength() int {
+	switch p {
+	case Admin:
+		return 4
+	case Delete:
+		return 3
+	case Write:
+		return 2
+	case Read:
+		return 1
+	default:
+		return 0
+	}
+}
+
+// Fields is a set of a key's fields, so that a store reads no more of a document than is asked for.
+type Fields uint32
+
+// The fields that can be asked for. ID and Hash are always read, StatusFields are what a status is derived from.
+const (
+	FieldPrefix Fields = 1 << iota
+	FieldType
+	FieldSubscriptionID
+	FieldInternalID
+	FieldOrganizationID
+	FieldUserID
+	FieldName
+	FieldDescription
+	FieldPermissions
+	FieldScopes
+	FieldRateLimitOverride
+	FieldStatus
+	FieldExpiresAt
+	FieldLastUsedAt
+	FieldCreatedAt
+	FieldCreatedBy
+	FieldRevokedAt
+	FieldRevokedBy
+	FieldAllowedOrigins
+	FieldPrincipalID
+
+	AllFields    = FieldPrincipalID<<1 - 1
+	StatusFields = FieldStatus | FieldExpiresAt | FieldRevokedAt
+)

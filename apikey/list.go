@@ -1,0 +1,292 @@
+package apikey
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"strings"
+	"time"
+)
+
+// ScanLimit is how many items are looked through for what a store does not order or filter itself.
+const ScanLimit = 20_000
+
+// ListOptions are the arguments of a listing of keys.
+type ListOptions struct {
+	IncludeRevoked bool // list revoked and expired keys too
+	Page           Page
+	Filter         Filter
+	Order          Order
+	Wants          Wants
+	Fields         Fields // the fields of the keys that will be looked at
+}
+
+// Filter narrows a listing. A zero value is no restriction.
+type Filter struct {
+	Status        []Status
+	KeyType       []Type
+	Search        string // a literal, case-insensitive part of name, description or prefix
+	CreatedBy     *string
+	UnusedSince   *time.Time // not used at or after this instant; never used counts
+	ExpiresBefore *time.Time
+}
+
+// Order is how a listing is ordered; the zero value is newest first.
+type Order struct {
+	Field     OrderField
+	Ascending bool
+}
+
+// OrderField is what keys can be ordered by.
+type OrderField string
+
+// The order fields.
+const (
+	ByCreatedAt  OrderField = ""
+	ByLastUsedAt OrderField = "last_used_at"
+	ByExpiresAt  OrderField = "expires_at"
+	ByName       OrderField = "name"
+)
+
+func (f OrderField) list() list {
+	switch f {
+	case ByLastUsedAt:
+		return byLastUsedAt
+	case ByExpiresAt:
+		return byExpiresAt
+	case ByName:
+		return byName
+	default:
+		return byCreatedAt
+	}
+}
+
+// query is a ListOptions that was found valid, at one instant.
+type query struct {
+	ListOptions
+	window window
+	list   list
+	now    time.Time
+}
+
+func (o ListOptions) query(now time.Time) (query, error) {
+	q := query{ListOptions: o, now: now, list: o.Order.Field.list()}
+	for _, s := range o.Filter.Status {
+		if s != Active && !o.IncludeRevoked {
+			return q, Invalid("filter.status", "Listing %s keys needs includeRevoked: true.", strings.ToUpper(string(s)))
+		}
+	}
+	if slices.Contains(o.Filter.KeyType, UnknownType) {
+		return q, Invalid("filter.keyType", "UNKNOWN is not a type that can be asked for.")
+	}
+	var err error
+	q.window, err = o.Page.window(q.list, MaxPage)
+	return q, err
+}
+
+// onlyActive reports whether the listing is of active keys only.
+func (q *query) onlyActive() bool {
+	onlyActive := len(q.Filter.Status) > 0 && !slices.ContainsFunc(q.Filter.Status, func(s Status) bool { return s != Active })
+	return !q.IncludeRevoked || onlyActive
+}
+
+// scans reports whether the listing needs all keys of the retriever, because the store neither filters nor orders
+// that way.
+func (q *query) scans() bool {
+	f := &q.Filter
+	return len(f.Status) > 0 && !q.onlyActive() || len(f.KeyType) > 0 || f.Search != "" || f.CreatedBy != nil ||
+		f.UnusedSince != nil || f.ExpiresBefore != nil || q.Order != Order{}
+}
+
+// fields are the fields the store must read: those looked at, and those the domain itself looks at.
+func (q *query) fields() Fields {
+	fields := q.Fields | FieldCreatedAt | StatusFields
+	for _, need := range []struct {
+		when   bool
+		fields Fields
+	}{
+		{len(q.Filter.KeyType) > 0, FieldType},
+		{q.Filter.Search != "", FieldName | FieldDescription | FieldPrefix},
+		{q.Filter.CreatedBy != nil, FieldCreatedBy},
+		{q.Filter.UnusedSince != nil || q.Order.Field == ByLastUsedAt, FieldLastUsedAt},
+		{q.Order.Field == ByName, FieldName},
+	} {
+		if need.when {
+			fields |= need.fields
+		}
+	}
+	return fields
+}
+
+func (q *query) activeAt() time.Time {
+	if q.onlyActive() {
+		return q.now
+	}
+	return time.Time{}
+}
+
+// List returns the keys of each retriever, matched by index. The retrievers are ones that the Service returned to
+// the same caller.
+func (s *Service) List(ctx context.Context, c Caller, rs []*Retriever, o ListOptions) ([]*Connection[Key], error) {
+	if err := c.authorize(Read); err != nil {
+		return nil, err
+	}
+	q, err := o.query(s.now())
+	if err != nil {
+		return nil, err
+	}
+	ids := make([]RetrieverID, len(rs))
+	for i, r := range rs {
+		ids[i] = r.ID
+	}
+	keys := make([][]Key, len(rs))
+	if q.Wants.reads() || q.scans() {
+		keys, err = s.Store.KeyPages(ctx, c.tenant(), ids, q.keyRange())
+		if err != nil {
+			return nil, err
+		}
+	}
+	out := make([]*Connection[Key], len(rs))
+	err = together(ctx, len(rs), func(ctx context.Context, i int) (err error) {
+		out[i], err = s.connectKeys(ctx, c.tenant(), ids[i], &q, keys[i])
+		return err
+	})
+	return out, err
+}
+
+// keyRange is the one read that a listing makes of a retriever's keys.
+func (q *query) keyRange() KeyRange {
+	if q.scans() {
+		return KeyRange{Limit: ScanLimit + 1, ActiveAt: q.activeAt(), Fields: q.fields()}
+	}
+	return q.run(probe(q.window), q.fields())
+}
+
+func (q *query) run(w window, fields Fields) KeyRange {
+	return KeyRange{
+		After: keyPosition(w.after), Before: keyPosition(w.before), FromEnd: w.fromEnd, Limit: w.limit,
+		ActiveAt: q.activeAt(), Fields: fields,
+	}
+}
+
+func keyPosition(p *position) *KeyPosition {
+	if p == nil {
+		return nil
+	}
+	return &KeyPosition{CreatedAt: p.time(), ID: ID(p.id)}
+}
+
+func (s *Service) connectKeys(ctx context.Context, tenant InternalID, id RetrieverID, q *query, got []Key) (*Connection[Key], error) {
+	src := source[Key]{
+		at: q.position,
+		run: func(ctx context.Context, w window) ([]Key, error) {
+			pages, err := s.Store.KeyPages(ctx, tenant, []RetrieverID{id}, q.run(w, FieldCreatedAt))
+			if err != nil {
+				return nil, err
+			}
+			return pages[0], nil
+		},
+		count: func(ctx context.Context) (int, error) {
+			return s.Store.CountKeys(ctx, tenant, id, q.activeAt())
+		},
+	}
+	for i := range got {
+		got[i].Status = got[i].StatusAt(q.now)
+	}
+	if !q.scans() {
+		return src.connect(ctx, q.window, q.Wants, got)
+	}
+	if len(got) > ScanLimit {
+		return nil, Invalid("filter", "This retriever has more than %d keys: they can be listed in the default order, but not filtered, searched or ordered otherwise.", ScanLimit)
+	}
+	return scanned(ctx, slices.DeleteFunc(got, func(k Key) bool { return !q.selects(&k) }), q.position, q.Order.Ascending, q.window, q.Wants)
+}
+
+// selects is the filter.
+func (q *query) selects(k *Key) bool {
+	f := &q.Filter
+	switch {
+	case len(f.Status) > 0 && !slices.Contains(f.Status, k.Status),
+		len(f.KeyType) > 0 && !slices.Contains(f.KeyType, k.Type),
+		f.CreatedBy != nil && (k.CreatedBy == nil || *k.CreatedBy != *f.CreatedBy),
+		f.UnusedSince != nil && k.LastUsedAt != nil && !k.LastUsedAt.Before(*f.UnusedSince),
+		f.ExpiresBefore != nil && (k.ExpiresAt == nil || !k.ExpiresAt.Before(*f.ExpiresBefore)):
+		return false
+	}
+	return contains(f.Search, k.Name, k.Description, text(k.Prefix))
+}
+
+// position is the key's place in the order asked for.
+func (q *query) position(k *Key) position {
+	p := position{list: q.list, id: string(k.ID)}
+	switch q.Order.Field {
+	case ByName:
+		p.value = k.Name
+	case ByLastUsedAt:
+		p.value, p.null = timeValue(k.LastUsedAt)
+	case ByExpiresAt:
+		p.value, p.null = timeValue(k.ExpiresAt)
+	case ByCreatedAt:
+		p.value, p.null = timeValue(k.CreatedAt)
+	}
+	return p
+}
+
+// scanned makes a page of items that were all read, by ordering them here: by value, ties by id in the same
+// direction, items without a value last in both.
+func scanned[T any](ctx context.Context, items []T, at func(*T) position, ascending bool, w window, wants Wants) (*Connection[T], error) {
+	compare := func(a, b position) int {
+		if a.null != b.null {
+			if a.null {
+				return 1
+			}
+			return -1
+		}
+		order := cmp.Or(strings.Compare(a.value, b.value), strings.Compare(a.id, b.id))
+		if !ascending {
+			order = -order
+		}
+		return order
+	}
+	slices.SortFunc(items, func(a, b T) int { return compare(at(&a), at(&b)) })
+	src := source[T]{
+		at: at,
+		run: func(_ context.Context, w window) ([]T, error) {
+			from, to := 0, len(items)
+			if w.after != nil {
+				from, _ = slices.BinarySearchFunc(items, *w.after, func(i T, p position) int { return cmp.Or(compare(at(&i), p), -1) })
+			}
+			if w.before != nil {
+				to, _ = slices.BinarySearchFunc(items, *w.before, func(i T, p position) int { return compare(at(&i), p) })
+			}
+			run := items[from:max(from, to)]
+			switch {
+			case len(run) <= w.limit:
+			case w.fromEnd:
+				run = run[len(run)-w.limit:]
+			default:
+				run = run[:w.limit]
+			}
+			return run, nil
+		},
+		count: func(context.Context) (int, error) { return len(items), nil },
+	}
+	got, err := src.run(ctx, probe(w))
+	if err != nil {
+		return nil, err
+	}
+	return src.connect(ctx, w, wants, got)
+}
+
+// contains reports whether part, if any is asked for, occurs literally in one of the texts, without regard to case.
+func contains(part string, texts ...string) bool {
+	part = strings.ToLower(part)
+	return part == "" || slices.ContainsFunc(texts, func(t string) bool { return strings.Contains(strings.ToLower(t), part) })
+}
+
+func text(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}

@@ -1,0 +1,55 @@
+package apikey
+
+import (
+	"net/url"
+	"strings"
+)
+
+// originAllowed reports whether a browser's Origin header matches one of the allowed origins: exactly, or as a
+// subdomain of any depth of https://*.example.com (never the apex itself). Scheme, host and port must agree; the
+// host's case does not matter. The opaque origin "null" matches nothing.
+func originAllowed(allowed []string, origin string) bool {
+	got, ok := parseOrigin(origin)
+	if !ok {
+		return false
+	}
+	for _, a := range allowed {
+		want, ok := parseOrigin(a)
+		if !ok || want.scheme != got.scheme || want.port != got.port {
+			continue
+		}
+		if apex, wild := strings.CutPrefix(want.host, "*"); wild {
+			if len(got.host) > len(apex) && strings.HasSuffix(got.host, apex) {
+				return true
+			}
+		} else if want.host == got.host {
+			return true
+		}
+	}
+	return false
+}
+
+type origin struct{ scheme, host, port string }
+
+// parseOrigin takes scheme://host[:port] with nothing behind it; the host may begin with the wildcard label "*.".
+func parseOrigin(s string) (origin, bool) {
+	scheme, authority, ok := strings.Cut(s, "://")
+	if !ok || strings.ContainsAny(authority, "/?#@\\ ") {
+		return origin{}, false
+	}
+	u, err := url.Parse(scheme + "://" + strings.TrimPrefix(authority, "*."))
+	if err != nil || u.Hostname() == "" || strings.Contains(u.Hostname(), "*") {
+		return origin{}, false
+	}
+	o := origin{scheme: strings.ToLower(u.Scheme), host: strings.ToLower(u.Hostname()), port: u.Port()}
+	if strings.HasPrefix(authority, "*.") {
+		o.host = "*." + o.host
+	}
+	switch {
+	case o.scheme == "https" && o.port == "":
+		o.port = "443"
+	case o.scheme == "http" && o.port == "":
+		o.port = "80"
+	}
+	return o, true
+}

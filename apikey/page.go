@@ -1,0 +1,154 @@
+package apikey
+
+import "context"
+
+// MaxPage is the largest page, and the page of keys where none is asked for.
+const MaxPage = 1000
+
+const retrieverPage = 25
+
+// Page are the paging arguments of the Relay connection specification; nil where they were not given.
+type Page struct {
+	First, Last   *int
+	After, Before *string
+}
+
+// Wants says which parts of a connection a request will look at, so that nothing else is read.
+type Wants struct {
+	Items       bool // results, edges, or the cursors in pageInfo
+	Total       bool
+	HasNext     bool
+	HasPrevious bool
+}
+
+// Connection is a page of an ordered list. Parts that were not wanted are zero.
+type Connection[T any] struct {
+	Items           []T
+	Total           int
+	HasNextPage     bool
+	HasPreviousPage bool
+
+	at func(*T) position
+}
+
+// Cursor returns the cursor of item i.
+func (c *Connection[T]) Cursor(i int) string {
+	p := c.at(&c.Items[i])
+	return p.cursor()
+}
+
+// window is a Page that was found valid.
+type window struct {
+	after, before *position
+	fromEnd       bool
+	limit         int
+}
+
+func (p Page) window(l list, limit int) (window, error) {
+	w := window{limit: limit}
+	if p.First != nil && p.Last != nil {
+		return w, Invalid("last", "first and last cannot be used together.")
+	}
+	for _, size := range []struct {
+		field string
+		n     *int
+	}{{"first", p.First}, {"last", p.Last}} {
+		switch {
+		case size.n == nil:
+		case *size.n < 0:
+			return w, Invalid(size.field, "%s must not be negative.", size.field)
+		case *size.n > MaxPage:
+			return w, Invalid(size.field, "%s must be at most %d.", size.field, MaxPage)
+		default:
+			w.limit = *size.n
+		}
+	}
+	w.fromEnd = p.Last != nil
+	for _, bound := range []struct {
+		field string
+		text  *string
+		to    **position
+	}{{"after", p.After, &w.after}, {"before", p.Before, &w.before}} {
+		if bound.text == nil {
+			continue
+		}
+		pos, ok := parseCursor(*bound.text, l)
+		if !ok {
+			return w, Invalid(bound.field, "%s is not a cursor of this list.", bound.field)
+		}
+		*bound.to = pos
+	}
+	return w, nil
+}
+
+// source is an ordered list that can be read in runs.
+type source[T any] struct {
+	// run returns up to limit items strictly between after and before, from the end where fromEnd says so, always
+	// in the list's order.
+	run   func(ctx context.Context, w window) ([]T, error)
+	count func(ctx context.Context) (int, error)
+	at    func(*T) position
+}
+
+// connect reads one page of the source. got holds the window's items and, if there is one, the item beyond it:
+// what run returns for probe(w).
+func (s source[T]) connect(ctx context.Context, w window, wants Wants, got []T) (*Connection[T], error) {
+	c := &Connection[T]{Items: got, at: s.at}
+	more := len(got) > w.limit
+	switch {
+	case more && w.fromEnd:
+		c.Items = got[len(got)-w.limit:]
+	case more:
+		c.Items = got[:w.limit]
+	}
+	c.HasNextPage = more && !w.fromEnd
+	c.HasPreviousPage = more && w.fromEnd
+
+	// Where a bound cut the list, what lies beyond it is looked for next to what was read, not at the cursor: the
+	// item the cursor was taken from may be gone.
+	if wants.HasPrevious && !c.HasPreviousPage && w.after != nil {
+		bound := w.before
+		if len(got) > 0 {
+			p := s.at(&got[0])
+			bound = &p
+		}
+		other, err := s.run(ctx, window{before: bound, fromEnd: true, limit: 1})
+		if err != nil {
+			return nil, err
+		}
+		c.HasPreviousPage = len(other) > 0
+	}
+	if wants.HasNext && !c.HasNextPage && w.before != nil {
+		bound := w.after
+		if len(got) > 0 {
+			p := s.at(&got[len(got)-1])
+			bound = &p
+		}
+		other, err := s.run(ctx, window{after: bound, limit: 1})
+		if err != nil {
+			return nil, err
+		}
+		c.HasNextPage = len(other) > 0
+	}
+	if wants.Total {
+		whole := wants.reads() && w.after == nil && w.before == nil && !more
+		if whole {
+			c.Total = len(got)
+			return c, nil
+		}
+		var err error
+		if c.Total, err = s.count(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return c, nil
+}
+
+// reads reports whether the page itself must be read, and not only counted.
+func (w Wants) reads() bool { return w.Items || w.HasNext || w.HasPrevious }
+
+// probe is the window and one item more, which tells whether there is one.
+func probe(w window) window {
+	w.limit++
+	return w
+}

@@ -1,0 +1,97 @@
+package apikey
+
+import "strings"
+
+// Scope limits a key to resources. One that could not be read has an unknown type or operation, and so still
+// counts as a scope and covers nothing.
+type Scope struct {
+	ResourceType ResourceType
+	ResourceID   string      // an exact id, or a pattern in which * stands for any run of characters
+	Operations   []Operation // empty: whatever the key's permissions allow
+}
+
+// ResourceType is the kind of thing a scope or an audit event is about.
+type ResourceType string
+
+// The vendor's resource types.
+const (
+	ResourceOrganization      ResourceType = "organization"
+	ResourceUser              ResourceType = "user"
+	ResourceAPIKey            ResourceType = "api_key"
+	ResourceNamespace         ResourceType = "namespace"
+	ResourceCollection        ResourceType = "collection"
+	ResourceBucket            ResourceType = "bucket"
+	ResourceRetriever         ResourceType = "retriever"
+	ResourceCluster           ResourceType = "cluster"
+	ResourceTaxonomy          ResourceType = "taxonomy"
+	ResourceStorageConnection ResourceType = "storage_connection"
+	ResourceAlert             ResourceType = "alert"
+	UnknownResource           ResourceType = "unknown"
+)
+
+// Operation is something a scope allows on its resource.
+type Operation string
+
+// The vendor's operations.
+const (
+	ReadData             Operation = "read_data"
+	WriteData            Operation = "write_data"
+	DeleteData           Operation = "delete_data"
+	ExecuteRetriever     Operation = "execute_retriever"
+	CreateRetriever      Operation = "create_retriever"
+	DeleteRetriever      Operation = "delete_retriever"
+	ExecuteJob           Operation = "execute_job"
+	CancelJob            Operation = "cancel_job"
+	CreateCluster        Operation = "create_cluster"
+	DeleteCluster        Operation = "delete_cluster"
+	ModifyCluster        Operation = "modify_cluster"
+	ModifyInfrastructure Operation = "modify_infrastructure"
+	ManagePermissions    Operation = "manage_permissions"
+	UnknownOperation     Operation = "unknown"
+)
+
+// allows reports whether the scope's operations include op.
+func (s *Scope) allows(op Operation) bool {
+	if len(s.Operations) == 0 {
+		return true
+	}
+	for _, o := range s.Operations {
+		if o == op {
+			return true
+		}
+	}
+	return false
+}
+
+// names reports whether the scope is about the resource of that type with that id.
+func (s *Scope) names(t ResourceType, id string) bool {
+	return s.ResourceType == t && matches(s.ResourceID, id)
+}
+
+// matches reports whether id fits the pattern, in which * stands for any run of characters, the empty one
+// included. Nothing matches an empty id. It takes time linear in both lengths but for the product of the
+// pattern's literal parts with the id.
+func matches(pattern, id string) bool {
+	if id == "" {
+		return false
+	}
+	first, rest, wild := strings.Cut(pattern, "*")
+	if !wild {
+		return pattern == id
+	}
+	if !strings.HasPrefix(id, first) {
+		return false
+	}
+	id = id[len(first):]
+	for {
+		part, after, more := strings.Cut(rest, "*")
+		if !more {
+			return strings.HasSuffix(id, rest)
+		}
+		i := strings.Index(id, part)
+		if i < 0 {
+			return false
+		}
+		id, rest = id[i+len(part):], after
+	}
+}

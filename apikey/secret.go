@@ -1,0 +1,118 @@
+package apikey
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"log/slog"
+)
+
+// Secret is a key's plaintext. It prints as [redacted] however it is formatted, logged or encoded; Reveal is the
+// one way to its text.
+type Secret struct{ text string }
+
+const redacted = "[redacted]"
+
+// Reveal returns the plaintext, for the one response that shows it.
+func (s Secret) Reveal() string { return s.text }
+
+// Format writes [redacted], whatever the verb.
+func (Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
+
+// MarshalText returns [redacted]; encoding/json uses it too.
+func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
+// MarshalBSONValue returns [redacted] as a BSON string.
+func (Secret) MarshalBSONValue() (typ byte, value []byte, err error) {
+	const bsonString = 0x02
+	value = append([]byte{byte(len(redacted) + 1), 0, 0, 0}, redacted...)
+	return bsonString, append(value, 0), nil
+}
+
+// LogValue returns [redacted].
+func (Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// Prefix is what a key shows of its plaintext: the first ten characters and "...".
+func (s Secret) Prefix() string { return s.text[:10] + "..." }
+
+// Hash is the digest under which the key is stored and looked up.
+func (s Secret) Hash() string { return digest(s.text) }
+
+// digest is the lowercase hexadecimal SHA-256. A random key of this length needs neither salt nor a slow hash.
+func digest(token string) string {
+	sum := sha256.Sum256([]byte(token))
+	return hex.EncodeToString(sum[:])
+}
+
+const (
+	organizationKeyPrefix = "sk_"
+	randomChars           = 47 // about 280 bits
+	checksumChars         = 6
+	base62                = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+)
+
+// MintOrganizationKey makes the plaintext of a key that manages an organization: "sk_", 47 random characters and
+// the checksum.
+func MintOrganizationKey() Secret { return mint(organizationKeyPrefix) }
+
+// mint appends to prefix 47 random base62 characters and the checksum of all before it, by which a scanner tells
+// a key from noise offline.
+func mint(prefix string) Secret {
+	text := prefix + randomText(randomChars)
+	return Secret{text + checksum(text)}
+}
+
+// checksum is the CRC-32 (IEEE) of text in base62, zero-padded to six characters.
+func checksum(text string) string {
+	sum := crc32.ChecksumIEEE([]byte(text))
+	var out [checksumChars]byte
+	for i := checksumChars - 1; i >= 0; i-- {
+		out[i] = base62[sum%62]
+		sum /= 62
+	}
+	return string(out[:])
+}
+
+// NewID returns prefix and 24 random base62 characters.
+func NewID(prefix string) string { return prefix + randomText(24) }
+
+// randomText draws n characters evenly from base62: bytes beyond the largest multiple of 62 are drawn again.
+func randomText(n int) string {
+	out := make([]byte, 0, n)
+	buf := make([]byte, n)
+	for len(out) < n {
+		_, _ = rand.Read(buf) // never fails: see crypto/rand
+		for _, b := range buf {
+			if b < 62*4 && len(out) < n {
+				out = append(out, base62[b%62])
+			}
+		}
+	}
+	return string(out)
+}
+
+const maxTokenBytes = 512
+
+// plausible reports whether a bearer could be a key: not empty, at most 512 bytes, and of RFC 6750's b64token
+// alphabet. The checksum is not asked, because keys made elsewhere need not have one.
+func plausible(token string) bool {
+	if token == "" || len(token) > maxTokenBytes {
+		return false
+	}
+	end := len(token)
+	for end > 0 && token[end-1] == '=' {
+		end--
+	}
+	for _, c := range []byte(token[:end]) {
+		switch {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
+		case c == '-', c == '.', c == '_', c == '~', c == '+', c == '/':
+		default:
+			return false
+		}
+	}
+	return end > 0
+}

@@ -1,0 +1,381 @@
+// Package document turns stored documents into the domain's values and back. Both engines and the import keep
+// their documents in this one form: BSON with the vendor's field names. Fields not known here are kept as they are.
+package document
+
+import (
+	"math"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/x/bsonx/bsoncore"
+
+	"retrieverkeys/apikey"
+)
+
+// Key reads an API key, of its fields only those asked for. An old or odd document is read with the defaults that
+// apikey.Key tells; false means that it has no usable id or hash, or is no document at all.
+//
+// Defaults are for display. What decides about authority and cannot be read refuses: the status becomes revoked or
+// expired, a scope or permission stays one that covers nothing, origins match nothing.
+func Key(doc bson.Raw, fields apikey.Fields) (apikey.Key, bool) {
+	k := apikey.Key{Type: apikey.Standard, Stored: apikey.Active}
+	var fallbackID string
+	var unreadableExpiry, unreadableRevocation bool
+	ok := each(doc, func(name []byte, v value) {
+		field, known := keyFields[string(name)]
+		if !known || field&(fields|always) == 0 {
+			return
+		}
+		switch string(name) {
+		case "_id":
+			fallbackID = v.id()
+		case "key_id":
+			k.ID = apikey.ID(v.text())
+		case "key_hash":
+			k.Hash = v.text()
+		case "key_prefix":
+			k.Prefix = v.optionalText()
+		case "key_type":
+			k.Type = v.keyType()
+		case "subscription_id":
+			k.SubscriptionID = v.optionalText()
+		case "internal_id":
+			k.InternalID = apikey.InternalID(v.text())
+		case "organization_id":
+			k.OrganizationID = v.optionalText()
+		case "user_id":
+			k.UserID = v.text()
+		case "name":
+			k.Name = v.text()
+		case "description":
+			k.Description = v.text()
+		case "permissions":
+			k.Permissions = everyOf(v, permissions, apikey.UnknownPermission)
+		case "scopes":
+			k.Scopes = v.scopes()
+		case "rate_limit_override":
+			k.RateLimitOverride = v.int32()
+		case "status":
+			if !v.missing() {
+				k.Stored = oneOf(v, statuses, apikey.Revoked)
+			}
+		case "expires_at":
+			k.ExpiresAt = v.time()
+			unreadableExpiry = k.ExpiresAt == nil && !v.missing()
+		case "last_used_at":
+			k.LastUsedAt = v.time()
+		case "created_at":
+			k.CreatedAt = v.time()
+		case "created_by":
+			k.CreatedBy = v.optionalText()
+		case "revoked_at":
+			k.RevokedAt = v.time()
+			unreadableRevocation = k.RevokedAt == nil && !v.missing()
+		case "revoked_by":
+			k.RevokedBy = v.optionalText()
+		case "allowed_origins":
+			k.AllowedOrigins = v.origins()
+		case "principal_id":
+			k.PrincipalID = v.optionalText()
+		}
+	})
+	switch {
+	case unreadableRevocation:
+		k.Stored = apikey.Revoked
+	case unreadableExpiry && k.Stored == apikey.Active:
+		k.Stored = apikey.Expired
+	}
+	if k.ID == "" {
+		k.ID = apikey.ID(fallbackID)
+	}
+	return k, ok && k.ID != "" && k.Hash != ""
+}
+
+// always marks the fields that are read whatever is asked for.
+const always apikey.Fields = 1 << 31
+
+var keyFields = map[string]apikey.Fields{
+	"_id": always, "key_id": always, "key_hash": always,
+	"key_prefix": apikey.FieldPrefix, "key_type": apikey.FieldType, "subscription_id": apikey.FieldSubscriptionID,
+	"internal_id": apikey.FieldInternalID, "organization_id": apikey.FieldOrganizationID, "user_id": apikey.FieldUserID,
+	"name": apikey.FieldName, "description": apikey.FieldDescription, "permissions": apikey.FieldPermissions,
+	"scopes": apikey.FieldScopes, "rate_limit_override": apikey.FieldRateLimitOverride, "status": apikey.FieldStatus,
+	"expires_at": apikey.FieldExpiresAt, "last_used_at": apikey.FieldLastUsedAt, "created_at": apikey.FieldCreatedAt,
+	"created_by": apikey.FieldCreatedBy, "revoked_at": apikey.FieldRevokedAt, "revoked_by": apikey.FieldRevokedBy,
+	"allowed_origins": apikey.FieldAllowedOrigins, "principal_id": apikey.FieldPrincipalID,
+}
+
+// KeyFieldNames returns the names of the documents' fields that hold what is asked for, for a projection. _id is
+// not among them.
+func KeyFieldNames(fields apikey.Fields) []string {
+	var names []string
+	for _, name := range keyFieldOrder {
+		if keyFields[name]&(fields|always) != 0 {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// keyFieldOrder is the vendor's order of the fields: that of new documents, and of projections, so that equal
+// requests make equal commands.
+var keyFieldOrder = []string{
+	"key_id", "key_hash", "key_prefix", "key_type", "subscription_id", "internal_id", "organization_id", "user_id",
+	"name", "description", "permissions", "scopes", "rate_limit_override", "status", "expires_at", "last_used_at",
+	"created_at", "created_by", "revoked_at", "revoked_by", "allowed_origins", "principal_id",
+}
+
+// Namespace reads a namespace; false means that it has no usable id.
+func Namespace(doc bson.Raw) (apikey.Namespace, bool) {
+	var n apikey.Namespace
+	ok := each(doc, func(name []byte, v value) {
+		switch string(name) {
+		case "namespace_id":
+			n.ID = apikey.NamespaceID(v.text())
+		case "namespace_name":
+			n.Name = v.text()
+		case "description":
+			n.Description = v.optionalText()
+		case "internal_id":
+			n.InternalID = apikey.InternalID(v.text())
+		case "organization_id":
+			n.OrganizationID = v.optionalText()
+		case "organization_name":
+			n.OrganizationName = v.optionalText()
+		case "created_at":
+			n.CreatedAt = v.time()
+		case "updated_at":
+			n.UpdatedAt = v.time()
+		}
+	})
+	return n, ok && n.ID != ""
+}
+
+// Retriever reads a retriever; false means that it has no usable id.
+func Retriever(doc bson.Raw) (apikey.Retriever, bool) {
+	var r apikey.Retriever
+	ok := each(doc, func(name []byte, v value) {
+		switch string(name) {
+		case "retriever_id":
+			r.ID = apikey.RetrieverID(v.text())
+		case "retriever_name":
+			r.Name = v.text()
+		case "description":
+			r.Description = v.optionalText()
+		case "namespace_id":
+			r.NamespaceID = apikey.NamespaceID(v.text())
+		case "internal_id":
+			r.InternalID = apikey.InternalID(v.text())
+		case "created_at":
+			r.CreatedAt = v.time()
+		case "updated_at":
+			r.UpdatedAt = v.time()
+		}
+	})
+	return r, ok && r.ID != ""
+}
+
+// each calls f for every element of the document; false means that the bytes are not a document.
+func each(doc []byte, f func(name []byte, v value)) bool {
+	length, rest, ok := bsoncore.ReadLength(doc)
+	if !ok || int(length) != len(doc) || len(rest) < 1 {
+		return false
+	}
+	rest = rest[:len(rest)-1]
+	for len(rest) > 0 {
+		var e bsoncore.Element
+		if e, rest, ok = bsoncore.ReadElement(rest); !ok || e.Validate() != nil {
+			return false
+		}
+		f(e.KeyBytes(), value{e.Value()})
+	}
+	return true
+}
+
+// value is one BSON value, read leniently: what is of another type than asked for reads as absent.
+type value struct{ bsoncore.Value }
+
+func (v value) missing() bool {
+	return v.Type == bsoncore.TypeNull || v.Type == bsoncore.TypeUndefined
+}
+
+func (v value) text() string {
+	if v.Type != bsoncore.TypeString {
+		return ""
+	}
+	s := v.StringValue()
+	if !utf8.ValidString(s) {
+		s = strings.ToValidUTF8(s, "\uFFFD")
+	}
+	return s
+}
+
+func (v value) optionalText() *string {
+	if v.Type != bsoncore.TypeString {
+		return nil
+	}
+	s := v.text()
+	return &s
+}
+
+// id is a text, or an ObjectId in hexadecimal: what an _id must be to stand in for a missing id.
+func (v value) id() string {
+	if v.Type == bsoncore.TypeObjectID {
+		return bson.ObjectID(v.ObjectID()).Hex()
+	}
+	return v.text()
+}
+
+// The instants that RFC 3339 can write. A date outside cannot be shown to anybody, so it counts as unreadable.
+var (
+	MinTime = time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC)
+	MaxTime = time.Date(9999, 12, 31, 23, 59, 59, 999_000_000, time.UTC)
+)
+
+func (v value) time() *time.Time {
+	if v.Type != bsoncore.TypeDateTime {
+		return nil
+	}
+	ms := v.DateTime()
+	if ms < MinTime.UnixMilli() || ms > MaxTime.UnixMilli() {
+		return nil
+	}
+	t := time.UnixMilli(ms).UTC()
+	return &t
+}
+
+func (v value) int32() *int32 {
+	var n int64
+	switch v.Type {
+	case bsoncore.TypeInt32:
+		n = int64(v.Int32())
+	case bsoncore.TypeInt64:
+		n = v.Int64()
+	case bsoncore.TypeDouble:
+		f := v.Double()
+		if f != math.Trunc(f) || math.Abs(f) > math.MaxInt32 {
+			return nil
+		}
+		n = int64(f)
+	default:
+		return nil
+	}
+	if n < math.MinInt32 || n > math.MaxInt32 {
+		return nil
+	}
+	i := int32(n)
+	return &i
+}
+
+func (v value) keyType() apikey.Type {
+	switch {
+	case v.missing():
+		return apikey.Standard
+	case v.Type != bsoncore.TypeString:
+		return apikey.UnreadableType
+	default:
+		return oneOf(v, keyTypes, apikey.UnknownType)
+	}
+}
+
+// items calls f for each item of an array and reports whether it is one.
+func (v value) items(f func(value)) bool {
+	return v.Type == bsoncore.TypeArray && each(v.Data, func(_ []byte, item value) { f(item) })
+}
+
+func (v value) scopes() []apikey.Scope {
+	var scopes []apikey.Scope
+	switch {
+	case v.missing():
+		return nil
+	case v.Type == bsoncore.TypeEmbeddedDocument:
+		// Not a list, so it covers nothing; but a query finds it by what it names, and so it must still name it.
+		s := v.scope()
+		s.Operations = []apikey.Operation{apikey.UnknownOperation}
+		return []apikey.Scope{s}
+	case v.items(func(item value) { scopes = append(scopes, item.scope()) }):
+		return scopes
+	default:
+		return []apikey.Scope{{ResourceType: apikey.UnknownResource}}
+	}
+}
+
+func (v value) scope() apikey.Scope {
+	s := apikey.Scope{ResourceType: apikey.UnknownResource}
+	if v.Type != bsoncore.TypeEmbeddedDocument {
+		return s
+	}
+	each(v.Data, func(name []byte, v value) {
+		switch string(name) {
+		case "resource_type":
+			s.ResourceType = oneOf(v, resourceTypes, apikey.UnknownResource)
+		case "resource_id":
+			s.ResourceID = v.text()
+		case "operations":
+			s.Operations = everyOf(v, operations, apikey.UnknownOperation)
+		}
+	})
+	return s
+}
+
+func (v value) origins() []string {
+	if v.missing() {
+		return nil
+	}
+	origins, n := []string{}, 0
+	isArray := v.items(func(item value) {
+		n++
+		if s := item.text(); s != "" {
+			origins = append(origins, s)
+		}
+	})
+	if isArray && n == 0 {
+		return nil
+	}
+	return origins
+}
+
+// oneOf reads a text that must be one of the known ones.
+func oneOf[T ~string](v value, known map[string]T, unknown T) T {
+	if v.Type == bsoncore.TypeString {
+		if t, ok := known[v.StringValue()]; ok {
+			return t
+		}
+	}
+	return unknown
+}
+
+// everyOf reads a list of texts that must each be one of the known ones. What is not a list at all reads as one
+// unknown item, so that it still counts as a restriction.
+func everyOf[T ~string](v value, known map[string]T, unknown T) []T {
+	if v.missing() {
+		return nil
+	}
+	var out []T
+	if !v.items(func(item value) { out = append(out, oneOf(item, known, unknown)) }) {
+		return []T{unknown}
+	}
+	return out
+}
+
+func set[T ~string](values ...T) map[string]T {
+	m := make(map[string]T, len(values))
+	for _, v := range values {
+		m[string(v)] = v
+	}
+	return m
+}
+
+var (
+	statuses    = set(apikey.Active, apikey.Revoked, apikey.Expired)
+	keyTypes    = set(apikey.Standard, apikey.MarketplaceSubscription, apikey.RetrieverKey)
+	permissions = set(apikey.Admin, apikey.Delete, apikey.Write, apikey.Read)
+	operations  = set(apikey.ReadData, apikey.WriteData, apikey.DeleteData, apikey.ExecuteRetriever,
+		apikey.CreateRetriever, apikey.DeleteRetriever, apikey.ExecuteJob, apikey.CancelJob, apikey.CreateCluster,
+		apikey.DeleteCluster, apikey.ModifyCluster, apikey.ModifyInfrastructure, apikey.ManagePermissions)
+	resourceTypes = set(apikey.ResourceOrganization, apikey.ResourceUser, apikey.ResourceAPIKey,
+		apikey.ResourceNamespace, apikey.ResourceCollection, apikey.ResourceBucket, apikey.ResourceRetriever,
+		apikey.ResourceCluster, apikey.ResourceTaxonomy, apikey.ResourceStorageConnection, apikey.ResourceAlert)
+)

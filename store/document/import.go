@@ -1,0 +1,400 @@
+package document
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"strings"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"retrieverkeys/apikey"
+)
+
+// Batch is a set of documents to be stored together.
+type Batch struct {
+	Namespaces, Retrievers, Keys []bson.Raw
+}
+
+// Len is the number of documents.
+func (b Batch) Len() int { return len(b.Namespaces) + len(b.Retrievers) + len(b.Keys) }
+
+// ImportOptions say how a Batch is stored.
+type ImportOptions struct {
+	OnlyIfEmpty bool           // store nothing, with ErrNotEmpty, unless the store holds no document at all
+	Progress    func(done int) // called now and then with the number of documents dealt with
+}
+
+// Imported counts the documents of a Batch that were stored, and those left alone because their id is stored.
+type Imported struct {
+	Stored, Existing int
+}
+
+// ErrNotEmpty refuses a batch that is meant for an empty store.
+var ErrNotEmpty = errors.New("the store is not empty")
+
+// Problem is what is wrong with one document of a batch.
+type Problem struct {
+	List    string // namespaces, retrievers or api_keys
+	Index   int    // in the list, from 0
+	Field   string // empty where the document as a whole is meant
+	Message string
+}
+
+func (p Problem) Error() string {
+	if p.Field == "" {
+		return fmt.Sprintf("%s[%d]: %s", p.List, p.Index, p.Message)
+	}
+	return fmt.Sprintf("%s[%d].%s: %s", p.List, p.Index, p.Field, p.Message)
+}
+
+// Problems is everything that is wrong with a batch; it is then refused whole.
+type Problems []Problem
+
+func (ps Problems) Error() string {
+	const shown = 20
+	lines := make([]string, 0, shown+1)
+	for _, p := range ps[:min(len(ps), shown)] {
+		lines = append(lines, p.Error())
+	}
+	if len(ps) > shown {
+		lines = append(lines, fmt.Sprintf("and %d more", len(ps)-shown))
+	}
+	return strings.Join(lines, "\n")
+}
+
+// The names of the lists of an import file, which are the collections' names.
+const (
+	Namespaces = "namespaces"
+	Retrievers = "retrievers"
+	Keys       = "api_keys"
+)
+
+// Parse reads an import file: {"namespaces":[…],"retrievers":[…],"api_keys":[…]}, each list optional, in MongoDB
+// Extended JSON v2, canonical or relaxed; where a date is due, an RFC 3339 text will do too. The error is Problems
+// where documents are bad, and tells all of them.
+func Parse(r io.Reader) (Batch, error) {
+	var b Batch
+	lists := map[string]*[]bson.Raw{Namespaces: &b.Namespaces, Retrievers: &b.Retrievers, Keys: &b.Keys}
+	var problems Problems
+
+	dec := json.NewDecoder(r)
+	if err := expect(dec, '{'); err != nil {
+		return Batch{}, err
+	}
+	seen := map[string]bool{}
+	for dec.More() {
+		token, err := dec.Token()
+		if err != nil {
+			return Batch{}, notJSON(err)
+		}
+		name, _ := token.(string)
+		list, known := lists[name]
+		switch {
+		case !known:
+			return Batch{}, fmt.Errorf("unknown list %q: the file holds %s, %s and %s", name, Namespaces, Retrievers, Keys)
+		case seen[name]:
+			return Batch{}, fmt.Errorf("the list %q stands there twice", name)
+		}
+		seen[name] = true
+		if err := expect(dec, '['); err != nil {
+			return Batch{}, fmt.Errorf("%s: %w", name, err)
+		}
+		check := newChecker(name)
+		for i := 0; dec.More(); i++ {
+			var text json.RawMessage
+			if err := dec.Decode(&text); err != nil {
+				return Batch{}, fmt.Errorf("%s[%d]: %w", name, i, notJSON(err))
+			}
+			doc, found := check.document(i, text)
+			problems = append(problems, found...)
+			*list = append(*list, doc)
+		}
+		if err := expect(dec, ']'); err != nil {
+			return Batch{}, fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	if err := expect(dec, '}'); err != nil {
+		return Batch{}, err
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return Batch{}, errors.New("something follows the end of the JSON value")
+	}
+	if len(problems) > 0 {
+		return Batch{}, problems
+	}
+	return b, nil
+}
+
+func expect(dec *json.Decoder, want json.Delim) error {
+	token, err := dec.Token()
+	if err != nil {
+		return notJSON(err)
+	}
+	if token != want {
+		return fmt.Errorf("not an import file: %q was expected", want.String())
+	}
+	return nil
+}
+
+func notJSON(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return errors.New("the file ends in the middle of a JSON value")
+	}
+	var syntax *json.SyntaxError
+	if errors.As(err, &syntax) {
+		return fmt.Errorf("not JSON, at byte %d: %w", syntax.Offset, err)
+	}
+	return err
+}
+
+// kind is what a field of a document must be, if it is there and not null.
+type kind int
+
+const (
+	isText kind = iota
+	isDate
+	isWholeNumber
+	isTexts
+	isScopes
+	isID // anything
+)
+
+// rules are what is checked of each list's documents. Fields that are not told here are kept as they are.
+type rules struct {
+	fields   map[string]kind
+	required []string
+	unique   []string
+}
+
+var listRules = map[string]rules{
+	Namespaces: {
+		fields: map[string]kind{
+			"_id": isID, "namespace_id": isText, "namespace_name": isText, "description": isText, "internal_id": isText,
+			"organization_id": isText, "organization_name": isText, "created_by_email": isText,
+			"created_at": isDate, "updated_at": isDate,
+		},
+		required: []string{"namespace_id", "namespace_name", "internal_id"},
+		unique:   []string{"_id", "namespace_id"},
+	},
+	Retrievers: {
+		fields: map[string]kind{
+			"_id": isID, "retriever_id": isText, "retriever_name": isText, "description": isText, "namespace_id": isText,
+			"internal_id": isText, "created_at": isDate, "updated_at": isDate,
+		},
+		required: []string{"retriever_id", "namespace_id", "internal_id"},
+		unique:   []string{"_id", "retriever_id"},
+	},
+	Keys: {
+		fields: map[string]kind{
+			"_id": isID, "key_id": isText, "key_hash": isText, "key_prefix": isText, "key_type": isText,
+			"subscription_id": isText, "internal_id": isText, "organization_id": isText, "user_id": isText,
+			"name": isText, "description": isText, "permissions": isTexts, "scopes": isScopes,
+			"rate_limit_override": isWholeNumber, "status": isText, "expires_at": isDate, "last_used_at": isDate,
+			"created_at": isDate, "created_by": isText, "revoked_at": isDate, "revoked_by": isText,
+			"allowed_origins": isTexts, "principal_id": isText,
+		},
+		required: []string{"key_hash", "internal_id"},
+		unique:   []string{"_id", "key_hash"},
+	},
+}
+
+// checker checks the documents of one list.
+type checker struct {
+	list string
+	rules
+	seen map[string]int // a unique field and its value: where it was seen first
+}
+
+func newChecker(list string) *checker {
+	return &checker{list: list, rules: listRules[list], seen: map[string]int{}}
+}
+
+// document turns one document of the list from Extended JSON to BSON and returns what is wrong with it.
+func (c *checker) document(index int, text json.RawMessage) (bson.Raw, Problems) {
+	var problems Problems
+	bad := func(field, format string, args ...any) {
+		problems = append(problems, Problem{List: c.list, Index: index, Field: field, Message: fmt.Sprintf(format, args...)})
+	}
+	if text[0] != '{' {
+		bad("", "not a document")
+		return nil, problems
+	}
+	var doc bson.D
+	if err := bson.UnmarshalExtJSON(text, false, &doc); err != nil {
+		bad(badField(text), "not Extended JSON: %v", err)
+		return nil, problems
+	}
+	present := map[string]bool{}
+	for i := range doc {
+		e := &doc[i]
+		if present[e.Key] {
+			bad(e.Key, "stands there twice")
+		}
+		present[e.Key] = true
+		kind, known := c.fields[e.Key]
+		if !known || e.Value == nil {
+			continue
+		}
+		if s, ok := e.Value.(string); ok && kind == isDate {
+			if t, err := time.Parse(time.RFC3339, s); err == nil {
+				e.Value = bson.NewDateTimeFromTime(t)
+			}
+		}
+		kind.check(e.Key, e.Value, bad)
+	}
+	encoded, err := bson.Marshal(doc)
+	if err != nil {
+		bad("", "cannot be stored: %v", err)
+		return nil, problems
+	}
+	c.identity(bson.Raw(encoded), index, bad)
+	return encoded, problems
+}
+
+// identity checks that what tells documents apart is there, and tells them apart.
+func (c *checker) identity(doc bson.Raw, index int, bad func(field, format string, args ...any)) {
+	for _, field := range c.required {
+		if s, ok := doc.Lookup(field).StringValueOK(); !ok || s == "" {
+			bad(field, "is required")
+		}
+	}
+	unique := func(field, value string) {
+		if first, dup := c.seen[field+"\x00"+value]; dup {
+			bad(field, "is the same as in %s[%d]", c.list, first)
+			return
+		}
+		c.seen[field+"\x00"+value] = index
+	}
+	for _, field := range c.unique {
+		if v := doc.Lookup(field); v.Type != 0 {
+			unique(field, string(append([]byte{byte(v.Type)}, v.Value...)))
+		}
+	}
+	if c.list == Keys {
+		if k, _ := Key(doc, 0); k.ID == "" {
+			bad("key_id", "is required, or an _id that is a text or an ObjectId")
+		} else {
+			unique("key_id", string(k.ID))
+		}
+	}
+}
+
+// badField finds the field that is no Extended JSON; empty where it is the document as a whole.
+func badField(text json.RawMessage) string {
+	dec := json.NewDecoder(bytes.NewReader(text))
+	if _, err := dec.Token(); err != nil {
+		return ""
+	}
+	for dec.More() {
+		token, err := dec.Token()
+		if err != nil {
+			return ""
+		}
+		var value json.RawMessage
+		if err := dec.Decode(&value); err != nil {
+			return ""
+		}
+		var d bson.D
+		if bson.UnmarshalExtJSON(append(append([]byte(`{"v":`), value...), '}'), false, &d) != nil {
+			name, _ := token.(string)
+			return name
+		}
+	}
+	return ""
+}
+
+// check reports what is wrong with the value of a field, if anything.
+func (k kind) check(field string, v any, bad func(field, format string, args ...any)) {
+	switch k {
+	case isID:
+	case isText:
+		if _, ok := v.(string); !ok {
+			bad(field, "must be a text")
+		}
+	case isDate:
+		d, ok := v.(bson.DateTime)
+		if !ok {
+			bad(field, "must be a date: {\"$date\": …} or RFC 3339")
+		} else if t := d.Time(); t.Before(MinTime) || t.After(MaxTime) {
+			bad(field, "must be a date of the years 0 to 9999")
+		}
+	case isWholeNumber:
+		switch n := v.(type) {
+		case int32:
+		case int64:
+			if n < math.MinInt32 || n > math.MaxInt32 {
+				bad(field, "must be a whole number of 32 bits")
+			}
+		case float64:
+			if n != math.Trunc(n) || math.Abs(n) > math.MaxInt32 {
+				bad(field, "must be a whole number of 32 bits")
+			}
+		default:
+			bad(field, "must be a whole number")
+		}
+	case isTexts:
+		items, ok := v.(bson.A)
+		if !ok {
+			bad(field, "must be a list of texts")
+		}
+		for i, item := range items {
+			if _, ok := item.(string); !ok {
+				bad(fmt.Sprintf("%s[%d]", field, i), "must be a text")
+			}
+		}
+	case isScopes:
+		items, ok := v.(bson.A)
+		if !ok {
+			bad(field, "must be a list of scopes")
+		}
+		for i, item := range items {
+			scope, ok := item.(bson.D)
+			if !ok {
+				bad(fmt.Sprintf("%s[%d]", field, i), "must be a scope: {\"resource_type\", \"resource_id\", \"operations\"}")
+			}
+			for _, e := range scope {
+				within := fmt.Sprintf("%s[%d].%s", field, i, e.Key)
+				switch {
+				case e.Value == nil:
+				case e.Key == "resource_type", e.Key == "resource_id":
+					isText.check(within, e.Value, bad)
+				case e.Key == "operations":
+					isTexts.check(within, e.Value, bad)
+				}
+			}
+		}
+	}
+}
+
+// Identity is what tells a stored document of a list from the others, in the form that engines compare.
+type Identity struct {
+	Tenant     apikey.InternalID
+	ID         string
+	Hash       string // of keys only
+	DocumentID string // the _id with its BSON type before it; empty where there is none
+}
+
+// Identify reads the identity of a document of the list.
+func Identify(list string, doc bson.Raw) Identity {
+	var i Identity
+	if v := doc.Lookup("_id"); v.Type != 0 {
+		i.DocumentID = string(append([]byte{byte(v.Type)}, v.Value...))
+	}
+	switch list {
+	case Namespaces:
+		n, _ := Namespace(doc)
+		i.Tenant, i.ID = n.InternalID, string(n.ID)
+	case Retrievers:
+		r, _ := Retriever(doc)
+		i.Tenant, i.ID = r.InternalID, string(r.ID)
+	case Keys:
+		k, _ := Key(doc, apikey.FieldInternalID)
+		i.Tenant, i.ID, i.Hash = k.InternalID, string(k.ID), k.Hash
+	}
+	return i
+}

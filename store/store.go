@@ -1,0 +1,32 @@
+// Package store says what an engine is; the engines are in the folders beside.
+package store
+
+import (
+	"context"
+
+	"retrieverkeys/apikey"
+	"retrieverkeys/store/document"
+)
+
+// Engine is a store as the process that opened it sees it: what the Service asks, and what commands and operations
+// need besides.
+type Engine interface {
+	apikey.Store
+
+	// Import stores the batch, or what is missing of it: a document whose id is stored is left as it is. Clashes
+	// with what is stored (a hash or an _id of another document) refuse the whole batch with document.Problems
+	// before anything is written. With document.ErrNotEmpty see document.ImportOptions.
+	Import(ctx context.Context, b document.Batch, o document.ImportOptions) (document.Imported, error)
+
+	// OrganizationNamespaces returns the namespaces that carry the organization name, of all tenants, in no order.
+	OrganizationNamespaces(ctx context.Context, name string) ([]apikey.Namespace, error)
+
+	// CountUnusable counts the key documents without a usable id or hash, which no list shows.
+	CountUnusable(ctx context.Context) (int, error)
+
+	// Ping returns nil if the engine can answer now.
+	Ping(ctx context.Context) error
+
+	// Close ends the engine's use and frees what it holds.
+	Close() error
+}
