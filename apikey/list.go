@@ -34,8 +34,17 @@ type Filter struct {
 // Order is how a listing is ordered; the zero value is newest first.
 type Order struct {
 	Field     OrderField
-	Ascending bool
+	Direction Direction
 }
+
+// Direction is a direction of order.
+type Direction string
+
+// The directions.
+const (
+	Descending Direction = ""
+	Ascending  Direction = "asc"
+)
 
 // OrderField is what keys can be ordered by.
 type OrderField string
@@ -125,9 +134,15 @@ func (q *query) activeAt() time.Time {
 	return time.Time{}
 }
 
+// Listing is one retriever's part of a List: its keys, or why they cannot be listed though others can.
+type Listing struct {
+	Keys *Connection[Key]
+	Err  error
+}
+
 // List returns the keys of each retriever, matched by index. The retrievers are ones that the Service returned to
 // the same caller.
-func (s *Service) List(ctx context.Context, c Caller, rs []*Retriever, o ListOptions) ([]*Connection[Key], error) {
+func (s *Service) List(ctx context.Context, c Caller, rs []*Retriever, o ListOptions) ([]Listing, error) {
 	if err := c.authorize(Read); err != nil {
 		return nil, err
 	}
@@ -146,10 +161,10 @@ func (s *Service) List(ctx context.Context, c Caller, rs []*Retriever, o ListOpt
 			return nil, err
 		}
 	}
-	out := make([]*Connection[Key], len(rs))
-	err = together(ctx, len(rs), func(ctx context.Context, i int) (err error) {
-		out[i], err = s.connectKeys(ctx, c.tenant(), ids[i], &q, keys[i])
-		return err
+	out := make([]Listing, len(rs))
+	err = together(ctx, len(rs), func(ctx context.Context, i int) error {
+		out[i].Keys, out[i].Err = s.connectKeys(ctx, c.tenant(), ids[i], &q, keys[i])
+		return nil
 	})
 	return out, err
 }
@@ -199,7 +214,7 @@ func (s *Service) connectKeys(ctx context.Context, tenant InternalID, id Retriev
 	if len(got) > ScanLimit {
 		return nil, Invalid("filter", "This retriever has more than %d keys: they can be listed in the default order, but not filtered, searched or ordered otherwise.", ScanLimit)
 	}
-	return scanned(ctx, slices.DeleteFunc(got, func(k Key) bool { return !q.selects(&k) }), q.position, q.Order.Ascending, q.window, q.Wants)
+	return scanned(ctx, slices.DeleteFunc(got, func(k Key) bool { return !q.selects(&k) }), q.position, q.Order.Direction, q.window, q.Wants)
 }
 
 // selects is the filter.
@@ -234,7 +249,7 @@ func (q *query) position(k *Key) position {
 
 // scanned makes a page of items that were all read, by ordering them here: by value, ties by id in the same
 // direction, items without a value last in both.
-func scanned[T any](ctx context.Context, items []T, at func(*T) position, ascending bool, w window, wants Wants) (*Connection[T], error) {
+func scanned[T any](ctx context.Context, items []T, at func(*T) position, d Direction, w window, wants Wants) (*Connection[T], error) {
 	compare := func(a, b position) int {
 		if a.null != b.null {
 			if a.null {
@@ -243,7 +258,7 @@ func scanned[T any](ctx context.Context, items []T, at func(*T) position, ascend
 			return -1
 		}
 		order := cmp.Or(strings.Compare(a.value, b.value), strings.Compare(a.id, b.id))
-		if !ascending {
+		if d == Descending {
 			order = -order
 		}
 		return order

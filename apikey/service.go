@@ -206,7 +206,7 @@ func (s *Service) RetrieversIn(ctx context.Context, c Caller, ns *Namespace, p P
 		visible := slices.DeleteFunc(all, func(r Retriever) bool {
 			return !c.covers(ReadData, ns, r.ID) || !contains(search, r.Name, string(r.ID))
 		})
-		conn, err = scanned(ctx, visible, at, true, w, wants)
+		conn, err = scanned(ctx, visible, at, Ascending, w, wants)
 	}
 	if err != nil {
 		return nil, err

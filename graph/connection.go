@@ -1,0 +1,122 @@
+package graph
+
+import (
+	"github.com/99designs/gqlgen/graphql"
+
+	"retrieverkeys/apikey"
+)
+
+// Node is what Query.node finds: a key, a retriever or a namespace.
+type Node any
+
+// ApiKeyConnection is a page of keys. Its edges are made only where they are asked for.
+type ApiKeyConnection struct{ *connection[apikey.Key] }
+
+// ApiKeyEdge is a key and its cursor.
+type ApiKeyEdge struct {
+	Cursor string
+	Node   *apikey.Key
+}
+
+// Edges returns the page's keys, each with its cursor.
+func (c ApiKeyConnection) Edges() []ApiKeyEdge {
+	edges := make([]ApiKeyEdge, len(c.Items))
+	for i := range c.Items {
+		edges[i] = ApiKeyEdge{Cursor: c.Cursor(i), Node: &c.Items[i]}
+	}
+	return edges
+}
+
+// RetrieverConnection is a page of retrievers. Its edges are made only where they are asked for.
+type RetrieverConnection struct{ *connection[apikey.Retriever] }
+
+// RetrieverEdge is a retriever and its cursor.
+type RetrieverEdge struct {
+	Cursor string
+	Node   *apikey.Retriever
+}
+
+// Edges returns the page's retrievers, each with its cursor.
+func (c RetrieverConnection) Edges() []RetrieverEdge {
+	edges := make([]RetrieverEdge, len(c.Items))
+	for i := range c.Items {
+		edges[i] = RetrieverEdge{Cursor: c.Cursor(i), Node: &c.Items[i]}
+	}
+	return edges
+}
+
+// connection is what all connections have in common.
+type connection[T any] struct{ *apikey.Connection[T] }
+
+// Results returns the page's items.
+func (c *connection[T]) Results() []T { return c.Items }
+
+// PageInfo returns where the page stands.
+func (c *connection[T]) PageInfo() PageInfo {
+	info := PageInfo{HasNextPage: c.HasNextPage, HasPreviousPage: c.HasPreviousPage}
+	if n := len(c.Items); n > 0 {
+		start, end := c.Cursor(0), c.Cursor(n-1)
+		info.StartCursor, info.EndCursor = &start, &end
+	}
+	return info
+}
+
+// Viewer is the caller's own key.
+type Viewer struct{ *apikey.Key }
+
+// What follows turns the domain's answers into the schema's, so that a resolver is one call.
+
+func keys(listings []apikey.Listing, err error) ([]*ApiKeyConnection, error) {
+	if err != nil {
+		return nil, err
+	}
+	out := make([]*ApiKeyConnection, len(listings))
+	errs := make(graphql.BatchErrorList, len(listings))
+	failed := false
+	for i, l := range listings {
+		errs[i], failed = l.Err, failed || l.Err != nil
+		if l.Err == nil {
+			out[i] = &ApiKeyConnection{&connection[apikey.Key]{l.Keys}}
+		}
+	}
+	if failed {
+		return out, errs
+	}
+	return out, nil
+}
+
+func retrievers(c *apikey.Connection[apikey.Retriever], err error) (*RetrieverConnection, error) {
+	if err != nil {
+		return nil, err
+	}
+	return &RetrieverConnection{&connection[apikey.Retriever]{c}}, nil
+}
+
+func viewer(k *apikey.Key, err error) (*Viewer, error) {
+	if err != nil {
+		return nil, err
+	}
+	return &Viewer{k}, nil
+}
+
+func node(n apikey.Node, err error) (Node, error) {
+	switch {
+	case err != nil:
+		return nil, err
+	case n.Key != nil:
+		return n.Key, nil
+	case n.Retriever != nil:
+		return n.Retriever, nil
+	default:
+		return n.Namespace, nil
+	}
+}
+
+// value is what an optional argument says, or the zero value, which means the same as nothing.
+func value[T any](argument *T) T {
+	if argument == nil {
+		var zero T
+		return zero
+	}
+	return *argument
+}

@@ -1,0 +1,90 @@
+package graph
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"strings"
+
+	"github.com/99designs/gqlgen/graphql"
+	"github.com/vektah/gqlparser/v2/ast"
+	"github.com/vektah/gqlparser/v2/gqlerror"
+
+	"retrieverkeys/apikey"
+)
+
+// presenter renders every error of a response. Errors of the domain show their message, code and field; errors of
+// parsing and validation are gqlgen's own; a bad argument is named; anything else shows nothing of itself.
+func presenter(logger *slog.Logger) graphql.ErrorPresenterFunc {
+	return func(ctx context.Context, err error) *gqlerror.Error {
+		shown := &gqlerror.Error{Path: graphql.GetPath(ctx)}
+		var located *gqlerror.Error
+		if errors.As(err, &located) {
+			shown.Path, shown.Locations = located.Path, located.Locations
+		}
+
+		var e *apikey.Error
+		argument := argumentOf(ctx, shown.Path)
+		switch {
+		case errors.As(err, &e):
+		case located != nil && located.Extensions["code"] != nil:
+			return located
+		case argument != "":
+			e = apikey.Invalid(argument, "%s %s.", argument, message(err))
+			shown.Path = shown.Path[:len(graphql.GetFieldContext(ctx).Path())]
+		default:
+			e = apikey.Classify(err)
+		}
+		shown.Message, shown.Extensions = e.Message, extensions(e)
+		if e.Code == apikey.Internal || e.Code == apikey.Unavailable {
+			logger.ErrorContext(ctx, "field failed", "path", shown.Path.String(), "code", e.Code, "error", err, "cause", errors.Unwrap(e))
+		}
+		return shown
+	}
+}
+
+// extensions is what an error tells machines.
+func extensions(e *apikey.Error) map[string]any {
+	ext := map[string]any{"code": e.Code}
+	if e.Field != "" {
+		ext["field"] = e.Field
+	}
+	return ext
+}
+
+// argumentOf names the argument, or the part of it, that a path leads to beyond the field being resolved; empty
+// where it leads to a field.
+func argumentOf(ctx context.Context, path ast.Path) string {
+	fc := graphql.GetFieldContext(ctx)
+	if fc == nil {
+		return ""
+	}
+	field := fc.Path()
+	if len(path) <= len(field) {
+		return ""
+	}
+	var names []string
+	for _, p := range path[len(field):] {
+		names = append(names, fmt.Sprint(p))
+	}
+	return strings.Join(names, ".")
+}
+
+// message is the text of an argument's error without the path that it is wrapped with.
+func message(err error) string {
+	var located *gqlerror.Error
+	if errors.As(err, &located) {
+		return located.Message
+	}
+	return err.Error()
+}
+
+// recoverer turns a panic into an error that shows nothing, and logs where it came from.
+func recoverer(logger *slog.Logger) graphql.RecoverFunc {
+	return func(ctx context.Context, p any) error {
+		logger.ErrorContext(ctx, "panic", "value", p, "stack", string(debug.Stack()))
+		return apikey.Classify(fmt.Errorf("panic: %v", p))
+	}
+}

@@ -1,0 +1,78 @@
+// Package graph is the GraphQL adapter: gqlgen's generated code, resolvers of a few lines that ask the domain, and
+// GraphQL over HTTP.
+package graph
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+
+	"github.com/99designs/gqlgen/graphql"
+	"github.com/99designs/gqlgen/graphql/executor"
+	"github.com/99designs/gqlgen/graphql/handler/lru"
+	"github.com/vektah/gqlparser/v2/ast"
+	"github.com/vektah/gqlparser/v2/gqlerror"
+	"github.com/vektah/gqlparser/v2/validator/rules"
+
+	"retrieverkeys/apikey"
+)
+
+//go:generate go tool gqlgen generate --config ../gqlgen.yml
+
+// Introspection says who may ask for the schema.
+type Introspection string
+
+// Who may ask for the schema.
+const (
+	IntrospectionPublic        Introspection = "public"
+	IntrospectionAuthenticated Introspection = "authenticated"
+	IntrospectionOff           Introspection = "off"
+)
+
+// Options are what the handler is made of.
+type Options struct {
+	Service       *apikey.Service
+	Version       string
+	Introspection Introspection
+	Logger        *slog.Logger
+}
+
+// parsedOperations is how many parsed and validated documents are kept.
+const parsedOperations = 1000
+
+// NewHandler returns the handler of GraphQL over HTTP. It expects the caller and the namespace in the request's
+// context, as apikey.WithCaller and apikey.WithNamespace put them there.
+func NewHandler(o Options) http.Handler {
+	exec := executor.New(NewExecutableSchema(Config{Resolvers: &Resolver{Service: o.Service, Version: o.Version}}))
+	exec.SetErrorPresenter(presenter(o.Logger))
+	exec.SetRecoverFunc(recoverer(o.Logger))
+	exec.SetQueryCache(lru.New[*ast.QueryDocument](parsedOperations))
+	exec.Use(introspectionGate{o.Introspection})
+	if o.Introspection != IntrospectionPublic {
+		exec.SetDisableSuggestion(true)
+		exec.SetDefaultRulesFn(rulesWithoutSuggestions)
+	}
+	return handler{exec: exec, logger: o.Logger}
+}
+
+// introspectionGate lets the schema be asked for by those who may.
+type introspectionGate struct{ who Introspection }
+
+func (introspectionGate) ExtensionName() string                   { return "Introspection" }
+func (introspectionGate) Validate(graphql.ExecutableSchema) error { return nil }
+
+func (i introspectionGate) MutateOperationContext(ctx context.Context, op *graphql.OperationContext) *gqlerror.Error {
+	allowed := i.who == IntrospectionPublic || i.who == IntrospectionAuthenticated && !apikey.CallerFrom(ctx).Anonymous()
+	op.DisableIntrospection = !allowed
+	return nil
+}
+
+// rulesWithoutSuggestions are the validation rules that do not tell names by "did you mean". (The executor itself
+// swaps those about fields.)
+func rulesWithoutSuggestions() *rules.Rules {
+	r := rules.NewDefaultRules()
+	r.ReplaceRule(rules.KnownArgumentNamesRule.Name, rules.KnownArgumentNamesRuleWithoutSuggestions.RuleFunc)
+	r.ReplaceRule(rules.KnownTypeNamesRule.Name, rules.KnownTypeNamesRuleWithoutSuggestions.RuleFunc)
+	r.ReplaceRule(rules.ValuesOfCorrectTypeRule.Name, rules.ValuesOfCorrectTypeRuleWithoutSuggestions.RuleFunc)
+	return r
+}

@@ -1,0 +1,73 @@
+// Package scalar reads and writes the schema's scalars, strictly: an input is what the schema says or an error that
+// tells what is wrong.
+package scalar
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/99designs/gqlgen/graphql"
+
+	"retrieverkeys/apikey"
+)
+
+// MarshalID writes an ID.
+func MarshalID(id string) graphql.Marshaler { return graphql.MarshalString(id) }
+
+// UnmarshalID reads an ID: a text or a whole number, as the GraphQL specification has it, and nothing else.
+func UnmarshalID(v any) (string, error) {
+	switch v := v.(type) {
+	case string:
+		return v, nil
+	case int64:
+		return strconv.FormatInt(v, 10), nil
+	case json.Number:
+		if n, err := v.Int64(); err == nil {
+			return strconv.FormatInt(n, 10), nil
+		}
+	}
+	return "", errors.New("must be an ID: a text or a whole number")
+}
+
+// milliseconds is RFC 3339 in UTC with the precision that dates are stored in.
+const milliseconds = "2006-01-02T15:04:05.000Z"
+
+// MarshalDateTime writes an instant.
+func MarshalDateTime(t time.Time) graphql.Marshaler {
+	return graphql.WriterFunc(func(w io.Writer) {
+		var buf [len(milliseconds) + 2]byte
+		b := t.UTC().AppendFormat(append(buf[:0], '"'), milliseconds)
+		_, _ = w.Write(append(b, '"'))
+	})
+}
+
+// UnmarshalDateTime reads an RFC 3339 text; what is finer than a millisecond is cut off.
+func UnmarshalDateTime(v any) (time.Time, error) {
+	if s, ok := v.(string); ok {
+		t, err := time.Parse(time.RFC3339, s)
+		if t = t.UTC().Truncate(time.Millisecond); err == nil && t.Year() >= 0 && t.Year() <= 9999 {
+			return t, nil
+		}
+	}
+	return time.Time{}, errors.New("must be an RFC 3339 date and time, such as 2026-03-01T09:30:00Z")
+}
+
+// MarshalKeyType writes a key's type. What cannot be read shows as what is not known.
+func MarshalKeyType(t apikey.Type) graphql.Marshaler {
+	if t == apikey.UnreadableType {
+		t = apikey.UnknownType
+	}
+	return graphql.MarshalString(strings.ToUpper(string(t)))
+}
+
+// UnmarshalKeyType reads a key's type; the schema's validation has seen that it is one.
+func UnmarshalKeyType(v any) (apikey.Type, error) {
+	if s, ok := v.(string); ok {
+		return apikey.Type(strings.ToLower(s)), nil
+	}
+	return "", errors.New("must be an ApiKeyType")
+}

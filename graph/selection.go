@@ -1,0 +1,86 @@
+package graph
+
+import (
+	"context"
+
+	"github.com/99designs/gqlgen/graphql"
+	"github.com/vektah/gqlparser/v2/ast"
+
+	"retrieverkeys/apikey"
+)
+
+// keyFields says which fields of a key's document each field of ApiKey shows. id, keyId and keyHash are always read.
+var keyFields = map[string]apikey.Fields{
+	"id":                0,
+	"keyId":             0,
+	"keyHash":           0,
+	"keyPrefix":         apikey.FieldPrefix,
+	"keyType":           apikey.FieldType,
+	"name":              apikey.FieldName,
+	"description":       apikey.FieldDescription,
+	"internalId":        apikey.FieldInternalID,
+	"organizationId":    apikey.FieldOrganizationID,
+	"userId":            apikey.FieldUserID,
+	"subscriptionId":    apikey.FieldSubscriptionID,
+	"principalId":       apikey.FieldPrincipalID,
+	"permissions":       apikey.FieldPermissions,
+	"scopes":            apikey.FieldScopes,
+	"rateLimitOverride": apikey.FieldRateLimitOverride,
+	"status":            apikey.StatusFields,
+	"expiresAt":         apikey.FieldExpiresAt,
+	"lastUsedAt":        apikey.FieldLastUsedAt,
+	"createdAt":         apikey.FieldCreatedAt,
+	"createdBy":         apikey.FieldCreatedBy,
+	"revokedAt":         apikey.FieldRevokedAt,
+	"revokedBy":         apikey.FieldRevokedBy,
+	"allowedOrigins":    apikey.FieldAllowedOrigins,
+}
+
+// selectedKeyFields returns the fields of a key that the current field's selection shows.
+func selectedKeyFields(ctx context.Context) apikey.Fields {
+	return fieldsOf(graphql.GetOperationContext(ctx), graphql.GetFieldContext(ctx).Field.Selections)
+}
+
+func fieldsOf(op *graphql.OperationContext, selections ast.SelectionSet) apikey.Fields {
+	var fields apikey.Fields
+	for _, f := range graphql.CollectFields(op, selections, []string{"ApiKey", "Node"}) {
+		fields |= keyFields[f.Name]
+	}
+	return fields
+}
+
+// selectedConnection returns the parts of a connection that the current field's selection shows, and the fields of
+// the keys in it, if they are keys.
+func selectedConnection(ctx context.Context, typeName string) (apikey.Wants, apikey.Fields) {
+	op := graphql.GetOperationContext(ctx)
+	var wants apikey.Wants
+	var fields apikey.Fields
+	for _, f := range graphql.CollectFields(op, graphql.GetFieldContext(ctx).Field.Selections, []string{typeName}) {
+		switch f.Name {
+		case "results":
+			wants.Items = true
+			fields |= fieldsOf(op, f.Selections)
+		case "edges":
+			wants.Items = true
+			for _, e := range graphql.CollectFields(op, f.Selections, []string{"ApiKeyEdge"}) {
+				if e.Name == "node" {
+					fields |= fieldsOf(op, e.Selections)
+				}
+			}
+		case "total":
+			wants.Total = true
+		case "pageInfo":
+			for _, p := range graphql.CollectFields(op, f.Selections, []string{"PageInfo"}) {
+				switch p.Name {
+				case "hasNextPage":
+					wants.HasNext = true
+				case "hasPreviousPage":
+					wants.HasPrevious = true
+				default:
+					wants.Items = true
+				}
+			}
+		}
+	}
+	return wants, fields
+}
