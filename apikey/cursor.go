@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"hash/crc32"
 	"time"
+	"unicode/utf8"
 )
 
 // position is a place in an ordered list: the value that it is ordered by, then the id. It stays meaningful when
@@ -77,8 +78,13 @@ func parseCursor(text string, l list) (*position, bool) {
 		return nil, false
 	}
 	p.value, p.id = string(rest[:n]), string(rest[n:])
-	isTime := l == byCreatedAt || l == byLastUsedAt || l == byExpiresAt
-	if p.null && p.value != "" || isTime && !p.null && len(p.value) != 8 {
+	isName := l == byName || l == retrievers
+	switch {
+	case isName && (p.null || !utf8.ValidString(p.value)),
+		!isName && p.null && p.value != "",
+		!isName && !p.null && len(p.value) != 8,
+		!utf8.ValidString(p.id),
+		p.cursor() != text: // a line break within, say, which base64 ignores
 		return nil, false
 	}
 	return p, true

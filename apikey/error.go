@@ -3,6 +3,7 @@ package apikey
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -59,7 +60,13 @@ func Classify(err error) *Error {
 	return &Error{Code: Internal, Message: "Internal server error.", cause: err}
 }
 
+// shownID is how much of an id that a caller sent is repeated to them.
+const shownID = 100
+
 func notFound(what, id string) *Error {
+	if len(id) > shownID {
+		id = strings.ToValidUTF8(id[:shownID], "") + "…"
+	}
 	return &Error{Code: NotFound, Message: fmt.Sprintf("No %s %q here.", what, id)}
 }
 

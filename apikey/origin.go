@@ -10,7 +10,7 @@ import (
 // host's case does not matter. The opaque origin "null" matches nothing.
 func originAllowed(allowed []string, origin string) bool {
 	got, ok := parseOrigin(origin)
-	if !ok {
+	if !ok || strings.HasPrefix(got.host, "*") {
 		return false
 	}
 	for _, a := range allowed {

@@ -21,7 +21,7 @@ type Wants struct {
 	HasPrevious bool
 }
 
-// Connection is a page of an ordered list. Parts that were not wanted are zero.
+// Connection is a page of an ordered list. Parts that were not wanted may be missing.
 type Connection[T any] struct {
 	Items           []T
 	Total           int

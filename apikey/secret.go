@@ -8,16 +8,19 @@ import (
 	"hash/crc32"
 	"io"
 	"log/slog"
+	"time"
 )
 
 // Secret is a key's plaintext. It prints as [redacted] however it is formatted, logged or encoded; Reveal is the
 // one way to its text.
-type Secret struct{ text string }
+type Secret struct {
+	text *string // behind a pointer: within an unexported field, or for %p, fmt prints what is inside without asking Format
+}
 
 const redacted = "[redacted]"
 
 // Reveal returns the plaintext, for the one response that shows it.
-func (s Secret) Reveal() string { return s.text }
+func (s Secret) Reveal() string { return *s.text }
 
 // Format writes [redacted], whatever the verb.
 func (Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
@@ -36,10 +39,10 @@ func (Secret) MarshalBSONValue() (typ byte, value []byte, err error) {
 func (Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
 
 // Prefix is what a key shows of its plaintext: the first ten characters and "...".
-func (s Secret) Prefix() string { return s.text[:10] + "..." }
+func (s Secret) Prefix() string { return s.Reveal()[:10] + "..." }
 
 // Hash is the digest under which the key is stored and looked up.
-func (s Secret) Hash() string { return digest(s.text) }
+func (s Secret) Hash() string { return digest(s.Reveal()) }
 
 // digest is the lowercase hexadecimal SHA-256. A random key of this length needs neither salt nor a slow hash.
 func digest(token string) string {
@@ -49,20 +52,43 @@ func digest(token string) string {
 
 const (
 	organizationKeyPrefix = "sk_"
+	retrieverKeyPrefix    = "ret_sk_"
 	randomChars           = 47 // about 280 bits
 	checksumChars         = 6
 	base62                = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 )
 
-// MintOrganizationKey makes the plaintext of a key that manages an organization: "sk_", 47 random characters and
-// the checksum.
-func MintOrganizationKey() Secret { return mint(organizationKeyPrefix) }
+// NewAdminKey makes a key that may do everything in an organization, and its plaintext: "sk_", 47 random characters
+// and the checksum.
+func NewAdminKey(organization Namespace, userID, name, description string, now time.Time) (Key, Secret) {
+	secret := mint(organizationKeyPrefix)
+	prefix := secret.Prefix()
+	return Key{
+		ID: ID(NewID("key_")), Hash: secret.Hash(), Prefix: &prefix, Type: Standard,
+		InternalID: organization.InternalID, OrganizationID: organization.OrganizationID,
+		UserID: userID, CreatedBy: &userID, CreatedAt: &now, Name: name, Description: description,
+		Permissions: []Permission{Admin}, Stored: Active,
+	}, secret
+}
+
+// NewRetrieverKey makes a key that executes one retriever and can do nothing else, without a name. Its plaintext is
+// forgotten.
+func NewRetrieverKey(retriever RetrieverID, userID string, now time.Time) Key {
+	secret := mint(retrieverKeyPrefix)
+	prefix := secret.Prefix()
+	return Key{
+		ID: ID(NewID("key_")), Hash: secret.Hash(), Prefix: &prefix, Type: RetrieverKey,
+		UserID: userID, CreatedBy: &userID, CreatedAt: &now, Permissions: []Permission{Read}, Stored: Active,
+		Scopes: []Scope{{ResourceType: ResourceRetriever, ResourceID: string(retriever), Operations: []Operation{ExecuteRetriever}}},
+	}
+}
 
 // mint appends to prefix 47 random base62 characters and the checksum of all before it, by which a scanner tells
 // a key from noise offline.
 func mint(prefix string) Secret {
 	text := prefix + randomText(randomChars)
-	return Secret{text + checksum(text)}
+	text += checksum(text)
+	return Secret{&text}
 }
 
 // checksum is the CRC-32 (IEEE) of text in base62, zero-padded to six characters.

@@ -117,7 +117,11 @@ func (s *Service) Retriever(ctx context.Context, c Caller, namespace, ref string
 	if err != nil {
 		return nil, err
 	}
-	return s.retrieverIn(ctx, c, ns, ref, found)
+	r, err := s.retrieverIn(ctx, c, ns, ref, found)
+	if err == nil && r == nil {
+		err = c.nothingIn(ns, namespace, "retriever", ref)
+	}
+	return r, err
 }
 
 // RetrieverIn returns the retriever with that id or name in a namespace that the Service returned to the same caller.
@@ -129,26 +133,29 @@ func (s *Service) RetrieverIn(ctx context.Context, c Caller, ns *Namespace, ref 
 	if err != nil {
 		return nil, err
 	}
-	return s.retrieverIn(ctx, c, ns, ref, found)
+	r, err := s.retrieverIn(ctx, c, ns, ref, found)
+	if err == nil && r == nil {
+		err = notFound("retriever", ref)
+	}
+	return r, err
 }
 
-// retrieverIn chooses among those found by id, and looks for the name where none of them is the one.
+// retrieverIn chooses among those found by id, and looks for the name where none of them is the one. It returns nil
+// where there is none: one that is not covered counts as absent from the start, so that it hides no other.
 func (s *Service) retrieverIn(ctx context.Context, c Caller, ns *Namespace, ref string, found []Retriever) (*Retriever, error) {
-	elsewhere := func(r Retriever) bool { return r.NamespaceID != ns.ID }
-	found = slices.DeleteFunc(found, elsewhere)
+	absent := func(r Retriever) bool { return r.NamespaceID != ns.ID || !c.covers(ReadData, ns, r.ID) }
+	found = slices.DeleteFunc(found, absent)
 	if len(found) == 0 && ref != "" {
-		var err error
-		if found, err = s.Store.RetrieversNamed(ctx, c.tenant(), ns.ID, []string{ref}); err != nil {
+		named, err := s.Store.RetrieversNamed(ctx, c.tenant(), ns.ID, []string{ref})
+		if err != nil {
 			return nil, err
 		}
+		found = slices.DeleteFunc(named, absent)
 	}
 	if len(found) == 0 {
-		return nil, notFound("retriever", ref)
+		return nil, nil
 	}
 	r := slices.MinFunc(found, func(a, b Retriever) int { return cmp.Compare(a.ID, b.ID) })
-	if !c.covers(ReadData, ns, r.ID) {
-		return nil, notFound("retriever", ref)
-	}
 	r.Namespace = ns
 	return &r, nil
 }
@@ -156,11 +163,18 @@ func (s *Service) retrieverIn(ctx context.Context, c Caller, ns *Namespace, ref 
 // Retrievers returns a page of the namespace's retrievers, by name. The search is a literal, case-insensitive part
 // of name or id. A caller whose scopes cover only some sees, and counts, only these.
 func (s *Service) Retrievers(ctx context.Context, c Caller, namespace string, p Page, search string, wants Wants) (*Connection[Retriever], error) {
+	if err := c.authorize(Read); err != nil {
+		return nil, err
+	}
+	w, err := p.window(retrievers, retrieverPage)
+	if err != nil {
+		return nil, err
+	}
 	ns, err := s.resolve(ctx, c, namespace)
 	if err != nil {
 		return nil, err
 	}
-	return s.RetrieversIn(ctx, c, ns, p, search, wants)
+	return s.retrieversIn(ctx, c, ns, namespace, w, search, wants)
 }
 
 // RetrieversIn is Retrievers for a namespace that the Service returned to the same caller.
@@ -172,6 +186,11 @@ func (s *Service) RetrieversIn(ctx context.Context, c Caller, ns *Namespace, p P
 	if err != nil {
 		return nil, err
 	}
+	return s.retrieversIn(ctx, c, ns, string(ns.ID), w, search, wants)
+}
+
+// retrieversIn takes the namespace and what the caller named it by.
+func (s *Service) retrieversIn(ctx context.Context, c Caller, ns *Namespace, namespace string, w window, search string, wants Wants) (*Connection[Retriever], error) {
 	at := func(r *Retriever) position {
 		return position{list: retrievers, value: r.Name, id: string(r.ID)}
 	}
@@ -187,6 +206,7 @@ func (s *Service) RetrieversIn(ctx context.Context, c Caller, ns *Namespace, p P
 		},
 	}
 	var conn *Connection[Retriever]
+	var err error
 	if search == "" && c.coversNamespace(ReadData, ns) {
 		var got []Retriever
 		if wants.reads() {
@@ -203,10 +223,12 @@ func (s *Service) RetrieversIn(ctx context.Context, c Caller, ns *Namespace, p P
 		if len(all) > ScanLimit {
 			return nil, Invalid("search", "This namespace has more than %d retrievers: they cannot be searched, nor listed by a key that sees only some of them.", ScanLimit)
 		}
-		visible := slices.DeleteFunc(all, func(r Retriever) bool {
-			return !c.covers(ReadData, ns, r.ID) || !contains(search, r.Name, string(r.ID))
-		})
-		conn, err = scanned(ctx, visible, at, Ascending, w, wants)
+		visible := slices.DeleteFunc(all, func(r Retriever) bool { return !c.covers(ReadData, ns, r.ID) })
+		if len(visible) == 0 && !c.coversNamespace(ReadData, ns) {
+			return nil, notFound("namespace", namespace)
+		}
+		matching := slices.DeleteFunc(visible, func(r Retriever) bool { return !contains(search, r.Name, string(r.ID)) })
+		conn, err = scanned(ctx, matching, at, Ascending, w, wants)
 	}
 	if err != nil {
 		return nil, err
@@ -231,7 +253,7 @@ func (s *Service) Key(ctx context.Context, c Caller, namespace string, id ID, fi
 		return nil, err
 	}
 	if n.key == nil {
-		return nil, notFound("API key", string(id))
+		return nil, c.nothingIn(n.in, namespace, "API key", string(id))
 	}
 	return n.key, nil
 }
@@ -257,11 +279,12 @@ func (s *Service) Node(ctx context.Context, c Caller, namespace, id string, fiel
 	case n.namespace != nil:
 		return Node{Namespace: n.namespace}, nil
 	default:
-		return Node{}, notFound("node", id)
+		return Node{}, c.nothingIn(n.in, namespace, "node", id)
 	}
 }
 
 type candidates struct {
+	in        *Namespace // the one of the request
 	key       *Key
 	retriever *Retriever
 	namespace *Namespace
@@ -301,7 +324,7 @@ func (s *Service) node(ctx context.Context, c Caller, namespace, id string, fiel
 		return candidates{}, err
 	}
 
-	var found candidates
+	found := candidates{in: ns}
 	var err error
 	if found.key, err = s.visibleKey(ctx, c, ns, keys); err != nil {
 		return candidates{}, err
@@ -311,6 +334,9 @@ func (s *Service) node(ctx context.Context, c Caller, namespace, id string, fiel
 			rs[i].Namespace = ns
 			found.retriever = &rs[i]
 		}
+	}
+	if !c.coversNamespace(ReadData, ns) {
+		return found, nil // to this caller the request's namespace may not exist, and without one there is no answer
 	}
 	for i := range nss {
 		if string(nss[i].ID) == id && c.coversNamespace(ReadData, &nss[i]) {
@@ -344,8 +370,16 @@ func (s *Service) visibleKey(ctx context.Context, c Caller, ns *Namespace, keys 
 // together calls f for 0 to n-1 side by side and returns one of the errors, if any. The first error ends the
 // others' context. A panic in f becomes an error.
 func together(ctx context.Context, n int, f func(ctx context.Context, i int) error) error {
+	guarded := func(ctx context.Context, i int) (err error) {
+		defer func() {
+			if p := recover(); p != nil {
+				err = fmt.Errorf("panic: %v", p)
+			}
+		}()
+		return f(ctx, i)
+	}
 	if n == 1 {
-		return f(ctx, 0)
+		return guarded(ctx, 0)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -354,16 +388,9 @@ func together(ctx context.Context, n int, f func(ctx context.Context, i int) err
 	var first error
 	for i := range n {
 		wg.Go(func() {
-			var err error
-			defer func() {
-				if p := recover(); p != nil {
-					err = fmt.Errorf("panic: %v", p)
-				}
-				if err != nil {
-					once.Do(func() { first = err; cancel() })
-				}
-			}()
-			err = f(ctx, i)
+			if err := guarded(ctx, i); err != nil {
+				once.Do(func() { first = err; cancel() })
+			}
 		})
 	}
 	wg.Wait()

@@ -38,6 +38,9 @@ func presenter(logger *slog.Logger) graphql.ErrorPresenterFunc {
 			e = apikey.Classify(err)
 		}
 		shown.Message, shown.Extensions = e.Message, extensions(e)
+		if fc := graphql.GetFieldContext(ctx); len(shown.Locations) == 0 && fc != nil && fc.Field.Position != nil {
+			shown.Locations = []gqlerror.Location{{Line: fc.Field.Position.Line, Column: fc.Field.Position.Column}}
+		}
 		if e.Code == apikey.Internal || e.Code == apikey.Unavailable {
 			logger.ErrorContext(ctx, "field failed", "path", shown.Path.String(), "code", e.Code, "error", err, "cause", errors.Unwrap(e))
 		}

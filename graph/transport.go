@@ -2,6 +2,7 @@ package graph
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"log/slog"
 	"mime"
 	"net/http"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -85,7 +87,22 @@ func (h handler) execute(w http.ResponseWriter, r *http.Request, media string, p
 		refuse(w, media, http.StatusServiceUnavailable, apikey.Outage(ctx.Err()))
 		return
 	}
+	slices.SortStableFunc(response.Errors, byPlace)
 	write(w, media, http.StatusOK, response.Errors, response.Data)
+}
+
+// byPlace orders errors as the fields they are about stand in the operation; fields are resolved side by side, and
+// their errors come in any order.
+func byPlace(a, b *gqlerror.Error) int {
+	line := func(e *gqlerror.Error) (line, column int) {
+		if len(e.Locations) == 0 {
+			return 0, 0
+		}
+		return e.Locations[0].Line, e.Locations[0].Column
+	}
+	aLine, aColumn := line(a)
+	bLine, bColumn := line(b)
+	return cmp.Or(cmp.Compare(aLine, bLine), cmp.Compare(aColumn, bColumn), cmp.Compare(a.Path.String(), b.Path.String()))
 }
 
 // responseMedia chooses between the two media types by what the client accepts; the older one where it does not say.

@@ -1,0 +1,279 @@
+// Package config turns the command line and the environment into a Config. It is the only place that reads them.
+package config
+
+import (
+	"cmp"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Config is what the process was asked to do and how.
+type Config struct {
+	Command string // one of the names in Commands; empty is the bare command
+	Help    bool   // print the help instead
+
+	// Arguments of the commands.
+	File         string // import
+	Organization string // bootstrap
+	Namespace    string // bootstrap
+	Email        string // bootstrap
+
+	// Settings. The contract of each stands beside its name in settings.
+	ListenAddr     string
+	MongoURI       string
+	MongoDatabase  string
+	EmbeddedPath   string
+	Demo           bool
+	Introspection  string
+	Playground     bool
+	MaxBodyBytes   int64
+	RequestTimeout time.Duration
+	LogFormat      string
+	LogLevel       slog.Level
+}
+
+// DefaultEmbeddedPath is where the embedded store is kept where nothing else is said.
+const DefaultEmbeddedPath = "data/retrieverkeys.db"
+
+// Command is something the program can do.
+type Command struct {
+	Name, Arguments, Summary string
+	flags                    func(*Config, *flag.FlagSet)
+	required                 []string // flags
+	file                     bool     // takes one file
+}
+
+// Commands are what the program can do, the bare command first.
+var Commands = []Command{
+	{Summary: "serve what is set; with nothing set, a demo in " + DefaultEmbeddedPath},
+	{Name: "serve", Summary: "serve; refuses to start unless MONGODB_URI or EMBEDDED_PATH is set"},
+	{
+		Name: "bootstrap", Arguments: "--organization NAME --namespace NAME [--email E]",
+		Summary: "make an organization, a namespace and an admin key, and print the key once",
+		flags: func(c *Config, fs *flag.FlagSet) {
+			fs.Func("organization", "", name(&c.Organization))
+			fs.Func("namespace", "", name(&c.Namespace))
+			fs.StringVar(&c.Email, "email", "", "")
+		},
+		required: []string{"organization", "namespace"},
+	},
+	{Name: "import", Arguments: "FILE", Summary: "load namespaces, retrievers and keys from Extended JSON, all or nothing", file: true},
+	{Name: "schema", Summary: "print the GraphQL schema"},
+	{Name: "healthcheck", Summary: "exit 0 if the server at LISTEN_ADDR is ready"},
+	{Name: "version", Summary: "print the version"},
+}
+
+// Parse reads the arguments (without the program's name) and the environment. The problems are all there are; with
+// any of them nothing should be started.
+func Parse(args []string, getenv func(string) string) (Config, []error) {
+	var c Config
+	if help(args) {
+		c.Help = true
+		return c, nil
+	}
+	problems := append(c.parseCommand(args), c.parseSettings(getenv)...)
+
+	stored := c.MongoURI != "" || c.EmbeddedPath != ""
+	if c.Command == "serve" && !stored {
+		problems = append(problems, errors.New("serve needs a store: set MONGODB_URI or EMBEDDED_PATH"))
+	}
+	if !stored {
+		c.EmbeddedPath = DefaultEmbeddedPath
+	}
+	embedded := c.MongoURI == ""
+	if getenv("DEMO") == "" {
+		c.Demo = c.Command == "" && embedded
+	}
+	if c.Introspection == "" {
+		c.Introspection = "authenticated"
+		if embedded {
+			c.Introspection = "public"
+		}
+	}
+	return c, problems
+}
+
+func help(args []string) bool {
+	return slices.ContainsFunc(args, func(a string) bool { return a == "-h" || a == "-help" || a == "--help" }) ||
+		len(args) > 0 && args[0] == "help"
+}
+
+func (c *Config) parseCommand(args []string) []error {
+	name := ""
+	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		name, args = args[0], args[1:]
+	}
+	i := slices.IndexFunc(Commands, func(c Command) bool { return c.Name == name })
+	if i < 0 {
+		return []error{fmt.Errorf("unknown command %q", name)}
+	}
+	command := Commands[i]
+	c.Command = name
+
+	fs := flag.NewFlagSet(name, flag.ContinueOnError)
+	fs.SetOutput(io.Discard)
+	if command.flags != nil {
+		command.flags(c, fs)
+	}
+	var problems []error
+	var files []string
+	// Parse stops at a wrong flag and at what is no flag; going on behind it finds all there are.
+	for len(args) > 0 {
+		err := fs.Parse(args)
+		if err != nil {
+			problems = append(problems, err)
+		}
+		if err != nil && len(fs.Args()) == len(args) {
+			args = args[1:] // bad syntax such as ---x is not consumed
+			continue
+		}
+		args = fs.Args()
+		if len(args) > 0 && (!strings.HasPrefix(args[0], "-") || args[0] == "-") {
+			files, args = append(files, args[0]), args[1:]
+		}
+	}
+	given := map[string]bool{}
+	fs.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	for _, r := range command.required {
+		if !given[r] {
+			problems = append(problems, fmt.Errorf("--%s is required", r))
+		}
+	}
+	switch {
+	case command.file && len(files) == 1:
+		c.File = files[0]
+	case command.file:
+		problems = append(problems, fmt.Errorf("%s takes one file, not %d", name, len(files)))
+	case len(files) > 0:
+		problems = append(problems, fmt.Errorf("unexpected argument %q", strings.Join(files, " ")))
+	}
+	return problems
+}
+
+// settings declares every environment variable: its default, its meaning and how it is read.
+func (c *Config) settings() *flag.FlagSet {
+	fs := flag.NewFlagSet("environment", flag.ContinueOnError)
+	fs.SetOutput(io.Discard)
+	c.ListenAddr, c.MaxBodyBytes = "127.0.0.1:8080", 1<<20
+	fs.Func("LISTEN_ADDR", "where to listen; default 127.0.0.1:8080", func(s string) error {
+		c.ListenAddr = s
+		return address(s)
+	})
+	fs.StringVar(&c.MongoURI, "MONGODB_URI", "", "a MongoDB deployment; empty: the embedded store")
+	fs.StringVar(&c.MongoDatabase, "MONGODB_DATABASE", "", "its database; default the URI's path, else retrieverkeys")
+	fs.StringVar(&c.EmbeddedPath, "EMBEDDED_PATH", "", "the embedded store's file; default "+DefaultEmbeddedPath)
+	fs.BoolVar(&c.Demo, "DEMO", false, "fill an empty store with a demo; default true for the bare command on the embedded store")
+	fs.Func("INTROSPECTION", "public, authenticated or off; default public on the embedded store, else authenticated",
+		choice(&c.Introspection, "public", "authenticated", "off"))
+	c.Playground = true
+	fs.Func("PLAYGROUND", "on or off; default on", func(s string) error {
+		c.Playground = s == "on"
+		return choice(new(string), "on", "off")(s)
+	})
+	fs.Func("MAX_BODY_BYTES", "the largest request body; default 1048576", func(s string) (err error) {
+		c.MaxBodyBytes, err = strconv.ParseInt(s, 10, 64)
+		return positive(c.MaxBodyBytes, err)
+	})
+	c.RequestTimeout = 10 * time.Second
+	fs.Func("REQUEST_TIMEOUT", "for a whole request, store calls included; default 10s", func(s string) (err error) {
+		c.RequestTimeout, err = time.ParseDuration(s)
+		return positive(c.RequestTimeout, err)
+	})
+	fs.Func("LOG_FORMAT", "text or json; default text on a terminal, else json", choice(&c.LogFormat, "text", "json"))
+	fs.Func("LOG_LEVEL", "debug, info, warn or error; default info", func(s string) error {
+		if c.LogLevel.UnmarshalText([]byte(s)) != nil {
+			return errors.New("must be debug, info, warn or error")
+		}
+		return nil
+	})
+	return fs
+}
+
+func (c *Config) parseSettings(getenv func(string) string) []error {
+	var problems []error
+	fs := c.settings()
+	fs.VisitAll(func(f *flag.Flag) {
+		text := getenv(f.Name)
+		if text == "" {
+			return
+		}
+		if err := fs.Set(f.Name, text); err != nil {
+			if f.Name == "DEMO" {
+				err = errors.New("must be true or false")
+			}
+			problems = append(problems, fmt.Errorf("%s=%q %w", f.Name, text, err))
+		}
+	})
+	return problems
+}
+
+// name reads a name of an organization or a namespace. The latter is written in a header.
+func name(to *string) func(string) error {
+	return func(s string) error {
+		switch {
+		case s == "" || utf8.RuneCountInString(s) > 100:
+			return errors.New("must have 1 to 100 characters")
+		case strings.TrimSpace(s) != s:
+			return errors.New("must not begin or end with a space")
+		case !utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }):
+			return errors.New("must be of printable characters")
+		}
+		*to = s
+		return nil
+	}
+}
+
+func choice(to *string, allowed ...string) func(string) error {
+	return func(s string) error {
+		if !slices.Contains(allowed, s) {
+			return fmt.Errorf("must be %s", strings.Join(allowed, " or "))
+		}
+		*to = s
+		return nil
+	}
+}
+
+func positive[T cmp.Ordered](n T, err error) error {
+	var zero T
+	if err != nil || n <= zero {
+		return errors.New("must be greater than zero")
+	}
+	return nil
+}
+
+// address checks host:port.
+func address(s string) error {
+	_, port, err := net.SplitHostPort(s)
+	if err != nil {
+		return errors.New("must be host:port")
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n > 65535 {
+		return errors.New("must end in a port number")
+	}
+	return nil
+}
+
+// WriteHelp writes what can be asked of the program and how it is configured.
+func WriteHelp(w io.Writer) {
+	var b strings.Builder
+	b.WriteString("retrieverkeys shows the API keys of retrievers, over GraphQL.\n\nCommands:\n")
+	for _, c := range Commands {
+		call := strings.Join(slices.DeleteFunc([]string{"retrieverkeys", c.Name, c.Arguments}, func(s string) bool { return s == "" }), " ")
+		fmt.Fprintf(&b, "  %s\n        %s\n", call, c.Summary)
+	}
+	b.WriteString("\nSettings, from the environment:\n")
+	new(Config).settings().VisitAll(func(f *flag.Flag) {
+		fmt.Fprintf(&b, "  %-18s %s\n", f.Name, f.Usage)
+	})
+	_, _ = io.WriteString(w, b.String())
+}

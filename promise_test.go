@@ -1,0 +1,264 @@
+package main
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"retrieverkeys/apikey"
+)
+
+// rootFields asks for each root field that belongs to a tenant, with the id in place of ID.
+var rootFields = []string{
+	`{ retriever(id: "ID") { id } }`,
+	`{ apiKey(id: "ID") { id name } }`,
+	`{ node(id: "ID") { id } }`,
+	`{ namespace(id: "ID") { id } }`,
+	`{ namespace { retriever(id: "ID") { id } } }`,
+}
+
+// If what is another tenant's, another namespace's or not covered could be told from what does not exist, ids could
+// be guessed and a customer's size counted.
+func TestForeignIsAbsent(t *testing.T) {
+	onEveryStore(t, func(t *testing.T, d deployment) {
+		s := serve(t, seeded(t, d).env)
+		for _, hidden := range []struct{ caller, id, why string }{
+			{"admin", "ret_b", "another tenant's retriever"},
+			{"admin", "key_foreign", "another tenant's key"},
+			{"admin", "ns_b_prod", "another tenant's namespace"},
+			{"foreign", "ret_odd", "another tenant's retriever, in a namespace of the same name"},
+			{"admin", "ret_stage", "another namespace's retriever"},
+			{"admin", "key_staging", "another namespace's key"},
+			{"admin", "key_orphan", "a key of no retriever"},
+			{"scoped", "ret_odd", "a retriever that the scopes do not cover"},
+			{"scoped", "key_numbers", "a key of a retriever that the scopes do not cover"},
+			{"scoped", "ns_prod", "a namespace that the scopes do not cover"},
+			{"executor", "ret_main", "a retriever that the scopes do not let read"},
+		} {
+			for _, q := range rootFields {
+				if hidden.id == "ns_prod" && strings.Contains(q, "namespace {") {
+					continue
+				}
+				absent := "x" + hidden.id[1:]
+				got := s.query(hidden.caller, "production", strings.ReplaceAll(q, "ID", hidden.id))
+				want := s.query(hidden.caller, "production", strings.ReplaceAll(q, "ID", absent))
+				if got.status != want.status || got.body != strings.ReplaceAll(want.body, absent, hidden.id) {
+					t.Errorf("%s: %s\n got %d %s\nwant %d %s", hidden.why, q, got.status, got.body, want.status, want.body)
+				}
+				if codes := got.codes(t); len(codes) == 0 || codes[0] != string(apikey.NotFound) {
+					t.Errorf("%s: %s: codes %v", hidden.why, q, codes)
+				}
+			}
+		}
+		// The namespace in the header is a guess too.
+		got := s.query("admin", "ns_b_prod", `{ retriever(id: "ret_b") { id } }`)
+		want := s.query("admin", "ns_x_prod", `{ retriever(id: "ret_b") { id } }`)
+		if got.body != strings.ReplaceAll(want.body, "ns_x_prod", "ns_b_prod") {
+			t.Errorf("a foreign namespace in the header: %s, an absent one: %s", got.body, want.body)
+		}
+	})
+}
+
+// A tenant's lists must never hold another's documents, even where ids and names are the same.
+func TestListsStayInTheTenant(t *testing.T) {
+	onEveryStore(t, func(t *testing.T, d deployment) {
+		s := serve(t, seeded(t, d).env)
+		const all = `{ retrievers(first: 1000) { total results { id apiKeys(includeRevoked: true) { total results { keyId name internalId } } } } }`
+		ours := s.query("admin", "production", all)
+		if strings.Contains(ours.body, "FOREIGN") || strings.Contains(ours.body, "int_b") || !strings.Contains(ours.body, "key_full") {
+			t.Errorf("the first tenant sees %s", ours.body)
+		}
+		theirs := s.query("foreign", "production", all)
+		if strings.Contains(theirs.body, "int_a") || !strings.Contains(theirs.body, "key_foreign") {
+			t.Errorf("the second tenant sees %s", theirs.body)
+		}
+	})
+}
+
+// Which of the many ways a bearer can be bad is nobody's business: each gets the same answer, before the operation is
+// even looked at.
+func TestEveryBadBearerGetsOneAnswer(t *testing.T) {
+	onEveryStore(t, func(t *testing.T, d deployment) {
+		s := serve(t, seeded(t, d).env)
+		var first answer
+		for i, authorization := range []string{
+			"Bearer " + token("unknown"), "Bearer " + token("revoked"), "Bearer " + token("expired"), "Bearer " + token("odd_tenant"),
+			"Bearer " + token("odd_status"), "Bearer " + token("odd_status_unknown"), "Bearer " + token("odd_revoked"), "Bearer " + token("odd_expiry"),
+			"Bearer", "Bearer ", "Bearer  " + token("admin"), "Bearer " + token("admin") + ",", "Bearer " + token("admin") + " x",
+			"Basic " + token("admin"), token("admin"), "Bearer " + strings.Repeat("a", 513), "Bearer t\u00f6ken", "Bearer =", "Token x", ",",
+		} {
+			got := s.request(http.MethodPost, "/graphql", "not even JSON", map[string]string{"Authorization": authorization})
+			if got.status != http.StatusUnauthorized || got.header.Get("WWW-Authenticate") != `Bearer error="invalid_token"` {
+				t.Errorf("%.40q: status %d, WWW-Authenticate %q", authorization, got.status, got.header.Get("WWW-Authenticate"))
+			}
+			if i == 0 {
+				first = got
+				if want := `{"errors":[{"message":"The bearer token is not a valid API key.","extensions":{"code":"UNAUTHENTICATED"}}]}`; got.body != want {
+					t.Errorf("got %s\nwant %s", got.body, want)
+				}
+			}
+			if got.body != first.body {
+				t.Errorf("%.40q: %s", authorization, got.body)
+			}
+		}
+		for _, scheme := range []string{"bearer", "BEARER", "Bearer"} {
+			got := s.request(http.MethodPost, "/graphql", `{"query":"{ viewer { keyId } }"}`, map[string]string{"Authorization": scheme + " " + token("admin")})
+			if got.status != http.StatusOK || got.body != `{"data":{"viewer":{"keyId":"key_caller_admin"}}}` {
+				t.Errorf("scheme %s: %d %s", scheme, got.status, got.body)
+			}
+		}
+		// A token in the URL is no bearer: the request is anonymous.
+		got := s.request(http.MethodPost, "/graphql?access_token="+token("admin"), `{"query":"{ viewer { keyId } }"}`, nil)
+		if codes := got.codes(t); len(codes) != 1 || codes[0] != "UNAUTHENTICATED" {
+			t.Errorf("a token in the URL: %s", got.body)
+		}
+	})
+}
+
+// A document that decides about authority and cannot be read must never give more than one that can.
+func TestUnreadableAuthorityRefuses(t *testing.T) {
+	onEveryStore(t, func(t *testing.T, d deployment) {
+		s := serve(t, seeded(t, d).env)
+		for caller, want := range map[string]apikey.Code{
+			"odd_scopes": apikey.NotFound, "odd_scope": apikey.NotFound, "odd_scope_object": apikey.NotFound, "odd_operations": apikey.NotFound,
+			"odd_permissions": apikey.Forbidden, "odd_permission": apikey.Forbidden, "odd_type": apikey.Forbidden,
+			"nothing": apikey.Forbidden, "unknown_permission": apikey.Forbidden, "retriever": apikey.Forbidden,
+		} {
+			got := s.query(caller, "production", `{ retriever(id: "ret_main") { id } namespace { id } }`)
+			for _, code := range got.codes(t) {
+				if code != string(want) {
+					t.Errorf("%s: code %s, want %s", caller, code, want)
+				}
+			}
+			if !strings.Contains(got.body, `"data":{"retriever":null,"namespace":null}`) {
+				t.Errorf("%s: %s", caller, got.body)
+			}
+			if list := s.query(caller, "production", `{ retrievers { total } }`); strings.Contains(list.body, `"total"`) && !strings.Contains(list.body, `"total":0`) {
+				t.Errorf("%s: %s", caller, list.body)
+			}
+		}
+	})
+}
+
+// Keys that can only execute, or may do nothing, are refused at every root field, the caller's own description too.
+func TestKeysWithoutPermissionReadNothing(t *testing.T) {
+	s := serve(t, seeded(t, embedded(t)).env)
+	for _, caller := range []string{"retriever", "nothing"} {
+		for _, q := range append([]string{`{ viewer { keyId } }`, `{ retrievers { total } }`, `{ namespace { id } }`}, rootFields...) {
+			got := s.query(caller, "production", q)
+			if codes := got.codes(t); len(codes) != 1 || codes[0] != "FORBIDDEN" {
+				t.Errorf("%s: %s: %s", caller, q, got.body)
+			}
+		}
+	}
+}
+
+// The namespace of a request is what the contract says, in every way it can be said.
+func TestNamespaceOfTheRequest(t *testing.T) {
+	s := serve(t, seeded(t, embedded(t)).env)
+	const query = `{"query":"{ namespace { id } }"}`
+	for _, c := range []struct {
+		name, path string
+		namespaces []string // X-Namespace headers
+		status     int
+		want       string
+	}{
+		{"by name", "/graphql", []string{"production"}, 200, `"id":"ns_prod"`},
+		{"by id", "/graphql", []string{"ns_stage"}, 200, `"id":"ns_stage"`},
+		{"the id wins over a name", "/graphql", []string{"ns_prod"}, 200, `"id":"ns_prod"`},
+		{"the smallest id of one name", "/graphql", []string{"twin"}, 200, `"id":"ns_a_twin"`},
+		{"by parameter", "/graphql?namespace=staging", nil, 200, `"id":"ns_stage"`},
+		{"the header wins over the parameter", "/graphql?namespace=staging", []string{"production"}, 200, `"id":"ns_prod"`},
+		{"an empty header counts as missing", "/graphql?namespace=staging", []string{""}, 200, `"id":"ns_stage"`},
+		{"missing", "/graphql", nil, 200, `"code":"BAD_USER_INPUT","field":"X-Namespace"`},
+		{"empty", "/graphql", []string{""}, 200, `"code":"BAD_USER_INPUT","field":"X-Namespace"`},
+		{"twice the same", "/graphql", []string{"staging", "staging"}, 200, `"id":"ns_stage"`},
+		{"two that differ", "/graphql", []string{"staging", "production"}, 400, `"code":"BAD_USER_INPUT","field":"X-Namespace"`},
+		{"unknown", "/graphql", []string{"nowhere"}, 200, `"code":"NOT_FOUND"`},
+		{"another case", "/graphql", []string{"Production"}, 200, `"code":"NOT_FOUND"`},
+		{"an operator", "/graphql", []string{`{"$ne":null}`}, 200, `"code":"NOT_FOUND"`},
+		{"foreign", "/graphql", []string{"ns_b_prod"}, 200, `"code":"NOT_FOUND"`},
+		{"long", "/graphql", []string{strings.Repeat("n", 10_000)}, 200, `"code":"NOT_FOUND"`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.url+c.path, strings.NewReader(query))
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header.Set("Content-Type", "application/json")
+			req.Header.Set("Authorization", "Bearer "+token("admin"))
+			for _, ns := range c.namespaces {
+				req.Header.Add("X-Namespace", ns)
+			}
+			got := s.do(req)
+			if got.status != c.status || !strings.Contains(got.body, c.want) {
+				t.Errorf("%d %s", got.status, got.body)
+			}
+			if len(got.body) > 1000 {
+				t.Errorf("the answer repeats %d bytes", len(got.body))
+			}
+		})
+	}
+}
+
+// A key limited to origins must be worth nothing in another site's script.
+func TestOriginsOfTheKey(t *testing.T) {
+	s := serve(t, seeded(t, embedded(t)).env)
+	for origin, want := range map[string]int{
+		"": 200, "https://app.example.com": 200, "https://a.b.example.com": 200,
+		"https://example.com": 403, "http://app.example.com": 403, "https://evil-example.com": 403, "null": 403, "https://app.example.com:8443": 403,
+	} {
+		got := s.request(http.MethodPost, "/graphql", `{"query":"{ viewer { keyId } }"}`,
+			map[string]string{"Authorization": "Bearer " + token("origin"), "Origin": origin})
+		if got.status != want || want == 403 && got.codes(t)[0] != "FORBIDDEN" {
+			t.Errorf("%q: %d %s", origin, got.status, got.body)
+		}
+		if unreadable := s.request(http.MethodPost, "/graphql", `{"query":"{ viewer { keyId } }"}`,
+			map[string]string{"Authorization": "Bearer " + token("odd_origins"), "Origin": origin}); origin != "" && unreadable.status != 403 {
+			t.Errorf("origins that cannot be read allow %q", origin)
+		}
+	}
+}
+
+// Whatever happens, no output holds a plaintext, and no log or error a hash.
+func TestSecretsStayOut(t *testing.T) {
+	d := seeded(t, embedded(t))
+	s := serve(t, fields{"EMBEDDED_PATH": d.env["EMBEDDED_PATH"], "LOG_LEVEL": "debug"})
+	var errors strings.Builder
+	for _, caller := range []string{"admin", "reader", "foreign", "revoked", "retriever", "odd_scopes", "unknown"} {
+		for _, q := range append([]string{`{ nonsense }`, `{`, `{ viewer { keyId namespace { id } } }`, `{ retriever(id: "` + token(caller) + `") { id } }`}, rootFields...) {
+			a := s.query(caller, "production", q)
+			if strings.Contains(q, token(caller)) {
+				continue // the caller's own argument, which is no secret of the server's
+			}
+			errors.WriteString(a.body)
+			s.request(http.MethodGet, "/graphql?access_token="+token(caller)+"&query="+token(caller), "", nil)
+		}
+	}
+	if code := s.stop(); code != exitOK {
+		t.Errorf("exit code %d", code)
+	}
+	for where, text := range map[string]string{"a response": errors.String(), "the log": s.errors.String(), "the output": s.out.String()} {
+		if strings.Contains(text, "sk_test_") {
+			t.Errorf("%s holds a plaintext", where)
+		}
+		for _, caller := range []string{"admin", "reader", "unknown"} {
+			if strings.Contains(text, hashOf(token(caller))) {
+				t.Errorf("%s holds a hash", where)
+			}
+		}
+	}
+}
+
+// Every response can be found in the log by its id; an id that could forge a log line is not taken over.
+func TestRequestIDs(t *testing.T) {
+	s := serve(t, embedded(t).env)
+	for sent, kept := range map[string]bool{"": false, "abc-DEF_1.2": true, strings.Repeat("x", 128): true, strings.Repeat("x", 129): false, "a b": false, "a\"b": false, "ä": false} {
+		for _, path := range []string{"/healthz", "/graphql", "/nowhere"} {
+			got := s.request(http.MethodGet, path, "", map[string]string{"X-Request-Id": sent}).header.Get("X-Request-Id")
+			if kept && got != sent || !kept && (got == sent || got == "") {
+				t.Errorf("%s: sent %q, got %q", path, sent, got)
+			}
+		}
+	}
+}

@@ -1,0 +1,267 @@
+// Command retrieverkeys serves the API keys of retrievers over GraphQL. This file chooses implementations, composes
+// them, serves, and shuts them down in reverse.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"retrieverkeys/apikey"
+	"retrieverkeys/config"
+	"retrieverkeys/graph"
+	"retrieverkeys/store"
+	"retrieverkeys/store/mongodb"
+	"retrieverkeys/store/sqlite"
+	"retrieverkeys/telemetry"
+	"retrieverkeys/web"
+)
+
+// The exit codes.
+const (
+	exitOK     = 0
+	exitFailed = 1
+	exitUsage  = 2 // wrong settings, flags or commands: nothing was started
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	code := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// run is the whole program but for what only a process has. It returns the exit code when the work is done or the
+// context ends.
+func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
+	cfg, problems := config.Parse(args, getenv)
+	if cfg.Help {
+		config.WriteHelp(stdout)
+		return exitOK
+	}
+	if cfg.MongoURI != "" {
+		if err := mongodb.CheckURI(cfg.MongoURI); err != nil {
+			problems = append(problems, fmt.Errorf("MONGODB_URI %w", err))
+		}
+	}
+	if len(problems) > 0 {
+		for _, p := range problems {
+			_, _ = fmt.Fprintln(stderr, "retrieverkeys:", p)
+		}
+		_, _ = fmt.Fprintln(stderr, "retrieverkeys --help tells the commands and settings.")
+		return exitUsage
+	}
+	if cfg.LogFormat == "" && isTerminal(stderr) {
+		cfg.LogFormat = "text"
+	}
+	p := program{cfg: cfg, stdout: stdout, stderr: stderr}
+	p.logger = telemetry.NewLogger(stderr, cfg.LogFormat, cfg.LogLevel, func(ctx context.Context) []slog.Attr {
+		if id := web.RequestID(ctx); id != "" {
+			return []slog.Attr{slog.String("request_id", id)}
+		}
+		return nil
+	})
+	command := map[string]func(context.Context) error{
+		"":            p.serve,
+		"serve":       p.serve,
+		"bootstrap":   p.bootstrap,
+		"import":      p.importFile,
+		"schema":      p.schema,
+		"healthcheck": p.healthcheck,
+		"version":     p.version,
+	}[cfg.Command]
+	if err := command(ctx); err != nil {
+		_, _ = fmt.Fprintln(stderr, "retrieverkeys:", err)
+		return exitFailed
+	}
+	return exitOK
+}
+
+// program is one run of the program.
+type program struct {
+	cfg            config.Config
+	stdout, stderr io.Writer
+	logger         *slog.Logger
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
+// open opens the configured store. prepare makes it ready for use and fails while it cannot be reached.
+func (p *program) open(ctx context.Context) (engine store.Engine, prepare func(context.Context) error, err error) {
+	if p.cfg.MongoURI == "" {
+		engine, err = sqlite.Open(ctx, p.cfg.EmbeddedPath)
+		return engine, func(context.Context) error { return nil }, err
+	}
+	m, err := mongodb.Open(p.cfg.MongoURI, p.cfg.MongoDatabase, p.logger)
+	if err != nil {
+		return nil, nil, err
+	}
+	return m, m.EnsureIndexes, nil
+}
+
+// The listener's patience with clients.
+const (
+	maxHeaderBytes    = 16 << 10
+	readHeaderTimeout = 5 * time.Second
+	readTimeout       = 30 * time.Second
+	idleTimeout       = 2 * time.Minute
+	drainTimeout      = 20 * time.Second
+)
+
+func (p *program) serve(ctx context.Context) (err error) {
+	engine, prepare, err := p.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, engine.Close()) }()
+
+	var lc net.ListenConfig
+	listener, err := lc.Listen(ctx, "tcp", p.cfg.ListenAddr)
+	if err != nil {
+		return err
+	}
+	url := "http://" + listener.Addr().String()
+
+	service := &apikey.Service{Store: engine}
+	server := &http.Server{
+		Handler: web.NewHandler(web.Options{
+			Service: service,
+			GraphQL: graph.NewHandler(graph.Options{
+				Service: service, Version: version().number, Introspection: graph.Introspection(p.cfg.Introspection), Logger: p.logger,
+			}),
+			RefuseGraphQL: graph.WriteError,
+			Ready:         engine.Ping,
+			Playground:    p.cfg.Playground,
+			Timeout:       p.cfg.RequestTimeout,
+			MaxBodyBytes:  p.cfg.MaxBodyBytes,
+			Logger:        p.logger,
+		}),
+		MaxHeaderBytes:    maxHeaderBytes,
+		ReadHeaderTimeout: readHeaderTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      p.cfg.RequestTimeout + readTimeout,
+		IdleTimeout:       idleTimeout,
+		ErrorLog:          slog.NewLogLogger(p.logger.Handler(), slog.LevelWarn),
+	}
+
+	background, cancel := context.WithCancel(ctx)
+	prepared := make(chan struct{})
+	go func() {
+		defer close(prepared)
+		p.prepare(background, engine, prepare, url)
+	}()
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	p.logger.InfoContext(ctx, "serving", "url", url, "store", p.storeName())
+
+	select {
+	case err = <-served:
+	case <-ctx.Done():
+		p.logger.InfoContext(ctx, "stopping")
+		drain, done := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
+		defer done()
+		err = server.Shutdown(drain)
+	}
+	cancel()
+	<-prepared
+	return err
+}
+
+func (p *program) storeName() string {
+	if p.cfg.MongoURI != "" {
+		return "mongodb"
+	}
+	return p.cfg.EmbeddedPath
+}
+
+// How long to wait before trying again to reach a store that is down.
+const (
+	firstRetry = time.Second
+	lastRetry  = 30 * time.Second
+)
+
+// prepare makes the store ready as soon as it can be reached, seeds the demo where it is wanted, and from then on
+// reports every hour what no list shows.
+func (p *program) prepare(ctx context.Context, engine store.Engine, prepare func(context.Context) error, url string) {
+	for wait := firstRetry; ; wait = min(2*wait, lastRetry) {
+		err := prepare(ctx)
+		if err == nil && p.cfg.Demo {
+			err = p.demo(ctx, engine, url)
+		}
+		if err == nil {
+			break
+		}
+		if !pause(ctx, wait) {
+			return
+		}
+		p.logger.WarnContext(ctx, "the store is not ready yet", "error", err, "cause", errors.Unwrap(err), "retry_in", wait)
+	}
+	for {
+		n, err := engine.CountUnusable(ctx)
+		if n > 0 || err != nil {
+			p.logger.WarnContext(ctx, "API key documents without a usable id or hash are not listed", "count", n, "error", err)
+		}
+		if !pause(ctx, time.Hour) {
+			return
+		}
+	}
+}
+
+// pause waits, and reports false if the context ended first.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// healthcheckTimeout is how long a server may take to say that it is ready.
+const healthcheckTimeout = 3 * time.Second
+
+// healthcheck asks the server at LISTEN_ADDR whether it is ready.
+func (p *program) healthcheck(ctx context.Context) error {
+	host, port, err := net.SplitHostPort(p.cfg.ListenAddr)
+	if err != nil {
+		return err
+	}
+	if ip := net.ParseIP(host); host == "" || ip.IsUnspecified() {
+		host = "localhost"
+	}
+	ctx, cancel := context.WithTimeout(ctx, healthcheckTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(host, port)+"/readyz", nil)
+	if err != nil {
+		return err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode != http.StatusOK {
+		body, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10))
+		return fmt.Errorf("not ready: %s", strings.TrimSpace(string(body)))
+	}
+	return nil
+}

@@ -1,0 +1,72 @@
+package web
+
+import (
+	"encoding/json"
+	"math"
+	"net/http"
+	"strconv"
+
+	"retrieverkeys/apikey"
+)
+
+// rendering is how a code looks over HTTP: the status, and the vendor's name of the error.
+type rendering struct {
+	status int
+	name   string
+}
+
+// renderings has every code of the domain.
+var renderings = map[apikey.Code]rendering{
+	apikey.BadUserInput:    {http.StatusBadRequest, "BadRequestError"},
+	apikey.Unauthenticated: {http.StatusUnauthorized, "UnauthorizedError"},
+	apikey.Forbidden:       {http.StatusForbidden, "ForbiddenError"},
+	apikey.NotFound:        {http.StatusNotFound, "NotFoundError"},
+	apikey.Conflict:        {http.StatusConflict, "AlreadyExistsError"},
+	apikey.RateLimited:     {http.StatusTooManyRequests, "TooManyRequestsError"},
+	apikey.Unavailable:     {http.StatusServiceUnavailable, "ServiceUnavailableError"},
+	apikey.Internal:        {http.StatusInternalServerError, "InternalServerError"},
+}
+
+func statusOf(code apikey.Code) int { return renderings[code].status }
+
+// setErrorHeaders sets what a status asks for besides the body.
+func setErrorHeaders(w http.ResponseWriter, e *apikey.Error) {
+	if e.Code == apikey.Unauthenticated {
+		w.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
+	}
+	if e.RetryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(e.RetryAfter.Seconds()))))
+	}
+}
+
+// errorBody is the vendor's error envelope.
+type errorBody struct {
+	Success bool        `json:"success"`
+	Status  int         `json:"status"`
+	Error   errorDetail `json:"error"`
+}
+
+type errorDetail struct {
+	Message string            `json:"message"`
+	Type    string            `json:"type"`
+	Details map[string]string `json:"details,omitempty"`
+}
+
+// writeError answers with the error in the vendor's envelope.
+func writeError(w http.ResponseWriter, e *apikey.Error) {
+	r := renderings[e.Code]
+	body := errorBody{Status: r.status, Error: errorDetail{Message: e.Message, Type: r.name}}
+	if e.Field != "" {
+		body.Error.Details = map[string]string{"field": e.Field}
+	}
+	setErrorHeaders(w, e)
+	writeJSON(w, r.status, body)
+}
+
+// writeJSON answers with a value of which JSON has a form.
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(v)
+}

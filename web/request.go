@@ -1,0 +1,116 @@
+package web
+
+import (
+	"context"
+	"crypto/rand"
+	"net/http"
+	"regexp"
+	"strings"
+
+	"retrieverkeys/apikey"
+)
+
+// identified finds out who is calling and which namespace is meant, and hands both on in the request's context. A
+// request that shows a bad bearer, a forbidden origin or conflicting headers goes no further.
+type identified struct {
+	service *apikey.Service
+	next    http.Handler
+	refuse  func(w http.ResponseWriter, r *http.Request, status int, e *apikey.Error)
+}
+
+func (h identified) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	ctx, err := h.identify(r)
+	if err != nil {
+		e := apikey.Classify(err)
+		setErrorHeaders(w, e)
+		h.refuse(w, r, statusOf(e.Code), e)
+		return
+	}
+	h.next.ServeHTTP(w, r.WithContext(ctx))
+}
+
+func (h identified) identify(r *http.Request) (context.Context, error) {
+	ctx := r.Context()
+	token, sent, err := bearer(r.Header)
+	if err != nil {
+		return nil, err
+	}
+	var caller apikey.Caller
+	if sent {
+		if caller, err = h.service.Authenticate(ctx, token); err != nil {
+			return nil, err
+		}
+	}
+	if err := caller.CheckOrigin(r.Header.Get("Origin")); err != nil {
+		return nil, err
+	}
+	ns, err := namespace(r)
+	if err != nil {
+		return nil, err
+	}
+	return apikey.WithNamespace(apikey.WithCaller(ctx, caller), ns), nil
+}
+
+// bearer returns the token of the Authorization header, if there is one. What is no bearer token comes back as an
+// empty one, which authenticates nobody.
+func bearer(h http.Header) (token string, sent bool, err error) {
+	values := h.Values("Authorization")
+	switch len(values) {
+	case 0:
+		return "", false, nil
+	case 1:
+	default:
+		return "", true, apikey.Invalid("Authorization", "Send the Authorization header once.")
+	}
+	scheme, token, _ := strings.Cut(values[0], " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return "", true, nil
+	}
+	return token, true, nil
+}
+
+// namespace returns the namespace, id or name, that the request names: in the header, else in the query parameter.
+// Empty ones count as missing.
+func namespace(r *http.Request) (string, error) {
+	if named, err := only("X-Namespace", r.Header.Values("X-Namespace")); named != "" || err != nil {
+		return named, err
+	}
+	return only("namespace", r.URL.Query()["namespace"])
+}
+
+// only returns the one value that there is, repeated or not.
+func only(field string, values []string) (string, error) {
+	one := ""
+	for _, v := range values {
+		if v == "" {
+			continue
+		}
+		if one != "" && v != one {
+			return "", apikey.Invalid(field, "%s is given twice, with different values.", field)
+		}
+		one = v
+	}
+	return one, nil
+}
+
+type requestIDKey struct{}
+
+var goodRequestID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,128}$`)
+
+// withRequestID gives every request an id, the caller's own if it is a good one, and every response tells it.
+func withRequestID(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		id := r.Header.Get("X-Request-Id")
+		if !goodRequestID.MatchString(id) {
+			id = rand.Text()
+		}
+		w.Header().Set("X-Request-Id", id)
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), requestIDKey{}, id)))
+	})
+}
+
+// RequestID returns the id of the request that the context belongs to; empty where there is none.
+func RequestID(ctx context.Context) string {
+	id, _ := ctx.Value(requestIDKey{}).(string)
+	return id
+}

@@ -1,0 +1,132 @@
+// Package web is the HTTP adapter: routes, who is calling, health, and the playground.
+package web
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"retrieverkeys/apikey"
+)
+
+// Options are what the handler is made of.
+type Options struct {
+	Service *apikey.Service
+	// GraphQL finds the caller and the namespace in the request's context.
+	GraphQL http.Handler
+	// RefuseGraphQL answers a request that GraphQL must not see, in GraphQL's way.
+	RefuseGraphQL func(w http.ResponseWriter, r *http.Request, status int, e *apikey.Error)
+	Ready         func(context.Context) error // nil if the store can answer
+	Playground    bool
+	// Timeout bounds a whole request, store calls included.
+	Timeout      time.Duration
+	MaxBodyBytes int64
+	Logger       *slog.Logger
+}
+
+// NewHandler returns everything the public listener serves.
+func NewHandler(o Options) http.Handler {
+	graphQL := identified{service: o.Service, next: o.GraphQL, refuse: o.RefuseGraphQL}
+
+	mux := http.NewServeMux()
+	mux.Handle("/graphql", limited(o.Timeout, o.MaxBodyBytes, graphQL))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, status{"ok"}) })
+	mux.HandleFunc("GET /readyz", ready(o.Ready))
+	if o.Playground {
+		mux.HandleFunc("GET /{$}", playground)
+	}
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+		writeError(w, &apikey.Error{Code: apikey.NotFound, Message: "There is nothing at this path."})
+	})
+	return withRequestID(logged(o.Logger, hardened(mux)))
+}
+
+type status struct {
+	Status string `json:"status"`
+}
+
+// readyTimeout is how long the store may take to show that it answers.
+const readyTimeout = 2 * time.Second
+
+func ready(check func(context.Context) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
+		defer cancel()
+		if err := check(ctx); err != nil {
+			writeJSON(w, http.StatusServiceUnavailable, status{"the store does not answer"})
+			return
+		}
+		writeJSON(w, http.StatusOK, status{"ready"})
+	}
+}
+
+// limited bounds what a request may cost: its time and the size of its body.
+func limited(timeout time.Duration, bodyBytes int64, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), timeout)
+		defer cancel()
+		r.Body = http.MaxBytesReader(w, r.Body, bodyBytes)
+		next.ServeHTTP(w, r.WithContext(ctx))
+	})
+}
+
+// hardened sets the headers that keep browsers from guessing and leaking.
+func hardened(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+		next.ServeHTTP(w, r)
+	})
+}
+
+// logged writes a line for each request and answers for a handler that panicked. The query string is not logged.
+func logged(logger *slog.Logger, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		start := time.Now()
+		rec := &recorder{ResponseWriter: w}
+		defer func() {
+			if p := recover(); p != nil {
+				if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+					panic(p)
+				}
+				logger.ErrorContext(r.Context(), "panic", "value", p)
+				if rec.status == 0 {
+					writeError(rec, apikey.Classify(nil))
+				}
+			}
+			logger.InfoContext(r.Context(), "request", "method", r.Method, "path", r.URL.Path, "status", rec.status,
+				"bytes", rec.bytes, "duration", time.Since(start))
+		}()
+		next.ServeHTTP(rec, r)
+	})
+}
+
+// recorder remembers what was answered.
+type recorder struct {
+	http.ResponseWriter
+	status int
+	bytes  int64
+}
+
+func (r *recorder) WriteHeader(status int) {
+	if r.status == 0 {
+		r.status = status
+	}
+	r.ResponseWriter.WriteHeader(status)
+}
+
+func (r *recorder) Write(b []byte) (int, error) {
+	if r.status == 0 {
+		r.status = http.StatusOK
+	}
+	n, err := r.ResponseWriter.Write(b)
+	r.bytes += int64(n)
+	return n, err
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
