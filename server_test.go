@@ -67,6 +67,7 @@ type server struct {
 	t           *testing.T
 	url         string
 	out, errors *buffer
+	ended       <-chan struct{}
 	stop        func() int
 }
 
@@ -74,8 +75,8 @@ type server struct {
 func serve(t *testing.T, env fields) *server {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &server{t: t, out: newBuffer(), errors: newBuffer()}
 	ended := make(chan struct{})
+	s := &server{t: t, out: newBuffer(), errors: newBuffer(), ended: ended}
 	code := 0
 	go func() {
 		defer close(ended)

@@ -182,12 +182,12 @@ func (c *Config) settings() *flag.FlagSet {
 	})
 	fs.Func("MAX_BODY_BYTES", "the largest request body; default 1048576", func(s string) (err error) {
 		c.MaxBodyBytes, err = strconv.ParseInt(s, 10, 64)
-		return positive(c.MaxBodyBytes, err)
+		return positive(c.MaxBodyBytes, err, "a whole number")
 	})
 	c.RequestTimeout = 10 * time.Second
 	fs.Func("REQUEST_TIMEOUT", "for a whole request, store calls included; default 10s", func(s string) (err error) {
 		c.RequestTimeout, err = time.ParseDuration(s)
-		return positive(c.RequestTimeout, err)
+		return positive(c.RequestTimeout, err, "a duration such as 10s,")
 	})
 	fs.Func("LOG_FORMAT", "text or json; default text on a terminal, else json", choice(&c.LogFormat, "text", "json"))
 	fs.Func("LOG_LEVEL", "debug, info, warn or error; default info", func(s string) error {
@@ -243,10 +243,10 @@ func choice(to *string, allowed ...string) func(string) error {
 	}
 }
 
-func positive[T cmp.Ordered](n T, err error) error {
+func positive[T cmp.Ordered](n T, err error, what string) error {
 	var zero T
 	if err != nil || n <= zero {
-		return errors.New("must be greater than zero")
+		return fmt.Errorf("must be %s greater than zero", what)
 	}
 	return nil
 }

@@ -17,7 +17,7 @@ import (
 	"retrieverkeys/apikey"
 )
 
-//go:generate go tool gqlgen generate --config ../gqlgen.yml
+//go:generate go tool gqlgen generate
 
 // Introspection says who may ask for the schema.
 type Introspection string

@@ -1,0 +1,44 @@
+# Tools run at these versions and never enter go.mod.
+GOLANGCI_LINT = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+GOVULNCHECK   = golang.org/x/vuln/cmd/govulncheck@v1.9.0
+
+.PHONY: help run build generate generated test bench lint vuln check
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## serve the embedded store on http://127.0.0.1:8080
+	go run .
+
+build: ## the static binary, ./retrieverkeys
+	CGO_ENABLED=0 go build -trimpath -o retrieverkeys .
+
+generate: ## rewrite the generated code after a change of the schema
+	go generate ./...
+
+test: ## every test, with the race detector, in random order
+	go test -race -shuffle=on ./...
+
+bench: ## every benchmark, and no test
+	go test -run='^$$' -bench=. -benchmem ./...
+
+lint: ## what .golangci.yml asks
+	go run $(GOLANGCI_LINT) run
+
+# Compares the work tree, as a git tree, before and after: right with uncommitted work too.
+generated: ## fail where generated code, go.mod or formatting is not as the tools write it
+	@index=$$(mktemp -d)/index; export index; \
+	tree() { GIT_INDEX_FILE=$$index git add --all && GIT_INDEX_FILE=$$index git write-tree; }; \
+	before=$$(tree) && go generate ./... && after=$$(tree); status=$$?; rm -r "$${index%/*}"; \
+	test $$status = 0 && git --no-pager diff --stat --exit-code $$before $$after
+	go mod tidy -diff
+	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "gofmt: $$unformatted"; exit 1; }
+
+vuln: ## known vulnerabilities; fails where their database cannot be reached
+	@output=$$(go run $(GOVULNCHECK) ./... 2>&1); status=$$?; printf "%s\n" "$$output"; \
+	case $$output in *"fetching vulnerabilities"*) echo "vuln: NOT CHECKED, the vulnerability database cannot be reached"; \
+	$(if_unreachable);; *) exit $$status;; esac
+if_unreachable = false
+
+check: generated lint test vuln ## all that a change must pass; run it before asking for review
+check: if_unreachable = true

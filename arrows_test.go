@@ -1,0 +1,48 @@
+package main
+
+import (
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// arrows says which of our packages, and which modules, each package may import. What is not listed here is not
+// allowed: the domain stays free of databases and protocols, and the adapters of each other.
+var arrows = map[string][]string{
+	"retrieverkeys/apikey": {},
+	"retrieverkeys/config": {}, "retrieverkeys/telemetry": {},
+	"retrieverkeys/store/document":  {"retrieverkeys/apikey", "go.mongodb.org/mongo-driver/v2/bson", "go.mongodb.org/mongo-driver/v2/x/bsonx/bsoncore"},
+	"retrieverkeys/store":           {"retrieverkeys/apikey", "retrieverkeys/store/document"},
+	"retrieverkeys/store/mongodb":   {"retrieverkeys/apikey", "retrieverkeys/store/document", "go.mongodb.org/mongo-driver/"},
+	"retrieverkeys/store/sqlite":    {"retrieverkeys/apikey", "retrieverkeys/store/document", "modernc.org/sqlite", "go.mongodb.org/mongo-driver/v2/bson"},
+	"retrieverkeys/store/storetest": {"retrieverkeys/apikey", "retrieverkeys/store", "retrieverkeys/store/document", "go.mongodb.org/mongo-driver/v2/bson", "github.com/google/go-cmp/", "pgregory.net/rapid"},
+	"retrieverkeys/graph/scalar":    {"retrieverkeys/apikey", "github.com/99designs/gqlgen/"},
+	"retrieverkeys/graph":           {"retrieverkeys/apikey", "retrieverkeys/graph/scalar", "github.com/99designs/gqlgen/", "github.com/vektah/gqlparser/"},
+	"retrieverkeys/web":             {"retrieverkeys/apikey"},
+}
+
+func TestArrowsPointInward(t *testing.T) {
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-f", `{{.ImportPath}}{{range .Imports}} {{.}}{{end}}`, "./...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(out)) {
+		words := strings.Fields(line)
+		name, imports := words[0], words[1:]
+		if name == "retrieverkeys" {
+			continue // main knows all
+		}
+		allowed, listed := arrows[name]
+		if !listed {
+			t.Errorf("no arrows are drawn for %s", name)
+		}
+		for _, i := range imports {
+			first, _, _ := strings.Cut(i, "/")
+			standard := !strings.Contains(first, ".") && first != "retrieverkeys"
+			if !standard && !slices.ContainsFunc(allowed, func(a string) bool { return i == a || strings.HasSuffix(a, "/") && strings.HasPrefix(i, a) }) {
+				t.Errorf("%s must not import %s", name, i)
+			}
+		}
+	}
+}
