@@ -12,14 +12,15 @@ import (
 var arrows = map[string][]string{
 	"retrieverkeys/apikey": {},
 	"retrieverkeys/config": {}, "retrieverkeys/telemetry": {},
-	"retrieverkeys/store/document":  {"retrieverkeys/apikey", "go.mongodb.org/mongo-driver/v2/bson", "go.mongodb.org/mongo-driver/v2/x/bsonx/bsoncore"},
-	"retrieverkeys/store":           {"retrieverkeys/apikey", "retrieverkeys/store/document"},
-	"retrieverkeys/store/mongodb":   {"retrieverkeys/apikey", "retrieverkeys/store/document", "go.mongodb.org/mongo-driver/"},
-	"retrieverkeys/store/sqlite":    {"retrieverkeys/apikey", "retrieverkeys/store/document", "modernc.org/sqlite", "go.mongodb.org/mongo-driver/v2/bson"},
-	"retrieverkeys/store/storetest": {"retrieverkeys/apikey", "retrieverkeys/store", "retrieverkeys/store/document", "go.mongodb.org/mongo-driver/v2/bson", "github.com/google/go-cmp/", "pgregory.net/rapid"},
-	"retrieverkeys/graph/scalar":    {"retrieverkeys/apikey", "github.com/99designs/gqlgen/"},
-	"retrieverkeys/graph":           {"retrieverkeys/apikey", "retrieverkeys/graph/scalar", "github.com/99designs/gqlgen/", "github.com/vektah/gqlparser/"},
-	"retrieverkeys/web":             {"retrieverkeys/apikey"},
+	"retrieverkeys/store/document":            {"retrieverkeys/apikey", "go.mongodb.org/mongo-driver/v2/bson", "go.mongodb.org/mongo-driver/v2/x/bsonx/bsoncore"},
+	"retrieverkeys/store":                     {"retrieverkeys/apikey", "retrieverkeys/store/document"},
+	"retrieverkeys/store/mongodb":             {"retrieverkeys/apikey", "retrieverkeys/store", "retrieverkeys/store/document", "go.mongodb.org/mongo-driver/"},
+	"retrieverkeys/store/mongodb/mongodbtest": {},
+	"retrieverkeys/store/sqlite":              {"retrieverkeys/apikey", "retrieverkeys/store", "retrieverkeys/store/document", "modernc.org/sqlite", "modernc.org/sqlite/", "go.mongodb.org/mongo-driver/v2/bson"},
+	"retrieverkeys/store/storetest":           {"retrieverkeys/apikey", "retrieverkeys/store", "retrieverkeys/store/document", "go.mongodb.org/mongo-driver/v2/bson", "github.com/google/go-cmp/", "pgregory.net/rapid"},
+	"retrieverkeys/graph/scalar":              {"retrieverkeys/apikey", "github.com/99designs/gqlgen/"},
+	"retrieverkeys/graph":                     {"retrieverkeys/apikey", "retrieverkeys/graph/scalar", "github.com/99designs/gqlgen/", "github.com/vektah/gqlparser/"},
+	"retrieverkeys/web":                       {"retrieverkeys/apikey"},
 }
 
 func TestArrowsPointInward(t *testing.T) {

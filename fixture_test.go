@@ -191,7 +191,7 @@ func oddFixture() document.Batch {
 		unreadable("odd_scope_object", "scopes", scope("organization", "org_a")),
 		unreadable("odd_operations", "scopes", bson.A{fields{"resource_type": "organization", "resource_id": "org_a", "operations": "read_data"}}),
 		unreadable("odd_permissions", "permissions", "admin"),
-		unreadable("odd_permission", "permissions", bson.A{bson.A{"admin"}}),
+		unreadable("odd_permission", "permissions", bson.A{fields{"admin": true}}),
 		unreadable("odd_type", "key_type", 7),
 		unreadable("odd_tenant", "internal_id", nil),
 		unreadable("odd_origins", "allowed_origins", "https://app.example.com"),

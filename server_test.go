@@ -4,8 +4,11 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
+	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -14,9 +17,13 @@ import (
 	"testing"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"retrieverkeys/store"
 	"retrieverkeys/store/document"
+	"retrieverkeys/store/mongodb"
+	"retrieverkeys/store/mongodb/mongodbtest"
 	"retrieverkeys/store/sqlite"
 )
 
@@ -263,4 +270,46 @@ func (a answer) codes(t *testing.T) []string {
 func onEveryStore(t *testing.T, test func(t *testing.T, d deployment)) {
 	t.Helper()
 	t.Run("embedded", func(t *testing.T) { test(t, embedded(t)) })
+	t.Run("mongodb", func(t *testing.T) { test(t, onMongoDB(t)) })
+}
+
+// testURI is the MongoDB deployment that the tests run on.
+var testURI string
+
+func TestMain(m *testing.M) {
+	uri, stop, err := mongodbtest.Start(context.Background())
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	testURI = uri
+	code := m.Run()
+	stop()
+	os.Exit(code)
+}
+
+// onMongoDB is a fresh database of the tests' deployment.
+func onMongoDB(t *testing.T) deployment {
+	name := "test_" + strings.ToLower(rand.Text())
+	t.Cleanup(func() { drop(t, name) })
+	return deployment{"mongodb", fields{"MONGODB_URI": testURI, "MONGODB_DATABASE": name}, func(t *testing.T) store.Engine {
+		engine, err := mongodb.Open(testURI, name, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return engine
+	}}
+}
+
+func drop(t *testing.T, database string) {
+	client, err := mongo.Connect(options.Client().ApplyURI(testURI))
+	if err == nil {
+		err = client.Database(database).Drop(context.Background())
+	}
+	if err == nil {
+		err = client.Disconnect(context.Background())
+	}
+	if err != nil {
+		t.Error(err)
+	}
 }
