@@ -262,3 +262,39 @@ func TestRequestIDs(t *testing.T) {
 		}
 	}
 }
+
+// Whoever may not ask for the schema must not be told its names in other ways, while __typename, which clients add
+// everywhere, goes on working.
+func TestIntrospection(t *testing.T) {
+	d := seeded(t, embedded(t))
+	for _, c := range []struct {
+		setting, caller string
+		allowed         bool
+		code            string
+	}{
+		{"public", "", true, ""}, {"public", "admin", true, ""},
+		{"authenticated", "", false, "UNAUTHENTICATED"}, {"authenticated", "admin", true, ""},
+		{"off", "", false, "UNAUTHENTICATED"}, {"off", "admin", false, "FORBIDDEN"},
+	} {
+		t.Run(c.setting+" "+c.caller, func(t *testing.T) {
+			s := serve(t, fields{"EMBEDDED_PATH": d.env["EMBEDDED_PATH"], "INTROSPECTION": c.setting})
+			for _, q := range []string{`{ __schema { queryType { name } } }`, `{ __type(name: "ApiKey") { name } }`} {
+				got := s.query(c.caller, "production", q)
+				if codes := got.codes(t); c.allowed && len(codes) > 0 || !c.allowed && (len(codes) != 1 || codes[0] != c.code) {
+					t.Errorf("%s: %s", q, got.body)
+				}
+			}
+			if got := s.query(c.caller, "production", `{ __typename }`); got.body != `{"data":{"__typename":"Query"}}` {
+				t.Error(got.body)
+			}
+			for _, q := range []string{
+				`{ retrieverr(id: "a") { id } }`, `{ retriever(idd: "a") { id } }`, `query($a: ApiKeyFilte) { viewer { keyId } }`, `{ viewer }`,
+				`{ namespace { retriever(id: "a") { apiKeys(orderBy: {field: NAMEE, direction: ASC}) { total } } } }`,
+			} {
+				if got := s.query(c.caller, "production", q); c.setting != "public" && strings.Contains(got.body, "Did you mean") {
+					t.Errorf("%s: %s", q, got.body)
+				}
+			}
+		})
+	}
+}

@@ -31,6 +31,11 @@ func presenter(logger *slog.Logger) graphql.ErrorPresenterFunc {
 		case errors.As(err, &e):
 		case located != nil && located.Extensions["code"] != nil:
 			return located
+		case introspectionRefused(ctx):
+			e = &apikey.Error{Code: apikey.Forbidden, Message: "Introspection is switched off."}
+			if apikey.CallerFrom(ctx).Anonymous() {
+				e = &apikey.Error{Code: apikey.Unauthenticated, Message: "Introspection needs an API key, if it is not switched off."}
+			}
 		case argument != "":
 			e = apikey.Invalid(argument, "%s %s.", argument, message(err))
 			shown.Path = shown.Path[:len(graphql.GetFieldContext(ctx).Path())]
@@ -55,6 +60,12 @@ func extensions(e *apikey.Error) map[string]any {
 		ext["field"] = e.Field
 	}
 	return ext
+}
+
+// introspectionRefused reports whether the field being resolved asks for the schema of a server that does not tell it.
+func introspectionRefused(ctx context.Context) bool {
+	fc := graphql.GetFieldContext(ctx)
+	return fc != nil && (fc.Field.Name == "__schema" || fc.Field.Name == "__type") && graphql.GetOperationContext(ctx).DisableIntrospection
 }
 
 // argumentOf names the argument, or the part of it, that a path leads to beyond the field being resolved; empty
