@@ -140,6 +140,9 @@ func fromBody(r *http.Request) (*graphql.RawParams, int, *apikey.Error) {
 	if err != nil || media != mediaJSON || charset != "" && charset != "utf-8" {
 		return nil, http.StatusUnsupportedMediaType, apikey.Invalid("Content-Type", "Send the operation as application/json in UTF-8.")
 	}
+	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
+		return nil, http.StatusUnsupportedMediaType, apikey.Invalid("Content-Encoding", "Send the operation uncompressed.")
+	}
 	body, err := io.ReadAll(r.Body)
 	var tooLarge *http.MaxBytesError
 	switch {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -32,6 +33,31 @@ func UnmarshalID(v any) (string, error) {
 	}
 	return "", errors.New("must be an ID: a text or a whole number")
 }
+
+// MarshalInt writes a whole number.
+func MarshalInt(n int) graphql.Marshaler { return graphql.MarshalInt(n) }
+
+// UnmarshalInt reads a whole number of 32 bits. A text is none, even if it holds one.
+func UnmarshalInt(v any) (int, error) {
+	var n int64
+	switch v := v.(type) {
+	case int64:
+		n = v
+	case json.Number:
+		var err error
+		if n, err = v.Int64(); err != nil {
+			return 0, errNotInt
+		}
+	default:
+		return 0, errNotInt
+	}
+	if n < math.MinInt32 || n > math.MaxInt32 {
+		return 0, errNotInt
+	}
+	return int(n), nil
+}
+
+var errNotInt = errors.New("must be an Int: a whole number of 32 bits")
 
 // milliseconds is RFC 3339 in UTC with the precision that dates are stored in.
 const milliseconds = "2006-01-02T15:04:05.000Z"

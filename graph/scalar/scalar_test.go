@@ -1,0 +1,56 @@
+package scalar
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A scalar that takes more than the schema says makes clients that work here and nowhere else.
+func TestInputsAreStrict(t *testing.T) {
+	read := map[string]func(any) (any, error){
+		"ID":       func(v any) (any, error) { return UnmarshalID(v) },
+		"Int":      func(v any) (any, error) { return UnmarshalInt(v) },
+		"DateTime": func(v any) (any, error) { return UnmarshalDateTime(v) },
+	}
+	for _, c := range []struct {
+		scalar string
+		in     any
+		want   any // nil: refused
+	}{
+		{"ID", "ret_1", "ret_1"}, {"ID", "", ""}, {"ID", int64(12), "12"}, {"ID", json.Number("12"), "12"},
+		{"ID", json.Number("12.5"), nil}, {"ID", 12.5, nil}, {"ID", true, nil}, {"ID", nil, nil}, {"ID", map[string]any{"$ne": nil}, nil}, {"ID", []any{"a"}, nil},
+		{"Int", int64(5), 5}, {"Int", json.Number("-5"), -5}, {"Int", int64(2147483647), 2147483647}, {"Int", json.Number("-2147483648"), -2147483648},
+		{"Int", int64(2147483648), nil}, {"Int", json.Number("99999999999999999999"), nil}, {"Int", "5", nil}, {"Int", json.Number("5.5"), nil}, {"Int", true, nil}, {"Int", nil, nil},
+		{"DateTime", "2026-03-01T09:30:00Z", time.Date(2026, 3, 1, 9, 30, 0, 0, time.UTC)},
+		{"DateTime", "2026-03-01T09:30:00.123999+02:00", time.Date(2026, 3, 1, 7, 30, 0, 123e6, time.UTC)},
+		{"DateTime", "9999-12-31T23:59:59.999Z", time.Date(9999, 12, 31, 23, 59, 59, 999e6, time.UTC)},
+		{"DateTime", "9999-12-31T23:59:59.999-01:00", nil}, {"DateTime", "0000-01-01T00:00:00+01:00", nil}, // a year that RFC 3339 cannot write
+		{"DateTime", "2026-03-01", nil}, {"DateTime", "2026-02-30T00:00:00Z", nil}, {"DateTime", "", nil}, {"DateTime", int64(5), nil}, {"DateTime", nil, nil},
+	} {
+		got, err := read[c.scalar](c.in)
+		if c.want == nil {
+			if err == nil {
+				t.Errorf("%s takes %#v as %v", c.scalar, c.in, got)
+			}
+		} else if err != nil || got != c.want {
+			t.Errorf("%s reads %#v as %v, %v, want %v", c.scalar, c.in, got, err, c.want)
+		}
+	}
+}
+
+// Milliseconds are kept and always written, so that equal instants are equal texts.
+func TestDateTimeOutput(t *testing.T) {
+	for in, want := range map[time.Time]string{
+		time.Date(2026, 3, 1, 9, 30, 0, 0, time.UTC):                        `"2026-03-01T09:30:00.000Z"`,
+		time.Date(2026, 3, 1, 9, 30, 0, 120e6, time.FixedZone("", 2*60*60)): `"2026-03-01T07:30:00.120Z"`,
+		time.Date(1, 1, 1, 0, 0, 0, 999e6, time.UTC):                        `"0001-01-01T00:00:00.999Z"`,
+	} {
+		var b strings.Builder
+		MarshalDateTime(in).MarshalGQL(&b)
+		if b.String() != want {
+			t.Errorf("%v is written as %s, want %s", in, b.String(), want)
+		}
+	}
+}

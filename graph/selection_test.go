@@ -1,0 +1,34 @@
+package graph
+
+import (
+	"os"
+	"testing"
+
+	"github.com/vektah/gqlparser/v2"
+	"github.com/vektah/gqlparser/v2/ast"
+
+	"retrieverkeys/apikey"
+)
+
+// A field of ApiKey that the selection does not know is not read from the store, and would show as empty.
+func TestEveryFieldOfAKeyIsSelectable(t *testing.T) {
+	text, err := os.ReadFile("../schema.graphqls")
+	if err != nil {
+		t.Fatal(err)
+	}
+	schema := gqlparser.MustLoadSchema(&ast.Source{Name: "schema.graphqls", Input: string(text)})
+	known := apikey.Fields(0)
+	for _, f := range schema.Types["ApiKey"].Fields {
+		fields, ok := keyFields[f.Name]
+		if !ok {
+			t.Errorf("ApiKey.%s is not in keyFields", f.Name)
+		}
+		known |= fields
+	}
+	if known != apikey.AllFields {
+		t.Errorf("no field of ApiKey shows %b of the domain's", apikey.AllFields&^known)
+	}
+	if n := len(schema.Types["ApiKey"].Fields); len(keyFields) != n {
+		t.Errorf("keyFields has %d entries, ApiKey %d fields", len(keyFields), n)
+	}
+}
