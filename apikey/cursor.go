@@ -67,24 +67,20 @@ func parseCursor(text string, l list) (*position, bool) {
 	if err != nil || len(b) < 7 {
 		return nil, false
 	}
-	b, sum := b[:len(b)-4], b[len(b)-4:]
-	if binary.BigEndian.Uint32(sum) != crc32.ChecksumIEEE(b) || list(b[0]) != l || b[1] > 1 {
+	flag, rest := b[1], b[2:len(b)-4]
+	n, used := binary.Uvarint(rest)
+	if used <= 0 || n > uint64(len(rest)-used) {
 		return nil, false
 	}
-	p := &position{list: l, null: b[1] == 1}
-	n, used := binary.Uvarint(b[2:])
-	rest := b[2+max(used, 0):]
-	if used <= 0 || n > uint64(len(rest)) {
-		return nil, false
-	}
-	p.value, p.id = string(rest[:n]), string(rest[n:])
+	rest = rest[used:]
+	p := &position{list: l, null: flag == 1, value: string(rest[:n]), id: string(rest[n:])}
 	isName := l == byName || l == retrievers
 	switch {
-	case isName && (p.null || !utf8.ValidString(p.value)),
+	case p.cursor() != text, // another list, a wrong checksum, or what base64 ignores, such as a line break
+		isName && (p.null || !utf8.ValidString(p.value)),
 		!isName && p.null && p.value != "",
 		!isName && !p.null && len(p.value) != 8,
-		!utf8.ValidString(p.id),
-		p.cursor() != text: // a line break within, say, which base64 ignores
+		!utf8.ValidString(p.id):
 		return nil, false
 	}
 	return p, true

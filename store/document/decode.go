@@ -3,6 +3,7 @@
 package document
 
 import (
+	"bytes"
 	"math"
 	"strings"
 	"time"
@@ -185,11 +186,16 @@ func each(doc []byte, f func(name []byte, v value)) bool {
 	}
 	rest = rest[:len(rest)-1]
 	for len(rest) > 0 {
-		var e bsoncore.Element
-		if e, rest, ok = bsoncore.ReadElement(rest); !ok || e.Validate() != nil {
+		end := bytes.IndexByte(rest, 0) // of the type and the name
+		if end < 1 {
 			return false
 		}
-		f(e.KeyBytes(), value{e.Value()})
+		v, after, ok := bsoncore.ReadValue(rest[end+1:], bsoncore.Type(rest[0]))
+		if !ok {
+			return false
+		}
+		f(rest[1:end], value{v})
+		rest = after
 	}
 	return true
 }
@@ -201,15 +207,22 @@ func (v value) missing() bool {
 	return v.Type == bsoncore.TypeNull || v.Type == bsoncore.TypeUndefined
 }
 
+// bytes are those of a text; false where it is none. BSON has the length before them and a zero behind.
+func (v value) bytes() ([]byte, bool) {
+	const before, behind = 4, 1
+	end := len(v.Data) - behind
+	if v.Type != bsoncore.TypeString || end < before || v.Data[end] != 0 {
+		return nil, false
+	}
+	return v.Data[before:end], true
+}
+
 func (v value) text() string {
-	if v.Type != bsoncore.TypeString {
-		return ""
+	b, _ := v.bytes()
+	if !utf8.Valid(b) {
+		return strings.ToValidUTF8(string(b), "\uFFFD")
 	}
-	s := v.StringValue()
-	if !utf8.ValidString(s) {
-		s = strings.ToValidUTF8(s, "\uFFFD")
-	}
-	return s
+	return string(b)
 }
 
 func (v value) optionalText() *string {
@@ -307,7 +320,7 @@ func (v value) scope() apikey.Scope {
 	if v.Type != bsoncore.TypeEmbeddedDocument {
 		return s
 	}
-	each(v.Data, func(name []byte, v value) {
+	whole := each(v.Data, func(name []byte, v value) {
 		switch string(name) {
 		case "resource_type":
 			s.ResourceType = oneOf(v, resourceTypes, apikey.UnknownResource)
@@ -317,6 +330,9 @@ func (v value) scope() apikey.Scope {
 			s.Operations = everyOf(v, operations, apikey.UnknownOperation)
 		}
 	})
+	if !whole {
+		s.Operations = []apikey.Operation{apikey.UnknownOperation}
+	}
 	return s
 }
 
@@ -339,8 +355,8 @@ func (v value) origins() []string {
 
 // oneOf reads a text that must be one of the known ones.
 func oneOf[T ~string](v value, known map[string]T, unknown T) T {
-	if v.Type == bsoncore.TypeString {
-		if t, ok := known[v.StringValue()]; ok {
+	if b, ok := v.bytes(); ok {
+		if t, ok := known[string(b)]; ok {
 			return t
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"math"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
@@ -90,7 +91,7 @@ func Parse(r io.Reader) (Batch, error) {
 	for dec.More() {
 		token, err := dec.Token()
 		if err != nil {
-			return Batch{}, notJSON(err)
+			return Batch{}, notJSON(dec, err)
 		}
 		name, _ := token.(string)
 		list, known := lists[name]
@@ -108,7 +109,7 @@ func Parse(r io.Reader) (Batch, error) {
 		for i := 0; dec.More(); i++ {
 			var text json.RawMessage
 			if err := dec.Decode(&text); err != nil {
-				return Batch{}, fmt.Errorf("%s[%d]: %w", name, i, notJSON(err))
+				return Batch{}, fmt.Errorf("%s[%d]: %w", name, i, notJSON(dec, err))
 			}
 			doc, found := check.document(i, text)
 			problems = append(problems, found...)
@@ -133,7 +134,7 @@ func Parse(r io.Reader) (Batch, error) {
 func expect(dec *json.Decoder, want json.Delim) error {
 	token, err := dec.Token()
 	if err != nil {
-		return notJSON(err)
+		return notJSON(dec, err)
 	}
 	if token != want {
 		return fmt.Errorf("not an import file: %q was expected", want.String())
@@ -141,13 +142,13 @@ func expect(dec *json.Decoder, want json.Delim) error {
 	return nil
 }
 
-func notJSON(err error) error {
+func notJSON(dec *json.Decoder, err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return errors.New("the file ends in the middle of a JSON value")
 	}
-	var syntax *json.SyntaxError
-	if errors.As(err, &syntax) {
-		return fmt.Errorf("not JSON, at byte %d: %w", syntax.Offset, err)
+	if _, ok := errors.AsType[*json.SyntaxError](err); ok {
+		// Not the error's own offset, which does not count what was read before as tokens.
+		return fmt.Errorf("not JSON, after byte %d: %w", dec.InputOffset(), err)
 	}
 	return err
 }
@@ -222,6 +223,10 @@ func (c *checker) document(index int, text json.RawMessage) (bson.Raw, Problems)
 	}
 	if text[0] != '{' {
 		bad("", "not a document")
+		return nil, problems
+	}
+	if !utf8.Valid(text) {
+		bad("", "holds bytes that are not UTF-8")
 		return nil, problems
 	}
 	var doc bson.D

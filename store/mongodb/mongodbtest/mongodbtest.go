@@ -27,6 +27,7 @@ func Start(ctx context.Context) (uri string, stop func(), err error) {
 	module := filepath.Join(filepath.Dir(here), "..", "testdata", "ferretdb")
 	server := exec.CommandContext(ctx, "go", "run", "-C", module, ".", "-dir", dir)
 	server.Stderr = os.Stderr
+	server.Env = append(server.Environ(), "GOGC=800") // it makes garbage of every document for every question
 	stdin, err := server.StdinPipe()
 	if err != nil {
 		return "", nil, err

@@ -1,0 +1,206 @@
+package apikey
+
+import (
+	"encoding/binary"
+	"hash/crc32"
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+)
+
+var lists = []list{byCreatedAt, byLastUsedAt, byExpiresAt, byName, retrievers}
+
+// anyPosition draws a position that an item of the list can have.
+func anyPosition(l list) *rapid.Generator[position] {
+	return rapid.Custom(func(t *rapid.T) position {
+		p := position{list: l, id: rapid.String().Draw(t, "id")}
+		if l == byName || l == retrievers {
+			p.value = rapid.String().Draw(t, "name")
+			return p
+		}
+		var at *time.Time
+		if !rapid.Bool().Draw(t, "null") {
+			at = new(time.UnixMilli(rapid.Int64().Draw(t, "milliseconds")))
+		}
+		p.value, p.null = timeValue(at)
+		return p
+	})
+}
+
+// Without it a page goes on elsewhere than where the last one ended.
+func TestCursorRoundTrip(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		p := anyPosition(rapid.SampledFrom(lists).Draw(t, "list")).Draw(t, "position")
+		got, ok := parseCursor(p.cursor(), p.list)
+		if !ok {
+			t.Fatalf("%+v was refused", p)
+		}
+		if diff := cmp.Diff(p, *got, cmp.AllowUnexported(position{})); diff != "" {
+			t.Fatal(diff)
+		}
+	})
+}
+
+// Without it a cursor cannot be put in a URL, or tells at a glance what it is made of.
+func TestCursorIsOpaqueText(t *testing.T) {
+	p := position{list: byName, value: "a name & more?", id: "key_1"}
+	if c := p.cursor(); strings.ContainsAny(c, "+/=&? ") || strings.Contains(c, "name") {
+		t.Errorf("the cursor is %q", c)
+	}
+}
+
+// Without it keys sort otherwise in a cursor than in the store: before 1970, say.
+func TestTimeValueSortsAsTimesDo(t *testing.T) {
+	milliseconds := rapid.OneOf(rapid.Int64(), rapid.Int64Range(-2, 2), rapid.SampledFrom([]int64{math.MinInt64, math.MaxInt64, -62167219200000, 253402300799999}))
+	rapid.Check(t, func(t *rapid.T) {
+		a, b := time.UnixMilli(milliseconds.Draw(t, "a")), time.UnixMilli(milliseconds.Draw(t, "b"))
+		av, aNull := timeValue(&a)
+		bv, bNull := timeValue(&b)
+		if aNull || bNull || len(av) != 8 || len(bv) != 8 {
+			t.Fatalf("the values are %q and %q", av, bv)
+		}
+		if got, want := strings.Compare(av, bv), a.Compare(b); got != want {
+			t.Fatalf("the values of %v and %v compare %d, the times %d", a, b, got, want)
+		}
+		p := position{list: byCreatedAt, value: av}
+		if back := p.time(); !back.Equal(a) || back.Location() != time.UTC {
+			t.Fatalf("%v came back as %v", a, back)
+		}
+	})
+	if value, null := timeValue(nil); value != "" || !null {
+		t.Errorf("no time is %q, %v", value, null)
+	}
+	if p := (position{list: byCreatedAt, null: true}); p.time() != nil {
+		t.Errorf("no time came back as %v", p.time())
+	}
+}
+
+// Without it a cursor that was damaged on its way, or cut off, leads to some other page without a word.
+func TestCursorIsTamperProof(t *testing.T) {
+	alphabet := []rune("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_+/=.\r\n \x00é")
+	rapid.Check(t, func(t *rapid.T) {
+		l := rapid.SampledFrom(lists).Draw(t, "list")
+		p := anyPosition(l).Draw(t, "position")
+		text := p.cursor()
+		i := rapid.IntRange(0, len(text)-1).Draw(t, "at")
+		other := string(rapid.SampledFrom(alphabet).Draw(t, "character"))
+		for what, changed := range map[string]string{
+			"replaced":  text[:i] + other + text[i+1:],
+			"inserted":  text[:i] + other + text[i:],
+			"appended":  text + other,
+			"removed":   text[:i] + text[i+1:],
+			"truncated": text[:i],
+			"beheaded":  text[i+1:],
+			"doubled":   text + text,
+		} {
+			if changed == text {
+				continue
+			}
+			if got, ok := parseCursor(changed, l); ok || got != nil {
+				t.Fatalf("%s at %d: %q is taken for %+v", what, i, changed, got)
+			}
+		}
+	})
+}
+
+// Without it a cursor of one order is used in another, where its value means something else: a name for a time, say,
+// of which 8 bytes are then read that are not there.
+func TestCursorOfAnotherListIsRefused(t *testing.T) {
+	for _, from := range lists {
+		for _, null := range []bool{false, true} {
+			p := position{list: from, value: "12345678", id: "key_1"}
+			if null {
+				p.value, p.null = "", true
+			}
+			for _, to := range lists {
+				want := from == to && !(null && (from == byName || from == retrievers))
+				if _, ok := parseCursor(p.cursor(), to); ok != want {
+					t.Errorf("one of %c, null %v, is taken for one of %c: %v", from, null, to, ok)
+				}
+			}
+		}
+	}
+}
+
+// Without it a forged cursor, whose checksum anybody can compute, makes the server panic or ask the store for what
+// no document holds.
+func TestForgedCursorsAreRefused(t *testing.T) {
+	for name, b := range map[string]string{
+		"nothing":                          "",
+		"a list alone":                     "c",
+		"list and flag":                    "c\x00",
+		"a flag that is none":              "c\x02\x00key_1",
+		"a time of no bytes":               "c\x00\x00key_1",
+		"a time of seven bytes":            "c\x00\x071234567key_1",
+		"a time of nine bytes":             "c\x00\x09123456789key_1",
+		"a null that has a value":          "c\x01\x0812345678key_1",
+		"a value longer than the rest":     "n\x00\x09key_1",
+		"a value of enormous length":       "n\x00\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01key_1",
+		"a length that never ends":         "n\x00\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff",
+		"a length that breaks off":         "n\x00\x80",
+		"a length written longer":          "n\x00\x81\x00akey_1",
+		"a name that is null":              "n\x01\x00key_1",
+		"a retriever's name that is null":  "r\x01\x00ret_1",
+		"a name that is no UTF-8":          "n\x00\x01\xffkey_1",
+		"an id that is no UTF-8":           "n\x00\x01a\xff",
+		"an id that is no UTF-8, of times": "c\x00\x0812345678\xff",
+		"a list that is none":              "x\x00\x00key_1",
+	} {
+		for _, l := range lists {
+			if p, ok := parseCursor(signed(b), l); ok {
+				t.Errorf("%s is taken for %+v of %c", name, p, l)
+			}
+		}
+	}
+}
+
+// signed is a cursor of those bytes with a good checksum.
+func signed(b string) string {
+	return cursorText.EncodeToString(binary.BigEndian.AppendUint32([]byte(b), crc32.ChecksumIEEE([]byte(b))))
+}
+
+// FuzzParseCursor looks for a text that panics, or that is accepted though it is not what cursor writes. Every input
+// is tried as it is and as the bytes of a cursor with a good checksum, which fuzzing alone would never find.
+func FuzzParseCursor(f *testing.F) {
+	for i, l := range lists {
+		for _, p := range []position{
+			{list: l, value: "12345678", id: "key_1"}, {list: l, null: true, id: "key_1"}, {list: l, value: "a name", id: ""},
+		} {
+			text := p.cursor()
+			f.Add(text, byte(i))
+			raw, err := cursorText.DecodeString(text)
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.Add(string(raw[:len(raw)-4]), byte(i))
+		}
+	}
+	for _, text := range []string{"", "AAAA", "\n", "====", "n\x00\x81\x00akey_1", "c\x00\x80"} {
+		f.Add(text, byte(3))
+	}
+	f.Fuzz(func(t *testing.T, text string, n byte) {
+		l := lists[int(n)%len(lists)]
+		for _, text := range []string{text, signed(text)} {
+			p, ok := parseCursor(text, l)
+			if !ok {
+				if p != nil {
+					t.Fatalf("%q was refused, and yet gave %+v", text, p)
+				}
+				continue
+			}
+			if p.list != l {
+				t.Fatalf("%q is of the list %c, not %c", text, p.list, l)
+			}
+			if again := p.cursor(); again != text {
+				t.Fatalf("%q was accepted and is written %q", text, again)
+			}
+			if l != byName && l != retrievers {
+				p.time()
+			}
+		}
+	})
+}

@@ -1,0 +1,104 @@
+package apikey
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// Without it a code is added and the tables of both renderings, which run over Codes, never hear of it.
+func TestCodesIsComplete(t *testing.T) {
+	file, err := parser.ParseFile(token.NewFileSet(), "error.go", nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var declared []Code
+	ast.Inspect(file, func(n ast.Node) bool {
+		spec, ok := n.(*ast.ValueSpec)
+		if !ok || len(spec.Values) != 1 {
+			return true
+		}
+		if typ, ok := spec.Type.(*ast.Ident); ok && typ.Name == "Code" {
+			text, err := strconv.Unquote(spec.Values[0].(*ast.BasicLit).Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			declared = append(declared, Code(text))
+		}
+		return true
+	})
+	if len(declared) == 0 {
+		t.Fatal("no code is declared in error.go")
+	}
+	slices.Sort(declared)
+	if diff := cmp.Diff(declared, slices.Sorted(slices.Values(Codes))); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// Without it a driver's text, which may hold host names, queries and hashes, reaches a caller.
+func TestClassifyHidesForeignErrors(t *testing.T) {
+	const secret = "mongo://root:hunter2@db7: E11000 dup key {key_hash: ab}"
+	for _, foreign := range []error{
+		errors.New(secret),
+		fmt.Errorf("reading: %w", errors.New(secret)),
+		errors.Join(errors.New(secret), context.Canceled),
+	} {
+		e := Classify(foreign)
+		if e.Code != Internal || e.Error() != "Internal server error." || e.Field != "" || e.RetryAfter != 0 {
+			t.Errorf("%v shows as %+v", foreign, e)
+		}
+		if !errors.Is(e, foreign) {
+			t.Errorf("the log loses the cause of %v", foreign)
+		}
+		if strings.Contains(fmt.Sprint(e), "hunter2") {
+			t.Errorf("%v shows its text", e)
+		}
+	}
+}
+
+// Without it an outage or a refusal that was wrapped on its way shows as an internal error.
+func TestClassifyKeepsOurErrors(t *testing.T) {
+	cause := errors.New("connection refused")
+	outage := Outage(cause)
+	if outage.Code != Unavailable || outage.RetryAfter <= 0 || outage.Error() == "" || strings.Contains(outage.Error(), "refused") {
+		t.Errorf("an outage shows as %+v", outage)
+	}
+	if !errors.Is(outage, cause) {
+		t.Error("an outage has lost its cause")
+	}
+	for _, err := range []*Error{outage, Invalid("first", "%d is too many", 7), forbidden("no"), notFound("key", "k"), unauthenticated("who?")} {
+		if got := Classify(fmt.Errorf("listing: %w", err)); got != err || got.Message == "" {
+			t.Errorf("%+v became %+v", err, got)
+		}
+	}
+	if diff := cmp.Diff("7 is too many", Invalid("first", "%d is too many", 7).Message); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// Without it an answer grows with what was sent, or carries control characters and broken text into a log.
+func TestNotFoundRepeatsLittle(t *testing.T) {
+	for _, id := range []string{
+		strings.Repeat("x", 10_000), strings.Repeat("é", 10_000), "x" + strings.Repeat("é", 10_000),
+		"a\r\nSet-Cookie: b", "\xff\xfe", "\u202egnp.exe", "\x00",
+	} {
+		m := notFound("retriever", id).Message
+		if len(m) > 200 || !utf8.ValidString(m) || strings.ContainsAny(m, "\r\n\x00\u202e") {
+			t.Errorf("for an id of %d bytes the message has %d: %q", len(id), len(m), m)
+		}
+	}
+	if got, want := notFound("retriever", "ret_1").Message, `No retriever "ret_1" here.`; got != want {
+		t.Errorf("got %q", got)
+	}
+}

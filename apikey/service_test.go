@@ -1,0 +1,849 @@
+package apikey
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+)
+
+// fixture is an organization int_1 with two namespaces, and another one, int_2, whose ids and names are the same
+// where they can be.
+func fixture() *memory {
+	named := func(retrievers ...string) func(*Key) {
+		return func(k *Key) {
+			k.Scopes = nil
+			for _, id := range retrievers {
+				k.Scopes = append(k.Scopes, Scope{ResourceRetriever, id, []Operation{ExecuteRetriever}})
+			}
+		}
+	}
+	foreign := func(k *Key) { k.InternalID = "int_2" }
+	return &memory{
+		namespaces: []Namespace{
+			{ID: "ns_1", Name: "shop", InternalID: "int_1"},
+			{ID: "ns_2", Name: "blog", InternalID: "int_1"},
+			{ID: "ns_1", Name: "shop", InternalID: "int_2"},
+			{ID: "ns_foreign", Name: "theirs", InternalID: "int_2"},
+		},
+		retrievers: []Retriever{
+			{ID: "ret_1", Name: "search", NamespaceID: "ns_1", InternalID: "int_1"},
+			{ID: "ret_2", Name: "faq", NamespaceID: "ns_1", InternalID: "int_1"},
+			{ID: "ret_3", Name: "ret_2", NamespaceID: "ns_1", InternalID: "int_1"},
+			{ID: "ret_5", Name: "twin", NamespaceID: "ns_1", InternalID: "int_1"},
+			{ID: "ret_4", Name: "twin", NamespaceID: "ns_1", InternalID: "int_1"},
+			{ID: "ret_6", Name: "search", NamespaceID: "ns_2", InternalID: "int_1"},
+			{ID: "ret_1", Name: "search", NamespaceID: "ns_1", InternalID: "int_2"},
+			{ID: "ret_foreign", Name: "theirs", NamespaceID: "ns_1", InternalID: "int_2"},
+		},
+		keys: []Key{
+			keyOf("key_1"),
+			keyOf("key_2", named("ret_2"), func(k *Key) { k.ExpiresAt, k.Name = at(0), "two" }),
+			keyOf("key_6", named("ret_6")),
+			keyOf("key_26", named("ret_6", "ret_2")),
+			keyOf("key_gone", named("ret_gone")),
+			keyOf("key_pattern", named("ret_*")),
+			keyOf("key_admin", func(k *Key) { k.Scopes, k.Type = nil, Standard }),
+			keyOf("key_foreign", foreign),
+			keyOf("key_1", foreign),
+		},
+	}
+}
+
+func newService(store Store) *Service { return &Service{Store: store, Now: frozen} }
+
+// reader is a caller of int_1 who may read what the scopes cover.
+func reader(scopes ...Scope) Caller {
+	return Caller{&Key{Type: Standard, InternalID: "int_1", OrganizationID: new("org_1"), Permissions: []Permission{Read}, Scopes: scopes}}
+}
+
+func on(t ResourceType, id string) Scope { return Scope{ResourceType: t, ResourceID: id} }
+
+// Without it a good key is refused, or the key's holder is somebody else.
+func TestAuthenticate(t *testing.T) {
+	secret := mint(organizationKeyPrefix)
+	elsewhere := "sk-made_elsewhere.without~checksum+/=="
+	for _, token := range []string{secret.Reveal(), elsewhere} {
+		store := &memory{keys: []Key{
+			keyOf("other"),
+			keyOf("key_1", func(k *Key) { k.Hash, k.ExpiresAt = digest(token), at(1) }),
+		}}
+		c, err := newService(store).Authenticate(t.Context(), token)
+		if err != nil || c.Anonymous() || c.Key.ID != "key_1" || c.Key.Status != Active {
+			t.Errorf("%+v, %v", c.Key, err)
+		}
+		if got := store.reads(); got != "KeysByHash" {
+			t.Errorf("it took the reads %q", got)
+		}
+	}
+}
+
+// Without it a refusal tells which part of a guess was right, or a key works that must not: a revoked one, one at the
+// very instant of its expiry, one that two documents claim.
+func TestAuthenticateRefusesAllAlike(t *testing.T) {
+	token := mint(organizationKeyPrefix).Reveal()
+	stored := func(edits ...func(*Key)) *memory {
+		return &memory{keys: []Key{keyOf("key_1", append([]func(*Key){func(k *Key) { k.Hash = digest(token) }}, edits...)...)}}
+	}
+	twice := stored()
+	twice.keys = append(twice.keys, keyOf("key_2", func(k *Key) { k.Hash, k.InternalID = digest(token), "int_2" }))
+	thrice := stored()
+	thrice.keys = append(thrice.keys, twice.keys...)
+	revokedTwin := stored()
+	revokedTwin.keys = append(revokedTwin.keys, keyOf("key_2", func(k *Key) { k.Hash, k.RevokedAt = digest(token), at(-1) }))
+
+	var first *Error
+	for _, tt := range []struct {
+		name  string
+		token string
+		store Store
+		reads string
+	}{
+		{"malformed", "no such token", stored(), ""},
+		{"empty", "", stored(), ""},
+		{"too long", strings.Repeat("a", 513), stored(), ""},
+		{"unknown", "sk_unknown", stored(), "KeysByHash"},
+		{"the hash itself", digest(token), stored(), "KeysByHash"},
+		{"another case", strings.ToUpper(token), stored(), "KeysByHash"},
+		{"revoked", token, stored(func(k *Key) { k.RevokedAt = at(-1) }), "KeysByHash"},
+		{"revoked, stored as such", token, stored(func(k *Key) { k.Stored = Revoked }), "KeysByHash"},
+		{"expired", token, stored(func(k *Key) { k.ExpiresAt = at(-1) }), "KeysByHash"},
+		{"expired this instant", token, stored(func(k *Key) { k.ExpiresAt = at(0) }), "KeysByHash"},
+		{"expired, stored as such", token, stored(func(k *Key) { k.Stored = Expired }), "KeysByHash"},
+		{"of nobody", token, stored(func(k *Key) { k.InternalID = "" }), "KeysByHash"},
+		{"of two documents", token, twice, "KeysByHash"},
+		{"of three documents", token, thrice, "KeysByHash"},
+		{"of two documents, one revoked", token, revokedTwin, "KeysByHash"},
+		{"found by an engine that ignores case", token, ignoringCase{stored(func(k *Key) { k.Hash = strings.ToUpper(k.Hash) })}, "KeysByHash"},
+	} {
+		c, err := newService(tt.store).Authenticate(t.Context(), tt.token)
+		e, ok := err.(*Error)
+		if !ok || e.Code != Unauthenticated || !c.Anonymous() {
+			t.Errorf("%s: %+v, %v", tt.name, c, err)
+			continue
+		}
+		if first == nil {
+			first = e
+		}
+		if !reflect.DeepEqual(e, first) {
+			t.Errorf("%s: %+v, the first one said %+v", tt.name, e, first)
+		}
+		if got := tt.store.(interface{ reads() string }).reads(); got != tt.reads {
+			t.Errorf("%s: the store was asked for %q, want %q", tt.name, got, tt.reads)
+		}
+	}
+}
+
+// ignoringCase is a store whose engine compares texts without regard to case, as a collation makes it.
+type ignoringCase struct{ *memory }
+
+func (s ignoringCase) KeysByHash(ctx context.Context, hash string) ([]Key, error) {
+	return s.memory.KeysByHash(ctx, strings.ToUpper(hash))
+}
+
+// Without it an outage makes the holder of a good key throw it away, or lets everybody in as nobody.
+func TestAuthenticateDuringAnOutage(t *testing.T) {
+	c, err := newService(&memory{down: Outage(errors.New("connection refused"))}).Authenticate(t.Context(), "sk_any")
+	if e := Classify(err); e.Code != Unavailable || e.RetryAfter == 0 || !c.Anonymous() {
+		t.Errorf("%+v, %+v", c, e)
+	}
+	c, err = newService(&memory{down: errors.New("a fault nobody thought of")}).Authenticate(t.Context(), "sk_any")
+	if e := Classify(err); err == nil || e.Code != Internal || !c.Anonymous() {
+		t.Errorf("%+v, %+v", c, e)
+	}
+}
+
+// Without it the service runs on a clock that nobody set.
+func TestServiceTellsTheTime(t *testing.T) {
+	before := time.Now()
+	if now := (&Service{}).now(); now.Before(before) || time.Since(now) < 0 {
+		t.Errorf("without a clock it is %v", now)
+	}
+	if now := (&Service{Now: frozen}).now(); !now.Equal(noon) {
+		t.Errorf("with one it is %v", now)
+	}
+}
+
+// questions are all that can be asked of a Service about a namespace, an id and a name.
+var questions = map[string]func(ctx context.Context, s *Service, c Caller, namespace, id string) (any, error){
+	"Namespace": func(ctx context.Context, s *Service, c Caller, _, id string) (any, error) {
+		return s.Namespace(ctx, c, id)
+	},
+	"Retriever": func(ctx context.Context, s *Service, c Caller, namespace, id string) (any, error) {
+		return s.Retriever(ctx, c, namespace, id)
+	},
+	"Retrievers": func(ctx context.Context, s *Service, c Caller, namespace, _ string) (any, error) {
+		return pageOf(s.Retrievers(ctx, c, namespace, Page{}, "", everything))
+	},
+	"Retrievers, two of them": func(ctx context.Context, s *Service, c Caller, namespace, _ string) (any, error) {
+		return pageOf(s.Retrievers(ctx, c, namespace, Page{Last: new(2)}, "", everything))
+	},
+	"Retrievers, a bad page": func(ctx context.Context, s *Service, c Caller, namespace, _ string) (any, error) {
+		return pageOf(s.Retrievers(ctx, c, namespace, Page{Last: new(-2)}, "", everything))
+	},
+	"Retrievers, searched": func(ctx context.Context, s *Service, c Caller, namespace, id string) (any, error) {
+		return pageOf(s.Retrievers(ctx, c, namespace, Page{}, id, everything))
+	},
+	"Key": func(ctx context.Context, s *Service, c Caller, namespace, id string) (any, error) {
+		return s.Key(ctx, c, namespace, ID(id), AllFields)
+	},
+	"Node": func(ctx context.Context, s *Service, c Caller, namespace, id string) (any, error) {
+		return s.Node(ctx, c, namespace, id, AllFields)
+	},
+	"Viewer": func(_ context.Context, s *Service, c Caller, _, _ string) (any, error) { return s.Viewer(c) },
+	"RetrieverIn": func(ctx context.Context, s *Service, c Caller, _, id string) (any, error) {
+		return s.RetrieverIn(ctx, c, &Namespace{ID: "ns_1"}, id)
+	},
+	"RetrieversIn": func(ctx context.Context, s *Service, c Caller, _, _ string) (any, error) {
+		return pageOf(s.RetrieversIn(ctx, c, &Namespace{ID: "ns_1"}, Page{}, "", everything))
+	},
+	"List": func(ctx context.Context, s *Service, c Caller, _, _ string) (any, error) {
+		return s.List(ctx, c, []*Retriever{{ID: "ret_1"}}, ListOptions{Wants: everything})
+	},
+}
+
+type shownPage struct {
+	Items                []Retriever
+	Cursors              []string
+	Total                int
+	HasNext, HasPrevious bool
+}
+
+// pageOf is what a client sees of a connection.
+func pageOf(c *Connection[Retriever], err error) (any, error) {
+	if err != nil {
+		return nil, err
+	}
+	p := shownPage{Items: c.Items, Total: c.Total, HasNext: c.HasNextPage, HasPrevious: c.HasPreviousPage}
+	for i := range c.Items {
+		p.Cursors = append(p.Cursors, c.Cursor(i))
+	}
+	return p, nil
+}
+
+// Without it somebody without a key, or with one that may do nothing here, makes the store work, or learns from the
+// order of refusals what is there: an argument that is wrong, a namespace that is absent.
+func TestTheCallerIsRefusedBeforeAnythingIsRead(t *testing.T) {
+	executing := reader()
+	executing.Key.Type, executing.Key.Permissions = RetrieverKey, []Permission{Admin}
+	unreadable := reader()
+	unreadable.Key.Type = UnreadableType
+	powerless := reader()
+	powerless.Key.Permissions = nil
+	for name, tt := range map[string]struct {
+		caller Caller
+		want   Code
+	}{
+		"anonymous":            {Caller{}, Unauthenticated},
+		"a retriever's key":    {executing, Forbidden},
+		"of unreadable type":   {unreadable, Forbidden},
+		"without a permission": {powerless, Forbidden},
+	} {
+		for question, ask := range questions {
+			for _, namespace := range []string{"ns_1", "absent", ""} {
+				store := fixture()
+				_, err := ask(t.Context(), newService(store), tt.caller, namespace, "ret_1")
+				if got := codeOf(t, err); got != tt.want {
+					t.Errorf("%s asks %s in %q: %q, want %q", name, question, namespace, got, tt.want)
+				}
+				if reads := store.reads(); reads != "" {
+					t.Errorf("%s asks %s in %q: the store was asked for %s", name, question, namespace, reads)
+				}
+			}
+		}
+	}
+}
+
+// Without it the caller's own key is not what it sees as its own.
+func TestViewer(t *testing.T) {
+	for _, typ := range []Type{Standard, MarketplaceSubscription, UnknownType} {
+		c := reader()
+		c.Key.Type = typ
+		if k, err := newService(fixture()).Viewer(c); err != nil || k != c.Key {
+			t.Errorf("%s: %v, %v", typ, k, err)
+		}
+	}
+}
+
+// Without it a request that names no namespace is answered from some namespace, or is told that nothing is there
+// instead of what is missing.
+func TestMissingNamespace(t *testing.T) {
+	for _, question := range []string{"Retriever", "Retrievers", "Key", "Node"} {
+		store := fixture()
+		_, err := questions[question](t.Context(), newService(store), admin(), "", "ret_1")
+		if e := Classify(err); e.Code != BadUserInput || e.Field != "X-Namespace" {
+			t.Errorf("%s: %+v", question, e)
+		}
+		if reads := store.reads(); reads != "" {
+			t.Errorf("%s: the store was asked for %s", question, reads)
+		}
+	}
+	_, err := newService(fixture()).Namespace(t.Context(), admin(), "")
+	if got := codeOf(t, err); got != BadUserInput {
+		t.Errorf("Namespace: %q", got)
+	}
+}
+
+// Without it a namespace that is named as another's id is taken for it, or of two of one name now the one, now the
+// other.
+func TestNamespaceResolution(t *testing.T) {
+	store := &memory{namespaces: []Namespace{
+		{ID: "ns_3", Name: "twin", InternalID: "int_1"},
+		{ID: "ns_0", Name: "ns_2", InternalID: "int_1"},
+		{ID: "ns_2", Name: "twin", InternalID: "int_1"},
+		{ID: "ns_1", Name: "twin", InternalID: "int_2"},
+		{ID: "ns_4", Name: "ns_9", InternalID: "int_1"},
+		{ID: "ns_5", Name: "ns_5", InternalID: "int_1"},
+		{ID: "ns_9", Name: "theirs", InternalID: "int_2"},
+	}}
+	for ref, want := range map[string]NamespaceID{
+		"ns_3": "ns_3",
+		"ns_2": "ns_2", // not ns_0, which has the smaller id
+		"twin": "ns_2", // the smallest of this organization
+		"ns_9": "ns_4", // a name, because the id is another organization's
+		"ns_5": "ns_5",
+	} {
+		for range 2 {
+			slices.Reverse(store.namespaces) // whatever the order
+			got, err := newService(store).Namespace(t.Context(), admin(), ref)
+			if err != nil || got.ID != want || got.InternalID != "int_1" {
+				t.Errorf("%s: %+v, %v", ref, got, err)
+			}
+		}
+	}
+	for _, ref := range []string{"absent", "theirs", "TWIN", "twin ", "ns_1"} {
+		got, err := newService(store).Namespace(t.Context(), admin(), ref)
+		if code := codeOf(t, err); code != NotFound || got != nil {
+			t.Errorf("%s: %+v, %q", ref, got, code)
+		}
+	}
+}
+
+// Without it a name that looks like an id leads to another retriever, or of two of one name now the one, now the
+// other is shown.
+func TestRetrieverResolution(t *testing.T) {
+	for _, tt := range []struct {
+		caller         Caller
+		namespace, ref string
+		want           RetrieverID // empty: not found
+		reads          string
+	}{
+		{admin(), "ns_1", "ret_1", "ret_1", "Namespaces Retrievers"},
+		{admin(), "shop", "ret_1", "ret_1", "Namespaces Retrievers"},
+		{admin(), "shop", "search", "ret_1", "Namespaces Retrievers RetrieversNamed"},
+		{admin(), "blog", "search", "ret_6", "Namespaces Retrievers RetrieversNamed"},
+		{admin(), "shop", "ret_2", "ret_2", "Namespaces Retrievers"}, // not ret_3, which is named so
+		{admin(), "shop", "twin", "ret_4", "Namespaces Retrievers RetrieversNamed"},
+		{admin(), "shop", "ret_6", "", "Namespaces Retrievers RetrieversNamed"},
+		{admin(), "shop", "ret_foreign", "", "Namespaces Retrievers RetrieversNamed"},
+		{admin(), "shop", "theirs", "", "Namespaces Retrievers RetrieversNamed"},
+		{admin(), "shop", "SEARCH", "", "Namespaces Retrievers RetrieversNamed"},
+		{admin(), "shop", "", "", "Namespaces Retrievers"},
+		{reader(on(ResourceRetriever, "ret_3")), "shop", "ret_2", "ret_3", "Namespaces Retrievers RetrieversNamed"}, // ret_2 is hidden
+		{reader(on(ResourceRetriever, "ret_5")), "shop", "twin", "ret_5", "Namespaces Retrievers RetrieversNamed"},  // so is ret_4
+		{reader(on(ResourceRetriever, "ret_1")), "shop", "ret_2", "", "Namespaces Retrievers RetrieversNamed"},
+		{reader(on(ResourceRetriever, "ret_*")), "shop", "faq", "ret_2", "Namespaces Retrievers RetrieversNamed"},
+		{reader(on(ResourceNamespace, "ns_2")), "shop", "ret_1", "", "Namespaces Retrievers RetrieversNamed"},
+	} {
+		store := fixture()
+		r, err := newService(store).Retriever(t.Context(), tt.caller, tt.namespace, tt.ref)
+		if tt.want == "" {
+			if code := codeOf(t, err); code != NotFound || r != nil {
+				t.Errorf("%s in %s: %+v, %q", tt.ref, tt.namespace, r, code)
+			}
+		} else if err != nil || r.ID != tt.want || r.Namespace == nil || r.Namespace.ID != r.NamespaceID || r.InternalID != "int_1" {
+			t.Errorf("%s in %s: %+v, %v", tt.ref, tt.namespace, r, err)
+		}
+		if got := store.reads(); got != tt.reads {
+			t.Errorf("%s in %s: read %q, want %q", tt.ref, tt.namespace, got, tt.reads)
+		}
+	}
+}
+
+// Without it RetrieverIn answers otherwise than Retriever for the same namespace.
+func TestRetrieverInANamespaceAtHand(t *testing.T) {
+	for _, ref := range []string{"ret_1", "search", "ret_2", "twin", "ret_6", "absent", ""} {
+		s := newService(fixture())
+		ns, err := s.Namespace(t.Context(), admin(), "shop")
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, wantErr := s.Retriever(t.Context(), admin(), "shop", ref)
+		got, gotErr := s.RetrieverIn(t.Context(), admin(), ns, ref)
+		if diff := cmp.Diff(want, got); diff != "" || !reflect.DeepEqual(gotErr, wantErr) {
+			t.Errorf("%q: %s, %v, want %v", ref, diff, gotErr, wantErr)
+		}
+	}
+}
+
+// Without it a caller of some retrievers learns of the others by the list, its total, or its next page; or a list
+// reads more than it must.
+func TestRetrievers(t *testing.T) {
+	after := (&position{list: retrievers, value: "faq", id: "ret_2"}).cursor()
+	onlySome := reader(on(ResourceRetriever, "ret_4"), on(ResourceRetriever, "ret_5"), on(ResourceRetriever, "ret_6"))
+	for _, tt := range []struct {
+		name    string
+		caller  Caller
+		page    Page
+		search  string
+		wants   Wants
+		want    string
+		total   int
+		hasNext bool
+		hasPrev bool
+		reads   string
+	}{
+		{"all", admin(), Page{}, "", everything, "ret_2 ret_3 ret_1 ret_4 ret_5", 5, false, false, "Namespaces RetrieverPage(26)"},
+		{"two", admin(), Page{First: new(2)}, "", everything, "ret_2 ret_3", 5, true, false, "CountRetrievers Namespaces RetrieverPage(3)"},
+		{"the last two", admin(), Page{Last: new(2)}, "", everything, "ret_4 ret_5", 5, false, true, "CountRetrievers Namespaces RetrieverPage(3)"},
+		{"after the first", admin(), Page{First: new(1), After: &after}, "", everything, "ret_3", 5, true, true, "CountRetrievers Namespaces RetrieverPage(1) RetrieverPage(2)"},
+		{"before the second", admin(), Page{Before: &after}, "", everything, "", 5, true, false, "CountRetrievers Namespaces RetrieverPage(1) RetrieverPage(26)"},
+		{"total only", admin(), Page{}, "", Wants{Total: true}, "", 5, false, false, "CountRetrievers Namespaces"},
+		{"page only", admin(), Page{First: new(1)}, "", Wants{Items: true}, "ret_2", 0, true, false, "Namespaces RetrieverPage(2)"},
+		{"nothing", admin(), Page{}, "", Wants{}, "", 0, false, false, "Namespaces"},
+		{"searched by name", admin(), Page{}, "EAR", everything, "ret_1", 1, false, false, "Namespaces RetrieverPage(20001)"},
+		{"searched by id or name", admin(), Page{}, "t_2", everything, "ret_2 ret_3", 2, false, false, "Namespaces RetrieverPage(20001)"},
+		{"searched, one of two", admin(), Page{Last: new(1)}, "twin", everything, "ret_5", 2, false, true, "Namespaces RetrieverPage(20001)"},
+		{"searched, none", admin(), Page{}, "nothing", everything, "", 0, false, false, "Namespaces RetrieverPage(20001)"},
+		{"covered ones", onlySome, Page{}, "", everything, "ret_4 ret_5", 2, false, false, "Namespaces RetrieverPage(20001)"},
+		{"one of the covered ones", onlySome, Page{First: new(1)}, "", everything, "ret_4", 2, true, false, "Namespaces RetrieverPage(20001)"},
+		{"after an uncovered one", onlySome, Page{After: &after}, "", everything, "ret_4 ret_5", 2, false, false, "Namespaces RetrieverPage(20001)"},
+		{"covered ones, searched", onlySome, Page{}, "faq", everything, "", 0, false, false, "Namespaces RetrieverPage(20001)"},
+		{"covered by the namespace", reader(on(ResourceNamespace, "ns_1")), Page{}, "", everything, "ret_2 ret_3 ret_1 ret_4 ret_5", 5, false, false, "Namespaces RetrieverPage(26)"},
+	} {
+		store := fixture()
+		c, err := newService(store).Retrievers(t.Context(), tt.caller, "shop", tt.page, tt.search, tt.wants)
+		if err != nil {
+			t.Errorf("%s: %v", tt.name, err)
+			continue
+		}
+		var got []string
+		for _, r := range c.Items {
+			got = append(got, string(r.ID))
+			if r.Namespace == nil || r.Namespace.ID != "ns_1" || r.Namespace.InternalID != "int_1" {
+				t.Errorf("%s: %s is in %+v", tt.name, r.ID, r.Namespace)
+			}
+		}
+		if strings.Join(got, " ") != tt.want || c.HasNextPage != tt.hasNext || c.HasPreviousPage != tt.hasPrev || c.Total != tt.total {
+			t.Errorf("%s: %v of %d, more %v, before %v; want %+v", tt.name, got, c.Total, c.HasNextPage, c.HasPreviousPage, tt)
+		}
+		if got := store.reads(); got != tt.reads {
+			t.Errorf("%s: read %q, want %q", tt.name, got, tt.reads)
+		}
+	}
+}
+
+// Without it a client that walks the retrievers by their cursors misses some or sees some twice, whether the store
+// pages them or the domain does.
+func TestRetrieversAreWalkedByTheirCursors(t *testing.T) {
+	for _, c := range []Caller{admin(), reader(on(ResourceRetriever, "*"))} {
+		s := newService(fixture())
+		ns, err := s.Namespace(t.Context(), admin(), "shop")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var forward, backward []string
+		for page := (Page{First: new(2)}); ; {
+			conn, err := s.Retrievers(t.Context(), c, "shop", page, "", everything)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range conn.Items {
+				forward = append(forward, string(conn.Items[i].ID))
+				page.After = new(conn.Cursor(i))
+			}
+			if !conn.HasNextPage {
+				break
+			}
+		}
+		for page := (Page{Last: new(2)}); ; {
+			conn, err := s.RetrieversIn(t.Context(), c, ns, page, "", everything)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range slices.Backward(conn.Items) {
+				backward = append(backward, string(conn.Items[i].ID))
+				page.Before = new(conn.Cursor(i))
+			}
+			if !conn.HasPreviousPage {
+				break
+			}
+		}
+		if got, want := strings.Join(forward, " "), "ret_2 ret_3 ret_1 ret_4 ret_5"; got != want {
+			t.Errorf("forward %s, want %s", got, want)
+		}
+		if got, want := strings.Join(backward, " "), "ret_5 ret_4 ret_1 ret_3 ret_2"; got != want {
+			t.Errorf("backward %s, want %s", got, want)
+		}
+	}
+}
+
+// Without it a namespace that is there, but has no retrievers, is reported as absent to those who may see it.
+func TestEmptyNamespaceHasAnEmptyList(t *testing.T) {
+	store := &memory{namespaces: []Namespace{{ID: "ns_1", Name: "shop", InternalID: "int_1"}}}
+	for _, search := range []string{"", "a"} {
+		c, err := newService(store).Retrievers(t.Context(), admin(), "shop", Page{}, search, everything)
+		if err != nil || len(c.Items) != 0 || c.Total != 0 || c.HasNextPage || c.HasPreviousPage {
+			t.Errorf("searched for %q: %+v, %v", search, c, err)
+		}
+	}
+}
+
+// Without it the pages of retrievers are of another size than documented, or a wrong argument costs a read.
+func TestRetrieversPageSize(t *testing.T) {
+	store := &memory{namespaces: []Namespace{{ID: "ns_1", InternalID: "int_1"}}}
+	for i := range 30 {
+		store.retrievers = append(store.retrievers, Retriever{ID: RetrieverID(fmt.Sprintf("ret_%02d", i)), NamespaceID: "ns_1", InternalID: "int_1"})
+	}
+	c, err := newService(store).Retrievers(t.Context(), admin(), "ns_1", Page{}, "", everything)
+	if err != nil || len(c.Items) != 25 || !c.HasNextPage || c.Total != 30 {
+		t.Errorf("%+v, %v", c, err)
+	}
+	store.reads()
+	_, err = newService(store).Retrievers(t.Context(), admin(), "ns_1", Page{First: new(1001)}, "", everything)
+	if e := Classify(err); e.Code != BadUserInput || e.Field != "first" || store.reads() != "" {
+		t.Errorf("%+v", e)
+	}
+	_, err = newService(store).RetrieversIn(t.Context(), admin(), &store.namespaces[0], Page{Last: new(-1)}, "", everything)
+	if e := Classify(err); e.Code != BadUserInput || e.Field != "last" || store.reads() != "" {
+		t.Errorf("%+v", e)
+	}
+}
+
+// Without it a namespace of very many retrievers takes the server's memory whenever somebody searches it.
+func TestSearchingRetrieversIsBounded(t *testing.T) {
+	store := &memory{namespaces: []Namespace{{ID: "ns_1", InternalID: "int_1"}}}
+	for i := range ScanLimit + 1 {
+		store.retrievers = append(store.retrievers, Retriever{ID: RetrieverID(fmt.Sprintf("ret_%05d", i)), NamespaceID: "ns_1", InternalID: "int_1"})
+	}
+	s := newService(store)
+	_, err := s.Retrievers(t.Context(), admin(), "ns_1", Page{}, "ret", everything)
+	if e := Classify(err); e.Code != BadUserInput || e.Field != "search" {
+		t.Errorf("20,001 were searched: %v", err)
+	}
+	if c, err := s.Retrievers(t.Context(), admin(), "ns_1", Page{}, "", everything); err != nil || c.Total != ScanLimit+1 {
+		t.Errorf("20,001 cannot be listed: %v", err)
+	}
+	store.retrievers = store.retrievers[1:]
+	if c, err := s.Retrievers(t.Context(), admin(), "ns_1", Page{}, "00001", everything); err != nil || c.Total != 1 {
+		t.Errorf("20,000 cannot be searched: %v", err)
+	}
+}
+
+// Without it a key is shown by a retriever of another namespace, by one that the caller may not see, by a pattern, or
+// by one that is gone; or its state is not the one of this instant.
+func TestKeyVisibility(t *testing.T) {
+	for _, tt := range []struct {
+		caller    Caller
+		namespace string
+		id        ID
+		want      Status // empty: not found
+	}{
+		{admin(), "shop", "key_1", Active},
+		{admin(), "ns_1", "key_1", Active},
+		{admin(), "shop", "key_2", Expired},
+		{admin(), "blog", "key_1", ""},
+		{admin(), "blog", "key_6", Active},
+		{admin(), "shop", "key_6", ""},
+		{admin(), "shop", "key_26", Active},
+		{admin(), "blog", "key_26", Active},
+		{admin(), "shop", "key_gone", ""},
+		{admin(), "shop", "key_pattern", ""},
+		{admin(), "shop", "key_admin", ""},
+		{admin(), "shop", "key_foreign", ""},
+		{admin(), "shop", "absent", ""},
+		{admin(), "shop", "", ""},
+		{admin(), "shop", "ret_1", ""},
+		{reader(on(ResourceRetriever, "ret_2")), "shop", "key_2", Expired},
+		{reader(on(ResourceRetriever, "ret_2")), "shop", "key_1", ""},
+		{reader(on(ResourceRetriever, "ret_2")), "shop", "key_26", Active},
+		{reader(on(ResourceRetriever, "ret_6")), "shop", "key_26", ""}, // by ret_2, which is hidden
+		{reader(on(ResourceRetriever, "ret_6")), "blog", "key_26", Active},
+		{reader(on(ResourceNamespace, "ns_2")), "shop", "key_1", ""},
+		{reader(on(ResourceAPIKey, "key_1")), "shop", "key_1", ""},
+		{reader(Scope{ResourceType: UnknownResource}), "shop", "key_1", ""},
+	} {
+		k, err := newService(fixture()).Key(t.Context(), tt.caller, tt.namespace, tt.id, 0)
+		if tt.want == "" {
+			if code := codeOf(t, err); code != NotFound || k != nil {
+				t.Errorf("%s in %s: %+v, %q", tt.id, tt.namespace, k, code)
+			}
+		} else if err != nil || k.ID != tt.id || k.Status != tt.want {
+			t.Errorf("%s in %s: %+v, %v", tt.id, tt.namespace, k, err)
+		}
+	}
+}
+
+// Without it what is asked for of a key is not read, or a field is read that was not asked for.
+func TestKeyFields(t *testing.T) {
+	store := fixture()
+	k, err := newService(store).Key(t.Context(), admin(), "shop", "key_2", FieldName)
+	if err != nil || k.Name != "two" || k.Hash == "" || k.CreatedAt != nil {
+		t.Errorf("%+v, %v", k, err)
+	}
+	if got := store.reads(); got != "Keys Namespaces Retrievers" {
+		t.Errorf("read %q", got)
+	}
+}
+
+// Without it an id that several things have stands now for the one, now for the other.
+func TestNodePrecedence(t *testing.T) {
+	store := &memory{
+		namespaces: []Namespace{
+			{ID: "ns_1", Name: "shop", InternalID: "int_1"}, {ID: "x", InternalID: "int_1"}, {ID: "y", InternalID: "int_1"},
+			{ID: "z", InternalID: "int_1"}, {ID: "w", Name: "named", InternalID: "int_1"}, {ID: "theirs", InternalID: "int_2"},
+		},
+		retrievers: []Retriever{
+			{ID: "ret_1", NamespaceID: "ns_1", InternalID: "int_1"}, {ID: "x", NamespaceID: "ns_1", InternalID: "int_1"},
+			{ID: "y", NamespaceID: "ns_1", InternalID: "int_1"}, {ID: "z", NamespaceID: "x", InternalID: "int_1"},
+			{ID: "r", Name: "called", NamespaceID: "ns_1", InternalID: "int_1"},
+		},
+		keys: []Key{keyOf("x"), keyOf("w", func(k *Key) { k.Scopes = nil })},
+	}
+	for _, tt := range []struct{ id, want string }{
+		{"x", "key x"},
+		{"y", "retriever y in ns_1"},
+		{"z", "namespace z"}, // the retriever is in another namespace
+		{"w", "namespace w"}, // the key is nowhere
+		{"ns_1", "namespace ns_1"},
+		{"shop", ""}, // names are no ids
+		{"named", ""},
+		{"called", ""},
+		{"theirs", ""},
+		{"absent", ""},
+		{"", ""},
+	} {
+		n, err := newService(store).Node(t.Context(), admin(), "shop", tt.id, 0)
+		var got []string
+		if n.Key != nil {
+			got = append(got, "key "+string(n.Key.ID))
+			if n.Key.Status != Active {
+				t.Errorf("%s: its status is %q", tt.id, n.Key.Status)
+			}
+		}
+		if n.Retriever != nil {
+			got = append(got, "retriever "+string(n.Retriever.ID)+" in "+string(n.Retriever.Namespace.ID))
+		}
+		if n.Namespace != nil {
+			got = append(got, "namespace "+string(n.Namespace.ID))
+		}
+		if strings.Join(got, ", ") != tt.want || tt.want == "" && codeOf(t, err) != NotFound {
+			t.Errorf("%q: %v, %v; want %q", tt.id, got, err, tt.want)
+		}
+	}
+}
+
+// Without it a lookup by id costs a chain of round trips: all of it is asked for side by side, and only the key's
+// retrievers after that.
+func TestNodeReads(t *testing.T) {
+	for id, want := range map[string]string{
+		"absent":    "Keys Namespaces Namespaces Retrievers",
+		"ret_1":     "Keys Namespaces Namespaces Retrievers",
+		"key_1":     "Keys Namespaces Namespaces Retrievers Retrievers",
+		"key_admin": "Keys Namespaces Namespaces Retrievers", // it names no retriever
+		"":          "Namespaces",
+	} {
+		store := fixture()
+		_, _ = newService(store).Node(t.Context(), admin(), "shop", id, 0)
+		if got := store.reads(); got != want {
+			t.Errorf("%q: read %q, want %q", id, got, want)
+		}
+	}
+}
+
+// Without it a caller learns that there is something which it may not see: by another code, message, field, total or
+// cursor, or because it hides something else. Whatever the caller's scopes and the question, the answer is the same
+// from a store that holds nothing but what the scopes cover.
+func TestHiddenIsTheSameAsAbsent(t *testing.T) {
+	scope := rapid.Custom(func(t *rapid.T) Scope {
+		return Scope{
+			ResourceType: rapid.SampledFrom([]ResourceType{ResourceOrganization, ResourceNamespace, ResourceNamespace, ResourceRetriever, ResourceRetriever, ResourceRetriever, UnknownResource}).Draw(t, "type"),
+			ResourceID:   rapid.SampledFrom([]string{"org_1", "ns_1", "ns_2", "ret_1", "ret_2", "ret_3", "ret_4", "ret_5", "ret_6", "ret_*", "*6", "*", ""}).Draw(t, "id"),
+			Operations:   rapid.SampledFrom([][]Operation{nil, {ReadData}, {WriteData}}).Draw(t, "operations"),
+		}
+	})
+	refs := []string{
+		"ns_1", "ns_2", "shop", "blog", "ns_foreign", "theirs", "absent", "ret_1", "ret_2", "ret_3", "ret_4", "ret_5",
+		"ret_6", "ret_foreign", "search", "faq", "twin", "key_1", "key_2", "key_6", "key_26", "key_gone", "key_foreign",
+		"key_admin", "ret", "org_1", "",
+	}
+	ofNamespaces, namespaces := []string{"Namespace", "Retriever", "Retrievers", "Retrievers, two of them", "Retrievers, a bad page", "Retrievers, searched", "Key", "Node"}, []string{"ns_1", "shop", "blog", "ns_foreign", "absent"}
+	rapid.Check(t, func(t *rapid.T) {
+		c := reader(rapid.SliceOfN(scope, 1, 3).Draw(t, "scopes")...)
+		full, covered := fixture(), fixture()
+		covered.namespaces = slices.DeleteFunc(covered.namespaces, func(n Namespace) bool { return n.InternalID != "int_1" })
+		covered.retrievers = slices.DeleteFunc(covered.retrievers, func(r Retriever) bool {
+			return r.InternalID != "int_1" || !c.covers(ReadData, &Namespace{ID: r.NamespaceID}, r.ID)
+		})
+		covered.namespaces = slices.DeleteFunc(covered.namespaces, func(n Namespace) bool {
+			in := func(r Retriever) bool { return r.NamespaceID == n.ID }
+			return !c.coversNamespace(ReadData, &n) && !slices.ContainsFunc(covered.retrievers, in)
+		})
+		covered.keys = slices.DeleteFunc(covered.keys, func(k Key) bool {
+			named := func(r Retriever) bool { return slices.Contains(k.retrievers(), r.ID) }
+			return k.InternalID != "int_1" || !slices.ContainsFunc(covered.retrievers, named)
+		})
+		id := rapid.SampledFrom(refs).Draw(t, "id")
+		for _, question := range ofNamespaces {
+			for _, namespace := range namespaces {
+				want, wantErr := questions[question](context.Background(), newService(covered), c, namespace, id)
+				got, gotErr := questions[question](context.Background(), newService(full), c, namespace, id)
+				if !reflect.DeepEqual(got, want) {
+					t.Fatalf("%s of %q in %q (-absent +hidden):\n%s", question, id, namespace, cmp.Diff(want, got))
+				}
+				if !reflect.DeepEqual(gotErr, wantErr) {
+					t.Fatalf("%s of %q in %q: %v, if it were absent %v", question, id, namespace, gotErr, wantErr)
+				}
+			}
+		}
+	})
+}
+
+// Without it a caller whose scopes cover nothing, because nobody can read them, sees everything or something.
+func TestScopesThatCoverNothingShowNothing(t *testing.T) {
+	for name, scopes := range map[string][]Scope{
+		"unreadable":             {{ResourceType: UnknownResource}},
+		"unknown operations":     {{ResourceOrganization, "*", []Operation{UnknownOperation}}},
+		"another organization's": {on(ResourceOrganization, "org_2"), on(ResourceOrganization, "int_2")},
+		"execution only":         {{ResourceRetriever, "*", []Operation{ExecuteRetriever}}},
+	} {
+		for _, question := range []string{"Namespace", "Retriever", "Retrievers", "Key", "Node"} {
+			for _, id := range []string{"ns_1", "ret_1", "key_1"} {
+				got, err := questions[question](t.Context(), newService(fixture()), reader(scopes...), "shop", id)
+				if code := codeOf(t, err); code != NotFound {
+					t.Errorf("%s: %s of %s: %+v, %q", name, question, id, got, code)
+				}
+			}
+		}
+	}
+}
+
+// Without it a store that is down looks like one that is empty.
+func TestOutagesAreReported(t *testing.T) {
+	for question, ask := range questions {
+		if question == "Viewer" || question == "Retrievers, a bad page" { // they read nothing
+			continue
+		}
+		store := fixture()
+		store.down = Outage(errors.New("connection refused"))
+		_, err := ask(t.Context(), newService(store), admin(), "shop", "ret_1")
+		if got := codeOf(t, err); got != Unavailable {
+			t.Errorf("%s: %q", question, got)
+		}
+	}
+}
+
+// Without it a read that fails after others went well is taken for one that found nothing: NOT_FOUND, or a list that
+// is too short.
+func TestOutageOfOneReadIsReported(t *testing.T) {
+	some := reader(on(ResourceRetriever, "*"))
+	for _, tt := range []struct {
+		question string
+		caller   Caller
+		id       string
+		fails    string
+	}{
+		{"Namespace", admin(), "shop", "Namespaces"},
+		{"Retriever", admin(), "ret_1", "Namespaces"},
+		{"Retriever", admin(), "ret_1", "Retrievers"},
+		{"Retriever", admin(), "search", "RetrieversNamed"},
+		{"RetrieverIn", admin(), "ret_1", "Retrievers"},
+		{"RetrieverIn", admin(), "search", "RetrieversNamed"},
+		{"Retrievers", admin(), "", "Namespaces"},
+		{"Retrievers", admin(), "", "RetrieverPage(26)"},
+		{"Retrievers", some, "", "RetrieverPage(20001)"},
+		{"Retrievers, two of them", admin(), "", "RetrieverPage(3)"},
+		{"Retrievers, two of them", admin(), "", "CountRetrievers"},
+		{"Key", admin(), "key_1", "Namespaces"},
+		{"Key", admin(), "key_1", "Keys"},
+		{"Key", admin(), "key_1", "Retrievers"},
+		{"Node", admin(), "ret_1", "Keys"},
+		{"Node", admin(), "key_1", "Retrievers"},
+		{"Node", admin(), "ns_1", "Namespaces"},
+		{"List", admin(), "", "KeyPages(1001)"},
+	} {
+		store := fixture()
+		store.fails = tt.fails
+		got, err := questions[tt.question](t.Context(), newService(store), tt.caller, "shop", tt.id)
+		if code := codeOf(t, err); code != Unavailable {
+			t.Errorf("%s of %q without %s: %+v, %q", tt.question, tt.id, tt.fails, got, code)
+		}
+	}
+}
+
+// Without it one of several reads that fail is taken for a success, an error is replaced by the cancellation that it
+// caused, or its neighbours read on for nobody.
+func TestTogetherReturnsTheFirstError(t *testing.T) {
+	fault := errors.New("the first")
+	var ended atomic.Int32
+	err := together(t.Context(), 5, func(ctx context.Context, i int) error {
+		if i == 2 {
+			return fault
+		}
+		<-ctx.Done()
+		ended.Add(1)
+		return Outage(ctx.Err())
+	})
+	if err != fault || ended.Load() != 4 {
+		t.Errorf("%v, after %d others ended", err, ended.Load())
+	}
+}
+
+// Without it together leaves out a call, makes one twice, or ends the context of those that go well.
+func TestTogetherCallsEach(t *testing.T) {
+	for _, n := range []int{0, 1, 2, 100} {
+		calls := make([]atomic.Int32, n)
+		err := together(t.Context(), n, func(ctx context.Context, i int) error {
+			calls[i].Add(1)
+			return ctx.Err()
+		})
+		if err != nil {
+			t.Errorf("%d: %v", n, err)
+		}
+		for i := range calls {
+			if got := calls[i].Load(); got != 1 {
+				t.Errorf("%d: the call %d was made %d times", n, i, got)
+			}
+		}
+	}
+}
+
+// Without it a panic in one read ends the process, because nobody else can recover what another goroutine panics; or
+// is reported as a success.
+func TestTogetherSurvivesAPanic(t *testing.T) {
+	for _, n := range []int{1, 2, 7} {
+		err := together(t.Context(), n, func(ctx context.Context, i int) error {
+			if i == n-1 {
+				panic("a bug")
+			}
+			<-ctx.Done()
+			return ctx.Err()
+		})
+		if err == nil || !strings.Contains(err.Error(), "a bug") || Classify(err).Code != Internal || strings.Contains(Classify(err).Message, "a bug") {
+			t.Errorf("%d: %v", n, err)
+		}
+	}
+}
+
+// Without it a request whose client has gone away reads on.
+func TestTogetherEndsWithItsContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, n := range []int{1, 3} {
+		err := together(ctx, n, func(ctx context.Context, _ int) error {
+			<-ctx.Done()
+			return ctx.Err()
+		})
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("%d: %v", n, err)
+		}
+	}
+}

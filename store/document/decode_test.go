@@ -1,0 +1,260 @@
+package document_test
+
+import (
+	"bytes"
+	"math"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"retrieverkeys/apikey"
+	"retrieverkeys/store/document"
+	"retrieverkeys/store/storetest"
+)
+
+// A document that is old or odd is read, and read so that what nobody can read refuses. The engines are tested with
+// the same table.
+func TestKeyReadsOddDocuments(t *testing.T) {
+	for _, odd := range storetest.OddKeys() {
+		got, ok := document.Key(odd.Doc, apikey.AllFields)
+		if !ok {
+			t.Errorf("%s: unusable", odd.Name)
+		}
+		if diff := cmp.Diff(odd.Want, got); diff != "" {
+			t.Errorf("%s: (-want +got)\n%s", odd.Name, diff)
+		}
+	}
+}
+
+// What no engine would take, or not all of them: the bytes come from files too.
+func TestKeyReadsBrokenValues(t *testing.T) {
+	identity := []any{"key_id", "key_1", "key_hash", "h"}
+	for _, c := range []struct {
+		name   string
+		fields []any
+		want   apikey.Key // but for what tells it apart
+	}{
+		{"not a number", []any{"rate_limit_override", math.NaN()}, apikey.Key{Stored: apikey.Active}},
+		{"an endless number", []any{"rate_limit_override", math.Inf(1)}, apikey.Key{Stored: apikey.Active}},
+		{"a decimal", []any{"rate_limit_override", bson.NewDecimal128(0, 60)}, apikey.Key{Stored: apikey.Active}},
+		{"undefined is null", []any{"status", bson.Undefined{}, "expires_at", bson.Undefined{}, "revoked_at", bson.Undefined{}, "scopes", bson.Undefined{}}, apikey.Key{Stored: apikey.Active}},
+		{"a symbol is no text", []any{"status", bson.Symbol("active")}, apikey.Key{Stored: apikey.Revoked}},
+		{"a timestamp is no date", []any{"expires_at", bson.Timestamp{T: 1 << 31}}, apikey.Key{Stored: apikey.Expired}},
+		{"not UTF-8", []any{"name", "a\xffb"}, apikey.Key{Stored: apikey.Active, Name: "a\uFFFDb"}},
+		{"a field twice, the last holds", []any{"name", "a", "name", "b"}, apikey.Key{Stored: apikey.Active, Name: "b"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			c.want.ID, c.want.Hash, c.want.Type = "key_1", "h", apikey.Standard
+			got, ok := document.Key(encode(t, append(identity, c.fields...)...), apikey.AllFields)
+			if !ok {
+				t.Error("unusable")
+			}
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Errorf("(-want +got)\n%s", diff)
+			}
+		})
+	}
+}
+
+// A document that the disk has damaged reads as unusable or as one that refuses. Otherwise the rest of a scope that
+// ends too early would pass for one without operations, and so allow all of them.
+func TestKeyReadsDamagedScope(t *testing.T) {
+	scope := bson.D{
+		{Key: "resource_type", Value: "retriever"}, {Key: "resource_id", Value: "ret_1"},
+		{Key: "operations", Value: bson.A{"read_data"}},
+	}
+	doc := encode(t, "key_id", "key_1", "key_hash", "h", "scopes", bson.A{scope})
+	at := bytes.Index(doc, []byte("\x04operations\x00"))
+	doc[at] = 0x7d // no type
+	k, ok := document.Key(doc, apikey.AllFields)
+	want := []apikey.Scope{{ResourceType: apikey.ResourceRetriever, ResourceID: "ret_1", Operations: []apikey.Operation{apikey.UnknownOperation}}}
+	if diff := cmp.Diff(want, k.Scopes); !ok || diff != "" {
+		t.Errorf("usable %t, scopes (-want +got)\n%s", ok, diff)
+	}
+}
+
+// Bytes that are no BSON, or BSON that no program would write, do not end the server; and a document is usable or
+// not whatever is asked of it, or a page and its total would disagree.
+func FuzzKey(f *testing.F) {
+	for _, odd := range storetest.OddKeys() {
+		f.Add([]byte(odd.Doc))
+	}
+	f.Fuzz(func(t *testing.T, doc []byte) {
+		whole, usable := document.Key(doc, apikey.AllFields)
+		bare, bareUsable := document.Key(doc, 0)
+		if usable != bareUsable || whole.ID != bare.ID || whole.Hash != bare.Hash {
+			t.Errorf("all fields: %q %q, usable %t; none: %q %q, usable %t", whole.ID, whole.Hash, usable, bare.ID, bare.Hash, bareUsable)
+		}
+		for _, text := range []string{string(whole.ID), whole.Hash, whole.Name} {
+			if !utf8.ValidString(text) {
+				t.Errorf("%q is not UTF-8", text)
+			}
+		}
+		document.Namespace(doc)
+		document.Retriever(doc)
+		for _, list := range []string{document.Namespaces, document.Retrievers, document.Keys} {
+			document.Identify(list, doc)
+		}
+	})
+}
+
+// Without a usable id or hash there is no key, and neither in bytes that are no document; nothing panics.
+func TestUnusable(t *testing.T) {
+	whole := encode(t, "key_id", "key_1", "key_hash", "h", "scopes", bson.A{bson.D{{Key: "resource_type", Value: "retriever"}}})
+	if _, ok := document.Key(whole, 0); !ok {
+		t.Fatal("the whole document is unusable")
+	}
+	bad := map[string]bson.Raw{
+		"no id":              encode(t, "key_hash", "h"),
+		"an _id of no use":   encode(t, "_id", 7, "key_hash", "h"),
+		"an empty _id":       encode(t, "_id", "", "key_hash", "h"),
+		"no hash":            encode(t, "key_id", "key_1"),
+		"an empty hash":      encode(t, "key_id", "key_1", "key_hash", ""),
+		"a hash of no use":   encode(t, "key_id", "key_1", "key_hash", 7),
+		"nothing":            nil,
+		"an empty document":  encode(t),
+		"more than one":      append(append(bson.Raw{}, whole...), 0),
+		"a length too large": append(bson.Raw{0xff, 0xff, 0xff, 0x7f}, whole[4:]...),
+		"a length too small": append(bson.Raw{4, 0, 0, 0}, whole[4:]...),
+		"a negative length":  append(bson.Raw{0xff, 0xff, 0xff, 0xff}, whole[4:]...),
+	}
+	for i := range whole {
+		bad["cut off at "+string(rune('0'+i/100))+string(rune('0'+i/10%10))+string(rune('0'+i%10))] = whole[:i]
+	}
+	for name, doc := range bad {
+		for _, fields := range []apikey.Fields{0, apikey.AllFields} {
+			if k, ok := document.Key(doc, fields); ok {
+				t.Errorf("%s: read as %+v", name, k)
+			}
+		}
+		if n, ok := document.Namespace(doc); ok {
+			t.Errorf("%s: read as %+v", name, n)
+		}
+		if r, ok := document.Retriever(doc); ok {
+			t.Errorf("%s: read as %+v", name, r)
+		}
+		document.Identify(document.Keys, doc)
+	}
+}
+
+// What is not asked for is not read; a default stands in.
+func TestKeyReadsOnlyWhatIsAsked(t *testing.T) {
+	doc := storetest.OddKeys()[0].Doc // complete
+	got, ok := document.Key(doc, 0)
+	want := apikey.Key{ID: "key_odd_00", Hash: got.Hash, Type: apikey.Standard, Stored: apikey.Active}
+	if diff := cmp.Diff(want, got); !ok || got.Hash == "" || diff != "" {
+		t.Errorf("no fields: (-want +got)\n%s", diff)
+	}
+	if got, want := strings.Join(document.KeyFieldNames(0), " "), "key_id key_hash"; got != want {
+		t.Errorf("the names of no fields are %q, want %q", got, want)
+	}
+	got, _ = document.Key(doc, apikey.FieldName|apikey.FieldCreatedBy)
+	by := "usr_2"
+	want.Name, want.CreatedBy = "Complete", &by
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("two fields: (-want +got)\n%s", diff)
+	}
+	if got, want := strings.Join(document.KeyFieldNames(apikey.FieldCreatedBy|apikey.FieldName), " "), "key_id key_hash name created_by"; got != want {
+		t.Errorf("the names of two fields are %q, want %q", got, want)
+	}
+
+	// The names for a projection are those of the fields that the reading uses: all of the vendor's.
+	elements, err := doc.Elements()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range elements {
+		names = append(names, e.Key())
+	}
+	if diff := cmp.Diff(names, document.KeyFieldNames(apikey.AllFields)); diff != "" {
+		t.Errorf("the names of all fields: (-want +got)\n%s", diff)
+	}
+}
+
+// What is written is read as the same. Otherwise a key would change by being stored.
+func TestWrittenIsReadTheSame(t *testing.T) {
+	text := func(s string) *string { return &s }
+	at := func(ms int64) *time.Time { t := time.UnixMilli(ms).UTC(); return &t }
+	limit := int32(7)
+	for name, k := range map[string]apikey.Key{
+		"whole": {
+			ID: "key_1", Hash: "h", Prefix: text("ret_sk_abc..."), Type: apikey.RetrieverKey, SubscriptionID: text("sub"),
+			InternalID: "int", OrganizationID: text("org"), UserID: "usr", Name: "n\x00\U0001F600", Description: "d",
+			Permissions: []apikey.Permission{apikey.Read}, RateLimitOverride: &limit, Stored: apikey.Expired,
+			Scopes: []apikey.Scope{
+				{ResourceType: apikey.ResourceRetriever, ResourceID: "ret", Operations: []apikey.Operation{apikey.ExecuteRetriever}},
+				{ResourceType: apikey.ResourceNamespace, ResourceID: "ns"},
+			},
+			ExpiresAt: at(1), LastUsedAt: at(-1), CreatedAt: at(0), CreatedBy: text(""), RevokedAt: at(1_700_000_000_123), RevokedBy: text("x"),
+			AllowedOrigins: []string{"https://a.example"}, PrincipalID: text("p"),
+		},
+		"bare": {ID: "key_1", Hash: "h", Type: apikey.Standard, Stored: apikey.Active},
+	} {
+		got, ok := document.Key(document.FromKey(k), apikey.AllFields)
+		if diff := cmp.Diff(k, got); !ok || diff != "" {
+			t.Errorf("key, %s: (-want +got)\n%s", name, diff)
+		}
+	}
+	n := apikey.Namespace{ID: "ns", Name: "n", Description: text("d"), InternalID: "int", OrganizationID: text("org"), OrganizationName: text("Org"), CreatedAt: at(1), UpdatedAt: at(2)}
+	gotN, ok := document.Namespace(document.FromNamespace(n, "a@b.example"))
+	if diff := cmp.Diff(n, gotN); !ok || diff != "" {
+		t.Errorf("namespace: (-want +got)\n%s", diff)
+	}
+	r := apikey.Retriever{ID: "ret", Name: "r", Description: text("d"), NamespaceID: "ns", InternalID: "int", CreatedAt: at(1), UpdatedAt: at(2)}
+	gotR, ok := document.Retriever(document.FromRetriever(r))
+	if diff := cmp.Diff(r, gotR); !ok || diff != "" {
+		t.Errorf("retriever: (-want +got)\n%s", diff)
+	}
+}
+
+// Who made a namespace is kept, where it is told.
+func TestNamespaceKeepsItsMaker(t *testing.T) {
+	made := document.FromNamespace(apikey.Namespace{ID: "ns"}, "a@b.example")
+	if got, _ := made.Lookup("created_by_email").StringValueOK(); got != "a@b.example" {
+		t.Errorf("created_by_email = %q", got)
+	}
+	if v := document.FromNamespace(apikey.Namespace{ID: "ns"}, "").Lookup("created_by_email"); v.Type != 0 {
+		t.Errorf("created_by_email = %v, want none", v)
+	}
+}
+
+// An identity has the tenant, the id that reading gives, the hash, and the _id with its type, by which 1 and "1" differ.
+func TestIdentify(t *testing.T) {
+	id := bson.ObjectID{1}
+	for _, c := range []struct {
+		list string
+		doc  bson.Raw
+		want document.Identity
+	}{
+		{document.Keys, encode(t, "_id", id, "key_id", "key_1", "key_hash", "h", "internal_id", "int"), document.Identity{Tenant: "int", ID: "key_1", Hash: "h", DocumentID: "\x07" + string(id[:])}},
+		{document.Keys, encode(t, "_id", id, "key_hash", "h", "internal_id", "int"), document.Identity{Tenant: "int", ID: id.Hex(), Hash: "h", DocumentID: "\x07" + string(id[:])}},
+		{document.Keys, encode(t, "key_id", "key_1", "internal_id", 7), document.Identity{ID: "key_1"}},
+		{document.Retrievers, encode(t, "_id", "x", "retriever_id", "ret", "internal_id", "int"), document.Identity{Tenant: "int", ID: "ret", DocumentID: "\x02\x02\x00\x00\x00x\x00"}},
+		{document.Namespaces, encode(t, "_id", int32(1), "namespace_id", "ns", "internal_id", "int"), document.Identity{Tenant: "int", ID: "ns", DocumentID: "\x10\x01\x00\x00\x00"}},
+		{document.Namespaces, encode(t), document.Identity{}},
+	} {
+		if diff := cmp.Diff(c.want, document.Identify(c.list, c.doc)); diff != "" {
+			t.Errorf("%s %v: (-want +got)\n%s", c.list, c.doc, diff)
+		}
+	}
+}
+
+// encode makes a document of fields and their values by turns.
+func encode(t *testing.T, pairs ...any) bson.Raw {
+	t.Helper()
+	d := bson.D{}
+	for i := 0; i < len(pairs); i += 2 {
+		name, _ := pairs[i].(string)
+		d = append(d, bson.E{Key: name, Value: pairs[i+1]})
+	}
+	doc, err := bson.Marshal(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return doc
+}

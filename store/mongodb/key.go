@@ -1,0 +1,58 @@
+package mongodb
+
+import (
+	"context"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"retrieverkeys/apikey"
+	"retrieverkeys/store/document"
+)
+
+// KeysByHash returns the keys that carry the hash, two at most, as the primary holds them.
+func (s *Store) KeysByHash(ctx context.Context, hash string) ([]apikey.Key, error) {
+	return all(ctx, s.primary.Collection(document.Keys), find{
+		filter: bson.D{{Key: "key_hash", Value: hash}, usableKey},
+		fields: document.KeyFieldNames(apikey.AllFields),
+		limit:  2,
+	}, keyDecoder(apikey.AllFields))
+}
+
+// Keys returns the keys with these ids, in no order.
+func (s *Store) Keys(ctx context.Context, tenant apikey.InternalID, ids []apikey.ID, fields apikey.Fields) ([]apikey.Key, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	filter := bson.D{{Key: "internal_id", Value: is(string(tenant))}, {Key: "$or", Value: bson.A{
+		bson.D{{Key: "key_id", Value: among(ids)}},
+		bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: documentIDsOf(ids)}}}, {Key: "key_id", Value: notText}},
+	}}}
+	return all(ctx, s.keys, find{filter: filter, fields: document.KeyFieldNames(fields)}, keyDecoder(fields))
+}
+
+// CountKeys counts the keys that name the retriever; those active at activeAt only, unless it is zero.
+func (s *Store) CountKeys(ctx context.Context, tenant apikey.InternalID, retriever apikey.RetrieverID, activeAt time.Time) (int, error) {
+	return count(ctx, s.keys, keysOf(tenant, []apikey.RetrieverID{retriever}, activeAt))
+}
+
+// CountUnusable counts the key documents without a usable id or hash, which no list shows. It reads what indexes
+// hold of them and no more, and so takes a list that holds a text for a text.
+func (s *Store) CountUnusable(ctx context.Context) (int, error) {
+	return count(ctx, s.keys, unusableKey)
+}
+
+func keyDecoder(fields apikey.Fields) func(bson.Raw) (apikey.Key, bool) {
+	return func(doc bson.Raw) (apikey.Key, bool) { return document.Key(doc, fields) }
+}
+
+// documentIDsOf are the _ids that document.Key reads as these ids where a key has no other.
+func documentIDsOf(ids []apikey.ID) bson.A {
+	list := texts(ids)
+	for _, id := range ids {
+		if o, err := bson.ObjectIDFromHex(string(id)); err == nil && o.Hex() == string(id) {
+			list = append(list, o)
+		}
+	}
+	return list
+}

@@ -1,0 +1,162 @@
+package mongodb
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/event"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.uber.org/goleak"
+
+	"retrieverkeys/store"
+	"retrieverkeys/store/document"
+	"retrieverkeys/store/mongodb/mongodbtest"
+	"retrieverkeys/store/storetest"
+)
+
+// testURI is the deployment that the tests run on.
+var testURI string
+
+func TestMain(m *testing.M) { os.Exit(runTests(m)) }
+
+func runTests(m *testing.M) int {
+	uri, stop, err := mongodbtest.Start(context.Background())
+	if err != nil {
+		return failed(err)
+	}
+	defer stop()
+	testURI = uri
+	if os.Getenv("TEST_MONGODB_URI") == "" {
+		// FerretDB reads every document for every question. A real deployment is asked more; -rapid.checks decides.
+		if err := flag.Set("rapid.checks", "10"); err != nil {
+			return failed(err)
+		}
+	}
+	code := m.Run()
+	if err := goleak.Find(); code == 0 && err != nil {
+		return failed(err)
+	}
+	return code
+}
+
+func failed(err error) int {
+	fmt.Fprintln(os.Stderr, err)
+	return 1
+}
+
+// opened returns a store on a database of its own, which is closed when the test ends, and what it does.
+func opened(t testing.TB, uri string) (*Store, *witness) {
+	t.Helper()
+	w := &witness{}
+	logger := slog.New(slog.NewTextHandler(&w.log, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	return openedOn(t, uri, "test_"+strings.ToLower(rand.Text()), logger, w.started), w
+}
+
+// openedOn returns a store on a database, which is closed when the test ends. started hears of each command.
+func openedOn(t testing.TB, uri, database string, logger *slog.Logger, started func(context.Context, *event.CommandStartedEvent)) *Store {
+	t.Helper()
+	s, err := open(uri, database, logger, func(o *options.ClientOptions) {
+		o.Monitor = &event.CommandMonitor{Started: started}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// dropped is opened, and its database dropped when the test ends.
+func dropped(t testing.TB, uri string) (*Store, *witness) {
+	t.Helper()
+	s, w := opened(t, uri)
+	t.Cleanup(func() {
+		if err := s.primary.Drop(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	return s, w
+}
+
+// indexed is dropped on the tests' deployment, with the indexes made.
+func indexed(t testing.TB) (*Store, *witness) {
+	t.Helper()
+	s, w := dropped(t, testURI)
+	if err := s.EnsureIndexes(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.take()
+	return s, w
+}
+
+// witness keeps what a store sent to its server, and what it logged as a warning.
+type witness struct {
+	mu       sync.Mutex
+	commands []bson.Raw
+	log      bytes.Buffer
+}
+
+func (w *witness) started(_ context.Context, e *event.CommandStartedEvent) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.commands = append(w.commands, bytes.Clone(e.Command))
+}
+
+// take returns the commands since the last call.
+func (w *witness) take() []bson.Raw {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	commands := w.commands
+	w.commands = nil
+	return commands
+}
+
+func TestEngine(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) store.Engine {
+		s, _ := indexed(t)
+		if os.Getenv("TEST_MONGODB_URI") == "" {
+			return onFerretDB{s}
+		}
+		return s
+	})
+}
+
+// onFerretDB is a store on FerretDB, which refuses a list in a list. None of ours has a meaning: a number in its place
+// is read alike.
+type onFerretDB struct{ *Store }
+
+func (s onFerretDB) Import(ctx context.Context, b document.Batch, o document.ImportOptions) (document.Imported, error) {
+	b.Keys = slices.Clone(b.Keys)
+	for i, doc := range b.Keys {
+		var d bson.D
+		if err := bson.Unmarshal(doc, &d); err != nil {
+			return document.Imported{}, err
+		}
+		for _, e := range d {
+			list, _ := e.Value.(bson.A)
+			for j, item := range list {
+				if _, nested := item.(bson.A); nested {
+					list[j] = int32(0)
+				}
+			}
+		}
+		var err error
+		if b.Keys[i], err = bson.Marshal(d); err != nil {
+			return document.Imported{}, err
+		}
+	}
+	return s.Store.Import(ctx, b, o)
+}

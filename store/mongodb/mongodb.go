@@ -1,0 +1,78 @@
+// Package mongodb keeps the documents in MongoDB: a single server, a replica set or a sharded cluster.
+package mongodb
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
+	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
+
+	"retrieverkeys/store"
+	"retrieverkeys/store/document"
+)
+
+// Store is a database of a MongoDB deployment. It is safe for concurrent use.
+type Store struct {
+	client *mongo.Client
+	logger *slog.Logger
+
+	// primary is the database as the primary has it; a copy that lags behind must not decide who gets in, nor what
+	// is stored already. The collections below are read as the URI prefers.
+	primary                      *mongo.Database
+	namespaces, retrievers, keys *mongo.Collection
+}
+
+var _ store.Engine = (*Store)(nil)
+
+// Open prepares the use of a database; an empty name is the one of the URI's path, else "retrieverkeys". It checks
+// the URI and connects in the background: a deployment that is down now is found when it comes up. No error tells
+// the URI's password.
+func Open(uri, database string, logger *slog.Logger) (*Store, error) {
+	return open(uri, database, logger, func(*options.ClientOptions) {})
+}
+
+func open(uri, database string, logger *slog.Logger, configure func(*options.ClientOptions)) (*Store, error) {
+	if logger == nil {
+		logger = slog.New(slog.DiscardHandler)
+	}
+	o, inPath, err := parse(uri, logger)
+	if err != nil {
+		return nil, fmt.Errorf("the MongoDB URI %w", err)
+	}
+	database = cmp.Or(database, inPath, defaultName)
+	if err := checkName(database); err != nil {
+		return nil, err
+	}
+	configure(o)
+	client, err := mongo.Connect(o)
+	if err != nil {
+		return nil, fmt.Errorf("the MongoDB URI %w", badOptions(o, err))
+	}
+	db := client.Database(database)
+	return &Store{
+		client:     client,
+		logger:     logger,
+		primary:    client.Database(database, options.Database().SetReadPreference(readpref.Primary()).SetWriteConcern(writeconcern.Majority())),
+		namespaces: db.Collection(document.Namespaces),
+		retrievers: db.Collection(document.Retrievers),
+		keys:       db.Collection(document.Keys),
+	}, nil
+}
+
+// Ping returns nil if a server that can answer reads does so now.
+func (s *Store) Ping(ctx context.Context) error {
+	return failure(s.client.Ping(ctx, readpref.PrimaryPreferred()))
+}
+
+// Close ends all connections, after a moment for the reads under way.
+func (s *Store) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second) //nolint:forbidigo // there is no caller's context to end with
+	defer cancel()
+	return failure(s.client.Disconnect(ctx))
+}

@@ -1,0 +1,160 @@
+package mongodb
+
+import (
+	"cmp"
+	"context"
+	"slices"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+
+	"retrieverkeys/apikey"
+	"retrieverkeys/store/document"
+)
+
+var (
+	namespaceFields = []string{
+		"namespace_id", "namespace_name", "description", "internal_id", "organization_id", "organization_name",
+		"created_at", "updated_at",
+	}
+	retrieverFields = []string{
+		"retriever_id", "retriever_name", "description", "namespace_id", "internal_id", "created_at", "updated_at",
+	}
+)
+
+// Namespaces returns the namespaces whose id or name is among refs, in no order.
+func (s *Store) Namespaces(ctx context.Context, tenant apikey.InternalID, refs []string) ([]apikey.Namespace, error) {
+	if len(refs) == 0 {
+		return nil, nil
+	}
+	return findNamespaces(ctx, s.namespaces, bson.D{{Key: "internal_id", Value: is(string(tenant))}, {Key: "$or", Value: bson.A{
+		bson.D{{Key: "namespace_id", Value: among(refs)}},
+		bson.D{{Key: "namespace_name", Value: among(refs)}},
+	}}})
+}
+
+// OrganizationNamespaces returns the namespaces that carry the organization name, of all tenants, in no order.
+func (s *Store) OrganizationNamespaces(ctx context.Context, name string) ([]apikey.Namespace, error) {
+	return findNamespaces(ctx, s.primary.Collection(document.Namespaces), bson.D{{Key: "organization_name", Value: is(name)}})
+}
+
+func findNamespaces(ctx context.Context, c *mongo.Collection, filter bson.D) ([]apikey.Namespace, error) {
+	return all(ctx, c, find{filter: filter, fields: namespaceFields}, document.Namespace)
+}
+
+// Retrievers returns the retrievers with these ids, of whatever namespace, in no order.
+func (s *Store) Retrievers(ctx context.Context, tenant apikey.InternalID, ids []apikey.RetrieverID) ([]apikey.Retriever, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	return s.findRetrievers(ctx, find{filter: bson.D{
+		{Key: "internal_id", Value: is(string(tenant))}, {Key: "retriever_id", Value: among(ids)},
+	}})
+}
+
+// RetrieversNamed returns the retrievers of a namespace with these names, in no order.
+func (s *Store) RetrieversNamed(ctx context.Context, tenant apikey.InternalID, ns apikey.NamespaceID, names []string) ([]apikey.Retriever, error) {
+	if len(names) == 0 {
+		return nil, nil
+	}
+	return s.findRetrievers(ctx, find{filter: retrieversOf(tenant, ns, bson.E{Key: "retriever_name", Value: among(names)})})
+}
+
+// CountRetrievers counts the namespace's retrievers.
+func (s *Store) CountRetrievers(ctx context.Context, tenant apikey.InternalID, ns apikey.NamespaceID) (int, error) {
+	return count(ctx, s.retrievers, retrieversOf(tenant, ns, bson.E{Key: "retriever_id", Value: someText}))
+}
+
+// RetrieverPage returns the namespace's retrievers within the range, by name, then id.
+//
+// The index orders those that have a name. Those that have none, which are few if any, stand before them, by id:
+// the index has them in other places. From the list's beginning one read is enough for the whole of a small
+// namespace, and for a large one tells the named ones that come first.
+func (s *Store) RetrieverPage(ctx context.Context, tenant apikey.InternalID, ns apikey.NamespaceID, r apikey.RetrieverRange) ([]apikey.Retriever, error) {
+	direction := int32(1)
+	if r.FromEnd {
+		direction = -1
+	}
+	byName := bson.D{{Key: "retriever_name", Value: direction}, {Key: "retriever_id", Value: direction}}
+	byID := byName[1:]
+
+	unnamed := func(limit int) ([]apikey.Retriever, error) {
+		if r.After != nil && r.After.Name != "" {
+			return nil, nil
+		}
+		return s.findRetrievers(ctx, find{limit: limit, sort: byID, filter: retrieversOf(tenant, ns,
+			bson.E{Key: "retriever_name", Value: notText}, bson.E{Key: "retriever_id", Value: unnamedIDs(r)})})
+	}
+	named := func(limit int) ([]apikey.Retriever, error) {
+		if r.Before != nil && r.Before.Name == "" {
+			return nil, nil
+		}
+		return s.findRetrievers(ctx, find{limit: limit, sort: byName, filter: retrieversOf(tenant, ns, withinNames(r)...)})
+	}
+	if r.FromEnd {
+		page, err := inTurn(r.Limit, named, unnamed)
+		slices.Reverse(page)
+		return page, err
+	}
+	if r.After != nil || r.Before != nil {
+		return inTurn(r.Limit, unnamed, named)
+	}
+
+	first, err := s.findRetrievers(ctx, find{limit: r.Limit, sort: byName, filter: retrieversOf(tenant, ns, bson.E{Key: "retriever_id", Value: someText})})
+	if err != nil {
+		return nil, err
+	}
+	if len(first) < r.Limit {
+		slices.SortFunc(first, func(a, b apikey.Retriever) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID)) })
+		return first, nil
+	}
+	return inTurn(r.Limit, unnamed, func(limit int) ([]apikey.Retriever, error) {
+		withName := slices.DeleteFunc(first, func(r apikey.Retriever) bool { return r.Name == "" })
+		return withName[:min(limit, len(withName))], nil
+	})
+}
+
+func (s *Store) findRetrievers(ctx context.Context, q find) ([]apikey.Retriever, error) {
+	q.fields = retrieverFields
+	return all(ctx, s.retrievers, q, document.Retriever)
+}
+
+func retrieversOf(tenant apikey.InternalID, ns apikey.NamespaceID, more ...bson.E) bson.D {
+	return append(bson.D{{Key: "internal_id", Value: is(string(tenant))}, {Key: "namespace_id", Value: is(string(ns))}}, more...)
+}
+
+// unnamedIDs are the retriever_id of the range's retrievers without a name.
+func unnamedIDs(r apikey.RetrieverRange) bson.D {
+	ids := slices.Clone(someText)
+	if r.After != nil {
+		ids[0].Value = string(r.After.ID)
+	}
+	if r.Before != nil && r.Before.Name == "" {
+		ids = append(ids, bson.E{Key: "$lt", Value: string(r.Before.ID)})
+	}
+	return ids
+}
+
+// withinNames selects the range's retrievers that have a name.
+func withinNames(r apikey.RetrieverRange) bson.D {
+	names := slices.Clone(someText)
+	var ties bson.A
+	for _, c := range []struct {
+		upTo, beyond string
+		at           *apikey.RetrieverPosition
+	}{{"$gte", "$gt", r.After}, {"$lte", "$lt", r.Before}} {
+		if c.at == nil || c.at.Name == "" {
+			continue
+		}
+		names = append(names, bson.E{Key: c.upTo, Value: c.at.Name})
+		ties = append(ties, bson.D{{Key: "$or", Value: bson.A{
+			bson.D{{Key: "retriever_name", Value: bson.D{{Key: c.beyond, Value: c.at.Name}}}},
+			bson.D{{Key: "retriever_id", Value: bson.D{{Key: c.beyond, Value: string(c.at.ID)}}}},
+		}}})
+	}
+	filter := bson.D{{Key: "retriever_name", Value: names}, {Key: "retriever_id", Value: someText}}
+	if ties != nil {
+		filter = append(filter, bson.E{Key: "$and", Value: ties})
+	}
+	return filter
+}

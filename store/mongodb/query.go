@@ -1,0 +1,103 @@
+package mongodb
+
+import (
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"retrieverkeys/apikey"
+	"retrieverkeys/store/document"
+)
+
+// The queries, and the index that answers each. None of them scans a collection, needs a transaction or $elemMatch,
+// and whatever comes from outside is a value in them, never an operator. Each is one command, but where it is told.
+//
+//	KeysByHash              api_keys    key_hash
+//	Keys                    api_keys    internal_id, key_id; where a key has none, _id
+//	KeyPages, CountKeys     api_keys    internal_id, scopes.resource_id, created_at, key_id, which is their order too
+//	                                    a page that ends in a tie, or holds odd keys, one to three commands more:
+//	  keys without key_id   api_keys    internal_id, key_id
+//	CountUnusable           api_keys    key_hash; _id
+//	Namespaces              namespaces  internal_id, namespace_id; internal_id, namespace_name, namespace_id
+//	OrganizationNamespaces  namespaces  organization_name
+//	Retrievers              retrievers  internal_id, retriever_id
+//	RetrieversNamed         retrievers  internal_id, namespace_id, retriever_name, retriever_id
+//	RetrieverPage           retrievers  the same, which is its order too; at the list's ends up to two commands
+//	CountRetrievers         retrievers  the same
+//	Import, what is stored  each        internal_id and the id; key_hash; _id
+//
+// MongoDB finds a list by each of its items, but for us a list is not its item (document.Key reads it as
+// nothing): where that could let somebody in, or spoil a count, the query says so. It does not for created_at and
+// key_id, because MongoDB refuses to index a second list beside scopes.
+
+var (
+	aList    = bson.D{{Key: "$type", Value: int32(bson.TypeArray)}}
+	notList  = bson.E{Key: "$not", Value: aList}
+	notText  = not("$gt", "") // $type would say it too, but no index finds by that
+	someText = bson.D{{Key: "$gt", Value: ""}, notList}
+	noID     = bson.D{{Key: "key_id", Value: notText}, {Key: "$and", Value: bson.A{
+		bson.D{{Key: "_id", Value: notText}},
+		bson.D{{Key: "_id", Value: not("$gte", bson.NilObjectID)}},
+	}}}
+
+	// usableKey is what document.Key asks of a document, but for the tenant. The hash is told by a pattern, because
+	// for a negated one MongoDB considers no index: that of key_hash must not compete for lists.
+	usableKey = bson.E{Key: "$nor", Value: bson.A{
+		noID,
+		bson.D{{Key: "key_hash", Value: bson.D{{Key: "$not", Value: bson.Regex{Pattern: ".", Options: "s"}}}}},
+		bson.D{{Key: "key_hash", Value: aList}},
+	}}
+	// unusableKey is the opposite, as far as indexes can tell.
+	unusableKey = bson.D{{Key: "$or", Value: bson.A{bson.D{{Key: "key_hash", Value: notText}}, noID}}}
+)
+
+// is matches the value and not a list that holds it.
+func is(v any) bson.D { return bson.D{{Key: "$eq", Value: v}, notList} }
+
+// among matches any of the values and not a list that holds one.
+func among[T ~string](values []T) bson.D {
+	return bson.D{{Key: "$in", Value: texts(values)}, notList}
+}
+
+func texts[T ~string](values []T) bson.A {
+	list := make(bson.A, len(values))
+	for i, v := range values {
+		list[i] = string(v)
+	}
+	return list
+}
+
+// keysOf selects the keys that name one of the retrievers; those active at an instant only, unless it is zero.
+func keysOf(tenant apikey.InternalID, retrievers []apikey.RetrieverID, activeAt time.Time, more ...bson.E) bson.D {
+	resource := bson.E{Key: "scopes.resource_id", Value: bson.D{{Key: "$in", Value: texts(retrievers)}}}
+	if len(retrievers) == 1 {
+		resource.Value = string(retrievers[0])
+	}
+	filter := bson.D{
+		{Key: "internal_id", Value: is(string(tenant))},
+		resource,
+		{Key: "scopes.resource_type", Value: string(apikey.ResourceRetriever)},
+		usableKey,
+	}
+	if !activeAt.IsZero() {
+		filter = append(filter, active(activeAt)...)
+	}
+	return append(filter, more...)
+}
+
+// active is apikey.Key.StatusAt(at) == apikey.Active of a key as document.Key reads it. What cannot be read is not
+// active.
+func active(at time.Time) bson.D {
+	return bson.D{
+		{Key: "revoked_at", Value: is(nil)},
+		{Key: "status", Value: bson.D{{Key: "$in", Value: bson.A{string(apikey.Active), nil}}, notList}},
+		{Key: "expires_at", Value: bson.D{notList}},
+		{Key: "$or", Value: bson.A{
+			bson.D{{Key: "expires_at", Value: nil}},
+			bson.D{{Key: "expires_at", Value: bson.D{
+				{Key: "$gt", Value: date(at)},
+				{Key: "$lte", Value: date(document.MaxTime)},
+			}}},
+		}},
+	}
+}

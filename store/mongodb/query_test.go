@@ -1,0 +1,261 @@
+package mongodb
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"retrieverkeys/apikey"
+	"retrieverkeys/store/document"
+)
+
+var (
+	aTime = time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
+	named = []apikey.Scope{{ResourceType: apikey.ResourceRetriever, ResourceID: "ret_1"}}
+)
+
+// aKey is the i-th newest of a tenant's keys.
+func aKey(tenant apikey.InternalID, i int, scopes ...apikey.Scope) apikey.Key {
+	created := aTime.Add(-time.Duration(i) * time.Minute)
+	id := fmt.Sprintf("key_%05d", i)
+	return apikey.Key{
+		ID: apikey.ID(id), Hash: "hash of " + string(tenant) + id, InternalID: tenant, Type: apikey.RetrieverKey, Name: "Key " + id,
+		Stored: apikey.Active, CreatedAt: &created, Scopes: scopes,
+	}
+}
+
+// filled is indexed, with a namespace, two retrievers and five keys of each of two tenants.
+func filled(t testing.TB) (*Store, *witness) {
+	t.Helper()
+	s, w := indexed(t)
+	organization := "Acme"
+	var b document.Batch
+	for _, tenant := range []apikey.InternalID{"int_1", "int_2"} {
+		b.Namespaces = append(b.Namespaces, document.FromNamespace(apikey.Namespace{ID: "ns_1", Name: "production", InternalID: tenant, OrganizationName: &organization}, ""))
+		for _, id := range []apikey.RetrieverID{"ret_1", "ret_2"} {
+			b.Retrievers = append(b.Retrievers, document.FromRetriever(apikey.Retriever{ID: id, Name: "of " + string(id), NamespaceID: "ns_1", InternalID: tenant}))
+		}
+		for i := range 5 {
+			b.Keys = append(b.Keys, document.FromKey(aKey(tenant, i, named...)))
+		}
+	}
+	imported(t, s, b)
+	w.take()
+	return s, w
+}
+
+func imported(t testing.TB, s *Store, b document.Batch) {
+	t.Helper()
+	if got, err := s.Import(t.Context(), b, document.ImportOptions{}); err != nil || got.Stored != b.Len() {
+		t.Fatalf("Import = %+v, %v", got, err)
+	}
+}
+
+// Every read is one command, told here with the fields it asks for, that names the tenant; nothing is fetched later
+// and no cursor left open. Without that a page costs two trips, a whole document is sent for its id, or a filter
+// that was forgotten shows one customer's keys to another.
+func TestCommands(t *testing.T) {
+	s, w := filled(t)
+	at := &apikey.KeyPosition{CreatedAt: &aTime, ID: "key_00000"}
+	const (
+		everyKeyField = "key_id key_hash key_prefix key_type subscription_id internal_id organization_id user_id name description " +
+			"permissions scopes rate_limit_override status expires_at last_used_at created_at created_by revoked_at revoked_by allowed_origins principal_id"
+		namespace = "namespace_id namespace_name description internal_id organization_id organization_name created_at updated_at"
+		retriever = "retriever_id retriever_name description namespace_id internal_id created_at updated_at"
+	)
+	keyPages := func(r apikey.KeyRange, retrievers ...apikey.RetrieverID) func(context.Context) (int, error) {
+		return func(ctx context.Context) (n int, err error) {
+			pages, err := s.KeyPages(ctx, "int_1", retrievers, r)
+			return len(slices.Concat(pages...)), err
+		}
+	}
+	retrieverPage := func(r apikey.RetrieverRange) func(context.Context) (int, error) {
+		return func(ctx context.Context) (int, error) { return number(s.RetrieverPage(ctx, "int_1", "ns_1", r)) }
+	}
+	for _, c := range []struct {
+		name  string
+		read  func(context.Context) (int, error)
+		found int
+		want  string // the commands: name, collection, fields asked for
+	}{
+		{"KeysByHash", func(ctx context.Context) (int, error) { return number(s.KeysByHash(ctx, "hash of int_1key_00001")) }, 1,
+			"find api_keys " + everyKeyField},
+		{"Keys", func(ctx context.Context) (int, error) {
+			return number(s.Keys(ctx, "int_1", []apikey.ID{"key_00001", "key_00003"}, apikey.StatusFields))
+		}, 2, "find api_keys key_id key_hash status expires_at revoked_at"},
+		{"no Keys", func(ctx context.Context) (int, error) { return number(s.Keys(ctx, "int_1", nil, apikey.AllFields)) }, 0, ""},
+
+		{"a page", keyPages(apikey.KeyRange{Limit: 10, Fields: apikey.FieldName}, "ret_1"), 5, "find api_keys key_id key_hash name created_at"},
+		{"a page that is full", keyPages(apikey.KeyRange{Limit: 3}, "ret_1"), 3, "find api_keys key_id key_hash created_at"},
+		{"a page that is just full", keyPages(apikey.KeyRange{Limit: 5}, "ret_1"), 5, "find api_keys key_id key_hash created_at"},
+		{"a page but one", keyPages(apikey.KeyRange{Limit: 4, ActiveAt: aTime}, "ret_1"), 4, "find api_keys key_id key_hash created_at"},
+		{"the next page", keyPages(apikey.KeyRange{Limit: 2, After: at}, "ret_1"), 2, "find api_keys key_id key_hash created_at"},
+		{"the last page", keyPages(apikey.KeyRange{Limit: 10, After: at}, "ret_1"), 4, "find api_keys key_id key_hash created_at"},
+		{"the page before", keyPages(apikey.KeyRange{Limit: 2, Before: at, FromEnd: true}, "ret_1"), 0, "find api_keys key_id key_hash created_at"},
+		{"whether there is one before", keyPages(apikey.KeyRange{Limit: 1, Before: &apikey.KeyPosition{CreatedAt: &aTime}, FromEnd: true}, "ret_1"), 1,
+			"find api_keys key_id key_hash created_at"},
+		{"large pages", keyPages(apikey.KeyRange{Limit: 1001}, "ret_1", "ret_2", "ret_3"), 5, "find api_keys key_id key_hash scopes created_at"},
+		{"small pages", keyPages(apikey.KeyRange{Limit: 10}, "ret_1", "ret_2"), 5,
+			"find api_keys key_id key_hash created_at; find api_keys key_id key_hash created_at"},
+		{"pages of none", keyPages(apikey.KeyRange{Limit: 10}), 0, ""},
+
+		{"CountKeys", func(ctx context.Context) (int, error) { return s.CountKeys(ctx, "int_1", "ret_1", time.Time{}) }, 5, "aggregate api_keys"},
+		{"CountKeys active", func(ctx context.Context) (int, error) { return s.CountKeys(ctx, "int_1", "ret_1", aTime) }, 5, "aggregate api_keys"},
+		{"CountUnusable", s.CountUnusable, 0, "aggregate api_keys"},
+		{"Namespaces", func(ctx context.Context) (int, error) {
+			return number(s.Namespaces(ctx, "int_1", []string{"ns_1", "production"}))
+		}, 1,
+			"find namespaces " + namespace},
+		{"OrganizationNamespaces", func(ctx context.Context) (int, error) { return number(s.OrganizationNamespaces(ctx, "Acme")) }, 2,
+			"find namespaces " + namespace},
+		{"Retrievers", func(ctx context.Context) (int, error) {
+			return number(s.Retrievers(ctx, "int_1", []apikey.RetrieverID{"ret_1", "ret_2"}))
+		}, 2, "find retrievers " + retriever},
+		{"RetrieversNamed", func(ctx context.Context) (int, error) {
+			return number(s.RetrieversNamed(ctx, "int_1", "ns_1", []string{"of ret_2"}))
+		}, 1, "find retrievers " + retriever},
+		{"all retrievers", retrieverPage(apikey.RetrieverRange{Limit: 3}), 2, "find retrievers " + retriever},
+		{"first retrievers", retrieverPage(apikey.RetrieverRange{Limit: 1}), 1, "find retrievers " + retriever + "; find retrievers " + retriever},
+		{"next retrievers", retrieverPage(apikey.RetrieverRange{Limit: 1, After: &apikey.RetrieverPosition{Name: "of ret_1", ID: "ret_1"}}), 1, "find retrievers " + retriever},
+		{"last retrievers", retrieverPage(apikey.RetrieverRange{Limit: 2, FromEnd: true}), 2, "find retrievers " + retriever},
+		{"CountRetrievers", func(ctx context.Context) (int, error) { return s.CountRetrievers(ctx, "int_1", "ns_1") }, 2, "aggregate retrievers"},
+		{"Ping", func(ctx context.Context) (int, error) { return 0, s.Ping(ctx) }, 0, "ping"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if n, err := c.read(t.Context()); err != nil || n != c.found {
+				t.Errorf("found %d, %v, want %d", n, err, c.found)
+			}
+			var sent []string
+			for _, command := range w.take() {
+				sent = append(sent, summary(command))
+				ofAnyTenant := slices.Contains([]string{"KeysByHash", "CountUnusable", "OrganizationNamespaces", "Ping"}, c.name)
+				if !ofAnyTenant && !strings.Contains(command.String(), `"internal_id": {"$eq": "int_1","$not"`) {
+					t.Errorf("no tenant in %s", command)
+				}
+				if limit, ok := command.Lookup("limit").AsInt64OK(); ok && command.Lookup("batchSize").AsInt64() <= limit {
+					t.Errorf("a batch that leaves the cursor open: %s", command)
+				}
+			}
+			if got := strings.Join(sent, "; "); got != c.want {
+				t.Errorf("sent %s\nwant %s", got, c.want)
+			}
+		})
+	}
+}
+
+// summary is a command's name, collection and fields asked for.
+func summary(command bson.Raw) string {
+	first := command.Index(0)
+	words := []string{first.Key()}
+	if collection, ok := first.Value().StringValueOK(); ok {
+		words = append(words, collection)
+	}
+	if projection, ok := command.Lookup("projection").DocumentOK(); ok {
+		elements, _ := projection.Elements()
+		for _, e := range elements {
+			words = append(words, e.Key())
+		}
+	}
+	return strings.Join(words, " ")
+}
+
+func number[T any](items []T, err error) (int, error) { return len(items), err }
+
+// Whatever a caller or a document sends as an id, a name or a hash is a text to compare with, and nothing that
+// MongoDB carries out.
+func TestNoOperators(t *testing.T) {
+	s, _ := filled(t)
+	for _, text := range []string{`{"$ne":""}`, `{"$gt":""}`, "$ne", ".*", "ret_1\x00", "", "ns_1'", "*", "key_0000?"} {
+		for name, read := range map[string]func() (int, error){
+			"KeysByHash": func() (int, error) { return number(s.KeysByHash(t.Context(), text)) },
+			"Keys":       func() (int, error) { return number(s.Keys(t.Context(), "int_1", []apikey.ID{apikey.ID(text)}, 0)) },
+			"KeyPages": func() (int, error) {
+				pages, err := s.KeyPages(t.Context(), "int_1", []apikey.RetrieverID{apikey.RetrieverID(text)}, apikey.KeyRange{Limit: 9})
+				return len(pages[0]), err
+			},
+			"Namespaces": func() (int, error) { return number(s.Namespaces(t.Context(), "int_1", []string{text})) },
+			"Retrievers": func() (int, error) {
+				return number(s.Retrievers(t.Context(), "int_1", []apikey.RetrieverID{apikey.RetrieverID(text)}))
+			},
+			"RetrieversNamed": func() (int, error) { return number(s.RetrieversNamed(t.Context(), "int_1", "ns_1", []string{text})) },
+			"another tenant":  func() (int, error) { return s.CountKeys(t.Context(), apikey.InternalID(text), "ret_1", time.Time{}) },
+		} {
+			if n, err := read(); err != nil || n > 0 {
+				t.Errorf("%s of %q found %d, %v", name, text, n, err)
+			}
+		}
+	}
+}
+
+// MongoDB finds a list by what is in it. A list where a text or a date is due is unreadable all the same: it is not
+// anybody's, not active, and no hash.
+func TestLists(t *testing.T) {
+	s, _ := indexed(t)
+	whole := func(i int, set ...bson.E) bson.D {
+		var d bson.D
+		if err := bson.Unmarshal(document.FromKey(aKey("int_1", i, named...)), &d); err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range set {
+			d[slices.IndexFunc(d, func(had bson.E) bool { return had.Key == e.Key })].Value = e.Value
+		}
+		return d
+	}
+	docs := []bson.D{
+		whole(0),
+		whole(1, bson.E{Key: "internal_id", Value: bson.A{"int_1", "int_2"}}),
+		whole(2, bson.E{Key: "key_hash", Value: bson.A{"hash"}}),
+		whole(3, bson.E{Key: "status", Value: bson.A{"active"}}),
+		whole(4, bson.E{Key: "status", Value: bson.A{}}),
+		whole(5, bson.E{Key: "revoked_at", Value: bson.A{nil}}),
+		whole(6, bson.E{Key: "revoked_at", Value: bson.A{}}),
+		whole(7, bson.E{Key: "expires_at", Value: bson.A{aTime.AddDate(1, 0, 0)}}),
+		whole(8, bson.E{Key: "expires_at", Value: bson.A{nil}}),
+		whole(9, bson.E{Key: "expires_at", Value: bson.A{}}),
+	}
+	for _, d := range docs {
+		insert(t, s, document.Keys, d)
+	}
+	for _, activeAt := range []time.Time{{}, aTime} {
+		var want []apikey.ID
+		for _, d := range docs {
+			raw, err := bson.Marshal(d)
+			if err != nil {
+				t.Fatal(err)
+			}
+			k, ok := document.Key(raw, apikey.AllFields)
+			if ok && k.InternalID == "int_1" && (activeAt.IsZero() || k.StatusAt(activeAt) == apikey.Active) {
+				want = append(want, k.ID)
+			}
+		}
+		pages, err := s.KeyPages(t.Context(), "int_1", []apikey.RetrieverID{"ret_1"}, apikey.KeyRange{Limit: 20, ActiveAt: activeAt})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, idsOf(pages[0])); diff != "" {
+			t.Errorf("listed, active at %v: (-want +got)\n%s", activeAt, diff)
+		}
+		if n, err := s.CountKeys(t.Context(), "int_1", "ret_1", activeAt); err != nil || n != len(want) {
+			t.Errorf("counted %d, %v, want %d", n, err, len(want))
+		}
+	}
+	for _, hash := range []string{"hash"} {
+		if found, err := s.KeysByHash(t.Context(), hash); err != nil || len(found) > 0 {
+			t.Errorf("KeysByHash = %+v, %v", found, err)
+		}
+	}
+}
+
+func idsOf(keys []apikey.Key) []apikey.ID {
+	var ids []apikey.ID
+	for _, k := range keys {
+		ids = append(ids, k.ID)
+	}
+	return ids
+}

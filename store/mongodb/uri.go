@@ -1,0 +1,104 @@
+package mongodb
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/connstring"
+)
+
+const defaultName = "retrieverkeys"
+
+// CheckURI returns what is wrong with a connection string, as the rest of a sentence about it. The error does not
+// tell its password. That its host cannot be looked up now is not wrong with it.
+func CheckURI(uri string) error {
+	_, _, err := parse(uri, slog.New(slog.DiscardHandler))
+	if isA[*net.DNSError](err) {
+		return nil
+	}
+	return err
+}
+
+// parse returns what the URI says, completed by our defaults, and the name of the database in its path, if any.
+func parse(uri string, logger *slog.Logger) (o *options.ClientOptions, database string, err error) {
+	parsed, err := connstring.ParseAndValidate(uri)
+	switch {
+	case isA[*net.DNSError](err):
+		return nil, "", fmt.Errorf("names a host that cannot be looked up: %w", err)
+	case err != nil:
+		return nil, "", badURI(uri)
+	}
+	for _, name := range slices.Sorted(maps.Keys(parsed.UnknownOptions)) {
+		logger.Warn("An option of the MongoDB URI is not known and has no effect.", "option", name)
+	}
+	o = options.Client().ApplyURI(uri)
+	if err := o.Validate(); err != nil {
+		return nil, "", badOptions(o, err)
+	}
+	setDefault(&o.AppName, defaultName)
+	// Shorter than a request may take, so that it is answered, and a pool never waits long for a server that is gone.
+	setDefault(&o.ServerSelectionTimeout, 3*time.Second)
+	setDefault(&o.ConnectTimeout, 5*time.Second)
+	// Firewalls and load balancers forget idle connections without a word.
+	setDefault(&o.MaxConnIdleTime, 10*time.Minute)
+	return o, parsed.Database, nil
+}
+
+// checkName returns what is wrong with the name of a database.
+func checkName(database string) error {
+	if database == "" || len(database) > 63 || strings.ContainsAny(database, "/\\. \"$*<>:|?\x00") {
+		return fmt.Errorf("%q cannot be the name of a MongoDB database", database)
+	}
+	return nil
+}
+
+func setDefault[T any](option **T, value T) {
+	if *option == nil {
+		*option = &value
+	}
+}
+
+// badURI tells what is wrong with a URI that cannot be parsed. The driver's own words quote it, and whatever stands
+// in the wrong place may be the password: so the parts are tried one by one instead.
+func badURI(uri string) error {
+	const bad = "is not a MongoDB connection string: "
+	scheme, rest, ok := strings.Cut(uri, "://")
+	if !ok || scheme != connstring.SchemeMongoDB && scheme != connstring.SchemeMongoDBSRV {
+		return errors.New(bad + "it must begin with mongodb:// or mongodb+srv://")
+	}
+	at := strings.LastIndex(rest, "@")
+	_, query, _ := strings.Cut(rest[at+1:], "?")
+	for _, pair := range strings.FieldsFunc(query, func(r rune) bool { return r == '&' || r == ';' }) {
+		name, _, isOption := strings.Cut(pair, "=")
+		isOption = isWord(name) && (isOption || at >= 0)
+		if _, err := connstring.ParseAndValidate("mongodb://localhost/?" + pair); err != nil && isOption {
+			return errors.New(bad + "the option " + name + " is wrong, or not right in this place")
+		}
+	}
+	if at >= 0 {
+		if _, err := connstring.ParseAndValidate(scheme + "://" + rest[at+1:]); err == nil {
+			return errors.New(bad + "the user name or password is wrong: write special characters as %XX, a slash as %2F")
+		}
+	}
+	return errors.New(bad + "write mongodb://user:password@host:port/database?options")
+}
+
+func isWord(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool { return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') })
+}
+
+// badOptions tells why the driver refuses options that were parsed: a file that cannot be read, say.
+func badOptions(o *options.ClientOptions, cause error) error {
+	const bad = "is not accepted"
+	if o.Auth != nil && o.Auth.Password != "" && strings.Contains(cause.Error(), o.Auth.Password) {
+		return errors.New(bad)
+	}
+	return fmt.Errorf(bad+": %w", cause)
+}

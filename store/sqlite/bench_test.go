@@ -1,0 +1,121 @@
+package sqlite
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"retrieverkeys/apikey"
+	"retrieverkeys/store/document"
+)
+
+// The benchmarks run on files of 1,000 and of 100,000 keys: what they measure must not depend on that.
+var fileSizes = []int{1_000, 100_000}
+
+const tenant = "int_bench"
+
+// token is the plaintext of the key with that number.
+func token(i int) string { return "ret_sk_bench" + strconv.Itoa(i) }
+
+// keyDocument is a key as createApiKey makes it.
+func keyDocument(i int, retriever string) bson.Raw {
+	text := func(s string) *string { return &s }
+	sum := sha256.Sum256([]byte(token(i)))
+	created := time.Date(2025, 1, 1, 0, 0, i, 0, time.UTC)
+	expires := created.AddDate(20, 0, 0)
+	limit := int32(600)
+	return document.FromKey(apikey.Key{
+		ID: apikey.ID(fmt.Sprintf("key_%024d", i)), Hash: hex.EncodeToString(sum[:]), Prefix: text("ret_sk_ben..."),
+		Type: apikey.Standard, InternalID: tenant, OrganizationID: text("org_0123456789"), UserID: "usr_0123456789",
+		Name: fmt.Sprintf("Key number %d", i), Description: "For the search of the shop's web site",
+		Permissions: []apikey.Permission{apikey.Read}, Stored: apikey.Active,
+		Scopes: []apikey.Scope{
+			{ResourceType: apikey.ResourceRetriever, ResourceID: retriever, Operations: []apikey.Operation{apikey.ExecuteRetriever, apikey.ReadData}},
+		},
+		RateLimitOverride: &limit, ExpiresAt: &expires, LastUsedAt: &created, CreatedAt: &created, CreatedBy: text("usr_0123456789"),
+		AllowedOrigins: []string{"https://shop.example", "https://*.shop.example"}, PrincipalID: text("prn_0123456789"),
+	})
+}
+
+// keyBatch is n keys, the retrievers' keys in turns: ret_0, ret_1 and so on have perRetriever each.
+func keyBatch(n, perRetriever int) document.Batch {
+	var b document.Batch
+	b.Namespaces = []bson.Raw{document.FromNamespace(apikey.Namespace{ID: "ns_1", Name: "production", InternalID: tenant}, "")}
+	retrievers := max(n/perRetriever, 1)
+	for i := range retrievers {
+		b.Retrievers = append(b.Retrievers, document.FromRetriever(apikey.Retriever{
+			ID: apikey.RetrieverID("ret_" + strconv.Itoa(i)), Name: "retriever " + strconv.Itoa(i), NamespaceID: "ns_1", InternalID: tenant,
+		}))
+	}
+	for i := range n {
+		b.Keys = append(b.Keys, keyDocument(i, "ret_"+strconv.Itoa(i%retrievers)))
+	}
+	return b
+}
+
+func benchStore(b *testing.B, n, perRetriever int) *Store {
+	s := opened(b, filepath.Join(b.TempDir(), "store.db"))
+	if _, err := s.Import(b.Context(), keyBatch(n, perRetriever), document.ImportOptions{}); err != nil {
+		b.Fatal(err)
+	}
+	return s
+}
+
+func BenchmarkAuthenticate(b *testing.B) {
+	for _, n := range fileSizes {
+		b.Run(fmt.Sprintf("file=%d", n), func(b *testing.B) {
+			service := apikey.Service{Store: benchStore(b, n, 20)}
+			i := 0
+			for b.Loop() {
+				i = (i + 7919) % n
+				if _, err := service.Authenticate(b.Context(), token(i)); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkList(b *testing.B) {
+	for _, keys := range []int{20, 1_000} {
+		for _, n := range fileSizes {
+			b.Run(fmt.Sprintf("keys=%d/file=%d", keys, n), func(b *testing.B) {
+				service := apikey.Service{Store: benchStore(b, n, keys)}
+				caller := apikey.Caller{Key: &apikey.Key{InternalID: tenant, Type: apikey.Standard, Permissions: []apikey.Permission{apikey.Read}}}
+				options := apikey.ListOptions{IncludeRevoked: true, Wants: apikey.Wants{Items: true, Total: true}, Fields: apikey.AllFields}
+				i := 0
+				for b.Loop() {
+					i = (i + 7919) % (n / keys)
+					r := &apikey.Retriever{ID: apikey.RetrieverID("ret_" + strconv.Itoa(i)), InternalID: tenant}
+					listed, err := service.List(b.Context(), caller, []*apikey.Retriever{r}, options)
+					if err != nil || listed[0].Err != nil {
+						b.Fatal(err, listed[0].Err)
+					}
+					if got := listed[0].Keys; got.Total != keys || len(got.Items) != keys {
+						b.Fatalf("%d of %d keys, want %d", len(got.Items), got.Total, keys)
+					}
+				}
+			})
+		}
+	}
+}
+
+// BenchmarkImport stores 20,000 documents in a new file.
+func BenchmarkImport(b *testing.B) {
+	batch := keyBatch(19_000, 19)
+	for b.Loop() {
+		b.StopTimer()
+		s := opened(b, filepath.Join(b.TempDir(), strconv.Itoa(b.N), "store.db"))
+		b.StartTimer()
+		if _, err := s.Import(b.Context(), batch, document.ImportOptions{}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.N*batch.Len())/b.Elapsed().Seconds(), "docs/s")
+}

@@ -1,0 +1,41 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+
+	"retrieverkeys/apikey"
+)
+
+// outages are SQLite's primary result codes that say that the file cannot be used now, for want of a lock, of the
+// disk or of memory, or because the request ended; another time it may.
+var outages = map[int]bool{
+	sqlite3.SQLITE_BUSY: true, sqlite3.SQLITE_LOCKED: true, sqlite3.SQLITE_PROTOCOL: true,
+	sqlite3.SQLITE_IOERR: true, sqlite3.SQLITE_FULL: true, sqlite3.SQLITE_CANTOPEN: true, sqlite3.SQLITE_NOMEM: true,
+	sqlite3.SQLITE_INTERRUPT: true,
+}
+
+// classify makes a failure of the engine one of the domain's: an outage, or else an error that is Internal to callers.
+func classify(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), outages[resultCode(err)]:
+		return apikey.Outage(fmt.Errorf("sqlite: %w", err))
+	default:
+		return fmt.Errorf("sqlite: %w", err)
+	}
+}
+
+// resultCode is SQLite's primary result code; -1 where the error is not SQLite's.
+func resultCode(err error) int {
+	var e *sqlite.Error
+	if !errors.As(err, &e) {
+		return -1
+	}
+	return e.Code() & 0xff
+}

@@ -1,0 +1,42 @@
+package sqlite
+
+import (
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// Every statement finds its rows by an index, and in order. Without it a store that is quick with a thousand keys
+// stands still with a million, and no other test would tell.
+func TestNoStatementScansOrSorts(t *testing.T) {
+	s := opened(t, filepath.Join(t.TempDir(), "store.db"))
+	for _, statement := range slices.Concat(readSQL[:], writeSQL[:]) {
+		rows, err := s.write.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+statement, make([]any, strings.Count(statement, "?"))...)
+		if err != nil {
+			t.Fatalf("%s: %v", statement, err)
+		}
+		var plan []string
+		for rows.Next() {
+			var id, parent, unused int
+			var step string
+			if err := rows.Scan(&id, &parent, &unused, &step); err != nil {
+				t.Fatal(err)
+			}
+			plan = append(plan, step)
+		}
+		if err := rows.Err(); err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%s\n\t%s", strings.Join(strings.Fields(statement), " "), strings.Join(plan, "\n\t"))
+		inserts := strings.HasPrefix(strings.TrimSpace(statement), "INSERT")
+		searches := slices.ContainsFunc(plan, func(step string) bool { return strings.HasPrefix(step, "SEARCH ") })
+		slow := slices.ContainsFunc(plan, func(step string) bool {
+			return strings.HasPrefix(step, "SCAN ") || strings.Contains(step, "TEMP B-TREE") || strings.Contains(step, "AUTOMATIC") ||
+				strings.HasSuffix(step, "(tenant=?)") // all that the tenant has
+		})
+		if slow || searches == inserts {
+			t.Errorf("%s\nis planned as\n\t%s", statement, strings.Join(plan, "\n\t"))
+		}
+	}
+}

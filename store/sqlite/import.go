@@ -1,0 +1,213 @@
+package sqlite
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"retrieverkeys/apikey"
+	"retrieverkeys/store/document"
+)
+
+// progressEvery is after how many documents an import tells how far it is.
+const progressEvery = 500
+
+// Import implements store.Engine. It is one transaction: all of the batch is stored, or nothing.
+func (s *Store) Import(ctx context.Context, b document.Batch, o document.ImportOptions) (document.Imported, error) {
+	imported, err := s.importBatch(ctx, b, o)
+	var problems document.Problems
+	switch {
+	case err == nil:
+		return imported, nil
+	case errors.Is(err, document.ErrNotEmpty), errors.As(err, &problems):
+		return document.Imported{}, err
+	default:
+		// Where the context ended, what the statements say of it is of no matter.
+		return document.Imported{}, classify(cmp.Or(ctx.Err(), err))
+	}
+}
+
+func (s *Store) importBatch(ctx context.Context, b document.Batch, o document.ImportOptions) (document.Imported, error) {
+	tx, err := s.write.BeginTx(ctx, nil)
+	if err != nil {
+		return document.Imported{}, err
+	}
+	defer tx.Rollback() //nolint:errcheck // does nothing after the commit
+
+	im := &importer{}
+	for i, text := range writeSQL {
+		if im.statements[i], err = tx.PrepareContext(ctx, text); err != nil { //nolint:sqlclosecheck // closed by the end of tx
+			return document.Imported{}, err
+		}
+	}
+	// Asked inside the transaction, so that of several processes that start at once one stores the batch.
+	if o.OnlyIfEmpty {
+		if stored, err := im.has(ctx, anyDocument); err != nil {
+			return document.Imported{}, err
+		} else if stored {
+			return document.Imported{}, document.ErrNotEmpty
+		}
+	}
+	uncanceled := context.WithoutCancel(ctx) // see reading
+	done := 0
+	for _, l := range []struct {
+		table
+		documents []bson.Raw
+	}{{namespaceTable, b.Namespaces}, {retrieverTable, b.Retrievers}, {keyTable, b.Keys}} {
+		for i, doc := range l.documents {
+			if err := ctx.Err(); err != nil {
+				return document.Imported{}, err
+			}
+			if err := im.add(uncanceled, &l.table, i, doc); err != nil {
+				return document.Imported{}, fmt.Errorf("%s[%d]: %w", l.name, i, err)
+			}
+			if done++; o.Progress != nil && (done%progressEvery == 0 || done == b.Len()) {
+				o.Progress(done)
+			}
+		}
+	}
+	if len(im.problems) > 0 {
+		return document.Imported{}, im.problems
+	}
+	return im.imported, tx.Commit()
+}
+
+// table is what the import knows of a list's table.
+type table struct {
+	name                       string
+	insert, stored, documentID write
+	columns                    func(bson.Raw) (columns []any, usable bool) // the tenant, the id, and the others
+}
+
+var (
+	namespaceTable = table{
+		name: document.Namespaces, insert: insertNamespace, stored: namespaceStored, documentID: namespaceDocumentID,
+		columns: func(doc bson.Raw) ([]any, bool) {
+			n, ok := document.Namespace(doc)
+			return []any{n.InternalID, n.ID, n.Name, n.OrganizationName}, ok
+		},
+	}
+	retrieverTable = table{
+		name: document.Retrievers, insert: insertRetriever, stored: retrieverStored, documentID: retrieverDocumentID,
+		columns: func(doc bson.Raw) ([]any, bool) {
+			r, ok := document.Retriever(doc)
+			return []any{r.InternalID, r.ID, r.NamespaceID, r.Name}, ok
+		},
+	}
+	keyTable = table{
+		name: document.Keys, insert: insertKey, stored: keyStored, documentID: keyDocumentID,
+		columns: func(doc bson.Raw) ([]any, bool) {
+			k, ok := document.Key(doc, apikey.FieldInternalID)
+			return []any{k.InternalID, k.ID, k.Hash}, ok
+		},
+	}
+)
+
+// importer stores documents one by one in a transaction and gathers what stands against it.
+type importer struct {
+	statements [writes]*sql.Stmt
+	imported   document.Imported
+	problems   document.Problems
+}
+
+// add stores the document, unless its place is taken: by itself, or, which is a problem, by another one.
+func (im *importer) add(ctx context.Context, t *table, index int, doc bson.Raw) error {
+	columns, usable := t.columns(doc)
+	if !usable {
+		clear(columns)
+	}
+	var documentID any // null where there is none
+	if id := document.Identify(t.name, doc).DocumentID; id != "" {
+		documentID = []byte(id)
+	}
+	result, err := im.statements[t.insert].ExecContext(ctx, append([]any{[]byte(doc), documentID}, columns...)...)
+	if err != nil {
+		return err
+	}
+	inserted, err := result.RowsAffected()
+	if err != nil {
+		return err
+	}
+	switch {
+	case inserted == 0:
+		return im.taken(ctx, t, index, usable, documentID, columns)
+	case usable && t.name == document.Keys:
+		if err := im.list(ctx, doc, result); err != nil {
+			return err
+		}
+	}
+	im.imported.Stored++
+	return nil
+}
+
+// list puts the key that was inserted into the order of each retriever that it names.
+func (im *importer) list(ctx context.Context, doc bson.Raw, inserted sql.Result) error {
+	pk, err := inserted.LastInsertId()
+	if err != nil {
+		return err
+	}
+	k, _ := document.Key(doc, apikey.FieldInternalID|apikey.FieldScopes|apikey.FieldCreatedAt|apikey.StatusFields)
+	activeUntil := int64(forever)
+	switch {
+	case k.RevokedAt != nil || k.Stored != apikey.Active:
+		activeUntil = never
+	case k.ExpiresAt != nil:
+		activeUntil = k.ExpiresAt.UnixMilli()
+	}
+	var named []string
+	for _, scope := range k.Scopes {
+		if scope.ResourceType == apikey.ResourceRetriever && scope.ResourceID != "" {
+			named = append(named, scope.ResourceID)
+		}
+	}
+	for _, retriever := range distinct(named) {
+		_, err := im.statements[insertKeyRetriever].ExecContext(ctx, k.InternalID, retriever, dateColumn(k.CreatedAt), k.ID, activeUntil, pk)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// taken tells a document that is stored already from one that clashes with another.
+func (im *importer) taken(ctx context.Context, t *table, index int, usable bool, documentID any, columns []any) error {
+	// What cannot be used is known by its _id alone.
+	stored, err := !usable, error(nil)
+	if usable {
+		stored, err = im.has(ctx, t.stored, columns[0], columns[1])
+	}
+	if err != nil {
+		return err
+	}
+	if stored {
+		im.imported.Existing++
+		return nil
+	}
+	clash := func(field string, statement write, value any) error {
+		taken, err := im.has(ctx, statement, value)
+		if taken {
+			im.problems = append(im.problems, document.Problem{
+				List: t.name, Index: index, Field: field, Message: "belongs to another stored document",
+			})
+		}
+		return err
+	}
+	if err := clash("_id", t.documentID, documentID); err != nil || t.name != document.Keys {
+		return err
+	}
+	return clash("key_hash", keyHash, columns[2])
+}
+
+// has reports whether the statement finds anything.
+func (im *importer) has(ctx context.Context, statement write, args ...any) (bool, error) {
+	var one int
+	err := im.statements[statement].QueryRowContext(ctx, args...).Scan(&one)
+	if errors.Is(err, sql.ErrNoRows) {
+		return false, nil
+	}
+	return err == nil, err
+}

@@ -1,0 +1,434 @@
+package sqlite
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"modernc.org/sqlite"
+
+	"retrieverkeys/apikey"
+	"retrieverkeys/store/document"
+	"retrieverkeys/store/storetest"
+)
+
+// What one process has written, another that shares the file reads at once. Otherwise a key that `keys revoke`
+// revoked would go on working at the server.
+func TestStoresOfOneFileSeeEachOther(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "store.db")
+	a, b := opened(t, path), opened(t, path)
+	odd := storetest.OddKeys()
+	for i, turn := range []struct{ writes, reads *Store }{{a, b}, {b, a}, {a, b}} {
+		batch := document.Batch{Keys: []bson.Raw{odd[i].Doc}}
+		if _, err := turn.writes.Import(t.Context(), batch, document.ImportOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		found, err := turn.reads.KeysByHash(t.Context(), odd[i].Want.Hash)
+		if err != nil || len(found) != 1 {
+			t.Errorf("turn %d: KeysByHash = %v, %v, want the key", i, found, err)
+		}
+	}
+}
+
+// The same between processes: one writes and ends while the other has the file open, which must leave the other its
+// log, and be seen by it at once.
+func TestProcessesOfOneFileSeeEachOther(t *testing.T) {
+	const variable = "RETRIEVERKEYS_TEST_FILE"
+	odd := storetest.OddKeys()
+	if path := os.Getenv(variable); path != "" { // the other process
+		s := opened(t, path)
+		found, err := s.KeysByHash(t.Context(), odd[0].Want.Hash)
+		if err != nil || len(found) != 1 {
+			t.Errorf("KeysByHash = %v, %v, want the key of the process before", found, err)
+		}
+		if _, err := s.Import(t.Context(), document.Batch{Keys: []bson.Raw{odd[1].Doc}}, document.ImportOptions{}); err != nil {
+			t.Error(err)
+		}
+		return
+	}
+	path := filepath.Join(t.TempDir(), "store.db")
+	s := opened(t, path)
+	if _, err := s.Import(t.Context(), document.Batch{Keys: []bson.Raw{odd[0].Doc}}, document.ImportOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	other := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$")
+	other.Env = append(os.Environ(), variable+"="+path)
+	if out, err := other.CombinedOutput(); err != nil {
+		t.Fatalf("the other process: %v\n%s", err, out)
+	}
+	found, err := s.KeysByHash(t.Context(), odd[1].Want.Hash)
+	if err != nil || len(found) != 1 {
+		t.Errorf("KeysByHash = %v, %v, want the key of the other process", found, err)
+	}
+	if _, err := s.Import(t.Context(), document.Batch{Keys: []bson.Raw{odd[2].Doc}}, document.ImportOptions{}); err != nil {
+		t.Error(err)
+	}
+}
+
+// Of processes that make and fill the same file at once, one fills it. Otherwise a demo organization would be there
+// twice, or one of them would fail to start.
+func TestFileIsMadeAndSeededOnce(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "data", "store.db")
+	batch := storetest.OddBatch()
+	const starters = 8
+	var stored, refused int
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for range starters {
+		wg.Go(func() {
+			s, err := Open(t.Context(), path)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			imported, err := s.Import(t.Context(), batch, document.ImportOptions{OnlyIfEmpty: true})
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case errors.Is(err, document.ErrNotEmpty):
+				refused++
+			case err == nil && imported.Stored == batch.Len():
+				stored++
+			default:
+				t.Errorf("Import = %+v, %v", imported, err)
+			}
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if stored != 1 || refused != starters-1 {
+		t.Errorf("%d stored the batch and %d were refused, want 1 and %d", stored, refused, starters-1)
+	}
+}
+
+// What was acknowledged is there after the process was killed: nothing but the file and its log is needed. The copy
+// is what a kill leaves behind.
+func TestAcknowledgedSurvivesKill(t *testing.T) {
+	dir, left := t.TempDir(), t.TempDir()
+	s := opened(t, filepath.Join(dir, "store.db"))
+	batch := storetest.OddBatch()
+	if _, err := s.Import(t.Context(), batch, document.ImportOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"store.db", "store.db-wal"} {
+		writeFile(t, filepath.Join(left, name), readFile(t, filepath.Join(dir, name)))
+	}
+	again, err := opened(t, filepath.Join(left, "store.db")).Import(t.Context(), batch, document.ImportOptions{})
+	if want := (document.Imported{Existing: batch.Len()}); err != nil || again != want {
+		t.Errorf("Import = %+v, %v, want %+v", again, err, want)
+	}
+}
+
+// Close leaves one file, with everything in it, so that to copy the file is to have it all.
+func TestCloseLeavesOneFile(t *testing.T) {
+	dir := t.TempDir()
+	s, err := Open(t.Context(), filepath.Join(dir, "store.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	batch := storetest.OddBatch()
+	if _, err := s.Import(t.Context(), batch, document.ImportOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if left := contents(t, dir); len(left) != 1 {
+		t.Errorf("left are %d files, want store.db alone", len(left))
+	}
+	again, err := opened(t, filepath.Join(dir, "store.db")).Import(t.Context(), batch, document.ImportOptions{})
+	if want := (document.Imported{Existing: batch.Len()}); err != nil || again != want {
+		t.Errorf("Import = %+v, %v, want %+v", again, err, want)
+	}
+}
+
+// The documents hold the hashes of all keys: nobody but the owner may read the file, its log, or what is beside it.
+func TestOnlyTheOwnerMayRead(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	s := opened(t, filepath.Join(dir, "store.db"))
+	if _, err := s.Import(t.Context(), storetest.OddBatch(), document.ImportOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		want := fs.FileMode(0o600)
+		if entry.IsDir() {
+			want = 0o700
+		}
+		if got := info.Mode().Perm(); got != want {
+			t.Errorf("%s has the mode %o, want %o", path, got, want)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// A path is taken as it is, whatever it would mean in a URI.
+func TestPathIsNoURI(t *testing.T) {
+	dir := t.TempDir()
+	const name = "a b?mode=memory&c=%41#d.db"
+	opened(t, filepath.Join(dir, name))
+	if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
+		t.Error(err)
+	}
+}
+
+// What is not a store, or not one that this version can read, is refused by its path and reason, and nothing there
+// changes. Otherwise a wrong path would cost somebody another program's data, and a fault of the disk all keys.
+func TestOpenRefuses(t *testing.T) {
+	store := func(t *testing.T, path string, statements ...string) []byte {
+		s, err := Open(t.Context(), path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Import(t.Context(), storetest.OddBatch(), document.ImportOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		for _, statement := range statements {
+			if _, err := s.write.ExecContext(t.Context(), statement); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return readFile(t, path)
+	}
+	foreign := func(t *testing.T, path string, statements ...string) {
+		db, err := sql.Open("sqlite", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer closed(t, db)
+		for _, statement := range append(statements, "CREATE TABLE t (x)") {
+			if _, err := db.ExecContext(t.Context(), statement); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, c := range []struct {
+		name, reason string
+		make         func(t *testing.T, path string)
+	}{
+		{"a directory", "is a directory", func(t *testing.T, path string) {
+			if err := os.Mkdir(path, 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{"a text", "not a store of retrieverkeys", func(t *testing.T, path string) { writeFile(t, path, []byte("hello")) }},
+		{"a long text", "not a store of retrieverkeys", func(t *testing.T, path string) { writeFile(t, path, bytes.Repeat([]byte("hello"), 2000)) }},
+		{"another program's database", "not a store of retrieverkeys", func(t *testing.T, path string) { foreign(t, path) }},
+		{"another program's database with a log", "not a store of retrieverkeys", func(t *testing.T, path string) { foreign(t, path, "PRAGMA journal_mode = WAL") }},
+		{"a newer version's", "newer version", func(t *testing.T, path string) { store(t, path, "PRAGMA user_version = 99") }},
+		{"cut off", "damaged", func(t *testing.T, path string) {
+			whole := store(t, path)
+			writeFile(t, path, whole[:len(whole)/2])
+		}},
+		{"cut off after the header", "damaged", func(t *testing.T, path string) {
+			writeFile(t, path, store(t, path)[:200])
+		}},
+		{"overwritten", "damaged", func(t *testing.T, path string) {
+			whole := store(t, path)
+			copy(whole[100:], bytes.Repeat([]byte{0xff}, 3000))
+			writeFile(t, path, whole)
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
+			path := filepath.Join(dir, "store.db")
+			c.make(t, path)
+			before := contents(t, dir)
+			s, err := Open(t.Context(), path)
+			if err == nil {
+				_ = s.Close()
+				t.Fatal("Open refused nothing")
+			}
+			t.Log(err)
+			if !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), c.reason) {
+				t.Errorf("Open: %q, want the path and %q", err, c.reason)
+			}
+			if after := contents(t, dir); fmt.Sprint(after) != fmt.Sprint(before) {
+				t.Error("Open changed what is there")
+			}
+		})
+	}
+}
+
+// A store that cannot be written is refused when it is opened, not when the first key is to be revoked.
+func TestOpenRefusesReadOnly(t *testing.T) {
+	if os.Geteuid() == 0 {
+		t.Skip("root may write everything")
+	}
+	for _, c := range []struct {
+		name            string
+		directory, file fs.FileMode
+	}{{"file", 0o700, 0o400}, {"directory", 0o500, 0o600}} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
+			path := filepath.Join(dir, "store.db")
+			s, err := Open(t.Context(), path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if err := errors.Join(os.Chmod(path, c.file), os.Chmod(dir, c.directory)); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = os.Chmod(dir, 0o700) })
+			s, err = Open(t.Context(), path)
+			if err == nil {
+				_ = s.Close()
+				t.Fatal("Open refused nothing")
+			}
+			if !strings.Contains(err.Error(), path) {
+				t.Errorf("Open: %q, want the path", err)
+			}
+		})
+	}
+}
+
+// While another process writes, reads go on, and a write that waits ends with its context: as an outage, which the
+// caller may try again.
+func TestWriteLock(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "store.db")
+	holder, s := opened(t, path), opened(t, path)
+	tx, err := holder.write.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback() //nolint:errcheck // does nothing the second time
+
+	if n, err := s.CountKeys(t.Context(), "int_1", "ret_1", time.Time{}); err != nil || n != 0 {
+		t.Errorf("CountKeys = %d, %v", n, err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	_, err = s.Import(ctx, storetest.OddBatch(), document.ImportOptions{})
+	if apikey.Classify(err).Code != apikey.Unavailable {
+		t.Errorf("Import: %v, want %s", err, apikey.Unavailable)
+	}
+	if err := tx.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Import(t.Context(), storetest.OddBatch(), document.ImportOptions{}); err != nil {
+		t.Errorf("Import, the lock free: %v", err)
+	}
+}
+
+// A document is kept byte by byte: fields that this version does not know, and the order of all.
+func TestDocumentsStayAsTheyCame(t *testing.T) {
+	s := opened(t, filepath.Join(t.TempDir(), "store.db"))
+	batch := storetest.OddBatch()
+	if _, err := s.Import(t.Context(), batch, document.ImportOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for table, docs := range map[string][]bson.Raw{"namespaces": batch.Namespaces, "retrievers": batch.Retrievers, "api_keys": batch.Keys} {
+		for i, doc := range docs {
+			var got []byte
+			err := s.read.QueryRowContext(t.Context(), "SELECT document FROM "+table+" WHERE pk = ?", i+1).Scan(&got)
+			if err != nil || !bytes.Equal(got, doc) {
+				t.Errorf("%s[%d] is stored as %v, %v, want %v", table, i, bson.Raw(got), err, doc)
+			}
+		}
+	}
+}
+
+// What an engine's error is to callers, by its type; of all others, which nobody foresaw, they learn nothing.
+func TestClassify(t *testing.T) {
+	s := opened(t, filepath.Join(t.TempDir(), "store.db"))
+	_, constraint := s.write.ExecContext(t.Context(), "INSERT INTO api_keys (pk, document) VALUES (1, x'00'), (1, x'00')")
+	_, syntax := s.write.ExecContext(t.Context(), "SELEKT")
+	db, err := sql.Open("sqlite", "file:/nowhere/at/all?mode=ro")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closed(t, db)
+	missing := db.PingContext(t.Context())
+	var e *sqlite.Error
+	if !errors.As(constraint, &e) || !errors.As(syntax, &e) || !errors.As(missing, &e) {
+		t.Fatalf("not all are SQLite's: %v, %v, %v", constraint, syntax, missing)
+	}
+	for _, c := range []struct {
+		err  error
+		want apikey.Code
+	}{
+		{context.Canceled, apikey.Unavailable},
+		{fmt.Errorf("wrapped: %w", context.DeadlineExceeded), apikey.Unavailable},
+		{missing, apikey.Unavailable},
+		{constraint, apikey.Internal},
+		{syntax, apikey.Internal},
+		{sql.ErrConnDone, apikey.Internal},
+	} {
+		got := classify(c.err)
+		if apikey.Classify(got).Code != c.want || !errors.Is(got, c.err) {
+			t.Errorf("classify(%v) = %v, want %s that wraps it", c.err, got, c.want)
+		}
+	}
+	if err := classify(nil); err != nil {
+		t.Errorf("classify(nil) = %v", err)
+	}
+}
+
+func closed(t *testing.T, c io.Closer) {
+	t.Helper()
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func readFile(t *testing.T, path string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+func writeFile(t *testing.T, path string, data []byte) {
+	t.Helper()
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// contents returns all that is in the directory.
+func contents(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range entries {
+		all[entry.Name()] = "a directory"
+		if !entry.IsDir() {
+			all[entry.Name()] = string(readFile(t, filepath.Join(dir, entry.Name())))
+		}
+	}
+	return all
+}

@@ -1,0 +1,222 @@
+package sqlite
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"math"
+	"slices"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"retrieverkeys/apikey"
+	"retrieverkeys/store/document"
+)
+
+// What the times of api_key_retrievers are where there is none.
+const (
+	noDate  = math.MinInt64     // created_at
+	never   = math.MinInt64 + 1 // active_until, beyond the bound that all keys pass
+	forever = math.MaxInt64     // active_until
+)
+
+// KeysByHash implements apikey.Store. The hash is unique in the file, so there is one key at most.
+func (s *Store) KeysByHash(ctx context.Context, hash string) ([]apikey.Key, error) {
+	return query(ctx, s, keysByHash, nil, key(apikey.AllFields), hash)
+}
+
+// Keys implements apikey.Store.
+func (s *Store) Keys(ctx context.Context, tenant apikey.InternalID, ids []apikey.ID, fields apikey.Fields) (keys []apikey.Key, err error) {
+	for _, id := range distinct(ids) {
+		if keys, err = query(ctx, s, keysByID, keys, key(fields), tenant, id); err != nil {
+			return nil, err
+		}
+	}
+	return keys, nil
+}
+
+// KeyPages implements apikey.Store.
+func (s *Store) KeyPages(ctx context.Context, tenant apikey.InternalID, retrievers []apikey.RetrieverID, r apikey.KeyRange) ([][]apikey.Key, error) {
+	statement := keysNewestFirst
+	if r.FromEnd {
+		statement = keysOldestFirst
+	}
+	before, beforeID := keyBound(r.After, math.MaxInt64) // after it in the list is before it in time
+	after, afterID := keyBound(r.Before, math.MinInt64)
+	pages := make([][]apikey.Key, len(retrievers))
+	for i, id := range retrievers {
+		page, err := query(ctx, s, statement, nil, key(r.Fields),
+			tenant, id, before, beforeID, after, afterID, activeAfter(r.ActiveAt), r.Limit)
+		if err != nil {
+			return nil, err
+		}
+		if r.FromEnd {
+			slices.Reverse(page)
+		}
+		pages[i] = page
+	}
+	return pages, nil
+}
+
+// keyBound is the position as a row of api_key_retrievers; where there is none, one with that date.
+func keyBound(p *apikey.KeyPosition, open int64) (createdAt int64, id apikey.ID) {
+	if p == nil {
+		return open, ""
+	}
+	return dateColumn(p.CreatedAt), p.ID
+}
+
+func dateColumn(t *time.Time) int64 {
+	if t == nil {
+		return noDate
+	}
+	return t.UnixMilli()
+}
+
+// activeAfter is what active_until must be beyond.
+func activeAfter(at time.Time) int64 {
+	if at.IsZero() {
+		return math.MinInt64
+	}
+	return at.UnixMilli()
+}
+
+// CountKeys implements apikey.Store.
+func (s *Store) CountKeys(ctx context.Context, tenant apikey.InternalID, retriever apikey.RetrieverID, activeAt time.Time) (int, error) {
+	return count(ctx, s, countKeys, tenant, retriever, activeAfter(activeAt))
+}
+
+// Namespaces implements apikey.Store.
+func (s *Store) Namespaces(ctx context.Context, tenant apikey.InternalID, refs []string) (found []apikey.Namespace, err error) {
+	for _, ref := range distinct(refs) {
+		if found, err = query(ctx, s, namespacesByRef, found, document.Namespace, tenant, ref); err != nil {
+			return nil, err
+		}
+	}
+	// One is found twice where both its id and its name are asked for.
+	seen := make(map[apikey.NamespaceID]bool, len(found))
+	return slices.DeleteFunc(found, func(n apikey.Namespace) bool {
+		twice := seen[n.ID]
+		seen[n.ID] = true
+		return twice
+	}), nil
+}
+
+// Retrievers implements apikey.Store.
+func (s *Store) Retrievers(ctx context.Context, tenant apikey.InternalID, ids []apikey.RetrieverID) (found []apikey.Retriever, err error) {
+	for _, id := range distinct(ids) {
+		if found, err = query(ctx, s, retrieversByID, found, document.Retriever, tenant, id); err != nil {
+			return nil, err
+		}
+	}
+	return found, nil
+}
+
+// RetrieversNamed implements apikey.Store.
+func (s *Store) RetrieversNamed(ctx context.Context, tenant apikey.InternalID, ns apikey.NamespaceID, names []string) (found []apikey.Retriever, err error) {
+	for _, name := range distinct(names) {
+		if found, err = query(ctx, s, retrieversByName, found, document.Retriever, tenant, ns, name); err != nil {
+			return nil, err
+		}
+	}
+	return found, nil
+}
+
+// RetrieverPage implements apikey.Store.
+func (s *Store) RetrieverPage(ctx context.Context, tenant apikey.InternalID, ns apikey.NamespaceID, r apikey.RetrieverRange) ([]apikey.Retriever, error) {
+	statement := retrieversForward
+	if r.FromEnd {
+		statement = retrieversBackward
+	}
+	bounds := []any{"", "", []byte{0}, ""} // before all names, and beyond: every blob is beyond every text
+	if p := r.After; p != nil {
+		bounds[0], bounds[1] = p.Name, p.ID
+	}
+	if p := r.Before; p != nil {
+		bounds[2], bounds[3] = p.Name, p.ID
+	}
+	page, err := query(ctx, s, statement, nil, document.Retriever, slices.Concat([]any{tenant, ns}, bounds, []any{r.Limit})...)
+	if r.FromEnd {
+		slices.Reverse(page)
+	}
+	return page, err
+}
+
+// CountRetrievers implements apikey.Store.
+func (s *Store) CountRetrievers(ctx context.Context, tenant apikey.InternalID, ns apikey.NamespaceID) (int, error) {
+	return count(ctx, s, countRetrievers, tenant, ns)
+}
+
+// OrganizationNamespaces implements store.Engine.
+func (s *Store) OrganizationNamespaces(ctx context.Context, name string) ([]apikey.Namespace, error) {
+	return query(ctx, s, namespacesByOrganization, nil, document.Namespace, name)
+}
+
+// CountUnusable implements store.Engine.
+func (s *Store) CountUnusable(ctx context.Context) (int, error) {
+	return count(ctx, s, countUnusable)
+}
+
+// query appends to found what the statement's documents say.
+func query[T any](ctx context.Context, s *Store, statement read, found []T, decode func(bson.Raw) (T, bool), args ...any) ([]T, error) {
+	err := s.reading(ctx, func(uncanceled context.Context) error {
+		rows, err := s.statements[statement].QueryContext(uncanceled, args...)
+		if err != nil {
+			return err
+		}
+		defer rows.Close() // rows.Err tells what failed
+		var doc sql.RawBytes
+		for rows.Next() && ctx.Err() == nil {
+			if err := rows.Scan(&doc); err != nil {
+				return err
+			}
+			if item, ok := decode(bson.Raw(doc)); ok {
+				found = append(found, item)
+			}
+		}
+		return cmp.Or(ctx.Err(), rows.Err())
+	})
+	if err != nil {
+		return nil, err
+	}
+	return found, nil
+}
+
+func count(ctx context.Context, s *Store, statement read, args ...any) (n int, err error) {
+	err = s.reading(ctx, func(uncanceled context.Context) error {
+		return s.statements[statement].QueryRowContext(uncanceled, args...).Scan(&n)
+	})
+	return n, err
+}
+
+// reading calls f when it is its turn, or returns an outage if the context ends before.
+//
+// The context that f gets never ends. To watch a context costs the driver more than a statement takes that finds its
+// rows by an index; f can look at the request's own between rows.
+func (s *Store) reading(ctx context.Context, f func(uncanceled context.Context) error) error {
+	if err := ctx.Err(); err != nil {
+		return classify(err)
+	}
+	select {
+	case s.turns <- struct{}{}:
+		defer func() { <-s.turns }()
+		return classify(f(context.WithoutCancel(ctx)))
+	case <-ctx.Done():
+		return classify(ctx.Err())
+	}
+}
+
+func key(fields apikey.Fields) func(bson.Raw) (apikey.Key, bool) {
+	return func(doc bson.Raw) (apikey.Key, bool) { return document.Key(doc, fields) }
+}
+
+// distinct returns the items without repetitions, in another order.
+func distinct[T ~string](items []T) []T {
+	if len(items) < 2 {
+		return items
+	}
+	items = slices.Clone(items)
+	slices.Sort(items)
+	return slices.Compact(items)
+}

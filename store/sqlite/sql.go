@@ -1,0 +1,161 @@
+package sqlite
+
+// All SQL of the engine is here, so that a test can hold every statement to its query plan.
+
+// The file says whose it is: an application id of our own ("rkey"), and the version of the schema.
+const (
+	applicationID = 0x726b6579
+	schemaVersion = 1
+)
+
+// schema keeps one row per document: the BSON as it came, and in columns what is looked up by. In a document that
+// cannot be used (no usable id, of keys no hash) the columns are null, so that no query meets it; an _id is kept
+// beside them, with its BSON type before it, because two documents of a list never share one.
+//
+// api_key_retrievers is the order of every retriever's keys: a row for each retriever that the key's scopes name.
+// created_at is in milliseconds, noDate where there is no readable date, so that such keys stand last; active_until
+// is the instant up to which the key is active: never, forever, or its expiry.
+const schema = `
+CREATE TABLE namespaces (
+	pk                INTEGER PRIMARY KEY,
+	mongo_id          BLOB UNIQUE,
+	tenant            TEXT,
+	id                TEXT,
+	name              TEXT,
+	organization_name TEXT,
+	document          BLOB NOT NULL,
+	UNIQUE (tenant, id)
+) STRICT;
+CREATE INDEX namespaces_by_name ON namespaces (tenant, name);
+CREATE INDEX namespaces_by_organization ON namespaces (organization_name) WHERE organization_name IS NOT NULL;
+
+CREATE TABLE retrievers (
+	pk           INTEGER PRIMARY KEY,
+	mongo_id     BLOB UNIQUE,
+	tenant       TEXT,
+	id           TEXT,
+	namespace_id TEXT,
+	name         TEXT,
+	document     BLOB NOT NULL,
+	UNIQUE (tenant, id)
+) STRICT;
+CREATE INDEX retrievers_by_name ON retrievers (tenant, namespace_id, name, id);
+
+CREATE TABLE api_keys (
+	pk       INTEGER PRIMARY KEY,
+	mongo_id BLOB UNIQUE,
+	tenant   TEXT,
+	id       TEXT,
+	hash     TEXT UNIQUE,
+	document BLOB NOT NULL,
+	UNIQUE (tenant, id)
+) STRICT;
+
+CREATE TABLE api_key_retrievers (
+	tenant       TEXT NOT NULL,
+	retriever_id TEXT NOT NULL,
+	created_at   INTEGER NOT NULL,
+	id           TEXT NOT NULL,
+	active_until INTEGER NOT NULL,
+	api_key      INTEGER NOT NULL,
+	PRIMARY KEY (tenant, retriever_id, created_at, id)
+) STRICT, WITHOUT ROWID;
+`
+
+// read names a statement of the service's, prepared once.
+type read int
+
+const (
+	keysByHash read = iota
+	keysByID
+	keysNewestFirst
+	keysOldestFirst
+	countKeys
+	namespacesByRef
+	retrieversByID
+	retrieversByName
+	retrieversForward
+	retrieversBackward
+	countRetrievers
+	namespacesByOrganization
+	countUnusable
+	reads
+)
+
+// A run is bounded on both sides by row values; where a side is open, its bound is beyond all rows.
+var readSQL = [reads]string{
+	keysByHash: `SELECT document FROM api_keys WHERE hash = ?`,
+	keysByID:   `SELECT document FROM api_keys WHERE tenant = ? AND id = ?`,
+	keysNewestFirst: `
+		SELECT k.document FROM api_key_retrievers r CROSS JOIN api_keys k ON k.pk = r.api_key
+		WHERE r.tenant = ? AND r.retriever_id = ? AND (r.created_at, r.id) < (?, ?) AND (r.created_at, r.id) > (?, ?)
+			AND r.active_until > ?
+		ORDER BY r.created_at DESC, r.id DESC LIMIT ?`,
+	keysOldestFirst: `
+		SELECT k.document FROM api_key_retrievers r CROSS JOIN api_keys k ON k.pk = r.api_key
+		WHERE r.tenant = ? AND r.retriever_id = ? AND (r.created_at, r.id) < (?, ?) AND (r.created_at, r.id) > (?, ?)
+			AND r.active_until > ?
+		ORDER BY r.created_at, r.id LIMIT ?`,
+	countKeys: `
+		SELECT count(*) FROM api_key_retrievers WHERE tenant = ? AND retriever_id = ? AND active_until > ?`,
+	// Not by OR, for which SQLite would rather look at all namespaces of the tenant.
+	namespacesByRef: `
+		SELECT document FROM namespaces WHERE tenant = ?1 AND id = ?2
+		UNION ALL SELECT document FROM namespaces WHERE tenant = ?1 AND name = ?2`,
+	retrieversByID:   `SELECT document FROM retrievers WHERE tenant = ? AND id = ?`,
+	retrieversByName: `SELECT document FROM retrievers WHERE tenant = ? AND namespace_id = ? AND name = ?`,
+	retrieversForward: `
+		SELECT document FROM retrievers
+		WHERE tenant = ? AND namespace_id = ? AND (name, id) > (?, ?) AND (name, id) < (?, ?)
+		ORDER BY name, id LIMIT ?`,
+	retrieversBackward: `
+		SELECT document FROM retrievers
+		WHERE tenant = ? AND namespace_id = ? AND (name, id) > (?, ?) AND (name, id) < (?, ?)
+		ORDER BY name DESC, id DESC LIMIT ?`,
+	countRetrievers:          `SELECT count(*) FROM retrievers WHERE tenant = ? AND namespace_id = ?`,
+	namespacesByOrganization: `SELECT document FROM namespaces WHERE organization_name = ?`,
+	countUnusable:            `SELECT count(*) FROM api_keys WHERE hash IS NULL`,
+}
+
+// write names a statement of Import's, prepared for each.
+type write int
+
+const (
+	anyDocument write = iota
+	insertNamespace
+	namespaceStored
+	namespaceDocumentID
+	insertRetriever
+	retrieverStored
+	retrieverDocumentID
+	insertKey
+	keyStored
+	keyDocumentID
+	keyHash
+	insertKeyRetriever
+	writes
+)
+
+var writeSQL = [writes]string{
+	anyDocument: `
+		SELECT 1 FROM namespaces WHERE pk > 0 UNION ALL SELECT 1 FROM retrievers WHERE pk > 0
+		UNION ALL SELECT 1 FROM api_keys WHERE pk > 0 LIMIT 1`,
+	insertNamespace: `
+		INSERT INTO namespaces (document, mongo_id, tenant, id, name, organization_name) VALUES (?, ?, ?, ?, ?, ?)
+		ON CONFLICT DO NOTHING`,
+	namespaceStored:     `SELECT 1 FROM namespaces WHERE tenant = ? AND id = ?`,
+	namespaceDocumentID: `SELECT 1 FROM namespaces WHERE mongo_id = ?`,
+	insertRetriever: `
+		INSERT INTO retrievers (document, mongo_id, tenant, id, namespace_id, name) VALUES (?, ?, ?, ?, ?, ?)
+		ON CONFLICT DO NOTHING`,
+	retrieverStored:     `SELECT 1 FROM retrievers WHERE tenant = ? AND id = ?`,
+	retrieverDocumentID: `SELECT 1 FROM retrievers WHERE mongo_id = ?`,
+	insertKey: `
+		INSERT INTO api_keys (document, mongo_id, tenant, id, hash) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+	keyStored:     `SELECT 1 FROM api_keys WHERE tenant = ? AND id = ?`,
+	keyDocumentID: `SELECT 1 FROM api_keys WHERE mongo_id = ?`,
+	keyHash:       `SELECT 1 FROM api_keys WHERE hash = ?`,
+	insertKeyRetriever: `
+		INSERT INTO api_key_retrievers (tenant, retriever_id, created_at, id, active_until, api_key)
+		VALUES (?, ?, ?, ?, ?, ?)`,
+}

@@ -1,0 +1,36 @@
+package sqlite
+
+import (
+	"path/filepath"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"retrieverkeys/store"
+	"retrieverkeys/store/storetest"
+)
+
+var _ store.Engine = (*Store)(nil)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// opened returns the store of a path, which is closed when the test ends.
+func opened(t testing.TB, path string) *Store {
+	t.Helper()
+	s, err := Open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func TestEngine(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) store.Engine {
+		return opened(t, filepath.Join(t.TempDir(), "data", "store.db"))
+	})
+}

@@ -1,0 +1,363 @@
+package storetest
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"pgregory.net/rapid"
+
+	"retrieverkeys/apikey"
+	"retrieverkeys/store"
+	"retrieverkeys/store/document"
+)
+
+// agreesWithModel imports random documents, two tenants' at a time, asks random questions of the port, and compares
+// every answer with the model's. Without it the engines drift apart where no one thought of an example: a tie that
+// straddles a page, a key whose expiry is this very millisecond, a cursor whose key is gone.
+//
+// The runs are the same ones each time; ask for others by -rapid.checks and -rapid.seed.
+func agreesWithModel(t *testing.T, e store.Engine) {
+	setUnlessAsked(t, "rapid.checks", "30")
+	setUnlessAsked(t, "rapid.seed", "1")
+	rapid.Check(t, func(t *rapid.T) {
+		w := drawWorld(t)
+		imported, err := e.Import(t.Context(), w.batch, document.ImportOptions{})
+		if want := (document.Imported{Stored: w.batch.Len()}); err != nil || imported != want {
+			t.Fatalf("Import = %+v, %v, want %+v", imported, err, want)
+		}
+		m := model{w.batch}
+		for range 50 {
+			q := w.drawQuestion(t)
+			want, _ := q.ask(t.Context(), m)
+			got, err := q.ask(t.Context(), e)
+			if err != nil {
+				t.Fatalf("%s: %v", q.text, err)
+			}
+			if diff := cmp.Diff(want, got, anyEmpty); diff != "" {
+				t.Fatalf("%s: (-want +got)\n%s", q.text, diff)
+			}
+		}
+	})
+}
+
+// setUnlessAsked sets a flag for the duration of the test, unless whoever runs it did.
+func setUnlessAsked(t *testing.T, name, value string) {
+	t.Helper()
+	asked := false
+	flag.Visit(func(f *flag.Flag) { asked = asked || f.Name == name })
+	if asked {
+		return
+	}
+	old := flag.Lookup(name).Value.String()
+	if err := flag.Set(name, value); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = flag.Set(name, old) })
+}
+
+// instant is the moment that the random questions are asked about, and that the expiries lie around.
+var instant = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+// Few values, so that they meet: equal names, equal dates, ids that differ in case only or are another's name.
+// Retrievers and namespaces share no id, for ids of different types are taken to be distinct.
+var (
+	namespaceIDs   = []string{"ns_a", "ns_A", "production", "ns_\U0001F600"}
+	namespaceNames = []string{"production", "Production", "staging", "ns_a", "ns_\U0001F600"}
+	homes          = []string{"ns_a", "ns_a", "ns_A"} // of retrievers
+	retrieverIDs   = []string{"ret_a", "ret_A", "ret_b", "ret_b2", "ret_\uFFFD", "ret_\U0001F600"}
+	retrieverNames = []string{"search", "Search", "a", "B", "ret_a", "é", "\uFFFD", "\U0001F600"}
+	keyIDs         = []string{"0", "key_1", "key_10", "key_2", "key_A", "key_a", "key_b", "key_c", "key_d", "key_é", "key_\uFFFD", "key_\U0001F600"}
+	creations      = []time.Time{instant.AddDate(-1, 0, 0), instant.AddDate(-1, 0, 0).Add(time.Millisecond), time.UnixMilli(-1).UTC()}
+	instants       = []time.Time{{}, instant, instant.Add(-time.Millisecond), instant.Add(time.Millisecond), instant.Add(500 * time.Microsecond)}
+)
+
+// world is the documents of two tenants that no other world shares, though most of their ids.
+type world struct {
+	tenants       [2]apikey.InternalID
+	organizations []string
+	batch         document.Batch
+	legacy        []string // the ids of keys that have no key_id
+}
+
+var worlds atomic.Int64
+
+func drawWorld(t *rapid.T) *world {
+	n := worlds.Add(1)
+	w := &world{organizations: []string{fmt.Sprintf("Acme %d", n), fmt.Sprintf("acme %d", n)}}
+	for i := range w.tenants {
+		tenant := fmt.Sprintf("int_%d_%d", n, i)
+		w.tenants[i] = apikey.InternalID(tenant)
+		for _, id := range distinct(t, namespaceIDs) {
+			w.batch.Namespaces = append(w.batch.Namespaces, drawNamespace(t, tenant, id, w.organizations))
+		}
+		for _, id := range distinct(t, retrieverIDs) {
+			w.batch.Retrievers = append(w.batch.Retrievers, drawRetriever(t, tenant, id))
+		}
+		for _, id := range distinct(t, keyIDs) {
+			d := drawKey(t, tenant, id)
+			d = append(d, bson.E{Key: "key_id", Value: id})
+			d = append(d, optional(t, "created_at", append(values(creations), nil, "2025", 7, beyondDates)...)...)
+			w.batch.Keys = append(w.batch.Keys, encode(d))
+		}
+		// A key that is known by its _id only has a date of its own: MongoDB cannot order it among ties.
+		for i := range rapid.IntRange(0, 3).Draw(t, "legacy keys") {
+			id := fmt.Sprintf("legacy_%s_%d", tenant, i)
+			var documentID any = id
+			if rapid.Bool().Draw(t, "ObjectId") {
+				o := bson.ObjectID([]byte(hashOf(id)[:12]))
+				id, documentID = o.Hex(), o
+			}
+			d := append(doc("_id", documentID), drawKey(t, tenant, id)...)
+			d = append(d, optional(t, "key_id", nil, "", 7)...)
+			d = append(d, doc("created_at", instant.AddDate(-2, 0, i))...)
+			w.batch.Keys = append(w.batch.Keys, encode(d))
+			w.legacy = append(w.legacy, id)
+		}
+	}
+	return w
+}
+
+func drawNamespace(t *rapid.T, tenant, id string, organizations []string) bson.Raw {
+	d := doc("namespace_id", id, "internal_id", tenant, "namespace_name", one(t, "name", namespaceNames))
+	d = append(d, optional(t, "organization_name", append(values(organizations), nil, 7)...)...)
+	d = append(d, optional(t, "created_at", nil, instant, "x")...)
+	return encode(d)
+}
+
+func drawRetriever(t *rapid.T, tenant, id string) bson.Raw {
+	d := doc("retriever_id", id, "internal_id", tenant, "namespace_id", one(t, "namespace", homes))
+	d = append(d, optional(t, "retriever_name", append(values(retrieverNames), values(retrieverNames)...)...)...)
+	d = append(d, optional(t, "description", nil, "Finds", 7)...)
+	return encode(d)
+}
+
+// drawKey draws all but what tells the key's id and place in the order.
+func drawKey(t *rapid.T, tenant, id string) bson.D {
+	d := doc("internal_id", tenant, "key_hash", hashOf(tenant+" "+id), "unknown_here", doc("id", id))
+	for _, field := range []struct {
+		name   string
+		values []any
+	}{
+		{"name", []any{"Name of " + id, nil, 7}},
+		{"status", []any{"active", "active", "active", "revoked", "expired", "paused", nil, 7}},
+		{"revoked_at", []any{nil, nil, nil, instant, "yesterday", beyondDates}},
+		{"expires_at", []any{
+			nil, instant, instant.Add(-time.Millisecond), instant.Add(time.Millisecond), instant.AddDate(1, 0, 0),
+			time.UnixMilli(-1), "soon", beyondDates,
+		}},
+		{"permissions", []any{nil, "read", bson.A{"read", "admin"}, bson.A{7}}},
+		{"allowed_origins", []any{nil, bson.A{}, bson.A{"https://a.example"}, 7}},
+		{"rate_limit_override", []any{nil, 7, 7.0, int64(7), "7"}},
+		{"last_used_at", []any{nil, instant, 7}},
+	} {
+		d = append(d, optional(t, field.name, field.values...)...)
+	}
+	switch rapid.IntRange(0, 9).Draw(t, "scopes") {
+	case 0:
+		return append(d, optional(t, "scopes", nil, "all")...)
+	case 1:
+		return append(d, doc("scopes", drawScope(t))...)
+	default:
+		scopes := bson.A{}
+		for range rapid.IntRange(0, 4).Draw(t, "scopes") {
+			scopes = append(scopes, drawScope(t))
+		}
+		return append(d, doc("scopes", scopes)...)
+	}
+}
+
+func drawScope(t *rapid.T) bson.D {
+	var d bson.D
+	switch rapid.IntRange(0, 9).Draw(t, "scope") {
+	case 0:
+		d = doc("resource_type", "namespace", "resource_id", one(t, "scope", namespaceIDs))
+	case 1:
+		d = doc("resource_type", "retriever", "resource_id", "ret_*")
+	case 2:
+		d = doc("resource_type", "galaxy", "resource_id", "gal_1")
+	case 3:
+		d = doc("resource_type", "retriever")
+	case 4:
+		d = doc("resource_id", 7)
+	default:
+		d = doc("resource_type", "retriever", "resource_id", one(t, "scope", retrieverIDs))
+	}
+	return append(d, optional(t, "operations", nil, bson.A{}, bson.A{"execute_retriever"}, "read_data")...)
+}
+
+// question is one call of the port, and what it is called with.
+type question struct {
+	text string
+	ask  func(context.Context, questioned) (any, error)
+}
+
+// questioned is what both the model and the engines answer.
+type questioned interface {
+	apikey.Store
+	OrganizationNamespaces(ctx context.Context, name string) ([]apikey.Namespace, error)
+}
+
+func (w *world) drawQuestion(t *rapid.T) question {
+	// A third tenant has nothing.
+	tenant := one(t, "tenant", slices.Concat(w.tenants[:], w.tenants[:], []apikey.InternalID{"int_nobody"}))
+	retriever := one(t, "retriever", as[apikey.RetrieverID](append(retrieverIDs, "ret_nowhere")))
+	ns := one(t, "namespace", as[apikey.NamespaceID](append(homes, "ns_nowhere")))
+	fields := one(t, "fields", []apikey.Fields{apikey.AllFields, 0, apikey.StatusFields | apikey.FieldName, apikey.FieldCreatedAt | apikey.FieldScopes})
+	at := one(t, "at", instants)
+
+	switch method := rapid.IntRange(0, 17).Draw(t, "method"); method {
+	case 0:
+		ids := some(t, slices.Concat(keyIDs, w.legacy, []string{"key_nowhere"}))
+		return question{fmt.Sprintf("Keys(%s, %q, %b)", tenant, ids, fields), func(ctx context.Context, s questioned) (any, error) {
+			return inOrder(s.Keys(ctx, tenant, as[apikey.ID](ids), fields))
+		}}
+	case 1:
+		hash := hashOf(string(tenant) + " " + one(t, "key", slices.Concat(keyIDs, w.legacy)))
+		return question{fmt.Sprintf("KeysByHash(%s)", hash), func(ctx context.Context, s questioned) (any, error) {
+			return inOrder(s.KeysByHash(ctx, hash))
+		}}
+	case 2, 3:
+		return question{fmt.Sprintf("CountKeys(%s, %s, %v)", tenant, retriever, at), func(ctx context.Context, s questioned) (any, error) {
+			return s.CountKeys(ctx, tenant, retriever, at)
+		}}
+	case 4:
+		refs := some(t, slices.Concat(namespaceIDs, namespaceNames))
+		return question{fmt.Sprintf("Namespaces(%s, %q)", tenant, refs), func(ctx context.Context, s questioned) (any, error) {
+			return inOrder(s.Namespaces(ctx, tenant, refs))
+		}}
+	case 5:
+		ids := some(t, append(retrieverIDs, "ret_nowhere"))
+		return question{fmt.Sprintf("Retrievers(%s, %q)", tenant, ids), func(ctx context.Context, s questioned) (any, error) {
+			return inOrder(s.Retrievers(ctx, tenant, as[apikey.RetrieverID](ids)))
+		}}
+	case 6:
+		names := some(t, retrieverNames)
+		return question{fmt.Sprintf("RetrieversNamed(%s, %s, %q)", tenant, ns, names), func(ctx context.Context, s questioned) (any, error) {
+			return inOrder(s.RetrieversNamed(ctx, tenant, ns, names))
+		}}
+	case 7:
+		name := one(t, "organization", w.organizations)
+		return question{fmt.Sprintf("OrganizationNamespaces(%s)", name), func(ctx context.Context, s questioned) (any, error) {
+			return inOrder(s.OrganizationNamespaces(ctx, name))
+		}}
+	case 8:
+		return question{fmt.Sprintf("CountRetrievers(%s, %s)", tenant, ns), func(ctx context.Context, s questioned) (any, error) {
+			return s.CountRetrievers(ctx, tenant, ns)
+		}}
+	case 9, 10, 11:
+		r := apikey.RetrieverRange{
+			After: w.drawRetrieverPosition(t), Before: w.drawRetrieverPosition(t),
+			FromEnd: rapid.Bool().Draw(t, "from end"), Limit: rapid.IntRange(1, 4).Draw(t, "limit"),
+		}
+		return question{fmt.Sprintf("RetrieverPage(%s, %s, %+v after %+v before %+v)", tenant, ns, r, r.After, r.Before), func(ctx context.Context, s questioned) (any, error) {
+			return s.RetrieverPage(ctx, tenant, ns, r)
+		}}
+	default:
+		r := apikey.KeyRange{
+			After: w.drawKeyPosition(t), Before: w.drawKeyPosition(t),
+			FromEnd: rapid.Bool().Draw(t, "from end"), Limit: one(t, "limit", []int{1, 2, 3, 5, 1000}),
+			ActiveAt: at, Fields: fields,
+		}
+		ids := some(t, as[apikey.RetrieverID](append(retrieverIDs, "ret_nowhere")))
+		return question{fmt.Sprintf("KeyPages(%s, %q, %+v after %+v before %+v)", tenant, ids, r, r.After, r.Before), func(ctx context.Context, s questioned) (any, error) {
+			return s.KeyPages(ctx, tenant, ids, r)
+		}}
+	}
+}
+
+// drawKeyPosition draws a key's place, one where there need not be a key, or none.
+func (w *world) drawKeyPosition(t *rapid.T) *apikey.KeyPosition {
+	all := model{w.batch}.keys(apikey.AllFields, func(apikey.Key) bool { return true })
+	switch kind := rapid.IntRange(0, 3).Draw(t, "position"); {
+	case kind == 0 && len(all) > 0:
+		at := keyPosition(one(t, "position of", all))
+		return &at
+	case kind == 1:
+		at := apikey.KeyPosition{ID: apikey.ID(one(t, "id", append(keyIDs, "", "zzz")))}
+		if i := rapid.IntRange(0, len(creations)).Draw(t, "date"); i < len(creations) {
+			at.CreatedAt = &creations[i]
+		}
+		return &at
+	default:
+		return nil
+	}
+}
+
+func (w *world) drawRetrieverPosition(t *rapid.T) *apikey.RetrieverPosition {
+	switch kind := rapid.IntRange(0, 3).Draw(t, "position"); {
+	case kind == 0 && len(w.batch.Retrievers) > 0:
+		r, _ := document.Retriever(one(t, "position of", w.batch.Retrievers))
+		at := retrieverPosition(r)
+		return &at
+	case kind == 1:
+		return &apikey.RetrieverPosition{
+			Name: one(t, "name", append(retrieverNames, "")),
+			ID:   apikey.RetrieverID(one(t, "id", append(retrieverIDs, "", "zzz"))),
+		}
+	default:
+		return nil
+	}
+}
+
+func one[T any](t *rapid.T, label string, of []T) T { return rapid.SampledFrom(of).Draw(t, label) }
+
+// distinct draws half of the items or more, each once, in any order.
+func distinct[T comparable](t *rapid.T, of []T) []T {
+	return rapid.SliceOfNDistinct(rapid.SampledFrom(of), len(of)/2, len(of), rapid.ID[T]).Draw(t, "distinct")
+}
+
+// some draws a few of the items, perhaps one of them twice.
+func some[T any](t *rapid.T, of []T) []T {
+	return rapid.SliceOfN(rapid.SampledFrom(of), 0, 6).Draw(t, "some")
+}
+
+// optional draws a field with one of the values, or leaves it out.
+func optional(t *rapid.T, name string, values ...any) bson.D {
+	if v := one(t, name, append(values, absent{})); v != any(absent{}) {
+		return doc(name, v)
+	}
+	return nil
+}
+
+func values[T any](items []T) []any {
+	out := make([]any, len(items))
+	for i, item := range items {
+		out[i] = item
+	}
+	return out
+}
+
+func as[To, From ~string](items []From) []To {
+	out := make([]To, len(items))
+	for i, item := range items {
+		out[i] = To(item)
+	}
+	return out
+}
+
+// inOrder sorts an answer that has no order.
+func inOrder[T any](items []T, err error) ([]T, error) {
+	slices.SortFunc(items, func(a, b T) int { return strings.Compare(idOf(a), idOf(b)) })
+	return items, err
+}
+
+func idOf(item any) string {
+	switch item := item.(type) {
+	case apikey.Key:
+		return string(item.ID)
+	case apikey.Retriever:
+		return string(item.ID)
+	case apikey.Namespace:
+		return string(item.InternalID) + " " + string(item.ID)
+	default:
+		return ""
+	}
+}

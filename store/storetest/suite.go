@@ -1,0 +1,439 @@
+// Package storetest is what a correct engine does: one suite that all of them pass, so that nothing above the port
+// can tell them apart.
+package storetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"retrieverkeys/apikey"
+	"retrieverkeys/store"
+	"retrieverkeys/store/document"
+)
+
+// Run tests an engine. open gives a fresh, empty one each time, and closes it when its test ends.
+func Run(t *testing.T, open func(t *testing.T) store.Engine) {
+	for _, promise := range []struct {
+		name string
+		test func(*testing.T, store.Engine)
+	}{
+		{"agrees with the model", agreesWithModel},
+		{"odd keys", oddKeys},
+		{"unusable keys", unusableKeys},
+		{"an _id is no key_id", documentIDIsNoID},
+		{"fields", onlyFieldsAskedFor},
+		{"tenancy", tenancy},
+		{"paging", paging},
+		{"context ended", contextEnded},
+		{"import twice", importTwice},
+		{"import never revives", importNeverRevives},
+		{"import clashes", importClashes},
+		{"import keeps ids of tenants apart", importSameIDs},
+		{"import only if empty", importOnlyIfEmpty},
+		{"import of nothing", importNothing},
+		{"import progress", importProgress},
+	} {
+		t.Run(promise.name, func(t *testing.T) { promise.test(t, open(t)) })
+	}
+}
+
+// oddKeys: a document that is old or odd is read the same way everywhere, found by hash, by id and in its list.
+// Otherwise it would fail the list that it is in, or a key with unreadable limits would pass for one without.
+func oddKeys(t *testing.T, e store.Engine) {
+	b := OddBatch()
+	mustImport(t, e, b)
+	var listed []apikey.Key
+	for _, odd := range OddKeys() {
+		t.Run(odd.Name, func(t *testing.T) {
+			byHash, err := e.KeysByHash(t.Context(), odd.Want.Hash)
+			equal(t, "KeysByHash", []apikey.Key{odd.Want}, byHash, err)
+			byID, err := e.Keys(t.Context(), OddTenant, []apikey.ID{odd.Want.ID}, apikey.AllFields)
+			if odd.Want.InternalID == OddTenant {
+				equal(t, "Keys", []apikey.Key{odd.Want}, byID, err)
+			} else {
+				// It belongs to no tenant, and so not to this one.
+				equal(t, "Keys", nil, byID, err)
+			}
+		})
+		if names(odd.Want, OddTenant, OddRetriever) {
+			listed = append(listed, odd.Want)
+		}
+	}
+	slices.SortFunc(listed, func(a, b apikey.Key) int { return compareKeys(keyPosition(a), keyPosition(b)) })
+	pages, err := e.KeyPages(t.Context(), OddTenant, []apikey.RetrieverID{OddRetriever}, apikey.KeyRange{Limit: 1000, Fields: apikey.AllFields})
+	equal(t, "KeyPages", [][]apikey.Key{listed}, pages, err)
+	n, err := e.CountKeys(t.Context(), OddTenant, OddRetriever, time.Time{})
+	equal(t, "CountKeys", len(listed), n, err)
+}
+
+// unusableKeys: a document that nobody can name or authenticate with is stored and counted, and otherwise not there.
+// If total counted it, pages would never add up; if nothing counted it, nobody would ever know.
+func unusableKeys(t *testing.T, e store.Engine) {
+	good := completeKey("key_good")
+	noHash := overlay(completeKey("key_no_hash"), doc("key_hash", absent{}))
+	numberHash := overlay(completeKey("key_number_hash"), doc("key_hash", 7))
+	noID := overlay(completeKey("key_gone"), doc("key_id", absent{}, "_id", 7))
+	b := document.Batch{Keys: []bson.Raw{encode(good), encode(noHash), encode(numberHash), encode(noID)}}
+	mustImport(t, e, b)
+
+	pages, err := e.KeyPages(t.Context(), OddTenant, []apikey.RetrieverID{OddRetriever}, apikey.KeyRange{Limit: 10})
+	equal(t, "KeyPages", [][]apikey.Key{{identityOf("key_good")}}, pages, err)
+	n, err := e.CountKeys(t.Context(), OddTenant, OddRetriever, time.Time{})
+	equal(t, "CountKeys", 1, n, err)
+	found, err := e.Keys(t.Context(), OddTenant, []apikey.ID{"key_no_hash", "key_number_hash", "key_gone", ""}, 0)
+	equal(t, "Keys", nil, found, err)
+	found, err = e.KeysByHash(t.Context(), hashOf("key_gone"))
+	equal(t, "KeysByHash", nil, found, err)
+	n, err = e.CountUnusable(t.Context())
+	equal(t, "CountUnusable", 3, n, err)
+}
+
+// documentIDIsNoID: an _id stands in for a key_id only where there is none. Otherwise whoever can choose an _id
+// could have his key answer to another's id.
+func documentIDIsNoID(t *testing.T, e store.Engine) {
+	b := document.Batch{Keys: []bson.Raw{
+		encode(overlay(completeKey("key_1"), doc("_id", "key_2"))),
+		encode(overlay(completeKey("key_2"), doc("_id", "key_3"))),
+	}}
+	mustImport(t, e, b)
+	found, err := e.Keys(t.Context(), OddTenant, []apikey.ID{"key_2", "key_3"}, 0)
+	equal(t, "Keys", []apikey.Key{identityOf("key_2")}, found, err)
+}
+
+// onlyFieldsAskedFor: a field that was not asked for is not read, and id and hash always are. Otherwise a caller
+// would come to depend on what one engine happens to read.
+func onlyFieldsAskedFor(t *testing.T, e store.Engine) {
+	whole := encode(overlay(completeKey("key_1"), doc("revoked_at", oddDate)))
+	mustImport(t, e, document.Batch{Keys: []bson.Raw{whole}})
+	subsets := []apikey.Fields{0, apikey.AllFields, apikey.StatusFields}
+	for field := apikey.Fields(1); field < apikey.AllFields; field <<= 1 {
+		subsets = append(subsets, field)
+	}
+	for _, fields := range subsets {
+		want, _ := document.Key(whole, fields)
+		found, err := e.Keys(t.Context(), OddTenant, []apikey.ID{"key_1"}, fields)
+		equal(t, fmt.Sprintf("Keys, fields %b", fields), []apikey.Key{want}, found, err)
+		pages, err := e.KeyPages(t.Context(), OddTenant, []apikey.RetrieverID{OddRetriever}, apikey.KeyRange{Limit: 2, Fields: fields})
+		equal(t, fmt.Sprintf("KeyPages, fields %b", fields), [][]apikey.Key{{want}}, pages, err)
+	}
+	found, err := e.Keys(t.Context(), OddTenant, []apikey.ID{"key_1"}, 0)
+	equal(t, "Keys, no fields", []apikey.Key{identityOf("key_1")}, found, err)
+}
+
+// tenancy: of two tenants whose documents are alike but for their contents, each sees its own only, and a third
+// none. Otherwise one customer reads another's keys.
+func tenancy(t *testing.T, e store.Engine) {
+	tenants := []apikey.InternalID{"int_1", "int_2"}
+	var b document.Batch
+	for _, tenant := range tenants {
+		organization := "Acme"
+		b.Namespaces = append(b.Namespaces, document.FromNamespace(apikey.Namespace{ID: "ns_1", Name: "production", InternalID: tenant, OrganizationName: &organization}, ""))
+		b.Retrievers = append(b.Retrievers, document.FromRetriever(apikey.Retriever{ID: "ret_1", Name: "search", NamespaceID: "ns_1", InternalID: tenant}))
+		b.Keys = append(b.Keys, document.FromKey(apikey.Key{
+			ID: "key_1", Hash: hashOf(string(tenant)), InternalID: tenant, Stored: apikey.Active, Name: "of " + string(tenant), CreatedAt: &oddDate,
+			Scopes: []apikey.Scope{{ResourceType: apikey.ResourceRetriever, ResourceID: "ret_1"}},
+		}))
+	}
+	mustImport(t, e, b)
+
+	ctx := t.Context()
+	for i, tenant := range append(tenants, "int_3", "") {
+		var want model
+		if i < len(tenants) {
+			want.batch = document.Batch{Namespaces: b.Namespaces[i : i+1], Retrievers: b.Retrievers[i : i+1], Keys: b.Keys[i : i+1]}
+		}
+		for name, ask := range map[string]func(apikey.Store) (any, error){
+			"Keys": func(s apikey.Store) (any, error) { return s.Keys(ctx, tenant, []apikey.ID{"key_1"}, apikey.AllFields) },
+			"KeyPages": func(s apikey.Store) (any, error) {
+				pages, err := s.KeyPages(ctx, tenant, []apikey.RetrieverID{"ret_1"}, apikey.KeyRange{Limit: 9, Fields: apikey.AllFields})
+				return slices.Concat(pages...), err
+			},
+			"CountKeys":        func(s apikey.Store) (any, error) { return s.CountKeys(ctx, tenant, "ret_1", time.Time{}) },
+			"CountKeys active": func(s apikey.Store) (any, error) { return s.CountKeys(ctx, tenant, "ret_1", instant) },
+			"Namespaces":       func(s apikey.Store) (any, error) { return s.Namespaces(ctx, tenant, []string{"ns_1", "production"}) },
+			"Retrievers":       func(s apikey.Store) (any, error) { return s.Retrievers(ctx, tenant, []apikey.RetrieverID{"ret_1"}) },
+			"RetrieversNamed":  func(s apikey.Store) (any, error) { return s.RetrieversNamed(ctx, tenant, "ns_1", []string{"search"}) },
+			"RetrieverPage": func(s apikey.Store) (any, error) {
+				return s.RetrieverPage(ctx, tenant, "ns_1", apikey.RetrieverRange{Limit: 9})
+			},
+			"CountRetrievers": func(s apikey.Store) (any, error) { return s.CountRetrievers(ctx, tenant, "ns_1") },
+		} {
+			answer, _ := ask(want)
+			got, err := ask(e)
+			equal(t, fmt.Sprintf("%s of %q", name, tenant), answer, got, err)
+		}
+	}
+	// The one question that is no tenant's: whoever administers the store asks it.
+	found, err := e.OrganizationNamespaces(ctx, "Acme")
+	equal(t, "OrganizationNamespaces", 2, len(found), err)
+}
+
+// paging: pages of whatever size, forth and back, show every key once and in order, ties and missing dates included.
+// Otherwise a client that pages through a long list misses keys, or never gets to its end.
+func paging(t *testing.T, e store.Engine) {
+	const n = 40
+	b := document.Batch{}
+	for i := range n {
+		k := overlay(completeKey(fmt.Sprintf("key_%03d", i)), doc("created_at", oddDate.Add(time.Duration(i/7)*time.Millisecond)))
+		if i%10 == 0 {
+			k = overlay(k, doc("created_at", nil))
+		}
+		b.Keys = append(b.Keys, encode(k))
+	}
+	mustImport(t, e, b)
+	m := model{b}
+	whole, _ := m.KeyPages(t.Context(), OddTenant, []apikey.RetrieverID{OddRetriever}, apikey.KeyRange{Limit: n, Fields: apikey.FieldCreatedAt})
+	for _, size := range []int{1, 7, n, n + 1} {
+		for _, backwards := range []bool{false, true} {
+			var all []apikey.Key
+			r := apikey.KeyRange{Limit: size, FromEnd: backwards, Fields: apikey.FieldCreatedAt}
+			for range n + 1 {
+				pages, err := e.KeyPages(t.Context(), OddTenant, []apikey.RetrieverID{OddRetriever}, r)
+				if err != nil {
+					t.Fatal(err)
+				}
+				page := pages[0]
+				if len(page) == 0 {
+					break
+				}
+				if backwards {
+					all = append(slices.Clone(page), all...)
+					at := keyPosition(page[0])
+					r.Before = &at
+				} else {
+					all = append(all, page...)
+					at := keyPosition(page[len(page)-1])
+					r.After = &at
+				}
+			}
+			equal(t, fmt.Sprintf("pages of %d, backwards %t", size, backwards), whole[0], all, nil)
+		}
+	}
+}
+
+// contextEnded: every method ends with Unavailable when its context has. Otherwise a request that nobody waits for
+// any more goes on at the store, or its end looks like a fault of the program.
+func contextEnded(t *testing.T, e store.Engine) {
+	mustImport(t, e, OddBatch())
+	canceled, cancel := context.WithCancel(t.Context())
+	cancel()
+	expired, cancel := context.WithDeadline(t.Context(), time.Unix(0, 0))
+	defer cancel()
+	for name, ctx := range map[string]context.Context{"canceled": canceled, "expired": expired} {
+		for method, call := range map[string]func() error{
+			"KeysByHash": func() error { _, err := e.KeysByHash(ctx, hashOf("x")); return err },
+			"Keys":       func() error { _, err := e.Keys(ctx, OddTenant, []apikey.ID{"key_odd_00"}, 0); return err },
+			"KeyPages": func() error {
+				_, err := e.KeyPages(ctx, OddTenant, []apikey.RetrieverID{OddRetriever}, apikey.KeyRange{Limit: 1})
+				return err
+			},
+			"CountKeys":       func() error { _, err := e.CountKeys(ctx, OddTenant, OddRetriever, instant); return err },
+			"Namespaces":      func() error { _, err := e.Namespaces(ctx, OddTenant, []string{"odd"}); return err },
+			"Retrievers":      func() error { _, err := e.Retrievers(ctx, OddTenant, []apikey.RetrieverID{OddRetriever}); return err },
+			"RetrieversNamed": func() error { _, err := e.RetrieversNamed(ctx, OddTenant, OddNamespace, []string{"odd"}); return err },
+			"RetrieverPage": func() error {
+				_, err := e.RetrieverPage(ctx, OddTenant, OddNamespace, apikey.RetrieverRange{Limit: 1})
+				return err
+			},
+			"CountRetrievers":        func() error { _, err := e.CountRetrievers(ctx, OddTenant, OddNamespace); return err },
+			"OrganizationNamespaces": func() error { _, err := e.OrganizationNamespaces(ctx, "Odd things"); return err },
+			"CountUnusable":          func() error { _, err := e.CountUnusable(ctx); return err },
+			"Ping":                   func() error { return e.Ping(ctx) },
+			"Import": func() error {
+				_, err := e.Import(ctx, document.Batch{Keys: []bson.Raw{encode(completeKey("key_new"))}}, document.ImportOptions{})
+				return err
+			},
+		} {
+			err := call()
+			if got := apikey.Classify(err); err == nil || got.Code != apikey.Unavailable {
+				t.Errorf("%s, context %s: %v, want %s", method, name, err, apikey.Unavailable)
+			}
+		}
+	}
+	// And the engine goes on.
+	if err := e.Ping(t.Context()); err != nil {
+		t.Errorf("Ping: %v", err)
+	}
+	found, err := e.Keys(t.Context(), OddTenant, []apikey.ID{"key_new"}, 0)
+	equal(t, "Keys", nil, found, err)
+}
+
+// importTwice: a batch that was stored is known again, whole or in part, so that an import that an outage broke off
+// can be run again.
+func importTwice(t *testing.T, e store.Engine) {
+	b := OddBatch()
+	part := document.Batch{Retrievers: b.Retrievers, Keys: b.Keys[:3]}
+	mustImport(t, e, part)
+	imported, err := e.Import(t.Context(), b, document.ImportOptions{})
+	equal(t, "the rest", document.Imported{Stored: b.Len() - part.Len(), Existing: part.Len()}, imported, err)
+	imported, err = e.Import(t.Context(), b, document.ImportOptions{})
+	equal(t, "again", document.Imported{Existing: b.Len()}, imported, err)
+	n, err := e.CountUnusable(t.Context())
+	equal(t, "CountUnusable", 0, n, err)
+}
+
+// importNeverRevives: a stored document stays as it is, whatever a file says of it. Otherwise yesterday's backup
+// would bring back the key that was revoked this morning.
+func importNeverRevives(t *testing.T, e store.Engine) {
+	revoked := overlay(completeKey("key_1"), doc("status", "revoked", "revoked_at", oddDate))
+	mustImport(t, e, document.Batch{Keys: []bson.Raw{encode(revoked)}})
+	want, _ := document.Key(encode(revoked), apikey.AllFields)
+
+	for name, alive := range map[string]bson.D{
+		"the same hash":    completeKey("key_1"),
+		"another hash":     overlay(completeKey("key_1"), doc("key_hash", hashOf("other"))),
+		"another _id":      overlay(completeKey("key_1"), doc("_id", "other")),
+		"another list":     overlay(completeKey("key_1"), doc("scopes", bson.A{doc("resource_type", "retriever", "resource_id", "ret_other")})),
+		"nothing to limit": overlay(completeKey("key_1"), doc("expires_at", absent{}, "status", absent{})),
+	} {
+		imported, err := e.Import(t.Context(), document.Batch{Keys: []bson.Raw{encode(alive)}}, document.ImportOptions{})
+		equal(t, name, document.Imported{Existing: 1}, imported, err)
+	}
+	found, err := e.KeysByHash(t.Context(), want.Hash)
+	equal(t, "KeysByHash", []apikey.Key{want}, found, err)
+	n, err := e.CountKeys(t.Context(), OddTenant, OddRetriever, oddDate)
+	equal(t, "CountKeys, active", 0, n, err)
+	n, err = e.CountKeys(t.Context(), OddTenant, "ret_other", time.Time{})
+	equal(t, "CountKeys, other list", 0, n, err)
+	found, err = e.KeysByHash(t.Context(), hashOf("other"))
+	equal(t, "KeysByHash, other", nil, found, err)
+}
+
+// importClashes: what belongs to another stored document refuses the whole batch, told by list, index and field, and
+// nothing of it is stored. Otherwise two keys would share a hash, and neither would work any more.
+func importClashes(t *testing.T, e store.Engine) {
+	stored := OddBatch()
+	stored.Keys = []bson.Raw{encode(overlay(completeKey("key_1"), doc("_id", "id_1")))}
+	stored.Namespaces = append(stored.Namespaces, encode(doc("_id", 7, "namespace_id", "ns_1", "internal_id", "int_1", "namespace_name", "one")))
+	stored.Retrievers = append(stored.Retrievers, encode(doc("_id", "id_1", "retriever_id", "ret_1", "internal_id", "int_1", "namespace_id", "ns_1")))
+	mustImport(t, e, stored)
+
+	const message = "belongs to another stored document"
+	clashing := document.Batch{
+		Namespaces: []bson.Raw{
+			encode(doc("namespace_id", "ns_new", "internal_id", "int_1", "namespace_name", "new")),
+			encode(doc("_id", 7, "namespace_id", "ns_2", "internal_id", "int_1", "namespace_name", "two")),
+		},
+		Retrievers: []bson.Raw{
+			encode(doc("_id", "id_1", "retriever_id", "ret_1", "internal_id", "int_2", "namespace_id", "ns_1")),
+			encode(doc("_id", "id_new", "retriever_id", "ret_new", "internal_id", "int_1", "namespace_id", "ns_1")),
+		},
+		Keys: []bson.Raw{
+			stored.Keys[0],
+			encode(completeKey("key_new")),
+			encode(overlay(completeKey("key_2"), doc("_id", "id_1"))),
+			encode(overlay(completeKey("key_3"), doc("key_hash", hashOf("key_1")))),
+			encode(overlay(completeKey("key_4"), doc("_id", "id_1", "key_hash", hashOf("key_1")))),
+			encode(overlay(completeKey("key_1"), doc("internal_id", "int_other"))),
+		},
+	}
+	want := document.Problems{
+		{List: document.Namespaces, Index: 1, Field: "_id", Message: message},
+		{List: document.Retrievers, Index: 0, Field: "_id", Message: message},
+		{List: document.Keys, Index: 2, Field: "_id", Message: message},
+		{List: document.Keys, Index: 3, Field: "key_hash", Message: message},
+		{List: document.Keys, Index: 4, Field: "_id", Message: message},
+		{List: document.Keys, Index: 4, Field: "key_hash", Message: message},
+		{List: document.Keys, Index: 5, Field: "key_hash", Message: message},
+	}
+	imported, err := e.Import(t.Context(), clashing, document.ImportOptions{})
+	var problems document.Problems
+	if !errors.As(err, &problems) {
+		t.Fatalf("Import = %+v, %v, want problems", imported, err)
+	}
+	equal(t, "problems", want, problems, nil)
+	equal(t, "imported", document.Imported{}, imported, nil)
+
+	ctx := t.Context()
+	ns, err := e.Namespaces(ctx, "int_1", []string{"ns_new", "ns_2"})
+	equal(t, "Namespaces", nil, ns, err)
+	rs, err := e.Retrievers(ctx, "int_1", []apikey.RetrieverID{"ret_new"})
+	equal(t, "Retrievers", nil, rs, err)
+	found, err := e.Keys(ctx, OddTenant, []apikey.ID{"key_new", "key_2", "key_3", "key_4"}, 0)
+	equal(t, "Keys", nil, found, err)
+}
+
+// importSameIDs: an id is its tenant's own; what another tenant has stored under it is no matter.
+func importSameIDs(t *testing.T, e store.Engine) {
+	mustImport(t, e, document.Batch{Keys: []bson.Raw{encode(completeKey("key_1"))}})
+	mustImport(t, e, document.Batch{Keys: []bson.Raw{encode(overlay(completeKey("key_1"), doc("internal_id", "int_other", "key_hash", hashOf("other"))))}})
+	found, err := e.Keys(t.Context(), "int_other", []apikey.ID{"key_1"}, 0)
+	want := identityOf("key_1")
+	want.Hash = hashOf("other")
+	equal(t, "Keys", []apikey.Key{want}, found, err)
+}
+
+// importOnlyIfEmpty: what is meant for an empty store is stored once, and never beside other documents. Otherwise
+// every start would add a demo organization to somebody's data.
+func importOnlyIfEmpty(t *testing.T, e store.Engine) {
+	b := OddBatch()
+	onlyIfEmpty := document.ImportOptions{OnlyIfEmpty: true}
+	imported, err := e.Import(t.Context(), document.Batch{Namespaces: b.Namespaces}, onlyIfEmpty)
+	equal(t, "empty", document.Imported{Stored: 1}, imported, err)
+	imported, err = e.Import(t.Context(), document.Batch{Keys: b.Keys}, onlyIfEmpty)
+	if !errors.Is(err, document.ErrNotEmpty) || imported != (document.Imported{}) {
+		t.Errorf("not empty: Import = %+v, %v, want %v", imported, err, document.ErrNotEmpty)
+	}
+	n, err := e.CountKeys(t.Context(), OddTenant, OddRetriever, time.Time{})
+	equal(t, "CountKeys", 0, n, err)
+}
+
+// importNothing: an empty batch is no error.
+func importNothing(t *testing.T, e store.Engine) {
+	imported, err := e.Import(t.Context(), document.Batch{}, document.ImportOptions{})
+	equal(t, "Import", document.Imported{}, imported, err)
+}
+
+// importProgress: whoever watches an import sees it advance, and arrive. The batch is larger than what engines send
+// or count at once, so that what happens at those seams is seen here.
+func importProgress(t *testing.T, e store.Engine) {
+	b := OddBatch()
+	b.Keys = nil
+	for i := range 1100 {
+		b.Keys = append(b.Keys, encode(completeKey(fmt.Sprintf("key_%04d", i))))
+	}
+	var told []int
+	imported, err := e.Import(t.Context(), b, document.ImportOptions{Progress: func(done int) { told = append(told, done) }})
+	equal(t, "Import", document.Imported{Stored: b.Len()}, imported, err)
+	if !slices.IsSorted(told) || len(told) == 0 || told[len(told)-1] != b.Len() {
+		t.Errorf("progress %v, want it to rise to %d", told, b.Len())
+	}
+	n, err := e.CountKeys(t.Context(), OddTenant, OddRetriever, time.Time{})
+	equal(t, "CountKeys", len(b.Keys), n, err)
+}
+
+func mustImport(t *testing.T, e store.Engine, b document.Batch) {
+	t.Helper()
+	imported, err := e.Import(t.Context(), b, document.ImportOptions{})
+	if want := (document.Imported{Stored: b.Len()}); err != nil || imported != want {
+		t.Fatalf("Import = %+v, %v, want %+v", imported, err, want)
+	}
+}
+
+// identityOf is a key of which nothing was asked.
+func identityOf(id apikey.ID) apikey.Key {
+	return apikey.Key{ID: id, Hash: hashOf(string(id)), Type: apikey.Standard, Stored: apikey.Active}
+}
+
+// equal fails the test where the answer is an error or not the one wanted.
+func equal[T any](t *testing.T, what string, want, got T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Errorf("%s: %v", what, err)
+	} else if diff := cmp.Diff(want, got, anyEmpty); diff != "" {
+		t.Errorf("%s: (-want +got)\n%s", what, diff)
+	}
+}
+
+// anyEmpty takes all empty answers and pages for equal. Within a key, nil and empty mean different things.
+var anyEmpty = cmp.FilterPath(func(p cmp.Path) bool {
+	return !slices.ContainsFunc(p, func(s cmp.PathStep) bool { _, within := s.(cmp.StructField); return within })
+}, cmpopts.EquateEmpty())
