@@ -99,8 +99,7 @@ func (p *program) importFile(ctx context.Context) error {
 
 // refused says of a batch with bad documents that nothing of it was stored.
 func refused(file string, err error) error {
-	var problems document.Problems
-	if errors.As(err, &problems) {
+	if _, ok := errors.AsType[document.Problems](err); ok {
 		return fmt.Errorf("%s was refused, and nothing of it stored:\n%w", file, err)
 	}
 	return fmt.Errorf("%s: %w", file, err)

@@ -101,7 +101,7 @@ func TestOperationsAskForEveryField(t *testing.T) {
 		}
 	}
 	for name, op := range operations(t) {
-		doc, err := gqlparser.LoadQuery(parsed, op.text)
+		doc, err := gqlparser.LoadQueryWithRules(parsed, op.text, nil)
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}

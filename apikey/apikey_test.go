@@ -1,6 +1,7 @@
 package apikey
 
 import (
+	"errors"
 	"flag"
 	"os"
 	"testing"
@@ -30,7 +31,8 @@ func codeOf(t *testing.T, err error) Code {
 	if err == nil {
 		return ""
 	}
-	e, ok := err.(*Error)
+	e := &Error{}
+	ok := errors.As(err, &e)
 	if !ok {
 		t.Fatalf("got the foreign error %v", err)
 	}

@@ -117,7 +117,7 @@ func TestCursorOfAnotherListIsRefused(t *testing.T) {
 				p.value, p.null = "", true
 			}
 			for _, to := range lists {
-				want := from == to && !(null && (from == byName || from == retrievers))
+				want := from == to && (!null || from != byName && from != retrievers)
 				if _, ok := parseCursor(p.cursor(), to); ok != want {
 					t.Errorf("one of %c, null %v, is taken for one of %c: %v", from, null, to, ok)
 				}

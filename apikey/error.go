@@ -53,8 +53,7 @@ func Outage(cause error) *Error {
 
 // Classify returns err as an *Error. Whatever is not one is Internal and shows nothing of itself.
 func Classify(err error) *Error {
-	var e *Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*Error](err); ok {
 		return e
 	}
 	return &Error{Code: Internal, Message: "Internal server error.", cause: err}

@@ -29,7 +29,7 @@ func TestCodesIsComplete(t *testing.T) {
 			return true
 		}
 		if typ, ok := spec.Type.(*ast.Ident); ok && typ.Name == "Code" {
-			text, err := strconv.Unquote(spec.Values[0].(*ast.BasicLit).Value)
+			text, err := strconv.Unquote(spec.Values[0].(*ast.BasicLit).Value) //nolint:errcheck // a panic is a failure here
 			if err != nil {
 				t.Fatal(err)
 			}

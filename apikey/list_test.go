@@ -2,6 +2,7 @@ package apikey
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -86,7 +87,8 @@ func TestListOptionsValidation(t *testing.T) {
 			}
 			continue
 		}
-		e, ok := err.(*Error)
+		e := &Error{}
+		ok := errors.As(err, &e)
 		if !ok || e.Code != BadUserInput || e.Field != tt.field || !strings.Contains(e.Message, tt.says) {
 			t.Errorf("%s: %+v, want one about %s that says %q", tt.name, err, tt.field, tt.says)
 		}

@@ -2,6 +2,7 @@ package apikey
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -49,7 +50,8 @@ func TestPageValidation(t *testing.T) {
 	} {
 		w, err := tt.page.window(retrievers, 25)
 		if tt.field != "" {
-			e, ok := err.(*Error)
+			e := &Error{}
+			ok := errors.As(err, &e)
 			if !ok || e.Code != BadUserInput || e.Field != tt.field || !strings.Contains(e.Message, tt.field) {
 				t.Errorf("%s: %+v, want one about %s", tt.name, err, tt.field)
 			}

@@ -1,6 +1,9 @@
 package apikey
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Scope limits a key to resources. One that could not be read has an unknown type or operation, and so still
 // counts as a scope and covers nothing.
@@ -55,12 +58,7 @@ func (s *Scope) allows(op Operation) bool {
 	if len(s.Operations) == 0 {
 		return true
 	}
-	for _, o := range s.Operations {
-		if o == op {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(s.Operations, op)
 }
 
 // names reports whether the scope is about the resource of that type with that id.

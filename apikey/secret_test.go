@@ -157,7 +157,7 @@ func TestSecretIsRedacted(t *testing.T) {
 
 	var shown bytes.Buffer
 	for _, v := range all {
-		for _, verb := range strings.Fields("%v %+v %#v %s %q %x %X % x %d %o %b %t %e %c %U %p %T %w %y %10v %-10.3s %[2]d surplus") {
+		for verb := range strings.FieldsSeq("%v %+v %#v %s %q %x %X % x %d %o %b %t %e %c %U %p %T %w %y %10v %-10.3s %[2]d surplus") {
 			fmt.Fprintf(&shown, verb+"\n", v)
 		}
 		fmt.Fprintln(&shown, v, "surplus", fmt.Sprint(v), fmt.Errorf("failed: %w", fmt.Errorf("with %v", v)))
@@ -187,7 +187,7 @@ func TestSecretIsRedacted(t *testing.T) {
 func assertHides(t *testing.T, shown []byte, plaintext string) {
 	t.Helper()
 	part := plaintext[len(retrieverKeyPrefix) : len(plaintext)-checksumChars]
-	for _, form := range []string{part, fmt.Sprintf("%x", part), fmt.Sprintf("%X", part), fmt.Sprintf("% x", part), strings.Trim(fmt.Sprint([]byte(part)), "[]")} {
+	for _, form := range []string{part, fmt.Sprintf("%x", part), fmt.Sprintf("%X", part), fmt.Sprintf("% x", part), strings.Trim(fmt.Sprint(string([]byte(part))), "[]")} {
 		if i := bytes.Index(shown, []byte(form)); i >= 0 {
 			t.Errorf("the plaintext is shown: …%s…", shown[max(0, i-60):min(len(shown), i+len(form)+20)])
 		}

@@ -125,7 +125,8 @@ func TestAuthenticateRefusesAllAlike(t *testing.T) {
 		{"found by an engine that ignores case", token, ignoringCase{stored(func(k *Key) { k.Hash = strings.ToUpper(k.Hash) })}, "KeysByHash"},
 	} {
 		c, err := newService(tt.store).Authenticate(t.Context(), tt.token)
-		e, ok := err.(*Error)
+		e := &Error{}
+		ok := errors.As(err, &e)
 		if !ok || e.Code != Unauthenticated || !c.Anonymous() {
 			t.Errorf("%s: %+v, %v", tt.name, c, err)
 			continue
@@ -136,7 +137,7 @@ func TestAuthenticateRefusesAllAlike(t *testing.T) {
 		if !reflect.DeepEqual(e, first) {
 			t.Errorf("%s: %+v, the first one said %+v", tt.name, e, first)
 		}
-		if got := tt.store.(interface{ reads() string }).reads(); got != tt.reads {
+		if got := tt.store.(interface{ reads() string }).reads(); got != tt.reads { //nolint:errcheck // a panic is a failure here
 			t.Errorf("%s: the store was asked for %q, want %q", tt.name, got, tt.reads)
 		}
 	}
@@ -792,7 +793,7 @@ func TestTogetherReturnsTheFirstError(t *testing.T) {
 		ended.Add(1)
 		return Outage(ctx.Err())
 	})
-	if err != fault || ended.Load() != 4 {
+	if !errors.Is(err, fault) || ended.Load() != 4 {
 		t.Errorf("%v, after %d others ended", err, ended.Load())
 	}
 }

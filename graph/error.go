@@ -88,8 +88,7 @@ func argumentOf(ctx context.Context, path ast.Path) string {
 
 // message is the text of an argument's error without the path that it is wrapped with.
 func message(err error) string {
-	var located *gqlerror.Error
-	if errors.As(err, &located) {
+	if located, ok := errors.AsType[*gqlerror.Error](err); ok {
 		return located.Message
 	}
 	return err.Error()

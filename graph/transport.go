@@ -107,7 +107,7 @@ func byPlace(a, b *gqlerror.Error) int {
 
 // responseMedia chooses between the two media types by what the client accepts; the older one where it does not say.
 func responseMedia(accept []string) string {
-	for _, part := range strings.Split(strings.Join(accept, ","), ",") {
+	for part := range strings.SplitSeq(strings.Join(accept, ","), ",") {
 		media, _, err := mime.ParseMediaType(part)
 		if err != nil {
 			continue

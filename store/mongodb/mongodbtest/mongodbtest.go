@@ -15,7 +15,7 @@ import (
 // Start returns the URI of the deployment that TEST_MONGODB_URI names, or else of a FerretDB that it builds and starts
 // on a loopback port. stop ends that and removes its data.
 func Start(ctx context.Context) (uri string, stop func(), err error) {
-	if uri := os.Getenv("TEST_MONGODB_URI"); uri != "" {
+	if uri := os.Getenv("TEST_MONGODB_URI"); uri != "" { //nolint:forbidigo // of tests, not of the product
 		return uri, func() {}, nil
 	}
 	dir, err := os.MkdirTemp("", "ferretdb")
@@ -25,7 +25,7 @@ func Start(ctx context.Context) (uri string, stop func(), err error) {
 	// go run keeps what it linked; its child ends with its standard input, whatever becomes of us.
 	_, here, _, _ := runtime.Caller(0)
 	module := filepath.Join(filepath.Dir(here), "..", "testdata", "ferretdb")
-	server := exec.CommandContext(ctx, "go", "run", "-C", module, ".", "-dir", dir)
+	server := exec.CommandContext(ctx, "go", "run", "-C", module, ".", "-dir", dir) //nolint:gosec // our own folders
 	server.Stderr = os.Stderr
 	server.Env = append(server.Environ(), "GOGC=800") // it makes garbage of every document for every question
 	stdin, err := server.StdinPipe()
