@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -278,9 +279,6 @@ func TestOpenRefuses(t *testing.T) {
 
 // A store that cannot be written is refused when it is opened, not when the first key is to be revoked.
 func TestOpenRefusesReadOnly(t *testing.T) {
-	if os.Geteuid() == 0 {
-		t.Skip("root may write everything")
-	}
 	for _, c := range []struct {
 		name            string
 		directory, file fs.FileMode
@@ -299,6 +297,9 @@ func TestOpenRefusesReadOnly(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() { _ = os.Chmod(dir, 0o700) })
+			if os.Geteuid() == 0 {
+				becomeNobody(t, dir, path)
+			}
 			s, err = Open(t.Context(), path)
 			if err == nil {
 				_ = s.Close()
@@ -431,4 +432,24 @@ func contents(t *testing.T, dir string) map[string]string {
 		}
 	}
 	return all
+}
+
+// becomeNobody gives the files to a user who is not root, and is that user until the test ends: root may write
+// everything.
+func becomeNobody(t *testing.T, files ...string) {
+	t.Helper()
+	const nobody = 65534
+	for _, f := range files {
+		if err := os.Chown(f, nobody, nobody); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := syscall.Seteuid(nobody); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Seteuid(0); err != nil {
+			t.Fatal(err)
+		}
+	})
 }
