@@ -68,11 +68,11 @@ func (c Caller) coversNamespace(op Operation, ns *Namespace) bool {
 
 // nothingIn is the answer where nothing that the caller may see was found in a namespace: if it is not covered
 // itself, that of a namespace that does not exist, so that nobody learns which do.
-func (c Caller) nothingIn(ns *Namespace, namespace, what, id string) error {
+func (c Caller) nothingIn(ns *Namespace, what string) error {
 	if !c.coversNamespace(ReadData, ns) {
-		return notFound("namespace", namespace)
+		return notFound("namespace")
 	}
-	return notFound(what, id)
+	return notFound(what)
 }
 
 type contextKey int

@@ -78,7 +78,7 @@ func parseCursor(text string, l list) (*position, bool) {
 	switch {
 	case p.cursor() != text, // another list, a wrong checksum, or what base64 ignores, such as a line break
 		isName && (p.null || !utf8.ValidString(p.value)),
-		!isName && p.null && p.value != "",
+		p.null && p.value != "",
 		!isName && !p.null && len(p.value) != 8,
 		!utf8.ValidString(p.id):
 		return nil, false

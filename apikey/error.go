@@ -3,7 +3,6 @@ package apikey
 import (
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 )
 
@@ -59,14 +58,9 @@ func Classify(err error) *Error {
 	return &Error{Code: Internal, Message: "Internal server error.", cause: err}
 }
 
-// shownID is how much of an id that a caller sent is repeated to them.
-const shownID = 100
-
-func notFound(what, id string) *Error {
-	if len(id) > shownID {
-		id = strings.ToValidUTF8(id[:shownID], "") + "…"
-	}
-	return &Error{Code: NotFound, Message: fmt.Sprintf("No %s %q here.", what, id)}
+// notFound does not repeat the id: somebody may have pasted a plaintext or a hash there.
+func notFound(what string) *Error {
+	return &Error{Code: NotFound, Message: "No such " + what + " here."}
 }
 
 func forbidden(message string) *Error { return &Error{Code: Forbidden, Message: message} }

@@ -59,7 +59,7 @@ const (
 // its expiry on. What the document holds but nobody can read has been folded into Stored as the refusing state.
 func (k *Key) StatusAt(now time.Time) Status {
 	switch {
-	case k.RevokedAt != nil || k.Stored == Revoked:
+	case k.RevokedAt != nil || k.Stored != Active && k.Stored != Expired:
 		return Revoked
 	case k.Stored == Expired || k.ExpiresAt != nil && !k.ExpiresAt.After(now):
 		return Expired

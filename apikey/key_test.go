@@ -18,6 +18,8 @@ func TestStatusIsDerivedAtTheInstant(t *testing.T) {
 		want Status
 	}{
 		{"nothing set", Key{Stored: Active}, Active},
+		{"a stored status that nobody mapped", Key{Stored: "paused"}, Revoked},
+		{"no stored status was read", Key{}, Revoked},
 		{"expires a nanosecond later", Key{Stored: Active, ExpiresAt: new(noon.Add(1))}, Active},
 		{"expires a millisecond later", Key{Stored: Active, ExpiresAt: new(noon.Add(time.Millisecond))}, Active},
 		{"expires now", Key{Stored: Active, ExpiresAt: &noon}, Expired},

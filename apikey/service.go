@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/subtle"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -65,7 +66,7 @@ func (s *Service) Namespace(ctx context.Context, c Caller, ref string) (*Namespa
 		return nil, err
 	}
 	if !c.coversNamespace(ReadData, ns) {
-		return nil, notFound("namespace", ref)
+		return nil, notFound("namespace")
 	}
 	return ns, nil
 }
@@ -84,7 +85,7 @@ func (s *Service) resolve(ctx context.Context, c Caller, ref string) (*Namespace
 		return nil, err
 	}
 	if len(found) == 0 {
-		return nil, notFound("namespace", ref)
+		return nil, notFound("namespace")
 	}
 	byIDThenSmallest := func(a, b Namespace) int {
 		if a.ID == NamespaceID(ref) {
@@ -119,7 +120,7 @@ func (s *Service) Retriever(ctx context.Context, c Caller, namespace, ref string
 	}
 	r, err := s.retrieverIn(ctx, c, ns, ref, found)
 	if err == nil && r == nil {
-		err = c.nothingIn(ns, namespace, "retriever", ref)
+		err = c.nothingIn(ns, "retriever")
 	}
 	return r, err
 }
@@ -135,7 +136,7 @@ func (s *Service) RetrieverIn(ctx context.Context, c Caller, ns *Namespace, ref 
 	}
 	r, err := s.retrieverIn(ctx, c, ns, ref, found)
 	if err == nil && r == nil {
-		err = notFound("retriever", ref)
+		err = notFound("retriever")
 	}
 	return r, err
 }
@@ -174,7 +175,7 @@ func (s *Service) Retrievers(ctx context.Context, c Caller, namespace string, p 
 	if err != nil {
 		return nil, err
 	}
-	return s.retrieversIn(ctx, c, ns, namespace, w, search, wants)
+	return s.retrieversIn(ctx, c, ns, w, search, wants)
 }
 
 // RetrieversIn is Retrievers for a namespace that the Service returned to the same caller.
@@ -186,11 +187,11 @@ func (s *Service) RetrieversIn(ctx context.Context, c Caller, ns *Namespace, p P
 	if err != nil {
 		return nil, err
 	}
-	return s.retrieversIn(ctx, c, ns, string(ns.ID), w, search, wants)
+	return s.retrieversIn(ctx, c, ns, w, search, wants)
 }
 
-// retrieversIn takes the namespace and what the caller named it by.
-func (s *Service) retrieversIn(ctx context.Context, c Caller, ns *Namespace, namespace string, w window, search string, wants Wants) (*Connection[Retriever], error) {
+// retrieversIn reads the window of the namespace, once both were found valid.
+func (s *Service) retrieversIn(ctx context.Context, c Caller, ns *Namespace, w window, search string, wants Wants) (*Connection[Retriever], error) {
 	at := func(r *Retriever) position {
 		return position{list: retrievers, value: r.Name, id: string(r.ID)}
 	}
@@ -225,7 +226,7 @@ func (s *Service) retrieversIn(ctx context.Context, c Caller, ns *Namespace, nam
 		}
 		visible := slices.DeleteFunc(all, func(r Retriever) bool { return !c.covers(ReadData, ns, r.ID) })
 		if len(visible) == 0 && !c.coversNamespace(ReadData, ns) {
-			return nil, notFound("namespace", namespace)
+			return nil, notFound("namespace")
 		}
 		matching := slices.DeleteFunc(visible, func(r Retriever) bool { return !contains(search, r.Name, string(r.ID)) })
 		conn, err = scanned(ctx, matching, at, Ascending, w, wants)
@@ -253,7 +254,7 @@ func (s *Service) Key(ctx context.Context, c Caller, namespace string, id ID, fi
 		return nil, err
 	}
 	if n.key == nil {
-		return nil, c.nothingIn(n.in, namespace, "API key", string(id))
+		return nil, c.nothingIn(n.in, "API key")
 	}
 	return n.key, nil
 }
@@ -279,7 +280,7 @@ func (s *Service) Node(ctx context.Context, c Caller, namespace, id string, fiel
 	case n.namespace != nil:
 		return Node{Namespace: n.namespace}, nil
 	default:
-		return Node{}, c.nothingIn(n.in, namespace, "node", id)
+		return Node{}, c.nothingIn(n.in, "node")
 	}
 }
 
@@ -367,13 +368,16 @@ func (s *Service) visibleKey(ctx context.Context, c Caller, ns *Namespace, keys 
 	return &key, nil
 }
 
-// together calls f for 0 to n-1 side by side and returns one of the errors, if any. The first error ends the
+// sideBySide is how many calls together makes at once: one request must not take a store's whole pool.
+const sideBySide = 16
+
+// together calls f for 0 to n-1, several side by side, and returns one of the errors, if any. The first error ends the
 // others' context. A panic in f becomes an error.
 func together(ctx context.Context, n int, f func(ctx context.Context, i int) error) error {
 	guarded := func(ctx context.Context, i int) (err error) {
 		defer func() {
 			if p := recover(); p != nil {
-				err = fmt.Errorf("panic: %v", p)
+				err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
 			}
 		}()
 		return f(ctx, i)
@@ -386,8 +390,11 @@ func together(ctx context.Context, n int, f func(ctx context.Context, i int) err
 	var wg sync.WaitGroup
 	var once sync.Once
 	var first error
+	turns := make(chan struct{}, sideBySide)
 	for i := range n {
+		turns <- struct{}{}
 		wg.Go(func() {
+			defer func() { <-turns }()
 			if err := guarded(ctx, i); err != nil {
 				once.Do(func() { first = err; cancel() })
 			}

@@ -106,6 +106,19 @@ func TestDuplicateHash(t *testing.T) {
 	}
 }
 
+// A document that carries a key's hash makes the key ambiguous even if it has no usable id itself.
+func TestDuplicateHashOfAnUnusableDocument(t *testing.T) {
+	s, _ := dropped(t, testURI)
+	insert(t, s, document.Keys, bson.D{{Key: "key_id", Value: "key_1"}, {Key: "internal_id", Value: "int_1"}, {Key: "key_hash", Value: "same"}})
+	if found, err := s.KeysByHash(t.Context(), "same"); err != nil || len(found) != 1 {
+		t.Fatalf("KeysByHash = %+v, %v, want the key", found, err)
+	}
+	insert(t, s, document.Keys, bson.D{{Key: "_id", Value: int32(42)}, {Key: "internal_id", Value: "int_1"}, {Key: "key_hash", Value: "same"}})
+	if found, err := s.KeysByHash(t.Context(), "same"); err != nil || len(found) != 0 {
+		t.Errorf("KeysByHash = %+v, %v, want none", found, err)
+	}
+}
+
 // A sharded collection allows no unique index that does not begin with its shard key. A plain one does.
 func TestShardedCluster(t *testing.T) {
 	p, uri := proxied(t)

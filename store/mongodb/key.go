@@ -10,13 +10,20 @@ import (
 	"retrieverkeys/store/document"
 )
 
-// KeysByHash returns the keys that carry the hash, two at most, as the primary holds them.
+// KeysByHash returns the keys that carry the hash, two at most, as the primary holds them. A second document that
+// carries it makes the first ambiguous even where it is unusable itself, and then there is no such key.
 func (s *Store) KeysByHash(ctx context.Context, hash string) ([]apikey.Key, error) {
-	return all(ctx, s.primary.Collection(document.Keys), find{
-		filter: bson.D{{Key: "key_hash", Value: hash}, usableKey},
-		fields: document.KeyFieldNames(apikey.AllFields),
-		limit:  2,
-	}, keyDecoder(apikey.AllFields))
+	var keys []apikey.Key
+	q := find{filter: bson.D{{Key: "key_hash", Value: is(hash)}}, fields: document.KeyFieldNames(apikey.AllFields), limit: 2}
+	n, err := q.each(ctx, s.primary.Collection(document.Keys), func(doc bson.Raw, _ int) {
+		if k, ok := document.Key(doc, apikey.AllFields); ok {
+			keys = append(keys, k)
+		}
+	})
+	if err != nil || n > len(keys) {
+		return nil, err
+	}
+	return keys, nil
 }
 
 // Keys returns the keys with these ids, in no order.
