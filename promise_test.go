@@ -247,6 +247,27 @@ func TestSecretsStayOut(t *testing.T) {
 	}
 }
 
+// With the store down at start the process lives, is not ready, and takes nobody for anonymous or for a stranger.
+func TestStoreDown(t *testing.T) {
+	s := serve(t, fields{"MONGODB_URI": "mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=50"})
+	if got := s.request(http.MethodGet, "/healthz", "", nil); got.status != http.StatusOK {
+		t.Errorf("/healthz: %d %s", got.status, got.body)
+	}
+	if got := s.request(http.MethodGet, "/readyz", "", nil); got.status != http.StatusServiceUnavailable {
+		t.Errorf("/readyz: %d %s", got.status, got.body)
+	}
+	got := s.query("admin", "production", `{ viewer { keyId } }`)
+	if codes := got.codes(t); got.status != http.StatusServiceUnavailable || len(codes) != 1 || codes[0] != string(apikey.Unavailable) || got.header.Get("Retry-After") == "" {
+		t.Errorf("%d %v %s", got.status, got.header, got.body)
+	}
+	if strings.Contains(got.body, "127.0.0.1") || strings.Contains(got.body, `"data"`) {
+		t.Error(got.body)
+	}
+	if got := s.query("", "production", `{ serverInfo { version } }`); got.status != http.StatusOK || len(got.codes(t)) > 0 {
+		t.Errorf("what needs no store: %d %s", got.status, got.body)
+	}
+}
+
 // Every response can be found in the log by its id; an id that could forge a log line is not taken over.
 func TestRequestIDs(t *testing.T) {
 	s := serve(t, embedded(t).env)

@@ -208,10 +208,12 @@ func (p *program) prepare(ctx context.Context, engine store.Engine, prepare func
 		if err == nil {
 			break
 		}
+		if ctx.Err() == nil {
+			p.logger.WarnContext(ctx, "the store is not ready yet", "error", err, "cause", errors.Unwrap(err), "retry_in", wait)
+		}
 		if !pause(ctx, wait) {
 			return
 		}
-		p.logger.WarnContext(ctx, "the store is not ready yet", "error", err, "cause", errors.Unwrap(err), "retry_in", wait)
 	}
 	for {
 		n, err := engine.CountUnusable(ctx)
