@@ -3,7 +3,24 @@ package apikey
 import "context"
 
 // Caller is who asks: the holder of Key, or nobody in particular where Key is nil.
-type Caller struct{ Key *Key }
+type Caller struct {
+	Key *Key
+	// Operator tells somebody with access to the store itself; Key is then one that is stored nowhere.
+	Operator bool
+
+	// From where the request came, for audit events; empty where it came from no network.
+	Address   string
+	UserAgent string
+}
+
+// NewOperator returns the caller who works on the organization from a terminal, by the name that the system knows
+// them by.
+func NewOperator(name string, ns Namespace) Caller {
+	return Caller{Operator: true, Key: &Key{
+		Type: Standard, UserID: name, InternalID: ns.InternalID, OrganizationID: ns.OrganizationID,
+		Permissions: []Permission{Admin}, Stored: Active,
+	}}
+}
 
 // Anonymous reports whether the caller sent no credentials.
 func (c Caller) Anonymous() bool { return c.Key == nil }

@@ -15,18 +15,18 @@ func TestAuthorize(t *testing.T) {
 		want   Code
 	}{
 		{"nobody", Caller{}, Unauthenticated},
-		{"standard", Caller{&Key{Type: Standard, Permissions: []Permission{Read}}}, ""},
-		{"marketplace", Caller{&Key{Type: MarketplaceSubscription, Permissions: []Permission{Read}}}, ""},
-		{"a type not known here", Caller{&Key{Type: UnknownType, Permissions: []Permission{Read}}}, ""},
-		{"a retriever's", Caller{&Key{Type: RetrieverKey, Permissions: []Permission{Read}}}, Forbidden},
-		{"a retriever's that says admin", Caller{&Key{Type: RetrieverKey, Permissions: []Permission{Admin}}}, Forbidden},
-		{"an unreadable type", Caller{&Key{Type: UnreadableType, Permissions: []Permission{Admin}}}, Forbidden},
-		{"no permissions", Caller{&Key{Type: Standard}}, Forbidden},
-		{"an empty list", Caller{&Key{Type: Standard, Permissions: []Permission{}}}, Forbidden},
-		{"unknown ones only", Caller{&Key{Type: Standard, Permissions: []Permission{UnknownPermission, UnknownPermission}}}, Forbidden},
-		{"one that was never mapped", Caller{&Key{Type: Standard, Permissions: []Permission{"READ"}}}, Forbidden},
-		{"an unknown one beside read", Caller{&Key{Type: Standard, Permissions: []Permission{UnknownPermission, Read}}}, ""},
-		{"the sufficient one last", Caller{&Key{Type: Standard, Permissions: []Permission{UnknownPermission, Admin}}}, ""},
+		{"standard", Caller{Key: &Key{Type: Standard, Permissions: []Permission{Read}}}, ""},
+		{"marketplace", Caller{Key: &Key{Type: MarketplaceSubscription, Permissions: []Permission{Read}}}, ""},
+		{"a type not known here", Caller{Key: &Key{Type: UnknownType, Permissions: []Permission{Read}}}, ""},
+		{"a retriever's", Caller{Key: &Key{Type: RetrieverKey, Permissions: []Permission{Read}}}, Forbidden},
+		{"a retriever's that says admin", Caller{Key: &Key{Type: RetrieverKey, Permissions: []Permission{Admin}}}, Forbidden},
+		{"an unreadable type", Caller{Key: &Key{Type: UnreadableType, Permissions: []Permission{Admin}}}, Forbidden},
+		{"no permissions", Caller{Key: &Key{Type: Standard}}, Forbidden},
+		{"an empty list", Caller{Key: &Key{Type: Standard, Permissions: []Permission{}}}, Forbidden},
+		{"unknown ones only", Caller{Key: &Key{Type: Standard, Permissions: []Permission{UnknownPermission, UnknownPermission}}}, Forbidden},
+		{"one that was never mapped", Caller{Key: &Key{Type: Standard, Permissions: []Permission{"READ"}}}, Forbidden},
+		{"an unknown one beside read", Caller{Key: &Key{Type: Standard, Permissions: []Permission{UnknownPermission, Read}}}, ""},
+		{"the sufficient one last", Caller{Key: &Key{Type: Standard, Permissions: []Permission{UnknownPermission, Admin}}}, ""},
 	} {
 		err := tt.caller.authorize(Read)
 		if got := codeOf(t, err); got != tt.want || err != nil && err.Error() == "" {
@@ -99,7 +99,7 @@ func TestScopesCover(t *testing.T) {
 		}},
 	} {
 		org := "org_1"
-		c := Caller{&Key{InternalID: "int_1", OrganizationID: &org, Scopes: tt.scopes}}
+		c := Caller{Key: &Key{InternalID: "int_1", OrganizationID: &org, Scopes: tt.scopes}}
 		if tt.withoutOrganization {
 			c.Key.OrganizationID = nil
 		}
@@ -116,7 +116,7 @@ func TestScopesCover(t *testing.T) {
 // Without it a scope with an open pattern covers a document that has no id, or an organization whose public id is
 // the empty text.
 func TestScopesCoverNothingWithoutAnID(t *testing.T) {
-	c := Caller{&Key{InternalID: "int_1", OrganizationID: new(""), Scopes: []Scope{{ResourceType: ResourceOrganization, ResourceID: "o*"}}}}
+	c := Caller{Key: &Key{InternalID: "int_1", OrganizationID: new(""), Scopes: []Scope{{ResourceType: ResourceOrganization, ResourceID: "o*"}}}}
 	if c.coversNamespace(ReadData, &Namespace{ID: "ns_1"}) {
 		t.Error("an organization without an id is covered")
 	}
@@ -136,13 +136,13 @@ func TestCheckOrigin(t *testing.T) {
 		origin  string
 		allowed bool
 	}{
-		{"listed", Caller{&Key{AllowedOrigins: limited}}, "https://app.example.com", true},
-		{"not listed", Caller{&Key{AllowedOrigins: limited}}, "https://evil.example", false},
-		{"none sent", Caller{&Key{AllowedOrigins: limited}}, "", true},
-		{"the opaque one", Caller{&Key{AllowedOrigins: limited}}, "null", false},
-		{"unrestricted", Caller{&Key{}}, "https://evil.example", true},
-		{"a list that nobody could read", Caller{&Key{AllowedOrigins: []string{}}}, "https://app.example.com", false},
-		{"a list that nobody could read, none sent", Caller{&Key{AllowedOrigins: []string{}}}, "", true},
+		{"listed", Caller{Key: &Key{AllowedOrigins: limited}}, "https://app.example.com", true},
+		{"not listed", Caller{Key: &Key{AllowedOrigins: limited}}, "https://evil.example", false},
+		{"none sent", Caller{Key: &Key{AllowedOrigins: limited}}, "", true},
+		{"the opaque one", Caller{Key: &Key{AllowedOrigins: limited}}, "null", false},
+		{"unrestricted", Caller{Key: &Key{}}, "https://evil.example", true},
+		{"a list that nobody could read", Caller{Key: &Key{AllowedOrigins: []string{}}}, "https://app.example.com", false},
+		{"a list that nobody could read, none sent", Caller{Key: &Key{AllowedOrigins: []string{}}}, "", true},
 		{"nobody in particular", Caller{}, "https://evil.example", true},
 	} {
 		want := Forbidden
@@ -165,7 +165,7 @@ func TestContextCarriesCallerAndNamespace(t *testing.T) {
 		t.Errorf("an empty context carries %q", ns)
 	}
 	key := &Key{ID: "key_1"}
-	ctx = WithNamespace(WithCaller(ctx, Caller{key}), "shop")
+	ctx = WithNamespace(WithCaller(ctx, Caller{Key: key}), "shop")
 	if c := CallerFrom(ctx); c.Key != key || c.Anonymous() {
 		t.Errorf("got %v back", c)
 	}

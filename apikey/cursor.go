@@ -26,6 +26,7 @@ const (
 	byExpiresAt  list = 'e'
 	byName       list = 'n'
 	retrievers   list = 'r'
+	events       list = 'a'
 )
 
 // timeValue is a time in milliseconds, the precision of a BSON date, as bytes that sort alike.
@@ -77,7 +78,8 @@ func parseCursor(text string, l list) (*position, bool) {
 	isName := l == byName || l == retrievers
 	switch {
 	case p.cursor() != text, // another list, a wrong checksum, or what base64 ignores, such as a line break
-		isName && (p.null || !utf8.ValidString(p.value)),
+		(isName || l == events) && p.null,
+		isName && !utf8.ValidString(p.value),
 		p.null && p.value != "",
 		!isName && !p.null && len(p.value) != 8,
 		!utf8.ValidString(p.id):

@@ -65,4 +65,6 @@ func notFound(what string) *Error {
 
 func forbidden(message string) *Error { return &Error{Code: Forbidden, Message: message} }
 
+func conflict(message string) *Error { return &Error{Code: Conflict, Message: message} }
+
 func unauthenticated(message string) *Error { return &Error{Code: Unauthenticated, Message: message} }

@@ -2,7 +2,10 @@
 // the questions the product answers about it. It knows no database, no protocol and no third-party code.
 package apikey
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Identifiers are types, so that two swapped arguments do not compile.
 type (
@@ -42,6 +45,11 @@ type Key struct {
 	AllowedOrigins    []string // nil: unrestricted; empty: no origin matches, because none could be read
 	PrincipalID       *string
 
+	// What the server keeps beside the vendor's fields.
+	RotatedTo   *ID   // the key that took this one's place
+	RotatedFrom *ID   // the key whose place this one took
+	Revision    int64 // how often the key was changed here; last_used_at does not count
+
 	Status Status // StatusAt the instant of the request; set by the Service
 }
 
@@ -68,12 +76,13 @@ func (k *Key) StatusAt(now time.Time) Status {
 	}
 }
 
-// retrievers are the retrievers whose exact ids the key's scopes name: the lists it appears in.
-func (k *Key) retrievers() []RetrieverID {
+// Retrievers returns the retrievers whose exact ids the key's scopes name, each once: the lists it appears in.
+func (k *Key) Retrievers() []RetrieverID {
 	var ids []RetrieverID
 	for _, s := range k.Scopes {
-		if s.ResourceType == ResourceRetriever && s.ResourceID != "" {
-			ids = append(ids, RetrieverID(s.ResourceID))
+		id := RetrieverID(s.ResourceID)
+		if s.ResourceType == ResourceRetriever && id != "" && !slices.Contains(ids, id) {
+			ids = append(ids, id)
 		}
 	}
 	return ids
@@ -144,7 +153,10 @@ const (
 	FieldRevokedBy
 	FieldAllowedOrigins
 	FieldPrincipalID
+	FieldRotatedTo
+	FieldRotatedFrom
+	FieldRevision
 
-	AllFields    = FieldPrincipalID<<1 - 1
+	AllFields    = FieldRevision<<1 - 1
 	StatusFields = FieldStatus | FieldExpiresAt | FieldRevokedAt
 )

@@ -53,10 +53,10 @@ func TestKeyIsListedByTheRetrieversItNames(t *testing.T) {
 		{ResourceType: UnknownResource, ResourceID: "ret_2"},
 		{ResourceType: ResourceRetriever, ResourceID: "ret_3", Operations: []Operation{UnknownOperation}},
 	}}
-	if diff := cmp.Diff([]RetrieverID{"ret_1", "ret_3"}, k.retrievers()); diff != "" {
+	if diff := cmp.Diff([]RetrieverID{"ret_1", "ret_3"}, k.Retrievers()); diff != "" {
 		t.Error(diff)
 	}
-	if got := (&Key{}).retrievers(); got != nil {
+	if got := (&Key{}).Retrievers(); got != nil {
 		t.Errorf("a key without scopes names %v", got)
 	}
 }
@@ -67,7 +67,7 @@ func TestFieldsAreDistinct(t *testing.T) {
 		FieldPrefix, FieldType, FieldSubscriptionID, FieldInternalID, FieldOrganizationID, FieldUserID, FieldName,
 		FieldDescription, FieldPermissions, FieldScopes, FieldRateLimitOverride, FieldStatus, FieldExpiresAt,
 		FieldLastUsedAt, FieldCreatedAt, FieldCreatedBy, FieldRevokedAt, FieldRevokedBy, FieldAllowedOrigins,
-		FieldPrincipalID,
+		FieldPrincipalID, FieldRotatedTo, FieldRotatedFrom, FieldRevision,
 	}
 	var union Fields
 	for _, f := range all {

@@ -143,7 +143,7 @@ type Listing struct {
 // List returns the keys of each retriever, matched by index. The retrievers are ones that the Service returned to
 // the same caller.
 func (s *Service) List(ctx context.Context, c Caller, rs []*Retriever, o ListOptions) ([]Listing, error) {
-	if err := c.authorize(Read); err != nil {
+	if err := s.authorize(c, Read); err != nil {
 		return nil, err
 	}
 	q, err := o.query(s.now())
@@ -167,6 +167,45 @@ func (s *Service) List(ctx context.Context, c Caller, rs []*Retriever, o ListOpt
 		return nil
 	})
 	return out, err
+}
+
+// KeyReader reads all keys of a retriever, newest first, a page at a time, however many there are.
+type KeyReader struct {
+	service   *Service
+	tenant    InternalID
+	retriever RetrieverID
+	query     query
+	done      bool
+}
+
+// ReadKeys returns a reader of the retriever's keys: the active ones, or all. Their states are those at this instant.
+// The retriever is one that the Service returned to the same caller.
+func (s *Service) ReadKeys(c Caller, r *Retriever, includeRevoked bool) (*KeyReader, error) {
+	if err := s.authorize(c, Read); err != nil {
+		return nil, err
+	}
+	q := query{ListOptions: ListOptions{IncludeRevoked: includeRevoked, Fields: AllFields}, window: window{limit: MaxPage}, list: byCreatedAt, now: s.now()}
+	return &KeyReader{service: s, tenant: c.tenant(), retriever: r.ID, query: q}, nil
+}
+
+// Next returns the next keys, MaxPage at most; none when all were returned.
+func (r *KeyReader) Next(ctx context.Context) ([]Key, error) {
+	if r.done {
+		return nil, nil
+	}
+	pages, err := r.service.Store.KeyPages(ctx, r.tenant, []RetrieverID{r.retriever}, r.query.run(r.query.window, AllFields))
+	if err != nil {
+		return nil, err
+	}
+	keys := pages[0]
+	for i := range keys {
+		keys[i].Status = keys[i].StatusAt(r.query.now)
+	}
+	if r.done = len(keys) < MaxPage; !r.done {
+		last := r.query.position(&keys[len(keys)-1])
+		r.query.window.after = &last
+	}
+	return keys, nil
 }
 
 // keyRange is the one read that a listing makes of a retriever's keys.

@@ -17,7 +17,7 @@ var everything = Wants{Items: true, Total: true, HasNext: true, HasPrevious: tru
 
 // admin is a caller who may see all of the organization int_1.
 func admin() Caller {
-	return Caller{&Key{ID: "key_admin", Type: Standard, InternalID: "int_1", OrganizationID: new("org_1"), Permissions: []Permission{Admin}}}
+	return Caller{Key: &Key{ID: "key_admin", Type: Standard, InternalID: "int_1", OrganizationID: new("org_1"), Permissions: []Permission{Admin}}}
 }
 
 // keyOf is an active key of ret_1, which the edits then change.

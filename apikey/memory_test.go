@@ -17,6 +17,7 @@ type memory struct {
 	keys       []Key
 	namespaces []Namespace
 	retrievers []Retriever
+	events     []Event
 	down       error  // what every read answers instead
 	fails      string // the one read that fails, as reads tells it
 
@@ -141,9 +142,139 @@ func (m *memory) CountRetrievers(ctx context.Context, tenant InternalID, ns Name
 	return len(m.retrieversOf(tenant, ns)), nil
 }
 
+func (m *memory) CurrentKeys(ctx context.Context, tenant InternalID, id ID) ([]Key, error) {
+	if err := m.read(ctx, "CurrentKeys"); err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return selected(m.keys, func(k *Key) bool { return k.InternalID == tenant && k.ID == id }), nil
+}
+
+func (m *memory) InsertKey(ctx context.Context, k Key, e Event) error {
+	if err := m.read(ctx, "InsertKey"); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	k.Status = ""
+	m.keys, m.events = append(m.keys, k), append(m.events, e)
+	return nil
+}
+
+func (m *memory) ChangeKey(ctx context.Context, c Change) (bool, error) {
+	if err := m.read(ctx, "ChangeKey"); err != nil {
+		return false, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	i := slices.IndexFunc(m.keys, func(k Key) bool {
+		return k.InternalID == c.Key.InternalID && k.ID == c.Key.ID && k.Hash == c.Key.Hash && k.Revision == c.Key.Revision
+	})
+	if i < 0 || m.keys[i].StatusAt(c.ActiveAt) == Revoked || !c.ActiveAt.IsZero() && m.keys[i].StatusAt(c.ActiveAt) != Active {
+		return false, nil
+	}
+	m.keys[i] = merged(m.keys[i], c.Key, c.Fields)
+	m.keys[i].Revision++
+	if c.Successor != nil {
+		successor := *c.Successor
+		successor.Status = ""
+		m.keys = append(m.keys, successor)
+	}
+	m.events = append(m.events, c.Event)
+	return true, nil
+}
+
+// merged is the stored key with the written fields.
+func merged(stored, written Key, fields Fields) Key {
+	for _, f := range []struct {
+		field Fields
+		copy  func()
+	}{
+		{FieldName, func() { stored.Name = written.Name }},
+		{FieldDescription, func() { stored.Description = written.Description }},
+		{FieldRateLimitOverride, func() { stored.RateLimitOverride = written.RateLimitOverride }},
+		{FieldStatus, func() { stored.Stored = written.Stored }},
+		{FieldExpiresAt, func() { stored.ExpiresAt = written.ExpiresAt }},
+		{FieldRevokedAt, func() { stored.RevokedAt = written.RevokedAt }},
+		{FieldRevokedBy, func() { stored.RevokedBy = written.RevokedBy }},
+		{FieldAllowedOrigins, func() { stored.AllowedOrigins = written.AllowedOrigins }},
+		{FieldRotatedTo, func() { stored.RotatedTo = written.RotatedTo }},
+	} {
+		if fields&f.field != 0 {
+			f.copy()
+			fields &^= f.field
+		}
+	}
+	if fields != 0 {
+		panic(fmt.Sprintf("a change writes fields %b, which never change", fields))
+	}
+	return stored
+}
+
+func (m *memory) UseKeys(ctx context.Context, uses []Use) error {
+	if err := m.read(ctx, "UseKeys"); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, u := range uses {
+		for i := range m.keys {
+			k := &m.keys[i]
+			if k.InternalID == u.InternalID && k.ID == u.ID && k.Hash == u.Hash && (k.LastUsedAt == nil || u.At.Sub(*k.LastUsedAt) >= UseInterval) {
+				k.LastUsedAt = &u.At
+			}
+		}
+	}
+	return nil
+}
+
+func (m *memory) InsertEvent(ctx context.Context, e Event) error {
+	if err := m.read(ctx, "InsertEvent"); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !slices.ContainsFunc(m.events, func(stored Event) bool { return stored.ID == e.ID }) {
+		m.events = append(m.events, e)
+	}
+	return nil
+}
+
+func (m *memory) EventPage(ctx context.Context, tenant InternalID, id RetrieverID, r EventRange) ([]Event, error) {
+	if err := m.read(ctx, fmt.Sprintf("EventPage(%d)", r.Limit)); err != nil {
+		return nil, err
+	}
+	newest := func(a, b EventPosition) int {
+		return cmp.Or(b.Timestamp.Compare(a.Timestamp), cmp.Compare(b.ID, a.ID))
+	}
+	all := m.eventsOf(tenant, id, r.About)
+	slices.SortFunc(all, func(a, b Event) int {
+		return newest(EventPosition{a.Timestamp, a.ID}, EventPosition{b.Timestamp, b.ID})
+	})
+	all = selected(all, func(e *Event) bool {
+		p := EventPosition{e.Timestamp, e.ID}
+		return (r.After == nil || newest(p, *r.After) > 0) && (r.Before == nil || newest(p, *r.Before) < 0)
+	})
+	return limited(all, r.FromEnd, r.Limit), nil
+}
+
+func (m *memory) CountEvents(ctx context.Context, tenant InternalID, id RetrieverID, about ID) (int, error) {
+	if err := m.read(ctx, "CountEvents"); err != nil {
+		return 0, err
+	}
+	return len(m.eventsOf(tenant, id, about)), nil
+}
+
+func (m *memory) eventsOf(tenant InternalID, id RetrieverID, about ID) []Event {
+	return selected(m.events, func(e *Event) bool {
+		return e.InternalID == tenant && slices.Contains(e.RetrieverIDs, id) && (about == "" || e.ResourceID == string(about))
+	})
+}
+
 func (m *memory) keysOf(tenant InternalID, id RetrieverID, activeAt time.Time) []Key {
 	return selected(m.keys, func(k *Key) bool {
-		return k.InternalID == tenant && slices.Contains(k.retrievers(), id) &&
+		return k.InternalID == tenant && slices.Contains(k.Retrievers(), id) &&
 			(activeAt.IsZero() || k.StatusAt(activeAt) == Active)
 	})
 }
@@ -216,6 +347,9 @@ func projected(keys []Key, fields Fields) []Key {
 			{FieldRevokedBy, func() { p.RevokedBy = k.RevokedBy }},
 			{FieldAllowedOrigins, func() { p.AllowedOrigins = k.AllowedOrigins }},
 			{FieldPrincipalID, func() { p.PrincipalID = k.PrincipalID }},
+			{FieldRotatedTo, func() { p.RotatedTo = k.RotatedTo }},
+			{FieldRotatedFrom, func() { p.RotatedFrom = k.RotatedFrom }},
+			{FieldRevision, func() { p.Revision = k.Revision }},
 		} {
 			if fields&f.field != 0 {
 				f.copy()

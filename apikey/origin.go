@@ -29,6 +29,15 @@ func originAllowed(allowed []string, origin string) bool {
 	return false
 }
 
+// isOrigin reports whether a key can be limited to it: an origin, or all subdomains of one.
+func isOrigin(s string) bool {
+	o, ok := parseOrigin(s)
+	return ok && len(s) <= maxOriginBytes && !strings.ContainsFunc(o.host, func(r rune) bool { return r <= ' ' || r == 0x7f || r == ',' })
+}
+
+// maxOriginBytes leaves room for the longest name of a host.
+const maxOriginBytes = 300
+
 type origin struct{ scheme, host, port string }
 
 // parseOrigin takes scheme://host[:port] with nothing behind it; the host may begin with the wildcard label "*.".

@@ -4,10 +4,12 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
 	"log/slog"
+	"strings"
 	"time"
 )
 
@@ -61,26 +63,36 @@ const (
 // NewAdminKey makes a key that may do everything in an organization, and its plaintext: "sk_", 47 random characters
 // and the checksum.
 func NewAdminKey(organization Namespace, userID, name, description string, now time.Time) (Key, Secret) {
-	secret := mint(organizationKeyPrefix)
-	prefix := secret.Prefix()
-	return Key{
-		ID: ID(NewID("key_")), Hash: secret.Hash(), Prefix: &prefix, Type: Standard,
-		InternalID: organization.InternalID, OrganizationID: organization.OrganizationID,
-		UserID: userID, CreatedBy: &userID, CreatedAt: &now, Name: name, Description: description,
-		Permissions: []Permission{Admin}, Stored: Active,
-	}, secret
+	k := Key{
+		Type: Standard, InternalID: organization.InternalID, OrganizationID: organization.OrganizationID,
+		UserID: userID, CreatedBy: &userID, Name: name, Description: description, Permissions: []Permission{Admin}, Stored: Active,
+	}
+	secret := k.mint(organizationKeyPrefix, now)
+	return k, secret
 }
 
 // NewRetrieverKey makes a key that executes one retriever and can do nothing else, without a name. Its plaintext is
 // forgotten.
 func NewRetrieverKey(retriever RetrieverID, userID string, now time.Time) Key {
-	secret := mint(retrieverKeyPrefix)
-	prefix := secret.Prefix()
-	return Key{
-		ID: ID(NewID("key_")), Hash: secret.Hash(), Prefix: &prefix, Type: RetrieverKey,
-		UserID: userID, CreatedBy: &userID, CreatedAt: &now, Permissions: []Permission{Read}, Stored: Active,
+	k, _ := newRetrieverKey(retriever, userID, now)
+	return k
+}
+
+func newRetrieverKey(retriever RetrieverID, userID string, now time.Time) (Key, Secret) {
+	k := Key{
+		Type: RetrieverKey, UserID: userID, CreatedBy: &userID, Permissions: []Permission{Read}, Stored: Active,
 		Scopes: []Scope{{ResourceType: ResourceRetriever, ResourceID: string(retriever), Operations: []Operation{ExecuteRetriever}}},
 	}
+	secret := k.mint(retrieverKeyPrefix, now)
+	return k, secret
+}
+
+// mint gives the key an identity of its own: an id, and a plaintext, of which it keeps the hash and the prefix.
+func (k *Key) mint(prefix string, now time.Time) Secret {
+	secret := mint(prefix)
+	created, shown := now.UTC().Truncate(time.Millisecond), secret.Prefix()
+	k.ID, k.Hash, k.Prefix, k.CreatedAt = ID(NewID("key_")), secret.Hash(), &shown, &created
+	return secret
 }
 
 // mint appends to prefix 47 random base62 characters and the checksum of all before it, by which a scanner tells
@@ -91,15 +103,79 @@ func mint(prefix string) Secret {
 	return Secret{&text}
 }
 
+// Recognize returns the plaintext of a key that was minted here, without asking anybody: by its prefix, its length,
+// its alphabet and its checksum. One text in four billion that looks alike passes too.
+func Recognize(token string) (Secret, bool) {
+	random := strings.TrimPrefix(strings.TrimPrefix(token, "ret_"), organizationKeyPrefix)
+	prefix := token[:len(token)-len(random)]
+	body := len(token) - checksumChars
+	if prefix != organizationKeyPrefix && prefix != retrieverKeyPrefix || len(random) != randomChars+checksumChars ||
+		strings.Trim(random, base62) != "" || checksum(token[:body]) != token[body:] {
+		return Secret{}, false
+	}
+	return Secret{&token}, true
+}
+
+// FindSecrets reads a text to its end and calls found for each key in it that Recognize recognizes, with the number of
+// its line, from 1.
+func FindSecrets(r io.Reader, found func(s Secret, line int)) error {
+	const longest = len(retrieverKeyPrefix) + randomChars + checksumChars
+	buf := make([]byte, 0, 64<<10)
+	line := 1
+	for {
+		n, err := io.ReadFull(r, buf[len(buf):cap(buf)])
+		buf = buf[:len(buf)+n]
+		end := err != nil
+		if end && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+			return err
+		}
+		// A key that the buffer cuts off begins in what is kept.
+		done := len(buf)
+		if !end {
+			done -= longest - 1
+		}
+		for at := 0; at < done; at++ {
+			switch buf[at] {
+			case '\n':
+				line++
+			case 'r', 's':
+				if s, ok := secretAt(buf[at:]); ok {
+					found(s, line)
+					at += len(s.Reveal()) - 1
+				}
+			}
+		}
+		if end {
+			return nil
+		}
+		buf = buf[:copy(buf, buf[done:])]
+	}
+}
+
+// secretAt returns the key that the text begins with.
+func secretAt(text []byte) (Secret, bool) {
+	for _, prefix := range []string{retrieverKeyPrefix, organizationKeyPrefix} {
+		n := len(prefix) + randomChars + checksumChars
+		if len(text) >= n && string(text[:len(prefix)]) == prefix {
+			return Recognize(string(text[:n]))
+		}
+	}
+	return Secret{}, false
+}
+
 // checksum is the CRC-32 (IEEE) of text in base62, zero-padded to six characters.
 func checksum(text string) string {
-	sum := crc32.ChecksumIEEE([]byte(text))
-	var out [checksumChars]byte
-	for i := checksumChars - 1; i >= 0; i-- {
-		out[i] = base62[sum%62]
-		sum /= 62
+	return inBase62(uint64(crc32.ChecksumIEEE([]byte(text))), checksumChars)
+}
+
+// inBase62 writes the last so many digits of n.
+func inBase62(n uint64, digits int) string {
+	out := make([]byte, digits)
+	for i := digits - 1; i >= 0; i-- {
+		out[i] = base62[n%62]
+		n /= 62
 	}
-	return string(out[:])
+	return string(out)
 }
 
 // NewID returns prefix and 24 random base62 characters.

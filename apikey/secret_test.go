@@ -119,7 +119,7 @@ func TestNewAdminKey(t *testing.T) {
 		!k.CreatedAt.Equal(noon) || k.Name != "admin-key" || k.Description != "made by a test" {
 		t.Errorf("the key says of itself %+v", k)
 	}
-	if k.StatusAt(noon) != Active || (Caller{&k}).authorize(Admin) != nil || !(Caller{&k}).coversNamespace(ManagePermissions, &ns) {
+	if k.StatusAt(noon) != Active || (Caller{Key: &k}).authorize(Admin) != nil || !(Caller{Key: &k}).coversNamespace(ManagePermissions, &ns) {
 		t.Errorf("the key cannot manage: %+v", k)
 	}
 }
@@ -130,7 +130,7 @@ func TestNewRetrieverKey(t *testing.T) {
 	if k.Type != RetrieverKey || len(k.Permissions) != 1 || k.Permissions[0] != Read || k.StatusAt(noon) != Active {
 		t.Errorf("made %+v", k)
 	}
-	c := Caller{&k}
+	c := Caller{Key: &k}
 	if got := codeOf(t, c.authorize(Read)); got != Forbidden {
 		t.Errorf("it may read: %q", got)
 	}

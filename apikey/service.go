@@ -16,6 +16,7 @@ import (
 type Service struct {
 	Store Store
 	Now   func() time.Time // nil is time.Now
+	Usage *Usage           // nil notes nothing
 }
 
 func (s *Service) now() time.Time {
@@ -51,9 +52,24 @@ func (s *Service) Authenticate(ctx context.Context, token string) (Caller, error
 	return Caller{Key: key}, nil
 }
 
+// authorize returns nil, and notes that the caller's key is used, if the caller holds at least the permission.
+func (s *Service) authorize(c Caller, p Permission) error {
+	err := c.authorize(p)
+	if err == nil {
+		s.used(c)
+	}
+	return err
+}
+
+func (s *Service) used(c Caller) {
+	if s.Usage != nil {
+		s.Usage.note(c.Key, s.now())
+	}
+}
+
 // Viewer returns the caller's own key.
 func (s *Service) Viewer(c Caller) (*Key, error) {
-	if err := c.authorize(Read); err != nil {
+	if err := s.authorize(c, Read); err != nil {
 		return nil, err
 	}
 	return c.Key, nil
@@ -61,6 +77,9 @@ func (s *Service) Viewer(c Caller) (*Key, error) {
 
 // Namespace returns the namespace with that id or name; the id wins.
 func (s *Service) Namespace(ctx context.Context, c Caller, ref string) (*Namespace, error) {
+	if err := s.authorize(c, Read); err != nil {
+		return nil, err
+	}
 	ns, err := s.resolve(ctx, c, ref)
 	if err != nil {
 		return nil, err
@@ -74,9 +93,6 @@ func (s *Service) Namespace(ctx context.Context, c Caller, ref string) (*Namespa
 // resolve finds the namespace that a request names, without asking whether the caller's scopes cover it: what is
 // in it may be covered all the same.
 func (s *Service) resolve(ctx context.Context, c Caller, ref string) (*Namespace, error) {
-	if err := c.authorize(Read); err != nil {
-		return nil, err
-	}
 	if ref == "" {
 		return nil, Invalid("X-Namespace", "Name a namespace, by id or name, in the X-Namespace header or the namespace query parameter.")
 	}
@@ -102,9 +118,13 @@ func (s *Service) resolve(ctx context.Context, c Caller, ref string) (*Namespace
 
 // Retriever returns the retriever with that id or name in the namespace, itself an id or a name; ids win.
 func (s *Service) Retriever(ctx context.Context, c Caller, namespace, ref string) (*Retriever, error) {
-	if err := c.authorize(Read); err != nil {
+	if err := s.authorize(c, Read); err != nil {
 		return nil, err
 	}
+	return s.findRetriever(ctx, c, namespace, ref)
+}
+
+func (s *Service) findRetriever(ctx context.Context, c Caller, namespace, ref string) (*Retriever, error) {
 	var ns *Namespace
 	var found []Retriever
 	err := together(ctx, 2, func(ctx context.Context, i int) (err error) {
@@ -127,7 +147,7 @@ func (s *Service) Retriever(ctx context.Context, c Caller, namespace, ref string
 
 // RetrieverIn returns the retriever with that id or name in a namespace that the Service returned to the same caller.
 func (s *Service) RetrieverIn(ctx context.Context, c Caller, ns *Namespace, ref string) (*Retriever, error) {
-	if err := c.authorize(Read); err != nil {
+	if err := s.authorize(c, Read); err != nil {
 		return nil, err
 	}
 	found, err := s.Store.Retrievers(ctx, c.tenant(), []RetrieverID{RetrieverID(ref)})
@@ -164,7 +184,7 @@ func (s *Service) retrieverIn(ctx context.Context, c Caller, ns *Namespace, ref 
 // Retrievers returns a page of the namespace's retrievers, by name. The search is a literal, case-insensitive part
 // of name or id. A caller whose scopes cover only some sees, and counts, only these.
 func (s *Service) Retrievers(ctx context.Context, c Caller, namespace string, p Page, search string, wants Wants) (*Connection[Retriever], error) {
-	if err := c.authorize(Read); err != nil {
+	if err := s.authorize(c, Read); err != nil {
 		return nil, err
 	}
 	w, err := p.window(retrievers, retrieverPage)
@@ -180,7 +200,7 @@ func (s *Service) Retrievers(ctx context.Context, c Caller, namespace string, p 
 
 // RetrieversIn is Retrievers for a namespace that the Service returned to the same caller.
 func (s *Service) RetrieversIn(ctx context.Context, c Caller, ns *Namespace, p Page, search string, wants Wants) (*Connection[Retriever], error) {
-	if err := c.authorize(Read); err != nil {
+	if err := s.authorize(c, Read); err != nil {
 		return nil, err
 	}
 	w, err := p.window(retrievers, retrieverPage)
@@ -293,7 +313,7 @@ type candidates struct {
 
 // node looks the id up everywhere at once; all is false where only a key will do.
 func (s *Service) node(ctx context.Context, c Caller, namespace, id string, fields Fields, all bool) (candidates, error) {
-	if err := c.authorize(Read); err != nil {
+	if err := s.authorize(c, Read); err != nil {
 		return candidates{}, err
 	}
 	var ns *Namespace
@@ -353,7 +373,7 @@ func (s *Service) visibleKey(ctx context.Context, c Caller, ns *Namespace, keys 
 		return nil, nil
 	}
 	key := slices.MinFunc(keys, func(a, b Key) int { return cmp.Compare(a.Hash, b.Hash) })
-	covered := slices.DeleteFunc(key.retrievers(), func(id RetrieverID) bool { return !c.covers(ReadData, ns, id) })
+	covered := slices.DeleteFunc(key.Retrievers(), func(id RetrieverID) bool { return !c.covers(ReadData, ns, id) })
 	if len(covered) == 0 {
 		return nil, nil
 	}

@@ -62,7 +62,7 @@ func newService(store Store) *Service { return &Service{Store: store, Now: froze
 
 // reader is a caller of int_1 who may read what the scopes cover.
 func reader(scopes ...Scope) Caller {
-	return Caller{&Key{Type: Standard, InternalID: "int_1", OrganizationID: new("org_1"), Permissions: []Permission{Read}, Scopes: scopes}}
+	return Caller{Key: &Key{Type: Standard, InternalID: "int_1", OrganizationID: new("org_1"), Permissions: []Permission{Read}, Scopes: scopes}}
 }
 
 func on(t ResourceType, id string) Scope { return Scope{ResourceType: t, ResourceID: id} }
@@ -689,7 +689,7 @@ func TestHiddenIsTheSameAsAbsent(t *testing.T) {
 			return !c.coversNamespace(ReadData, &n) && !slices.ContainsFunc(covered.retrievers, in)
 		})
 		covered.keys = slices.DeleteFunc(covered.keys, func(k Key) bool {
-			named := func(r Retriever) bool { return slices.Contains(k.retrievers(), r.ID) }
+			named := func(r Retriever) bool { return slices.Contains(k.Retrievers(), r.ID) }
 			return k.InternalID != "int_1" || !slices.ContainsFunc(covered.retrievers, named)
 		})
 		id := rapid.SampledFrom(refs).Draw(t, "id")

@@ -21,6 +21,9 @@ type Engine interface {
 	// OrganizationNamespaces returns the namespaces that carry the organization name, of all tenants, in no order.
 	OrganizationNamespaces(ctx context.Context, name string) ([]apikey.Namespace, error)
 
+	// NamespacesCalled returns the namespaces with that id or name, of all tenants, in no order.
+	NamespacesCalled(ctx context.Context, ref string) ([]apikey.Namespace, error)
+
 	// CountUnusable counts the key documents without a usable id or hash, which no list shows.
 	CountUnusable(ctx context.Context) (int, error)
 

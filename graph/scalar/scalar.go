@@ -43,6 +43,8 @@ func UnmarshalInt(v any) (int, error) {
 	switch v := v.(type) {
 	case int64:
 		n = v
+	case int: // a default of the schema's
+		n = int64(v)
 	case json.Number:
 		var err error
 		if n, err = v.Int64(); err != nil {
@@ -59,14 +61,11 @@ func UnmarshalInt(v any) (int, error) {
 
 var errNotInt = errors.New("must be an Int: a whole number of 32 bits")
 
-// milliseconds is RFC 3339 in UTC with the precision that dates are stored in.
-const milliseconds = "2006-01-02T15:04:05.000Z"
-
 // MarshalDateTime writes an instant.
 func MarshalDateTime(t time.Time) graphql.Marshaler {
 	return graphql.WriterFunc(func(w io.Writer) {
-		var buf [len(milliseconds) + 2]byte
-		b := t.UTC().AppendFormat(append(buf[:0], '"'), milliseconds)
+		var buf [len(apikey.Milliseconds) + 2]byte
+		b := t.UTC().AppendFormat(append(buf[:0], '"'), apikey.Milliseconds)
 		_, _ = w.Write(append(b, '"'))
 	})
 }

@@ -80,6 +80,12 @@ func Key(doc bson.Raw, fields apikey.Fields) (apikey.Key, bool) {
 			k.AllowedOrigins = v.origins()
 		case "principal_id":
 			k.PrincipalID = v.optionalText()
+		case "rotated_to":
+			k.RotatedTo = v.keyID()
+		case "rotated_from":
+			k.RotatedFrom = v.keyID()
+		case "revision":
+			k.Revision = v.int64()
 		}
 	})
 	switch {
@@ -106,6 +112,7 @@ var keyFields = map[string]apikey.Fields{
 	"expires_at": apikey.FieldExpiresAt, "last_used_at": apikey.FieldLastUsedAt, "created_at": apikey.FieldCreatedAt,
 	"created_by": apikey.FieldCreatedBy, "revoked_at": apikey.FieldRevokedAt, "revoked_by": apikey.FieldRevokedBy,
 	"allowed_origins": apikey.FieldAllowedOrigins, "principal_id": apikey.FieldPrincipalID,
+	"rotated_to": apikey.FieldRotatedTo, "rotated_from": apikey.FieldRotatedFrom, "revision": apikey.FieldRevision,
 }
 
 // KeyFieldNames returns the names of the documents' fields that hold what is asked for, for a projection. _id is
@@ -125,7 +132,7 @@ func KeyFieldNames(fields apikey.Fields) []string {
 var keyFieldOrder = []string{
 	"key_id", "key_hash", "key_prefix", "key_type", "subscription_id", "internal_id", "organization_id", "user_id",
 	"name", "description", "permissions", "scopes", "rate_limit_override", "status", "expires_at", "last_used_at",
-	"created_at", "created_by", "revoked_at", "revoked_by", "allowed_origins", "principal_id",
+	"created_at", "created_by", "revoked_at", "revoked_by", "allowed_origins", "principal_id", "rotated_to", "rotated_from", "revision",
 }
 
 // Namespace reads a namespace; false means that it has no usable id.
@@ -176,6 +183,96 @@ func Retriever(doc bson.Raw) (apikey.Retriever, bool) {
 		}
 	})
 	return r, ok && r.ID != ""
+}
+
+// Event reads an audit event; false means that it has no usable id or time, or is no document at all.
+func Event(doc bson.Raw) (apikey.Event, bool) {
+	e := apikey.Event{ResourceType: apikey.UnknownResource}
+	var timestamp *time.Time
+	ok := each(doc, func(name []byte, v value) {
+		switch string(name) {
+		case "audit_id":
+			e.ID = apikey.EventID(v.text())
+		case "timestamp":
+			timestamp = v.time()
+		case "action":
+			e.Action = apikey.Action(v.text())
+		case "resource_type":
+			e.ResourceType = oneOf(v, resourceTypes, apikey.UnknownResource)
+		case "resource_id":
+			e.ResourceID = v.text()
+		case "actor_id":
+			e.ActorID = v.text()
+		case "actor_type":
+			e.ActorType = apikey.ActorType(v.text())
+		case "actor_key_id":
+			e.ActorKeyID = v.keyID()
+		case "status":
+			e.Outcome = apikey.Outcome(v.text())
+		case "changes":
+			e.Changes = v.changes()
+		case "ip_address":
+			e.IPAddress = v.optionalText()
+		case "user_agent":
+			e.UserAgent = v.optionalText()
+		case "internal_id":
+			e.InternalID = apikey.InternalID(v.text())
+		case "namespace_id":
+			e.NamespaceID = apikey.NamespaceID(v.text())
+		case "retriever_ids":
+			v.items(func(item value) {
+				if id := item.text(); id != "" {
+					e.RetrieverIDs = append(e.RetrieverIDs, apikey.RetrieverID(id))
+				}
+			})
+		}
+	})
+	if timestamp != nil {
+		e.Timestamp = *timestamp
+	}
+	return e, ok && e.ID != "" && timestamp != nil
+}
+
+// PendingEvents reads the audit events that a key's document carries until they are in their own collection, each as
+// its document; the successor's is empty where there is none.
+func PendingEvents(doc bson.Raw) (events []bson.Raw, successor bson.Raw) {
+	each(doc, func(name []byte, v value) {
+		switch string(name) {
+		case "pending_events":
+			v.items(func(item value) {
+				if item.Type == bsoncore.TypeEmbeddedDocument {
+					events = append(events, bson.Raw(item.Data))
+				}
+			})
+		case "successor":
+			if v.Type == bsoncore.TypeEmbeddedDocument {
+				successor = bson.Raw(v.Data)
+			}
+		}
+	})
+	return events, successor
+}
+
+// changes reads what an event changed. What is of another form, as others may write it, is left out.
+func (v value) changes() []apikey.FieldChange {
+	var changes []apikey.FieldChange
+	v.items(func(item value) {
+		var c apikey.FieldChange
+		whole := item.Type == bsoncore.TypeEmbeddedDocument && each(item.Data, func(name []byte, v value) {
+			switch string(name) {
+			case "field":
+				c.Field = v.text()
+			case "before":
+				c.Before = v.optionalText()
+			case "after":
+				c.After = v.optionalText()
+			}
+		})
+		if whole && c.Field != "" {
+			changes = append(changes, c)
+		}
+	})
+	return changes
 }
 
 // each calls f for every element of the document; false means that the bytes are not a document.
@@ -280,6 +377,18 @@ func (v value) int32() *int32 {
 	}
 	i := int32(n)
 	return &i
+}
+
+func (v value) int64() int64 {
+	n, _ := v.AsInt64OK()
+	return n
+}
+
+func (v value) keyID() *apikey.ID {
+	if id := apikey.ID(v.text()); id != "" {
+		return &id
+	}
+	return nil
 }
 
 func (v value) keyType() apikey.Type {

@@ -1,6 +1,7 @@
 package document
 
 import (
+	"slices"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -10,29 +11,123 @@ import (
 
 // FromKey writes a new API key as a document with all of the vendor's fields, nulls included.
 func FromKey(k apikey.Key) bson.Raw {
+	vendor := apikey.AllFields &^ (apikey.FieldRotatedTo | apikey.FieldRotatedFrom | apikey.FieldRevision)
+	d := append(bson.D{{Key: "key_id", Value: k.ID}, {Key: "key_hash", Value: k.Hash}}, KeyFields(k, vendor)...)
+	if k.RotatedFrom != nil {
+		d = append(d, KeyFields(k, apikey.FieldRotatedFrom)...)
+	}
+	return raw(d)
+}
+
+// KeyFields writes these fields of a key, in the vendor's order. The id and the hash are not among them: they never
+// change.
+func KeyFields(k apikey.Key, fields apikey.Fields) bson.D {
+	var d bson.D
+	for _, name := range keyFieldOrder {
+		if field := keyFields[name]; field != always && field&fields != 0 {
+			d = append(d, bson.E{Key: name, Value: keyValue(k, name)})
+		}
+	}
+	return d
+}
+
+func keyValue(k apikey.Key, field string) any {
+	switch field {
+	case "key_prefix":
+		return k.Prefix
+	case "key_type":
+		return k.Type
+	case "subscription_id":
+		return k.SubscriptionID
+	case "internal_id":
+		return k.InternalID
+	case "organization_id":
+		return k.OrganizationID
+	case "user_id":
+		return k.UserID
+	case "name":
+		return k.Name
+	case "description":
+		return k.Description
+	case "permissions":
+		return array(k.Permissions)
+	case "scopes":
+		return fromScopes(k.Scopes)
+	case "rate_limit_override":
+		return k.RateLimitOverride
+	case "status":
+		return k.Stored
+	case "expires_at":
+		return date(k.ExpiresAt)
+	case "last_used_at":
+		return date(k.LastUsedAt)
+	case "created_at":
+		return date(k.CreatedAt)
+	case "created_by":
+		return k.CreatedBy
+	case "revoked_at":
+		return date(k.RevokedAt)
+	case "revoked_by":
+		return k.RevokedBy
+	case "allowed_origins":
+		return k.AllowedOrigins
+	case "principal_id":
+		return k.PrincipalID
+	case "rotated_to":
+		return k.RotatedTo
+	case "rotated_from":
+		return k.RotatedFrom
+	case "revision":
+		return k.Revision
+	default:
+		panic("no such field: " + field)
+	}
+}
+
+// Set returns the document with these fields: those it has in their places, the others at its end. All other fields
+// stay byte by byte as they are.
+func Set(doc bson.Raw, fields bson.D) (bson.Raw, error) {
+	elements, err := doc.Elements()
+	if err != nil {
+		return nil, err
+	}
+	fields = slices.Clone(fields)
+	d := make(bson.D, 0, len(elements)+len(fields))
+	for _, e := range elements {
+		i := slices.IndexFunc(fields, func(f bson.E) bool { return f.Key == e.Key() })
+		if i < 0 {
+			d = append(d, bson.E{Key: e.Key(), Value: e.Value()})
+			continue
+		}
+		d = append(d, fields[i])
+		fields = slices.Delete(fields, i, i+1)
+	}
+	return bson.Marshal(append(d, fields...))
+}
+
+// FromEvent writes an audit event as a document. Its _id is its id, so that one is never stored twice.
+func FromEvent(e apikey.Event) bson.Raw {
+	changes := make(bson.A, 0, len(e.Changes))
+	for _, c := range e.Changes {
+		changes = append(changes, bson.D{{Key: "field", Value: c.Field}, {Key: "before", Value: c.Before}, {Key: "after", Value: c.After}})
+	}
 	return raw(bson.D{
-		{Key: "key_id", Value: k.ID},
-		{Key: "key_hash", Value: k.Hash},
-		{Key: "key_prefix", Value: k.Prefix},
-		{Key: "key_type", Value: k.Type},
-		{Key: "subscription_id", Value: k.SubscriptionID},
-		{Key: "internal_id", Value: k.InternalID},
-		{Key: "organization_id", Value: k.OrganizationID},
-		{Key: "user_id", Value: k.UserID},
-		{Key: "name", Value: k.Name},
-		{Key: "description", Value: k.Description},
-		{Key: "permissions", Value: array(k.Permissions)},
-		{Key: "scopes", Value: fromScopes(k.Scopes)},
-		{Key: "rate_limit_override", Value: k.RateLimitOverride},
-		{Key: "status", Value: k.Stored},
-		{Key: "expires_at", Value: date(k.ExpiresAt)},
-		{Key: "last_used_at", Value: date(k.LastUsedAt)},
-		{Key: "created_at", Value: date(k.CreatedAt)},
-		{Key: "created_by", Value: k.CreatedBy},
-		{Key: "revoked_at", Value: date(k.RevokedAt)},
-		{Key: "revoked_by", Value: k.RevokedBy},
-		{Key: "allowed_origins", Value: k.AllowedOrigins},
-		{Key: "principal_id", Value: k.PrincipalID},
+		{Key: "_id", Value: e.ID},
+		{Key: "audit_id", Value: e.ID},
+		{Key: "internal_id", Value: e.InternalID},
+		{Key: "namespace_id", Value: e.NamespaceID},
+		{Key: "retriever_ids", Value: array(e.RetrieverIDs)},
+		{Key: "timestamp", Value: bson.NewDateTimeFromTime(e.Timestamp)},
+		{Key: "resource_type", Value: e.ResourceType},
+		{Key: "resource_id", Value: e.ResourceID},
+		{Key: "action", Value: e.Action},
+		{Key: "actor_id", Value: e.ActorID},
+		{Key: "actor_type", Value: e.ActorType},
+		{Key: "actor_key_id", Value: e.ActorKeyID},
+		{Key: "status", Value: e.Outcome},
+		{Key: "changes", Value: changes},
+		{Key: "ip_address", Value: e.IPAddress},
+		{Key: "user_agent", Value: e.UserAgent},
 	})
 }
 

@@ -75,6 +75,9 @@ const (
 	Keys       = "api_keys"
 )
 
+// Events is the collection of audit events. They are no part of an import.
+const Events = "audit_events"
+
 // Parse reads an import file: {"namespaces":[…],"retrievers":[…],"api_keys":[…]}, each list optional, in MongoDB
 // Extended JSON v2, canonical or relaxed; where a date is due, an RFC 3339 text will do too. The error is Problems
 // where documents are bad, and tells all of them.

@@ -33,8 +33,8 @@ func (s *Store) Import(ctx context.Context, b document.Batch, o document.ImportO
 		{name: document.Keys, idField: "key_id", documents: b.Keys},
 	}
 	if o.OnlyIfEmpty {
-		for _, l := range lists {
-			n, err := find{filter: bson.D{}, fields: []string{"_id"}, limit: 1}.each(ctx, s.primary.Collection(l.name), func(bson.Raw, int) {})
+		for _, name := range []string{document.Namespaces, document.Retrievers, document.Keys, document.Events} {
+			n, err := find{filter: bson.D{}, fields: []string{"_id"}, limit: 1}.each(ctx, s.primary.Collection(name), func(bson.Raw, int) {})
 			if err != nil {
 				return document.Imported{}, err
 			}

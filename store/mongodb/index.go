@@ -21,15 +21,21 @@ type index struct {
 func up(field string) bson.E   { return bson.E{Key: field, Value: int32(1)} }
 func down(field string) bson.E { return bson.E{Key: field, Value: int32(-1)} }
 
-// indexes are what the queries (query.go) need. All but two begin with internal_id, the recommended shard key: a
-// unique index of a sharded collection must begin with the shard key.
+// indexes are what the queries (query.go) need. Unique ones but that of key_hash begin with internal_id, the recommended
+// shard key: a unique index of a sharded collection must begin with the shard key.
 var indexes = []index{
 	{document.Keys, bson.D{up("key_hash")}, true},
 	{document.Keys, bson.D{up("internal_id"), up("key_id")}, true},
 	{document.Keys, bson.D{up("internal_id"), up("scopes.resource_id"), down("created_at"), down("key_id")}, false},
+	{document.Keys, bson.D{up("pending_events.audit_id"), up("internal_id")}, false},
+	{document.Events, bson.D{up("internal_id"), up("audit_id")}, true},
+	{document.Events, bson.D{up("internal_id"), up("retriever_ids"), down("timestamp"), down("audit_id")}, false},
+	{document.Events, bson.D{up("internal_id"), up("retriever_ids"), up("resource_id"), down("timestamp"), down("audit_id")}, false},
 	{document.Namespaces, bson.D{up("internal_id"), up("namespace_id")}, true},
 	{document.Namespaces, bson.D{up("internal_id"), up("namespace_name"), up("namespace_id")}, false},
 	{document.Namespaces, bson.D{up("organization_name")}, false},
+	{document.Namespaces, bson.D{up("namespace_id")}, false},
+	{document.Namespaces, bson.D{up("namespace_name")}, false},
 	{document.Retrievers, bson.D{up("internal_id"), up("retriever_id")}, true},
 	{document.Retrievers, bson.D{up("internal_id"), up("namespace_id"), up("retriever_name"), up("retriever_id")}, false},
 }

@@ -41,20 +41,20 @@ func TestEnsureIndexes(t *testing.T) {
 	for _, name := range names(w.take()) {
 		sent[name]++
 	}
-	if diff := cmp.Diff(map[string]int{"listIndexes": 3, "createIndexes": len(indexes) - 1}, sent); diff != "" {
+	if diff := cmp.Diff(map[string]int{"listIndexes": 4, "createIndexes": len(indexes) - 1}, sent); diff != "" {
 		t.Errorf("the first time sent (-want +got)\n%s", diff)
 	}
 	if err := s.EnsureIndexes(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if got := strings.Join(names(w.take()), " "); got != "listIndexes listIndexes listIndexes" {
+	if got := strings.Join(names(w.take()), " "); got != "listIndexes listIndexes listIndexes listIndexes" {
 		t.Errorf("the second time sent %s", got)
 	}
 	if w.log.Len() > 0 {
 		t.Errorf("logged %s", &w.log)
 	}
 	unique := map[string]bool{}
-	for _, collection := range []string{document.Namespaces, document.Retrievers, document.Keys} {
+	for _, collection := range []string{document.Namespaces, document.Retrievers, document.Keys, document.Events} {
 		specs, err := s.primary.Collection(collection).Indexes().ListSpecifications(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -68,6 +68,11 @@ func TestEnsureIndexes(t *testing.T) {
 		"api_keys internal_id_1_scopes.resource_id_1_created_at_-1_key_id_-1": false,
 		"namespaces _id_": false, "namespaces ours": false, "namespaces internal_id_1_namespace_id_1": true,
 		"namespaces internal_id_1_namespace_name_1_namespace_id_1": false,
+		"api_keys pending_events.audit_id_1_internal_id_1": false,
+		"namespaces namespace_id_1": false, "namespaces namespace_name_1": false,
+		"audit_events _id_": false, "audit_events internal_id_1_audit_id_1": true,
+		"audit_events internal_id_1_retriever_ids_1_timestamp_-1_audit_id_-1": false,
+		"audit_events internal_id_1_retriever_ids_1_resource_id_1_timestamp_-1_audit_id_-1": false,
 		"retrievers _id_": false, "retrievers internal_id_1_retriever_id_1": true,
 		"retrievers internal_id_1_namespace_id_1_retriever_name_1_retriever_id_1": false,
 	}
@@ -94,7 +99,7 @@ func TestDuplicateHash(t *testing.T) {
 	if err := s.EnsureIndexes(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if got := strings.Join(names(w.take()), " "); got != "listIndexes listIndexes listIndexes" {
+	if got := strings.Join(names(w.take()), " "); got != "listIndexes listIndexes listIndexes listIndexes" {
 		t.Errorf("the second time sent %s", got)
 	}
 	if got := w.log.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "not unique") {
@@ -137,7 +142,7 @@ func TestShardedCluster(t *testing.T) {
 		t.Errorf("logged %s", got)
 	}
 	specs, err := s.primary.Collection(document.Keys).Indexes().ListSpecifications(t.Context())
-	if err != nil || len(specs) != 4 {
+	if err != nil || len(specs) != 5 {
 		t.Errorf("there are %d indexes of keys, %v", len(specs), err)
 	}
 }

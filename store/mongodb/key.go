@@ -31,16 +31,24 @@ func (s *Store) Keys(ctx context.Context, tenant apikey.InternalID, ids []apikey
 	if len(ids) == 0 {
 		return nil, nil
 	}
-	filter := bson.D{{Key: "internal_id", Value: is(string(tenant))}, {Key: "$or", Value: bson.A{
+	return settling(ctx, s, func() ([]apikey.Key, error) {
+		return all(ctx, s.keys, find{filter: keysWithIDs(tenant, ids), fields: document.KeyFieldNames(fields)}, keyDecoder(fields))
+	})
+}
+
+// keysWithIDs selects the keys that document.Key reads with these ids.
+func keysWithIDs(tenant apikey.InternalID, ids []apikey.ID) bson.D {
+	return bson.D{{Key: "internal_id", Value: is(string(tenant))}, {Key: "$or", Value: bson.A{
 		bson.D{{Key: "key_id", Value: among(ids)}},
 		bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: documentIDsOf(ids)}}}, {Key: "key_id", Value: notText}},
 	}}}
-	return all(ctx, s.keys, find{filter: filter, fields: document.KeyFieldNames(fields)}, keyDecoder(fields))
 }
 
 // CountKeys counts the keys that name the retriever; those active at activeAt only, unless it is zero.
 func (s *Store) CountKeys(ctx context.Context, tenant apikey.InternalID, retriever apikey.RetrieverID, activeAt time.Time) (int, error) {
-	return count(ctx, s.keys, keysOf(tenant, []apikey.RetrieverID{retriever}, activeAt))
+	return settling(ctx, s, func() (int, error) {
+		return count(ctx, s.keys, keysOf(tenant, []apikey.RetrieverID{retriever}, activeAt))
+	})
 }
 
 // CountUnusable counts the key documents without a usable id or hash, which no list shows. It reads what indexes

@@ -22,6 +22,10 @@ import (
 // Where pages are as large as they get, one read is made for many retrievers, and another only for each that has
 // more than came with it; otherwise there is one for each, side by side.
 func (s *Store) KeyPages(ctx context.Context, tenant apikey.InternalID, retrievers []apikey.RetrieverID, r apikey.KeyRange) ([][]apikey.Key, error) {
+	return settling(ctx, s, func() ([][]apikey.Key, error) { return s.keyPages(ctx, tenant, retrievers, r) })
+}
+
+func (s *Store) keyPages(ctx context.Context, tenant apikey.InternalID, retrievers []apikey.RetrieverID, r apikey.KeyRange) ([][]apikey.Key, error) {
 	pages := make([][]apikey.Key, len(retrievers))
 	wants := r.Fields
 	r.Fields |= apikey.FieldCreatedAt

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/event"
@@ -71,6 +72,8 @@ func openedOn(t testing.TB, uri, database string, logger *slog.Logger, started f
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.recheck = time.Hour // tests of the looking itself set it to 0
+	s.settled.Store(time.Now().UnixNano())
 	t.Cleanup(func() {
 		if err := s.Close(); err != nil {
 			t.Error(err)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/mongo"
@@ -26,6 +27,11 @@ type Store struct {
 	// is stored already. The collections below are read as the URI prefers.
 	primary                      *mongo.Database
 	namespaces, retrievers, keys *mongo.Collection
+	events                       *mongo.Collection // as the primary has them: a trail that lags behind is none
+
+	unfinished atomic.Bool   // a change that this process made could not be finished
+	settled    atomic.Int64  // when it was last looked for unfinished changes, in nanoseconds since 1970
+	recheck    time.Duration // after how long a read looks for them again
 }
 
 var _ store.Engine = (*Store)(nil)
@@ -55,14 +61,31 @@ func open(uri, database string, logger *slog.Logger, configure func(*options.Cli
 		return nil, fmt.Errorf("the MongoDB URI %w", badOptions(o, err))
 	}
 	db := client.Database(database)
+	primary := client.Database(database, options.Database().SetReadPreference(readpref.Primary()).SetWriteConcern(writeconcern.Majority()))
 	return &Store{
 		client:     client,
 		logger:     logger,
-		primary:    client.Database(database, options.Database().SetReadPreference(readpref.Primary()).SetWriteConcern(writeconcern.Majority())),
+		recheck:    recheckAfter,
+		primary:    primary,
+		events:     primary.Collection(document.Events),
 		namespaces: db.Collection(document.Namespaces),
 		retrievers: db.Collection(document.Retrievers),
 		keys:       db.Collection(document.Keys),
 	}, nil
+}
+
+// Prepare makes the indexes that are missing, and finishes the changes that some process was stopped in the midst of.
+// The error is an outage, after which to call it again.
+func (s *Store) Prepare(ctx context.Context) error {
+	if err := s.EnsureIndexes(ctx); err != nil {
+		return err
+	}
+	_, err := s.FinishAll(ctx)
+	if hasCode(err, codeUnauthorized) {
+		s.logger.Warn("This MongoDB user may not finish the changes of keys that were left unfinished. Audit events stay in the keys' documents.")
+		return nil
+	}
+	return err
 }
 
 // Ping returns nil if a server that can answer reads does so now.

@@ -38,6 +38,14 @@ func (s *Store) OrganizationNamespaces(ctx context.Context, name string) ([]apik
 	return findNamespaces(ctx, s.primary.Collection(document.Namespaces), bson.D{{Key: "organization_name", Value: is(name)}})
 }
 
+// NamespacesCalled returns the namespaces with that id or name, of all tenants, in no order.
+func (s *Store) NamespacesCalled(ctx context.Context, ref string) ([]apikey.Namespace, error) {
+	return findNamespaces(ctx, s.primary.Collection(document.Namespaces), bson.D{{Key: "$or", Value: bson.A{
+		bson.D{{Key: "namespace_id", Value: is(ref)}},
+		bson.D{{Key: "namespace_name", Value: is(ref)}},
+	}}})
+}
+
 func findNamespaces(ctx context.Context, c *mongo.Collection, filter bson.D) ([]apikey.Namespace, error) {
 	return all(ctx, c, find{filter: filter, fields: namespaceFields}, document.Namespace)
 }

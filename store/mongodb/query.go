@@ -18,6 +18,15 @@ import (
 //	                                    a page that ends in a tie, or holds odd keys, one to three commands more:
 //	  keys without key_id   api_keys    internal_id, key_id
 //	CountUnusable           api_keys    key_hash; _id
+//	CurrentKeys             api_keys    as Keys
+//	InsertKey, ChangeKey    api_keys    as Keys; then audit_events _id, and api_keys _id to take the event out
+//	UseKeys                 api_keys    as Keys, in one command for all
+//	before reads of keys, at most once a second
+//	                        api_keys    pending_events.audit_id
+//	EventPage, CountEvents  api_keys    pending_events.audit_id, internal_id
+//	                        audit_events internal_id, retriever_ids, (resource_id,) timestamp, audit_id
+//	InsertEvent             audit_events _id
+//	NamespacesCalled        namespaces  namespace_id; namespace_name
 //	Namespaces              namespaces  internal_id, namespace_id; internal_id, namespace_name, namespace_id
 //	OrganizationNamespaces  namespaces  organization_name
 //	Retrievers              retrievers  internal_id, retriever_id

@@ -31,19 +31,14 @@ func (s *Store) Import(ctx context.Context, b document.Batch, o document.ImportO
 	}
 }
 
-func (s *Store) importBatch(ctx context.Context, b document.Batch, o document.ImportOptions) (document.Imported, error) {
+func (s *Store) importBatch(ctx context.Context, b document.Batch, o document.ImportOptions) (imported document.Imported, err error) {
 	tx, err := s.write.BeginTx(ctx, nil)
 	if err != nil {
 		return document.Imported{}, err
 	}
 	defer tx.Rollback() //nolint:errcheck // does nothing after the commit
 
-	im := &importer{}
-	for i, text := range writeSQL {
-		if im.statements[i], err = tx.PrepareContext(ctx, text); err != nil { //nolint:sqlclosecheck // closed by the end of tx
-			return document.Imported{}, err
-		}
-	}
+	im := &importer{writer: writer{tx: tx}}
 	// Asked inside the transaction, so that of several processes that start at once one stores the batch.
 	if o.OnlyIfEmpty {
 		if stored, err := im.has(ctx, anyDocument); err != nil {
@@ -109,9 +104,9 @@ var (
 
 // importer stores documents one by one in a transaction and gathers what stands against it.
 type importer struct {
-	statements [writes]*sql.Stmt
-	imported   document.Imported
-	problems   document.Problems
+	writer
+	imported document.Imported
+	problems document.Problems
 }
 
 // add stores the document, unless its place is taken: by itself, or, which is a problem, by another one.
@@ -124,7 +119,7 @@ func (im *importer) add(ctx context.Context, t *table, index int, doc bson.Raw) 
 	if id := document.Identify(t.name, doc).DocumentID; id != "" {
 		documentID = []byte(id)
 	}
-	result, err := im.statements[t.insert].ExecContext(ctx, append([]any{[]byte(doc), documentID}, columns...)...)
+	result, err := im.exec(ctx, t.insert, append([]any{[]byte(doc), documentID}, columns...)...)
 	if err != nil {
 		return err
 	}
@@ -145,27 +140,14 @@ func (im *importer) add(ctx context.Context, t *table, index int, doc bson.Raw) 
 }
 
 // list puts the key that was inserted into the order of each retriever that it names.
-func (im *importer) list(ctx context.Context, doc bson.Raw, inserted sql.Result) error {
+func (w *writer) list(ctx context.Context, doc bson.Raw, inserted sql.Result) error {
 	pk, err := inserted.LastInsertId()
 	if err != nil {
 		return err
 	}
 	k, _ := document.Key(doc, apikey.FieldInternalID|apikey.FieldScopes|apikey.FieldCreatedAt|apikey.StatusFields)
-	activeUntil := int64(forever)
-	switch {
-	case k.RevokedAt != nil || k.Stored != apikey.Active:
-		activeUntil = never
-	case k.ExpiresAt != nil:
-		activeUntil = k.ExpiresAt.UnixMilli()
-	}
-	var named []string
-	for _, scope := range k.Scopes {
-		if scope.ResourceType == apikey.ResourceRetriever && scope.ResourceID != "" {
-			named = append(named, scope.ResourceID)
-		}
-	}
-	for _, retriever := range distinct(named) {
-		_, err := im.statements[insertKeyRetriever].ExecContext(ctx, k.InternalID, retriever, dateColumn(k.CreatedAt), k.ID, activeUntil, pk)
+	for _, retriever := range k.Retrievers() {
+		_, err := w.exec(ctx, insertKeyRetriever, k.InternalID, retriever, dateColumn(k.CreatedAt), k.ID, activeUntil(&k), pk)
 		if err != nil {
 			return err
 		}
@@ -204,8 +186,12 @@ func (im *importer) taken(ctx context.Context, t *table, index int, usable bool,
 
 // has reports whether the statement finds anything.
 func (im *importer) has(ctx context.Context, statement write, args ...any) (bool, error) {
+	stmt, err := im.statement(ctx, statement)
+	if err != nil {
+		return false, err
+	}
 	var one int
-	err := im.statements[statement].QueryRowContext(ctx, args...).Scan(&one)
+	err = stmt.QueryRowContext(ctx, args...).Scan(&one)
 	if errors.Is(err, sql.ErrNoRows) {
 		return false, nil
 	}

@@ -137,10 +137,10 @@ func pool(path string, connections int, settings string) (*sql.DB, error) {
 	return db, nil
 }
 
-// migrate brings the schema to this version's. The file stays without a write-ahead log until it has one, so that
-// from its first page on it says whose it is.
+// migrate brings the schema to this version's, whatever older one the file has. The file stays without a write-ahead log
+// until it has one, so that from its first page on it says whose it is.
 func (s *Store) migrate(ctx context.Context) error {
-	if current, err := isCurrent(ctx, s.write); err != nil || current {
+	if version, err := versionOf(ctx, s.write); err != nil || version == schemaVersion {
 		return err
 	}
 	tx, err := s.write.BeginTx(ctx, nil)
@@ -149,11 +149,17 @@ func (s *Store) migrate(ctx context.Context) error {
 	}
 	defer tx.Rollback() //nolint:errcheck // does nothing after the commit
 	// Again, now that no other process can be at it.
-	if current, err := isCurrent(ctx, tx); err != nil || current {
+	version, err := versionOf(ctx, tx)
+	if err != nil {
 		return err
 	}
-	script := fmt.Sprintf("%s PRAGMA application_id = %d; PRAGMA user_version = %d;", schema, applicationID, schemaVersion)
-	if _, err := tx.ExecContext(ctx, script); err != nil {
+	for _, script := range schema[version:] {
+		if _, err := tx.ExecContext(ctx, script); err != nil {
+			return err
+		}
+	}
+	mark := fmt.Sprintf("PRAGMA application_id = %d; PRAGMA user_version = %d;", applicationID, schemaVersion)
+	if _, err := tx.ExecContext(ctx, mark); err != nil {
 		return err
 	}
 	return tx.Commit()
@@ -163,16 +169,15 @@ type queryer interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
-// isCurrent reports whether the file has this version's schema. It may have none; a newer one is an error.
-func isCurrent(ctx context.Context, db queryer) (bool, error) {
-	var version int
+// versionOf returns the version of the file's schema; 0 where it has none. A newer one than this program's is an error.
+func versionOf(ctx context.Context, db queryer) (version int, err error) {
 	if err := db.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
-		return false, err
+		return 0, err
 	}
 	if version > schemaVersion {
-		return false, fmt.Errorf("the file was written by a newer version of retrieverkeys (schema %d, known here is %d)", version, schemaVersion)
+		return 0, fmt.Errorf("the file was written by a newer version of retrieverkeys (schema %d, known here is %d)", version, schemaVersion)
 	}
-	return version == schemaVersion, nil
+	return version, nil
 }
 
 // keepLog has the file keep a write-ahead log, with which reads and writes do not wait for each other. SQLite does not
@@ -214,7 +219,7 @@ func explain(err error) error {
 // Ping returns nil if the file can be read now.
 func (s *Store) Ping(ctx context.Context) error {
 	return s.reading(ctx, func(ctx context.Context) error {
-		_, err := isCurrent(ctx, s.read)
+		_, err := versionOf(ctx, s.read)
 		return err
 	})
 }

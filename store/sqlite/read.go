@@ -36,6 +36,11 @@ func (s *Store) Keys(ctx context.Context, tenant apikey.InternalID, ids []apikey
 	return keys, nil
 }
 
+// CurrentKeys implements apikey.Store.
+func (s *Store) CurrentKeys(ctx context.Context, tenant apikey.InternalID, id apikey.ID) ([]apikey.Key, error) {
+	return s.Keys(ctx, tenant, []apikey.ID{id}, apikey.AllFields)
+}
+
 // KeyPages implements apikey.Store.
 func (s *Store) KeyPages(ctx context.Context, tenant apikey.InternalID, retrievers []apikey.RetrieverID, r apikey.KeyRange) ([][]apikey.Key, error) {
 	statement := keysNewestFirst
@@ -65,6 +70,18 @@ func keyBound(p *apikey.KeyPosition, open int64) (createdAt int64, id apikey.ID)
 		return open, ""
 	}
 	return dateColumn(p.CreatedAt), p.ID
+}
+
+// activeUntil is the instant up to which the key is active.
+func activeUntil(k *apikey.Key) int64 {
+	switch {
+	case k.RevokedAt != nil || k.Stored != apikey.Active:
+		return never
+	case k.ExpiresAt != nil:
+		return k.ExpiresAt.UnixMilli()
+	default:
+		return forever
+	}
 }
 
 func dateColumn(t *time.Time) int64 {
@@ -151,6 +168,45 @@ func (s *Store) CountRetrievers(ctx context.Context, tenant apikey.InternalID, n
 // OrganizationNamespaces implements store.Engine.
 func (s *Store) OrganizationNamespaces(ctx context.Context, name string) ([]apikey.Namespace, error) {
 	return query(ctx, s, namespacesByOrganization, nil, document.Namespace, name)
+}
+
+// NamespacesCalled implements store.Engine.
+func (s *Store) NamespacesCalled(ctx context.Context, ref string) ([]apikey.Namespace, error) {
+	return query(ctx, s, namespacesCalled, nil, document.Namespace, ref)
+}
+
+// EventPage implements apikey.Store.
+func (s *Store) EventPage(ctx context.Context, tenant apikey.InternalID, retriever apikey.RetrieverID, r apikey.EventRange) ([]apikey.Event, error) {
+	statement, args := eventsNewestFirst, []any{tenant, retriever}
+	if r.FromEnd {
+		statement = eventsOldestFirst
+	}
+	if r.About != "" {
+		statement, args = statement+eventsAboutNewestFirst-eventsNewestFirst, append(args, r.About)
+	}
+	before, beforeID := eventBound(r.After, math.MaxInt64) // after it in the list is before it in time
+	after, afterID := eventBound(r.Before, math.MinInt64)
+	page, err := query(ctx, s, statement, nil, document.Event, append(args, before, beforeID, after, afterID, r.Limit)...)
+	if r.FromEnd {
+		slices.Reverse(page)
+	}
+	return page, err
+}
+
+// eventBound is the position as a row of audit_event_retrievers; where there is none, one with that time.
+func eventBound(p *apikey.EventPosition, open int64) (happenedAt int64, id apikey.EventID) {
+	if p == nil {
+		return open, ""
+	}
+	return p.Timestamp.UnixMilli(), p.ID
+}
+
+// CountEvents implements apikey.Store.
+func (s *Store) CountEvents(ctx context.Context, tenant apikey.InternalID, retriever apikey.RetrieverID, about apikey.ID) (int, error) {
+	if about == "" {
+		return count(ctx, s, countEvents, tenant, retriever)
+	}
+	return count(ctx, s, countEventsAbout, tenant, retriever, about)
 }
 
 // CountUnusable implements store.Engine.

@@ -5,17 +5,20 @@ package sqlite
 // The file says whose it is: an application id of our own ("rkey"), and the version of the schema.
 const (
 	applicationID = 0x726b6579
-	schemaVersion = 1
+	schemaVersion = 2
 )
 
-// schema keeps one row per document: the BSON as it came, and in columns what is looked up by. In a document that
+// schema has the script of each version, which makes of the version before its own.
+var schema = [schemaVersion]string{documents, auditTrail}
+
+// documents keeps one row per document: the BSON as it came, and in columns what is looked up by. In a document that
 // cannot be used (no usable id, of keys no hash) the columns are null, so that no query meets it; an _id is kept
 // beside them, with its BSON type before it, because two documents of a list never share one.
 //
 // api_key_retrievers is the order of every retriever's keys: a row for each retriever that the key's scopes name.
 // created_at is in milliseconds, noDate where there is no readable date, so that such keys stand last; active_until
 // is the instant up to which the key is active: never, forever, or its expiry.
-const schema = `
+const documents = `
 CREATE TABLE namespaces (
 	pk                INTEGER PRIMARY KEY,
 	mongo_id          BLOB UNIQUE,
@@ -62,6 +65,32 @@ CREATE TABLE api_key_retrievers (
 ) STRICT, WITHOUT ROWID;
 `
 
+// auditTrail keeps audit events as documents are kept. audit_event_retrievers is the order of every retriever's events,
+// with its times in milliseconds. The indexes of namespaces are for those who work on all organizations.
+const auditTrail = `
+CREATE TABLE audit_events (
+	pk       INTEGER PRIMARY KEY,
+	tenant   TEXT NOT NULL,
+	id       TEXT NOT NULL,
+	document BLOB NOT NULL,
+	UNIQUE (tenant, id)
+) STRICT;
+
+CREATE TABLE audit_event_retrievers (
+	tenant       TEXT NOT NULL,
+	retriever_id TEXT NOT NULL,
+	happened_at  INTEGER NOT NULL,
+	id           TEXT NOT NULL,
+	resource_id  TEXT NOT NULL,
+	audit_event  INTEGER NOT NULL,
+	PRIMARY KEY (tenant, retriever_id, happened_at, id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX audit_event_retrievers_by_resource ON audit_event_retrievers (tenant, retriever_id, resource_id, happened_at, id, audit_event);
+
+CREATE INDEX namespaces_by_id ON namespaces (id) WHERE id IS NOT NULL;
+CREATE INDEX namespaces_by_any_name ON namespaces (name) WHERE name IS NOT NULL;
+`
+
 // read names a statement of the service's, prepared once.
 type read int
 
@@ -78,7 +107,14 @@ const (
 	retrieversBackward
 	countRetrievers
 	namespacesByOrganization
+	namespacesCalled
 	countUnusable
+	eventsNewestFirst
+	eventsOldestFirst
+	eventsAboutNewestFirst
+	eventsAboutOldestFirst
+	countEvents
+	countEventsAbout
 	reads
 )
 
@@ -114,10 +150,32 @@ var readSQL = [reads]string{
 		ORDER BY name DESC, id DESC LIMIT ?`,
 	countRetrievers:          `SELECT count(*) FROM retrievers WHERE tenant = ? AND namespace_id = ?`,
 	namespacesByOrganization: `SELECT document FROM namespaces WHERE organization_name = ?`,
-	countUnusable:            `SELECT count(*) FROM api_keys WHERE hash IS NULL`,
+	namespacesCalled: `
+		SELECT document FROM namespaces WHERE id = ?1 UNION ALL SELECT document FROM namespaces WHERE name = ?1 AND id <> ?1`,
+	countUnusable: `SELECT count(*) FROM api_keys WHERE hash IS NULL`,
+	eventsNewestFirst: `
+		SELECT e.document FROM audit_event_retrievers r CROSS JOIN audit_events e ON e.pk = r.audit_event
+		WHERE r.tenant = ? AND r.retriever_id = ? AND (r.happened_at, r.id) < (?, ?) AND (r.happened_at, r.id) > (?, ?)
+		ORDER BY r.happened_at DESC, r.id DESC LIMIT ?`,
+	eventsOldestFirst: `
+		SELECT e.document FROM audit_event_retrievers r CROSS JOIN audit_events e ON e.pk = r.audit_event
+		WHERE r.tenant = ? AND r.retriever_id = ? AND (r.happened_at, r.id) < (?, ?) AND (r.happened_at, r.id) > (?, ?)
+		ORDER BY r.happened_at, r.id LIMIT ?`,
+	eventsAboutNewestFirst: `
+		SELECT e.document FROM audit_event_retrievers r CROSS JOIN audit_events e ON e.pk = r.audit_event
+		WHERE r.tenant = ? AND r.retriever_id = ? AND r.resource_id = ?
+			AND (r.happened_at, r.id) < (?, ?) AND (r.happened_at, r.id) > (?, ?)
+		ORDER BY r.happened_at DESC, r.id DESC LIMIT ?`,
+	eventsAboutOldestFirst: `
+		SELECT e.document FROM audit_event_retrievers r CROSS JOIN audit_events e ON e.pk = r.audit_event
+		WHERE r.tenant = ? AND r.retriever_id = ? AND r.resource_id = ?
+			AND (r.happened_at, r.id) < (?, ?) AND (r.happened_at, r.id) > (?, ?)
+		ORDER BY r.happened_at, r.id LIMIT ?`,
+	countEvents:      `SELECT count(*) FROM audit_event_retrievers WHERE tenant = ? AND retriever_id = ?`,
+	countEventsAbout: `SELECT count(*) FROM audit_event_retrievers WHERE tenant = ? AND retriever_id = ? AND resource_id = ?`,
 }
 
-// write names a statement of Import's, prepared for each.
+// write names a statement of a transaction's, prepared when one needs it.
 type write int
 
 const (
@@ -133,13 +191,18 @@ const (
 	keyDocumentID
 	keyHash
 	insertKeyRetriever
+	keyToChange
+	updateKey
+	updateKeyRetriever
+	insertEvent
+	insertEventRetriever
 	writes
 )
 
 var writeSQL = [writes]string{
 	anyDocument: `
 		SELECT 1 FROM namespaces WHERE pk > 0 UNION ALL SELECT 1 FROM retrievers WHERE pk > 0
-		UNION ALL SELECT 1 FROM api_keys WHERE pk > 0 LIMIT 1`,
+		UNION ALL SELECT 1 FROM api_keys WHERE pk > 0 UNION ALL SELECT 1 FROM audit_events WHERE pk > 0 LIMIT 1`,
 	insertNamespace: `
 		INSERT INTO namespaces (document, mongo_id, tenant, id, name, organization_name) VALUES (?, ?, ?, ?, ?, ?)
 		ON CONFLICT DO NOTHING`,
@@ -157,5 +220,13 @@ var writeSQL = [writes]string{
 	keyHash:       `SELECT 1 FROM api_keys WHERE hash = ?`,
 	insertKeyRetriever: `
 		INSERT INTO api_key_retrievers (tenant, retriever_id, created_at, id, active_until, api_key)
+		VALUES (?, ?, ?, ?, ?, ?)`,
+	keyToChange: `SELECT document FROM api_keys WHERE tenant = ? AND id = ?`,
+	updateKey:   `UPDATE api_keys SET document = ? WHERE tenant = ? AND id = ?`,
+	updateKeyRetriever: `
+		UPDATE api_key_retrievers SET active_until = ? WHERE tenant = ? AND retriever_id = ? AND created_at = ? AND id = ?`,
+	insertEvent: `INSERT INTO audit_events (document, tenant, id) VALUES (?, ?, ?) ON CONFLICT DO NOTHING`,
+	insertEventRetriever: `
+		INSERT INTO audit_event_retrievers (tenant, retriever_id, happened_at, id, resource_id, audit_event)
 		VALUES (?, ?, ?, ?, ?, ?)`,
 }

@@ -16,7 +16,7 @@ import (
 // documents, filters and sorts. It is the port's comments as code.
 type model struct{ batch document.Batch }
 
-var _ apikey.Store = model{}
+var _ apikey.Reader = model{}
 
 func (m model) KeysByHash(_ context.Context, hash string) ([]apikey.Key, error) {
 	return m.keys(apikey.AllFields, func(k apikey.Key) bool { return k.Hash == hash }), nil

@@ -201,7 +201,7 @@ type question struct {
 
 // questioned is what both the model and the engines answer.
 type questioned interface {
-	apikey.Store
+	apikey.Reader
 	OrganizationNamespaces(ctx context.Context, name string) ([]apikey.Namespace, error)
 }
 

@@ -150,21 +150,21 @@ func tenancy(t *testing.T, e store.Engine) {
 		if i < len(tenants) {
 			want.batch = document.Batch{Namespaces: b.Namespaces[i : i+1], Retrievers: b.Retrievers[i : i+1], Keys: b.Keys[i : i+1]}
 		}
-		for name, ask := range map[string]func(apikey.Store) (any, error){
-			"Keys": func(s apikey.Store) (any, error) { return s.Keys(ctx, tenant, []apikey.ID{"key_1"}, apikey.AllFields) },
-			"KeyPages": func(s apikey.Store) (any, error) {
+		for name, ask := range map[string]func(apikey.Reader) (any, error){
+			"Keys": func(s apikey.Reader) (any, error) { return s.Keys(ctx, tenant, []apikey.ID{"key_1"}, apikey.AllFields) },
+			"KeyPages": func(s apikey.Reader) (any, error) {
 				pages, err := s.KeyPages(ctx, tenant, []apikey.RetrieverID{"ret_1"}, apikey.KeyRange{Limit: 9, Fields: apikey.AllFields})
 				return slices.Concat(pages...), err
 			},
-			"CountKeys":        func(s apikey.Store) (any, error) { return s.CountKeys(ctx, tenant, "ret_1", time.Time{}) },
-			"CountKeys active": func(s apikey.Store) (any, error) { return s.CountKeys(ctx, tenant, "ret_1", instant) },
-			"Namespaces":       func(s apikey.Store) (any, error) { return s.Namespaces(ctx, tenant, []string{"ns_1", "production"}) },
-			"Retrievers":       func(s apikey.Store) (any, error) { return s.Retrievers(ctx, tenant, []apikey.RetrieverID{"ret_1"}) },
-			"RetrieversNamed":  func(s apikey.Store) (any, error) { return s.RetrieversNamed(ctx, tenant, "ns_1", []string{"search"}) },
-			"RetrieverPage": func(s apikey.Store) (any, error) {
+			"CountKeys":        func(s apikey.Reader) (any, error) { return s.CountKeys(ctx, tenant, "ret_1", time.Time{}) },
+			"CountKeys active": func(s apikey.Reader) (any, error) { return s.CountKeys(ctx, tenant, "ret_1", instant) },
+			"Namespaces":       func(s apikey.Reader) (any, error) { return s.Namespaces(ctx, tenant, []string{"ns_1", "production"}) },
+			"Retrievers":       func(s apikey.Reader) (any, error) { return s.Retrievers(ctx, tenant, []apikey.RetrieverID{"ret_1"}) },
+			"RetrieversNamed":  func(s apikey.Reader) (any, error) { return s.RetrieversNamed(ctx, tenant, "ns_1", []string{"search"}) },
+			"RetrieverPage": func(s apikey.Reader) (any, error) {
 				return s.RetrieverPage(ctx, tenant, "ns_1", apikey.RetrieverRange{Limit: 9})
 			},
-			"CountRetrievers": func(s apikey.Store) (any, error) { return s.CountRetrievers(ctx, tenant, "ns_1") },
+			"CountRetrievers": func(s apikey.Reader) (any, error) { return s.CountRetrievers(ctx, tenant, "ns_1") },
 		} {
 			answer, _ := ask(want)
 			got, err := ask(e)

@@ -1,0 +1,432 @@
+package apikey
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Optional is a value that may be left out, which is another thing than being null.
+type Optional[T any] struct {
+	Given bool
+	Value *T // nil is null
+}
+
+// Given is an Optional that is given.
+func Given[T any](v *T) Optional[T] { return Optional[T]{Given: true, Value: v} }
+
+// Settings are what can be said of a key when it is made, and changed later.
+type Settings struct {
+	Name              Optional[string]    // 1 to 100 characters, not counting spaces around it
+	Description       Optional[string]    // at most 500 characters; null is the empty one
+	ExpiresAt         Optional[time.Time] // in the future; null: never
+	AllowedOrigins    Optional[[]string]  // at most 50; null or empty: unrestricted
+	RateLimitOverride Optional[int]       // requests a minute, at least 1; null: none
+}
+
+// The vendor's limits, in characters, which are Unicode code points.
+const (
+	maxName        = 100
+	maxDescription = 500
+	maxOrigins     = 50
+)
+
+// apply checks the settings that are given, and writes them into the key. The error names the field.
+func (s Settings) apply(k *Key, now time.Time) error {
+	if s.Name.Given {
+		name := strings.TrimSpace(text(s.Name.Value))
+		switch n := utf8.RuneCountInString(name); {
+		case n == 0:
+			return Invalid("name", "name must have 1 to %d characters.", maxName)
+		case n > maxName:
+			return Invalid("name", "name must have at most %d characters, not %d.", maxName, n)
+		case strings.ContainsFunc(name, unprintable):
+			return Invalid("name", "name must not contain control characters.")
+		}
+		k.Name = name
+	}
+	if s.Description.Given {
+		description := text(s.Description.Value)
+		n := utf8.RuneCountInString(description)
+		switch {
+		case n > maxDescription:
+			return Invalid("description", "description must have at most %d characters, not %d.", maxDescription, n)
+		case strings.ContainsFunc(description, func(r rune) bool { return unprintable(r) && r != '\n' && r != '\r' && r != '\t' }):
+			return Invalid("description", "description must not contain control characters.")
+		}
+		k.Description = description
+	}
+	if s.ExpiresAt.Given {
+		k.ExpiresAt = s.ExpiresAt.Value
+		if t := k.ExpiresAt; t != nil {
+			cut := t.UTC().Truncate(time.Millisecond)
+			if k.ExpiresAt = &cut; !cut.After(now) {
+				return Invalid("expiresAt", "expiresAt must be in the future.")
+			}
+		}
+	}
+	if s.AllowedOrigins.Given {
+		k.AllowedOrigins = nil
+		if list := s.AllowedOrigins.Value; list != nil && len(*list) > 0 {
+			if len(*list) > maxOrigins {
+				return Invalid("allowedOrigins", "allowedOrigins must have at most %d origins, not %d.", maxOrigins, len(*list))
+			}
+			for i, o := range *list {
+				if !isOrigin(o) {
+					return Invalid("allowedOrigins", "allowedOrigins[%d] must be an origin such as https://app.example.com, or all subdomains as in https://*.example.com, and nothing behind it.", i)
+				}
+			}
+			k.AllowedOrigins = slices.Clone(*list)
+		}
+	}
+	if s.RateLimitOverride.Given {
+		k.RateLimitOverride = nil
+		if n := s.RateLimitOverride.Value; n != nil {
+			if *n < 1 {
+				return Invalid("rateLimitOverride", "rateLimitOverride must be at least 1.")
+			}
+			limit := int32(*n)
+			k.RateLimitOverride = &limit
+		}
+	}
+	return nil
+}
+
+// unprintable are the characters that could make a text look like another one, or break a line of a log: controls,
+// and those that turn the direction of writing.
+func unprintable(r rune) bool {
+	return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029'
+}
+
+// fields are those that are given. No other may be written: what of it cannot be read would be lost.
+func (s Settings) fields() Fields {
+	var fields Fields
+	for _, f := range []struct {
+		given bool
+		field Fields
+	}{
+		{s.Name.Given, FieldName}, {s.Description.Given, FieldDescription}, {s.ExpiresAt.Given, FieldExpiresAt},
+		{s.AllowedOrigins.Given, FieldAllowedOrigins}, {s.RateLimitOverride.Given, FieldRateLimitOverride},
+	} {
+		if f.given {
+			fields |= f.field
+		}
+	}
+	return fields
+}
+
+// Minted is a key that was just made, with its plaintext, which nobody can ask for again.
+type Minted struct {
+	Key    Key
+	Secret Secret
+}
+
+// Create makes a key that executes the retriever and can do nothing else. It needs Write, and Settings with a name.
+func (s *Service) Create(ctx context.Context, c Caller, namespace, retriever string, settings Settings) (*Minted, error) {
+	if err := c.authorize(Read); err != nil {
+		return nil, err
+	}
+	r, err := s.findRetriever(ctx, c, namespace, retriever)
+	if err != nil {
+		return nil, err
+	}
+	now := s.instant()
+	named := []RetrieverID{r.ID}
+	attempt := c.event(KeyCreated, ResourceRetriever, string(r.ID), now, r.NamespaceID, named)
+	refused := c.authorize(Write)
+	if refused == nil && !c.covers(ManagePermissions, r.Namespace, r.ID) {
+		refused = forbidden("This key may not make keys for this retriever.")
+	}
+	if err := s.permit(ctx, c, refused, attempt); err != nil {
+		return nil, err
+	}
+
+	key, secret := newRetrieverKey(r.ID, c.Key.UserID, now)
+	key.InternalID, key.OrganizationID, key.PrincipalID = c.tenant(), c.Key.OrganizationID, c.Key.PrincipalID
+	settings.Name.Given = true
+	if err := settings.apply(&key, now); err != nil {
+		return nil, err
+	}
+	key.Status = Active
+	e := c.event(KeyCreated, ResourceAPIKey, string(key.ID), now, r.NamespaceID, named)
+	e.Changes = changes(&Key{}, &key)
+	if err := s.Store.InsertKey(ctx, key, e); err != nil {
+		return nil, err
+	}
+	return &Minted{Key: key, Secret: secret}, nil
+}
+
+// Update changes what is given of an active key; all else stays. It needs Write, and a caller who holds what the key
+// holds.
+func (s *Service) Update(ctx context.Context, c Caller, namespace string, id ID, settings Settings) (*Key, error) {
+	return s.change(ctx, c, namespace, id, KeyUpdated, func(from Key, now time.Time) (Change, error) {
+		if err := mustBeActive(&from); err != nil {
+			return Change{}, err
+		}
+		to := from
+		if err := settings.apply(&to, now); err != nil {
+			return Change{}, err
+		}
+		return Change{Key: to, Fields: settings.fields(), ActiveAt: now}, nil
+	})
+}
+
+// MaxOverlap is how long a rotated key can go on working.
+const MaxOverlap = 30 * 24 * time.Hour
+
+// Rotated is what a rotation leaves: the new key, and the old one.
+type Rotated struct {
+	Minted
+	Previous Key
+}
+
+// Rotate puts a new key in the place of an active one: of the same name, description, expiry, origins, limit and
+// rights. The old key goes on working for the overlap, but never beyond its own expiry; without one it is revoked at
+// once. A key is rotated once. It needs Write, and a caller who holds what the key holds.
+func (s *Service) Rotate(ctx context.Context, c Caller, namespace string, id ID, overlap time.Duration) (*Rotated, error) {
+	var successor Key
+	var secret Secret
+	previous, err := s.change(ctx, c, namespace, id, KeyRotated, func(from Key, now time.Time) (Change, error) {
+		if overlap < 0 || overlap > MaxOverlap {
+			return Change{}, Invalid("overlapSeconds", "overlapSeconds must be 0 to %d.", int(MaxOverlap/time.Second))
+		}
+		if err := mustBeActive(&from); err != nil {
+			return Change{}, err
+		}
+		if from.RotatedTo != nil {
+			return Change{}, conflict("This key was rotated already.")
+		}
+		if !from.readable() {
+			return Change{}, conflict("This key has limits that cannot be read, and so no other can take its place. Make a new one and revoke it.")
+		}
+		prefix := organizationKeyPrefix
+		if from.Type == RetrieverKey {
+			prefix = retrieverKeyPrefix
+		}
+		successor = from
+		secret = successor.mint(prefix, now)
+		successor.CreatedBy, successor.LastUsedAt = &c.Key.UserID, nil
+		successor.RotatedFrom, successor.Revision = &from.ID, 0
+
+		to := from
+		to.RotatedTo = &successor.ID
+		change := Change{ActiveAt: now, Successor: &successor, Fields: FieldRotatedTo}
+		if overlap == 0 {
+			change.Fields |= to.revoke(c, now)
+		} else if end := now.Add(overlap); from.ExpiresAt == nil || end.Before(*from.ExpiresAt) {
+			to.ExpiresAt = &end
+			change.Fields |= FieldExpiresAt
+		}
+		change.Key = to
+		return change, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &Rotated{Minted{successor, secret}, *previous}, nil
+}
+
+// Revoke ends a key for good and at once, an expired one too. To revoke one again changes nothing and is no error. It
+// needs Delete. An operator may revoke any key of the organization, also one whose retriever is gone.
+func (s *Service) Revoke(ctx context.Context, c Caller, namespace string, id ID) (*Key, error) {
+	return s.change(ctx, c, namespace, id, KeyRevoked, func(from Key, now time.Time) (Change, error) {
+		to := from
+		if from.Status == Revoked {
+			return Change{Key: to}, nil
+		}
+		fields := to.revoke(c, now)
+		return Change{Key: to, Fields: fields}, nil
+	})
+}
+
+// RevokeOf is Revoke for a key that must be one of the retriever's, by id or name: others are not there.
+func (s *Service) RevokeOf(ctx context.Context, c Caller, namespace, retriever string, id ID) error {
+	if err := c.authorize(Read); err != nil {
+		return err
+	}
+	r, err := s.findRetriever(ctx, c, namespace, retriever)
+	if err != nil {
+		return err
+	}
+	keys, err := s.Store.CurrentKeys(ctx, c.tenant(), id)
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(keys, func(k Key) bool { return slices.Contains(k.Retrievers(), r.ID) }) {
+		return notFound("API key")
+	}
+	_, err = s.Revoke(ctx, c, namespace, id)
+	return err
+}
+
+// revoke makes the key a revoked one and returns the fields that tell so.
+func (k *Key) revoke(c Caller, now time.Time) Fields {
+	k.Stored, k.RevokedAt, k.RevokedBy = Revoked, &now, &c.Key.UserID
+	return FieldStatus | FieldRevokedAt | FieldRevokedBy
+}
+
+// readable reports whether all that limits the key is known: a copy of what is not would be another key.
+func (k *Key) readable() bool {
+	known := k.Type != UnreadableType && k.Type != UnknownType && !slices.Contains(k.Permissions, UnknownPermission) &&
+		(k.AllowedOrigins == nil || len(k.AllowedOrigins) > 0)
+	return known && !slices.ContainsFunc(k.Scopes, func(s Scope) bool {
+		return s.ResourceType == UnknownResource || slices.Contains(s.Operations, UnknownOperation)
+	})
+}
+
+func mustBeActive(k *Key) error {
+	if k.Status != Active {
+		return conflict("This key is " + string(k.Status) + ". Only an active key can be changed.")
+	}
+	return nil
+}
+
+// manyTries is how often a revocation that came second to another change tries again.
+const manyTries = 100
+
+// change finds a key that the caller may change, lets decide say how, and writes that with its event. What decide
+// leaves as it is, is not written. Of changes that race one wins; the others are told, but for a revocation, which is
+// decided anew.
+func (s *Service) change(ctx context.Context, c Caller, namespace string, id ID, action Action, decide func(from Key, now time.Time) (Change, error)) (*Key, error) {
+	if err := c.authorize(Read); err != nil {
+		return nil, err
+	}
+	for range manyTries {
+		target, err := s.target(ctx, c, namespace, id, c.Operator && action == KeyRevoked)
+		if err != nil {
+			return nil, err
+		}
+		from, now := target.key, s.instant()
+		from.Status = from.StatusAt(now)
+		e := c.event(action, ResourceAPIKey, string(id), now, target.namespace, from.Retrievers())
+		if err := s.permit(ctx, c, c.mayChange(&from, action, target.retrievers), e); err != nil {
+			return nil, err
+		}
+		change, err := decide(from, now)
+		if err != nil {
+			return nil, err
+		}
+		to := &change.Key
+		to.Status = to.StatusAt(now)
+		if e.Changes = changes(&from, to); len(e.Changes) == 0 {
+			return to, nil
+		}
+		change.Event = e
+		won, err := s.Store.ChangeKey(ctx, change)
+		if err != nil {
+			return nil, err
+		}
+		if won {
+			to.Revision++
+			return to, nil
+		}
+		if action != KeyRevoked {
+			break
+		}
+	}
+	return nil, conflict("Somebody else changed this key at the same moment. Look at it again before you try once more.")
+}
+
+// target is a key that is to be changed, and where it is.
+type target struct {
+	key        Key
+	namespace  NamespaceID // of the retriever by which it was found; empty where none is left
+	retrievers []Retriever // those of the ones that the key names which there are
+}
+
+// target returns the key if the caller sees it in the namespace; with anywhere, if it is the organization's.
+func (s *Service) target(ctx context.Context, c Caller, namespace string, id ID, anywhere bool) (target, error) {
+	var ns *Namespace
+	var keys []Key
+	err := together(ctx, 2, func(ctx context.Context, i int) (err error) {
+		if i == 0 {
+			ns, err = s.resolve(ctx, c, namespace)
+		} else if namespace != "" && id != "" {
+			keys, err = s.Store.CurrentKeys(ctx, c.tenant(), id)
+		}
+		return err
+	})
+	switch {
+	case err != nil:
+		return target{}, err
+	case len(keys) == 0:
+		return target{}, c.nothingIn(ns, "API key")
+	}
+	t := target{key: slices.MinFunc(keys, func(a, b Key) int { return cmp.Compare(a.Hash, b.Hash) })}
+	if named := t.key.Retrievers(); len(named) > 0 {
+		if t.retrievers, err = s.Store.Retrievers(ctx, c.tenant(), named); err != nil {
+			return target{}, err
+		}
+	}
+	here := func(r Retriever) bool { return r.NamespaceID == ns.ID && c.covers(ReadData, ns, r.ID) }
+	switch {
+	case slices.ContainsFunc(t.retrievers, here):
+		t.namespace = ns.ID
+	case !anywhere:
+		return target{}, c.nothingIn(ns, "API key")
+	case len(t.retrievers) > 0:
+		t.namespace = t.retrievers[0].NamespaceID
+	}
+	return t, nil
+}
+
+// mayChange returns nil if the caller may do that to a key that they see. Nobody can update or rotate, and so come to
+// hold, what is stronger than they are; and all that the key reaches must be theirs to manage.
+func (c Caller) mayChange(k *Key, action Action, retrievers []Retriever) error {
+	need := Write
+	if action == KeyRevoked {
+		need = Delete
+	} else {
+		for _, p := range k.Permissions {
+			if p.strength() > need.strength() {
+				need = p
+			}
+		}
+	}
+	if err := c.authorize(need); err != nil {
+		return err
+	}
+	for i := range k.Scopes {
+		if !c.manages(&k.Scopes[i], retrievers) {
+			return forbidden("This key reaches more than yours may manage.")
+		}
+	}
+	return nil
+}
+
+// manages reports whether the caller's scopes let them manage permissions on all that the scope reaches.
+func (c Caller) manages(s *Scope, retrievers []Retriever) bool {
+	var ns Namespace // no namespace: only a caller who is not limited to some covers it
+	exact := !strings.Contains(s.ResourceID, "*")
+	switch {
+	case exact && s.ResourceType == ResourceNamespace:
+		ns.ID = NamespaceID(s.ResourceID)
+	case exact && s.ResourceType == ResourceRetriever:
+		id := RetrieverID(s.ResourceID)
+		if i := slices.IndexFunc(retrievers, func(r Retriever) bool { return r.ID == id }); i >= 0 {
+			ns.ID = retrievers[i].NamespaceID
+		}
+		return c.covers(ManagePermissions, &ns, id)
+	}
+	return c.coversNamespace(ManagePermissions, &ns)
+}
+
+// permit returns nil where nothing refused the caller. Otherwise the attempt is kept as an event, and then refused: if
+// it cannot be kept, the caller learns of the outage instead.
+func (s *Service) permit(ctx context.Context, c Caller, refused error, attempt Event) error {
+	if refused == nil {
+		s.used(c)
+		return nil
+	}
+	if err := s.Store.InsertEvent(ctx, attempt.denied()); err != nil {
+		return err
+	}
+	return refused
+}
+
+// instant is now in the precision that dates are stored in.
+func (s *Service) instant() time.Time { return s.now().UTC().Truncate(time.Millisecond) }

@@ -1,0 +1,186 @@
+package apikey
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+	"unicode/utf8"
+)
+
+// EventID identifies an audit event within an organization (audit_id).
+type EventID string
+
+// Event is an audit event: who did, or tried to do, what to which resource, when and from where. It never holds a
+// plaintext or a hash.
+type Event struct {
+	ID           EventID
+	Timestamp    time.Time
+	Action       Action
+	ResourceType ResourceType
+	ResourceID   string
+	ActorID      string
+	ActorType    ActorType
+	ActorKeyID   *ID // the key that the actor used; nil where it was none
+	Outcome      Outcome
+	Changes      []FieldChange
+	IPAddress    *string
+	UserAgent    *string
+	InternalID   InternalID
+	NamespaceID  NamespaceID   // empty where the key's retrievers are gone
+	RetrieverIDs []RetrieverID // in whose lists the event appears
+}
+
+// FieldChange is what became of one field of a key's document. Nil is no value.
+type FieldChange struct {
+	Field         string // the document's name of it
+	Before, After *string
+}
+
+// Action is what was done. Events of others may have actions that are not listed here.
+type Action string
+
+// The actions.
+const (
+	KeyCreated Action = "api_key_created"
+	KeyUpdated Action = "api_key_updated"
+	KeyRotated Action = "api_key_rotated" // of the old key; the new one's id is among the changes
+	KeyRevoked Action = "api_key_revoked"
+)
+
+// ActorType is who can act.
+type ActorType string
+
+// The actor types.
+const (
+	User     ActorType = "user"     // the user whose key the request was sent with
+	Operator ActorType = "operator" // somebody at a terminal with access to the store itself
+)
+
+// Outcome is how it ended (status).
+type Outcome string
+
+// The outcomes.
+const (
+	Success Outcome = "success"
+	Denied  Outcome = "denied"
+)
+
+// event makes an event of what the caller does to a resource.
+func (c Caller) event(action Action, of ResourceType, id string, at time.Time, ns NamespaceID, retrievers []RetrieverID) Event {
+	e := Event{
+		ID: newEventID(at), Timestamp: at, Action: action, ResourceType: of, ResourceID: id,
+		ActorID: c.Key.UserID, ActorType: User, Outcome: Success,
+		IPAddress: optional(c.Address), UserAgent: optional(shortened(c.UserAgent)),
+		InternalID: c.tenant(), NamespaceID: ns, RetrieverIDs: retrievers,
+	}
+	if c.Operator {
+		e.ActorType = Operator
+	} else {
+		e.ActorKeyID = &c.Key.ID
+	}
+	return e
+}
+
+// eventsMade counts the events that this process has made.
+var eventsMade atomic.Uint64
+
+// newEventID returns an id that sorts by the time and, within a millisecond, by the order in which this process made
+// the events.
+func newEventID(at time.Time) EventID {
+	return EventID("evt_" + inBase62(uint64(at.UnixMilli()), 8) + inBase62(eventsMade.Add(1), 4) + randomText(12))
+}
+
+// denied makes the event of an attempt that was denied. Its id is the same for all attempts of one actor, action and
+// resource within a minute, so that storing them all stores one.
+func (e Event) denied() Event {
+	e.Outcome, e.Changes = Denied, nil
+	actor := e.ActorID
+	if e.ActorKeyID != nil {
+		actor = string(*e.ActorKeyID)
+	}
+	minute := strconv.FormatInt(e.Timestamp.Unix()/60, 10)
+	sum := sha256.Sum256([]byte(strings.Join([]string{string(e.ActorType), actor, string(e.Action), e.ResourceID, minute}, "\x00")))
+	e.ID = EventID("evt_" + hex.EncodeToString(sum[:12]))
+	return e
+}
+
+// maxUserAgent is how much of a User-Agent header an event keeps, in bytes.
+const maxUserAgent = 512
+
+func shortened(s string) string {
+	s = strings.ToValidUTF8(s, "\uFFFD")
+	for len(s) > maxUserAgent {
+		_, size := utf8.DecodeLastRuneInString(s[:maxUserAgent+1])
+		s = s[:maxUserAgent+1-size]
+	}
+	return s
+}
+
+func optional(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
+
+// changes tells what differs between two versions of a key, in the fields that can be changed.
+func changes(from, to *Key) []FieldChange {
+	var out []FieldChange
+	for _, f := range []struct {
+		name          string
+		before, after *string
+	}{
+		{"name", optional(from.Name), optional(to.Name)},
+		{"description", optional(from.Description), optional(to.Description)},
+		{"expires_at", dateText(from.ExpiresAt), dateText(to.ExpiresAt)},
+		{"allowed_origins", listText(from.AllowedOrigins), listText(to.AllowedOrigins)},
+		{"rate_limit_override", numberText(from.RateLimitOverride), numberText(to.RateLimitOverride)},
+		{"status", optional(string(from.Status)), optional(string(to.Status))},
+		{"rotated_to", idText(from.RotatedTo), idText(to.RotatedTo)},
+		{"rotated_from", idText(from.RotatedFrom), idText(to.RotatedFrom)},
+	} {
+		if text(f.before) != text(f.after) || (f.before == nil) != (f.after == nil) {
+			out = append(out, FieldChange{Field: f.name, Before: f.before, After: f.after})
+		}
+	}
+	return out
+}
+
+// Milliseconds is how a date is written in texts: RFC 3339 in UTC, with the precision that it is stored in.
+const Milliseconds = "2006-01-02T15:04:05.000Z"
+
+func dateText(t *time.Time) *string {
+	if t == nil {
+		return nil
+	}
+	s := t.UTC().Format(Milliseconds)
+	return &s
+}
+
+func listText(items []string) *string {
+	if items == nil {
+		return nil
+	}
+	b, _ := json.Marshal(items) // texts always have a form in JSON
+	s := string(b)
+	return &s
+}
+
+func numberText(n *int32) *string {
+	if n == nil {
+		return nil
+	}
+	s := strconv.Itoa(int(*n))
+	return &s
+}
+
+func idText(id *ID) *string {
+	if id == nil {
+		return nil
+	}
+	return optional(string(*id))
+}
