@@ -45,6 +45,24 @@ func (c RetrieverConnection) Edges() []RetrieverEdge {
 	return edges
 }
 
+// AuditEventConnection is a page of audit events. Its edges are made only where they are asked for.
+type AuditEventConnection struct{ *connection[apikey.Event] }
+
+// AuditEventEdge is an audit event and its cursor.
+type AuditEventEdge struct {
+	Cursor string
+	Node   *apikey.Event
+}
+
+// Edges returns the page's events, each with its cursor.
+func (c AuditEventConnection) Edges() []AuditEventEdge {
+	edges := make([]AuditEventEdge, len(c.Items))
+	for i := range c.Items {
+		edges[i] = AuditEventEdge{Cursor: c.Cursor(i), Node: &c.Items[i]}
+	}
+	return edges
+}
+
 // connection is what all connections have in common.
 type connection[T any] struct{ *apikey.Connection[T] }
 
@@ -90,6 +108,13 @@ func retrievers(c *apikey.Connection[apikey.Retriever], err error) (*RetrieverCo
 		return nil, err
 	}
 	return &RetrieverConnection{&connection[apikey.Retriever]{c}}, nil
+}
+
+func auditEvents(c *apikey.Connection[apikey.Event], err error) (*AuditEventConnection, error) {
+	if err != nil {
+		return nil, err
+	}
+	return &AuditEventConnection{&connection[apikey.Event]{c}}, nil
 }
 
 func viewer(k *apikey.Key, err error) (*Viewer, error) {

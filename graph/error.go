@@ -83,8 +83,14 @@ func argumentOf(ctx context.Context, path ast.Path) string {
 	for _, p := range path[len(field):] {
 		names = append(names, fmt.Sprint(p))
 	}
+	if len(names) > 1 && names[0] == mutationInput {
+		names = names[1:]
+	}
 	return strings.Join(names, ".")
 }
+
+// mutationInput is the one argument of every mutation. Its fields are told without it, as the domain tells them.
+const mutationInput = "input"
 
 // message is the text of an argument's error without the path that it is wrapped with.
 func message(err error) string {

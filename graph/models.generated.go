@@ -2,6 +2,47 @@
 
 package graph
 
+import (
+	"retrieverkeys/apikey"
+	"time"
+
+	"github.com/99designs/gqlgen/graphql"
+)
+
+// How a new key is to be.
+type CreateAPIKeyInput struct {
+	// The retriever that the key executes: its id, or its name.
+	RetrieverID string `json:"retrieverId"`
+	// A label for people: 1 to 100 characters. Names need not be unique.
+	Name string `json:"name"`
+	// What the key is for: at most 500 characters.
+	Description graphql.Omittable[*string] `json:"description,omitempty"`
+	// From this instant on, which must be in the future, the key is expired; null: never.
+	ExpiresAt graphql.Omittable[*time.Time] `json:"expiresAt,omitempty"`
+	// The origins from which browsers may use the key, at most 50: exact ones such as `https://app.example.com`, or all
+	// subdomains as in `https://*.example.com`. Null or empty: unrestricted.
+	AllowedOrigins graphql.Omittable[[]string] `json:"allowedOrigins,omitempty"`
+	// How many requests a minute the key may make, at least 1; null: the organization's own limit.
+	RateLimitOverride graphql.Omittable[*int] `json:"rateLimitOverride,omitempty"`
+}
+
+// A key that was made.
+type CreateAPIKeyPayload struct {
+	// The key.
+	APIKey *apikey.Key `json:"apiKey"`
+	// Its plaintext. It is shown this once, and cannot be asked for again.
+	Key string `json:"key"`
+}
+
+// What can be changed. Every field needs to know the namespace that is meant, as those of `Query` do, and keys are known by
+// a retriever of that namespace which they name. Creating, updating and rotating need a caller's key with the permission
+// `write`, revoking one with `delete`, and scopes of it must allow `manage_permissions` on all that the key reaches.
+// Otherwise the error is `FORBIDDEN`, and the attempt is kept as an audit event.
+//
+// Fields are executed one after the other. One that fails is null with its error and leaves the others as they are.
+type Mutation struct {
+}
+
 // Where a page stands in its list, as the Relay connection specification has it.
 type PageInfo struct {
 	// Whether more follows this page.
@@ -23,8 +64,61 @@ type PageInfo struct {
 type Query struct {
 }
 
+// Which key to revoke.
+type RevokeAPIKeyInput struct {
+	// The key's `keyId`.
+	ID string `json:"id"`
+}
+
+// A key that was revoked.
+type RevokeAPIKeyPayload struct {
+	// The key as it is now.
+	APIKey *apikey.Key `json:"apiKey"`
+}
+
+// Which key to rotate.
+type RotateAPIKeyInput struct {
+	// The key's `keyId`.
+	ID string `json:"id"`
+	// For how many seconds the old key still works, at most 2592000 (30 days), and never beyond its own expiry. With 0, or
+	// null, it is revoked at once.
+	OverlapSeconds graphql.Omittable[*int] `json:"overlapSeconds,omitempty"`
+}
+
+// A key that was put in another's place.
+type RotateAPIKeyPayload struct {
+	// The new key.
+	APIKey *apikey.Key `json:"apiKey"`
+	// The new key's plaintext. It is shown this once, and cannot be asked for again.
+	Key string `json:"key"`
+	// The old key: revoked, or with `expiresAt` as the end of the overlap.
+	Previous *apikey.Key `json:"previous"`
+}
+
 // The server that answers.
 type ServerInfo struct {
 	// Its version: that of the release it was built from, or `devel`.
 	Version string `json:"version"`
+}
+
+// What to change of a key. What is left out stays as it is; null clears it.
+type UpdateAPIKeyInput struct {
+	// The key's `keyId`.
+	ID string `json:"id"`
+	// The new name: 1 to 100 characters. It cannot be null.
+	Name graphql.Omittable[*string] `json:"name,omitempty"`
+	// The new description: at most 500 characters.
+	Description graphql.Omittable[*string] `json:"description,omitempty"`
+	// The new expiry, which must be in the future; null: never.
+	ExpiresAt graphql.Omittable[*time.Time] `json:"expiresAt,omitempty"`
+	// The new origins, at most 50, in place of all old ones; null or empty: unrestricted.
+	AllowedOrigins graphql.Omittable[[]string] `json:"allowedOrigins,omitempty"`
+	// The new limit in requests a minute, at least 1; null: the organization's own limit.
+	RateLimitOverride graphql.Omittable[*int] `json:"rateLimitOverride,omitempty"`
+}
+
+// A key that was changed.
+type UpdateAPIKeyPayload struct {
+	// The key as it is now.
+	APIKey *apikey.Key `json:"apiKey"`
 }

@@ -1552,6 +1552,21 @@ func (ec *executionContext) marshalNBoolean2bool(ctx context.Context, sel ast.Se
 	return res
 }
 
+func (ec *executionContext) unmarshalNID2retrieverkeysᚋapikeyᚐEventID(ctx context.Context, v any) (apikey.EventID, error) {
+	tmp, err := graphql.UnmarshalString(v)
+	res := apikey.EventID(tmp)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalNID2retrieverkeysᚋapikeyᚐEventID(ctx context.Context, sel ast.SelectionSet, v apikey.EventID) graphql.Marshaler {
+	_ = sel
+	res := graphql.MarshalString(string(v))
+	if res == graphql.Null {
+		graphql.AddInvalidNullFromMarshaler(ctx, "ID!")
+	}
+	return res
+}
+
 func (ec *executionContext) unmarshalNID2retrieverkeysᚋapikeyᚐID(ctx context.Context, v any) (apikey.ID, error) {
 	tmp, err := graphql.UnmarshalString(v)
 	res := apikey.ID(tmp)
@@ -1625,6 +1640,36 @@ func (ec *executionContext) marshalNInt2int(ctx context.Context, sel ast.Selecti
 	return res
 }
 
+func (ec *executionContext) unmarshalNString2retrieverkeysᚋapikeyᚐAction(ctx context.Context, v any) (apikey.Action, error) {
+	tmp, err := graphql.UnmarshalString(v)
+	res := apikey.Action(tmp)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalNString2retrieverkeysᚋapikeyᚐAction(ctx context.Context, sel ast.SelectionSet, v apikey.Action) graphql.Marshaler {
+	_ = sel
+	res := graphql.MarshalString(string(v))
+	if res == graphql.Null {
+		graphql.AddInvalidNullFromMarshaler(ctx, "String!")
+	}
+	return res
+}
+
+func (ec *executionContext) unmarshalNString2retrieverkeysᚋapikeyᚐActorType(ctx context.Context, v any) (apikey.ActorType, error) {
+	tmp, err := graphql.UnmarshalString(v)
+	res := apikey.ActorType(tmp)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalNString2retrieverkeysᚋapikeyᚐActorType(ctx context.Context, sel ast.SelectionSet, v apikey.ActorType) graphql.Marshaler {
+	_ = sel
+	res := graphql.MarshalString(string(v))
+	if res == graphql.Null {
+		graphql.AddInvalidNullFromMarshaler(ctx, "String!")
+	}
+	return res
+}
+
 func (ec *executionContext) unmarshalNString2retrieverkeysᚋapikeyᚐInternalID(ctx context.Context, v any) (apikey.InternalID, error) {
 	tmp, err := graphql.UnmarshalString(v)
 	res := apikey.InternalID(tmp)
@@ -1632,6 +1677,21 @@ func (ec *executionContext) unmarshalNString2retrieverkeysᚋapikeyᚐInternalID
 }
 
 func (ec *executionContext) marshalNString2retrieverkeysᚋapikeyᚐInternalID(ctx context.Context, sel ast.SelectionSet, v apikey.InternalID) graphql.Marshaler {
+	_ = sel
+	res := graphql.MarshalString(string(v))
+	if res == graphql.Null {
+		graphql.AddInvalidNullFromMarshaler(ctx, "String!")
+	}
+	return res
+}
+
+func (ec *executionContext) unmarshalNString2retrieverkeysᚋapikeyᚐOutcome(ctx context.Context, v any) (apikey.Outcome, error) {
+	tmp, err := graphql.UnmarshalString(v)
+	res := apikey.Outcome(tmp)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalNString2retrieverkeysᚋapikeyᚐOutcome(ctx context.Context, sel ast.SelectionSet, v apikey.Outcome) graphql.Marshaler {
 	_ = sel
 	res := graphql.MarshalString(string(v))
 	if res == graphql.Null {
@@ -1823,6 +1883,25 @@ func (ec *executionContext) marshalOBoolean2ᚖbool(ctx context.Context, sel ast
 	_ = sel
 	_ = ctx
 	res := graphql.MarshalBoolean(*v)
+	return res
+}
+
+func (ec *executionContext) unmarshalOID2ᚖretrieverkeysᚋapikeyᚐID(ctx context.Context, v any) (*apikey.ID, error) {
+	if v == nil {
+		return nil, nil
+	}
+	tmp, err := graphql.UnmarshalString(v)
+	res := apikey.ID(tmp)
+	return &res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalOID2ᚖretrieverkeysᚋapikeyᚐID(ctx context.Context, sel ast.SelectionSet, v *apikey.ID) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	_ = sel
+	_ = ctx
+	res := graphql.MarshalString(string(*v))
 	return res
 }
 

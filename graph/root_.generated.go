@@ -22,6 +22,7 @@ func NewExecutableSchema(cfg Config) graphql.ExecutableSchema {
 type Config = graphql.Config[ResolverRoot, DirectiveRoot, ComplexityRoot]
 
 type ResolverRoot interface {
+	Mutation() MutationResolver
 	Namespace() NamespaceResolver
 	Query() QueryResolver
 	Retriever() RetrieverResolver
@@ -50,6 +51,8 @@ type ComplexityRoot struct {
 		RateLimitOverride func(childComplexity int) int
 		RevokedAt         func(childComplexity int) int
 		RevokedBy         func(childComplexity int) int
+		RotatedFrom       func(childComplexity int) int
+		RotatedTo         func(childComplexity int) int
 		Scopes            func(childComplexity int) int
 		Status            func(childComplexity int) int
 		SubscriptionID    func(childComplexity int) int
@@ -73,6 +76,51 @@ type ComplexityRoot struct {
 		Operations   func(childComplexity int) int
 		ResourceID   func(childComplexity int) int
 		ResourceType func(childComplexity int) int
+	}
+
+	AuditChange struct {
+		After  func(childComplexity int) int
+		Before func(childComplexity int) int
+		Field  func(childComplexity int) int
+	}
+
+	AuditEvent struct {
+		Action       func(childComplexity int) int
+		ActorID      func(childComplexity int) int
+		ActorKeyID   func(childComplexity int) int
+		ActorType    func(childComplexity int) int
+		Changes      func(childComplexity int) int
+		ID           func(childComplexity int) int
+		IPAddress    func(childComplexity int) int
+		Outcome      func(childComplexity int) int
+		ResourceID   func(childComplexity int) int
+		ResourceType func(childComplexity int) int
+		Timestamp    func(childComplexity int) int
+		UserAgent    func(childComplexity int) int
+	}
+
+	AuditEventConnection struct {
+		Edges    func(childComplexity int) int
+		PageInfo func(childComplexity int) int
+		Results  func(childComplexity int) int
+		Total    func(childComplexity int) int
+	}
+
+	AuditEventEdge struct {
+		Cursor func(childComplexity int) int
+		Node   func(childComplexity int) int
+	}
+
+	CreateApiKeyPayload struct {
+		APIKey func(childComplexity int) int
+		Key    func(childComplexity int) int
+	}
+
+	Mutation struct {
+		CreateAPIKey func(childComplexity int, input CreateAPIKeyInput) int
+		RevokeAPIKey func(childComplexity int, input RevokeAPIKeyInput) int
+		RotateAPIKey func(childComplexity int, input RotateAPIKeyInput) int
+		UpdateAPIKey func(childComplexity int, input UpdateAPIKeyInput) int
 	}
 
 	Namespace struct {
@@ -104,6 +152,7 @@ type ComplexityRoot struct {
 
 	Retriever struct {
 		APIKeys     func(childComplexity int, includeRevoked *bool, first *int, after *string, last *int, before *string, filter *apikey.Filter, orderBy *apikey.Order) int
+		AuditEvents func(childComplexity int, first *int, after *string, last *int, before *string, keyID *string) int
 		CreatedAt   func(childComplexity int) int
 		Description func(childComplexity int) int
 		ID          func(childComplexity int) int
@@ -124,8 +173,22 @@ type ComplexityRoot struct {
 		Node   func(childComplexity int) int
 	}
 
+	RevokeApiKeyPayload struct {
+		APIKey func(childComplexity int) int
+	}
+
+	RotateApiKeyPayload struct {
+		APIKey   func(childComplexity int) int
+		Key      func(childComplexity int) int
+		Previous func(childComplexity int) int
+	}
+
 	ServerInfo struct {
 		Version func(childComplexity int) int
+	}
+
+	UpdateApiKeyPayload struct {
+		APIKey func(childComplexity int) int
 	}
 
 	Viewer struct {
@@ -256,6 +319,18 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.ApiKey.RevokedBy(childComplexity), true
+	case "ApiKey.rotatedFrom":
+		if e.ComplexityRoot.ApiKey.RotatedFrom == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKey.RotatedFrom(childComplexity), true
+	case "ApiKey.rotatedTo":
+		if e.ComplexityRoot.ApiKey.RotatedTo == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKey.RotatedTo(childComplexity), true
 	case "ApiKey.scopes":
 		if e.ComplexityRoot.ApiKey.Scopes == nil {
 			break
@@ -343,6 +418,194 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.ApiKeyScope.ResourceType(childComplexity), true
+
+	case "AuditChange.after":
+		if e.ComplexityRoot.AuditChange.After == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditChange.After(childComplexity), true
+	case "AuditChange.before":
+		if e.ComplexityRoot.AuditChange.Before == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditChange.Before(childComplexity), true
+	case "AuditChange.field":
+		if e.ComplexityRoot.AuditChange.Field == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditChange.Field(childComplexity), true
+
+	case "AuditEvent.action":
+		if e.ComplexityRoot.AuditEvent.Action == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditEvent.Action(childComplexity), true
+	case "AuditEvent.actorId":
+		if e.ComplexityRoot.AuditEvent.ActorID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditEvent.ActorID(childComplexity), true
+	case "AuditEvent.actorKeyId":
+		if e.ComplexityRoot.AuditEvent.ActorKeyID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditEvent.ActorKeyID(childComplexity), true
+	case "AuditEvent.actorType":
+		if e.ComplexityRoot.AuditEvent.ActorType == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditEvent.ActorType(childComplexity), true
+	case "AuditEvent.changes":
+		if e.ComplexityRoot.AuditEvent.Changes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditEvent.Changes(childComplexity), true
+	case "AuditEvent.id":
+		if e.ComplexityRoot.AuditEvent.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditEvent.ID(childComplexity), true
+	case "AuditEvent.ipAddress":
+		if e.ComplexityRoot.AuditEvent.IPAddress == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditEvent.IPAddress(childComplexity), true
+	case "AuditEvent.status":
+		if e.ComplexityRoot.AuditEvent.Outcome == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditEvent.Outcome(childComplexity), true
+	case "AuditEvent.resourceId":
+		if e.ComplexityRoot.AuditEvent.ResourceID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditEvent.ResourceID(childComplexity), true
+	case "AuditEvent.resourceType":
+		if e.ComplexityRoot.AuditEvent.ResourceType == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditEvent.ResourceType(childComplexity), true
+	case "AuditEvent.timestamp":
+		if e.ComplexityRoot.AuditEvent.Timestamp == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditEvent.Timestamp(childComplexity), true
+	case "AuditEvent.userAgent":
+		if e.ComplexityRoot.AuditEvent.UserAgent == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditEvent.UserAgent(childComplexity), true
+
+	case "AuditEventConnection.edges":
+		if e.ComplexityRoot.AuditEventConnection.Edges == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditEventConnection.Edges(childComplexity), true
+	case "AuditEventConnection.pageInfo":
+		if e.ComplexityRoot.AuditEventConnection.PageInfo == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditEventConnection.PageInfo(childComplexity), true
+	case "AuditEventConnection.results":
+		if e.ComplexityRoot.AuditEventConnection.Results == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditEventConnection.Results(childComplexity), true
+	case "AuditEventConnection.total":
+		if e.ComplexityRoot.AuditEventConnection.Total == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditEventConnection.Total(childComplexity), true
+
+	case "AuditEventEdge.cursor":
+		if e.ComplexityRoot.AuditEventEdge.Cursor == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditEventEdge.Cursor(childComplexity), true
+	case "AuditEventEdge.node":
+		if e.ComplexityRoot.AuditEventEdge.Node == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditEventEdge.Node(childComplexity), true
+
+	case "CreateApiKeyPayload.apiKey":
+		if e.ComplexityRoot.CreateApiKeyPayload.APIKey == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CreateApiKeyPayload.APIKey(childComplexity), true
+	case "CreateApiKeyPayload.key":
+		if e.ComplexityRoot.CreateApiKeyPayload.Key == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CreateApiKeyPayload.Key(childComplexity), true
+
+	case "Mutation.createApiKey":
+		if e.ComplexityRoot.Mutation.CreateAPIKey == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_createApiKey_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.CreateAPIKey(childComplexity, args["input"].(CreateAPIKeyInput)), true
+	case "Mutation.revokeApiKey":
+		if e.ComplexityRoot.Mutation.RevokeAPIKey == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_revokeApiKey_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.RevokeAPIKey(childComplexity, args["input"].(RevokeAPIKeyInput)), true
+	case "Mutation.rotateApiKey":
+		if e.ComplexityRoot.Mutation.RotateAPIKey == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_rotateApiKey_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.RotateAPIKey(childComplexity, args["input"].(RotateAPIKeyInput)), true
+	case "Mutation.updateApiKey":
+		if e.ComplexityRoot.Mutation.UpdateAPIKey == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_updateApiKey_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.UpdateAPIKey(childComplexity, args["input"].(UpdateAPIKeyInput)), true
 
 	case "Namespace.createdAt":
 		if e.ComplexityRoot.Namespace.CreatedAt == nil {
@@ -502,6 +765,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Retriever.APIKeys(childComplexity, args["includeRevoked"].(*bool), args["first"].(*int), args["after"].(*string), args["last"].(*int), args["before"].(*string), args["filter"].(*apikey.Filter), args["orderBy"].(*apikey.Order)), true
+	case "Retriever.auditEvents":
+		if e.ComplexityRoot.Retriever.AuditEvents == nil {
+			break
+		}
+
+		args, err := ec.field_Retriever_auditEvents_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Retriever.AuditEvents(childComplexity, args["first"].(*int), args["after"].(*string), args["last"].(*int), args["before"].(*string), args["keyId"].(*string)), true
 	case "Retriever.createdAt":
 		if e.ComplexityRoot.Retriever.CreatedAt == nil {
 			break
@@ -577,12 +851,45 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.RetrieverEdge.Node(childComplexity), true
 
+	case "RevokeApiKeyPayload.apiKey":
+		if e.ComplexityRoot.RevokeApiKeyPayload.APIKey == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RevokeApiKeyPayload.APIKey(childComplexity), true
+
+	case "RotateApiKeyPayload.apiKey":
+		if e.ComplexityRoot.RotateApiKeyPayload.APIKey == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RotateApiKeyPayload.APIKey(childComplexity), true
+	case "RotateApiKeyPayload.key":
+		if e.ComplexityRoot.RotateApiKeyPayload.Key == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RotateApiKeyPayload.Key(childComplexity), true
+	case "RotateApiKeyPayload.previous":
+		if e.ComplexityRoot.RotateApiKeyPayload.Previous == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RotateApiKeyPayload.Previous(childComplexity), true
+
 	case "ServerInfo.version":
 		if e.ComplexityRoot.ServerInfo.Version == nil {
 			break
 		}
 
 		return e.ComplexityRoot.ServerInfo.Version(childComplexity), true
+
+	case "UpdateApiKeyPayload.apiKey":
+		if e.ComplexityRoot.UpdateApiKeyPayload.APIKey == nil {
+			break
+		}
+
+		return e.ComplexityRoot.UpdateApiKeyPayload.APIKey(childComplexity), true
 
 	case "Viewer.keyId":
 		if e.ComplexityRoot.Viewer.ID == nil {
@@ -644,6 +951,10 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		return graphql.NewInputUnmarshalerIndex(
 			graphql.NewInputUnmarshaler("ApiKeyFilter", ec.unmarshalInputApiKeyFilter),
 			graphql.NewInputUnmarshaler("ApiKeyOrder", ec.unmarshalInputApiKeyOrder),
+			graphql.NewInputUnmarshaler("CreateApiKeyInput", ec.unmarshalInputCreateApiKeyInput),
+			graphql.NewInputUnmarshaler("RevokeApiKeyInput", ec.unmarshalInputRevokeApiKeyInput),
+			graphql.NewInputUnmarshaler("RotateApiKeyInput", ec.unmarshalInputRotateApiKeyInput),
+			graphql.NewInputUnmarshaler("UpdateApiKeyInput", ec.unmarshalInputUpdateApiKeyInput),
 		)
 	}
 	first := true
@@ -678,6 +989,21 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 			}
 
 			return &response
+		}
+	case ast.Mutation:
+		return func(ctx context.Context) *graphql.Response {
+			if !first {
+				return nil
+			}
+			first = false
+			ctx = graphql.WithLazyInputUnmarshalerIndex(ctx, inputUnmarshalers)
+			data := ec._Mutation(ctx, opCtx.Operation.SelectionSet)
+			var buf bytes.Buffer
+			data.MarshalGQL(&buf)
+
+			return &graphql.Response{
+				Data: buf.Bytes(),
+			}
 		}
 
 	default:
@@ -772,6 +1098,135 @@ type Query {
 
   "The server that answers. Needs no API key."
   serverInfo: ServerInfo!
+}
+
+"""
+What can be changed. Every field needs to know the namespace that is meant, as those of ` + "`" + `Query` + "`" + ` do, and keys are known by
+a retriever of that namespace which they name. Creating, updating and rotating need a caller's key with the permission
+` + "`" + `write` + "`" + `, revoking one with ` + "`" + `delete` + "`" + `, and scopes of it must allow ` + "`" + `manage_permissions` + "`" + ` on all that the key reaches.
+Otherwise the error is ` + "`" + `FORBIDDEN` + "`" + `, and the attempt is kept as an audit event.
+
+Fields are executed one after the other. One that fails is null with its error and leaves the others as they are.
+"""
+type Mutation {
+  """
+  Make a key that executes one retriever and can do nothing else. If the response is lost, so is the plaintext: find the
+  key by its name, revoke it, and make another.
+  """
+  createApiKey(
+    "For which retriever, and how the key is to be."
+    input: CreateApiKeyInput!
+  ): CreateApiKeyPayload
+
+  """
+  Change an active key. Of changes that race one wins, and the others get ` + "`" + `CONFLICT` + "`" + `; so does a change of a key that is
+  not active. The caller's key must hold the permissions that the key holds.
+  """
+  updateApiKey(
+    "Which key, and what to change."
+    input: UpdateApiKeyInput!
+  ): UpdateApiKeyPayload
+
+  """
+  Put a new key in the place of an active one: of the same name, description, expiry, origins, limit and rights. A key
+  can be rotated once; otherwise, and where it is not active, the error is ` + "`" + `CONFLICT` + "`" + `. The caller's key must hold the
+  permissions that the key holds.
+  """
+  rotateApiKey(
+    "Which key, and how long it still works."
+    input: RotateApiKeyInput!
+  ): RotateApiKeyPayload
+
+  """
+  End a key for good. A request that starts after the answer is not let in with it any more. To revoke a key again
+  changes nothing and is no error.
+  """
+  revokeApiKey(
+    "Which key."
+    input: RevokeApiKeyInput!
+  ): RevokeApiKeyPayload
+}
+
+"How a new key is to be."
+input CreateApiKeyInput {
+  "The retriever that the key executes: its id, or its name."
+  retrieverId: ID!
+  "A label for people: 1 to 100 characters. Names need not be unique."
+  name: String!
+  "What the key is for: at most 500 characters."
+  description: String
+  "From this instant on, which must be in the future, the key is expired; null: never."
+  expiresAt: DateTime
+  """
+  The origins from which browsers may use the key, at most 50: exact ones such as ` + "`" + `https://app.example.com` + "`" + `, or all
+  subdomains as in ` + "`" + `https://*.example.com` + "`" + `. Null or empty: unrestricted.
+  """
+  allowedOrigins: [String!]
+  "How many requests a minute the key may make, at least 1; null: the organization's own limit."
+  rateLimitOverride: Int
+}
+
+"What to change of a key. What is left out stays as it is; null clears it."
+input UpdateApiKeyInput {
+  "The key's ` + "`" + `keyId` + "`" + `."
+  id: ID!
+  "The new name: 1 to 100 characters. It cannot be null."
+  name: String
+  "The new description: at most 500 characters."
+  description: String
+  "The new expiry, which must be in the future; null: never."
+  expiresAt: DateTime
+  "The new origins, at most 50, in place of all old ones; null or empty: unrestricted."
+  allowedOrigins: [String!]
+  "The new limit in requests a minute, at least 1; null: the organization's own limit."
+  rateLimitOverride: Int
+}
+
+"Which key to rotate."
+input RotateApiKeyInput {
+  "The key's ` + "`" + `keyId` + "`" + `."
+  id: ID!
+  """
+  For how many seconds the old key still works, at most 2592000 (30 days), and never beyond its own expiry. With 0, or
+  null, it is revoked at once.
+  """
+  overlapSeconds: Int = 0
+}
+
+"Which key to revoke."
+input RevokeApiKeyInput {
+  "The key's ` + "`" + `keyId` + "`" + `."
+  id: ID!
+}
+
+"A key that was made."
+type CreateApiKeyPayload {
+  "The key."
+  apiKey: ApiKey!
+  "Its plaintext. It is shown this once, and cannot be asked for again."
+  key: String!
+}
+
+"A key that was changed."
+type UpdateApiKeyPayload {
+  "The key as it is now."
+  apiKey: ApiKey!
+}
+
+"A key that was put in another's place."
+type RotateApiKeyPayload {
+  "The new key."
+  apiKey: ApiKey!
+  "The new key's plaintext. It is shown this once, and cannot be asked for again."
+  key: String!
+  "The old key: revoked, or with ` + "`" + `expiresAt` + "`" + ` as the end of the overlap."
+  previous: ApiKey!
+}
+
+"A key that was revoked."
+type RevokeApiKeyPayload {
+  "The key as it is now."
+  apiKey: ApiKey!
 }
 
 "The server that answers."
@@ -873,6 +1328,23 @@ type Retriever implements Node {
     "The order; newest first by default."
     orderBy: ApiKeyOrder = { field: CREATED_AT, direction: DESC }
   ): ApiKeyConnection!
+
+  """
+  What was done, and tried, to this retriever's keys, newest first. Needs a key with the permission ` + "`" + `admin` + "`" + `; without it
+  this is null with the error ` + "`" + `FORBIDDEN` + "`" + `, and the fields beside it are answered.
+  """
+  auditEvents(
+    "How many to return, counted from the start of the list or from ` + "`" + `after` + "`" + `: 0 to 1,000. Without ` + "`" + `first` + "`" + ` and ` + "`" + `last` + "`" + `: 1,000."
+    first: Int
+    "Return what follows this cursor."
+    after: String
+    "How many to return, counted from the end of the list or from ` + "`" + `before` + "`" + `: 0 to 1,000."
+    last: Int
+    "Return what precedes this cursor."
+    before: String
+    "Only the events about the key with this ` + "`" + `keyId` + "`" + `."
+    keyId: ID
+  ): AuditEventConnection
 }
 
 "A page of retrievers."
@@ -925,6 +1397,64 @@ type PageInfo {
   startCursor: String
   "The cursor of the page's last item; null on an empty page."
   endCursor: String
+}
+
+"A page of audit events."
+type AuditEventConnection {
+  "The events of this page."
+  results: [AuditEvent!]!
+  "How many events the arguments select, on all pages."
+  total: Int!
+  "The events of this page, each with its cursor."
+  edges: [AuditEventEdge!]!
+  "Where this page stands."
+  pageInfo: PageInfo!
+}
+
+"An audit event and its place in the list."
+type AuditEventEdge {
+  "The event's place, for ` + "`" + `after` + "`" + ` and ` + "`" + `before` + "`" + `. It stays good while events are added."
+  cursor: String!
+  "The event."
+  node: AuditEvent!
+}
+
+"Something that was done, or tried, to a key: by whom, when and from where. It never holds a plaintext or a hash."
+type AuditEvent {
+  "The event's id."
+  id: ID!
+  "When it happened."
+  timestamp: DateTime!
+  "What was done: ` + "`" + `api_key_created` + "`" + `, ` + "`" + `api_key_updated` + "`" + `, ` + "`" + `api_key_rotated` + "`" + ` or ` + "`" + `api_key_revoked` + "`" + `; of others, what they wrote."
+  action: String!
+  "What it was done to: a key, or, where the making of a key was denied, the retriever."
+  resourceType: ResourceType!
+  "The id of the key or the retriever."
+  resourceId: ID!
+  "The user who did it; of an operator, the name that the system knows them by."
+  actorId: String!
+  "` + "`" + `user` + "`" + ` for the holder of an API key, ` + "`" + `operator` + "`" + ` for somebody with access to the store itself."
+  actorType: String!
+  "The key that the actor's request was sent with; null where there was none."
+  actorKeyId: ID
+  "` + "`" + `success` + "`" + `, or ` + "`" + `denied` + "`" + `: the actor may not do this, and nothing was changed. Denied attempts are kept once a minute."
+  status: String!
+  "What changed. The rotation of a key names the new one's id as ` + "`" + `rotated_to` + "`" + `."
+  changes: [AuditChange!]!
+  "The address that the request came from, as far as proxies are trusted to tell."
+  ipAddress: String
+  "The program that the request says it was sent by; what is longer than 512 bytes is cut off."
+  userAgent: String
+}
+
+"A change of one field."
+type AuditChange {
+  "The field's name in the key's document, such as ` + "`" + `expires_at` + "`" + `."
+  field: String!
+  "Its value before, as text; null: none."
+  before: String
+  "Its value after, as text; null: none."
+  after: String
 }
 
 """
@@ -981,6 +1511,10 @@ type ApiKey implements Node {
   in ` + "`" + `https://*.example.com` + "`" + `. Null: unrestricted.
   """
   allowedOrigins: [String!]
+  "The key that took this one's place when it was rotated."
+  rotatedTo: ID
+  "The key whose place this one took."
+  rotatedFrom: ID
 }
 
 "A limit of an API key to certain resources."
@@ -1191,6 +1725,10 @@ func (ec *executionContext) childFields_ApiKey(ctx context.Context, field graphq
 		return ec.fieldContext_ApiKey_revokedBy(ctx, field)
 	case "allowedOrigins":
 		return ec.fieldContext_ApiKey_allowedOrigins(ctx, field)
+	case "rotatedTo":
+		return ec.fieldContext_ApiKey_rotatedTo(ctx, field)
+	case "rotatedFrom":
+		return ec.fieldContext_ApiKey_rotatedFrom(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type ApiKey", field.Name)
 }
@@ -1229,6 +1767,82 @@ func (ec *executionContext) childFields_ApiKeyScope(ctx context.Context, field g
 		return ec.fieldContext_ApiKeyScope_operations(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type ApiKeyScope", field.Name)
+}
+
+func (ec *executionContext) childFields_AuditChange(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "field":
+		return ec.fieldContext_AuditChange_field(ctx, field)
+	case "before":
+		return ec.fieldContext_AuditChange_before(ctx, field)
+	case "after":
+		return ec.fieldContext_AuditChange_after(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AuditChange", field.Name)
+}
+
+func (ec *executionContext) childFields_AuditEvent(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_AuditEvent_id(ctx, field)
+	case "timestamp":
+		return ec.fieldContext_AuditEvent_timestamp(ctx, field)
+	case "action":
+		return ec.fieldContext_AuditEvent_action(ctx, field)
+	case "resourceType":
+		return ec.fieldContext_AuditEvent_resourceType(ctx, field)
+	case "resourceId":
+		return ec.fieldContext_AuditEvent_resourceId(ctx, field)
+	case "actorId":
+		return ec.fieldContext_AuditEvent_actorId(ctx, field)
+	case "actorType":
+		return ec.fieldContext_AuditEvent_actorType(ctx, field)
+	case "actorKeyId":
+		return ec.fieldContext_AuditEvent_actorKeyId(ctx, field)
+	case "status":
+		return ec.fieldContext_AuditEvent_status(ctx, field)
+	case "changes":
+		return ec.fieldContext_AuditEvent_changes(ctx, field)
+	case "ipAddress":
+		return ec.fieldContext_AuditEvent_ipAddress(ctx, field)
+	case "userAgent":
+		return ec.fieldContext_AuditEvent_userAgent(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AuditEvent", field.Name)
+}
+
+func (ec *executionContext) childFields_AuditEventConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "results":
+		return ec.fieldContext_AuditEventConnection_results(ctx, field)
+	case "total":
+		return ec.fieldContext_AuditEventConnection_total(ctx, field)
+	case "edges":
+		return ec.fieldContext_AuditEventConnection_edges(ctx, field)
+	case "pageInfo":
+		return ec.fieldContext_AuditEventConnection_pageInfo(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AuditEventConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_AuditEventEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_AuditEventEdge_cursor(ctx, field)
+	case "node":
+		return ec.fieldContext_AuditEventEdge_node(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AuditEventEdge", field.Name)
+}
+
+func (ec *executionContext) childFields_CreateApiKeyPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "apiKey":
+		return ec.fieldContext_CreateApiKeyPayload_apiKey(ctx, field)
+	case "key":
+		return ec.fieldContext_CreateApiKeyPayload_key(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CreateApiKeyPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_Namespace(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -1281,6 +1895,8 @@ func (ec *executionContext) childFields_Retriever(ctx context.Context, field gra
 		return ec.fieldContext_Retriever_updatedAt(ctx, field)
 	case "apiKeys":
 		return ec.fieldContext_Retriever_apiKeys(ctx, field)
+	case "auditEvents":
+		return ec.fieldContext_Retriever_auditEvents(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type Retriever", field.Name)
 }
@@ -1309,12 +1925,40 @@ func (ec *executionContext) childFields_RetrieverEdge(ctx context.Context, field
 	return nil, fmt.Errorf("no field named %q was found under type RetrieverEdge", field.Name)
 }
 
+func (ec *executionContext) childFields_RevokeApiKeyPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "apiKey":
+		return ec.fieldContext_RevokeApiKeyPayload_apiKey(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RevokeApiKeyPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_RotateApiKeyPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "apiKey":
+		return ec.fieldContext_RotateApiKeyPayload_apiKey(ctx, field)
+	case "key":
+		return ec.fieldContext_RotateApiKeyPayload_key(ctx, field)
+	case "previous":
+		return ec.fieldContext_RotateApiKeyPayload_previous(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RotateApiKeyPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_ServerInfo(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "version":
 		return ec.fieldContext_ServerInfo_version(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type ServerInfo", field.Name)
+}
+
+func (ec *executionContext) childFields_UpdateApiKeyPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "apiKey":
+		return ec.fieldContext_UpdateApiKeyPayload_apiKey(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type UpdateApiKeyPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_Viewer(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {

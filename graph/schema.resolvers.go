@@ -8,7 +8,25 @@ package graph
 import (
 	"context"
 	"retrieverkeys/apikey"
+	"time"
 )
+
+func (r *mutationResolver) CreateAPIKey(ctx context.Context, input CreateAPIKeyInput) (*CreateAPIKeyPayload, error) {
+	return created(r.Service.Create(ctx, apikey.CallerFrom(ctx), apikey.NamespaceFrom(ctx), input.RetrieverID, input.settings()))
+}
+
+func (r *mutationResolver) UpdateAPIKey(ctx context.Context, input UpdateAPIKeyInput) (*UpdateAPIKeyPayload, error) {
+	return updated(r.Service.Update(ctx, apikey.CallerFrom(ctx), apikey.NamespaceFrom(ctx), apikey.ID(input.ID), input.settings()))
+}
+
+func (r *mutationResolver) RotateAPIKey(ctx context.Context, input RotateAPIKeyInput) (*RotateAPIKeyPayload, error) {
+	overlap := time.Duration(value(input.OverlapSeconds.Value())) * time.Second
+	return rotated(r.Service.Rotate(ctx, apikey.CallerFrom(ctx), apikey.NamespaceFrom(ctx), apikey.ID(input.ID), overlap))
+}
+
+func (r *mutationResolver) RevokeAPIKey(ctx context.Context, input RevokeAPIKeyInput) (*RevokeAPIKeyPayload, error) {
+	return revoked(r.Service.Revoke(ctx, apikey.CallerFrom(ctx), apikey.NamespaceFrom(ctx), apikey.ID(input.ID)))
+}
 
 func (r *namespaceResolver) Retriever(ctx context.Context, obj *apikey.Namespace, id string) (*apikey.Retriever, error) {
 	return r.Service.RetrieverIn(ctx, apikey.CallerFrom(ctx), obj, id)
@@ -66,6 +84,12 @@ func (r *retrieverResolver) APIKeys(ctx context.Context, objs []*apikey.Retrieve
 	}))
 }
 
+func (r *retrieverResolver) AuditEvents(ctx context.Context, obj *apikey.Retriever, first *int, after *string, last *int, before *string, keyID *string) (*AuditEventConnection, error) {
+	wants, _ := selectedConnection(ctx, "AuditEventConnection")
+	page := apikey.Page{First: first, After: after, Last: last, Before: before}
+	return auditEvents(r.Service.AuditEvents(ctx, apikey.CallerFrom(ctx), obj, apikey.ID(value(keyID)), page, wants))
+}
+
 func (r *viewerResolver) Namespace(ctx context.Context, obj *Viewer) (*apikey.Namespace, error) {
 	ref := apikey.NamespaceFrom(ctx)
 	if ref == "" {
@@ -73,6 +97,8 @@ func (r *viewerResolver) Namespace(ctx context.Context, obj *Viewer) (*apikey.Na
 	}
 	return r.Service.Namespace(ctx, apikey.CallerFrom(ctx), ref)
 }
+
+func (r *Resolver) Mutation() MutationResolver { return &mutationResolver{r} }
 
 func (r *Resolver) Namespace() NamespaceResolver { return &namespaceResolver{r} }
 
@@ -83,6 +109,7 @@ func (r *Resolver) Retriever() RetrieverResolver { return &retrieverResolver{r} 
 func (r *Resolver) Viewer() ViewerResolver { return &viewerResolver{r} }
 
 type (
+	mutationResolver  struct{ *Resolver }
 	namespaceResolver struct{ *Resolver }
 	queryResolver     struct{ *Resolver }
 	retrieverResolver struct{ *Resolver }

@@ -34,6 +34,8 @@ var keyFields = map[string]apikey.Fields{
 	"revokedAt":         apikey.FieldRevokedAt,
 	"revokedBy":         apikey.FieldRevokedBy,
 	"allowedOrigins":    apikey.FieldAllowedOrigins,
+	"rotatedTo":         apikey.FieldRotatedTo,
+	"rotatedFrom":       apikey.FieldRotatedFrom,
 }
 
 // selectedKeyFields returns the fields of a key that the current field's selection shows.
