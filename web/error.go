@@ -52,6 +52,11 @@ type errorDetail struct {
 	Details map[string]string `json:"details,omitempty"`
 }
 
+// writeStatus answers with an error that HTTP knows and the domain does not, in the vendor's envelope.
+func writeStatus(w http.ResponseWriter, status int, name, message string) {
+	writeJSON(w, status, errorBody{Status: status, Error: errorDetail{Message: message, Type: name}})
+}
+
 // writeError answers with the error in the vendor's envelope.
 func writeError(w http.ResponseWriter, e *apikey.Error) {
 	r := renderings[e.Code]
@@ -65,8 +70,14 @@ func writeError(w http.ResponseWriter, e *apikey.Error) {
 
 // writeJSON answers with a value of which JSON has a form.
 func writeJSON(w http.ResponseWriter, status int, v any) {
+	setJSON(w)
+	w.WriteHeader(status)
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	_ = enc.Encode(v)
+}
+
+func setJSON(w http.ResponseWriter) {
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
-	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(v)
 }

@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/rand"
 	"net/http"
+	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 
 	"retrieverkeys/apikey"
@@ -14,6 +16,7 @@ import (
 // request that shows a bad bearer, a forbidden origin or conflicting headers goes no further.
 type identified struct {
 	service *apikey.Service
+	trusted []netip.Prefix // the proxies that are believed
 	next    http.Handler
 	refuse  func(w http.ResponseWriter, r *http.Request, status int, e *apikey.Error)
 }
@@ -41,6 +44,7 @@ func (h identified) identify(r *http.Request) (context.Context, error) {
 			return nil, err
 		}
 	}
+	caller.Address, caller.UserAgent = h.clientAddress(r), r.UserAgent()
 	if err := caller.CheckOrigin(r.Header.Get("Origin")); err != nil {
 		return nil, err
 	}
@@ -49,6 +53,34 @@ func (h identified) identify(r *http.Request) (context.Context, error) {
 		return nil, err
 	}
 	return apikey.WithNamespace(apikey.WithCaller(ctx, caller), ns), nil
+}
+
+// clientAddress is where the request came from: the other end of the connection, or, where that is a trusted proxy, the
+// last address in X-Forwarded-For that no trusted proxy has. Whatever stands before it may be anybody's invention.
+func (h identified) clientAddress(r *http.Request) string {
+	client, err := parseAddress(r.RemoteAddr)
+	if err != nil {
+		return ""
+	}
+	forwarded := strings.Join(r.Header.Values("X-Forwarded-For"), ",")
+	for forwarded != "" && slices.ContainsFunc(h.trusted, func(p netip.Prefix) bool { return p.Contains(client) }) {
+		comma := strings.LastIndexByte(forwarded, ',')
+		address, err := parseAddress(strings.TrimSpace(forwarded[comma+1:]))
+		if err != nil {
+			break
+		}
+		client, forwarded = address, forwarded[:max(comma, 0)]
+	}
+	return client.String()
+}
+
+// parseAddress reads an address, with a port or without.
+func parseAddress(s string) (netip.Addr, error) {
+	if withPort, err := netip.ParseAddrPort(s); err == nil {
+		return withPort.Addr().Unmap().WithZone(""), nil
+	}
+	address, err := netip.ParseAddr(s)
+	return address.Unmap().WithZone(""), err
 }
 
 // bearer returns the token of the Authorization header, if there is one. What is no bearer token comes back as an

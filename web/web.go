@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"retrieverkeys/apikey"
@@ -23,15 +24,27 @@ type Options struct {
 	// Timeout bounds a whole request, store calls included.
 	Timeout      time.Duration
 	MaxBodyBytes int64
-	Logger       *slog.Logger
+	// TrustedProxies are those whose X-Forwarded-For is believed.
+	TrustedProxies []netip.Prefix
+	Logger         *slog.Logger
 }
 
 // NewHandler returns everything the public listener serves.
 func NewHandler(o Options) http.Handler {
-	graphQL := identified{service: o.Service, next: o.GraphQL, refuse: o.RefuseGraphQL}
+	graphQL := identified{service: o.Service, trusted: o.TrustedProxies, next: o.GraphQL, refuse: o.RefuseGraphQL}
+	endpoint := func(h http.HandlerFunc) http.Handler {
+		return identified{service: o.Service, trusted: o.TrustedProxies, next: h, refuse: refuseREST}
+	}
+	twin := rest{service: o.Service, timeout: o.Timeout}
 
 	mux := http.NewServeMux()
 	mux.Handle("/graphql", limited(o.Timeout, o.MaxBodyBytes, graphQL))
+	mux.Handle("GET "+keysPath, answered(o.Timeout, endpoint(twin.list)))
+	mux.Handle("POST "+keysPath, limited(o.Timeout, o.MaxBodyBytes, endpoint(twin.create)))
+	mux.Handle("DELETE "+keysPath+"/{key_id}", limited(o.Timeout, o.MaxBodyBytes, endpoint(twin.revoke)))
+	mux.HandleFunc(keysPath, only405("GET", "POST"))
+	mux.HandleFunc(keysPath+"/{key_id}", only405("DELETE"))
+	mux.HandleFunc("GET /openapi.json", openAPI)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, status{"ok"}) })
 	mux.HandleFunc("GET /readyz", ready(o.Ready))
 	if o.Playground {
@@ -42,6 +55,10 @@ func NewHandler(o Options) http.Handler {
 	})
 	return withRequestID(logged(o.Logger, hardened(mux)))
 }
+
+const keysPath = "/v1/retrievers/{retriever_id}/api-keys"
+
+func refuseREST(w http.ResponseWriter, _ *http.Request, _ int, e *apikey.Error) { writeError(w, e) }
 
 type status struct {
 	Status string `json:"status"`
@@ -72,6 +89,29 @@ func limited(timeout time.Duration, bodyBytes int64, next http.Handler) http.Han
 	})
 }
 
+// answered bounds the time until a request begins to be answered. How long the answer may then take is for next to say.
+func answered(timeout time.Duration, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithCancel(r.Context())
+		defer cancel()
+		next.ServeHTTP(&stopwatch{w, time.AfterFunc(timeout, cancel)}, r.WithContext(ctx))
+	})
+}
+
+// stopwatch stops its timer when the answer begins.
+type stopwatch struct {
+	http.ResponseWriter
+	timer *time.Timer
+}
+
+func (w *stopwatch) WriteHeader(status int) {
+	w.timer.Stop()
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (w *stopwatch) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
 // hardened sets the headers that keep browsers from guessing and leaking.
 func hardened(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -83,7 +123,8 @@ func hardened(next http.Handler) http.Handler {
 	})
 }
 
-// logged writes a line for each request and answers for a handler that panicked. The query string is not logged.
+// logged writes a line for each request and answers for a handler that panicked. Of the URL it tells the route alone:
+// somebody may have put a secret into the path or the query.
 func logged(logger *slog.Logger, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
@@ -98,7 +139,7 @@ func logged(logger *slog.Logger, next http.Handler) http.Handler {
 					writeError(rec, apikey.Classify(nil))
 				}
 			}
-			logger.InfoContext(r.Context(), "request", "method", r.Method, "path", r.URL.Path, "status", rec.status,
+			logger.InfoContext(r.Context(), "request", "method", r.Method, "route", r.Pattern, "status", rec.status,
 				"bytes", rec.bytes, "duration", time.Since(start))
 		}()
 		next.ServeHTTP(rec, r)

@@ -1,0 +1,178 @@
+package web
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"retrieverkeys/apikey"
+)
+
+// invalid is one thing that is wrong with a body or a parameter, in the vendor's form, which is FastAPI's: where, what,
+// and pydantic's name for it.
+type invalid struct {
+	Loc  []any  `json:"loc"`
+	Msg  string `json:"msg"`
+	Type string `json:"type"`
+}
+
+// invalids is everything that is wrong with a request that does not validate.
+type invalids []invalid
+
+func (invalids) Error() string { return "the request does not validate" }
+
+func (list invalids) write(w http.ResponseWriter) {
+	writeJSON(w, http.StatusUnprocessableEntity, struct {
+		Detail []invalid `json:"detail"`
+	}{list})
+}
+
+// refusal is a body that is not read at all.
+type refusal struct {
+	status  int
+	message string
+}
+
+func (r *refusal) Error() string { return r.message }
+
+// bodyField is a member of the body of a creation, and the domain's name for it.
+type bodyField struct {
+	name, setting string
+	read          func(v any, s *apikey.Settings) *invalid
+}
+
+var bodyFields = []bodyField{
+	{"name", "name", func(v any, s *apikey.Settings) *invalid {
+		text, ok := v.(string)
+		s.Name = apikey.Given(&text)
+		return unless(ok, "Input should be a valid string", "string_type")
+	}},
+	{"description", "description", func(v any, s *apikey.Settings) *invalid {
+		text, ok := v.(string)
+		s.Description = apikey.Given(&text)
+		return unless(ok || v == nil, "Input should be a valid string", "string_type")
+	}},
+	{"expires_at", "expiresAt", func(v any, s *apikey.Settings) *invalid {
+		if v == nil {
+			return nil
+		}
+		text, ok := v.(string)
+		if !ok {
+			return unless(false, "Input should be a valid datetime", "datetime_type")
+		}
+		t, err := time.Parse(time.RFC3339, text)
+		s.ExpiresAt = apikey.Given(&t)
+		return unless(err == nil && t.UTC().Year() <= 9999, "Input should be a valid datetime: RFC 3339, such as 2026-03-01T09:30:00Z", "datetime_parsing")
+	}},
+	{"allowed_origins", "allowedOrigins", func(v any, s *apikey.Settings) *invalid {
+		if v == nil {
+			return nil
+		}
+		items, ok := v.([]any)
+		origins := make([]string, len(items))
+		for i, item := range items {
+			if origins[i], ok = item.(string); !ok {
+				wrong := unless(false, "Input should be a valid string", "string_type")
+				wrong.Loc = []any{i}
+				return wrong
+			}
+		}
+		s.AllowedOrigins = apikey.Given(&origins)
+		return unless(v == nil || items != nil, "Input should be a valid list", "list_type")
+	}},
+	{"rate_limit_override", "rateLimitOverride", func(v any, s *apikey.Settings) *invalid {
+		if v == nil {
+			return nil
+		}
+		number, _ := v.(json.Number)
+		n, err := number.Int64()
+		limit := int(n)
+		s.RateLimitOverride = apikey.Given(&limit)
+		return unless(err == nil && int64(int32(n)) == n, "Input should be a valid integer", "int_type")
+	}},
+}
+
+func unless(ok bool, msg, kind string) *invalid {
+	if ok {
+		return nil
+	}
+	return &invalid{Msg: msg, Type: kind}
+}
+
+// createBody reads the body of a creation. Members that are not known are passed over, as the vendor does.
+func createBody(r *http.Request) (apikey.Settings, error) {
+	members, err := object(r)
+	if err != nil {
+		return apikey.Settings{}, err
+	}
+	var s apikey.Settings
+	var wrong invalids
+	for _, f := range bodyFields {
+		v, given := members[f.name]
+		var found *invalid
+		switch {
+		case given:
+			found = f.read(v, &s)
+		case f.name == "name":
+			found = unless(false, "Field required", "missing")
+		}
+		if found != nil {
+			found.Loc = append([]any{"body", f.name}, found.Loc...)
+			wrong = append(wrong, *found)
+		}
+	}
+	if wrong != nil {
+		return apikey.Settings{}, wrong
+	}
+	return s, nil
+}
+
+// object reads the body as one JSON object, each member of which stands there once. No error repeats what it read.
+func object(r *http.Request) (map[string]any, error) {
+	if sent := r.Header.Get("Content-Type"); sent != "" {
+		if media, _, err := mime.ParseMediaType(sent); err != nil || media != "application/json" && !strings.HasSuffix(media, "+json") {
+			return nil, &refusal{http.StatusUnsupportedMediaType, "Send the body as application/json."}
+		}
+	}
+	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
+		return nil, &refusal{http.StatusUnsupportedMediaType, "Send the body uncompressed."}
+	}
+	body, err := io.ReadAll(r.Body)
+	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return nil, &refusal{http.StatusRequestEntityTooLarge, fmt.Sprintf("The body is larger than %d bytes.", tooLarge.Limit)}
+	}
+	if err != nil {
+		return nil, &refusal{http.StatusBadRequest, "The body could not be read."}
+	}
+	invalidBody := func(msg, kind string) error { return invalids{{[]any{"body"}, msg, kind}} }
+	switch {
+	case len(bytes.TrimSpace(body)) == 0:
+		return nil, invalidBody("Field required", "missing")
+	case !utf8.Valid(body) || !json.Valid(body):
+		return nil, invalidBody("JSON decode error", "json_invalid")
+	}
+	dec := json.NewDecoder(bytes.NewReader(body))
+	dec.UseNumber()
+	if start, _ := dec.Token(); start != json.Delim('{') {
+		return nil, invalidBody("Input should be a valid dictionary or object to extract fields from", "model_attributes_type")
+	}
+	members := map[string]any{}
+	for dec.More() {
+		name, _ := dec.Token() // the body is valid JSON
+		text, _ := name.(string)
+		if _, twice := members[text]; twice {
+			return nil, invalidBody("A member of the object is given twice", "json_invalid")
+		}
+		var v any
+		_ = dec.Decode(&v)
+		members[text] = v
+	}
+	return members, nil
+}
