@@ -76,21 +76,21 @@ func (p *program) withStore(ctx context.Context, f func(context.Context, store.E
 }
 
 func (p *program) importFile(ctx context.Context) error {
-	file, err := os.Open(p.cfg.File)
+	file, err := os.Open(p.cfg.Operands[0])
 	if err != nil {
 		return err
 	}
 	defer func() { _ = file.Close() }()
 	batch, err := document.Parse(file)
 	if err != nil {
-		return refused(p.cfg.File, err)
+		return refused(p.cfg.Operands[0], err)
 	}
 	return p.withStore(ctx, func(ctx context.Context, engine store.Engine) error {
 		bar := progressBar{to: p.stderr, total: batch.Len(), shown: isTerminal(p.stderr)}
 		done, err := engine.Import(ctx, batch, document.ImportOptions{Progress: bar.show})
 		bar.end()
 		if err != nil {
-			return refused(p.cfg.File, err)
+			return refused(p.cfg.Operands[0], err)
 		}
 		_, err = fmt.Fprintf(p.stdout, "Stored %d documents; %d were there already and are left as they are.\n", done.Stored, done.Existing)
 		return err

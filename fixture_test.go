@@ -135,6 +135,10 @@ func fixture() document.Batch {
 
 		callerDoc("admin", "int_a", "org_a", fields{"permissions": []string{"admin"}}),
 		callerDoc("reader", "int_a", "org_a"),
+		callerDoc("writer", "int_a", "org_a", fields{"permissions": []string{"write"}}),
+		callerDoc("manager", "int_a", "org_a", fields{
+			"permissions": []string{"delete"}, "scopes": []fields{scope("namespace", "ns_prod", "read_data", "manage_permissions")},
+		}),
 		callerDoc("foreign", "int_b", "org_b"),
 		callerDoc("nothing", "int_a", "org_a", fields{"permissions": []string{}}),
 		callerDoc("unknown_permission", "int_a", "org_a", fields{"permissions": []string{"superuser"}}),

@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/vektah/gqlparser/v2"
@@ -17,11 +20,14 @@ import (
 
 var update = flag.Bool("update", false, "write the golden answers instead of comparing with them")
 
-// operations are the golden operations, by name: the caller (admin) and the namespace (production) they run with,
-// unless a comment in the file says otherwise.
-func operations(t *testing.T) map[string]struct{ caller, namespace, text string } {
+// operation is a golden operation, and the caller and the namespace it runs with: admin and production, unless a
+// comment in the file says otherwise.
+type operation struct{ name, caller, namespace, text string }
+
+// operations are the golden operations of a folder, by name.
+func operations(t *testing.T, folder string) []operation {
 	t.Helper()
-	files, err := filepath.Glob("testdata/operations/*.graphql")
+	files, err := filepath.Glob("testdata/" + folder + "/*.graphql")
 	if err != nil || len(files) == 0 {
 		t.Fatal("no operations", err)
 	}
@@ -36,16 +42,16 @@ func operations(t *testing.T) map[string]struct{ caller, namespace, text string 
 			return m[1]
 		}
 	}
-	out := map[string]struct{ caller, namespace, text string }{}
+	var out []operation
 	for _, file := range files {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}
 		s := string(text)
-		out[strings.TrimSuffix(file, ".graphql")] = struct{ caller, namespace, text string }{
-			setting(s, "caller", "admin"), setting(s, "namespace", "production"), s,
-		}
+		out = append(out, operation{
+			strings.TrimSuffix(file, ".graphql"), setting(s, "caller", "admin"), setting(s, "namespace", "production"), s,
+		})
 	}
 	return out
 }
@@ -55,33 +61,83 @@ func operations(t *testing.T) map[string]struct{ caller, namespace, text string 
 func TestOperations(t *testing.T) {
 	onEveryStore(t, func(t *testing.T, d deployment) {
 		s := serve(t, seeded(t, d).env)
-		for name, op := range operations(t) {
-			t.Run(filepath.Base(name), func(t *testing.T) {
-				got := s.query(op.caller, op.namespace, op.text)
-				if got.status != 200 {
-					t.Errorf("status %d", got.status)
-				}
-				var indented bytes.Buffer
-				if err := json.Indent(&indented, []byte(got.body), "", "  "); err != nil {
-					t.Fatalf("%v in %s", err, got.body)
-				}
-				indented.WriteByte('\n')
-				golden := name + ".json"
-				if *update && d.name == "embedded" {
-					if err := os.WriteFile(golden, indented.Bytes(), 0o600); err != nil {
-						t.Fatal(err)
-					}
-				}
-				want, err := os.ReadFile(golden)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if diff := cmp.Diff(string(want), indented.String()); diff != "" {
-					t.Errorf("(-want +got)\n%s", diff)
-				}
+		for _, op := range operations(t, "operations") {
+			t.Run(filepath.Base(op.name), func(t *testing.T) {
+				golden(t, op, s.query(op.caller, op.namespace, op.text), d.name == "embedded", func(body string) string { return body })
 			})
 		}
 	})
+}
+
+// The same for those that change what is stored, one after the other as their names are ordered. What is made anew in
+// each run is replaced in the answers, but the same thing by the same word.
+func TestMutations(t *testing.T) {
+	onEveryStore(t, func(t *testing.T, d deployment) {
+		s := serve(t, seeded(t, d).env)
+		words := map[string]string{}
+		for _, op := range operations(t, "mutations") {
+			golden(t, op, s.query(op.caller, op.namespace, op.text), d.name == "embedded", func(body string) string { return named(body, words) })
+		}
+	})
+}
+
+// named replaces in an answer what is new in each run: the same thing by the same word.
+func named(body string, words map[string]string) string {
+	for _, thing := range newThings {
+		body = thing.found.ReplaceAllStringFunc(body, func(found string) string {
+			if words[found] == "" {
+				words[found] = fmt.Sprintf("%s-%d", thing.word, len(words)+1)
+			}
+			return words[found]
+		})
+	}
+	return times.ReplaceAllStringFunc(body, func(found string) string {
+		at, err := time.Parse(time.RFC3339, found)
+		if away := time.Until(at); err == nil && away.Abs() < 24*time.Hour {
+			return fmt.Sprintf("NOW+%.0fh", away.Abs().Hours())
+		}
+		return found
+	})
+}
+
+var times = regexp.MustCompile(`\b\d{4}-\d\d-\d\dT[\d:.]+Z\b`)
+
+// newThings are what each run makes anew, but for times.
+var newThings = []struct {
+	word  string
+	found *regexp.Regexp
+}{
+	{"PLAINTEXT", regexp.MustCompile(`\bret_sk_[0-9A-Za-z]{53}\b`)},
+	{"PREFIX", regexp.MustCompile(`\bret_sk_[0-9A-Za-z]{3}\.\.\.`)},
+	{"KEY", regexp.MustCompile(`\bkey_[0-9A-Za-z]{24}\b`)},
+	{"EVENT", regexp.MustCompile(`\bevt_[0-9A-Za-z]{24}\b`)},
+	{"HASH", regexp.MustCompile(`\b[0-9a-f]{64}\b`)},
+	{"CURSOR", regexp.MustCompile(`\bYQA[A-Za-z0-9_-]{40,}`)},
+}
+
+func golden(t *testing.T, op operation, got answer, write bool, normal func(string) string) {
+	t.Helper()
+	if got.status != 200 {
+		t.Errorf("%s: status %d", op.name, got.status)
+	}
+	var indented bytes.Buffer
+	if err := json.Indent(&indented, []byte(normal(got.body)), "", "  "); err != nil {
+		t.Fatalf("%s: %v in %s", op.name, err, got.body)
+	}
+	indented.WriteByte('\n')
+	file := op.name + ".json"
+	if *update && write {
+		if err := os.WriteFile(file, indented.Bytes(), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), indented.String()); diff != "" {
+		t.Errorf("%s: (-want +got)\n%s", op.name, diff)
+	}
 }
 
 // A field of the schema that no golden operation asks for could break unseen.
@@ -100,10 +156,10 @@ func TestOperationsAskForEveryField(t *testing.T) {
 			}
 		}
 	}
-	for name, op := range operations(t) {
+	for _, op := range slices.Concat(operations(t, "operations"), operations(t, "mutations")) {
 		doc, err := gqlparser.LoadQueryWithRules(parsed, op.text, nil)
 		if err != nil {
-			t.Fatalf("%s: %v", name, err)
+			t.Fatalf("%s: %v", op.name, err)
 		}
 		for _, o := range doc.Operations {
 			walk(o.SelectionSet)

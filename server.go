@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -36,14 +37,14 @@ const (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
-	code := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
+	code := run(ctx, os.Args[1:], os.Getenv, os.Stdin, os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
 }
 
 // run is the whole program but for what only a process has. It returns the exit code when the work is done or the
 // context ends.
-func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
+func run(ctx context.Context, args []string, getenv func(string) string, stdin io.Reader, stdout, stderr io.Writer) int {
 	cfg, problems := config.Parse(args, getenv)
 	if cfg.Help {
 		config.WriteHelp(stdout)
@@ -64,7 +65,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	if cfg.LogFormat == "" && isTerminal(stderr) {
 		cfg.LogFormat = "text"
 	}
-	p := program{cfg: cfg, stdout: stdout, stderr: stderr}
+	p := program{cfg: cfg, stdin: stdin, stdout: stdout, stderr: stderr}
 	p.logger = telemetry.NewLogger(stderr, cfg.LogFormat, cfg.LogLevel, func(ctx context.Context) []slog.Attr {
 		if id := web.RequestID(ctx); id != "" {
 			return []slog.Attr{slog.String("request_id", id)}
@@ -76,6 +77,11 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		"serve":       p.serve,
 		"bootstrap":   p.bootstrap,
 		"import":      p.importFile,
+		"keys list":   p.listKeys,
+		"keys create": p.createKey,
+		"keys rotate": p.rotateKey,
+		"keys revoke": p.revokeKey,
+		"keys scan":   p.scanFiles,
 		"schema":      p.schema,
 		"healthcheck": p.healthcheck,
 		"version":     p.version,
@@ -90,6 +96,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 // program is one run of the program.
 type program struct {
 	cfg            config.Config
+	stdin          io.Reader
 	stdout, stderr io.Writer
 	logger         *slog.Logger
 }
@@ -113,7 +120,7 @@ func (p *program) open(ctx context.Context) (engine store.Engine, prepare func(c
 	if err != nil {
 		return nil, nil, err
 	}
-	return m, m.EnsureIndexes, nil
+	return m, m.Prepare, nil
 }
 
 // The listener's patience with clients.
@@ -139,19 +146,21 @@ func (p *program) serve(ctx context.Context) (err error) {
 	}
 	url := "http://" + listener.Addr().String()
 
-	service := &apikey.Service{Store: engine}
+	usage := &apikey.Usage{Store: engine, Logger: p.logger}
+	service := &apikey.Service{Store: engine, Usage: usage}
 	server := &http.Server{
 		Handler: web.NewHandler(web.Options{
 			Service: service,
 			GraphQL: graph.NewHandler(graph.Options{
 				Service: service, Version: version().number, Introspection: graph.Introspection(p.cfg.Introspection), Logger: p.logger,
 			}),
-			RefuseGraphQL: graph.WriteError,
-			Ready:         engine.Ping,
-			Playground:    p.cfg.Playground,
-			Timeout:       p.cfg.RequestTimeout,
-			MaxBodyBytes:  p.cfg.MaxBodyBytes,
-			Logger:        p.logger,
+			RefuseGraphQL:  graph.WriteError,
+			Ready:          engine.Ping,
+			Playground:     p.cfg.Playground,
+			Timeout:        p.cfg.RequestTimeout,
+			MaxBodyBytes:   p.cfg.MaxBodyBytes,
+			TrustedProxies: p.cfg.TrustedProxies,
+			Logger:         p.logger,
 		}),
 		MaxHeaderBytes:    maxHeaderBytes,
 		ReadHeaderTimeout: readHeaderTimeout,
@@ -161,12 +170,10 @@ func (p *program) serve(ctx context.Context) (err error) {
 		ErrorLog:          slog.NewLogLogger(p.logger.Handler(), slog.LevelWarn),
 	}
 
-	background, cancel := context.WithCancel(ctx)
-	prepared := make(chan struct{})
-	go func() {
-		defer close(prepared)
-		p.prepare(background, engine, prepare, url)
-	}()
+	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var working sync.WaitGroup
+	working.Go(func() { p.prepare(background, engine, prepare, url) })
+	working.Go(func() { usage.Run(background) })
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	p.logger.InfoContext(ctx, "serving", "url", url, "store", p.storeName())
@@ -179,8 +186,8 @@ func (p *program) serve(ctx context.Context) (err error) {
 		defer done()
 		err = server.Shutdown(drain)
 	}
-	cancel()
-	<-prepared
+	cancel() // after the last request: its use is stored too
+	working.Wait()
 	return err
 }
 

@@ -87,7 +87,7 @@ func serve(t *testing.T, env fields) *server {
 	code := 0
 	go func() {
 		defer close(ended)
-		code = run(ctx, []string{"serve"}, getenv(env), s.out, s.errors)
+		code = run(ctx, []string{"serve"}, getenv(env), strings.NewReader(""), s.out, s.errors)
 	}()
 	s.stop = func() int { cancel(); <-ended; return code }
 	t.Cleanup(func() {
@@ -116,7 +116,7 @@ func getenv(env fields) func(string) string {
 func command(t *testing.T, env fields, args ...string) (code int, out, errs string) {
 	t.Helper()
 	stdout, stderr := newBuffer(), newBuffer()
-	code = run(t.Context(), args, getenv(env), stdout, stderr)
+	code = run(t.Context(), args, getenv(env), strings.NewReader(""), stdout, stderr)
 	return code, stdout.String(), stderr.String()
 }
 
@@ -288,12 +288,20 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// onMongoDB is a fresh database of the tests' deployment.
-func onMongoDB(t *testing.T) deployment {
+// onMongoDB is a fresh database of the tests' deployment, with these options in its URI.
+func onMongoDB(t *testing.T, with ...string) deployment {
+	uri := testURI
+	for _, option := range with {
+		separator := "/?"
+		if strings.Contains(uri, "?") {
+			separator = "&"
+		}
+		uri = strings.TrimSuffix(uri, "/") + separator + option
+	}
 	name := "test_" + strings.ToLower(rand.Text())
 	t.Cleanup(func() { drop(t, name) })
-	return deployment{"mongodb", fields{"MONGODB_URI": testURI, "MONGODB_DATABASE": name}, func(t *testing.T) store.Engine {
-		engine, err := mongodb.Open(testURI, name, slog.New(slog.DiscardHandler))
+	return deployment{"mongodb", fields{"MONGODB_URI": uri, "MONGODB_DATABASE": name}, func(t *testing.T) store.Engine {
+		engine, err := mongodb.Open(uri, name, slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}

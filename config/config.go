@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -23,10 +24,11 @@ type Config struct {
 	Help    bool   // print the help instead
 
 	// Arguments of the commands.
-	File         string // import
-	Organization string // bootstrap
-	Namespace    string // bootstrap
-	Email        string // bootstrap
+	Operands     []string // what is no flag: files, or a key's id
+	Organization string   // bootstrap
+	Namespace    string   // bootstrap and keys
+	Email        string   // bootstrap
+	Keys         Keys     // keys
 
 	// Settings. The contract of each stands beside its name in settings.
 	ListenAddr     string
@@ -38,8 +40,24 @@ type Config struct {
 	Playground     bool
 	MaxBodyBytes   int64
 	RequestTimeout time.Duration
+	TrustedProxies []netip.Prefix
 	LogFormat      string
 	LogLevel       slog.Level
+}
+
+// Keys are the arguments of the keys commands.
+type Keys struct {
+	Retriever      string // list, create: its id or name
+	Search         string // list
+	IncludeRevoked bool   // list
+	Name           string // create
+	Description    string // create
+	ExpiresAt      *time.Time
+	Origins        []string
+	RateLimit      *int
+	Overlap        time.Duration // rotate
+	Yes            bool          // revoke: do not ask
+	JSON           bool
 }
 
 // DefaultEmbeddedPath is where the embedded store is kept where nothing else is said.
@@ -50,7 +68,8 @@ type Command struct {
 	Name, Arguments, Summary string
 	flags                    func(*Config, *flag.FlagSet)
 	required                 []string // flags
-	file                     bool     // takes one file
+	operand                  string   // what it takes beside flags, one of them; empty: nothing
+	many                     bool     // it takes several
 }
 
 // Commands are what the program can do, the bare command first.
@@ -67,7 +86,73 @@ var Commands = []Command{
 		},
 		required: []string{"organization", "namespace"},
 	},
-	{Name: "import", Arguments: "FILE", Summary: "load namespaces, retrievers and keys from Extended JSON, all or nothing", file: true},
+	{Name: "import", Arguments: "FILE", Summary: "load namespaces, retrievers and keys from Extended JSON, all or nothing", operand: "file"},
+	{
+		Name: "keys list", Arguments: "--namespace NS --retriever R [--include-revoked] [--search TEXT] [--json]",
+		Summary: "list a retriever's keys; with --search and no --retriever, look through the whole namespace, revoked ones too",
+		flags: func(c *Config, fs *flag.FlagSet) {
+			keysFlags(c, fs)
+			fs.Func("retriever", "", notEmpty(&c.Keys.Retriever))
+			fs.Func("search", "", notEmpty(&c.Keys.Search))
+			fs.BoolVar(&c.Keys.IncludeRevoked, "include-revoked", false, "")
+		},
+		required: []string{"namespace"},
+	},
+	{
+		Name: "keys create", Arguments: "--namespace NS --retriever R --name NAME [--description D] [--expires-at TIME] [--origin O]... [--rate-limit N] [--json]",
+		Summary: "make a key, and print its plaintext once",
+		flags: func(c *Config, fs *flag.FlagSet) {
+			keysFlags(c, fs)
+			fs.Func("retriever", "", notEmpty(&c.Keys.Retriever))
+			fs.StringVar(&c.Keys.Name, "name", "", "")
+			fs.StringVar(&c.Keys.Description, "description", "", "")
+			fs.Func("expires-at", "", func(s string) error {
+				t, err := time.Parse(time.RFC3339, s)
+				if err != nil {
+					return errors.New("must be an RFC 3339 time, such as 2027-01-31T12:00:00Z")
+				}
+				c.Keys.ExpiresAt = &t
+				return nil
+			})
+			fs.Func("origin", "", func(s string) error { c.Keys.Origins = append(c.Keys.Origins, s); return nil })
+			fs.Func("rate-limit", "", func(s string) error {
+				n, err := strconv.ParseInt(s, 10, 32)
+				limit := int(n)
+				c.Keys.RateLimit = &limit
+				return positive(n, err, "a whole number")
+			})
+		},
+		required: []string{"namespace", "retriever", "name"},
+	},
+	{
+		Name: "keys rotate", Arguments: "--namespace NS [--overlap DURATION] [--json] KEY_ID",
+		Summary: "put a new key in an active one's place, and print its plaintext once; the old one works on for the overlap, such as 24h",
+		flags: func(c *Config, fs *flag.FlagSet) {
+			keysFlags(c, fs)
+			fs.Func("overlap", "", func(s string) (err error) {
+				if c.Keys.Overlap, err = time.ParseDuration(s); err != nil || c.Keys.Overlap < 0 {
+					return errors.New("must be a duration such as 24h")
+				}
+				return nil
+			})
+		},
+		required: []string{"namespace"}, operand: "key id",
+	},
+	{
+		Name: "keys revoke", Arguments: "--namespace NS [--yes] [--json] KEY_ID",
+		Summary: "end a key of the namespace's organization for good; asks first unless --yes",
+		flags: func(c *Config, fs *flag.FlagSet) {
+			keysFlags(c, fs)
+			fs.BoolVar(&c.Keys.Yes, "yes", false, "")
+		},
+		required: []string{"namespace"}, operand: "key id",
+	},
+	{
+		Name: "keys scan", Arguments: "[--json] FILE...",
+		Summary: "find keys in files by prefix and checksum, and tell which are alive; - is the standard input",
+		flags:   func(c *Config, fs *flag.FlagSet) { fs.BoolVar(&c.Keys.JSON, "json", false, "") },
+		operand: "file", many: true,
+	},
 	{Name: "schema", Summary: "print the GraphQL schema"},
 	{Name: "healthcheck", Summary: "exit 0 if the server at LISTEN_ADDR is ready"},
 	{Name: "version", Summary: "print the version"},
@@ -113,6 +198,9 @@ func (c *Config) parseCommand(args []string) []error {
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 		name, args = args[0], args[1:]
 	}
+	if name == "keys" && len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		name, args = name+" "+args[0], args[1:]
+	}
 	i := slices.IndexFunc(Commands, func(c Command) bool { return c.Name == name })
 	if i < 0 {
 		return []error{fmt.Errorf("unknown command %q", name)}
@@ -126,7 +214,7 @@ func (c *Config) parseCommand(args []string) []error {
 		command.flags(c, fs)
 	}
 	var problems []error
-	var files []string
+	var operands []string
 	// Parse stops at a wrong flag and at what is no flag; going on behind it finds all there are.
 	for len(args) > 0 {
 		err := fs.Parse(args)
@@ -139,7 +227,7 @@ func (c *Config) parseCommand(args []string) []error {
 		}
 		args = fs.Args()
 		if len(args) > 0 && (!strings.HasPrefix(args[0], "-") || args[0] == "-") {
-			files, args = append(files, args[0]), args[1:]
+			operands, args = append(operands, args[0]), args[1:]
 		}
 	}
 	given := map[string]bool{}
@@ -150,13 +238,15 @@ func (c *Config) parseCommand(args []string) []error {
 		}
 	}
 	switch {
-	case command.file && len(files) == 1:
-		c.File = files[0]
-	case command.file:
-		problems = append(problems, fmt.Errorf("%s takes one file, not %d", name, len(files)))
-	case len(files) > 0:
-		problems = append(problems, fmt.Errorf("unexpected argument %q", strings.Join(files, " ")))
+	case command.operand == "" && len(operands) > 0:
+		problems = append(problems, fmt.Errorf("unexpected argument %q", strings.Join(operands, " ")))
+	case command.operand != "" && len(operands) == 0, len(operands) > 1 && !command.many:
+		problems = append(problems, fmt.Errorf("%s takes one %s, not %d", name, command.operand, len(operands)))
 	}
+	if name == "keys list" && !given["retriever"] && !given["search"] {
+		problems = append(problems, errors.New("keys list needs --retriever or --search"))
+	}
+	c.Operands = operands
 	return problems
 }
 
@@ -189,6 +279,7 @@ func (c *Config) settings() *flag.FlagSet {
 		c.RequestTimeout, err = time.ParseDuration(s)
 		return positive(c.RequestTimeout, err, "a duration such as 10s,")
 	})
+	fs.Func("TRUSTED_PROXIES", "addresses or CIDRs, comma-separated, whose X-Forwarded-For is believed; default none", prefixes(&c.TrustedProxies))
 	fs.Func("LOG_FORMAT", "text or json; default text on a terminal, else json", choice(&c.LogFormat, "text", "json"))
 	fs.Func("LOG_LEVEL", "debug, info, warn or error; default info", func(s string) error {
 		if c.LogLevel.UnmarshalText([]byte(s)) != nil {
@@ -229,6 +320,40 @@ func name(to *string) func(string) error {
 			return errors.New("must be of printable characters")
 		}
 		*to = s
+		return nil
+	}
+}
+
+// keysFlags are what the keys commands have in common.
+func keysFlags(c *Config, fs *flag.FlagSet) {
+	fs.Func("namespace", "", notEmpty(&c.Namespace))
+	fs.BoolVar(&c.Keys.JSON, "json", false, "")
+}
+
+func notEmpty(to *string) func(string) error {
+	return func(s string) error {
+		if s == "" {
+			return errors.New("must not be empty")
+		}
+		*to = s
+		return nil
+	}
+}
+
+// prefixes reads a list of addresses and CIDRs.
+func prefixes(to *[]netip.Prefix) func(string) error {
+	return func(s string) error {
+		for part := range strings.SplitSeq(s, ",") {
+			part = strings.TrimSpace(part)
+			prefix, err := netip.ParsePrefix(part)
+			if address, addressErr := netip.ParseAddr(part); addressErr == nil {
+				prefix, err = netip.PrefixFrom(address.Unmap().WithZone(""), address.Unmap().BitLen()), nil
+			}
+			if err != nil {
+				return fmt.Errorf("must be a list of addresses and CIDRs, which %q is not", part)
+			}
+			*to = append(*to, prefix)
+		}
 		return nil
 	}
 }

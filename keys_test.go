@@ -1,0 +1,189 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// ok runs a command that must succeed, and returns what it printed.
+func ok(t *testing.T, d deployment, args ...string) string {
+	t.Helper()
+	code, out, errs := command(t, d.env, args...)
+	if code != exitOK {
+		t.Fatalf("%v: exit code %d\n%s", args, code, errs)
+	}
+	return out
+}
+
+var plaintext = regexp.MustCompile(`\bret_sk_[0-9A-Za-z]{53}\b`)
+
+// The whole life of a key from a terminal, beside a server over the same store.
+func TestKeysCommands(t *testing.T) {
+	onEveryStore(t, func(t *testing.T, d deployment) {
+		d = seeded(t, d)
+		s := serve(t, d.env)
+		out := ok(t, d, "keys", "create", "--namespace", "ns_prod", "--retriever", "main", "--name", "From a terminal",
+			"--expires-at", "2999-01-01T00:00:00Z", "--origin", "https://a.example", "--origin", "https://*.b.example", "--rate-limit", "60")
+		first := plaintext.FindString(out)
+		id := regexp.MustCompile(`key_[0-9A-Za-z]{24}`).FindString(out)
+		got := s.query("admin", "production", `query($id: ID!) { apiKey(id: $id) { name status expiresAt allowedOrigins rateLimitOverride } }`, fields{"id": id})
+		want := `{"data":{"apiKey":{"name":"From a terminal","status":"ACTIVE","expiresAt":"2999-01-01T00:00:00.000Z","allowedOrigins":["https://a.example","https://*.b.example"],"rateLimitOverride":60}}}`
+		if got.body != want {
+			t.Errorf("the server: %s", got.body)
+		}
+
+		out = ok(t, d, "keys", "rotate", "--namespace", "ns_prod", "--overlap", "1h", "--json", id)
+		var rotated struct {
+			KeyID    string `json:"key_id"`
+			Key      string
+			Previous struct {
+				KeyID  string `json:"key_id"`
+				Status string
+			}
+		}
+		if err := json.Unmarshal([]byte(out), &rotated); err != nil || rotated.Previous.KeyID != id || rotated.Previous.Status != "active" || !plaintext.MatchString(rotated.Key) {
+			t.Errorf("%v in %s", err, out)
+		}
+
+		for _, args := range [][]string{{"--retriever", "main"}, {"--search", "from a TERM"}} {
+			out = ok(t, d, append([]string{"keys", "list", "--namespace", "ns_prod"}, args...)...)
+			if !strings.Contains(out, id) || !strings.Contains(out, rotated.KeyID) || strings.Contains(out, "key_revoked") || strings.Contains(out, "FOREIGN") {
+				t.Errorf("%v lists\n%s", args, out)
+			}
+		}
+
+		file := filepath.Join(t.TempDir(), "leak.log")
+		if err := os.WriteFile(file, []byte("nothing\nkey="+first+"&also="+rotated.Key+"\n"+first[:59]+"x\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		out = ok(t, d, "keys", "scan", file)
+		if !strings.Contains(out, file+":2") || strings.Contains(out, file+":3") || !strings.Contains(out, id) || !strings.Contains(out, "2 keys found, 2 of them alive.") || plaintext.MatchString(out) {
+			t.Errorf("scan prints\n%s", out)
+		}
+
+		code, out, errs := command(t, d.env, "keys", "revoke", "--namespace", "ns_prod", id)
+		if code != exitFailed || out != "" || !strings.Contains(errs, "From a terminal") || !strings.Contains(errs, "nothing was revoked") {
+			t.Errorf("unconfirmed: exit code %d\n%s%s", code, out, errs)
+		}
+		for range 2 { // the second time it is no error
+			if out = ok(t, d, "keys", "revoke", "--namespace", "ns_prod", "--yes", id); !strings.Contains(out, "is revoked since") {
+				t.Errorf("revoke prints %s", out)
+			}
+		}
+		if out = ok(t, d, "keys", "scan", file); !strings.Contains(out, "REVOKED") || !strings.Contains(out, "1 of them alive") {
+			t.Errorf("scan prints\n%s", out)
+		}
+		ok(t, d, "keys", "revoke", "--namespace", "ns_prod", "--yes", "key_orphan") // its retriever is gone
+
+		operator := 0
+		for _, e := range s.auditOf("main") {
+			if e["actorType"] == "operator" && e["actorKeyId"] == nil && e["actorId"] != "" && e["status"] == "success" {
+				operator++
+			}
+		}
+		if operator != 3 {
+			t.Errorf("%d events of an operator", operator)
+		}
+	})
+}
+
+// Somebody at a terminal is told what is wrong, and nothing is changed.
+func TestKeysCommandsRefuse(t *testing.T) {
+	d := seeded(t, embedded(t))
+	for _, c := range []struct {
+		want string
+		code int
+		args []string
+	}{
+		{`unknown command "keys"`, exitUsage, []string{"keys"}},
+		{`unknown command "keys kill"`, exitUsage, []string{"keys", "kill"}},
+		{"--namespace is required", exitUsage, []string{"keys", "list"}},
+		{"--retriever or --search", exitUsage, []string{"keys", "list", "--namespace", "ns_prod"}},
+		{"--name is required", exitUsage, []string{"keys", "create", "--namespace", "ns_prod", "--retriever", "main"}},
+		{"RFC 3339", exitUsage, []string{"keys", "create", "--expires-at", "soon"}},
+		{"greater than zero", exitUsage, []string{"keys", "create", "--rate-limit", "0"}},
+		{"takes one key id, not 0", exitUsage, []string{"keys", "revoke", "--namespace", "ns_prod"}},
+		{"takes one key id, not 2", exitUsage, []string{"keys", "revoke", "--namespace", "ns_prod", "a", "b"}},
+		{"a duration", exitUsage, []string{"keys", "rotate", "--overlap", "long", "--namespace", "ns_prod", "a"}},
+		{"takes one file, not 0", exitUsage, []string{"keys", "scan"}},
+		{`no namespace "nowhere"`, exitFailed, []string{"keys", "list", "--namespace", "nowhere", "--retriever", "main"}},
+		{"several organizations have a namespace \"production\": name it by its id, one of ns_b_prod (int_b), ns_prod (int_a)", exitFailed, []string{"keys", "list", "--namespace", "production", "--retriever", "main"}},
+		{"No such retriever", exitFailed, []string{"keys", "list", "--namespace", "ns_prod", "--retriever", "nothing"}},
+		{"No such API key", exitFailed, []string{"keys", "revoke", "--namespace", "ns_prod", "--yes", "key_foreign"}},
+		{"No such API key", exitFailed, []string{"keys", "rotate", "--namespace", "ns_prod", "key_orphan"}},
+		{"This key is revoked", exitFailed, []string{"keys", "rotate", "--namespace", "ns_prod", "key_revoked"}},
+		{"in the future", exitFailed, []string{"keys", "create", "--namespace", "ns_prod", "--retriever", "main", "--name", "x", "--expires-at", "2020-01-01T00:00:00Z"}},
+		{"overlapSeconds must be 0 to 2592000", exitFailed, []string{"keys", "rotate", "--namespace", "ns_prod", "--overlap", "721h", "key_tie_a"}},
+		{"no such file", exitFailed, []string{"keys", "scan", filepath.Join(t.TempDir(), "none")}},
+	} {
+		code, out, errs := command(t, d.env, c.args...)
+		if code != c.code || !strings.Contains(errs, c.want) {
+			t.Errorf("%v: exit code %d, want %d and %q\n%s%s", c.args, code, c.code, c.want, out, errs)
+		}
+	}
+}
+
+// A terminal does what control characters in a stored name say, so it must not get to see them.
+func TestKeysListIsHarmlessToATerminal(t *testing.T) {
+	d := seeded(t, embedded(t))
+	b := fixture()
+	b.Namespaces, b.Retrievers = nil, nil
+	b.Keys = b.Keys[:0]
+	b.Keys = append(b.Keys, keyDoc("key_nasty", "ret_bare", fields{"name": "\x1b[2Jgone\ttab\nline\u202e"}))
+	importBatch(t, d, b)
+	out := ok(t, d, "keys", "list", "--namespace", "ns_prod", "--retriever", "bare")
+	if strings.ContainsAny(out, "\x1b\t\u202e") || len(strings.Split(out, "\n")) != 4 {
+		t.Errorf("it prints %q", out)
+	}
+}
+
+// What the README says to do at 3 a.m. is what is done here, word by word.
+func TestTheReadmesThreeAM(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(readme), "### A key leaked: 3 a.m.")
+	section, _, _ = strings.Cut(section, "\n### ")
+	blocks := regexp.MustCompile("(?s)```(sh|graphql)\n(.*?)```").FindAllStringSubmatch(section, -1)
+	if len(blocks) != 6 {
+		t.Fatalf("the section has %d blocks", len(blocks))
+	}
+	onEveryStore(t, func(t *testing.T, d deployment) {
+		d = seeded(t, d)
+		s := serve(t, d.env)
+		made := s.mutate("admin", `createApiKey(input: {retrieverId: "main", name: "Leaked"}) { key apiKey { keyId keyPrefix } }`)
+		id, prefix := at(made, "apiKey", "keyId").(string), strings.TrimSuffix(at(made, "apiKey", "keyPrefix").(string), "...")
+		file := filepath.Join(t.TempDir(), "paste.txt")
+		if err := os.WriteFile(file, []byte("token: "+made["key"].(string)+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		shell := strings.NewReplacer("$FILE", file, "$NAMESPACE", "ns_prod", "$PREFIX", prefix, "$KEY_ID", id)
+		for i, want := range []string{id, id, id, "is revoked since", `"status":"REVOKED"`, "api_key_revoked"} {
+			language, text := blocks[i][1], blocks[i][2]
+			var got string
+			if language == "sh" {
+				words := strings.Fields(shell.Replace(text))
+				if words[0] != "retrieverkeys" {
+					t.Fatalf("not a command of ours: %s", text)
+				}
+				got = ok(t, d, words[1:]...)
+			} else {
+				variables := fields{}
+				for name, v := range (fields{"search": prefix, "key": id, "retriever": "main"}) {
+					if strings.Contains(text, "$"+name+":") {
+						variables[name] = v
+					}
+				}
+				got = s.query("admin", "production", text, variables).body
+			}
+			if !strings.Contains(got, want) || strings.Contains(got, "errors") || strings.Contains(got, made["key"].(string)) {
+				t.Errorf("%s\nanswers %s", text, got)
+			}
+		}
+	})
+}

@@ -1,0 +1,390 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"retrieverkeys/apikey"
+	"retrieverkeys/store/document"
+)
+
+// mutate runs one mutation as the caller and returns its payload; it must succeed.
+func (s *server) mutate(caller, mutation string, variables ...fields) map[string]any {
+	s.t.Helper()
+	operation := "mutation { do: "
+	if len(variables) > 0 {
+		operation = "mutation($id: ID!) { do: "
+	}
+	got := s.query(caller, "production", operation+mutation+" }", variables...)
+	var body struct {
+		Data   struct{ Do map[string]any }
+		Errors []any
+	}
+	if err := json.Unmarshal([]byte(got.body), &body); err != nil || len(body.Errors) > 0 || body.Data.Do == nil {
+		s.t.Fatalf("%s: %v in %d %s", mutation, err, got.status, got.body)
+	}
+	return body.Data.Do
+}
+
+// at follows the names into a JSON value.
+func at(v any, path ...string) any {
+	for _, name := range path {
+		object, _ := v.(map[string]any)
+		v = object[name]
+	}
+	return v
+}
+
+// A request that starts after the answer to a revocation must not pass: neither at the process that answered, nor at
+// another one over the same store. Anything cached in between would let a thief go on.
+func TestRevokedIsDeadAtOnce(t *testing.T) {
+	onEveryStore(t, func(t *testing.T, d deployment) {
+		d = seeded(t, d)
+		victims := 8
+		var b document.Batch
+		for i := range victims {
+			b.Keys = append(b.Keys, callerDoc(fmt.Sprintf("victim_%d", i), "int_a", "org_a", fields{"scopes": []fields{scope("retriever", "ret_main")}}))
+		}
+		importBatch(t, d, b)
+		first, second := serve(t, d.env), serve(t, d.env)
+		for i := range victims {
+			name := fmt.Sprintf("victim_%d", i)
+			var dead atomic.Bool
+			var asked, passed atomic.Int64
+			var wg sync.WaitGroup
+			for _, s := range []*server{first, second, first, second} {
+				wg.Go(func() {
+					for last := false; !last; {
+						last = dead.Load() // one more request that starts after the answer
+						got := s.query(name, "production", `{ viewer { keyId } }`)
+						asked.Add(1)
+						if last && got.status != http.StatusUnauthorized {
+							t.Errorf("after the revocation was answered: %d %s", got.status, got.body)
+						}
+						if got.status == http.StatusOK {
+							passed.Add(1)
+						}
+					}
+				})
+			}
+			for passed.Load() < 4 && !t.Failed() {
+				first.query("", "production", `{ __typename }`)
+			}
+			first.mutate("admin", `revokeApiKey(input: {id: $id}) { apiKey { status } }`, fields{"id": "key_caller_" + name})
+			dead.Store(true)
+			wg.Wait()
+		}
+	})
+}
+
+// The plaintext of a key stands in one response and nowhere else: not in a log, not in the store, not in any other
+// answer. Its hash stands in the store and in keyHash, and nowhere else.
+func TestSecretIsNowhereElse(t *testing.T) {
+	onEveryStore(t, func(t *testing.T, d deployment) {
+		d = seeded(t, d)
+		d.env["LOG_LEVEL"] = "debug"
+		s := serve(t, d.env)
+		made := s.mutate("admin", `createApiKey(input: {retrieverId: "main", name: "secret"}) { key apiKey { id keyHash } }`)
+		rotated := s.mutate("admin", `rotateApiKey(input: {id: $id}) { key apiKey { id keyHash } }`, fields{"id": at(made, "apiKey", "id")})
+		secrets := []string{made["key"].(string), rotated["key"].(string)}
+		hashes := []string{at(made, "apiKey", "keyHash").(string), at(rotated, "apiKey", "keyHash").(string)}
+
+		var seen strings.Builder
+		for _, secret := range secrets { // used in every place where somebody may use or paste it
+			for _, header := range []string{"Bearer " + secret, "Basic " + secret, "Bearer  " + secret} {
+				for _, path := range []string{"/graphql", "/v1/retrievers/main/api-keys", "/graphql?access_token=" + secret, "/v1/retrievers/" + secret + "/api-keys"} {
+					got := s.request(http.MethodPost, path, `{"query":"{ retriever(id: \"`+secret+`\") { id } }","variables":{"key":"`+secret+`"}}`,
+						map[string]string{"Authorization": header, "X-Namespace": secret, "X-Request-Id": "mine"})
+					seen.WriteString(got.body)
+				}
+			}
+			seen.WriteString(s.query("admin", "production", `mutation($id: ID!) { revokeApiKey(input: {id: $id}) { apiKey { id } } }`, fields{"id": secret}).body)
+			seen.WriteString(s.query("admin", secret, `{ node(id: "`+secret+`") { id } }`).body)
+		}
+		answer := s.query("admin", "production", `{ retriever(id: "main") {
+			auditEvents { results { id action resourceId actorId changes { field before after } userAgent } }
+			apiKeys(includeRevoked: true) { results { id name description keyPrefix } } } }`)
+		seen.WriteString(answer.body)
+		s.stop()
+		outputs := map[string]string{"answers": seen.String(), "the log": s.errors.String(), "the standard output": s.out.String()}
+		for name, text := range outputs {
+			for i, secret := range secrets {
+				if strings.Contains(text, secret) {
+					t.Errorf("a plaintext stands in %s", name)
+				}
+				if strings.Contains(text, hashes[i]) {
+					t.Errorf("a hash stands in %s", name)
+				}
+			}
+		}
+		for _, secret := range secrets {
+			if file := stored(t, d, secret); file != "" {
+				t.Errorf("a plaintext stands in %s", file)
+			}
+		}
+	})
+}
+
+// stored returns the file of an embedded store that holds the text; empty where none does, or the store has no files.
+func stored(t *testing.T, d deployment, text string) string {
+	t.Helper()
+	path, embedded := d.env["EMBEDDED_PATH"].(string)
+	if !embedded {
+		return ""
+	}
+	found := ""
+	err := filepath.WalkDir(filepath.Dir(path), func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		content, err := os.ReadFile(path)
+		if bytes.Contains(content, []byte(text)) {
+			found = path
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+// auditOf returns a retriever's audit events, newest first.
+func (s *server) auditOf(retriever string) []map[string]any {
+	s.t.Helper()
+	got := s.query("admin", "production", `query($id: ID!) { retriever(id: $id) { auditEvents { total results {
+		action resourceType resourceId actorId actorType actorKeyId status ipAddress userAgent } } } }`, fields{"id": retriever})
+	var body struct {
+		Data struct {
+			Retriever struct {
+				AuditEvents struct {
+					Total   int
+					Results []map[string]any
+				}
+			}
+		}
+	}
+	if err := json.Unmarshal([]byte(got.body), &body); err != nil {
+		s.t.Fatal(err)
+	}
+	events := body.Data.Retriever.AuditEvents
+	if events.Total != len(events.Results) {
+		s.t.Errorf("total %d of %d events", events.Total, len(events.Results))
+	}
+	return events.Results
+}
+
+// Who tried what they may not is what one looks for after a leak. But nobody may fill the store by trying.
+func TestDeniedAttemptsAreKept(t *testing.T) {
+	onEveryStore(t, func(t *testing.T, d deployment) {
+		s := serve(t, seeded(t, d).env)
+		for range 3 { // within one minute, or at most two
+			s.query("reader", "production", `mutation { revokeApiKey(input: {id: "key_tie_b"}) { apiKey { id } } }`)
+		}
+		s.request(http.MethodPost, "/v1/retrievers/main/api-keys", `{"name":"x"}`, map[string]string{
+			"Authorization": "Bearer " + token("reader"), "X-Namespace": "production", "User-Agent": "curl/8",
+		})
+		s.query("retriever", "production", `mutation { revokeApiKey(input: {id: "key_tie_b"}) { apiKey { id } } }`)       // sees nothing
+		s.query("scoped", "production", `mutation { revokeApiKey(input: {id: "key_numbers"}) { apiKey { id } } }`)        // does not see that one
+		s.query("foreign", "production", `mutation { revokeApiKey(input: {id: "key_tie_b"}) { apiKey { id } } }`)         // nor that
+		s.query("admin", "production", `mutation { updateApiKey(input: {id: "key_tie_b", name: ""}) { apiKey { id } } }`) // is only wrong
+		var revocations, creations int
+		for _, e := range s.auditOf("main") {
+			if e["status"] != "denied" || e["actorId"] != "usr_reader" || e["actorKeyId"] != "key_caller_reader" || e["actorType"] != "user" || e["ipAddress"] != "127.0.0.1" {
+				t.Errorf("event %v", e)
+			}
+			switch e["action"] {
+			case string(apikey.KeyRevoked):
+				revocations++
+				if e["resourceType"] != "API_KEY" || e["resourceId"] != "key_tie_b" {
+					t.Errorf("event %v", e)
+				}
+			case string(apikey.KeyCreated):
+				creations++
+				if e["resourceType"] != "RETRIEVER" || e["resourceId"] != "ret_main" || e["userAgent"] != "curl/8" {
+					t.Errorf("event %v", e)
+				}
+			default:
+				t.Errorf("event %v", e)
+			}
+		}
+		if revocations < 1 || revocations > 2 || creations != 1 {
+			t.Errorf("%d denied revocations and %d denied creations were kept", revocations, creations)
+		}
+		if got := s.query("admin", "production", `{ apiKey(id: "key_tie_b") { status } }`); !strings.Contains(got.body, `"ACTIVE"`) {
+			t.Errorf("the key: %s", got.body)
+		}
+	})
+}
+
+// An address that anybody may claim is worth nothing as evidence: only proxies that the operator trusts are believed.
+func TestAuditTellsTheClientsAddress(t *testing.T) {
+	for _, c := range []struct{ trusted, forwarded, want string }{
+		{"", "203.0.113.9", "127.0.0.1"},
+		{"127.0.0.0/8,10.0.0.1", "203.0.113.9", "203.0.113.9"},
+		{"127.0.0.1", "198.51.100.7, 203.0.113.9, 127.0.0.1", "203.0.113.9"},
+		{"10.0.0.0/8", "203.0.113.9", "127.0.0.1"},
+	} {
+		d := seeded(t, embedded(t))
+		d.env["TRUSTED_PROXIES"] = c.trusted
+		s := serve(t, d.env)
+		s.request(http.MethodDelete, "/v1/retrievers/main/api-keys/key_tie_a", "", map[string]string{
+			"Authorization": "Bearer " + token("admin"), "X-Namespace": "production", "X-Forwarded-For": c.forwarded,
+		})
+		if events := s.auditOf("main"); len(events) != 1 || events[0]["ipAddress"] != c.want {
+			t.Errorf("trusting %q, forwarded %q: %v, want %s", c.trusted, c.forwarded, events, c.want)
+		}
+	}
+}
+
+// last_used_at is what tells a dead key from one in use. It is written behind the request, and at the latest when the
+// server stops; requests that were refused are no use.
+func TestUsesAreStored(t *testing.T) {
+	onEveryStore(t, func(t *testing.T, d deployment) {
+		d = seeded(t, d)
+		before := time.Now().Add(-time.Second)
+		s := serve(t, d.env)
+		s.query("reader", "production", `{ viewer { keyId } }`)
+		s.query("retriever", "production", `{ viewer { keyId } }`)
+		s.query("writer", "production", `mutation { revokeApiKey(input: {id: "key_tie_a"}) { apiKey { id } } }`)
+		s.query("expired", "production", `{ viewer { keyId } }`)
+		s.request(http.MethodPost, "/graphql", `{"query":"{ viewer { keyId } }"}`, map[string]string{
+			"Authorization": "Bearer " + token("origin"), "Origin": "https://evil.example",
+		})
+		s.stop()
+		engine := d.open(t)
+		defer func() { _ = engine.Close() }()
+		for name, used := range map[string]bool{"reader": true, "retriever": false, "writer": false, "expired": false, "origin": false, "admin": false} {
+			keys, err := engine.CurrentKeys(t.Context(), "int_a", apikey.ID("key_caller_"+name))
+			if err != nil || len(keys) != 1 {
+				t.Fatal(keys, err)
+			}
+			last := keys[0].LastUsedAt
+			if (last != nil) != used || used && last.Before(before) {
+				t.Errorf("%s: last used %v", name, last)
+			}
+		}
+	})
+}
+
+// The two ways to ask tell the same: the same keys in the same order, and the same codes, to every kind of caller.
+// Otherwise one of them would let somebody see or do what the other refuses.
+func TestTwinsAgree(t *testing.T) {
+	statuses := map[string]int{
+		"": http.StatusOK, "UNAUTHENTICATED": http.StatusUnauthorized, "FORBIDDEN": http.StatusForbidden, "NOT_FOUND": http.StatusNotFound,
+		"BAD_USER_INPUT": http.StatusBadRequest,
+	}
+	callers := []string{
+		"", "admin", "reader", "writer", "manager", "foreign", "nothing", "unknown_permission", "retriever", "revoked", "expired", "scoped", "pattern",
+		"staging", "organization", "executor", "origin", "nobody", "odd_status", "odd_revoked", "odd_scopes", "odd_scope", "odd_operations",
+		"odd_permissions", "odd_type", "odd_tenant",
+	}
+	onEveryStore(t, func(t *testing.T, d deployment) {
+		s := serve(t, seeded(t, d).env)
+		compared := 0
+		for _, caller := range callers {
+			for _, where := range []struct{ namespace, retriever string }{
+				{"production", "main"}, {"production", "ret_main"}, {"production", "ret_odd"}, {"production", "ret_b"}, {"production", "none"},
+				{"ns_stage", "main"}, {"none", "main"}, {"", "main"},
+			} {
+				for _, all := range []bool{false, true} {
+					headers := map[string]string{"X-Namespace": where.namespace}
+					if caller != "" {
+						headers["Authorization"] = "Bearer " + token(caller)
+					}
+					rest := s.request(http.MethodGet, fmt.Sprintf("/v1/retrievers/%s/api-keys?include_revoked=%t", where.retriever, all), "", headers)
+					graph := s.query(caller, where.namespace, `query($id: ID!, $all: Boolean) { retriever(id: $id) { apiKeys(includeRevoked: $all) { total results { keyId status } } } }`,
+						fields{"id": where.retriever, "all": all})
+					if got, want := fromREST(t, rest), fromGraphQL(t, graph); got.text != want.text || rest.status != statuses[want.code] {
+						t.Fatalf("%q asks for %v, all %t:\nREST    %d %s\nGraphQL %s %s", caller, where, all, rest.status, got.text, want.code, want.text)
+					}
+					compared++
+				}
+			}
+		}
+		for _, caller := range callers { // and to make and revoke keys
+			name := "by " + caller
+			headers := map[string]string{"X-Namespace": "production"}
+			if caller != "" {
+				headers["Authorization"] = "Bearer " + token(caller)
+			}
+			for _, c := range []struct{ method, path, body, mutation string }{
+				{http.MethodPost, "", `{"name":"` + name + `"}`, `createApiKey(input: {retrieverId: "main", name: "` + name + `"}) { apiKey { name } }`},
+				{http.MethodDelete, "/key_tie_a", "", `revokeApiKey(input: {id: "key_tie_a"}) { apiKey { keyId } }`},
+				{http.MethodDelete, "/key_staging", "", `revokeApiKey(input: {id: "key_staging"}) { apiKey { keyId } }`},
+				{http.MethodDelete, "/none", "", `revokeApiKey(input: {id: "none"}) { apiKey { keyId } }`},
+			} {
+				rest := s.request(c.method, "/v1/retrievers/main/api-keys"+c.path, c.body, headers)
+				graph := s.query(caller, "production", "mutation { "+c.mutation+" }")
+				want := statuses[fromGraphQL(t, graph).code]
+				if want == http.StatusOK && c.method == http.MethodPost {
+					want = http.StatusCreated
+				}
+				if rest.status != want {
+					t.Errorf("%q: %s %s: %d %s, GraphQL %s", caller, c.method, c.path, rest.status, rest.body, graph.body)
+				}
+				compared++
+			}
+		}
+		t.Log(compared, "questions compared")
+	})
+}
+
+// told is what an answer says, in a form that both twins have.
+type told struct{ code, text string }
+
+func fromREST(t *testing.T, a answer) told {
+	t.Helper()
+	var body struct {
+		Total   int
+		Results []struct {
+			KeyID  string `json:"key_id"`
+			Status string
+		}
+	}
+	if err := json.Unmarshal([]byte(a.body), &body); err != nil {
+		t.Fatalf("%v in %s", err, a.body)
+	}
+	text := fmt.Sprint(body.Total)
+	for _, k := range body.Results {
+		text += " " + k.KeyID + " " + strings.ToUpper(k.Status)
+	}
+	return told{text: text}
+}
+
+func fromGraphQL(t *testing.T, a answer) told {
+	t.Helper()
+	var body struct {
+		Data struct {
+			Retriever struct {
+				APIKeys struct {
+					Total   int
+					Results []struct{ KeyID, Status string }
+				}
+			}
+		}
+	}
+	if err := json.Unmarshal([]byte(a.body), &body); err != nil {
+		t.Fatalf("%v in %s", err, a.body)
+	}
+	keys := body.Data.Retriever.APIKeys
+	text := fmt.Sprint(keys.Total)
+	for _, k := range keys.Results {
+		text += " " + k.KeyID + " " + k.Status
+	}
+	code := ""
+	if codes := a.codes(t); len(codes) > 0 {
+		code = codes[0]
+	}
+	return told{code, text}
+}
