@@ -21,7 +21,7 @@ import (
 
 // CurrentKeys implements apikey.Store.
 func (s *Store) CurrentKeys(ctx context.Context, tenant apikey.InternalID, id apikey.ID) ([]apikey.Key, error) {
-	keys, err := s.currentKeys(ctx, tenant, id)
+	keys, err := settling(ctx, s, func() ([]apikey.Key, error) { return s.currentKeys(ctx, tenant, id) })
 	if err != nil || len(keys) > 0 {
 		return keys, err
 	}

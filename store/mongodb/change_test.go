@@ -1,0 +1,314 @@
+package mongodb
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/event"
+
+	"retrieverkeys/apikey"
+	"retrieverkeys/store/document"
+)
+
+const crashTenant = "int_1"
+
+func crashKey(id apikey.ID) apikey.Key {
+	created := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
+	return apikey.Key{
+		ID: id, Hash: "hash of " + string(id), Type: apikey.RetrieverKey, InternalID: crashTenant, UserID: "usr_1", Name: "as it was", Stored: apikey.Active,
+		CreatedAt: &created, Scopes: []apikey.Scope{{ResourceType: apikey.ResourceRetriever, ResourceID: "ret_1"}},
+	}
+}
+
+func crashEvent(id string) apikey.Event {
+	return apikey.Event{
+		ID: apikey.EventID(id), Timestamp: time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC), Action: apikey.KeyUpdated, ResourceType: apikey.ResourceAPIKey,
+		ResourceID: "key_1", ActorID: "usr_1", InternalID: crashTenant, RetrieverIDs: []apikey.RetrieverID{"ret_1"},
+	}
+}
+
+// isWrite reports whether the command writes.
+func isWrite(command string) bool {
+	return slices.Contains([]string{"insert", "update", "findAndModify", "delete"}, command)
+}
+
+// A process may be stopped between any two of the writes that a change takes. Whatever is left, the next start, read or
+// change finishes: the key is changed, its successor is there once, and so is its event; or nothing of it ever was.
+// Otherwise a rotation could leave a customer with an old key that is dead and a new one that does not exist.
+func TestCrashBetweenAnyTwoWrites(t *testing.T) {
+	changed := crashKey("key_1")
+	changed.Name = "changed"
+	rotated, next := crashKey("key_1"), crashKey("key_2")
+	rotated.RotatedTo, next.RotatedFrom = &next.ID, &rotated.ID
+	now := time.Date(2026, 4, 1, 0, 0, 0, 0, time.UTC)
+	for _, c := range []struct {
+		name   string
+		before []apikey.Key
+		change func(*Store) error
+		after  []apikey.Key
+		writes int
+	}{
+		{"creation", nil, func(s *Store) error { return s.InsertKey(t.Context(), crashKey("key_1"), crashEvent("evt_1")) }, []apikey.Key{crashKey("key_1")}, 3},
+		{"update", []apikey.Key{crashKey("key_1")}, func(s *Store) error {
+			_, err := s.ChangeKey(t.Context(), apikey.Change{Key: changed, Fields: apikey.FieldName, ActiveAt: now, Event: crashEvent("evt_1")})
+			return err
+		}, []apikey.Key{atOne(changed)}, 3},
+		{"rotation", []apikey.Key{crashKey("key_1")}, func(s *Store) error {
+			_, err := s.ChangeKey(t.Context(), apikey.Change{Key: rotated, Fields: apikey.FieldRotatedTo, ActiveAt: now, Successor: &next, Event: crashEvent("evt_1")})
+			return err
+		}, []apikey.Key{atOne(rotated), next}, 4},
+	} {
+		for stopped := range c.writes + 1 { // before this write, or after all of them
+			for way, recover := range recoveries {
+				t.Run(fmt.Sprintf("%s/stopped before write %d/%s", c.name, stopped, way), func(t *testing.T) {
+					p, uri := proxied(t)
+					p.start()
+					crashing, w := dropped(t, uri)
+					if err := crashing.EnsureIndexes(t.Context()); err != nil {
+						t.Fatal(err)
+					}
+					for _, k := range c.before {
+						insert(t, crashing, document.Keys, elements(t, newKey(k)))
+					}
+					w.take()
+					var mu sync.Mutex
+					writes := 0
+					p.on(func(command string, _ bson.Raw) *fault {
+						mu.Lock()
+						defer mu.Unlock()
+						if isWrite(command) {
+							if writes++; writes > stopped {
+								return refusing(codeUnauthorized)
+							}
+						}
+						return nil
+					})
+					err := c.change(crashing)
+					if (err == nil) != (stopped > 0) {
+						t.Errorf("the change: %v", err)
+					}
+					if mu.Lock(); stopped == c.writes && writes != c.writes {
+						t.Errorf("the change took %d writes, want %d", writes, c.writes)
+					}
+					mu.Unlock()
+
+					want, events := c.before, 0
+					if stopped > 0 {
+						want, events = c.after, 1
+					}
+					// Before anything is finished, the trail has the event, once.
+					checkTrail(t, crashing, events)
+
+					fresh := openedOn(t, testURI, crashing.primary.Name(), slog.New(slog.DiscardHandler), func(context.Context, *event.CommandStartedEvent) {})
+					fresh.recheck = 0
+					recover(t, fresh)
+					checkTrail(t, fresh, events)
+					keys, err := all(t.Context(), fresh.primaryKeys(), find{filter: bson.D{}, sort: bson.D{{Key: "key_id", Value: 1}}}, keyDecoder(apikey.AllFields))
+					if diff := cmp.Diff(want, keys); err != nil || diff != "" {
+						t.Errorf("%v: keys (-want +got)\n%s", err, diff)
+					}
+					if left, err := fresh.unfinishedKeys(t.Context(), "", 10); err != nil || len(left) > 0 {
+						t.Errorf("still unfinished: %v, %v", left, err)
+					}
+				})
+			}
+		}
+	}
+}
+
+func atOne(k apikey.Key) apikey.Key {
+	k.Revision++
+	return k
+}
+
+// recoveries are what finishes a change that was left.
+var recoveries = map[string]func(*testing.T, *Store){
+	"the next start": func(t *testing.T, s *Store) {
+		if err := s.Prepare(t.Context()); err != nil {
+			t.Error(err)
+		}
+	},
+	"the next list": func(t *testing.T, s *Store) {
+		pages, err := s.KeyPages(t.Context(), crashTenant, []apikey.RetrieverID{"ret_1"}, apikey.KeyRange{Limit: 10})
+		if err != nil {
+			t.Error(err)
+		}
+		n, err := s.CountKeys(t.Context(), crashTenant, "ret_1", time.Time{})
+		if err != nil || n != len(pages[0]) {
+			t.Errorf("a list of %d, counted %d, %v", len(pages[0]), n, err)
+		}
+	},
+	"the next count": func(t *testing.T, s *Store) {
+		if _, err := s.CountKeys(t.Context(), crashTenant, "ret_1", time.Time{}); err != nil {
+			t.Error(err)
+		}
+	},
+	"the next read by id": func(t *testing.T, s *Store) {
+		if _, err := s.Keys(t.Context(), crashTenant, []apikey.ID{"key_2"}, 0); err != nil {
+			t.Error(err)
+		}
+	},
+	"the next change": func(t *testing.T, s *Store) {
+		if _, err := s.CurrentKeys(t.Context(), crashTenant, "key_1"); err != nil {
+			t.Error(err)
+		}
+	},
+	"a change of the successor": func(t *testing.T, s *Store) {
+		if _, err := s.CurrentKeys(t.Context(), crashTenant, "key_2"); err != nil {
+			t.Error(err)
+		}
+	},
+	"several at once": func(t *testing.T, s *Store) {
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() {
+				if _, err := s.FinishAll(t.Context()); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+	},
+}
+
+func checkTrail(t *testing.T, s *Store, want int) {
+	t.Helper()
+	for _, about := range []apikey.ID{"", "key_1"} {
+		page, err := s.EventPage(t.Context(), crashTenant, "ret_1", apikey.EventRange{About: about, Limit: 10})
+		if err != nil || len(page) != want {
+			t.Errorf("events %v, %v, want %d", page, err, want)
+		}
+		n, err := s.CountEvents(t.Context(), crashTenant, "ret_1", about)
+		if err != nil || n != want {
+			t.Errorf("%d events are counted, %v, want %d", n, err, want)
+		}
+	}
+	if page, err := s.EventPage(t.Context(), "int_other", "ret_1", apikey.EventRange{Limit: 10}); err != nil || len(page) > 0 {
+		t.Errorf("another tenant's events %v, %v", page, err)
+	}
+}
+
+// Where events cannot be moved, as for a user without the right, keys are read and changed all the same, the trail has
+// every event once, and the operator hears of it. A revocation must not wait for a right on another collection.
+func TestEventsThatCannotBeMoved(t *testing.T) {
+	p, uri := proxied(t)
+	p.start()
+	s, w := dropped(t, uri)
+	s.recheck = 0
+	p.on(func(command string, doc bson.Raw) *fault {
+		if command == "insert" && doc.Lookup("insert").StringValue() == document.Events {
+			return refusing(codeUnauthorized)
+		}
+		return nil
+	})
+	if err := s.Prepare(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.InsertKey(t.Context(), crashKey("key_1"), crashEvent("evt_0")); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 5 {
+		k := crashKey("key_1")
+		k.Name, k.Revision = fmt.Sprint(i), int64(i)
+		e := crashEvent(fmt.Sprintf("evt_%d", i+1))
+		e.Timestamp = e.Timestamp.Add(time.Duration(i/2) * time.Second)
+		won, err := s.ChangeKey(t.Context(), apikey.Change{Key: k, Fields: apikey.FieldName, ActiveAt: time.Now(), Event: e})
+		if err != nil || !won {
+			t.Fatal(won, err)
+		}
+		if pages, err := s.KeyPages(t.Context(), crashTenant, []apikey.RetrieverID{"ret_1"}, apikey.KeyRange{Limit: 5, Fields: apikey.FieldName}); err != nil || pages[0][0].Name != fmt.Sprint(i) {
+			t.Errorf("listed %v, %v", pages, err)
+		}
+	}
+	checkTrail(t, s, 6)
+	page, err := s.EventPage(t.Context(), crashTenant, "ret_1", apikey.EventRange{Limit: 2, After: &apikey.EventPosition{Timestamp: crashEvent("").Timestamp.Add(time.Second), ID: "evt_4"}})
+	if err != nil || len(page) != 2 || page[0].ID != "evt_3" || page[1].ID != "evt_2" {
+		t.Errorf("a page of events that are all pending: %v, %v", page, err)
+	}
+	if got := w.log.String(); !strings.Contains(got, "still in the key's document") || strings.Contains(got, "hash of") {
+		t.Errorf("logged %s", got)
+	}
+	p.on(nil)
+	if some, err := s.FinishAll(t.Context()); err != nil || !some {
+		t.Errorf("FinishAll = %t, %v", some, err)
+	}
+	checkTrail(t, s, 6)
+}
+
+// Reads look for what is unfinished now and then, not each time: that would be a second command for every list.
+func TestReadsLookForTheUnfinishedNowAndThen(t *testing.T) {
+	s, w := indexed(t)
+	read := func() {
+		t.Helper()
+		if _, err := s.KeyPages(t.Context(), crashTenant, []apikey.RetrieverID{"ret_1"}, apikey.KeyRange{Limit: 5}); err != nil {
+			t.Error(err)
+		}
+	}
+	sent := func() int {
+		n := 0
+		for _, command := range w.take() {
+			if strings.Contains(command.Lookup("filter").String(), "pending_events") {
+				n++
+			}
+		}
+		return n
+	}
+	for range 20 {
+		read()
+	}
+	if n := sent(); n != 0 {
+		t.Errorf("it looked %d times", n)
+	}
+	s.settled.Store(0) // long ago
+	for range 20 {
+		read()
+	}
+	if n := sent(); n != 1 {
+		t.Errorf("it looked %d times, want once", n)
+	}
+	s.unfinished.Store(true) // this process knows of something
+	read()
+	if n := sent(); n != 1 {
+		t.Errorf("it looked %d times, want once", n)
+	}
+}
+
+// Fields that are not ours, and their order, are the platform's: a change must leave them as they are.
+func TestChangeKeepsWhatItDoesNotKnow(t *testing.T) {
+	s, _ := indexed(t)
+	insert(t, s, document.Keys, bson.D{
+		{Key: "vendor_first", Value: bson.D{{Key: "b", Value: int32(1)}, {Key: "a", Value: "x"}}},
+		{Key: "key_id", Value: "key_1"}, {Key: "internal_id", Value: crashTenant}, {Key: "key_hash", Value: "h"}, {Key: "name", Value: "old"},
+		{Key: "allowed_origins", Value: "unreadable"}, {Key: "vendor_last", Value: bson.A{int64(2), nil}},
+	})
+	k := apikey.Key{ID: "key_1", InternalID: crashTenant, Hash: "h", Name: "new"}
+	won, err := s.ChangeKey(t.Context(), apikey.Change{Key: k, Fields: apikey.FieldName, ActiveAt: time.Now(), Event: crashEvent("evt_1")})
+	if err != nil || !won {
+		t.Fatal(won, err)
+	}
+	doc, err := s.primaryKeys().FindOne(t.Context(), bson.D{}).Raw()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `"vendor_first": {"b": {"$numberInt":"1"},"a": "x"},"key_id": "key_1","internal_id": "int_1","key_hash": "h","name": "new","allowed_origins": "unreadable","vendor_last": [{"$numberLong":"2"},null],"revision": {"$numberLong":"1"}}`
+	if !strings.HasSuffix(doc.String(), want) {
+		t.Errorf("the document is %s", doc)
+	}
+}
+
+func elements(t *testing.T, doc bson.Raw) bson.D {
+	t.Helper()
+	var d bson.D
+	if err := bson.Unmarshal(doc, &d); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
