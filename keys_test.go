@@ -157,9 +157,9 @@ func TestTheReadmesThreeAM(t *testing.T) {
 		d = seeded(t, d)
 		s := serve(t, d.env)
 		made := s.mutate("admin", `createApiKey(input: {retrieverId: "main", name: "Leaked"}) { key apiKey { keyId keyPrefix } }`)
-		id, prefix := at(made, "apiKey", "keyId").(string), strings.TrimSuffix(at(made, "apiKey", "keyPrefix").(string), "...")
+		id, prefix := at(made, "apiKey", "keyId"), strings.TrimSuffix(at(made, "apiKey", "keyPrefix"), "...")
 		file := filepath.Join(t.TempDir(), "paste.txt")
-		if err := os.WriteFile(file, []byte("token: "+made["key"].(string)+"\n"), 0o600); err != nil {
+		if err := os.WriteFile(file, []byte("token: "+at(made, "key")+"\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		shell := strings.NewReplacer("$FILE", file, "$NAMESPACE", "ns_prod", "$PREFIX", prefix, "$KEY_ID", id)
@@ -181,7 +181,7 @@ func TestTheReadmesThreeAM(t *testing.T) {
 				}
 				got = s.query("admin", "production", text, variables).body
 			}
-			if !strings.Contains(got, want) || strings.Contains(got, "errors") || strings.Contains(got, made["key"].(string)) {
+			if !strings.Contains(got, want) || strings.Contains(got, "errors") || strings.Contains(got, at(made, "key")) {
 				t.Errorf("%s\nanswers %s", text, got)
 			}
 		}

@@ -36,13 +36,14 @@ func (s *server) mutate(caller, mutation string, variables ...fields) map[string
 	return body.Data.Do
 }
 
-// at follows the names into a JSON value.
-func at(v any, path ...string) any {
+// at returns the text that the names lead to in a JSON value.
+func at(v any, path ...string) string {
 	for _, name := range path {
 		object, _ := v.(map[string]any)
 		v = object[name]
 	}
-	return v
+	text, _ := v.(string)
+	return text
 }
 
 // A request that starts after the answer to a revocation must not pass: neither at the process that answered, nor at
@@ -96,8 +97,8 @@ func TestSecretIsNowhereElse(t *testing.T) {
 		s := serve(t, d.env)
 		made := s.mutate("admin", `createApiKey(input: {retrieverId: "main", name: "secret"}) { key apiKey { id keyHash } }`)
 		rotated := s.mutate("admin", `rotateApiKey(input: {id: $id}) { key apiKey { id keyHash } }`, fields{"id": at(made, "apiKey", "id")})
-		secrets := []string{made["key"].(string), rotated["key"].(string)}
-		hashes := []string{at(made, "apiKey", "keyHash").(string), at(rotated, "apiKey", "keyHash").(string)}
+		secrets := []string{at(made, "key"), at(rotated, "key")}
+		hashes := []string{at(made, "apiKey", "keyHash"), at(rotated, "apiKey", "keyHash")}
 
 		var seen strings.Builder
 		for _, secret := range secrets { // used in every place where somebody may use or paste it

@@ -62,7 +62,7 @@ func raceOn(t *testing.T, engine store.Engine, service *apikey.Service, id apike
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var mu sync.Mutex
-	won := map[apikey.Action]int{}
+	won := make(map[apikey.Action]int)
 	var wg sync.WaitGroup
 	for n := range together {
 		wg.Go(func() {
@@ -101,7 +101,7 @@ func raceOn(t *testing.T, engine store.Engine, service *apikey.Service, id apike
 	if err != nil {
 		t.Fatal(err)
 	}
-	told := map[apikey.Action]int{}
+	told := make(map[apikey.Action]int)
 	for _, e := range events {
 		told[e.Action]++
 	}

@@ -125,8 +125,8 @@ func FindSecrets(r io.Reader, found func(s Secret, line int)) error {
 	for {
 		n, err := io.ReadFull(r, buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
-		end := err != nil
-		if end && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		end := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+		if err != nil && !end {
 			return err
 		}
 		// A key that the buffer cuts off begins in what is kept.

@@ -76,16 +76,17 @@ var bodyFields = []bodyField{
 			return nil
 		}
 		items, ok := v.([]any)
+		if !ok {
+			return unless(false, "Input should be a valid list", "list_type")
+		}
 		origins := make([]string, len(items))
 		for i, item := range items {
 			if origins[i], ok = item.(string); !ok {
-				wrong := unless(false, "Input should be a valid string", "string_type")
-				wrong.Loc = []any{i}
-				return wrong
+				return &invalid{Loc: []any{i}, Msg: "Input should be a valid string", Type: "string_type"}
 			}
 		}
 		s.AllowedOrigins = apikey.Given(&origins)
-		return unless(v == nil || items != nil, "Input should be a valid list", "list_type")
+		return nil
 	}},
 	{"rate_limit_override", "rateLimitOverride", func(v any, s *apikey.Settings) *invalid {
 		if v == nil {

@@ -1,7 +1,10 @@
 package web
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
+	"log/slog"
 	"math"
 	"net/http"
 	"strconv"
@@ -80,4 +83,11 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 func setJSON(w http.ResponseWriter) {
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
+}
+
+// report logs what failed on this side: the answer tells nothing of the cause.
+func report(ctx context.Context, logger *slog.Logger, e *apikey.Error) {
+	if e.Code == apikey.Internal || e.Code == apikey.Unavailable {
+		logger.ErrorContext(ctx, "request failed", "code", e.Code, "error", e, "cause", errors.Unwrap(e))
+	}
 }

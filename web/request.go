@@ -3,6 +3,7 @@ package web
 import (
 	"context"
 	"crypto/rand"
+	"log/slog"
 	"net/http"
 	"net/netip"
 	"regexp"
@@ -19,12 +20,14 @@ type identified struct {
 	trusted []netip.Prefix // the proxies that are believed
 	next    http.Handler
 	refuse  func(w http.ResponseWriter, r *http.Request, status int, e *apikey.Error)
+	logger  *slog.Logger
 }
 
 func (h identified) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx, err := h.identify(r)
 	if err != nil {
 		e := apikey.Classify(err)
+		report(r.Context(), h.logger, e)
 		setErrorHeaders(w, e)
 		h.refuse(w, r, statusOf(e.Code), e)
 		return

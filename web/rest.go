@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
@@ -17,6 +19,7 @@ import (
 type rest struct {
 	service *apikey.Service
 	timeout time.Duration
+	logger  *slog.Logger
 }
 
 // Key is an API key as the vendor's endpoints show it: its 22 fields, in the vendor's order.
@@ -91,15 +94,14 @@ func (i instant) MarshalJSON() ([]byte, error) {
 func (h rest) list(w http.ResponseWriter, r *http.Request) {
 	includeRevoked, err := boolean(r.URL.Query()["include_revoked"])
 	if err != nil {
-		writeRefusal(w, err)
+		h.refuse(w, r, err)
 		return
 	}
 	reader, page, err := h.firstPage(r, includeRevoked)
 	if err != nil {
-		writeRefusal(w, err)
+		h.refuse(w, r, err)
 		return
 	}
-	answer := http.NewResponseController(w)
 	setJSON(w)
 	w.WriteHeader(http.StatusOK)
 	opening, total := `{"results":[`, 0
@@ -110,23 +112,35 @@ func (h rest) list(w http.ResponseWriter, r *http.Request) {
 				b = append(b, ',')
 			}
 			item, err := json.Marshal(NewKey(&page[i]))
-			abortOn(err)
+			if err != nil {
+				h.abort(r, err)
+			}
 			b = append(b, item...)
 		}
 		opening, total = "", total+len(page)
-		_ = answer.SetWriteDeadline(time.Now().Add(h.timeout)) // where there is none to set, there is no client that could stall
-		_, err = w.Write(b)
-		abortOn(err)
+		h.write(w, b)
 		ctx, cancel := context.WithTimeout(r.Context(), h.timeout)
 		page, err = reader.Next(ctx)
 		cancel()
-		abortOn(err)
+		if err != nil {
+			h.abort(r, err)
+		}
 	}
-	end, err := json.Marshal(total)
-	abortOn(err)
-	_ = answer.SetWriteDeadline(time.Now().Add(h.timeout))
-	_, err = w.Write([]byte(opening + `],"total":` + string(end) + "}\n"))
-	abortOn(err)
+	h.write(w, fmt.Appendf(nil, "%s],\"total\":%d}\n", opening, total))
+}
+
+// write sends a part of an answer, or cuts the connection to a client that does not take it in time.
+func (h rest) write(w http.ResponseWriter, part []byte) {
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(h.timeout)) // where there is none to set, there is no client that could stall
+	if _, err := w.Write(part); err != nil {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// abort cuts the connection in the midst of an answer.
+func (h rest) abort(r *http.Request, err error) {
+	report(r.Context(), h.logger, apikey.Classify(err))
+	panic(http.ErrAbortHandler)
 }
 
 func (h rest) firstPage(r *http.Request, includeRevoked bool) (*apikey.KeyReader, []apikey.Key, error) {
@@ -144,23 +158,16 @@ func (h rest) firstPage(r *http.Request, includeRevoked bool) (*apikey.KeyReader
 	return reader, page, err
 }
 
-// abortOn cuts the connection.
-func abortOn(err error) {
-	if err != nil {
-		panic(http.ErrAbortHandler)
-	}
-}
-
 func (h rest) create(w http.ResponseWriter, r *http.Request) {
 	ctx := r.Context()
 	settings, err := createBody(r)
 	if err != nil {
-		writeRefusal(w, err)
+		h.refuse(w, r, err)
 		return
 	}
 	made, err := h.service.Create(ctx, apikey.CallerFrom(ctx), apikey.NamespaceFrom(ctx), r.PathValue("retriever_id"), settings)
 	if err != nil {
-		writeRefusal(w, err)
+		h.refuse(w, r, err)
 		return
 	}
 	writeJSON(w, http.StatusCreated, struct {
@@ -173,7 +180,7 @@ func (h rest) revoke(w http.ResponseWriter, r *http.Request) {
 	ctx := r.Context()
 	caller, namespace := apikey.CallerFrom(ctx), apikey.NamespaceFrom(ctx)
 	if err := h.service.RevokeOf(ctx, caller, namespace, r.PathValue("retriever_id"), apikey.ID(r.PathValue("key_id"))); err != nil {
-		writeRefusal(w, err)
+		h.refuse(w, r, err)
 		return
 	}
 	writeJSON(w, http.StatusOK, struct {
@@ -209,9 +216,9 @@ func boolean(values []string) (bool, error) {
 	return b, nil
 }
 
-// writeRefusal answers with what went wrong: in the vendor's envelope, or, where the body or a parameter does not
-// validate, as the list of what is wrong with it.
-func writeRefusal(w http.ResponseWriter, err error) {
+// refuse answers with what went wrong: in the vendor's envelope, or, where the body or a parameter does not validate, as
+// the list of what is wrong with it.
+func (h rest) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	if list, ok := errors.AsType[invalids](err); ok {
 		list.write(w)
 		return
@@ -221,6 +228,7 @@ func writeRefusal(w http.ResponseWriter, err error) {
 		return
 	}
 	e := apikey.Classify(err)
+	report(r.Context(), h.logger, e)
 	if i := slices.IndexFunc(bodyFields, func(f bodyField) bool { return f.setting == e.Field && e.Code == apikey.BadUserInput }); i >= 0 {
 		message := strings.ReplaceAll(e.Message, e.Field, bodyFields[i].name)
 		invalids{{[]any{"body", bodyFields[i].name}, message, "value_error"}}.write(w)

@@ -3,7 +3,6 @@ package web
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -31,11 +30,11 @@ type Options struct {
 
 // NewHandler returns everything the public listener serves.
 func NewHandler(o Options) http.Handler {
-	graphQL := identified{service: o.Service, trusted: o.TrustedProxies, next: o.GraphQL, refuse: o.RefuseGraphQL}
+	graphQL := identified{service: o.Service, trusted: o.TrustedProxies, next: o.GraphQL, refuse: o.RefuseGraphQL, logger: o.Logger}
 	endpoint := func(h http.HandlerFunc) http.Handler {
-		return identified{service: o.Service, trusted: o.TrustedProxies, next: h, refuse: refuseREST}
+		return identified{service: o.Service, trusted: o.TrustedProxies, next: h, refuse: refuseREST, logger: o.Logger}
 	}
-	twin := rest{service: o.Service, timeout: o.Timeout}
+	twin := rest{service: o.Service, timeout: o.Timeout, logger: o.Logger}
 
 	mux := http.NewServeMux()
 	mux.Handle("/graphql", limited(o.Timeout, o.MaxBodyBytes, graphQL))
@@ -130,17 +129,19 @@ func logged(logger *slog.Logger, next http.Handler) http.Handler {
 		start := time.Now()
 		rec := &recorder{ResponseWriter: w}
 		defer func() {
-			if p := recover(); p != nil {
-				if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
-					panic(p)
-				}
+			p := recover()
+			cut := p == http.ErrAbortHandler //nolint:errorlint // the value itself is what net/http asks for
+			if p != nil && !cut {
 				logger.ErrorContext(r.Context(), "panic", "value", p)
 				if rec.status == 0 {
 					writeError(rec, apikey.Classify(nil))
 				}
 			}
 			logger.InfoContext(r.Context(), "request", "method", r.Method, "route", r.Pattern, "status", rec.status,
-				"bytes", rec.bytes, "duration", time.Since(start))
+				"bytes", rec.bytes, "cut", cut, "duration", time.Since(start))
+			if cut {
+				panic(p)
+			}
 		}()
 		next.ServeHTTP(rec, r)
 	})

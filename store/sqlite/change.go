@@ -46,11 +46,20 @@ func (w *writer) statement(ctx context.Context, name write) (_ *sql.Stmt, err er
 }
 
 func (w *writer) exec(ctx context.Context, name write, args ...any) (sql.Result, error) {
-	stmt, err := w.statement(ctx, name)
+	stmt, err := w.statement(ctx, name) //nolint:sqlclosecheck // closed by the end of tx
 	if err != nil {
 		return nil, err
 	}
 	return stmt.ExecContext(ctx, args...)
+}
+
+// one reads the one value that there is, or returns sql.ErrNoRows.
+func (w *writer) one(ctx context.Context, to any, name write, args ...any) error {
+	stmt, err := w.statement(ctx, name) //nolint:sqlclosecheck // closed by the end of tx
+	if err != nil {
+		return err
+	}
+	return stmt.QueryRowContext(ctx, args...).Scan(to)
 }
 
 // InsertKey implements apikey.Store.
@@ -109,12 +118,8 @@ func allows(c *apikey.Change, stored *apikey.Key) bool {
 
 // key reads a key to be changed; the document is nil where there is none.
 func (w *writer) key(ctx context.Context, tenant apikey.InternalID, id apikey.ID) (bson.Raw, apikey.Key, error) {
-	stmt, err := w.statement(ctx, keyToChange)
-	if err != nil {
-		return nil, apikey.Key{}, err
-	}
 	var doc []byte
-	if err := stmt.QueryRowContext(ctx, tenant, id).Scan(&doc); errors.Is(err, sql.ErrNoRows) {
+	if err := w.one(ctx, &doc, keyToChange, tenant, id); errors.Is(err, sql.ErrNoRows) {
 		return nil, apikey.Key{}, nil
 	} else if err != nil {
 		return nil, apikey.Key{}, err

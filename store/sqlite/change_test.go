@@ -55,7 +55,7 @@ func TestOneOfRacingChangesWins(t *testing.T) {
 	}
 	const rounds, racers = 100, 8
 	for revision := range rounds {
-		var won sync.Map
+		won := make(chan string, racers)
 		var wg sync.WaitGroup
 		for racer := range racers {
 			wg.Go(func() {
@@ -66,13 +66,16 @@ func TestOneOfRacingChangesWins(t *testing.T) {
 					t.Error(err)
 				}
 				if ok {
-					won.Store(racer, c.Key.Name)
+					won <- c.Key.Name
 				}
 			})
 		}
 		wg.Wait()
+		close(won)
 		var names []string
-		won.Range(func(_, name any) bool { names = append(names, name.(string)); return true })
+		for name := range won {
+			names = append(names, name)
+		}
 		keys, err := stores[1].CurrentKeys(t.Context(), tenant, "key_1")
 		if err != nil || len(names) != 1 || keys[0].Name != names[0] || keys[0].Revision != int64(revision+1) {
 			t.Fatalf("round %d: %v won, the key is %+v, %v", revision, names, keys, err)

@@ -186,12 +186,8 @@ func (im *importer) taken(ctx context.Context, t *table, index int, usable bool,
 
 // has reports whether the statement finds anything.
 func (im *importer) has(ctx context.Context, statement write, args ...any) (bool, error) {
-	stmt, err := im.statement(ctx, statement)
-	if err != nil {
-		return false, err
-	}
 	var one int
-	err = stmt.QueryRowContext(ctx, args...).Scan(&one)
+	err := im.one(ctx, &one, statement, args...)
 	if errors.Is(err, sql.ErrNoRows) {
 		return false, nil
 	}

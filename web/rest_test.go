@@ -1,0 +1,625 @@
+package web
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"retrieverkeys/apikey"
+)
+
+// shelf is a Store with one namespace, one retriever and so many keys of it, which it makes up as they are asked for.
+type shelf struct {
+	apikey.Store // nil: what is not asked for here is not there
+
+	keys   int
+	caller apikey.Key
+	page   func(number int) error // called before each page of keys is read
+
+	mu       sync.Mutex
+	inserted []apikey.Key
+	events   []apikey.Event
+	pages    int
+}
+
+func (s *shelf) KeysByHash(context.Context, string) ([]apikey.Key, error) {
+	k := s.caller
+	k.Hash = apikeyHash
+	return []apikey.Key{k}, nil
+}
+
+// The token of all requests here, and its hash.
+const (
+	token      = "sk_test"
+	apikeyHash = "12b2820cf1639904311da5771de1e5bb65c77073fdc7c555df395942df42896b"
+)
+
+func (s *shelf) Namespaces(context.Context, apikey.InternalID, []string) ([]apikey.Namespace, error) {
+	return []apikey.Namespace{{ID: "ns_1", Name: "production", InternalID: "int_1"}}, nil
+}
+
+func (s *shelf) Retrievers(_ context.Context, _ apikey.InternalID, ids []apikey.RetrieverID) ([]apikey.Retriever, error) {
+	if !slices.Contains(ids, "ret_1") {
+		return nil, nil
+	}
+	return []apikey.Retriever{{ID: "ret_1", Name: "main retriever/1", NamespaceID: "ns_1", InternalID: "int_1"}}, nil
+}
+
+func (s *shelf) RetrieversNamed(ctx context.Context, tenant apikey.InternalID, _ apikey.NamespaceID, names []string) ([]apikey.Retriever, error) {
+	if !slices.Contains(names, "main retriever/1") {
+		return nil, nil
+	}
+	return s.Retrievers(ctx, tenant, []apikey.RetrieverID{"ret_1"})
+}
+
+func (s *shelf) key(n int) apikey.Key {
+	text := func(format string) *string { t := fmt.Sprintf(format, n); return &t }
+	created := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).Add(-time.Duration(n) * time.Second)
+	return apikey.Key{
+		ID: apikey.ID(fmt.Sprintf("key_%06d", n)), Hash: fmt.Sprintf("%064d", n), Prefix: text("ret_sk_%3d..."), Type: apikey.RetrieverKey, InternalID: "int_1",
+		OrganizationID: text("org_%d"), UserID: "usr_1", Name: *text("Key %d"), Description: strings.Repeat("x", 200), Permissions: []apikey.Permission{apikey.Read},
+		Scopes: []apikey.Scope{{ResourceType: apikey.ResourceRetriever, ResourceID: "ret_1", Operations: []apikey.Operation{apikey.ExecuteRetriever}}},
+		Stored: apikey.Active, CreatedAt: &created, CreatedBy: text("usr_%d"),
+	}
+}
+
+func (s *shelf) KeyPages(_ context.Context, _ apikey.InternalID, _ []apikey.RetrieverID, r apikey.KeyRange) ([][]apikey.Key, error) {
+	if s.page != nil {
+		if err := s.page(s.pages); err != nil {
+			return nil, err
+		}
+	}
+	s.pages++
+	first := 0
+	if r.After != nil {
+		if _, err := fmt.Sscanf(string(r.After.ID), "key_%d", &first); err != nil {
+			return nil, err
+		}
+		first++
+	}
+	keys := make([]apikey.Key, 0, r.Limit)
+	for n := first; n < s.keys && len(keys) < r.Limit; n++ {
+		keys = append(keys, s.key(n))
+	}
+	return [][]apikey.Key{keys}, nil
+}
+
+func (s *shelf) CurrentKeys(_ context.Context, _ apikey.InternalID, id apikey.ID) ([]apikey.Key, error) {
+	switch id {
+	case "key_1":
+		k := s.key(1)
+		k.ID = id
+		return []apikey.Key{k}, nil
+	case "key_elsewhere":
+		k := s.key(2)
+		k.ID, k.Scopes[0].ResourceID = id, "ret_2"
+		return []apikey.Key{k}, nil
+	}
+	return nil, nil
+}
+
+func (s *shelf) InsertKey(_ context.Context, k apikey.Key, e apikey.Event) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.inserted, s.events = append(s.inserted, k), append(s.events, e)
+	return nil
+}
+
+func (s *shelf) ChangeKey(_ context.Context, c apikey.Change) (bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.events = append(s.events, c.Event)
+	return true, nil
+}
+
+func (s *shelf) InsertEvent(context.Context, apikey.Event) error { return nil }
+
+// served serves the shelf as it is served to everybody, and returns its URL. Everybody is an admin unless the shelf says
+// otherwise.
+func served(t *testing.T, s *shelf, change ...func(*Options)) string {
+	t.Helper()
+	if s.caller.ID == "" {
+		s.caller = apikey.Key{ID: "key_caller", UserID: "usr_caller", Type: apikey.Standard, Permissions: []apikey.Permission{apikey.Admin}}
+	}
+	s.caller.InternalID, s.caller.Stored = "int_1", apikey.Active
+	o := Options{
+		Service: &apikey.Service{Store: s}, GraphQL: http.NotFoundHandler(), Timeout: time.Minute, MaxBodyBytes: 1000,
+		Ready: func(context.Context) error { return nil }, Logger: slog.New(slog.DiscardHandler),
+	}
+	for _, c := range change {
+		c(&o)
+	}
+	server := httptest.NewUnstartedServer(NewHandler(o))
+	server.Config.WriteTimeout = time.Minute
+	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
+	server.Start()
+	t.Cleanup(server.Close)
+	return server.URL
+}
+
+// ask sends a request and returns the status, the headers and the body.
+func ask(t *testing.T, method, url, body string, headers ...string) (int, http.Header, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+token)
+	req.Header.Set("X-Namespace", "production")
+	for i := 0; i < len(headers); i += 2 {
+		req.Header.Set(headers[i], headers[i+1])
+		if headers[i+1] == "" {
+			req.Header.Del(headers[i])
+		}
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, resp.Header, string(text)
+}
+
+const keysURL = "/v1/retrievers/ret_1/api-keys"
+
+// The vendor's clients read these fields by these names, in whatever order, but people compare texts.
+func TestListIsTheVendors(t *testing.T) {
+	s := &shelf{keys: 1}
+	status, header, body := ask(t, http.MethodGet, served(t, s)+keysURL, "")
+	want := `{"results":[{"key_id":"key_000000","key_hash":"` + strings.Repeat("0", 64) + `","key_prefix":"ret_sk_  0...","key_type":"retriever","subscription_id":null,` +
+		`"internal_id":"int_1","organization_id":"org_0","user_id":"usr_1","name":"Key 0","description":"` + strings.Repeat("x", 200) + `","permissions":["read"],` +
+		`"scopes":[{"resource_type":"retriever","resource_id":"ret_1","operations":["execute_retriever"]}],"rate_limit_override":null,"status":"active",` +
+		`"expires_at":null,"last_used_at":null,"created_at":"2026-01-01T00:00:00.000Z","created_by":"usr_0","revoked_at":null,"revoked_by":null,` +
+		`"allowed_origins":null,"principal_id":null}],"total":1}` + "\n"
+	if status != http.StatusOK || body != want || header.Get("Content-Type") != "application/json; charset=utf-8" || header.Get("Cache-Control") != "no-store" {
+		t.Errorf("%d %v\n%s\nwant\n%s", status, header, body, want)
+	}
+	if _, _, body := ask(t, http.MethodGet, served(t, &shelf{})+keysURL, ""); body != `{"results":[],"total":0}`+"\n" {
+		t.Errorf("of no keys: %s", body)
+	}
+	// A retriever's name may hold anything.
+	if status, _, body := ask(t, http.MethodGet, served(t, &shelf{})+"/v1/retrievers/main%20retriever%2F1/api-keys?namespace=production", "", "X-Namespace", ""); status != http.StatusOK {
+		t.Errorf("by name: %d %s", status, body)
+	}
+}
+
+// A list of whatever length is sent page by page. If it were gathered first, one request could take all memory there is.
+func TestLongListTakesLittleMemory(t *testing.T) {
+	const keys = 100_000
+	var before, now runtime.MemStats
+	var peak uint64
+	s := &shelf{keys: keys, page: func(int) error {
+		runtime.ReadMemStats(&now)
+		peak = max(peak, now.HeapInuse)
+		return nil
+	}}
+	url := served(t, s)
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url+keysURL, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+token)
+	req.Header.Set("X-Namespace", "production")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	got := 0
+	items := bufio.NewReader(resp.Body)
+	end := ""
+	for end == "" {
+		part, err := items.ReadString('{') // two a key: itself, and its scope
+		switch {
+		case err != nil:
+			end = part
+		case strings.HasPrefix(part, `"key_id":`):
+			if !strings.HasPrefix(part, fmt.Sprintf(`"key_id":"key_%06d",`, got)) {
+				t.Fatalf("key %d is %s", got, part)
+			}
+			got++
+		}
+	}
+	if want := fmt.Sprintf(`],"total":%d}`, keys); got != keys || !strings.HasSuffix(strings.TrimSpace(end), want) {
+		t.Errorf("%d keys, then %q, want %s", got, end, want)
+	}
+	grown := (int64(peak) - int64(before.HeapInuse)) >> 20
+	t.Logf("%d pages, the heap grew by %d MiB", s.pages, grown)
+	if grown > 30 {
+		t.Errorf("the heap grew by %d MiB", grown)
+	}
+}
+
+// What fails in the midst of a list cuts it off. A short list that looks whole would tell somebody that a key is gone.
+func TestListThatFailsMidwayIsCutOff(t *testing.T) {
+	for failing := range 4 {
+		s := &shelf{keys: 3000, page: func(n int) error {
+			if n == failing {
+				return apikey.Outage(errors.New("connection reset"))
+			}
+			return nil
+		}}
+		var log buffer
+		url := served(t, s, func(o *Options) { o.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
+		if failing == 0 { // nothing is sent yet
+			if status, header, body := ask(t, http.MethodGet, url+keysURL, ""); status != http.StatusServiceUnavailable || header.Get("Retry-After") != "1" || strings.Contains(body, "reset") {
+				t.Errorf("%d %s", status, body)
+			}
+			continue
+		}
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url+keysURL, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer "+token)
+		req.Header.Set("X-Namespace", "production")
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		if !errors.Is(err, io.ErrUnexpectedEOF) || json.Valid(text) {
+			t.Errorf("page %d failed: %d bytes, %v", failing, len(text), err)
+		}
+		if got := log.String(); !strings.Contains(got, `cause="connection reset"`) || !strings.Contains(got, "cut=true") {
+			t.Errorf("the log does not tell why:\n%s", got)
+		}
+	}
+}
+
+// buffer is a bytes.Buffer for several goroutines.
+type buffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+// Whoever asks for a long list and does not read it is cut off. Otherwise a few of them could hold all connections.
+func TestListThatIsNotReadIsCutOff(t *testing.T) {
+	ended := make(chan struct{})
+	s := &shelf{keys: 1_000_000}
+	url := served(t, s, func(o *Options) {
+		o.Timeout = 100 * time.Millisecond
+		o.Logger = slog.New(endOf{slog.DiscardHandler, ended})
+	})
+	conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nX-Namespace: production\r\n\r\n", keysURL, token); err != nil {
+		t.Fatal(err)
+	}
+	<-ended // the request is logged when it ends, however it does
+	if s.pages*apikey.MaxPage >= s.keys {
+		t.Errorf("all %d pages were written to somebody who reads none", s.pages)
+	}
+}
+
+// endOf closes a channel at the first line of a log.
+type endOf struct {
+	slog.Handler
+	ended chan struct{}
+}
+
+func (endOf) Enabled(context.Context, slog.Level) bool { return true }
+
+func (e endOf) Handle(context.Context, slog.Record) error {
+	close(e.ended)
+	return nil
+}
+
+// The made key is told whole and with its plaintext, once. What cannot be read is told, in the vendor's way, each with
+// its place, and without repeating it.
+func TestCreate(t *testing.T) {
+	s := &shelf{}
+	url := served(t, s) + keysURL
+	status, header, body := ask(t, http.MethodPost, url, `{"name":"a","description":"b","expires_at":"2999-01-01T00:00:00+01:00","allowed_origins":["https://a.example"],"rate_limit_override":7,"more":1}`)
+	var made map[string]any
+	if err := json.Unmarshal([]byte(body), &made); err != nil || status != http.StatusCreated || header.Get("Cache-Control") != "no-store" {
+		t.Fatalf("%d %s %v", status, body, err)
+	}
+	if len(made) != 23 || made["expires_at"] != "2998-12-31T23:00:00.000Z" || made["rate_limit_override"] != 7.0 || made["created_by"] != "usr_caller" || len(fmt.Sprint(made["key"])) != 60 {
+		t.Errorf("made %s", body)
+	}
+	if len(s.inserted) != 1 || s.inserted[0].Name != "a" || s.inserted[0].AllowedOrigins[0] != "https://a.example" || len(s.events) != 1 || *s.events[0].IPAddress != "127.0.0.1" {
+		t.Errorf("stored %+v %+v", s.inserted, s.events)
+	}
+
+	at := func(loc, kind string) string {
+		return fmt.Sprintf(`"loc":%s,"msg":`, loc) + "*" + fmt.Sprintf(`"type":"%s"`, kind)
+	}
+	for _, c := range []struct {
+		body   string
+		status int
+		want   []string
+	}{
+		{`{"name":"a","description":null,"expires_at":null,"allowed_origins":null,"rate_limit_override":null}`, 201, nil},
+		{`{"name":"a","allowed_origins":[]}`, 201, []string{`"allowed_origins":null`}},
+		{` {"name":"a"} `, 201, nil},
+		{``, 422, []string{at(`["body"]`, "missing")}},
+		{`{}`, 422, []string{at(`["body","name"]`, "missing")}},
+		{`{"name":null}`, 422, []string{at(`["body","name"]`, "string_type")}},
+		{`{"name":"SECRET"`, 422, []string{at(`["body"]`, "json_invalid")}},
+		{`{"name":"SECRET"} x`, 422, []string{at(`["body"]`, "json_invalid")}},
+		{`{"name":"SECRET","name":"b"}`, 422, []string{at(`["body"]`, "json_invalid")}},
+		{"{\"name\":\"SECRET\xff\"}", 422, []string{at(`["body"]`, "json_invalid")}},
+		{`["SECRET"]`, 422, []string{at(`["body"]`, "model_attributes_type")}},
+		{`null`, 422, []string{at(`["body"]`, "model_attributes_type")}},
+		{`{"name":1,"description":2,"expires_at":3,"allowed_origins":"SECRET","rate_limit_override":"SECRET"}`, 422, []string{
+			at(`["body","name"]`, "string_type"), at(`["body","description"]`, "string_type"), at(`["body","expires_at"]`, "datetime_type"),
+			at(`["body","allowed_origins"]`, "list_type"), at(`["body","rate_limit_override"]`, "int_type"),
+		}},
+		{`{"name":"a","expires_at":"SECRET","allowed_origins":["https://a.example",1],"rate_limit_override":1.5}`, 422, []string{
+			at(`["body","expires_at"]`, "datetime_parsing"), at(`["body","allowed_origins",1]`, "string_type"), at(`["body","rate_limit_override"]`, "int_type"),
+		}},
+		{`{"name":"a","expires_at":"2999-01-01T00:00:00"}`, 422, []string{at(`["body","expires_at"]`, "datetime_parsing")}},
+		{`{"name":""}`, 422, []string{at(`["body","name"]`, "value_error"), "name must have"}},
+		{`{"name":"a","expires_at":"2020-01-01T00:00:00Z"}`, 422, []string{at(`["body","expires_at"]`, "value_error"), "expires_at must be in the future"}},
+		{`{"name":"a","allowed_origins":["SECRET"]}`, 422, []string{at(`["body","allowed_origins"]`, "value_error")}},
+		{`{"name":"a","rate_limit_override":0}`, 422, []string{at(`["body","rate_limit_override"]`, "value_error"), "rate_limit_override must be"}},
+		{`{"name":"a","rate_limit_override":99999999999}`, 422, []string{at(`["body","rate_limit_override"]`, "int_type")}},
+		{`{"name":"` + strings.Repeat("a", 1000) + `"}`, 413, []string{`"status":413`}},
+	} {
+		status, _, body := ask(t, http.MethodPost, url, c.body)
+		if status != c.status || strings.Contains(body, "SECRET") {
+			t.Errorf("%s: %d %s", c.body, status, body)
+		}
+		for _, want := range c.want {
+			before, after, _ := strings.Cut(want, "*")
+			if i := strings.Index(body, before); i < 0 || !strings.Contains(body[i:], after) {
+				t.Errorf("%s: nothing about %s in %s", c.body, want, body)
+			}
+		}
+	}
+	for _, headers := range [][]string{{"Content-Type", "text/plain"}, {"Content-Type", "application/json", "Content-Encoding", "gzip"}} {
+		if status, _, body := ask(t, http.MethodPost, url, `{"name":"a"}`, headers...); status != http.StatusUnsupportedMediaType || !strings.Contains(body, `"success":false`) {
+			t.Errorf("%v: %d %s", headers, status, body)
+		}
+	}
+}
+
+// Each refusal has the vendor's status, name and envelope, whichever endpoint it comes from.
+func TestRefusals(t *testing.T) {
+	reader := apikey.Key{ID: "key_caller", Type: apikey.Standard, Permissions: []apikey.Permission{apikey.Read}}
+	for _, c := range []struct {
+		name, method, path string
+		headers            []string
+		caller             apikey.Key
+		status             int
+		want               string
+	}{
+		{"no bearer", http.MethodGet, keysURL, []string{"Authorization", ""}, apikey.Key{}, 401, "UnauthorizedError"},
+		{"no bearer", http.MethodPost, keysURL, []string{"Authorization", ""}, apikey.Key{}, 401, "UnauthorizedError"},
+		{"no bearer", http.MethodDelete, keysURL + "/key_1", []string{"Authorization", ""}, apikey.Key{}, 401, "UnauthorizedError"},
+		{"a bad bearer", http.MethodGet, keysURL, []string{"Authorization", "Bearer nobody's"}, apikey.Key{}, 401, "UnauthorizedError"},
+		{"no namespace", http.MethodGet, keysURL, []string{"X-Namespace", ""}, apikey.Key{}, 400, "BadRequestError"},
+		{"no such retriever", http.MethodGet, "/v1/retrievers/ret_2/api-keys", nil, apikey.Key{}, 404, "NotFoundError"},
+		{"no such retriever", http.MethodPost, "/v1/retrievers/ret_2/api-keys", nil, apikey.Key{}, 404, "NotFoundError"},
+		{"no such retriever", http.MethodDelete, "/v1/retrievers/ret_2/api-keys/key_1", nil, apikey.Key{}, 404, "NotFoundError"},
+		{"no such key", http.MethodDelete, keysURL + "/key_none", nil, apikey.Key{}, 404, "NotFoundError"},
+		{"another retriever's key", http.MethodDelete, keysURL + "/key_elsewhere", nil, apikey.Key{}, 404, "NotFoundError"},
+		{"a reader", http.MethodPost, keysURL, nil, reader, 403, "ForbiddenError"},
+		{"a reader", http.MethodDelete, keysURL + "/key_1", nil, reader, 403, "ForbiddenError"},
+		{"a retriever's key", http.MethodGet, keysURL, nil, apikey.Key{ID: "key_caller", Type: apikey.RetrieverKey, Permissions: []apikey.Permission{apikey.Read}}, 403, "ForbiddenError"},
+		{"no boolean", http.MethodGet, keysURL + "?include_revoked=maybe", nil, apikey.Key{}, 422, "bool_parsing"},
+		{"two booleans", http.MethodGet, keysURL + "?include_revoked=1&include_revoked=no", nil, apikey.Key{}, 422, "bool_parsing"},
+		{"another method", http.MethodPut, keysURL, nil, apikey.Key{}, 405, "MethodNotAllowedError"},
+		{"another method", http.MethodGet, keysURL + "/key_1", nil, apikey.Key{}, 405, "MethodNotAllowedError"},
+		{"another path", http.MethodGet, "/v1/retrievers", nil, apikey.Key{}, 404, "NotFoundError"},
+	} {
+		url := served(t, &shelf{caller: c.caller})
+		status, header, body := ask(t, c.method, url+c.path, `{"name":"a"}`, c.headers...)
+		if status != c.status || !strings.Contains(body, c.want) {
+			t.Errorf("%s: %s %s: %d %s", c.name, c.method, c.path, status, body)
+		}
+		if envelope := fmt.Sprintf(`{"success":false,"status":%d,"error":{"message":"`, c.status); c.status != 422 && !strings.HasPrefix(body, envelope) {
+			t.Errorf("%s: %s", c.name, body)
+		}
+		if status == 401 && header.Get("WWW-Authenticate") != `Bearer error="invalid_token"` || status == 405 && header.Get("Allow") == "" {
+			t.Errorf("%s: %v", c.name, header)
+		}
+	}
+	url := served(t, &shelf{})
+	for _, yes := range []string{"true", "TRUE", "1", "Yes", "on", "false", "0", "no", "OFF"} {
+		if status, _, body := ask(t, http.MethodGet, url+keysURL+"?include_revoked="+yes, ""); status != http.StatusOK {
+			t.Errorf("include_revoked=%s: %d %s", yes, status, body)
+		}
+	}
+	for range 2 {
+		if status, _, body := ask(t, http.MethodDelete, url+keysURL+"/key_1", ""); status != http.StatusOK || body != `{"message":"Successfully completed","success":true}`+"\n" {
+			t.Errorf("%d %s", status, body)
+		}
+	}
+	if status, header, body := ask(t, http.MethodHead, url+keysURL, ""); status != http.StatusOK || body != "" || header.Get("Content-Type") == "" {
+		t.Errorf("HEAD: %d %v %q", status, header, body)
+	}
+}
+
+// The address in the trail is evidence, so it must be one that somebody trusted has seen.
+func TestClientAddress(t *testing.T) {
+	for _, c := range []struct{ remote, trusted, forwarded, want string }{
+		{"203.0.113.1:5", "", "198.51.100.1", "203.0.113.1"},
+		{"203.0.113.1:5", "10.0.0.0/8", "198.51.100.1", "203.0.113.1"},
+		{"10.1.2.3:5", "10.0.0.0/8", "", "10.1.2.3"},
+		{"10.1.2.3:5", "10.0.0.0/8", "198.51.100.1", "198.51.100.1"},
+		{"10.1.2.3:5", "10.0.0.0/8", "6.6.6.6, 198.51.100.1 , 10.9.9.9", "198.51.100.1"},
+		{"10.1.2.3:5", "10.0.0.0/8", "10.8.8.8,10.9.9.9", "10.8.8.8"},
+		{"10.1.2.3:5", "10.0.0.0/8", "6.6.6.6,nonsense,10.9.9.9", "10.9.9.9"},
+		{"10.1.2.3:5", "10.0.0.0/8", "198.51.100.1:4711", "198.51.100.1"},
+		{"10.1.2.3:5", "10.0.0.0/8", "[2001:db8::1]:4711", "2001:db8::1"},
+		{"10.1.2.3:5", "10.0.0.0/8", "2001:db8::1", "2001:db8::1"},
+		{"[::ffff:10.1.2.3]:5", "10.0.0.0/8", "198.51.100.1", "198.51.100.1"},
+		{"[fe80::1%eth0]:5", "fe80::/10", "198.51.100.1", "198.51.100.1"},
+		{"[::1]:5", "::1/128", ",,", "::1"},
+		{"@", "", "198.51.100.1", ""},
+	} {
+		h := identified{}
+		if c.trusted != "" {
+			h.trusted = []netip.Prefix{netip.MustParsePrefix(c.trusted)}
+		}
+		r := &http.Request{RemoteAddr: c.remote, Header: http.Header{}}
+		if c.forwarded != "" {
+			r.Header.Set("X-Forwarded-For", c.forwarded)
+		}
+		if got := h.clientAddress(r); got != c.want {
+			t.Errorf("%+v: %s", c, got)
+		}
+	}
+	// Several header lines are one list.
+	r := &http.Request{RemoteAddr: "10.1.2.3:5", Header: http.Header{"X-Forwarded-For": {"198.51.100.1", "10.9.9.9"}}}
+	if got := (identified{trusted: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}).clientAddress(r); got != "198.51.100.1" {
+		t.Errorf("two lines: %s", got)
+	}
+}
+
+func FuzzClientAddress(f *testing.F) {
+	f.Add("10.1.2.3:5", "6.6.6.6, 198.51.100.1,10.9.9.9")
+	f.Add("[::1]:5", "[::1%x]:5,,")
+	h := identified{trusted: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("::/0")}}
+	f.Fuzz(func(t *testing.T, remote, forwarded string) {
+		got := h.clientAddress(&http.Request{RemoteAddr: remote, Header: http.Header{"X-Forwarded-For": {forwarded}}})
+		if _, err := netip.ParseAddr(got); got != "" && err != nil {
+			t.Errorf("%q is no address", got)
+		}
+	})
+}
+
+func FuzzCreateBody(f *testing.F) {
+	f.Add(`{"name":"a","expires_at":"2999-01-01T00:00:00Z","allowed_origins":["https://a.example"],"rate_limit_override":7}`)
+	f.Add(`{"name":"a","name":{}}`)
+	f.Add(`[1e999]`)
+	f.Fuzz(func(t *testing.T, body string) {
+		s, err := createBody(&http.Request{Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body))})
+		if err == nil && (!s.Name.Given || s.Name.Value == nil) {
+			t.Error("a body without a name passed")
+		}
+		var wrong invalids
+		if err != nil && !errors.As(err, &wrong) {
+			t.Errorf("%v", err)
+		}
+	})
+}
+
+// The document says what the code does: the same routes, the same fields, and a description for each status.
+func TestOpenAPIDocument(t *testing.T) {
+	url := served(t, &shelf{keys: 1})
+	status, header, body := ask(t, http.MethodGet, url+"/openapi.json", "", "Authorization", "", "X-Namespace", "")
+	if status != http.StatusOK || header.Get("Content-Type") != "application/json; charset=utf-8" {
+		t.Fatal(status, header)
+	}
+	type schema struct {
+		Properties map[string]any
+		Required   []string
+	}
+	var doc struct {
+		OpenAPI    string
+		Paths      map[string]map[string]json.RawMessage
+		Components struct{ Schemas map[string]schema }
+	}
+	if err := json.Unmarshal([]byte(body), &doc); err != nil || doc.OpenAPI != "3.1.0" {
+		t.Fatal(err, doc.OpenAPI)
+	}
+	statuses := func(path, method string) []string {
+		var operation struct{ Responses map[string]any }
+		if err := json.Unmarshal(doc.Paths[path][method], &operation); err != nil {
+			t.Fatalf("%s %s: %v", method, path, err)
+		}
+		var all []string
+		for status := range operation.Responses {
+			all = append(all, status)
+		}
+		slices.Sort(all)
+		return all
+	}
+	one := keysPath + "/{key_id}"
+	for _, c := range []struct{ path, method, want string }{
+		{keysPath, "get", "[200 400 401 403 404 422 429 500 503]"},
+		{keysPath, "post", "[201 400 401 403 404 413 415 422 429 500 503]"},
+		{one, "delete", "[200 400 401 403 404 409 429 500 503]"},
+	} {
+		if got := fmt.Sprint(statuses(c.path, c.method)); got != c.want {
+			t.Errorf("%s %s: %s, want %s", c.method, c.path, got, c.want)
+		}
+	}
+	same := func(name string, v any, more ...string) {
+		t.Helper()
+		object, ok := v.(map[string]any)
+		if !ok {
+			t.Fatalf("%s is %v", name, v)
+		}
+		var got []string
+		for field := range object {
+			got = append(got, field)
+		}
+		want := slices.Concat(doc.Components.Schemas[name].Required, more)
+		slices.Sort(got)
+		slices.Sort(want)
+		if !slices.Equal(got, want) || len(doc.Components.Schemas[name].Properties)+len(more) != len(got) {
+			t.Errorf("%s has %v, the document says %v", name, got, want)
+		}
+	}
+	answer := func(method, path, body string) (v map[string]any) {
+		_, _, text := ask(t, method, url+path, body)
+		if err := json.Unmarshal([]byte(text), &v); err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	list := answer(http.MethodGet, keysURL, "")
+	same("KeyList", list)
+	results, _ := list["results"].([]any)
+	same("Key", results[0])
+	key, _ := results[0].(map[string]any)
+	scopes, _ := key["scopes"].([]any)
+	same("Scope", scopes[0])
+	same("Key", answer(http.MethodPost, keysURL, `{"name":"a"}`), "key")
+	same("Done", answer(http.MethodDelete, keysURL+"/key_1", ""))
+	same("ErrorResponse", answer(http.MethodDelete, keysURL+"/none", ""))
+	same("InvalidRequest", answer(http.MethodPost, keysURL, ""))
+	var settings []string
+	for _, f := range bodyFields {
+		settings = append(settings, f.name)
+	}
+	for field := range doc.Components.Schemas["CreateKey"].Properties {
+		if !slices.Contains(settings, field) {
+			t.Errorf("%s is not read", field)
+		}
+	}
+	if len(settings) != len(doc.Components.Schemas["CreateKey"].Properties) {
+		t.Errorf("the document has not all of %v", settings)
+	}
+}
