@@ -3,6 +3,7 @@ package apikey
 import (
 	"cmp"
 	"context"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -25,7 +26,7 @@ type Settings struct {
 	Description       Optional[string]    // at most 500 characters; null is the empty one
 	ExpiresAt         Optional[time.Time] // in the future; null: never
 	AllowedOrigins    Optional[[]string]  // at most 50; null or empty: unrestricted
-	RateLimitOverride Optional[int]       // requests a minute, at least 1; null: none
+	RateLimitOverride Optional[int]       // requests a minute, 1 to 2147483647; null: none
 }
 
 // The vendor's limits, in characters, which are Unicode code points.
@@ -86,8 +87,8 @@ func (s Settings) apply(k *Key, now time.Time) error {
 	if s.RateLimitOverride.Given {
 		k.RateLimitOverride = nil
 		if n := s.RateLimitOverride.Value; n != nil {
-			if *n < 1 {
-				return Invalid("rateLimitOverride", "rateLimitOverride must be at least 1.")
+			if *n < 1 || *n > math.MaxInt32 {
+				return Invalid("rateLimitOverride", "rateLimitOverride must be 1 to %d.", math.MaxInt32)
 			}
 			limit := int32(*n)
 			k.RateLimitOverride = &limit

@@ -319,7 +319,7 @@ func TestListThatIsNotReadIsCutOff(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
+	t.Cleanup(func() { _ = conn.Close() })
 	if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nX-Namespace: production\r\n\r\n", keysURL, token); err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,236 @@
+package apikey
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+// Without it the trail loses, repeats or reorders events as it is paged through, and evidence with them.
+func TestAuditEventsAreWalkedByTheirCursors(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		store := &memory{}
+		n := rapid.IntRange(0, 12).Draw(t, "events")
+		for i := range n {
+			store.events = append(store.events, Event{
+				ID: EventID(fmt.Sprintf("evt_%02d", i)), Timestamp: *at(rapid.IntRange(-2, 2).Draw(t, "second")), InternalID: "int_1",
+				ResourceID: rapid.SampledFrom([]string{"key_1", "key_2"}).Draw(t, "about"), RetrieverIDs: []RetrieverID{"ret_2", "ret_1"},
+			})
+		}
+		store.events = append(store.events, Event{ID: "evt_elsewhere", InternalID: "int_1", RetrieverIDs: []RetrieverID{"ret_2"}}, Event{ID: "evt_foreign", InternalID: "int_2", RetrieverIDs: []RetrieverID{"ret_1"}})
+		s, r, size := newService(store), &Retriever{ID: "ret_1"}, rapid.IntRange(1, 5).Draw(t, "size")
+		about := ID(rapid.SampledFrom([]string{"", "key_1"}).Draw(t, "of"))
+		page := func(p Page) *Connection[Event] {
+			c, err := s.AuditEvents(context.Background(), admin(), r, about, p, everything)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return c
+		}
+		all := page(Page{}).Items
+		var want []Event
+		for _, e := range store.events {
+			if e.InternalID == "int_1" && e.RetrieverIDs[len(e.RetrieverIDs)-1] == "ret_1" && (about == "" || e.ResourceID == string(about)) {
+				want = append(want, e)
+			}
+		}
+		slices.SortFunc(want, func(a, b Event) int {
+			if c := b.Timestamp.Compare(a.Timestamp); c != 0 {
+				return c
+			}
+			return strings.Compare(string(b.ID), string(a.ID))
+		})
+		ids := func(events []Event) (all []EventID) {
+			for _, e := range events {
+				all = append(all, e.ID)
+			}
+			return all
+		}
+		if !slices.Equal(ids(all), ids(want)) {
+			t.Fatalf("listed %v, want %v", ids(all), ids(want))
+		}
+		var forward, backward []Event
+		for p := (Page{First: &size}); ; {
+			c := page(p)
+			forward = append(forward, c.Items...)
+			if c.Total != len(want) {
+				t.Fatalf("total %d, want %d", c.Total, len(want))
+			}
+			if !c.HasNextPage {
+				break
+			}
+			p.After = new(c.Cursor(len(c.Items) - 1))
+		}
+		for p := (Page{Last: &size}); ; {
+			c := page(p)
+			backward = append(slices.Clone(c.Items), backward...)
+			if !c.HasPreviousPage {
+				break
+			}
+			p.Before = new(c.Cursor(0))
+		}
+		if !slices.Equal(ids(forward), ids(want)) || !slices.Equal(ids(backward), ids(want)) {
+			t.Fatalf("walked to %v and %v, want %v", ids(forward), ids(backward), ids(want))
+		}
+	})
+}
+
+// Only an admin reads who did what. A cursor of another list is none of this one.
+func TestAuditEventsAreForAdmins(t *testing.T) {
+	r := &Retriever{ID: "ret_1"}
+	for _, p := range []Permission{Read, Write, Delete} {
+		store := fixture()
+		if _, err := newService(store).AuditEvents(t.Context(), writer(p), r, "", Page{}, everything); codeAndField(t, err) != "FORBIDDEN" || store.reads() != "" {
+			t.Errorf("%s: %v", p, err)
+		}
+	}
+	keys, err := list1(t, fixture().keys, ListOptions{Page: Page{}, Wants: everything})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := newService(fixture()).AuditEvents(t.Context(), admin(), r, "", Page{After: new(keys.Cursor(0))}, everything); codeAndField(t, err) != "BAD_USER_INPUT after" {
+		t.Errorf("a cursor of keys: %v", err)
+	}
+	store := fixture()
+	if _, err := newService(store).AuditEvents(t.Context(), admin(), r, "", Page{}, Wants{Total: true}); err != nil || store.reads() != "CountEvents" {
+		t.Errorf("a total alone: %v", err)
+	}
+	for call, wants := range map[string]Wants{fmt.Sprintf("EventPage(%d)", MaxPage+1): everything, "CountEvents": {Total: true}} {
+		store.fails = call
+		if _, err := newService(store).AuditEvents(t.Context(), admin(), r, "", Page{}, wants); codeAndField(t, err) != "UNAVAILABLE" {
+			t.Errorf("%s fails: %v", call, err)
+		}
+	}
+}
+
+// The ids of events made one after the other sort so, because a page breaks ties by them.
+func TestEventIDsSortByTime(t *testing.T) {
+	var all []string
+	for i := range 200 {
+		all = append(all, string(newEventID(noon.Add(time.Duration(i/50)*time.Millisecond))))
+	}
+	if !slices.IsSorted(all) || len(slices.Compact(all)) != 200 || len(all[0]) != 28 {
+		t.Errorf("ids %v", all[:3])
+	}
+}
+
+// Denied attempts differ by who, what and when; by nothing else.
+func TestDeniedEventIDs(t *testing.T) {
+	base := writer(Read).event(KeyRevoked, ResourceAPIKey, "key_1", noon, "ns_1", nil)
+	same := base
+	same.ID, same.Changes, same.Timestamp = "evt_other", []FieldChange{{Field: "name"}}, noon.Add(59*time.Second)
+	if a, b := base.denied(), same.denied(); a.ID != b.ID || b.Changes != nil || b.Outcome != Denied || a.ID == base.ID {
+		t.Errorf("%+v and %+v", a, b)
+	}
+	seen := map[EventID]string{base.denied().ID: "the first"}
+	for name, edit := range map[string]func(*Event){
+		"another key of the actor": func(e *Event) { e.ActorKeyID = new(ID("key_2")) },
+		"no key":                   func(e *Event) { e.ActorKeyID = nil },
+		"an operator":              func(e *Event) { e.ActorType = Operator },
+		"another action":           func(e *Event) { e.Action = KeyUpdated },
+		"another resource":         func(e *Event) { e.ResourceID = "key_2" },
+		"another minute":           func(e *Event) { e.Timestamp = noon.Add(time.Minute) },
+	} {
+		e := base
+		edit(&e)
+		id := e.denied().ID
+		if other, ok := seen[id]; ok {
+			t.Errorf("%s has the id of %s", name, other)
+		}
+		seen[id] = name
+	}
+}
+
+// A user agent of any length and bytes must not break the trail or fill it.
+func TestUserAgentIsShortened(t *testing.T) {
+	for _, tt := range []struct{ agent, want string }{
+		{"curl/8", "curl/8"},
+		{"\xffcurl", "\uFFFDcurl"},
+		{strings.Repeat("a", 600), strings.Repeat("a", maxUserAgent)},
+		{strings.Repeat("a", 511) + "éx", strings.Repeat("a", 511)},
+		{strings.Repeat("a", 510) + "éx", strings.Repeat("a", 510) + "é"},
+		{strings.Repeat("😀", 200), strings.Repeat("😀", 128)},
+		{strings.Repeat("\xff", 600), strings.Repeat("\uFFFD", 1)},
+	} {
+		if got := shortened(tt.agent); got != tt.want {
+			t.Errorf("%.20q: %d bytes, want %d", tt.agent, len(got), len(tt.want))
+		}
+	}
+	c := writer(Read)
+	if e := c.event(KeyUpdated, ResourceAPIKey, "key_1", noon, "", nil); e.UserAgent != nil || e.IPAddress != nil {
+		t.Errorf("what is not known: %v, %v", e.UserAgent, e.IPAddress)
+	}
+}
+
+// All keys are read, once each and in order, and as they were when the reading began; what cannot be read ends it.
+func TestReadKeys(t *testing.T) {
+	for _, n := range []int{0, 1, MaxPage - 1, MaxPage, MaxPage + 1, 2*MaxPage + 1} {
+		store := &memory{}
+		for i := range n {
+			store.keys = append(store.keys, keyOf(ID(fmt.Sprintf("key_%05d", i)), func(k *Key) {
+				if k.CreatedAt = at(-i / 3); i > MaxPage {
+					k.CreatedAt = nil
+				}
+				if i%10 == 5 {
+					k.Stored = Revoked
+				}
+				k.ExpiresAt = at(1)
+			}))
+		}
+		s := newService(store)
+		for _, includeRevoked := range []bool{true, false} {
+			s.Now = frozen
+			reader, err := s.ReadKeys(writer(Read), &Retriever{ID: "ret_1"}, includeRevoked)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.Now = func() time.Time { return *at(2) } // all expire as they are read
+			var got []Key
+			for {
+				page, err := reader.Next(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				if len(page) == 0 {
+					break
+				}
+				got = append(got, page...)
+			}
+			want := 0
+			for i := range store.keys {
+				if includeRevoked || store.keys[i].StatusAt(noon) == Active {
+					want++
+				}
+			}
+			ordered := slices.IsSortedFunc(got, func(a, b Key) int { return newestFirst(KeyPosition{a.CreatedAt, a.ID}, KeyPosition{b.CreatedAt, b.ID}) })
+			distinct := map[ID]bool{}
+			for i := range got {
+				distinct[got[i].ID] = true
+				if got[i].Status != got[i].StatusAt(noon) {
+					t.Fatalf("%s is %s", got[i].ID, got[i].Status)
+				}
+			}
+			if len(got) != want || len(distinct) != want || !ordered {
+				t.Errorf("%d keys: read %d, %d distinct, want %d; in order: %t", n, len(got), len(distinct), want, ordered)
+			}
+		}
+	}
+	if _, err := newService(fixture()).ReadKeys(writer(""), &Retriever{ID: "ret_1"}, true); codeAndField(t, err) != "FORBIDDEN" {
+		t.Errorf("who may read nothing: %v", err)
+	}
+	store := fixture()
+	store.down = Outage(errors.New("gone"))
+	reader, err := newService(store).ReadKeys(writer(Read), &Retriever{ID: "ret_1"}, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := reader.Next(t.Context()); codeAndField(t, err) != "UNAVAILABLE" {
+		t.Errorf("an outage: %v", err)
+	}
+}

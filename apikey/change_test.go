@@ -1,0 +1,711 @@
+package apikey
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// writer is a caller of int_1 with the permissions, limited to the scopes, if there are any.
+func writer(p Permission, scopes ...Scope) Caller {
+	c := reader(scopes...)
+	c.Key.ID, c.Key.UserID, c.Key.Permissions = "key_writer", "usr_writer", []Permission{p}
+	return c
+}
+
+// codeAndField tells an error as clients see it.
+func codeAndField(t *testing.T, err error) string {
+	t.Helper()
+	if err == nil {
+		return ""
+	}
+	e, ok := errors.AsType[*Error](err)
+	if !ok {
+		t.Fatalf("%v is not of this domain", err)
+	}
+	return strings.TrimSpace(fmt.Sprintf("%s %s", e.Code, e.Field))
+}
+
+func find(t *testing.T, m *memory, id ID) Key {
+	t.Helper()
+	i := slices.IndexFunc(m.keys, func(k Key) bool { return k.ID == id && k.InternalID == "int_1" })
+	if i < 0 {
+		t.Fatalf("no key %s is stored", id)
+	}
+	return m.keys[i]
+}
+
+// named is the settings of a key that is called so.
+func named(name string) Settings { return Settings{Name: Given(&name)} }
+
+// Without it a key is stored that the vendor's own clients cannot show, or somebody learns that something is wrong and
+// not what.
+func TestSettingsAreValidated(t *testing.T) {
+	times := func(n int, s string) *string { s = strings.Repeat(s, n); return &s }
+	var none Settings
+	origins := func(n int, o string) Optional[[]string] { list := slices.Repeat([]string{o}, n); return Given(&list) }
+	for name, tt := range map[string]struct {
+		settings Settings
+		want     string
+	}{
+		"nothing":                       {none, ""},
+		"a name of 100 characters":      {named(*times(100, "é")), ""},
+		"and spaces around it":          {named("  " + *times(100, "x") + "\t\n"), ""},
+		"a name of 101":                 {named(*times(101, "x")), "BAD_USER_INPUT name"},
+		"no name":                       {named(""), "BAD_USER_INPUT name"},
+		"a name of spaces":              {named(" \t "), "BAD_USER_INPUT name"},
+		"a null name":                   {Settings{Name: Given[string](nil)}, "BAD_USER_INPUT name"},
+		"a line break in the name":      {named("a\nb"), "BAD_USER_INPUT name"},
+		"a turned direction":            {named("a\u202eb"), "BAD_USER_INPUT name"},
+		"a line separator":              {named("a\u2028b"), "BAD_USER_INPUT name"},
+		"a joiner in an emoji":          {named("👩\u200d💻"), ""},
+		"a description of 500":          {Settings{Description: Given(times(500, "é"))}, ""},
+		"a description of 501":          {Settings{Description: Given(times(501, "x"))}, "BAD_USER_INPUT description"},
+		"lines in the description":      {Settings{Description: Given(new("a\r\n\tb"))}, ""},
+		"an escape in the description":  {Settings{Description: Given(new("a\x1b[2J"))}, "BAD_USER_INPUT description"},
+		"an expiry now":                 {Settings{ExpiresAt: Given(at(0))}, "BAD_USER_INPUT expiresAt"},
+		"an expiry within now":          {Settings{ExpiresAt: Given(new(noon.Add(time.Millisecond - 1)))}, "BAD_USER_INPUT expiresAt"},
+		"an expiry a millisecond later": {Settings{ExpiresAt: Given(new(noon.Add(time.Millisecond)))}, ""},
+		"50 origins":                    {Settings{AllowedOrigins: origins(50, "https://a.example")}, ""},
+		"51 origins":                    {Settings{AllowedOrigins: origins(51, "https://a.example")}, "BAD_USER_INPUT allowedOrigins"},
+		"no origin":                     {Settings{AllowedOrigins: origins(1, "a.example")}, "BAD_USER_INPUT allowedOrigins"},
+		"an origin with a path":         {Settings{AllowedOrigins: origins(1, "https://a.example/")}, "BAD_USER_INPUT allowedOrigins"},
+		"any origin":                    {Settings{AllowedOrigins: origins(1, "*")}, "BAD_USER_INPUT allowedOrigins"},
+		"any subdomain":                 {Settings{AllowedOrigins: origins(1, "https://*.a.example")}, ""},
+		"a limit of 1":                  {Settings{RateLimitOverride: Given(new(1))}, ""},
+		"a limit of 0":                  {Settings{RateLimitOverride: Given(new(0))}, "BAD_USER_INPUT rateLimitOverride"},
+		"a limit below 0":               {Settings{RateLimitOverride: Given(new(-1))}, "BAD_USER_INPUT rateLimitOverride"},
+		"the largest limit":             {Settings{RateLimitOverride: Given(new(math.MaxInt32))}, ""},
+		"a limit beyond it":             {Settings{RateLimitOverride: Given(new(math.MaxInt32 + 1))}, "BAD_USER_INPUT rateLimitOverride"},
+	} {
+		store := fixture()
+		before := slices.Clone(store.keys)
+		_, err := newService(store).Update(t.Context(), writer(Write), "shop", "key_1", tt.settings)
+		if got := codeAndField(t, err); got != tt.want {
+			t.Errorf("%s: %q, want %q", name, got, tt.want)
+		}
+		if err != nil && (cmp.Diff(before, store.keys) != "" || len(store.events) > 0) {
+			t.Errorf("%s: refused, and yet something was written", name)
+		}
+		if tt.settings.Name.Given {
+			_, err = newService(fixture()).Create(t.Context(), writer(Write), "shop", "ret_1", tt.settings)
+			if got := codeAndField(t, err); got != tt.want {
+				t.Errorf("%s: a new key: %q, want %q", name, got, tt.want)
+			}
+		}
+	}
+	if _, err := newService(fixture()).Create(t.Context(), writer(Write), "shop", "ret_1", none); codeAndField(t, err) != "BAD_USER_INPUT name" {
+		t.Errorf("a new key without a name: %v", err)
+	}
+}
+
+// Without it a new key does more than execute its retriever, belongs to somebody else, or nobody knows who made it.
+func TestCreate(t *testing.T) {
+	store := fixture()
+	c := writer(Write)
+	c.Key.PrincipalID, c.Address, c.UserAgent = new("prn_1"), "203.0.113.9", "curl/8"
+	expiry := noon.Add(time.Hour + 1)
+	made, err := newService(store).Create(t.Context(), c, "shop", "search", Settings{
+		Name: Given(new(" Partner ")), Description: Given(new("for them")), ExpiresAt: Given(&expiry),
+		AllowedOrigins: Given(&[]string{"https://a.example"}), RateLimitOverride: Given(new(7)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Key{
+		ID: made.Key.ID, Hash: made.Secret.Hash(), Prefix: new(made.Secret.Prefix()), Type: RetrieverKey, InternalID: "int_1", OrganizationID: new("org_1"),
+		UserID: "usr_writer", PrincipalID: new("prn_1"), Name: "Partner", Description: "for them", Permissions: []Permission{Read},
+		Scopes:            []Scope{{ResourceRetriever, "ret_1", []Operation{ExecuteRetriever}}},
+		RateLimitOverride: new(int32(7)), Stored: Active, ExpiresAt: new(noon.Add(time.Hour)), CreatedAt: at(0), CreatedBy: new("usr_writer"),
+		AllowedOrigins: []string{"https://a.example"},
+	}
+	if diff := cmp.Diff(want, find(t, store, made.Key.ID)); diff != "" {
+		t.Errorf("stored (-want +got):\n%s", diff)
+	}
+	want.Status = Active
+	if diff := cmp.Diff(want, made.Key); diff != "" {
+		t.Errorf("returned (-want +got):\n%s", diff)
+	}
+	if s, ok := Recognize(made.Secret.Reveal()); !ok || s.Hash() != want.Hash {
+		t.Error("the plaintext is not that of a key")
+	}
+	event := Event{
+		ID: store.events[0].ID, Timestamp: noon, Action: KeyCreated, ResourceType: ResourceAPIKey, ResourceID: string(made.Key.ID),
+		ActorID: "usr_writer", ActorType: User, ActorKeyID: new(ID("key_writer")), Outcome: Success, IPAddress: new("203.0.113.9"), UserAgent: new("curl/8"),
+		InternalID: "int_1", NamespaceID: "ns_1", RetrieverIDs: []RetrieverID{"ret_1"}, Changes: []FieldChange{
+			{"name", nil, new("Partner")}, {"description", nil, new("for them")}, {"expires_at", nil, new("2026-01-02T13:00:00.000Z")},
+			{"allowed_origins", nil, new(`["https://a.example"]`)}, {"rate_limit_override", nil, new("7")}, {"status", nil, new("active")},
+		},
+	}
+	event.Changes[2].After = dateText(want.ExpiresAt)
+	if diff := cmp.Diff([]Event{event}, store.events); diff != "" {
+		t.Errorf("events (-want +got):\n%s", diff)
+	}
+}
+
+// Without it an update forgets what it was not told about, or cannot take a limit away.
+func TestUpdateChangesWhatIsGiven(t *testing.T) {
+	full := func(k *Key) {
+		k.Name, k.Description, k.ExpiresAt = "old", "old", at(100)
+		k.AllowedOrigins, k.RateLimitOverride = []string{"https://old.example"}, new(int32(3))
+	}
+	for name, tt := range map[string]struct {
+		settings Settings
+		edit     func(*Key)
+		changed  string
+	}{
+		"a name":           {named(" new "), func(k *Key) { k.Name = "new" }, "name"},
+		"no description":   {Settings{Description: Given[string](nil)}, func(k *Key) { k.Description = "" }, "description"},
+		"an expiry":        {Settings{ExpiresAt: Given(at(50))}, func(k *Key) { k.ExpiresAt = at(50) }, "expires_at"},
+		"no expiry":        {Settings{ExpiresAt: Given[time.Time](nil)}, func(k *Key) { k.ExpiresAt = nil }, "expires_at"},
+		"other origins":    {Settings{AllowedOrigins: Given(&[]string{"https://*.example"})}, func(k *Key) { k.AllowedOrigins = []string{"https://*.example"} }, "allowed_origins"},
+		"no origins":       {Settings{AllowedOrigins: Given[[]string](nil)}, func(k *Key) { k.AllowedOrigins = nil }, "allowed_origins"},
+		"an empty list":    {Settings{AllowedOrigins: Given(&[]string{})}, func(k *Key) { k.AllowedOrigins = nil }, "allowed_origins"},
+		"another limit":    {Settings{RateLimitOverride: Given(new(4))}, func(k *Key) { k.RateLimitOverride = new(int32(4)) }, "rate_limit_override"},
+		"no limit":         {Settings{RateLimitOverride: Given[int](nil)}, func(k *Key) { k.RateLimitOverride = nil }, "rate_limit_override"},
+		"two things":       {Settings{Name: Given(new("new")), RateLimitOverride: Given(new(3))}, func(k *Key) { k.Name = "new" }, "name"},
+		"nothing":          {Settings{}, func(*Key) {}, ""},
+		"what it was":      {Settings{Name: Given(new("old")), ExpiresAt: Given(at(100))}, func(*Key) {}, ""},
+		"what it was, odd": {Settings{Name: Given(new("old ")), ExpiresAt: Given(new(at(100).Add(999)))}, func(*Key) {}, ""},
+	} {
+		store := fixture()
+		full(&store.keys[0])
+		want := store.keys[0]
+		tt.edit(&want)
+		got, err := newService(store).Update(t.Context(), writer(Write), "shop", "key_1", tt.settings)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if tt.changed != "" {
+			want.Revision++
+		}
+		if diff := cmp.Diff(want, find(t, store, "key_1")); diff != "" {
+			t.Errorf("%s: stored (-want +got):\n%s", name, diff)
+		}
+		want.Status = Active
+		if diff := cmp.Diff(want, *got); diff != "" {
+			t.Errorf("%s: returned (-want +got):\n%s", name, diff)
+		}
+		var changed []string
+		for _, e := range store.events {
+			for _, c := range e.Changes {
+				changed = append(changed, c.Field)
+			}
+		}
+		if all := strings.Join(changed, " "); all != tt.changed || len(store.events) != min(1, len(tt.changed)) {
+			t.Errorf("%s: the trail tells of changes to %q, want %q, in %d events", name, all, tt.changed, len(store.events))
+		}
+	}
+}
+
+// What of a key cannot be read must not be overwritten by what it was read as: an update that renames a key would lift
+// its limits.
+func TestUpdateWritesNoMoreThanItIsGiven(t *testing.T) {
+	store := &recording{memory: fixture()}
+	_, err := newService(store).Update(t.Context(), writer(Write), "shop", "key_1", Settings{Name: Given(new("new")), ExpiresAt: Given(at(9))})
+	if err != nil || len(store.changes) != 1 || store.changes[0].Fields != FieldName|FieldExpiresAt {
+		t.Errorf("%v, %+v", err, store.changes)
+	}
+}
+
+// recording remembers the changes, and lets somebody else come first.
+type recording struct {
+	*memory
+	changes []Change
+	before  func(try int) // called before each change is written
+}
+
+func (r *recording) ChangeKey(ctx context.Context, c Change) (bool, error) {
+	if r.before != nil {
+		r.before(len(r.changes))
+	}
+	r.changes = append(r.changes, c)
+	return r.memory.ChangeKey(ctx, c)
+}
+
+// Without it a dead key is edited as if that mattered, or comes back to life.
+func TestOnlyActiveKeysChange(t *testing.T) {
+	for name, tt := range map[string]struct {
+		edit func(*Key)
+		want string
+	}{
+		"revoked":                  {func(k *Key) { k.Stored = Revoked }, "revoked"},
+		"stored as expired":        {func(k *Key) { k.Stored = Expired }, "expired"},
+		"expired":                  {func(k *Key) { k.ExpiresAt = at(0) }, "expired"},
+		"expired and revoked":      {func(k *Key) { k.ExpiresAt, k.Stored = at(-1), Revoked }, "revoked"},
+		"active for a millisecond": {func(k *Key) { k.ExpiresAt = new(noon.Add(time.Millisecond)) }, ""},
+		"active, and once used":    {func(k *Key) { k.LastUsedAt = at(-5) }, ""},
+		"revoked by its date":      {func(k *Key) { k.RevokedAt = at(-5) }, "revoked"},
+	} {
+		for action, change := range map[string]func(*Service) error{
+			"update": func(s *Service) error {
+				_, err := s.Update(t.Context(), writer(Write), "shop", "key_1", named("new"))
+				return err
+			},
+			"rotate": func(s *Service) error {
+				_, err := s.Rotate(t.Context(), writer(Write), "shop", "key_1", time.Hour)
+				return err
+			},
+		} {
+			store := fixture()
+			tt.edit(&store.keys[0])
+			before := slices.Clone(store.keys)
+			err := change(newService(store))
+			if tt.want == "" {
+				if err != nil {
+					t.Errorf("%s: %s: %v", name, action, err)
+				}
+				continue
+			}
+			if got := codeAndField(t, err); got != "CONFLICT" || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("%s: %s: %v", name, action, err)
+			}
+			if cmp.Diff(before, store.keys) != "" || len(store.events) > 0 {
+				t.Errorf("%s: %s: refused, and yet something was written", name, action)
+			}
+		}
+	}
+}
+
+// Without it a revoked key works on, an expired one cannot be made sure of, or the second of two people who revoke one
+// is told that they failed, and believes it.
+func TestRevoke(t *testing.T) {
+	store := fixture()
+	s := newService(store)
+	for _, id := range []ID{"key_1", "key_2"} { // key_2 has expired
+		want := find(t, store, id)
+		want.Stored, want.RevokedAt, want.RevokedBy, want.Revision = Revoked, at(0), new("usr_writer"), 1
+		for range 2 {
+			got, err := s.Revoke(t.Context(), writer(Delete), "shop", id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(want, find(t, store, id)); diff != "" {
+				t.Errorf("stored (-want +got):\n%s", diff)
+			}
+			shown := want
+			shown.Status = Revoked
+			if diff := cmp.Diff(shown, *got); diff != "" {
+				t.Errorf("returned (-want +got):\n%s", diff)
+			}
+			s.Now = func() time.Time { return noon.Add(time.Hour) }
+		}
+		s.Now = frozen
+	}
+	if n := len(store.events); n != 2 || store.events[0].Action != KeyRevoked || cmp.Diff(store.events[1].Changes, []FieldChange{{"status", new("expired"), new("revoked")}}) != "" {
+		t.Errorf("%d events: %+v", n, store.events)
+	}
+}
+
+// Without it the successor is another kind of key, or the old one outlives what was asked for.
+func TestRotate(t *testing.T) {
+	expiry := at(1000)
+	for name, tt := range map[string]struct {
+		overlap time.Duration
+		expires *time.Time
+		want    func(*Key)
+		changed string
+	}{
+		"at once":                       {0, expiry, func(k *Key) { k.Stored, k.RevokedAt, k.RevokedBy = Revoked, at(0), new("usr_writer") }, "status rotated_to"},
+		"with an overlap":               {time.Minute, nil, func(k *Key) { k.ExpiresAt = at(60) }, "expires_at rotated_to"},
+		"that ends before the key does": {time.Minute, expiry, func(k *Key) { k.ExpiresAt = at(60) }, "expires_at rotated_to"},
+		"that ends with the key":        {1000 * time.Second, expiry, func(*Key) {}, "rotated_to"},
+		"that ends after the key does":  {MaxOverlap, expiry, func(*Key) {}, "rotated_to"},
+	} {
+		store := fixture()
+		old := &store.keys[0]
+		old.ExpiresAt, old.Name, old.Description, old.UserID, old.CreatedBy = tt.expires, "Partner", "theirs", "usr_old", new("usr_older")
+		old.Permissions, old.AllowedOrigins, old.RateLimitOverride, old.LastUsedAt = []Permission{Read}, []string{"https://a.example"}, new(int32(5)), at(-50)
+		old.OrganizationID, old.PrincipalID, old.SubscriptionID, old.Revision, old.RotatedFrom = new("org_1"), new("prn"), new("sub"), 4, new(ID("key_0"))
+		before := *old
+		got, err := newService(store).Rotate(t.Context(), writer(Write), "shop", "key_1", tt.overlap)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if got.Key.ID == before.ID || got.Key.Hash == before.Hash || got.Secret.Hash() != got.Key.Hash {
+			t.Errorf("%s: the successor is %s %s", name, got.Key.ID, got.Key.Hash)
+		}
+		successor := before
+		successor.ID, successor.Hash, successor.Prefix, successor.Revision = got.Key.ID, got.Key.Hash, new(got.Secret.Prefix()), 0
+		successor.CreatedAt, successor.CreatedBy, successor.LastUsedAt, successor.RotatedFrom = at(0), new("usr_writer"), nil, new(ID("key_1"))
+		if diff := cmp.Diff(successor, find(t, store, got.Key.ID)); diff != "" {
+			t.Errorf("%s: the successor (-want +got):\n%s", name, diff)
+		}
+		previous := before
+		tt.want(&previous)
+		previous.RotatedTo, previous.Revision = &got.Key.ID, 5
+		if diff := cmp.Diff(previous, find(t, store, "key_1")); diff != "" {
+			t.Errorf("%s: the old key (-want +got):\n%s", name, diff)
+		}
+		previous.Status = previous.StatusAt(noon)
+		successor.Status = Active
+		if diff := cmp.Diff([]Key{successor, previous}, []Key{got.Key, got.Previous}); diff != "" {
+			t.Errorf("%s: returned (-want +got):\n%s", name, diff)
+		}
+		var changed []string
+		for _, c := range store.events[0].Changes {
+			changed = append(changed, c.Field)
+		}
+		if all := strings.Join(changed, " "); all != tt.changed || len(store.events) != 1 || store.events[0].ResourceID != "key_1" {
+			t.Errorf("%s: the trail tells of changes to %q, want %q, in %d events", name, all, tt.changed, len(store.events))
+		}
+		if _, err := newService(store).Rotate(t.Context(), writer(Write), "shop", "key_1", time.Hour); codeAndField(t, err) != "CONFLICT" {
+			t.Errorf("%s: rotated again: %v", name, err)
+		}
+	}
+}
+
+// Without it a key could be kept alive for ever by rotating it, or a rotation fails for a reason that nobody can see.
+func TestRotateRefuses(t *testing.T) {
+	for name, tt := range map[string]struct {
+		overlap time.Duration
+		edit    func(*Key)
+		want    string
+	}{
+		"an overlap below zero":       {-1, func(*Key) {}, "BAD_USER_INPUT overlapSeconds"},
+		"an overlap beyond 30 days":   {MaxOverlap + 1, func(*Key) {}, "BAD_USER_INPUT overlapSeconds"},
+		"an overlap of 30 days":       {MaxOverlap, func(*Key) {}, ""},
+		"a bad overlap of a dead key": {-1, func(k *Key) { k.Stored = Revoked }, "BAD_USER_INPUT overlapSeconds"},
+		"rotated already":             {0, func(k *Key) { k.RotatedTo = new(ID("key_2")) }, "CONFLICT"},
+		"an unknown type":             {0, func(k *Key) { k.Type = UnknownType }, "CONFLICT"},
+		"an unreadable type":          {0, func(k *Key) { k.Type = UnreadableType }, "CONFLICT"},
+		"unreadable origins":          {0, func(k *Key) { k.AllowedOrigins = []string{} }, "CONFLICT"},
+		"an unknown resource":         {0, func(k *Key) { k.Scopes = append(k.Scopes, on(UnknownResource, "")) }, "CONFLICT"},
+		"an unknown operation":        {0, func(k *Key) { k.Scopes[0].Operations = []Operation{UnknownOperation} }, "CONFLICT"},
+		"an organization's key":       {0, func(k *Key) { k.Type = Standard }, ""},
+	} {
+		store := fixture()
+		tt.edit(&store.keys[0])
+		_, err := newService(store).Rotate(t.Context(), writer(Admin), "shop", "key_1", tt.overlap)
+		if got := codeAndField(t, err); got != tt.want {
+			t.Errorf("%s: %q, want %q", name, got, tt.want)
+		}
+	}
+	store := fixture()
+	store.keys[0].Permissions = []Permission{UnknownPermission}
+	if _, err := newService(store).Rotate(t.Context(), writer(Admin), "shop", "key_1", 0); codeAndField(t, err) == "" {
+		t.Error("a key with a permission that nobody knows was copied")
+	}
+	store = fixture()
+	store.keys[0].Type = Standard
+	if got, err := newService(store).Rotate(t.Context(), writer(Admin), "shop", "key_1", 0); err != nil || !strings.HasPrefix(got.Secret.Reveal(), "sk_") {
+		t.Errorf("an organization's key: %v", err)
+	}
+}
+
+// Of two changes at once, one wins and the other is told; but a revocation always gets through, because nobody must
+// have to try twice with a thief in the house.
+func TestLostRaces(t *testing.T) {
+	for name, change := range map[string]func(*Service) error{
+		"update": func(s *Service) error {
+			_, err := s.Update(t.Context(), writer(Delete), "shop", "key_1", named("mine"))
+			return err
+		},
+		"rotate": func(s *Service) error {
+			_, err := s.Rotate(t.Context(), writer(Delete), "shop", "key_1", 0)
+			return err
+		},
+		"revoke": func(s *Service) error { _, err := s.Revoke(t.Context(), writer(Delete), "shop", "key_1"); return err },
+	} {
+		store := &recording{memory: fixture()}
+		theirs := newService(store.memory)
+		const others = 3
+		store.before = func(try int) {
+			if try < others {
+				if _, err := theirs.Update(t.Context(), writer(Write), "shop", "key_1", named(fmt.Sprintf("theirs %d", try))); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		err := change(newService(store))
+		stored := find(t, store.memory, "key_1")
+		if name == "revoke" {
+			if err != nil || len(store.changes) != others+1 || stored.Stored != Revoked || stored.Name != "theirs 2" {
+				t.Errorf("%s: %v after %d tries: %+v", name, err, len(store.changes), stored)
+			}
+			continue
+		}
+		if codeAndField(t, err) != "CONFLICT" || len(store.changes) != 1 || stored.Name != "theirs 0" || stored.RotatedTo != nil || len(store.events) != 1 {
+			t.Errorf("%s: %v after %d tries: %+v", name, err, len(store.changes), stored)
+		}
+	}
+
+	// The other one revoked it too: then there is nothing left to do.
+	store := &recording{memory: fixture()}
+	store.before = func(int) {
+		if _, err := newService(store.memory).Revoke(t.Context(), writer(Admin), "shop", "key_1"); err != nil {
+			t.Error(err)
+		}
+	}
+	if k, err := newService(store).Revoke(t.Context(), writer(Delete), "shop", "key_1"); err != nil || k.Status != Revoked || len(store.events) != 1 {
+		t.Errorf("%v, %d events", err, len(store.events))
+	}
+
+	// Somebody who never stops cannot hold a request for ever.
+	store = &recording{memory: fixture()}
+	store.before = func(int) { store.keys[0].Revision++ }
+	if _, err := newService(store).Revoke(t.Context(), writer(Delete), "shop", "key_1"); codeAndField(t, err) != "CONFLICT" || len(store.changes) != manyTries {
+		t.Errorf("%v after %d tries", err, len(store.changes))
+	}
+}
+
+// changes4 are the four changes, of key_1 or, where that is what is made, of its retriever.
+var changes4 = map[Action]func(context.Context, *Service, Caller, string) error{
+	KeyCreated: func(ctx context.Context, s *Service, c Caller, ns string) error {
+		_, err := s.Create(ctx, c, ns, "ret_1", named("new"))
+		return err
+	},
+	KeyUpdated: func(ctx context.Context, s *Service, c Caller, ns string) error {
+		_, err := s.Update(ctx, c, ns, "key_1", named("new"))
+		return err
+	},
+	KeyRotated: func(ctx context.Context, s *Service, c Caller, ns string) error {
+		_, err := s.Rotate(ctx, c, ns, "key_1", 0)
+		return err
+	},
+	KeyRevoked: func(ctx context.Context, s *Service, c Caller, ns string) error {
+		_, err := s.Revoke(ctx, c, ns, "key_1")
+		return err
+	},
+}
+
+// Without it a key does what its holder was not given, and, by rotating a stronger one, comes to hold more than that.
+func TestWhoMayChangeWhat(t *testing.T) {
+	ladder := []Permission{Read, Write, Delete, Admin}
+	for _, of := range append([]Permission{""}, ladder...) { // what key_1 holds
+		for i, held := range ladder {
+			for action, change := range changes4 {
+				need := map[Action]Permission{KeyCreated: Write, KeyUpdated: Write, KeyRotated: Write, KeyRevoked: Delete}[action]
+				if (action == KeyUpdated || action == KeyRotated) && slices.Index(ladder, of) > slices.Index(ladder, need) {
+					need = of
+				}
+				want := ""
+				if i < slices.Index(ladder, need) {
+					want = "FORBIDDEN"
+				}
+				store := fixture()
+				if of != "" {
+					store.keys[0].Permissions = []Permission{Read, of, Read}
+				}
+				if got := codeAndField(t, change(t.Context(), newService(store), writer(held), "shop")); got != want {
+					t.Errorf("%s by %s of a key with %q: %q, want %q", action, held, of, got, want)
+				}
+			}
+		}
+	}
+}
+
+// Without it a key that is limited to one namespace manages those of another, by a key that both name.
+func TestWhichScopesMayChangeWhat(t *testing.T) {
+	manage := func(t ResourceType, id string) Scope {
+		return Scope{t, id, []Operation{ReadData, ManagePermissions}}
+	}
+	for name, tt := range map[string]struct {
+		caller []Scope
+		key    []Scope
+		want   string // of update, rotate and revoke
+		create string
+	}{
+		"no limits":                            {nil, nil, "", ""},
+		"the retriever":                        {[]Scope{manage(ResourceRetriever, "ret_1")}, nil, "", ""},
+		"the retriever, for all it allows":     {[]Scope{on(ResourceRetriever, "ret_1")}, nil, "", ""},
+		"all retrievers":                       {[]Scope{manage(ResourceRetriever, "*")}, nil, "", ""},
+		"the namespace":                        {[]Scope{manage(ResourceNamespace, "ns_1")}, nil, "", ""},
+		"the organization":                     {[]Scope{manage(ResourceOrganization, "org_1")}, nil, "", ""},
+		"to read only":                         {[]Scope{{ResourceNamespace, "ns_1", []Operation{ReadData}}}, nil, "FORBIDDEN", "FORBIDDEN"},
+		"to manage only":                       {[]Scope{{ResourceNamespace, "ns_1", []Operation{ManagePermissions}}}, nil, "NOT_FOUND", "NOT_FOUND"},
+		"another namespace":                    {[]Scope{manage(ResourceNamespace, "ns_2")}, nil, "NOT_FOUND", "NOT_FOUND"},
+		"one of its two retrievers":            {[]Scope{manage(ResourceRetriever, "ret_1")}, []Scope{on(ResourceRetriever, "ret_1"), on(ResourceRetriever, "ret_2")}, "FORBIDDEN", ""},
+		"both of its retrievers":               {[]Scope{manage(ResourceRetriever, "ret_1"), manage(ResourceRetriever, "ret_2")}, []Scope{on(ResourceRetriever, "ret_1"), on(ResourceRetriever, "ret_2")}, "", ""},
+		"the namespace of both":                {[]Scope{manage(ResourceNamespace, "ns_1")}, []Scope{on(ResourceRetriever, "ret_1"), on(ResourceRetriever, "ret_2")}, "", ""},
+		"one of its two namespaces":            {[]Scope{manage(ResourceNamespace, "ns_1")}, []Scope{on(ResourceRetriever, "ret_1"), on(ResourceRetriever, "ret_6")}, "FORBIDDEN", ""},
+		"both of its namespaces":               {[]Scope{manage(ResourceNamespace, "ns_*")}, []Scope{on(ResourceRetriever, "ret_1"), on(ResourceRetriever, "ret_6")}, "", ""},
+		"a retriever that is gone":             {[]Scope{manage(ResourceNamespace, "ns_1")}, []Scope{on(ResourceRetriever, "ret_1"), on(ResourceRetriever, "ret_gone")}, "FORBIDDEN", ""},
+		"and the organization":                 {[]Scope{manage(ResourceOrganization, "int_1")}, []Scope{on(ResourceRetriever, "ret_1"), on(ResourceRetriever, "ret_gone")}, "", ""},
+		"the namespace that the key names":     {[]Scope{manage(ResourceNamespace, "ns_1")}, []Scope{on(ResourceRetriever, "ret_1"), on(ResourceNamespace, "ns_1")}, "", ""},
+		"not the namespace the key names":      {[]Scope{manage(ResourceNamespace, "ns_1")}, []Scope{on(ResourceRetriever, "ret_1"), on(ResourceNamespace, "ns_2")}, "FORBIDDEN", ""},
+		"less than a pattern":                  {[]Scope{manage(ResourceNamespace, "ns_1")}, []Scope{on(ResourceRetriever, "ret_1"), on(ResourceRetriever, "ret_*")}, "FORBIDDEN", ""},
+		"the same pattern, which is not known": {[]Scope{manage(ResourceNamespace, "ns_*")}, []Scope{on(ResourceRetriever, "ret_1"), on(ResourceNamespace, "ns_*")}, "FORBIDDEN", ""},
+		"less than a collection":               {[]Scope{manage(ResourceNamespace, "ns_1")}, []Scope{on(ResourceRetriever, "ret_1"), on(ResourceCollection, "col_1")}, "FORBIDDEN", ""},
+		"a collection":                         {[]Scope{manage(ResourceOrganization, "org_1")}, []Scope{on(ResourceRetriever, "ret_1"), on(ResourceCollection, "col_1")}, "", ""},
+		"less than the organization":           {[]Scope{manage(ResourceNamespace, "ns_1")}, []Scope{on(ResourceRetriever, "ret_1"), on(ResourceOrganization, "int_1")}, "FORBIDDEN", ""},
+	} {
+		for action, change := range changes4 {
+			store := fixture()
+			if tt.key != nil {
+				store.keys[0].Scopes = tt.key
+			}
+			want := tt.want
+			if action == KeyCreated {
+				want = tt.create
+			}
+			if got := codeAndField(t, change(t.Context(), newService(store), writer(Admin, tt.caller...), "shop")); got != want {
+				t.Errorf("%s by who manages %s: %q, want %q", action, name, got, want)
+			}
+		}
+	}
+}
+
+// Without it the order of refusals tells strangers what is there: first who asks, then whether they can see it, then
+// whether they may, and only then what they said.
+func TestOrderOfRefusals(t *testing.T) {
+	bad := Settings{Name: Given(new(""))}
+	for _, tt := range []struct {
+		name   string
+		caller Caller
+		ns     string
+		id     ID
+		want   string
+	}{
+		{"nobody", Caller{}, "absent", "absent", "UNAUTHENTICATED"},
+		{"no permission", writer(""), "absent", "absent", "FORBIDDEN"},
+		{"no namespace", writer(Read), "", "key_1", "BAD_USER_INPUT X-Namespace"},
+		{"an absent namespace", writer(Read), "absent", "key_1", "NOT_FOUND"},
+		{"an absent key", writer(Read), "shop", "absent", "NOT_FOUND"},
+		{"another organization's key", writer(Admin), "shop", "key_foreign", "NOT_FOUND"},
+		{"another namespace's key", writer(Admin), "blog", "key_1", "NOT_FOUND"},
+		{"a key whose retriever is gone", writer(Admin), "shop", "key_gone", "NOT_FOUND"},
+		{"a key that names a pattern", writer(Admin), "shop", "key_pattern", "NOT_FOUND"},
+		{"a key of no retriever", writer(Admin), "shop", "key_admin", "NOT_FOUND"},
+		{"an empty id", writer(Admin), "shop", "", "NOT_FOUND"},
+		{"a reader", writer(Read), "shop", "key_2", "FORBIDDEN"}, // key_2 has expired
+		{"a dead key", writer(Write), "shop", "key_2", "CONFLICT"},
+		{"a bad name", writer(Write), "shop", "key_1", "BAD_USER_INPUT name"},
+		{"a key of two namespaces", writer(Write), "blog", "key_26", "BAD_USER_INPUT name"},
+	} {
+		store := fixture()
+		_, err := newService(store).Update(t.Context(), tt.caller, tt.ns, tt.id, bad)
+		if got := codeAndField(t, err); got != tt.want {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
+		if reads := store.reads(); (tt.want == "UNAUTHENTICATED" || tt.name == "no permission") && reads != "" {
+			t.Errorf("%s: the store was asked for %s", tt.name, reads)
+		}
+	}
+}
+
+// Without it somebody who tries doors leaves no trace, or floods the trail with theirs.
+func TestDeniedAttemptsAreEvents(t *testing.T) {
+	for action, change := range changes4 {
+		store := fixture()
+		s := newService(store)
+		for _, seconds := range []int{0, 1, 59, 60, 119} {
+			s.Now = func() time.Time { return *at(seconds) }
+			c := writer(Read)
+			c.Address = "203.0.113.9"
+			if err := change(t.Context(), s, c, "shop"); codeAndField(t, err) != "FORBIDDEN" {
+				t.Errorf("%s: %v", action, err)
+			}
+		}
+		resource, of := "key_1", ResourceAPIKey
+		if action == KeyCreated {
+			resource, of = "ret_1", ResourceRetriever
+		}
+		if len(store.events) != 2 {
+			t.Errorf("%s: %d events in two minutes", action, len(store.events))
+			continue
+		}
+		e := store.events[0]
+		e.ID = ""
+		want := Event{
+			Timestamp: noon, Action: action, ResourceType: of, ResourceID: resource, ActorID: "usr_writer", ActorType: User, ActorKeyID: new(ID("key_writer")),
+			Outcome: Denied, IPAddress: new("203.0.113.9"), InternalID: "int_1", NamespaceID: "ns_1", RetrieverIDs: []RetrieverID{"ret_1"},
+		}
+		if diff := cmp.Diff(want, e); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", action, diff)
+		}
+		other := writer(Read)
+		other.Key.ID = "key_other"
+		if err := change(t.Context(), s, other, "shop"); codeAndField(t, err) != "FORBIDDEN" || len(store.events) != 3 {
+			t.Errorf("%s: somebody else's attempt is not told apart", action)
+		}
+		store.fails = "InsertEvent"
+		if err := change(t.Context(), s, writer(Read), "shop"); codeAndField(t, err) != "UNAVAILABLE" {
+			t.Errorf("%s: an attempt that cannot be kept: %v", action, err)
+		}
+	}
+	// Who cannot see a key has tried nothing that its owners could act on, and must not write into their trail.
+	store := fixture()
+	if _, err := newService(store).Revoke(t.Context(), writer(Admin, on(ResourceNamespace, "ns_2")), "shop", "key_1"); codeAndField(t, err) != "NOT_FOUND" || len(store.events) > 0 {
+		t.Errorf("%v, %d events", err, len(store.events))
+	}
+}
+
+// Without it a store that is down at the wrong moment looks like success, or like a key that is not there.
+func TestOutagesOfChanges(t *testing.T) {
+	for action, change := range changes4 {
+		working := fixture()
+		if err := change(t.Context(), newService(working), writer(Admin), "shop"); err != nil {
+			t.Fatal(err)
+		}
+		calls := strings.Fields(working.reads())
+		if len(calls) < 3 {
+			t.Errorf("%s: the store was asked for %v only", action, calls)
+		}
+		for _, call := range calls {
+			store := fixture()
+			store.fails = call
+			if err := change(t.Context(), newService(store), writer(Admin), "shop"); codeAndField(t, err) != "UNAVAILABLE" || len(store.events) > 0 {
+				t.Errorf("%s while %s fails: %v, %d events", action, call, err, len(store.events))
+			}
+		}
+	}
+}
+
+// Somebody at a terminal must be able to kill any key of the organization, also one that no list shows any more. The
+// holder of a key, however strong, must not: they see a namespace at a time.
+func TestOperatorsRevokeAnything(t *testing.T) {
+	for id, ns := range map[ID]NamespaceID{"key_1": "ns_1", "key_6": "ns_2", "key_gone": "", "key_pattern": "", "key_admin": ""} {
+		store := fixture()
+		operator := NewOperator("ada", store.namespaces[0])
+		got, err := newService(store).Revoke(t.Context(), operator, "shop", id)
+		if err != nil || got.Status != Revoked || *got.RevokedBy != "ada" {
+			t.Errorf("%s: %+v, %v", id, got, err)
+			continue
+		}
+		if e := store.events[0]; e.ActorType != Operator || e.ActorID != "ada" || e.ActorKeyID != nil || e.NamespaceID != ns {
+			t.Errorf("%s: %+v", id, e)
+		}
+		if _, err := newService(fixture()).Update(t.Context(), operator, "shop", id, Settings{}); (codeAndField(t, err) == "") != (id == "key_1") {
+			t.Errorf("%s: an update: %v", id, err)
+		}
+	}
+	store := fixture()
+	if _, err := newService(store).Revoke(t.Context(), NewOperator("ada", store.namespaces[0]), "shop", "key_foreign"); codeAndField(t, err) != "NOT_FOUND" {
+		t.Errorf("another organization's key: %v", err)
+	}
+}
+
+// The vendor's endpoint names a retriever, and revokes none of another one's keys.
+func TestRevokeOf(t *testing.T) {
+	for _, tt := range []struct {
+		caller    Caller
+		retriever string
+		id        ID
+		want      string
+	}{
+		{writer(Delete), "search", "key_1", ""},
+		{writer(Delete), "ret_2", "key_26", ""},
+		{writer(Delete), "ret_2", "key_1", "NOT_FOUND"},
+		{writer(Delete), "ret_1", "absent", "NOT_FOUND"},
+		{writer(Delete), "ret_1", "key_pattern", "NOT_FOUND"},
+		{writer(Delete), "absent", "key_1", "NOT_FOUND"},
+		{writer(Write), "ret_1", "key_1", "FORBIDDEN"},
+		{Caller{}, "ret_1", "key_1", "UNAUTHENTICATED"},
+	} {
+		store := fixture()
+		err := newService(store).RevokeOf(t.Context(), tt.caller, "shop", tt.retriever, tt.id)
+		if got := codeAndField(t, err); got != tt.want || (err == nil) != (find(t, store, "key_1").Stored == Revoked || find(t, store, "key_26").Stored == Revoked) {
+			t.Errorf("%s of %s: %q, want %q", tt.id, tt.retriever, got, tt.want)
+		}
+	}
+}
