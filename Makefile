@@ -1,8 +1,9 @@
 # Tools run at these versions and never enter go.mod.
 GOLANGCI_LINT = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 GOVULNCHECK   = golang.org/x/vuln/cmd/govulncheck@v1.9.0
+REDOCLY       = @redocly/cli@2.77.0
 
-.PHONY: help run build generate generated test bench lint vuln check
+.PHONY: help run build generate generated test bench lint openapi vuln check
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +25,9 @@ bench: ## every benchmark, and no test
 
 lint: ## what .golangci.yml asks
 	go run $(GOLANGCI_LINT) run
+
+openapi: ## whether web/openapi.json is a good OpenAPI document; needs Node.js
+	REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true npx --yes $(REDOCLY) lint --extends=recommended-strict web/openapi.json
 
 # Compares the work tree, as a git tree, before and after: right with uncommitted work too.
 generated: ## fail where generated code, go.mod or formatting is not as the tools write it

@@ -46,6 +46,12 @@ func filled(t testing.TB) (*Store, *witness) {
 		}
 	}
 	imported(t, s, b)
+	for i, id := range []string{"key_00001", "key_00002"} {
+		e := apikey.Event{ID: apikey.EventID(fmt.Sprintf("evt_%d", i)), Timestamp: aTime, InternalID: "int_1", ResourceID: id, RetrieverIDs: []apikey.RetrieverID{"ret_1"}}
+		if err := s.InsertEvent(t.Context(), e); err != nil {
+			t.Fatal(err)
+		}
+	}
 	w.take()
 	return s, w
 }
@@ -78,6 +84,8 @@ func TestCommands(t *testing.T) {
 	retrieverPage := func(r apikey.RetrieverRange) func(context.Context) (int, error) {
 		return func(ctx context.Context) (int, error) { return number(s.RetrieverPage(ctx, "int_1", "ns_1", r)) }
 	}
+	s.recheck = time.Hour // nothing but what the read itself asks for
+	s.settled.Store(time.Now().UnixNano())
 	for _, c := range []struct {
 		name  string
 		read  func(context.Context) (int, error)
@@ -125,6 +133,21 @@ func TestCommands(t *testing.T) {
 		{"next retrievers", retrieverPage(apikey.RetrieverRange{Limit: 1, After: &apikey.RetrieverPosition{Name: "of ret_1", ID: "ret_1"}}), 1, "find retrievers " + retriever},
 		{"last retrievers", retrieverPage(apikey.RetrieverRange{Limit: 2, FromEnd: true}), 2, "find retrievers " + retriever},
 		{"CountRetrievers", func(ctx context.Context) (int, error) { return s.CountRetrievers(ctx, "int_1", "ns_1") }, 2, "aggregate retrievers"},
+		{"NamespacesCalled", func(ctx context.Context) (int, error) { return number(s.NamespacesCalled(ctx, "production")) }, 2,
+			"find namespaces " + namespace},
+		{"EventPage", func(ctx context.Context) (int, error) {
+			return number(s.EventPage(ctx, "int_1", "ret_1", apikey.EventRange{Limit: 3}))
+		}, 2, "find api_keys internal_id revision pending_events successor; find audit_events"},
+		{"EventPage about a key", func(ctx context.Context) (int, error) {
+			return number(s.EventPage(ctx, "int_1", "ret_1", apikey.EventRange{Limit: 3, About: "key_00001"}))
+		}, 1, "find api_keys internal_id revision pending_events successor; find audit_events"},
+		{"CountEvents", func(ctx context.Context) (int, error) { return s.CountEvents(ctx, "int_1", "ret_1", "key_00001") }, 1, "find api_keys internal_id revision pending_events successor; aggregate audit_events"},
+		{"CurrentKeys", func(ctx context.Context) (int, error) { return number(s.CurrentKeys(ctx, "int_1", "key_00001")) }, 1, "find api_keys"},
+		{"no CurrentKeys", func(ctx context.Context) (int, error) { return number(s.CurrentKeys(ctx, "int_1", "absent")) }, 0, "find api_keys; find api_keys internal_id revision pending_events successor"},
+		{"UseKeys", func(ctx context.Context) (int, error) {
+			uses := []apikey.Use{{InternalID: "int_1", ID: "key_00001", Hash: "hash of int_1key_00001", At: aTime}, {InternalID: "int_1", ID: "key_00002", At: aTime}}
+			return 0, s.UseKeys(ctx, uses)
+		}, 0, "update api_keys"},
 		{"Ping", func(ctx context.Context) (int, error) { return 0, s.Ping(ctx) }, 0, "ping"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -134,7 +157,7 @@ func TestCommands(t *testing.T) {
 			var sent []string
 			for _, command := range w.take() {
 				sent = append(sent, summary(command))
-				ofAnyTenant := slices.Contains([]string{"KeysByHash", "CountUnusable", "OrganizationNamespaces", "Ping"}, c.name)
+				ofAnyTenant := slices.Contains([]string{"KeysByHash", "CountUnusable", "OrganizationNamespaces", "NamespacesCalled", "no CurrentKeys", "Ping"}, c.name)
 				if !ofAnyTenant && !strings.Contains(command.String(), `"internal_id": {"$eq": "int_1","$not"`) {
 					t.Errorf("no tenant in %s", command)
 				}
