@@ -99,6 +99,10 @@ func FuzzKey(f *testing.F) {
 		for _, list := range []string{document.Namespaces, document.Retrievers, document.Keys} {
 			document.Identify(list, doc)
 		}
+		if e, ok := document.Event(doc); ok && e.ID == "" {
+			t.Errorf("an event without an id: %+v", e)
+		}
+		document.PendingEvents(doc)
 	})
 }
 
@@ -162,7 +166,7 @@ func TestKeyReadsOnlyWhatIsAsked(t *testing.T) {
 		t.Errorf("the names of two fields are %q, want %q", got, want)
 	}
 
-	// The names for a projection are those of the fields that the reading uses: all of the vendor's.
+	// The names for a projection are those of the fields that the reading uses: all of the vendor's, and our own.
 	elements, err := doc.Elements()
 	if err != nil {
 		t.Fatal(err)
@@ -171,6 +175,7 @@ func TestKeyReadsOnlyWhatIsAsked(t *testing.T) {
 	for _, e := range elements {
 		names = append(names, e.Key())
 	}
+	names = append(names, "rotated_to", "rotated_from", "revision")
 	if diff := cmp.Diff(names, document.KeyFieldNames(apikey.AllFields)); diff != "" {
 		t.Errorf("the names of all fields: (-want +got)\n%s", diff)
 	}
@@ -180,6 +185,7 @@ func TestKeyReadsOnlyWhatIsAsked(t *testing.T) {
 func TestWrittenIsReadTheSame(t *testing.T) {
 	text := func(s string) *string { return &s }
 	at := func(ms int64) *time.Time { t := time.UnixMilli(ms).UTC(); return &t }
+	id := func(s apikey.ID) *apikey.ID { return &s }
 	limit := int32(7)
 	for name, k := range map[string]apikey.Key{
 		"whole": {
@@ -191,7 +197,7 @@ func TestWrittenIsReadTheSame(t *testing.T) {
 				{ResourceType: apikey.ResourceNamespace, ResourceID: "ns"},
 			},
 			ExpiresAt: at(1), LastUsedAt: at(-1), CreatedAt: at(0), CreatedBy: text(""), RevokedAt: at(1_700_000_000_123), RevokedBy: text("x"),
-			AllowedOrigins: []string{"https://a.example"}, PrincipalID: text("p"),
+			AllowedOrigins: []string{"https://a.example"}, PrincipalID: text("p"), RotatedFrom: id("key_0"),
 		},
 		"bare": {ID: "key_1", Hash: "h", Type: apikey.Standard, Stored: apikey.Active},
 	} {
@@ -209,6 +215,67 @@ func TestWrittenIsReadTheSame(t *testing.T) {
 	gotR, ok := document.Retriever(document.FromRetriever(r))
 	if diff := cmp.Diff(r, gotR); !ok || diff != "" {
 		t.Errorf("retriever: (-want +got)\n%s", diff)
+	}
+}
+
+// An event, too, is read as it was written, in its own collection and from the document of the key that carries it.
+func TestEventsAreReadAsWritten(t *testing.T) {
+	text := func(s string) *string { return &s }
+	key := apikey.ID("key_actor")
+	whole := apikey.Event{
+		ID: "evt_1", Timestamp: time.UnixMilli(1_700_000_000_123).UTC(), Action: apikey.KeyRotated, ResourceType: apikey.ResourceAPIKey, ResourceID: "key_1",
+		ActorID: "usr", ActorType: apikey.User, ActorKeyID: &key, Outcome: apikey.Success, IPAddress: text("::1"), UserAgent: text("\U0001F600"),
+		Changes:    []apikey.FieldChange{{Field: "name", Before: text("a"), After: text("")}, {Field: "expires_at"}},
+		InternalID: "int", NamespaceID: "ns", RetrieverIDs: []apikey.RetrieverID{"ret_1", "ret_2"},
+	}
+	bare := apikey.Event{ID: "evt_2", Timestamp: time.UnixMilli(0).UTC(), ResourceType: apikey.ResourceRetriever}
+	carrier := encode(t, "key_id", "key_1", "pending_events", bson.A{document.FromEvent(whole), 7, document.FromEvent(bare)}, "successor", bson.D{{Key: "key_id", Value: "key_2"}})
+	pending, successor := document.PendingEvents(carrier)
+	if len(pending) != 2 || successor.Lookup("key_id").StringValue() != "key_2" {
+		t.Fatalf("pending %v, successor %v", pending, successor)
+	}
+	for i, e := range []apikey.Event{whole, bare} {
+		got, ok := document.Event(document.FromEvent(e))
+		if diff := cmp.Diff(e, got); !ok || diff != "" {
+			t.Errorf("%s: (-want +got)\n%s", e.ID, diff)
+		}
+		got, ok = document.Event(pending[i])
+		if diff := cmp.Diff(e, got); !ok || diff != "" {
+			t.Errorf("%s, pending: (-want +got)\n%s", e.ID, diff)
+		}
+	}
+	if pending, successor := document.PendingEvents(encode(t, "pending_events", "none", "successor", 7)); len(pending) > 0 || successor != nil {
+		t.Errorf("of another form: %v, %v", pending, successor)
+	}
+	for name, doc := range map[string]bson.Raw{
+		"no id":           encode(t, "timestamp", bson.DateTime(1)),
+		"no time":         encode(t, "audit_id", "evt_1"),
+		"a time of text":  encode(t, "audit_id", "evt_1", "timestamp", "soon"),
+		"nothing":         nil,
+		"a cut off event": document.FromEvent(whole)[:40],
+	} {
+		if e, ok := document.Event(doc); ok {
+			t.Errorf("%s: read as %+v", name, e)
+		}
+	}
+	odd := encode(t, "audit_id", "evt_1", "timestamp", bson.DateTime(0), "resource_type", "planet", "changes", bson.A{7, bson.D{{Key: "before", Value: "x"}}, bson.D{{Key: "field", Value: "f"}, {Key: "after", Value: 7}}}, "retriever_ids", "ret_1")
+	want := apikey.Event{ID: "evt_1", Timestamp: bare.Timestamp, ResourceType: apikey.UnknownResource, Changes: []apikey.FieldChange{{Field: "f"}}}
+	if got, ok := document.Event(odd); !ok || cmp.Diff(want, got) != "" {
+		t.Errorf("of others' making: %+v", got)
+	}
+}
+
+// A change of some fields leaves all others as they are, whatever they are; and it takes effect, even if the document
+// says a thing twice.
+func TestSet(t *testing.T) {
+	doc := encode(t, "_id", bson.ObjectID{1}, "name", "old", "theirs", bson.D{{Key: "b", Value: bson.Decimal128{}}, {Key: "a", Value: bson.A{nil}}}, "name", "older", "status", "active")
+	got, err := document.Set(doc, bson.D{{Key: "revision", Value: int64(1)}, {Key: "status", Value: "revoked"}, {Key: "name", Value: nil}})
+	want := encode(t, "_id", bson.ObjectID{1}, "name", nil, "theirs", bson.D{{Key: "b", Value: bson.Decimal128{}}, {Key: "a", Value: bson.A{nil}}}, "status", "revoked", "revision", int64(1))
+	if err != nil || !bytes.Equal(got, want) {
+		t.Errorf("%v, %v\nwant %v", got, err, want)
+	}
+	if _, err := document.Set(doc[:20], nil); err == nil {
+		t.Error("half a document was changed")
 	}
 }
 

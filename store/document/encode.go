@@ -84,25 +84,29 @@ func keyValue(k apikey.Key, field string) any {
 	}
 }
 
-// Set returns the document with these fields: those it has in their places, the others at its end. All other fields
-// stay byte by byte as they are.
+// Set returns the document with these fields, each once: those it has in their places, the others at its end. All other
+// fields stay byte by byte as they are.
 func Set(doc bson.Raw, fields bson.D) (bson.Raw, error) {
 	elements, err := doc.Elements()
 	if err != nil {
 		return nil, err
 	}
-	fields = slices.Clone(fields)
 	d := make(bson.D, 0, len(elements)+len(fields))
+	placed := make([]bool, len(fields))
 	for _, e := range elements {
-		i := slices.IndexFunc(fields, func(f bson.E) bool { return f.Key == e.Key() })
-		if i < 0 {
+		switch i := slices.IndexFunc(fields, func(f bson.E) bool { return f.Key == e.Key() }); {
+		case i < 0:
 			d = append(d, bson.E{Key: e.Key(), Value: e.Value()})
-			continue
+		case !placed[i]:
+			d, placed[i] = append(d, fields[i]), true
 		}
-		d = append(d, fields[i])
-		fields = slices.Delete(fields, i, i+1)
 	}
-	return bson.Marshal(append(d, fields...))
+	for i, f := range fields {
+		if !placed[i] {
+			d = append(d, f)
+		}
+	}
+	return bson.Marshal(d)
 }
 
 // FromEvent writes an audit event as a document. Its _id is its id, so that one is never stored twice.
