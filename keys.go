@@ -43,10 +43,24 @@ func (p *program) atDesk(ctx context.Context, f func(context.Context, desk) erro
 		if err != nil {
 			return err
 		}
-		return f(ctx, desk{
+		return inFlags(f(ctx, desk{
 			engine: engine, service: &apikey.Service{Store: engine}, caller: apikey.NewOperator(operator(), *ns), namespace: ns,
-		})
+		}))
 	})
+}
+
+// flags are how the command line calls the settings of a key.
+var flags = map[string]string{
+	"name": "--name", "description": "--description", "expiresAt": "--expires-at", "allowedOrigins": "--origin",
+	"rateLimitOverride": "--rate-limit", "overlapSeconds": "--overlap",
+}
+
+// inFlags names what is wrong as it was written.
+func inFlags(err error) error {
+	if e, ok := errors.AsType[*apikey.Error](err); ok && flags[e.Field] != "" {
+		return errors.New(strings.ReplaceAll(e.Message, e.Field, flags[e.Field]))
+	}
+	return err
 }
 
 // theNamespace chooses among those with that id or name; ids win. A name that several organizations use is refused:

@@ -57,7 +57,7 @@ func TestKeysCommands(t *testing.T) {
 		}
 
 		file := filepath.Join(t.TempDir(), "leak.log")
-		if err := os.WriteFile(file, []byte("nothing\nkey="+first+"&also="+rotated.Key+"\n"+first[:59]+"x\n"), 0o600); err != nil {
+		if err := os.WriteFile(file, []byte("nothing\nkey="+first+"&also="+rotated.Key+"\n"+first[:59]+"_\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		out = ok(t, d, "keys", "scan", file)
@@ -116,8 +116,10 @@ func TestKeysCommandsRefuse(t *testing.T) {
 		{"No such API key", exitFailed, []string{"keys", "revoke", "--namespace", "ns_prod", "--yes", "key_foreign"}},
 		{"No such API key", exitFailed, []string{"keys", "rotate", "--namespace", "ns_prod", "key_orphan"}},
 		{"This key is revoked", exitFailed, []string{"keys", "rotate", "--namespace", "ns_prod", "key_revoked"}},
-		{"in the future", exitFailed, []string{"keys", "create", "--namespace", "ns_prod", "--retriever", "main", "--name", "x", "--expires-at", "2020-01-01T00:00:00Z"}},
-		{"overlapSeconds must be 0 to 2592000", exitFailed, []string{"keys", "rotate", "--namespace", "ns_prod", "--overlap", "721h", "key_tie_a"}},
+		{"--expires-at must be in the future", exitFailed, []string{"keys", "create", "--namespace", "ns_prod", "--retriever", "main", "--name", "x", "--expires-at", "2020-01-01T00:00:00Z"}},
+		{"--overlap must be 0 to 2592000, which is 30 days", exitFailed, []string{"keys", "rotate", "--namespace", "ns_prod", "--overlap", "721h", "key_tie_a"}},
+		{"--name must have at most 100 characters, not 101", exitFailed, []string{"keys", "create", "--namespace", "ns_prod", "--retriever", "main", "--name", strings.Repeat("x", 101)}},
+		{"--origin[1] must be an origin", exitFailed, []string{"keys", "create", "--namespace", "ns_prod", "--retriever", "main", "--name", "x", "--origin", "https://a.example", "--origin", "b"}},
 		{"no such file", exitFailed, []string{"keys", "scan", filepath.Join(t.TempDir(), "none")}},
 	} {
 		code, out, errs := command(t, d.env, c.args...)

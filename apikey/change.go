@@ -193,7 +193,7 @@ func (s *Service) Rotate(ctx context.Context, c Caller, namespace string, id ID,
 	var secret Secret
 	previous, err := s.change(ctx, c, namespace, id, KeyRotated, func(from Key, now time.Time) (Change, error) {
 		if overlap < 0 || overlap > MaxOverlap {
-			return Change{}, Invalid("overlapSeconds", "overlapSeconds must be 0 to %d.", int(MaxOverlap/time.Second))
+			return Change{}, Invalid("overlapSeconds", "overlapSeconds must be 0 to %d, which is 30 days.", int(MaxOverlap/time.Second))
 		}
 		if err := mustBeActive(&from); err != nil {
 			return Change{}, err

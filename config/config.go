@@ -391,7 +391,7 @@ func address(s string) error {
 // WriteHelp writes what can be asked of the program and how it is configured.
 func WriteHelp(w io.Writer) {
 	var b strings.Builder
-	b.WriteString("retrieverkeys shows the API keys of retrievers, over GraphQL.\n\nCommands:\n")
+	b.WriteString("retrieverkeys shows and controls the API keys of retrievers, over GraphQL and REST.\n\nCommands:\n")
 	for _, c := range Commands {
 		call := strings.Join(slices.DeleteFunc([]string{"retrieverkeys", c.Name, c.Arguments}, func(s string) bool { return s == "" }), " ")
 		fmt.Fprintf(&b, "  %s\n        %s\n", call, c.Summary)
