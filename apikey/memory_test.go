@@ -18,14 +18,18 @@ type memory struct {
 	namespaces []Namespace
 	retrievers []Retriever
 	events     []Event
-	down       error  // what every read answers instead
-	fails      string // the one read that fails, as reads tells it
+	down       error         // what every read answers instead
+	fails      string        // the one read that fails, as reads tells it
+	delay      time.Duration // how long every read takes
 
 	mu    sync.Mutex
 	calls []string
 }
 
 func (m *memory) read(ctx context.Context, name string) error {
+	if m.delay > 0 {
+		time.Sleep(m.delay)
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.calls = append(m.calls, name)

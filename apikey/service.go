@@ -1,7 +1,6 @@
 package apikey
 
 import (
-	"cmp"
 	"context"
 	"crypto/subtle"
 	"fmt"
@@ -75,47 +74,6 @@ func (s *Service) Viewer(c Caller) (*Key, error) {
 	return c.Key, nil
 }
 
-// Namespace returns the namespace with that id or name; the id wins.
-func (s *Service) Namespace(ctx context.Context, c Caller, ref string) (*Namespace, error) {
-	if err := s.authorize(c, Read); err != nil {
-		return nil, err
-	}
-	ns, err := s.resolve(ctx, c, ref)
-	if err != nil {
-		return nil, err
-	}
-	if !c.coversNamespace(ReadData, ns) {
-		return nil, notFound("namespace")
-	}
-	return ns, nil
-}
-
-// resolve finds the namespace that a request names, without asking whether the caller's scopes cover it: what is
-// in it may be covered all the same.
-func (s *Service) resolve(ctx context.Context, c Caller, ref string) (*Namespace, error) {
-	if ref == "" {
-		return nil, Invalid("X-Namespace", "Name a namespace, by id or name, in the X-Namespace header or the namespace query parameter.")
-	}
-	found, err := s.Store.Namespaces(ctx, c.tenant(), []string{ref})
-	if err != nil {
-		return nil, err
-	}
-	if len(found) == 0 {
-		return nil, notFound("namespace")
-	}
-	byIDThenSmallest := func(a, b Namespace) int {
-		if a.ID == NamespaceID(ref) {
-			return -1
-		}
-		if b.ID == NamespaceID(ref) {
-			return 1
-		}
-		return cmp.Compare(a.ID, b.ID)
-	}
-	ns := slices.MinFunc(found, byIDThenSmallest)
-	return &ns, nil
-}
-
 // Retriever returns the retriever with that id or name in the namespace, itself an id or a name; ids win.
 func (s *Service) Retriever(ctx context.Context, c Caller, namespace, ref string) (*Retriever, error) {
 	if err := s.authorize(c, Read); err != nil {
@@ -125,80 +83,38 @@ func (s *Service) Retriever(ctx context.Context, c Caller, namespace, ref string
 }
 
 func (s *Service) findRetriever(ctx context.Context, c Caller, namespace, ref string) (*Retriever, error) {
-	var ns *Namespace
-	var found []Retriever
-	err := together(ctx, 2, func(ctx context.Context, i int) (err error) {
-		if i == 0 {
-			ns, err = s.resolve(ctx, c, namespace)
-		} else if namespace != "" {
-			found, err = s.Store.Retrievers(ctx, c.tenant(), []RetrieverID{RetrieverID(ref)})
-		}
-		return err
-	})
+	named := RetrieverRef{Namespace: namespace, Retriever: ref}
+	found, err := s.lookUp(ctx, c, Names{Retrievers: []RetrieverRef{named}})
 	if err != nil {
 		return nil, err
 	}
-	r, err := s.retrieverIn(ctx, c, ns, ref, found)
-	if err == nil && r == nil {
-		err = c.nothingIn(ns, "retriever")
-	}
-	return r, err
+	return found.Retriever(named)
 }
 
-// RetrieverIn returns the retriever with that id or name in a namespace that the Service returned to the same caller.
-func (s *Service) RetrieverIn(ctx context.Context, c Caller, ns *Namespace, ref string) (*Retriever, error) {
-	if err := s.authorize(c, Read); err != nil {
-		return nil, err
-	}
-	found, err := s.Store.Retrievers(ctx, c.tenant(), []RetrieverID{RetrieverID(ref)})
+// resolve finds the namespace that a request names, without asking whether the caller's scopes cover it.
+func (s *Service) resolve(ctx context.Context, c Caller, ref string) (*Namespace, error) {
+	found, err := s.lookUp(ctx, c, Names{Namespaces: []string{ref}})
 	if err != nil {
 		return nil, err
 	}
-	r, err := s.retrieverIn(ctx, c, ns, ref, found)
-	if err == nil && r == nil {
-		err = notFound("retriever")
-	}
-	return r, err
+	return found.resolve(ref)
 }
 
-// retrieverIn chooses among those found by id, and looks for the name where none of them is the one. It returns nil
-// where there is none: one that is not covered counts as absent from the start, so that it hides no other.
-func (s *Service) retrieverIn(ctx context.Context, c Caller, ns *Namespace, ref string, found []Retriever) (*Retriever, error) {
-	absent := func(r Retriever) bool { return r.NamespaceID != ns.ID || !c.covers(ReadData, ns, r.ID) }
-	found = slices.DeleteFunc(found, absent)
-	if len(found) == 0 && ref != "" {
-		named, err := s.Store.RetrieversNamed(ctx, c.tenant(), ns.ID, []string{ref})
-		if err != nil {
-			return nil, err
-		}
-		found = slices.DeleteFunc(named, absent)
-	}
-	if len(found) == 0 {
-		return nil, nil
-	}
-	r := slices.MinFunc(found, func(a, b Retriever) int { return cmp.Compare(a.ID, b.ID) })
-	r.Namespace = ns
-	return &r, nil
-}
-
-// Retrievers returns a page of the namespace's retrievers, by name. The search is a literal, case-insensitive part
-// of name or id. A caller whose scopes cover only some sees, and counts, only these.
-func (s *Service) Retrievers(ctx context.Context, c Caller, namespace string, p Page, search string, wants Wants) (*Connection[Retriever], error) {
-	if err := s.authorize(c, Read); err != nil {
-		return nil, err
-	}
+// Retrievers returns a page of the request's namespace's retrievers, by name. The search is a literal, case-insensitive
+// part of name or id. A caller whose scopes cover only some sees, and counts, only these.
+func (f *Found) Retrievers(ctx context.Context, p Page, search string, wants Wants) (*Connection[Retriever], error) {
 	w, err := p.window(retrievers, retrieverPage)
 	if err != nil {
 		return nil, err
 	}
-	ns, err := s.resolve(ctx, c, namespace)
+	ns, err := f.resolve(f.request)
 	if err != nil {
 		return nil, err
 	}
-	return s.retrieversIn(ctx, c, ns, w, search, wants)
+	return f.service.retrieversIn(ctx, f.caller, ns, w, search, wants)
 }
 
-// RetrieversIn is Retrievers for a namespace that the Service returned to the same caller.
+// RetrieversIn is Found.Retrievers for a namespace that the Service returned to the same caller.
 func (s *Service) RetrieversIn(ctx context.Context, c Caller, ns *Namespace, p Page, search string, wants Wants) (*Connection[Retriever], error) {
 	if err := s.authorize(c, Read); err != nil {
 		return nil, err
@@ -265,127 +181,6 @@ func retrieverPosition(p *position) *RetrieverPosition {
 		return nil
 	}
 	return &RetrieverPosition{Name: p.value, ID: RetrieverID(p.id)}
-}
-
-// Key returns the key with that id, if one of the retrievers it names is in the namespace and covered.
-func (s *Service) Key(ctx context.Context, c Caller, namespace string, id ID, fields Fields) (*Key, error) {
-	n, err := s.node(ctx, c, namespace, string(id), fields, false)
-	if err != nil {
-		return nil, err
-	}
-	if n.key == nil {
-		return nil, c.nothingIn(n.in, "API key")
-	}
-	return n.key, nil
-}
-
-// Node is what an id stands for: exactly one of them is set.
-type Node struct {
-	Key       *Key
-	Retriever *Retriever
-	Namespace *Namespace
-}
-
-// Node returns what has that id, looking at keys, then the namespace's retrievers, then the organization's namespaces.
-func (s *Service) Node(ctx context.Context, c Caller, namespace, id string, fields Fields) (Node, error) {
-	n, err := s.node(ctx, c, namespace, id, fields, true)
-	if err != nil {
-		return Node{}, err
-	}
-	switch {
-	case n.key != nil:
-		return Node{Key: n.key}, nil
-	case n.retriever != nil:
-		return Node{Retriever: n.retriever}, nil
-	case n.namespace != nil:
-		return Node{Namespace: n.namespace}, nil
-	default:
-		return Node{}, c.nothingIn(n.in, "node")
-	}
-}
-
-type candidates struct {
-	in        *Namespace // the one of the request
-	key       *Key
-	retriever *Retriever
-	namespace *Namespace
-}
-
-// node looks the id up everywhere at once; all is false where only a key will do.
-func (s *Service) node(ctx context.Context, c Caller, namespace, id string, fields Fields, all bool) (candidates, error) {
-	if err := s.authorize(c, Read); err != nil {
-		return candidates{}, err
-	}
-	var ns *Namespace
-	var keys []Key
-	var rs []Retriever
-	var nss []Namespace
-	lookups := []func(context.Context) error{
-		func(ctx context.Context) (err error) { ns, err = s.resolve(ctx, c, namespace); return err },
-		func(ctx context.Context) (err error) {
-			keys, err = s.Store.Keys(ctx, c.tenant(), []ID{ID(id)}, fields|StatusFields|FieldScopes)
-			return err
-		},
-		func(ctx context.Context) (err error) {
-			rs, err = s.Store.Retrievers(ctx, c.tenant(), []RetrieverID{RetrieverID(id)})
-			return err
-		},
-		func(ctx context.Context) (err error) {
-			nss, err = s.Store.Namespaces(ctx, c.tenant(), []string{id})
-			return err
-		},
-	}
-	if !all {
-		lookups = lookups[:2]
-	}
-	if namespace == "" || id == "" {
-		lookups = lookups[:1]
-	}
-	if err := together(ctx, len(lookups), func(ctx context.Context, i int) error { return lookups[i](ctx) }); err != nil {
-		return candidates{}, err
-	}
-
-	found := candidates{in: ns}
-	var err error
-	if found.key, err = s.visibleKey(ctx, c, ns, keys); err != nil {
-		return candidates{}, err
-	}
-	for i := range rs {
-		if rs[i].NamespaceID == ns.ID && c.covers(ReadData, ns, rs[i].ID) {
-			rs[i].Namespace = ns
-			found.retriever = &rs[i]
-		}
-	}
-	if !c.coversNamespace(ReadData, ns) {
-		return found, nil // to this caller the request's namespace may not exist, and without one there is no answer
-	}
-	for i := range nss {
-		if string(nss[i].ID) == id && c.coversNamespace(ReadData, &nss[i]) {
-			found.namespace = &nss[i]
-		}
-	}
-	return found, nil
-}
-
-// visibleKey returns the key if a retriever that it names is in the namespace and covered, else nil.
-func (s *Service) visibleKey(ctx context.Context, c Caller, ns *Namespace, keys []Key) (*Key, error) {
-	if len(keys) == 0 {
-		return nil, nil
-	}
-	key := slices.MinFunc(keys, func(a, b Key) int { return cmp.Compare(a.Hash, b.Hash) })
-	covered := slices.DeleteFunc(key.Retrievers(), func(id RetrieverID) bool { return !c.covers(ReadData, ns, id) })
-	if len(covered) == 0 {
-		return nil, nil
-	}
-	rs, err := s.Store.Retrievers(ctx, c.tenant(), covered)
-	if err != nil {
-		return nil, err
-	}
-	if !slices.ContainsFunc(rs, func(r Retriever) bool { return r.NamespaceID == ns.ID }) {
-		return nil, nil
-	}
-	key.Status = key.StatusAt(s.now())
-	return &key, nil
 }
 
 // sideBySide is how many calls together makes at once: one request must not take a store's whole pool.

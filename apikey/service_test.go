@@ -347,7 +347,7 @@ func TestRetrieverResolution(t *testing.T) {
 		{admin(), "shop", "ret_foreign", "", "Namespaces Retrievers RetrieversNamed"},
 		{admin(), "shop", "theirs", "", "Namespaces Retrievers RetrieversNamed"},
 		{admin(), "shop", "SEARCH", "", "Namespaces Retrievers RetrieversNamed"},
-		{admin(), "shop", "", "", "Namespaces Retrievers"},
+		{admin(), "shop", "", "", "Namespaces"},
 		{reader(on(ResourceRetriever, "ret_3")), "shop", "ret_2", "ret_3", "Namespaces Retrievers RetrieversNamed"}, // ret_2 is hidden
 		{reader(on(ResourceRetriever, "ret_5")), "shop", "twin", "ret_5", "Namespaces Retrievers RetrieversNamed"},  // so is ret_4
 		{reader(on(ResourceRetriever, "ret_1")), "shop", "ret_2", "", "Namespaces Retrievers RetrieversNamed"},
@@ -498,7 +498,7 @@ func TestEmptyNamespaceHasAnEmptyList(t *testing.T) {
 	}
 }
 
-// Without it the pages of retrievers are of another size than documented, or a wrong argument costs a read.
+// Without it the pages of retrievers are of another size than documented, or a wrong argument costs a page.
 func TestRetrieversPageSize(t *testing.T) {
 	store := &memory{namespaces: []Namespace{{ID: "ns_1", InternalID: "int_1"}}}
 	for i := range 30 {
@@ -510,7 +510,7 @@ func TestRetrieversPageSize(t *testing.T) {
 	}
 	store.reads()
 	_, err = newService(store).Retrievers(t.Context(), admin(), "ns_1", Page{First: new(1001)}, "", everything)
-	if e := Classify(err); e.Code != BadUserInput || e.Field != "first" || store.reads() != "" {
+	if e := Classify(err); e.Code != BadUserInput || e.Field != "first" || store.reads() != "Namespaces" {
 		t.Errorf("%+v", e)
 	}
 	_, err = newService(store).RetrieversIn(t.Context(), admin(), &store.namespaces[0], Page{Last: new(-1)}, "", everything)
@@ -646,10 +646,10 @@ func TestNodePrecedence(t *testing.T) {
 // retrievers after that.
 func TestNodeReads(t *testing.T) {
 	for id, want := range map[string]string{
-		"absent":    "Keys Namespaces Namespaces Retrievers",
-		"ret_1":     "Keys Namespaces Namespaces Retrievers",
-		"key_1":     "Keys Namespaces Namespaces Retrievers Retrievers",
-		"key_admin": "Keys Namespaces Namespaces Retrievers", // it names no retriever
+		"absent":    "Keys Namespaces Retrievers",
+		"ret_1":     "Keys Namespaces Retrievers",
+		"key_1":     "Keys Namespaces Retrievers Retrievers",
+		"key_admin": "Keys Namespaces Retrievers", // it names no retriever
 		"":          "Namespaces",
 	} {
 		store := fixture()

@@ -125,15 +125,22 @@ func viewer(k *apikey.Key, err error) (*Viewer, error) {
 }
 
 func node(n apikey.Node, err error) (Node, error) {
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, err
+	}
+	return nodeOf(n), nil
+}
+
+func nodeOf(n apikey.Node) Node {
+	switch {
 	case n.Key != nil:
-		return n.Key, nil
+		return n.Key
 	case n.Retriever != nil:
-		return n.Retriever, nil
+		return n.Retriever
+	case n.Namespace != nil:
+		return n.Namespace
 	default:
-		return n.Namespace, nil
+		return nil
 	}
 }
 

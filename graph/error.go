@@ -32,10 +32,7 @@ func presenter(logger *slog.Logger) graphql.ErrorPresenterFunc {
 		case located != nil && located.Extensions["code"] != nil:
 			return located
 		case introspectionRefused(ctx):
-			e = &apikey.Error{Code: apikey.Forbidden, Message: "Introspection is switched off."}
-			if apikey.CallerFrom(ctx).Anonymous() {
-				e = &apikey.Error{Code: apikey.Unauthenticated, Message: "Introspection needs an API key, if it is not switched off."}
-			}
+			e = introspectionError(ctx)
 		case argument != "":
 			e = apikey.Invalid(argument, "%s %s.", argument, message(err))
 			shown.Path = shown.Path[:len(graphql.GetFieldContext(ctx).Path())]
@@ -60,6 +57,14 @@ func extensions(e *apikey.Error) map[string]any {
 		ext["field"] = e.Field
 	}
 	return ext
+}
+
+// introspectionError is the answer to whoever is not told the schema.
+func introspectionError(ctx context.Context) *apikey.Error {
+	if apikey.CallerFrom(ctx).Anonymous() {
+		return &apikey.Error{Code: apikey.Unauthenticated, Message: "Introspection needs an API key, if it is not switched off."}
+	}
+	return &apikey.Error{Code: apikey.Forbidden, Message: "Introspection is switched off."}
 }
 
 // introspectionRefused reports whether the field being resolved asks for the schema of a server that does not tell it.

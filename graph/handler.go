@@ -48,6 +48,7 @@ func NewHandler(o Options) http.Handler {
 	exec.SetRecoverFunc(recoverer(o.Logger))
 	exec.SetQueryCache(lru.New[*ast.QueryDocument](parsedOperations))
 	exec.Use(introspectionGate{o.Introspection})
+	exec.Use(loaders{o.Service})
 	if o.Introspection != IntrospectionPublic {
 		exec.SetDisableSuggestion(true)
 		exec.SetDefaultRulesFn(rulesWithoutSuggestions)

@@ -5,8 +5,10 @@ package graph
 import (
 	"bytes"
 	"context"
+	"embed"
 	"fmt"
 	"retrieverkeys/apikey"
+	"retrieverkeys/graph/scalar"
 	"sync/atomic"
 
 	"github.com/99designs/gqlgen/graphql"
@@ -141,13 +143,15 @@ type ComplexityRoot struct {
 	}
 
 	Query struct {
-		APIKey     func(childComplexity int, id string) int
-		Namespace  func(childComplexity int, id *string) int
-		Node       func(childComplexity int, id string) int
-		Retriever  func(childComplexity int, id string) int
-		Retrievers func(childComplexity int, first *int, after *string, last *int, before *string, search *string) int
-		ServerInfo func(childComplexity int) int
-		Viewer     func(childComplexity int) int
+		APIKey             func(childComplexity int, id string) int
+		Namespace          func(childComplexity int, id *string) int
+		Node               func(childComplexity int, id string) int
+		Retriever          func(childComplexity int, id string) int
+		Retrievers         func(childComplexity int, first *int, after *string, last *int, before *string, search *string) int
+		ServerInfo         func(childComplexity int) int
+		Viewer             func(childComplexity int) int
+		__resolve__service func(childComplexity int) int
+		__resolve_entities func(childComplexity int, representations []scalar.Representation) int
 	}
 
 	Retriever struct {
@@ -200,6 +204,10 @@ type ComplexityRoot struct {
 		Scopes         func(childComplexity int) int
 		Type           func(childComplexity int) int
 		UserID         func(childComplexity int) int
+	}
+
+	_Service struct {
+		SDL func(childComplexity int) int
 	}
 }
 
@@ -753,6 +761,23 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.Viewer(childComplexity), true
+	case "Query._service":
+		if e.ComplexityRoot.Query.__resolve__service == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Query.__resolve__service(childComplexity), true
+	case "Query._entities":
+		if e.ComplexityRoot.Query.__resolve_entities == nil {
+			break
+		}
+
+		args, err := ec.field_Query__entities_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.__resolve_entities(childComplexity, args["representations"].([]scalar.Representation)), true
 
 	case "Retriever.apiKeys":
 		if e.ComplexityRoot.Retriever.APIKeys == nil {
@@ -940,6 +965,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.Viewer.UserID(childComplexity), true
 
+	case "_Service.sdl":
+		if e.ComplexityRoot._Service.SDL == nil {
+			break
+		}
+
+		return e.ComplexityRoot._Service.SDL(childComplexity), true
+
 	}
 	return 0, false
 }
@@ -1028,6 +1060,17 @@ func newExecutionContext(
 			deferredResults,
 		),
 	}
+}
+
+//go:embed "federation.graphqls" "subgraph.graphqls"
+var sourcesFS embed.FS
+
+func sourceData(filename string) string {
+	data, err := sourcesFS.ReadFile(filename)
+	if err != nil {
+		panic(fmt.Sprintf("codegen problem: %s not available", filename))
+	}
+	return string(data)
 }
 
 var sources = []*ast.Source{
@@ -1670,6 +1713,8 @@ enum SortDirection {
   DESC
 }
 `, BuiltIn: false},
+	{Name: "federation.graphqls", Input: sourceData("federation.graphqls"), BuiltIn: false},
+	{Name: "subgraph.graphqls", Input: sourceData("subgraph.graphqls"), BuiltIn: false},
 }
 var parsedSchema = gqlparser.MustLoadSchema(sources...)
 
@@ -1981,6 +2026,14 @@ func (ec *executionContext) childFields_Viewer(ctx context.Context, field graphq
 		return ec.fieldContext_Viewer_namespace(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type Viewer", field.Name)
+}
+
+func (ec *executionContext) childFields__Service(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "sdl":
+		return ec.fieldContext__Service_sdl(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type _Service", field.Name)
 }
 
 func (ec *executionContext) childFields___Directive(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {

@@ -29,39 +29,60 @@ func (r *mutationResolver) RevokeAPIKey(ctx context.Context, input RevokeAPIKeyI
 }
 
 func (r *namespaceResolver) Retriever(ctx context.Context, obj *apikey.Namespace, id string) (*apikey.Retriever, error) {
-	return r.Service.RetrieverIn(ctx, apikey.CallerFrom(ctx), obj, id)
+	return loaded(ctx).retriever(ctx, obj, id)
 }
 
 func (r *namespaceResolver) Retrievers(ctx context.Context, obj *apikey.Namespace, first *int, after *string, last *int, before *string, search *string) (*RetrieverConnection, error) {
-	wants, _ := selectedConnection(ctx, "RetrieverConnection")
-	page := apikey.Page{First: first, After: after, Last: last, Before: before}
-	return retrievers(r.Service.RetrieversIn(ctx, apikey.CallerFrom(ctx), obj, page, value(search), wants))
+	return retrievers(loaded(ctx).retrievers(ctx, obj.ID, func(wants apikey.Wants) (*apikey.Connection[apikey.Retriever], error) {
+		page := apikey.Page{First: first, After: after, Last: last, Before: before}
+		return r.Service.RetrieversIn(ctx, apikey.CallerFrom(ctx), obj, page, value(search), wants)
+	}))
 }
 
 func (r *queryResolver) Retriever(ctx context.Context, id string) (*apikey.Retriever, error) {
-	return r.Service.Retriever(ctx, apikey.CallerFrom(ctx), apikey.NamespaceFrom(ctx), id)
+	found, err := loaded(ctx).found(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return found.Retriever(apikey.RetrieverRef{Namespace: apikey.NamespaceFrom(ctx), Retriever: id})
 }
 
 func (r *queryResolver) Retrievers(ctx context.Context, first *int, after *string, last *int, before *string, search *string) (*RetrieverConnection, error) {
-	wants, _ := selectedConnection(ctx, "RetrieverConnection")
-	page := apikey.Page{First: first, After: after, Last: last, Before: before}
-	return retrievers(r.Service.Retrievers(ctx, apikey.CallerFrom(ctx), apikey.NamespaceFrom(ctx), page, value(search), wants))
+	found, err := loaded(ctx).found(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return retrievers(loaded(ctx).retrievers(ctx, "", func(wants apikey.Wants) (*apikey.Connection[apikey.Retriever], error) {
+		return found.Retrievers(ctx, apikey.Page{First: first, After: after, Last: last, Before: before}, value(search), wants)
+	}))
 }
 
 func (r *queryResolver) APIKey(ctx context.Context, id string) (*apikey.Key, error) {
-	return r.Service.Key(ctx, apikey.CallerFrom(ctx), apikey.NamespaceFrom(ctx), apikey.ID(id), selectedKeyFields(ctx))
+	found, err := loaded(ctx).found(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return found.Key(apikey.ID(id))
 }
 
 func (r *queryResolver) Node(ctx context.Context, id string) (Node, error) {
-	return node(r.Service.Node(ctx, apikey.CallerFrom(ctx), apikey.NamespaceFrom(ctx), id, selectedKeyFields(ctx)))
+	found, err := loaded(ctx).found(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return node(found.Node(id))
 }
 
 func (r *queryResolver) Namespace(ctx context.Context, id *string) (*apikey.Namespace, error) {
+	found, err := loaded(ctx).found(ctx)
+	if err != nil {
+		return nil, err
+	}
 	ref := apikey.NamespaceFrom(ctx)
 	if id != nil {
 		ref = *id
 	}
-	return r.Service.Namespace(ctx, apikey.CallerFrom(ctx), ref)
+	return found.Namespace(ref)
 }
 
 func (r *queryResolver) Viewer(ctx context.Context) (*Viewer, error) {
@@ -73,21 +94,14 @@ func (r *queryResolver) ServerInfo(ctx context.Context) (*ServerInfo, error) {
 }
 
 func (r *retrieverResolver) APIKeys(ctx context.Context, objs []*apikey.Retriever, includeRevoked *bool, first *int, after *string, last *int, before *string, filter *apikey.Filter, orderBy *apikey.Order) ([]*ApiKeyConnection, error) {
-	wants, fields := selectedConnection(ctx, "ApiKeyConnection")
-	return keys(r.Service.List(ctx, apikey.CallerFrom(ctx), objs, apikey.ListOptions{
-		IncludeRevoked: value(includeRevoked),
-		Page:           apikey.Page{First: first, After: after, Last: last, Before: before},
-		Filter:         value(filter),
-		Order:          value(orderBy),
-		Wants:          wants,
-		Fields:         fields,
-	}))
+	return keys(loaded(ctx).keys(ctx, objs, listOptions(includeRevoked, first, after, last, before, filter, orderBy)))
 }
 
 func (r *retrieverResolver) AuditEvents(ctx context.Context, obj *apikey.Retriever, first *int, after *string, last *int, before *string, keyID *string) (*AuditEventConnection, error) {
-	wants, _ := selectedConnection(ctx, "AuditEventConnection")
-	page := apikey.Page{First: first, After: after, Last: last, Before: before}
-	return auditEvents(r.Service.AuditEvents(ctx, apikey.CallerFrom(ctx), obj, apikey.ID(value(keyID)), page, wants))
+	return auditEvents(loaded(ctx).auditEvents(ctx, obj, func(wants apikey.Wants) (*apikey.Connection[apikey.Event], error) {
+		page := apikey.Page{First: first, After: after, Last: last, Before: before}
+		return r.Service.AuditEvents(ctx, apikey.CallerFrom(ctx), obj, apikey.ID(value(keyID)), page, wants)
+	}))
 }
 
 func (r *viewerResolver) Namespace(ctx context.Context, obj *Viewer) (*apikey.Namespace, error) {
@@ -95,7 +109,11 @@ func (r *viewerResolver) Namespace(ctx context.Context, obj *Viewer) (*apikey.Na
 	if ref == "" {
 		return nil, nil
 	}
-	return r.Service.Namespace(ctx, apikey.CallerFrom(ctx), ref)
+	found, err := loaded(ctx).found(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return found.Namespace(ref)
 }
 
 func (r *Resolver) Mutation() MutationResolver { return &mutationResolver{r} }

@@ -38,14 +38,10 @@ var keyFields = map[string]apikey.Fields{
 	"rotatedFrom":       apikey.FieldRotatedFrom,
 }
 
-// selectedKeyFields returns the fields of a key that the current field's selection shows.
-func selectedKeyFields(ctx context.Context) apikey.Fields {
-	return fieldsOf(graphql.GetOperationContext(ctx), graphql.GetFieldContext(ctx).Field.Selections)
-}
-
+// fieldsOf returns the fields of a key that a selection shows.
 func fieldsOf(op *graphql.OperationContext, selections ast.SelectionSet) apikey.Fields {
 	var fields apikey.Fields
-	for _, f := range graphql.CollectFields(op, selections, []string{"ApiKey", "Node"}) {
+	for _, f := range graphql.CollectFields(op, selections, []string{"ApiKey", "Node", "_Entity"}) {
 		fields |= keyFields[f.Name]
 	}
 	return fields
@@ -54,10 +50,13 @@ func fieldsOf(op *graphql.OperationContext, selections ast.SelectionSet) apikey.
 // selectedConnection returns the parts of a connection that the current field's selection shows, and the fields of
 // the keys in it, if they are keys.
 func selectedConnection(ctx context.Context, typeName string) (apikey.Wants, apikey.Fields) {
-	op := graphql.GetOperationContext(ctx)
+	return connectionParts(graphql.GetOperationContext(ctx), graphql.GetFieldContext(ctx).Field.Selections, typeName)
+}
+
+func connectionParts(op *graphql.OperationContext, selections ast.SelectionSet, typeName string) (apikey.Wants, apikey.Fields) {
 	var wants apikey.Wants
 	var fields apikey.Fields
-	for _, f := range graphql.CollectFields(op, graphql.GetFieldContext(ctx).Field.Selections, []string{typeName}) {
+	for _, f := range graphql.CollectFields(op, selections, []string{typeName}) {
 		switch f.Name {
 		case "results":
 			wants.Items = true

@@ -96,3 +96,25 @@ func UnmarshalKeyType(v any) (apikey.Type, error) {
 	}
 	return "", errors.New("must be an ApiKeyType")
 }
+
+// Representation is what a gateway asks for: an entity of that type with that id.
+type Representation struct {
+	TypeName string
+	ID       string
+}
+
+// MarshalRepresentation writes a representation.
+func MarshalRepresentation(r Representation) graphql.Marshaler {
+	return graphql.MarshalMap(map[string]any{"__typename": r.TypeName, "id": r.ID})
+}
+
+// UnmarshalRepresentation reads a representation. A gateway may send more with it than that.
+func UnmarshalRepresentation(v any) (Representation, error) {
+	object, _ := v.(map[string]any)
+	name, _ := object["__typename"].(string)
+	id, err := UnmarshalID(object["id"])
+	if name == "" || err != nil {
+		return Representation{}, errors.New("must be an object with __typename and id")
+	}
+	return Representation{TypeName: name, ID: id}, nil
+}

@@ -1,0 +1,470 @@
+package apikey
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+)
+
+// Names is what a request names, to be looked up together: each kind is read once, however many are named.
+type Names struct {
+	// Namespace is the one of the request, by id or name, in which Keys and Nodes are looked for.
+	Namespace  string
+	Namespaces []string // by id or name
+	Retrievers []RetrieverRef
+	Keys       []ID
+	Nodes      []string // ids of whatever kind
+	KeyFields  Fields   // the fields of Keys and Nodes that will be looked at
+	Listings   []ListingOf
+}
+
+// RetrieverRef names a retriever, by id or name, in a namespace; ids win.
+type RetrieverRef struct {
+	In        *Namespace // one that was found before; nil: the one of Namespace
+	Namespace string     // by id or name
+	Retriever string
+	ByID      bool // not by name
+}
+
+// ListingOf is a listing of the keys of retrievers that are named too.
+type ListingOf struct {
+	Options    ListOptions
+	Retrievers []RetrieverRef
+}
+
+// Found is what was found of Names, as far as the caller may see it. It is read side by side with what it depends on,
+// and shown by the methods only if that allows it.
+type Found struct {
+	service    *Service
+	caller     Caller
+	request    string
+	now        time.Time
+	namespaces []Namespace
+	retrievers []Retriever // by id
+	named      []Retriever // by name
+	keys       []Key
+	keysIn     []Retriever              // that the keys name
+	looked     map[NamespaceID][]string // the retrievers that were looked for by id and name
+	listings   []map[RetrieverID]Listing
+}
+
+// LookUp reads all that is named. That takes one round trip to the store, one more where retrievers are named by name
+// or keys must be told the namespace of, and one more for the keys of retrievers named by name.
+func (s *Service) LookUp(ctx context.Context, c Caller, n Names) (*Found, error) {
+	if err := s.authorize(c, Read); err != nil {
+		return nil, err
+	}
+	return s.lookUp(ctx, c, n)
+}
+
+func (s *Service) lookUp(ctx context.Context, c Caller, n Names) (*Found, error) {
+	f := &Found{service: s, caller: c, request: n.Namespace, now: s.now(), listings: make([]map[RetrieverID]Listing, len(n.Listings))}
+	listings := make([]*listing, len(n.Listings))
+	var reads tasks
+	if refs := n.namespaceRefs(); len(refs) > 0 {
+		reads.add(func(ctx context.Context) (err error) {
+			f.namespaces, err = s.Store.Namespaces(ctx, c.tenant(), refs)
+			return err
+		})
+	}
+	if ids := n.retrieverIDs(); len(ids) > 0 {
+		reads.add(func(ctx context.Context) (err error) {
+			f.retrievers, err = s.Store.Retrievers(ctx, c.tenant(), ids)
+			return err
+		})
+	}
+	if ids := n.keyIDs(); len(ids) > 0 {
+		reads.add(func(ctx context.Context) (err error) {
+			f.keys, err = s.Store.Keys(ctx, c.tenant(), ids, n.KeyFields|StatusFields|FieldScopes)
+			return err
+		})
+	}
+	for i, of := range n.Listings {
+		listings[i] = &listing{pages: map[RetrieverID][]Key{}}
+		if listings[i].query, listings[i].err = of.Options.query(f.now); listings[i].err == nil {
+			ids := idsOf(of.Retrievers)
+			reads.add(func(ctx context.Context) error { return s.readPages(ctx, c, listings[i], ids) })
+		}
+	}
+	if err := reads.do(ctx); err != nil {
+		return nil, err
+	}
+	if err := f.readNamed(ctx, n); err != nil {
+		return nil, err
+	}
+	return f, f.list(ctx, n.Listings, listings)
+}
+
+// readNamed reads what the first reads showed to be needed: retrievers that are no ids, and where the keys are.
+func (f *Found) readNamed(ctx context.Context, n Names) error {
+	f.looked = map[NamespaceID][]string{}
+	names := map[NamespaceID][]string{}
+	for _, ref := range n.retrieverRefs() {
+		ns, err := f.in(ref)
+		if err != nil || ref.ByID || slices.Contains(f.looked[ns.ID], ref.Retriever) {
+			continue
+		}
+		f.looked[ns.ID] = append(f.looked[ns.ID], ref.Retriever)
+		if ref.Retriever != "" && f.byID(ns, ref.Retriever) == nil {
+			names[ns.ID] = append(names[ns.ID], ref.Retriever)
+		}
+	}
+	var reads tasks
+	named := make([][]Retriever, 0, len(names))
+	for ns, refs := range names {
+		named = append(named, nil)
+		to := &named[len(named)-1]
+		reads.add(func(ctx context.Context) (err error) {
+			*to, err = f.service.Store.RetrieversNamed(ctx, f.caller.tenant(), ns, refs)
+			return err
+		})
+	}
+	var ids []RetrieverID
+	if ns, err := f.resolve(f.request); err == nil {
+		for i := range f.keys {
+			for _, id := range f.keys[i].Retrievers() {
+				if f.caller.covers(ReadData, ns, id) && !slices.Contains(ids, id) {
+					ids = append(ids, id)
+				}
+			}
+		}
+	}
+	if len(ids) > 0 {
+		reads.add(func(ctx context.Context) (err error) {
+			f.keysIn, err = f.service.Store.Retrievers(ctx, f.caller.tenant(), ids)
+			return err
+		})
+	}
+	err := reads.do(ctx)
+	f.named = slices.Concat(named...)
+	return err
+}
+
+// listing is a ListingOf that is being read.
+type listing struct {
+	query query
+	err   error
+	pages map[RetrieverID][]Key
+}
+
+// list makes the listings of those retrievers that there are.
+func (f *Found) list(ctx context.Context, of []ListingOf, listings []*listing) error {
+	var reads, connects tasks
+	var keep []func()
+	for i, l := range listings {
+		f.listings[i] = map[RetrieverID]Listing{}
+		var missing []RetrieverID
+		seen := map[RetrieverID]bool{}
+		for _, ref := range of[i].Retrievers {
+			r, err := f.Retriever(ref)
+			if err != nil || seen[r.ID] {
+				continue
+			}
+			seen[r.ID] = true
+			if _, read := l.pages[r.ID]; !read && l.err == nil {
+				missing = append(missing, r.ID)
+			}
+			part := Listing{Err: l.err}
+			if l.err == nil {
+				connects.add(func(ctx context.Context) error {
+					part.Keys, part.Err = f.service.connectKeys(ctx, f.caller.tenant(), r.ID, &l.query, l.pages[r.ID])
+					return nil
+				})
+			}
+			keep = append(keep, func() { f.listings[i][r.ID] = part })
+		}
+		if len(missing) > 0 {
+			reads.add(func(ctx context.Context) error { return f.service.readPages(ctx, f.caller, l, missing) })
+		}
+	}
+	if err := reads.do(ctx); err != nil {
+		return err
+	}
+	err := connects.do(ctx)
+	for _, k := range keep {
+		k()
+	}
+	return err
+}
+
+// readPages reads the pages of a listing, if it needs them.
+func (s *Service) readPages(ctx context.Context, c Caller, l *listing, ids []RetrieverID) error {
+	pages := make([][]Key, len(ids))
+	if l.query.Wants.reads() || l.query.scans() {
+		var err error
+		if pages, err = s.Store.KeyPages(ctx, c.tenant(), ids, l.query.keyRange()); err != nil {
+			return err
+		}
+	}
+	for i, id := range ids {
+		l.pages[id] = pages[i]
+	}
+	return nil
+}
+
+// Namespace returns the namespace with that id or name; the id wins.
+func (f *Found) Namespace(ref string) (*Namespace, error) {
+	ns, err := f.resolve(ref)
+	if err != nil {
+		return nil, err
+	}
+	if !f.caller.coversNamespace(ReadData, ns) {
+		return nil, notFound("namespace")
+	}
+	return ns, nil
+}
+
+// resolve finds a namespace, without asking whether the caller's scopes cover it: what is in it may be covered all
+// the same.
+func (f *Found) resolve(ref string) (*Namespace, error) {
+	if ref == "" {
+		return nil, Invalid("X-Namespace", "Name a namespace, by id or name, in the X-Namespace header or the namespace query parameter.")
+	}
+	var ns *Namespace
+	for i := range f.namespaces {
+		n := &f.namespaces[i]
+		switch {
+		case string(n.ID) == ref:
+			return n, nil
+		case n.Name == ref && (ns == nil || n.ID < ns.ID):
+			ns = n
+		}
+	}
+	if ns == nil {
+		return nil, notFound("namespace")
+	}
+	return ns, nil
+}
+
+// in returns the namespace that a retriever is looked for in.
+func (f *Found) in(ref RetrieverRef) (*Namespace, error) {
+	if ref.In != nil {
+		return ref.In, nil
+	}
+	return f.resolve(ref.Namespace)
+}
+
+// LookedFor reports whether the retriever was among those named, by whatever reference of its namespace. Of others nothing
+// is known.
+func (f *Found) LookedFor(ref RetrieverRef) bool {
+	ns, err := f.in(ref)
+	return err == nil && slices.Contains(f.looked[ns.ID], ref.Retriever)
+}
+
+// Retriever returns the retriever that is named so, if it was looked for.
+func (f *Found) Retriever(ref RetrieverRef) (*Retriever, error) {
+	ns, err := f.in(ref)
+	if err != nil {
+		return nil, err
+	}
+	if r := f.byID(ns, ref.Retriever); r != nil {
+		return r, nil
+	}
+	var found *Retriever
+	for i := range f.named {
+		r := &f.named[i]
+		if r.Name == ref.Retriever && !ref.ByID && f.sees(ns, r) && (found == nil || r.ID < found.ID) {
+			found = r
+		}
+	}
+	switch {
+	case found != nil:
+		return found.in(ns), nil
+	case ref.In != nil:
+		return nil, notFound("retriever")
+	default:
+		return nil, f.caller.nothingIn(ns, "retriever")
+	}
+}
+
+// byID returns the namespace's retriever with that id; nil where there is none that the caller sees.
+func (f *Found) byID(ns *Namespace, id string) *Retriever {
+	for i := range f.retrievers {
+		if r := &f.retrievers[i]; string(r.ID) == id && f.sees(ns, r) {
+			return r.in(ns)
+		}
+	}
+	return nil
+}
+
+// sees reports whether the retriever is one of the namespace's that the caller may see. One that is not counts as
+// absent from the start, so that it hides no other.
+func (f *Found) sees(ns *Namespace, r *Retriever) bool {
+	return r.NamespaceID == ns.ID && f.caller.covers(ReadData, ns, r.ID)
+}
+
+// in is a copy of the retriever that knows its namespace.
+func (r Retriever) in(ns *Namespace) *Retriever {
+	r.Namespace = ns
+	return &r
+}
+
+// Key returns the key with that id, if one of the retrievers it names is in the request's namespace and covered.
+func (f *Found) Key(id ID) (*Key, error) {
+	ns, err := f.resolve(f.request)
+	if err != nil {
+		return nil, err
+	}
+	if k := f.key(ns, id); k != nil {
+		return k, nil
+	}
+	return nil, f.caller.nothingIn(ns, "API key")
+}
+
+func (f *Found) key(ns *Namespace, id ID) *Key {
+	var key *Key
+	for i := range f.keys {
+		if k := &f.keys[i]; k.ID == id && (key == nil || k.Hash < key.Hash) {
+			key = k
+		}
+	}
+	if key == nil {
+		return nil
+	}
+	named := key.Retrievers()
+	here := func(r Retriever) bool { return slices.Contains(named, r.ID) && f.sees(ns, &r) }
+	if !slices.ContainsFunc(f.keysIn, here) {
+		return nil
+	}
+	k := *key
+	k.Status = k.StatusAt(f.now)
+	return &k
+}
+
+// Node is what an id stands for: exactly one of them is set.
+type Node struct {
+	Key       *Key
+	Retriever *Retriever
+	Namespace *Namespace
+}
+
+// Node returns what has that id, looking at keys, then the request's namespace's retrievers, then the organization's
+// namespaces.
+func (f *Found) Node(id string) (Node, error) {
+	ns, err := f.resolve(f.request)
+	if err != nil {
+		return Node{}, err
+	}
+	if k := f.key(ns, ID(id)); k != nil {
+		return Node{Key: k}, nil
+	}
+	if r := f.byID(ns, id); r != nil {
+		return Node{Retriever: r}, nil
+	}
+	// To a caller who does not see it the request's namespace may not exist, and without one there is no answer.
+	if f.caller.coversNamespace(ReadData, ns) {
+		if n := f.namespaceByID(id); n != nil {
+			return Node{Namespace: n}, nil
+		}
+	}
+	return Node{}, f.caller.nothingIn(ns, "node")
+}
+
+// Entity returns what of that kind has that id, in the request's namespace unless it is a namespace: an empty Node where
+// there is nothing that the caller sees.
+func (f *Found) Entity(kind ResourceType, id string) (Node, error) {
+	ns, err := f.resolve(f.request)
+	if err != nil {
+		return Node{}, err
+	}
+	switch kind {
+	case ResourceAPIKey:
+		return Node{Key: f.key(ns, ID(id))}, nil
+	case ResourceRetriever:
+		return Node{Retriever: f.byID(ns, id)}, nil
+	case ResourceNamespace:
+		return Node{Namespace: f.namespaceByID(id)}, nil
+	default:
+		return Node{}, nil
+	}
+}
+
+// namespaceByID returns the namespace with that id; nil where there is none that the caller sees.
+func (f *Found) namespaceByID(id string) *Namespace {
+	i := slices.IndexFunc(f.namespaces, func(n Namespace) bool { return string(n.ID) == id })
+	if i < 0 || !f.caller.coversNamespace(ReadData, &f.namespaces[i]) {
+		return nil
+	}
+	return &f.namespaces[i]
+}
+
+// Listing returns the i-th listing's part for a retriever; false where the retriever is none of those it was named for.
+func (f *Found) Listing(i int, id RetrieverID) (Listing, bool) {
+	l, ok := f.listings[i][id]
+	return l, ok
+}
+
+func (n *Names) namespaceRefs() []string {
+	refs := slices.Clone(n.Namespaces)
+	for _, ref := range n.retrieverRefs() {
+		if ref.In == nil {
+			refs = append(refs, ref.Namespace)
+		}
+	}
+	if len(n.Keys) > 0 || len(n.Nodes) > 0 {
+		refs = append(refs, n.Namespace)
+	}
+	if n.Namespace != "" { // without it no node is looked for
+		refs = append(refs, n.Nodes...)
+	}
+	return distinct(refs)
+}
+
+// retrieverRefs are all retrievers that are named.
+func (n *Names) retrieverRefs() []RetrieverRef {
+	refs := n.Retrievers
+	for _, l := range n.Listings {
+		refs = append(refs[:len(refs):len(refs)], l.Retrievers...)
+	}
+	return refs
+}
+
+func (n *Names) retrieverIDs() []RetrieverID {
+	ids := idsOf(n.retrieverRefs())
+	if n.Namespace != "" {
+		for _, id := range n.Nodes {
+			ids = append(ids, RetrieverID(id))
+		}
+	}
+	return distinct(ids)
+}
+
+func (n *Names) keyIDs() []ID {
+	if n.Namespace == "" {
+		return nil
+	}
+	ids := slices.Clone(n.Keys)
+	for _, id := range n.Nodes {
+		ids = append(ids, ID(id))
+	}
+	return distinct(ids)
+}
+
+// idsOf are the ids that the retrievers may have, in namespaces that are named.
+func idsOf(refs []RetrieverRef) []RetrieverID {
+	var ids []RetrieverID
+	for _, ref := range refs {
+		if ref.In != nil || ref.Namespace != "" {
+			ids = append(ids, RetrieverID(ref.Retriever))
+		}
+	}
+	return distinct(ids)
+}
+
+// distinct returns the items but the empty one, each once.
+func distinct[T cmp.Ordered](items []T) []T {
+	var empty T
+	slices.Sort(items)
+	items = slices.Compact(items)
+	return slices.DeleteFunc(items, func(item T) bool { return item == empty })
+}
+
+// tasks are done together.
+type tasks []func(context.Context) error
+
+func (t *tasks) add(f func(context.Context) error) { *t = append(*t, f) }
+
+func (t tasks) do(ctx context.Context) error {
+	return together(ctx, len(t), func(ctx context.Context, i int) error { return t[i](ctx) })
+}

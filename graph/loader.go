@@ -1,0 +1,365 @@
+package graph
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/99designs/gqlgen/graphql"
+	"github.com/vektah/gqlparser/v2/ast"
+
+	"retrieverkeys/apikey"
+	"retrieverkeys/graph/scalar"
+)
+
+type representation = scalar.Representation
+
+// loader reads for one operation what its fields name, together: the first field that needs something asks for all that
+// the operation is known to name from its text, and the others share the answer. Nobody waits for a timer or for fields
+// that may never be resolved. What is named within a list, and so is not known before, is read once for each set of
+// equal arguments.
+type loader struct {
+	service   *apikey.Service
+	caller    apikey.Caller
+	namespace string
+
+	names    apikey.Names
+	listings map[string]int // the index in names.Listings, by the arguments
+
+	mu    sync.Mutex
+	reads map[string]*read
+	pages map[apikey.RetrieverID]page // the one that the retriever was last read in
+}
+
+// read is something that is read once.
+type read struct {
+	done  chan struct{}
+	value any
+	err   error
+}
+
+// errPanicked is what those get who share a read that another one panicked in.
+var errPanicked = errors.New("the read that this shares panicked")
+
+// once reads what has that key, or waits for whoever does.
+func once[T any](ctx context.Context, l *loader, key string, f func() (T, error)) (T, error) {
+	l.mu.Lock()
+	r, known := l.reads[key]
+	if !known {
+		r = &read{done: make(chan struct{}), err: errPanicked}
+		l.reads[key] = r
+	}
+	l.mu.Unlock()
+	if !known {
+		defer close(r.done)
+		value, err := f()
+		r.value, r.err = value, err
+		return value, err
+	}
+	select {
+	case <-r.done:
+		value, _ := r.value.(T)
+		return value, r.err
+	case <-ctx.Done():
+		var none T
+		return none, apikey.Outage(ctx.Err())
+	}
+}
+
+type loaderKey struct{}
+
+// loaders gives each operation a loader.
+type loaders struct{ service *apikey.Service }
+
+func (loaders) ExtensionName() string                   { return "Loaders" }
+func (loaders) Validate(graphql.ExecutableSchema) error { return nil }
+
+func (l loaders) InterceptOperation(ctx context.Context, next graphql.OperationHandler) graphql.ResponseHandler {
+	own := &loader{service: l.service, caller: apikey.CallerFrom(ctx), namespace: apikey.NamespaceFrom(ctx), reads: map[string]*read{}, pages: map[apikey.RetrieverID]page{}}
+	if op := graphql.GetOperationContext(ctx); op.Operation.Operation == ast.Query {
+		own.plan(ctx, op)
+	}
+	return next(context.WithValue(ctx, loaderKey{}, own))
+}
+
+func loaded(ctx context.Context) *loader {
+	l, _ := ctx.Value(loaderKey{}).(*loader)
+	return l
+}
+
+// found returns all that the operation is known to name.
+func (l *loader) found(ctx context.Context) (*apikey.Found, error) {
+	return once(ctx, l, "", func() (*apikey.Found, error) { return l.service.LookUp(ctx, l.caller, l.names) })
+}
+
+// retriever returns a retriever of a namespace that was found.
+func (l *loader) retriever(ctx context.Context, ns *apikey.Namespace, id string) (*apikey.Retriever, error) {
+	ref := apikey.RetrieverRef{In: ns, Retriever: id}
+	found, err := l.found(ctx)
+	if err == nil && !found.LookedFor(ref) {
+		found, err = once(ctx, l, fmt.Sprintf("retriever %q %q", ns.ID, id), func() (*apikey.Found, error) {
+			return l.service.LookUp(ctx, l.caller, apikey.Names{Retrievers: []apikey.RetrieverRef{ref}})
+		})
+	}
+	if err != nil {
+		return nil, err
+	}
+	return found.Retriever(ref)
+}
+
+// keys returns the listings of the retrievers' keys, with what the current field selects of them.
+func (l *loader) keys(ctx context.Context, rs []*apikey.Retriever, o apikey.ListOptions) ([]apikey.Listing, error) {
+	o.Wants, o.Fields = selectedConnection(ctx, "ApiKeyConnection")
+	arguments := currentArguments(ctx)
+	listings := make([]apikey.Listing, len(rs))
+	var missing []*apikey.Retriever
+	var at []int
+	i, planned := l.listings[arguments]
+	if planned {
+		of := l.names.Listings[i].Options
+		planned = union(of.Wants, o.Wants) == of.Wants && of.Fields|o.Fields == of.Fields
+	}
+	for j, r := range rs {
+		if planned {
+			found, err := l.found(ctx)
+			if err != nil {
+				return nil, err
+			}
+			var ok bool
+			if listings[j], ok = found.Listing(i, r.ID); ok {
+				continue
+			}
+		}
+		missing, at = append(missing, r), append(at, j)
+	}
+	if len(missing) == 0 {
+		return listings, nil
+	}
+	key, all := l.beside(missing)
+	read, err := once(ctx, l, fmt.Sprintf("keys %s %s %v %d", key, arguments, o.Wants, o.Fields), func() (map[apikey.RetrieverID]apikey.Listing, error) {
+		read, err := l.service.List(ctx, l.caller, all, o)
+		byID := make(map[apikey.RetrieverID]apikey.Listing, len(read))
+		for j := range read {
+			byID[all[j].ID] = read[j]
+		}
+		return byID, err
+	})
+	for j, r := range missing {
+		listings[at[j]] = read[r.ID]
+	}
+	return listings, err
+}
+
+// beside returns the retrievers of the page that these are from, and a name of it: what is asked of one of them is about
+// to be asked of the others, even where that happens one by one.
+func (l *loader) beside(rs []*apikey.Retriever) (string, []*apikey.Retriever) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if p, ok := l.pages[rs[0].ID]; ok && !slices.ContainsFunc(rs, func(r *apikey.Retriever) bool { return l.pages[r.ID].name != p.name }) {
+		return p.name, p.retrievers
+	}
+	ids := make([]apikey.RetrieverID, len(rs))
+	for i, r := range rs {
+		ids[i] = r.ID
+	}
+	return fmt.Sprintf("%q", ids), rs
+}
+
+// page is a page of retrievers that was read.
+type page struct {
+	name       string
+	retrievers []*apikey.Retriever
+}
+
+// retrievers reads a page of a namespace's retrievers, once for equal arguments and selections.
+func (l *loader) retrievers(ctx context.Context, ns apikey.NamespaceID, read func(apikey.Wants) (*apikey.Connection[apikey.Retriever], error)) (*apikey.Connection[apikey.Retriever], error) {
+	wants, _ := selectedConnection(ctx, "RetrieverConnection")
+	name := fmt.Sprintf("retrievers %q %s %v", ns, currentArguments(ctx), wants)
+	return once(ctx, l, name, func() (*apikey.Connection[apikey.Retriever], error) {
+		c, err := read(wants)
+		if err != nil {
+			return nil, err
+		}
+		p := page{name: name}
+		for i := range c.Items {
+			p.retrievers = append(p.retrievers, &c.Items[i])
+		}
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		for _, r := range p.retrievers {
+			l.pages[r.ID] = p
+		}
+		return c, nil
+	})
+}
+
+// auditEvents reads a page of a retriever's events, once for equal arguments and selections.
+func (l *loader) auditEvents(ctx context.Context, r *apikey.Retriever, read func(apikey.Wants) (*apikey.Connection[apikey.Event], error)) (*apikey.Connection[apikey.Event], error) {
+	wants, _ := selectedConnection(ctx, "AuditEventConnection")
+	return once(ctx, l, fmt.Sprintf("auditEvents %q %s %v", r.ID, currentArguments(ctx), wants), func() (*apikey.Connection[apikey.Event], error) { return read(wants) })
+}
+
+// plan collects what the operation names.
+func (l *loader) plan(ctx context.Context, op *graphql.OperationContext) {
+	l.names.Namespace, l.listings = l.namespace, map[string]int{}
+	p := planner{loader: l, ctx: ctx, op: op}
+	for _, f := range p.fields(op.Operation.SelectionSet, "Query") {
+		switch f.Name {
+		case "retriever":
+			p.retriever(apikey.RetrieverRef{Namespace: l.namespace, Retriever: p.id(f)}, f.Selections)
+		case "retrievers":
+			l.names.Namespaces = append(l.names.Namespaces, l.namespace)
+		case "apiKey":
+			l.names.Keys = append(l.names.Keys, apikey.ID(p.id(f)))
+			l.names.KeyFields |= fieldsOf(op, f.Selections)
+		case "node":
+			p.node(p.id(f), f.Selections)
+		case "namespace":
+			ref := l.namespace
+			if id := p.id(f); id != "" {
+				ref = id
+			}
+			p.namespace(ref, f.Selections)
+		case "viewer":
+			for _, f := range p.fields(f.Selections, "Viewer") {
+				if f.Name == "namespace" {
+					p.namespace(l.namespace, f.Selections)
+				}
+			}
+		case "_entities":
+			args, err := (&executionContext{}).field_Query__entities_args(ctx, f.ArgumentMap(op.Variables))
+			representations, _ := args["representations"].([]representation)
+			if err == nil && len(representations) <= maxEntities {
+				p.entities(representations, f.Selections)
+			}
+		}
+	}
+}
+
+// planner collects what one operation names.
+type planner struct {
+	*loader
+	ctx context.Context //nolint:containedctx // it lives as long as the call of plan
+	op  *graphql.OperationContext
+}
+
+func (p planner) fields(selections ast.SelectionSet, satisfies ...string) []graphql.CollectedField {
+	return graphql.CollectFields(p.op, selections, satisfies)
+}
+
+// id is the field's argument, empty where it is none.
+func (p planner) id(f graphql.CollectedField) string {
+	id, _ := scalar.UnmarshalID(f.ArgumentMap(p.op.Variables)["id"])
+	return id
+}
+
+func (p planner) namespace(ref string, selections ast.SelectionSet) {
+	p.names.Namespaces = append(p.names.Namespaces, ref)
+	p.retrieversOf(ref, selections)
+}
+
+func (p planner) retrieversOf(namespace string, selections ast.SelectionSet) {
+	for _, f := range p.fields(selections, "Namespace", "Node", "_Entity") {
+		if f.Name == "retriever" {
+			p.retriever(apikey.RetrieverRef{Namespace: namespace, Retriever: p.id(f)}, f.Selections)
+		}
+	}
+}
+
+func (p planner) retriever(ref apikey.RetrieverRef, selections ast.SelectionSet) {
+	p.names.Retrievers = append(p.names.Retrievers, ref)
+	p.keysOf([]apikey.RetrieverRef{ref}, selections)
+}
+
+// keysOf collects the listings of retrievers' keys. Those with equal arguments are one, whatever is selected of each.
+func (p planner) keysOf(refs []apikey.RetrieverRef, selections ast.SelectionSet) {
+	for _, f := range p.fields(selections, "Retriever", "Node", "_Entity") {
+		if f.Name != "apiKeys" {
+			continue
+		}
+		raw := f.ArgumentMap(p.op.Variables)
+		args, err := (&executionContext{}).field_Retriever_apiKeys_args(p.ctx, raw)
+		if err != nil {
+			continue // the field itself will tell
+		}
+		key := argumentsKey(raw)
+		i, known := p.listings[key]
+		if !known {
+			i = len(p.names.Listings)
+			p.listings[key] = i
+			p.names.Listings = append(p.names.Listings, apikey.ListingOf{Options: plannedOptions(args)})
+		}
+		of := &p.names.Listings[i]
+		wants, fields := connectionParts(p.op, f.Selections, "ApiKeyConnection")
+		of.Options.Wants = union(of.Options.Wants, wants)
+		of.Options.Fields |= fields
+		of.Retrievers = append(of.Retrievers, refs...)
+	}
+}
+
+func (p planner) node(id string, selections ast.SelectionSet) {
+	p.names.Nodes = append(p.names.Nodes, id)
+	p.names.KeyFields |= fieldsOf(p.op, selections)
+	p.keysOf([]apikey.RetrieverRef{{Namespace: p.loader.namespace, Retriever: id, ByID: true}}, selections)
+	p.retrieversOf(id, selections)
+}
+
+func (p planner) entities(representations []representation, selections ast.SelectionSet) {
+	var retrievers []apikey.RetrieverRef
+	for _, r := range representations {
+		switch r.TypeName {
+		case "ApiKey":
+			p.names.Keys = append(p.names.Keys, apikey.ID(r.ID))
+		case "Namespace":
+			p.namespace(r.ID, selections)
+		case "Retriever":
+			retrievers = append(retrievers, apikey.RetrieverRef{Namespace: p.loader.namespace, Retriever: r.ID, ByID: true})
+		}
+	}
+	p.names.Namespaces = append(p.names.Namespaces, p.loader.namespace)
+	p.names.KeyFields |= fieldsOf(p.op, selections)
+	p.names.Retrievers = append(p.names.Retrievers, retrievers...)
+	if len(retrievers) > 0 {
+		p.keysOf(retrievers, selections)
+	}
+}
+
+// union is what either wants.
+func union(a, b apikey.Wants) apikey.Wants {
+	return apikey.Wants{
+		Items: a.Items || b.Items, Total: a.Total || b.Total, HasNext: a.HasNext || b.HasNext, HasPrevious: a.HasPrevious || b.HasPrevious,
+	}
+}
+
+// currentArguments is argumentsKey of the current field.
+func currentArguments(ctx context.Context) string {
+	return argumentsKey(graphql.GetFieldContext(ctx).Field.ArgumentMap(graphql.GetOperationContext(ctx).Variables))
+}
+
+// plannedOptions makes the options of a listing of its field's arguments, which the generated code has read.
+func plannedOptions(args map[string]any) apikey.ListOptions {
+	includeRevoked, _ := args["includeRevoked"].(*bool)
+	first, _ := args["first"].(*int)
+	after, _ := args["after"].(*string)
+	last, _ := args["last"].(*int)
+	before, _ := args["before"].(*string)
+	filter, _ := args["filter"].(*apikey.Filter)
+	order, _ := args["orderBy"].(*apikey.Order)
+	return listOptions(includeRevoked, first, after, last, before, filter, order)
+}
+
+func listOptions(includeRevoked *bool, first *int, after *string, last *int, before *string, filter *apikey.Filter, order *apikey.Order) apikey.ListOptions {
+	return apikey.ListOptions{
+		IncludeRevoked: value(includeRevoked), Filter: value(filter), Order: value(order),
+		Page: apikey.Page{First: first, After: after, Last: last, Before: before},
+	}
+}
+
+// argumentsKey is equal for equal arguments.
+func argumentsKey(raw map[string]any) string {
+	b, _ := json.Marshal(raw) // of values that came from JSON or from the operation's text
+	return string(b)
+}
