@@ -232,7 +232,7 @@ func (p *program) writeMinted(m *apikey.Minted, previous *apikey.Key) error {
 	fmt.Fprintf(&b, "\n  Key      %s  %s\n", m.Key.ID, printable(m.Key.Name))
 	fmt.Fprintf(&b, "  Secret   %s\n", m.Secret.Reveal())
 	if previous != nil {
-		fmt.Fprintf(&b, "  Instead of %s, which %s\n", previous.ID, fate(previous))
+		fmt.Fprintf(&b, "  Instead of %s, which %s\n", printable(string(previous.ID)), fate(previous))
 	}
 	b.WriteString("\n  The secret is shown this once: keep it where you keep secrets.\n")
 	_, err := io.WriteString(p.stdout, b.String())
@@ -280,7 +280,7 @@ func (p *program) revokeKey(ctx context.Context) error {
 		if p.cfg.Keys.JSON {
 			return p.writeJSON(web.NewKey(k))
 		}
-		_, err = fmt.Fprintf(p.stdout, "%s %q is revoked since %s, by %s.\n", k.ID, printable(k.Name), dated(k.RevokedAt), cmp.Or(printable(value(k.RevokedBy)), "somebody unknown"))
+		_, err = fmt.Fprintf(p.stdout, "%s %q is revoked since %s, by %s.\n", printable(string(k.ID)), printable(k.Name), dated(k.RevokedAt), cmp.Or(printable(value(k.RevokedBy)), "somebody unknown"))
 		return err
 	})
 }
@@ -288,7 +288,7 @@ func (p *program) revokeKey(ctx context.Context) error {
 // confirm asks whether the key is to be revoked.
 func (p *program) confirm(k *apikey.Key) error {
 	_, err := fmt.Fprintf(p.stderr, "%s %q (%s), made %s by %s, last used %s.\nRevoke it? It cannot be undone. [y/N] ",
-		k.ID, printable(k.Name), cmp.Or(printable(value(k.Prefix)), "no prefix"), dated(k.CreatedAt),
+		printable(string(k.ID)), printable(k.Name), cmp.Or(printable(value(k.Prefix)), "no prefix"), dated(k.CreatedAt),
 		cmp.Or(printable(value(k.CreatedBy)), "somebody unknown"), cmp.Or(dated(k.LastUsedAt), "never"))
 	if err != nil {
 		return err
@@ -434,9 +434,11 @@ func (p *program) writeJSON(v any) error {
 }
 
 // printable replaces what could change a terminal's state, or what is seen of the rest of the line.
-func printable(s string) string {
+func printable(s string) string { return printableBut(s, "") }
+
+func printableBut(s, allowed string) string {
 	return strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
+		if !unicode.IsPrint(r) && !strings.ContainsRune(allowed, r) {
 			return '\uFFFD'
 		}
 		return r

@@ -141,6 +141,11 @@ func TestKeysListIsHarmlessToATerminal(t *testing.T) {
 	if strings.ContainsAny(out, "\x1b\t\u202e") || len(strings.Split(out, "\n")) != 4 {
 		t.Errorf("it prints %q", out)
 	}
+	for _, args := range [][]string{{"keys", "\x1b[31m"}, {"keys", "list", "--namespace", "\x1b[2J", "--retriever", "x"}, {"keys", "scan", "no\x1b[31mfile"}, {"import", "no\u009bfile"}} {
+		if _, out, errs := command(t, d.env, args...); strings.ContainsAny(out+errs, "\x1b\u009b") {
+			t.Errorf("%q prints %q", args, errs)
+		}
+	}
 }
 
 // What the README says to do at 3 a.m. is what is done here, word by word.

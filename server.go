@@ -57,7 +57,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 	}
 	if len(problems) > 0 {
 		for _, p := range problems {
-			_, _ = fmt.Fprintln(stderr, "retrieverkeys:", p)
+			_, _ = fmt.Fprintln(stderr, "retrieverkeys:", printableBut(p.Error(), "\n"))
 		}
 		_, _ = fmt.Fprintln(stderr, "retrieverkeys --help tells the commands and settings.")
 		return exitUsage
@@ -87,7 +87,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 		"version":     p.version,
 	}[cfg.Command]
 	if err := command(ctx); err != nil {
-		_, _ = fmt.Fprintln(stderr, "retrieverkeys:", err)
+		_, _ = fmt.Fprintln(stderr, "retrieverkeys:", printableBut(err.Error(), "\n"))
 		return exitFailed
 	}
 	return exitOK

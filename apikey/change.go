@@ -41,7 +41,7 @@ func (s Settings) apply(k *Key, now time.Time) error {
 	if s.Name.Given {
 		name := strings.TrimSpace(text(s.Name.Value))
 		switch n := utf8.RuneCountInString(name); {
-		case n == 0:
+		case !strings.ContainsFunc(name, visible):
 			return Invalid("name", "name must have 1 to %d characters.", maxName)
 		case n > maxName:
 			return Invalid("name", "name must have at most %d characters, not %d.", maxName, n)
@@ -97,6 +97,9 @@ func (s Settings) apply(k *Key, now time.Time) error {
 	return nil
 }
 
+// visible are the characters that leave a mark.
+func visible(r rune) bool { return unicode.IsGraphic(r) && !unicode.IsSpace(r) }
+
 // unprintable are the characters that could make a text look like another one, or break a line of a log: controls,
 // and those that turn the direction of writing.
 func unprintable(r rune) bool {
@@ -128,7 +131,7 @@ type Minted struct {
 
 // Create makes a key that executes the retriever and can do nothing else. It needs Write, and Settings with a name.
 func (s *Service) Create(ctx context.Context, c Caller, namespace, retriever string, settings Settings) (*Minted, error) {
-	if err := c.authorize(Read); err != nil {
+	if err := s.Admit(ctx, c, KeyCreated); err != nil {
 		return nil, err
 	}
 	r, err := s.findRetriever(ctx, c, namespace, retriever)
@@ -164,13 +167,16 @@ func (s *Service) Create(ctx context.Context, c Caller, namespace, retriever str
 // Update changes what is given of an active key; all else stays. It needs Write, and a caller who holds what the key
 // holds.
 func (s *Service) Update(ctx context.Context, c Caller, namespace string, id ID, settings Settings) (*Key, error) {
-	return s.change(ctx, c, namespace, id, KeyUpdated, func(from Key, now time.Time) (Change, error) {
+	return s.change(ctx, c, namespace, id, KeyUpdated, settings.fields(), func(from Key, now time.Time) (Change, error) {
 		if err := mustBeActive(&from); err != nil {
 			return Change{}, err
 		}
 		to := from
 		if err := settings.apply(&to, now); err != nil {
 			return Change{}, err
+		}
+		if end := from.ExpiresAt; from.RotatedTo != nil && end != nil && (to.ExpiresAt == nil || to.ExpiresAt.After(*end)) {
+			return Change{}, conflict("This key was rotated: its end can be brought forward, not put off.")
 		}
 		return Change{Key: to, Fields: settings.fields(), ActiveAt: now}, nil
 	})
@@ -186,12 +192,12 @@ type Rotated struct {
 }
 
 // Rotate puts a new key in the place of an active one: of the same name, description, expiry, origins, limit and
-// rights. The old key goes on working for the overlap, but never beyond its own expiry; without one it is revoked at
+// rights. It is the caller's, who is told its plaintext. The old key goes on working for the overlap, but never beyond its own expiry; without one it is revoked at
 // once. A key is rotated once. It needs Write, and a caller who holds what the key holds.
 func (s *Service) Rotate(ctx context.Context, c Caller, namespace string, id ID, overlap time.Duration) (*Rotated, error) {
 	var successor Key
 	var secret Secret
-	previous, err := s.change(ctx, c, namespace, id, KeyRotated, func(from Key, now time.Time) (Change, error) {
+	previous, err := s.change(ctx, c, namespace, id, KeyRotated, 0, func(from Key, now time.Time) (Change, error) {
 		if overlap < 0 || overlap > MaxOverlap {
 			return Change{}, Invalid("overlapSeconds", "overlapSeconds must be 0 to %d, which is 30 days.", int(MaxOverlap/time.Second))
 		}
@@ -211,6 +217,7 @@ func (s *Service) Rotate(ctx context.Context, c Caller, namespace string, id ID,
 		successor = from
 		secret = successor.mint(prefix, now)
 		successor.CreatedBy, successor.LastUsedAt = &c.Key.UserID, nil
+		successor.UserID, successor.PrincipalID = c.Key.UserID, c.Key.PrincipalID
 		successor.RotatedFrom, successor.Revision = &from.ID, 0
 
 		to := from
@@ -234,7 +241,7 @@ func (s *Service) Rotate(ctx context.Context, c Caller, namespace string, id ID,
 // Revoke ends a key for good and at once, an expired one too. To revoke one again changes nothing and is no error. It
 // needs Delete. An operator may revoke any key of the organization, also one whose retriever is gone.
 func (s *Service) Revoke(ctx context.Context, c Caller, namespace string, id ID) (*Key, error) {
-	return s.change(ctx, c, namespace, id, KeyRevoked, func(from Key, now time.Time) (Change, error) {
+	return s.change(ctx, c, namespace, id, KeyRevoked, 0, func(from Key, now time.Time) (Change, error) {
 		to := from
 		if from.Status == Revoked {
 			return Change{Key: to}, nil
@@ -246,7 +253,7 @@ func (s *Service) Revoke(ctx context.Context, c Caller, namespace string, id ID)
 
 // RevokeOf is Revoke for a key that must be one of the retriever's, by id or name: others are not there.
 func (s *Service) RevokeOf(ctx context.Context, c Caller, namespace, retriever string, id ID) error {
-	if err := c.authorize(Read); err != nil {
+	if err := s.Admit(ctx, c, KeyRevoked); err != nil {
 		return err
 	}
 	r, err := s.findRetriever(ctx, c, namespace, retriever)
@@ -286,14 +293,24 @@ func mustBeActive(k *Key) error {
 	return nil
 }
 
+// Admit refuses a caller to whom nothing here is answered, whatever they want to do to whichever key. That somebody tried,
+// with a key that was made for something else, is kept as an event of that key.
+func (s *Service) Admit(ctx context.Context, c Caller, action Action) error {
+	refused := c.authorize(Read)
+	if refused == nil || c.Anonymous() {
+		return refused
+	}
+	return s.permit(ctx, c, refused, c.event(action, ResourceAPIKey, string(c.Key.ID), s.instant(), "", c.Key.Retrievers()))
+}
+
 // manyTries is how often a revocation that came second to another change tries again.
 const manyTries = 100
 
 // change finds a key that the caller may change, lets decide say how, and writes that with its event. What decide
 // leaves as it is, is not written. Of changes that race one wins; the others are told, but for a revocation, which is
 // decided anew.
-func (s *Service) change(ctx context.Context, c Caller, namespace string, id ID, action Action, decide func(from Key, now time.Time) (Change, error)) (*Key, error) {
-	if err := c.authorize(Read); err != nil {
+func (s *Service) change(ctx context.Context, c Caller, namespace string, id ID, action Action, fields Fields, decide func(from Key, now time.Time) (Change, error)) (*Key, error) {
+	if err := s.Admit(ctx, c, action); err != nil {
 		return nil, err
 	}
 	for range manyTries {
@@ -304,7 +321,7 @@ func (s *Service) change(ctx context.Context, c Caller, namespace string, id ID,
 		from, now := target.key, s.instant()
 		from.Status = from.StatusAt(now)
 		e := c.event(action, ResourceAPIKey, string(id), now, target.namespace, from.Retrievers())
-		if err := s.permit(ctx, c, c.mayChange(&from, action, target.retrievers), e); err != nil {
+		if err := s.permit(ctx, c, c.mayChange(&from, action, fields, target.retrievers), e); err != nil {
 			return nil, err
 		}
 		change, err := decide(from, now)
@@ -375,9 +392,13 @@ func (s *Service) target(ctx context.Context, c Caller, namespace string, id ID,
 	return t, nil
 }
 
-// mayChange returns nil if the caller may do that to a key that they see. Nobody can update or rotate, and so come to
-// hold, what is stronger than they are; and all that the key reaches must be theirs to manage.
-func (c Caller) mayChange(k *Key, action Action, retrievers []Retriever) error {
+// limits are the fields that limit what a key can be used for.
+const limits = FieldExpiresAt | FieldAllowedOrigins | FieldRateLimitOverride
+
+// mayChange returns nil if the caller may do that to a key that they see, in these fields. Nobody can update or rotate, and
+// so come to hold, what is stronger than they are, nor lift the limits of the key they hold; and all that the key reaches
+// must be theirs to manage.
+func (c Caller) mayChange(k *Key, action Action, fields Fields, retrievers []Retriever) error {
 	need := Write
 	if action == KeyRevoked {
 		need = Delete
@@ -391,16 +412,32 @@ func (c Caller) mayChange(k *Key, action Action, retrievers []Retriever) error {
 	if err := c.authorize(need); err != nil {
 		return err
 	}
+	if k.Hash == c.Key.Hash && fields&limits != 0 && c.authorize(Admin) != nil {
+		return forbidden("A key may not change its own expiry, origins and limit, unless it is an admin's.")
+	}
 	for i := range k.Scopes {
-		if !c.manages(&k.Scopes[i], retrievers) {
+		s := &k.Scopes[i]
+		ops := []Operation{ManagePermissions}
+		if action != KeyRevoked && k.Type != RetrieverKey { // which executes its retriever, whatever its scopes say
+			ops = append(ops, s.needs()...)
+		}
+		if slices.ContainsFunc(ops, func(op Operation) bool { return !c.reaches(s, op, retrievers) }) {
 			return forbidden("This key reaches more than yours may manage.")
 		}
 	}
 	return nil
 }
 
-// manages reports whether the caller's scopes let them manage permissions on all that the scope reaches.
-func (c Caller) manages(s *Scope, retrievers []Retriever) bool {
+// needs are the operations that a scope allows, and another must allow to be as wide.
+func (s *Scope) needs() []Operation {
+	if len(s.Operations) == 0 {
+		return []Operation{anyOperation}
+	}
+	return s.Operations
+}
+
+// reaches reports whether the caller's scopes allow the operation on all that the scope reaches.
+func (c Caller) reaches(s *Scope, op Operation, retrievers []Retriever) bool {
 	var ns Namespace // no namespace: only a caller who is not limited to some covers it
 	exact := !strings.Contains(s.ResourceID, "*")
 	switch {
@@ -411,17 +448,32 @@ func (c Caller) manages(s *Scope, retrievers []Retriever) bool {
 		if i := slices.IndexFunc(retrievers, func(r Retriever) bool { return r.ID == id }); i >= 0 {
 			ns.ID = retrievers[i].NamespaceID
 		}
-		return c.covers(ManagePermissions, &ns, id)
+		return c.covers(op, &ns, id)
 	}
-	return c.coversNamespace(ManagePermissions, &ns)
+	return c.coversNamespace(op, &ns)
 }
 
-// permit returns nil where nothing refused the caller. Otherwise the attempt is kept as an event, and then refused: if
+// stillActive asks again whether the caller's key is active: a request may have been let in long ago, and its body kept
+// back until the key was revoked.
+func (s *Service) stillActive(ctx context.Context, c Caller) error {
+	if !c.Operator {
+		keys, err := s.Store.KeysByHash(ctx, c.Key.Hash)
+		if err != nil {
+			return err
+		}
+		if len(keys) != 1 || keys[0].StatusAt(s.now()) != Active {
+			return unauthenticated("The API key of this request is not active any more.")
+		}
+	}
+	s.used(c)
+	return nil
+}
+
+// permit returns nil where nothing refused the caller, whose key is still active. Otherwise the attempt is kept as an event, and then refused: if
 // it cannot be kept, the caller learns of the outage instead.
 func (s *Service) permit(ctx context.Context, c Caller, refused error, attempt Event) error {
 	if refused == nil {
-		s.used(c)
-		return nil
+		return s.stillActive(ctx, c)
 	}
 	if err := s.Store.InsertEvent(ctx, attempt.denied()); err != nil {
 		return err

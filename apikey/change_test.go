@@ -16,7 +16,7 @@ import (
 // writer is a caller of int_1 with the permissions, limited to the scopes, if there are any.
 func writer(p Permission, scopes ...Scope) Caller {
 	c := reader(scopes...)
-	c.Key.ID, c.Key.UserID, c.Key.Permissions = "key_writer", "usr_writer", []Permission{p}
+	c.Key.ID, c.Key.Hash, c.Key.UserID, c.Key.Permissions = "key_writer", "hash of key_writer", "usr_writer", []Permission{p}
 	return c
 }
 
@@ -77,6 +77,7 @@ func TestSettingsAreValidated(t *testing.T) {
 		"51 origins":                    {Settings{AllowedOrigins: origins(51, "https://a.example")}, "BAD_USER_INPUT allowedOrigins"},
 		"no origin":                     {Settings{AllowedOrigins: origins(1, "a.example")}, "BAD_USER_INPUT allowedOrigins"},
 		"an origin with a path":         {Settings{AllowedOrigins: origins(1, "https://a.example/")}, "BAD_USER_INPUT allowedOrigins"},
+		"a name that leaves no mark":    {named("\u200b\ufeff\u2060"), "BAD_USER_INPUT name"},
 		"any origin":                    {Settings{AllowedOrigins: origins(1, "*")}, "BAD_USER_INPUT allowedOrigins"},
 		"any subdomain":                 {Settings{AllowedOrigins: origins(1, "https://*.a.example")}, ""},
 		"a limit of 1":                  {Settings{RateLimitOverride: Given(new(1))}, ""},
@@ -337,6 +338,7 @@ func TestRotate(t *testing.T) {
 		successor := before
 		successor.ID, successor.Hash, successor.Prefix, successor.Revision = got.Key.ID, got.Key.Hash, new(got.Secret.Prefix()), 0
 		successor.CreatedAt, successor.CreatedBy, successor.LastUsedAt, successor.RotatedFrom = at(0), new("usr_writer"), nil, new(ID("key_1"))
+		successor.UserID, successor.PrincipalID = "usr_writer", nil // whoever is told the plaintext
 		if diff := cmp.Diff(successor, find(t, store, got.Key.ID)); diff != "" {
 			t.Errorf("%s: the successor (-want +got):\n%s", name, diff)
 		}
@@ -555,6 +557,114 @@ func TestWhichScopesMayChangeWhat(t *testing.T) {
 	}
 }
 
+// Who may manage a key that can do more than theirs could make themselves stronger by rotating it.
+func TestStrongerOperationsStayOutOfReach(t *testing.T) {
+	managing := []Operation{ReadData, ManagePermissions}
+	for name, tt := range map[string]struct {
+		kind       Type
+		has, holds []Operation
+		want       string
+	}{
+		"less":                        {Standard, []Operation{ReadData}, managing, ""},
+		"the same":                    {Standard, managing, managing, ""},
+		"more":                        {Standard, []Operation{ReadData, DeleteData}, managing, "FORBIDDEN"},
+		"all":                         {Standard, nil, managing, "FORBIDDEN"},
+		"all, as the caller":          {Standard, nil, nil, ""},
+		"something unknown":           {Standard, []Operation{UnknownOperation}, managing, "FORBIDDEN"},
+		"to execute":                  {Standard, []Operation{ExecuteRetriever}, managing, "FORBIDDEN"},
+		"to execute as what it is":    {RetrieverKey, []Operation{ExecuteRetriever}, managing, ""},
+		"all, which it cannot do":     {RetrieverKey, nil, managing, ""},
+		"more, of a marketplace key":  {MarketplaceSubscription, []Operation{WriteData}, managing, "FORBIDDEN"},
+		"more, of an unreadable type": {UnreadableType, []Operation{WriteData}, managing, "FORBIDDEN"},
+	} {
+		for action, change := range changes4 {
+			want := tt.want
+			if action == KeyCreated || action == KeyRevoked {
+				want = ""
+			}
+			store := fixture()
+			store.keys[0].Type, store.keys[0].Scopes[0].Operations = tt.kind, tt.has
+			err := change(t.Context(), newService(store), writer(Admin, Scope{ResourceNamespace, "ns_1", tt.holds}), "shop")
+			if got := codeAndField(t, err); got != want && (want != "" || got != "CONFLICT") {
+				t.Errorf("%s of a key that may do %s: %q, want %q", action, name, got, want)
+			}
+		}
+	}
+}
+
+// A key that is to end must not be able to put off its own end, nor widen where it works.
+func TestKeysDoNotLiftTheirOwnLimits(t *testing.T) {
+	own := func(s Settings) func(Permission) error {
+		return func(p Permission) error {
+			store := fixture()
+			c := writer(p)
+			store.keys[0].Hash = "its own"
+			c.Key.ID, c.Key.Hash = "key_1", "its own"
+			_, err := newService(store).Update(t.Context(), c, "shop", "key_1", s)
+			if (codeAndField(t, err) == "FORBIDDEN") != (len(store.events) == 1 && store.events[0].Outcome == Denied) {
+				t.Errorf("%v, and the trail has %+v", err, store.events)
+			}
+			return err
+		}
+	}
+	for name, tt := range map[string]struct {
+		settings Settings
+		want     string
+	}{
+		"its expiry":  {Settings{ExpiresAt: Given[time.Time](nil)}, "FORBIDDEN"},
+		"its origins": {Settings{AllowedOrigins: Given[[]string](nil)}, "FORBIDDEN"},
+		"its limit":   {Settings{RateLimitOverride: Given[int](nil)}, "FORBIDDEN"},
+		"its name":    {named("new"), ""},
+	} {
+		change := own(tt.settings)
+		if got := codeAndField(t, change(Delete)); got != tt.want {
+			t.Errorf("%s: %q, want %q", name, got, tt.want)
+		}
+		if err := change(Admin); codeAndField(t, err) == "FORBIDDEN" {
+			t.Errorf("%s, by an admin: %v", name, err)
+		}
+	}
+}
+
+// What was rotated must end when it was said to end.
+func TestOverlapIsNotPutOff(t *testing.T) {
+	for name, tt := range map[string]struct {
+		to   *time.Time
+		want string
+	}{
+		"never": {nil, "CONFLICT"}, "later": {at(61), "CONFLICT"}, "the same": {at(60), ""}, "earlier": {at(5), ""},
+	} {
+		store := fixture()
+		s := newService(store)
+		if _, err := s.Rotate(t.Context(), writer(Write), "shop", "key_1", time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		_, err := s.Update(t.Context(), writer(Write), "shop", "key_1", Settings{ExpiresAt: Given(tt.to)})
+		if got := codeAndField(t, err); got != tt.want {
+			t.Errorf("%s: %q, want %q", name, got, tt.want)
+		}
+	}
+}
+
+// A request that was let in and then held back must not change anything once its key is revoked.
+func TestRevokedCallersChangeNothing(t *testing.T) {
+	for action, change := range changes4 {
+		for name, edit := range map[string]func(*Key){
+			"revoked": func(k *Key) { k.Stored = Revoked },
+			"expired": func(k *Key) { k.ExpiresAt = at(0) },
+			"gone":    func(k *Key) { k.Hash = "another" },
+		} {
+			store := fixture()
+			edit(&store.keys[slices.IndexFunc(store.keys, func(k Key) bool { return k.ID == "key_writer" })])
+			before := slices.Clone(store.keys)
+			err := change(t.Context(), newService(store), writer(Admin), "shop")
+			if codeAndField(t, err) != "UNAUTHENTICATED" || cmp.Diff(before, store.keys) != "" || len(store.events) > 0 {
+				t.Errorf("%s by a caller whose key is %s: %v", action, name, err)
+			}
+		}
+	}
+}
+
 // Without it the order of refusals tells strangers what is there: first who asks, then whether they can see it, then
 // whether they may, and only then what they said.
 func TestOrderOfRefusals(t *testing.T) {
@@ -587,7 +697,8 @@ func TestOrderOfRefusals(t *testing.T) {
 		if got := codeAndField(t, err); got != tt.want {
 			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
 		}
-		if reads := store.reads(); (tt.want == "UNAUTHENTICATED" || tt.name == "no permission") && reads != "" {
+		reads := store.reads()
+		if tt.want == "UNAUTHENTICATED" && reads != "" || tt.name == "no permission" && reads != "InsertEvent" {
 			t.Errorf("%s: the store was asked for %s", tt.name, reads)
 		}
 	}
@@ -631,6 +742,19 @@ func TestDeniedAttemptsAreEvents(t *testing.T) {
 		store.fails = "InsertEvent"
 		if err := change(t.Context(), s, writer(Read), "shop"); codeAndField(t, err) != "UNAVAILABLE" {
 			t.Errorf("%s: an attempt that cannot be kept: %v", action, err)
+		}
+	}
+	// A key that may do nothing here was most likely found where it is public. That it was tried is told of that key.
+	for action, change := range changes4 {
+		store := fixture()
+		found := Caller{Key: &store.keys[0]}
+		for range 3 {
+			if err := change(t.Context(), newService(store), found, "no such namespace"); codeAndField(t, err) != "FORBIDDEN" {
+				t.Errorf("%s: %v", action, err)
+			}
+		}
+		if len(store.events) != 1 || store.events[0].Action != action || store.events[0].ResourceID != "key_1" || store.events[0].Outcome != Denied || !slices.Equal(store.events[0].RetrieverIDs, []RetrieverID{"ret_1"}) {
+			t.Errorf("%s: %+v", action, store.events)
 		}
 	}
 	// Who cannot see a key has tried nothing that its owners could act on, and must not write into their trail.

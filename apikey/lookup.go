@@ -415,7 +415,7 @@ func (n *Names) namespaceRefs() []string {
 func (n *Names) retrieverRefs() []RetrieverRef {
 	refs := n.Retrievers
 	for _, l := range n.Listings {
-		refs = append(refs[:len(refs):len(refs)], l.Retrievers...)
+		refs = slices.Concat(refs, l.Retrievers)
 	}
 	return refs
 }

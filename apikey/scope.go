@@ -51,6 +51,9 @@ const (
 	ModifyInfrastructure Operation = "modify_infrastructure"
 	ManagePermissions    Operation = "manage_permissions"
 	UnknownOperation     Operation = "unknown"
+
+	// anyOperation is allowed by a scope that does not list its operations.
+	anyOperation Operation = ""
 )
 
 // allows reports whether the scope's operations include op.

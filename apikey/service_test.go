@@ -52,6 +52,7 @@ func fixture() *memory {
 			keyOf("key_gone", named("ret_gone")),
 			keyOf("key_pattern", named("ret_*")),
 			keyOf("key_admin", func(k *Key) { k.Scopes, k.Type = nil, Standard }),
+			keyOf("key_writer", func(k *Key) { k.Scopes, k.Type = nil, Standard }), // of whoever changes something
 			keyOf("key_foreign", foreign),
 			keyOf("key_1", foreign),
 		},
@@ -529,6 +530,12 @@ func TestSearchingRetrieversIsBounded(t *testing.T) {
 	_, err := s.Retrievers(t.Context(), admin(), "ns_1", Page{}, "ret", everything)
 	if e := Classify(err); e.Code != BadUserInput || e.Field != "search" {
 		t.Errorf("20,001 were searched: %v", err)
+	}
+	if _, err := s.Retrievers(t.Context(), reader(on(ResourceRetriever, "ret_00001")), "ns_1", Page{}, "", everything); codeOf(t, err) != BadUserInput {
+		t.Errorf("who sees one of 20,001: %v", err)
+	}
+	if _, err := s.Retrievers(t.Context(), reader(on(ResourceNamespace, "ns_2")), "ns_1", Page{}, "", everything); codeOf(t, err) != NotFound {
+		t.Errorf("who sees none of 20,001 learns that they are there: %v", err)
 	}
 	if c, err := s.Retrievers(t.Context(), admin(), "ns_1", Page{}, "", everything); err != nil || c.Total != ScanLimit+1 {
 		t.Errorf("20,001 cannot be listed: %v", err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"regexp"
 	"runtime/debug"
 	"strings"
 
@@ -30,6 +31,12 @@ func presenter(logger *slog.Logger) graphql.ErrorPresenterFunc {
 		switch {
 		case errors.As(err, &e):
 		case located != nil && located.Extensions["code"] != nil:
+			located.Message = withoutValues(located.Message)
+			for i, element := range located.Path { // into a variable, whose fields are the caller's
+				if name, ok := element.(ast.PathName); ok && len(name) > longestName {
+					located.Path[i] = ast.PathName("…")
+				}
+			}
 			return located
 		case introspectionRefused(ctx):
 			e = introspectionError(ctx)
@@ -57,6 +64,29 @@ func extensions(e *apikey.Error) map[string]any {
 		ext["field"] = e.Field
 	}
 	return ext
+}
+
+// valuesIn finds what messages of parsing and validation repeat of a request besides the names of its elements: somebody
+// may have pasted a secret there. Locations tell the place.
+var valuesIn = []struct {
+	pattern *regexp.Regexp
+	instead string
+}{
+	{regexp.MustCompile(`(?s)( cannot represent .*? value): .*?(\.? Did you mean .*)?$`), "$1$2"},
+	{regexp.MustCompile(`(?s)\b(Unexpected|found) (\w+) ".*"`), "$1 $2"},
+	{regexp.MustCompile(`(?s)^.* is not a valid (\w+)$`), "is not a valid $1"},
+	{regexp.MustCompile(`(?s)^operation .* not found$`), "The document has no operation of that name."},
+	{regexp.MustCompile(fmt.Sprintf(`"[^"]{%d,}"`, longestName+1)), `"…"`},
+}
+
+// longestName is longer than any name of the schema.
+const longestName = 40
+
+func withoutValues(message string) string {
+	for _, v := range valuesIn {
+		message = v.pattern.ReplaceAllString(message, v.instead)
+	}
+	return message
 }
 
 // introspectionError is the answer to whoever is not told the schema.

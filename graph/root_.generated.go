@@ -1163,7 +1163,8 @@ type Mutation {
 
   """
   Change an active key. Of changes that race one wins, and the others get ` + "`" + `CONFLICT` + "`" + `; so does a change of a key that is
-  not active. The caller's key must hold the permissions that the key holds.
+  not active, and putting off the end of one that was rotated. The caller's key must hold the permissions, and its scopes
+  allow the operations, that the key has; its own limits it can change only as an admin's.
   """
   updateApiKey(
     "Which key, and what to change."
@@ -1171,9 +1172,9 @@ type Mutation {
   ): UpdateApiKeyPayload
 
   """
-  Put a new key in the place of an active one: of the same name, description, expiry, origins, limit and rights. A key
-  can be rotated once; otherwise, and where it is not active, the error is ` + "`" + `CONFLICT` + "`" + `. The caller's key must hold the
-  permissions that the key holds.
+  Put a new key in the place of an active one: of the same name, description, expiry, origins, limit and rights. It is the
+  caller's. A key can be rotated once; otherwise, and where it is not active, the error is ` + "`" + `CONFLICT` + "`" + `. The caller's key
+  must hold the permissions, and its scopes allow the operations, that the key has.
   """
   rotateApiKey(
     "Which key, and how long it still works."

@@ -153,28 +153,35 @@ func fromBody(r *http.Request) (*graphql.RawParams, int, *apikey.Error) {
 	case !utf8.Valid(body):
 		return nil, http.StatusBadRequest, apikey.Invalid("", "The body is not UTF-8.")
 	}
-	var request struct {
-		Query         *string        `json:"query"`
-		OperationName *string        `json:"operationName"`
-		Variables     map[string]any `json:"variables"`
-		Extensions    map[string]any `json:"extensions"`
-	}
-	if err := decode(body, &request); err != nil {
-		message := "The body is not a JSON object."
-		var wrong *json.UnmarshalTypeError
-		if errors.As(err, &wrong) && wrong.Field != "" {
-			return nil, http.StatusBadRequest, apikey.Invalid(wrong.Field, "%s is of the wrong type.", wrong.Field)
-		}
-		return nil, http.StatusBadRequest, apikey.Invalid("", "%s", message)
-	}
-	params := &graphql.RawParams{Variables: request.Variables, Extensions: request.Extensions}
-	if request.Query != nil {
-		params.Query = *request.Query
-	}
-	if request.OperationName != nil {
-		params.OperationName = *request.OperationName
+	params := &graphql.RawParams{}
+	names := map[string]any{"query": &params.Query, "operationName": &params.OperationName, "variables": &params.Variables, "extensions": &params.Extensions}
+	if err := members(body, names); err != nil {
+		return nil, http.StatusBadRequest, err
 	}
 	return params, http.StatusBadRequest, valid(params)
+}
+
+// members reads the members of a JSON object, each of which may stand there once and be null. Others are passed over.
+func members(text []byte, names map[string]any) *apikey.Error {
+	dec := json.NewDecoder(bytes.NewReader(text))
+	if start, _ := dec.Token(); start != json.Delim('{') || !json.Valid(text) {
+		return apikey.Invalid("", "The body is not a JSON object.")
+	}
+	seen := map[string]bool{}
+	for dec.More() {
+		token, _ := dec.Token() // it is valid JSON
+		name, _ := token.(string)
+		var value json.RawMessage
+		_ = dec.Decode(&value)
+		if seen[name] {
+			return apikey.Invalid("", "The body has a member twice.")
+		}
+		seen[name] = true
+		if to, known := names[name]; known && decode(value, to) != nil {
+			return apikey.Invalid(name, "%s is of the wrong type.", name)
+		}
+	}
+	return nil
 }
 
 func valid(p *graphql.RawParams) *apikey.Error {

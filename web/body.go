@@ -138,8 +138,10 @@ func createBody(r *http.Request) (apikey.Settings, error) {
 // object reads the body as one JSON object, each member of which stands there once. No error repeats what it read.
 func object(r *http.Request) (map[string]any, error) {
 	if sent := r.Header.Get("Content-Type"); sent != "" {
-		if media, _, err := mime.ParseMediaType(sent); err != nil || media != "application/json" && !strings.HasSuffix(media, "+json") {
-			return nil, &refusal{http.StatusUnsupportedMediaType, "Send the body as application/json."}
+		media, attributes, err := mime.ParseMediaType(sent)
+		charset := strings.ToLower(attributes["charset"])
+		if err != nil || media != "application/json" && !strings.HasSuffix(media, "+json") || charset != "" && charset != "utf-8" {
+			return nil, &refusal{http.StatusUnsupportedMediaType, "Send the body as application/json in UTF-8."}
 		}
 	}
 	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {

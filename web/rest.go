@@ -92,6 +92,11 @@ func (i instant) MarshalJSON() ([]byte, error) {
 // has begun to answer, each page and each write has the whole timeout. What fails then cuts the connection, because a
 // short list that looks whole would be worse than none.
 func (h rest) list(w http.ResponseWriter, r *http.Request) {
+	// Who may read nothing is not told what is wrong with the request.
+	if _, err := h.service.Viewer(apikey.CallerFrom(r.Context())); err != nil {
+		h.refuse(w, r, err)
+		return
+	}
 	includeRevoked, err := boolean(r.URL.Query()["include_revoked"])
 	if err != nil {
 		h.refuse(w, r, err)
@@ -160,6 +165,10 @@ func (h rest) firstPage(r *http.Request, includeRevoked bool) (*apikey.KeyReader
 
 func (h rest) create(w http.ResponseWriter, r *http.Request) {
 	ctx := r.Context()
+	if err := h.service.Admit(ctx, apikey.CallerFrom(ctx), apikey.KeyCreated); err != nil {
+		h.refuse(w, r, err)
+		return
+	}
 	settings, err := createBody(r)
 	if err != nil {
 		h.refuse(w, r, err)

@@ -405,7 +405,7 @@ func TestCreate(t *testing.T) {
 			}
 		}
 	}
-	for _, headers := range [][]string{{"Content-Type", "text/plain"}, {"Content-Type", "application/json", "Content-Encoding", "gzip"}} {
+	for _, headers := range [][]string{{"Content-Type", "text/plain"}, {"Content-Type", "application/json; charset=utf-16"}, {"Content-Type", "application/json", "Content-Encoding", "gzip"}} {
 		if status, _, body := ask(t, http.MethodPost, url, `{"name":"a"}`, headers...); status != http.StatusUnsupportedMediaType || !strings.Contains(body, `"success":false`) {
 			t.Errorf("%v: %d %s", headers, status, body)
 		}
@@ -435,6 +435,7 @@ func TestRefusals(t *testing.T) {
 		{"a reader", http.MethodPost, keysURL, nil, reader, 403, "ForbiddenError"},
 		{"a reader", http.MethodDelete, keysURL + "/key_1", nil, reader, 403, "ForbiddenError"},
 		{"a retriever's key", http.MethodGet, keysURL, nil, apikey.Key{ID: "key_caller", Type: apikey.RetrieverKey, Permissions: []apikey.Permission{apikey.Read}}, 403, "ForbiddenError"},
+		{"no bearer, and no boolean", http.MethodGet, keysURL + "?include_revoked=maybe", []string{"Authorization", ""}, apikey.Key{}, 401, "UnauthorizedError"},
 		{"no boolean", http.MethodGet, keysURL + "?include_revoked=maybe", nil, apikey.Key{}, 422, "bool_parsing"},
 		{"two booleans", http.MethodGet, keysURL + "?include_revoked=1&include_revoked=no", nil, apikey.Key{}, 422, "bool_parsing"},
 		{"another method", http.MethodPut, keysURL, nil, apikey.Key{}, 405, "MethodNotAllowedError"},
@@ -451,6 +452,17 @@ func TestRefusals(t *testing.T) {
 		}
 		if status == 401 && header.Get("WWW-Authenticate") != `Bearer error="invalid_token"` || status == 405 && header.Get("Allow") == "" {
 			t.Errorf("%s: %v", c.name, header)
+		}
+	}
+	// Nobody's body is looked at before it is known whose it is.
+	executing := apikey.Key{ID: "key_caller", Type: apikey.RetrieverKey}
+	for status, url := range map[int]string{401: served(t, &shelf{}), 403: served(t, &shelf{caller: executing})} {
+		headers := []string{}
+		if status == 401 {
+			headers = []string{"Authorization", ""}
+		}
+		if got, _, body := ask(t, http.MethodPost, url+keysURL, `{"nam`, headers...); got != status {
+			t.Errorf("half a body: %d %s, want %d", got, body, status)
 		}
 	}
 	url := served(t, &shelf{})

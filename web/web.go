@@ -83,6 +83,7 @@ func limited(timeout time.Duration, bodyBytes int64, next http.Handler) http.Han
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), timeout)
 		defer cancel()
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(timeout)) // where there is none to set, there is no client that could stall
 		r.Body = http.MaxBytesReader(w, r.Body, bodyBytes)
 		next.ServeHTTP(w, r.WithContext(ctx))
 	})

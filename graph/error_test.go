@@ -1,0 +1,91 @@
+package graph
+
+import (
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"retrieverkeys/apikey"
+)
+
+// What somebody pasted into the wrong place must not come back, nor get into the log of whoever logs errors.
+func TestErrorsRepeatNoValues(t *testing.T) {
+	const secret = "sk_000000000000000000000000000000000000000000000000000000"
+	h := NewHandler(Options{Service: &apikey.Service{Store: expecting("")}, Introspection: IntrospectionPublic, Logger: slog.New(slog.DiscardHandler)})
+	for name, body := range map[string]map[string]any{
+		"an Int":               {"query": `{ retrievers(first: "SECRET") { total } }`},
+		"an ID":                {"query": `{ retriever(id: SECRET) { id } }`},
+		"a Boolean":            {"query": `{ retriever(id: "x") { apiKeys(includeRevoked: "SECRET") { total } } }`},
+		"an enum":              {"query": `{ retriever(id: "x") { apiKeys(filter: {status: "SECRET"}) { total } } }`},
+		"another enum":         {"query": `{ retriever(id: "x") { apiKeys(filter: {status: SECRET}) { total } } }`},
+		"a date":               {"query": `mutation { createApiKey(input: {retrieverId: "x", name: "x", expiresAt: "SECRET"}) { key } }`},
+		"a field":              {"query": `{ SECRET }`},
+		"an argument":          {"query": `{ retriever(id: "x", SECRET: 1) { id } }`},
+		"an input field":       {"query": `{ retriever(id: "x") { apiKeys(filter: {SECRET: 1}) { total } } }`},
+		"a directive":          {"query": `{ viewer @SECRET { keyId } }`},
+		"a type":               {"query": `{ ... on SECRET { viewer { keyId } } }`},
+		"a fragment":           {"query": `{ ...SECRET }`},
+		"an operation":         {"query": `{ viewer { keyId } }`, "operationName": "SECRET"},
+		"a variable":           {"query": `{ retriever(id: $SECRET) { id } }`},
+		"a text":               {"query": `"SECRET"`},
+		"a name":               {"query": `SECRET`},
+		"an open text":         {"query": `{ retriever(id: "SECRET`},
+		"a text for a name":    {"query": `{ retriever("SECRET": 1) { id } }`},
+		"a variable's enum":    {"query": `query($s: [ApiKeyStatus!]) { retriever(id: "x") { apiKeys(filter: {status: $s}) { total } } }`, "variables": map[string]any{"s": []string{"SECRET"}}},
+		"a variable's date":    {"query": `query($d: DateTime) { retriever(id: "x") { apiKeys(filter: {unusedSince: $d}) { total } } }`, "variables": map[string]any{"d": "SECRET"}},
+		"a variable's number":  {"query": `query($n: Int) { retrievers(first: $n) { total } }`, "variables": map[string]any{"n": "SECRET"}},
+		"a variable's field":   {"query": `query($f: ApiKeyFilter) { retriever(id: "x") { apiKeys(filter: $f) { total } } }`, "variables": map[string]any{"f": map[string]any{"SECRET": 1}}},
+		"the query":            {"query": []string{"SECRET"}},
+		"a member":             {"SECRET": 1},
+		"a cursor":             {"query": `{ retrievers(after: "SECRET") { total } }`},
+		"a representation":     {"query": `{ _entities(representations: [{__typename: "SECRET", id: "SECRET"}]) { __typename } }`},
+		"no representation":    {"query": `{ _entities(representations: ["SECRET"]) { __typename } }`},
+		"a default":            {"query": `query($n: Int = "SECRET") { retrievers(first: $n) { total } }`},
+		"a long text":          {"query": `{ retrievers(first: """` + strings.Repeat("SECRET", 100) + `""") { total } }`},
+		"a list for an object": {"query": `{ retriever(id: "x") { apiKeys(filter: ["SECRET"]) { total } } }`},
+	} {
+		text, err := json.Marshal(body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sent := strings.ReplaceAll(string(text), "SECRET", secret)
+		admin := apikey.Caller{Key: &apikey.Key{Type: apikey.Standard, InternalID: "int_1", Permissions: []apikey.Permission{apikey.Admin}}}
+		r := httptest.NewRequestWithContext(apikey.WithNamespace(apikey.WithCaller(t.Context(), admin), "ns_1"), http.MethodPost, "/graphql", strings.NewReader(sent))
+		r.Header.Set("Content-Type", "application/json")
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if got := w.Body.String(); strings.Contains(got, secret) || !strings.Contains(got, `"message"`) {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+}
+
+// A body that two readers read differently gets past the one that only looks.
+func TestBodiesAreReadStrictly(t *testing.T) {
+	h := NewHandler(Options{Service: &apikey.Service{}, Introspection: IntrospectionPublic, Logger: slog.New(slog.DiscardHandler), Version: "v1"})
+	for body, want := range map[string]string{
+		`{"query":"{ __typename }"}`: `{"data":{"__typename":"Query"}}`,
+		`{"query":"{ __typename }","variables":null,"operationName":null,"extra":[{}]}`: `{"data":{"__typename":"Query"}}`,
+		`{"query":"{ __typename }","query":"{ serverInfo { version } }"}`:               "twice",
+		`{"QUERY":"{ __typename }"}`:    "query is required",
+		`{"query":"{ __typename }"} {}`: "not a JSON object",
+		`[{"query":"{ __typename }"}]`:  "not a JSON object",
+		`null`:                          "not a JSON object",
+		``:                              "not a JSON object",
+		`{"query":"{ __typename }`:      "not a JSON object",
+		`{"query":1}`:                   "query is of the wrong type",
+		`{"query":"{ __typename }","variables":[]}`:   "variables is of the wrong type",
+		`{"query":"{ __typename }","extensions":"x"}`: "extensions is of the wrong type",
+	} {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/graphql", strings.NewReader(body))
+		r.Header.Set("Content-Type", "application/json")
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if got := w.Body.String(); !strings.Contains(got, want) || (w.Code == http.StatusOK) != strings.HasPrefix(want, "{") {
+			t.Errorf("%s: %d %s", body, w.Code, got)
+		}
+	}
+}
