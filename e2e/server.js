@@ -1,0 +1,61 @@
+// Starts the real binary as its users do, for the suites beside this file.
+import { execFileSync, spawn } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+
+const checkout = join(import.meta.dirname, "..");
+const folder = mkdtempSync(join(tmpdir(), "retrieverkeys-e2e-"));
+process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
+
+let built;
+
+// binary is the program's path. RETRIEVERKEYS names one that was built before, such as one with the playground in it.
+export function binary() {
+  if (process.env.RETRIEVERKEYS) return process.env.RETRIEVERKEYS;
+  if (!built) {
+    built = join(folder, "retrieverkeys");
+    execFileSync("go", ["build", "-o", built, "."], { cwd: checkout, stdio: "inherit" });
+  }
+  return built;
+}
+
+let servers = 0;
+
+// start serves the demo from a store of its own, on a free port. It resolves when the demo is ready, with the server's
+// URL, the demo's namespace and admin key, and the playground link that was printed; settings are environment variables.
+// What the server logs is kept in log.
+export function start(settings = {}) {
+  const child = spawn(binary(), ["serve"], {
+    cwd: folder,
+    env: {
+      PATH: process.env.PATH, HOME: folder, LISTEN_ADDR: "127.0.0.1:0", ADMIN_ADDR: "off", LOG_FORMAT: "json",
+      EMBEDDED_PATH: join(folder, `store-${++servers}.db`), DEMO: "true", ...settings,
+    },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  const log = [];
+  const exited = new Promise((resolve) => child.once("exit", (code, signal) => resolve(code ?? signal)));
+  const server = {
+    log,
+    headers: {},
+    async stop() {
+      child.kill("SIGTERM");
+      return exited;
+    },
+  };
+  return new Promise((resolve, reject) => {
+    exited.then((code) => reject(new Error(`the server ended with ${code}:\n${log.join("\n")}`)));
+    createInterface(child.stderr).on("line", (line) => log.push(line));
+    createInterface(child.stdout).on("line", (line) => {
+      const [, name, value] = /^ {2}(Namespace|Admin key|Playground|GraphQL) +(\S+)$/.exec(line) ?? [];
+      if (!name) return;
+      server[{ Namespace: "namespace", "Admin key": "key", Playground: "playground", GraphQL: "graphql" }[name]] = value;
+      if (name !== "GraphQL") return;
+      server.url = new URL(value).origin;
+      server.headers = { authorization: `Bearer ${server.key}`, "x-namespace": server.namespace };
+      resolve(server);
+    });
+  });
+}
