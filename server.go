@@ -188,7 +188,7 @@ func (p *program) serve(ctx context.Context) (err error) {
 			Service: service,
 			GraphQL: graph.NewHandler(graph.Options{
 				Service: service, Version: version().number, Introspection: graph.Introspection(p.cfg.Introspection),
-				Manifest: p.manifest, ManifestOnly: p.cfg.PersistedOnly, Playground: playground, Logger: p.logger,
+				Manifest: p.manifest, ManifestOnly: p.cfg.PersistedOnly, Limits: graph.Limits(p.cfg.Limits), Playground: playground, Logger: p.logger,
 			}),
 			RefuseGraphQL:  graph.WriteError,
 			Ready:          engine.Ping,

@@ -5,7 +5,8 @@ import "context"
 // MaxPage is the largest page, and the page of keys where none is asked for.
 const MaxPage = 1000
 
-const retrieverPage = 25
+// RetrieverPage is the page of retrievers where none is asked for.
+const RetrieverPage = 25
 
 // Page are the paging arguments of the Relay connection specification; nil where they were not given.
 type Page struct {

@@ -103,7 +103,7 @@ func (s *Service) resolve(ctx context.Context, c Caller, ref string) (*Namespace
 // Retrievers returns a page of the request's namespace's retrievers, by name. The search is a literal, case-insensitive
 // part of name or id. A caller whose scopes cover only some sees, and counts, only these.
 func (f *Found) Retrievers(ctx context.Context, p Page, search string, wants Wants) (*Connection[Retriever], error) {
-	w, err := p.window(retrievers, retrieverPage)
+	w, err := p.window(retrievers, RetrieverPage)
 	if err != nil {
 		return nil, err
 	}
@@ -119,7 +119,7 @@ func (s *Service) RetrieversIn(ctx context.Context, c Caller, ns *Namespace, p P
 	if err := s.authorize(c, Read); err != nil {
 		return nil, err
 	}
-	w, err := p.window(retrievers, retrieverPage)
+	w, err := p.window(retrievers, RetrieverPage)
 	if err != nil {
 		return nil, err
 	}

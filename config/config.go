@@ -41,6 +41,7 @@ type Config struct {
 	Playground     bool
 	CORSOrigins    []string
 	MaxBodyBytes   int64
+	Limits         Limits
 	RequestTimeout time.Duration
 	TrustedProxies []netip.Prefix
 	Persisted      string // a file
@@ -48,6 +49,9 @@ type Config struct {
 	LogFormat      string
 	LogLevel       slog.Level
 }
+
+// Limits bound what one GraphQL request may ask for.
+type Limits struct{ Depth, Aliases, RootFields, Directives, Tokens, Entities, Complexity int }
 
 // Keys are the arguments of the keys commands.
 type Keys struct {
@@ -291,6 +295,25 @@ func (c *Config) settings() *flag.FlagSet {
 		c.MaxBodyBytes, err = strconv.ParseInt(s, 10, 64)
 		return positive(c.MaxBodyBytes, err, "a whole number")
 	})
+	for _, limit := range []struct {
+		name, of string
+		to       *int
+		value    int
+	}{
+		{"MAX_DEPTH", "of fields within fields", &c.Limits.Depth, 12},
+		{"MAX_ALIASES", "of an operation; fields selected again may be ten times as many", &c.Limits.Aliases, 100},
+		{"MAX_ROOT_FIELDS", "of an operation", &c.Limits.RootFields, 100},
+		{"MAX_DIRECTIVES", "of one field or fragment", &c.Limits.Directives, 10},
+		{"MAX_TOKENS", "of an operation's text; it may have as many fields, with fragments spread", &c.Limits.Tokens, 15_000},
+		{"MAX_ENTITIES", "that a gateway may ask for at once", &c.Limits.Entities, 500},
+		{"MAX_COMPLEXITY", "in fields of the answer, were all pages full", &c.Limits.Complexity, 2_000_000},
+	} {
+		*limit.to = limit.value
+		fs.Func(limit.name, fmt.Sprintf("the most %s; default %d", limit.of, limit.value), func(s string) (err error) {
+			*limit.to, err = strconv.Atoi(s)
+			return positive(*limit.to, err, "a whole number")
+		})
+	}
 	c.RequestTimeout = 10 * time.Second
 	fs.Func("REQUEST_TIMEOUT", "for a whole request, store calls included; default 10s", func(s string) (err error) {
 		c.RequestTimeout, err = time.ParseDuration(s)

@@ -67,7 +67,7 @@ func extensions(e *apikey.Error) map[string]any {
 }
 
 // valuesIn finds what messages of parsing and validation repeat of a request besides the names of its elements: somebody
-// may have pasted a secret there. Locations tell the place.
+// may have pasted a secret there. Locations tell the place. It also names a setting that the parser does not know.
 var valuesIn = []struct {
 	pattern *regexp.Regexp
 	instead string
@@ -76,6 +76,7 @@ var valuesIn = []struct {
 	{regexp.MustCompile(`(?s)\b(Unexpected|found) (\w+) ".*"`), "$1 $2"},
 	{regexp.MustCompile(`(?s)^.* is not a valid (\w+)$`), "is not a valid $1"},
 	{regexp.MustCompile(`(?s)^operation .* not found$`), "The document has no operation of that name."},
+	{regexp.MustCompile(`^exceeded token limit of (\d+)$`), "The operation has too many tokens: at most $1 are allowed (MAX_TOKENS)."},
 	{regexp.MustCompile(fmt.Sprintf(`"[^"]{%d,}"`, longestName+1)), `"…"`},
 }
 

@@ -14,7 +14,7 @@ import (
 // What somebody pasted into the wrong place must not come back, nor get into the log of whoever logs errors.
 func TestErrorsRepeatNoValues(t *testing.T) {
 	const secret = "sk_000000000000000000000000000000000000000000000000000000"
-	h := NewHandler(Options{Service: &apikey.Service{Store: expecting("")}, Introspection: IntrospectionPublic, Logger: slog.New(slog.DiscardHandler)})
+	h := NewHandler(Options{Service: &apikey.Service{Store: expecting("")}, Introspection: IntrospectionPublic, Limits: limits, Logger: slog.New(slog.DiscardHandler)})
 	for name, body := range map[string]map[string]any{
 		"an Int":               {"query": `{ retrievers(first: "SECRET") { total } }`},
 		"an ID":                {"query": `{ retriever(id: SECRET) { id } }`},
@@ -65,7 +65,7 @@ func TestErrorsRepeatNoValues(t *testing.T) {
 
 // A body that two readers read differently gets past the one that only looks.
 func TestBodiesAreReadStrictly(t *testing.T) {
-	h := NewHandler(Options{Service: &apikey.Service{}, Introspection: IntrospectionPublic, Logger: slog.New(slog.DiscardHandler), Version: "v1"})
+	h := NewHandler(Options{Service: &apikey.Service{}, Introspection: IntrospectionPublic, Limits: limits, Logger: slog.New(slog.DiscardHandler), Version: "v1"})
 	for body, want := range map[string]string{
 		`{"query":"{ __typename }"}`: `{"data":{"__typename":"Query"}}`,
 		`{"query":"{ __typename }","variables":null,"operationName":null,"extra":[{}]}`: `{"data":{"__typename":"Query"}}`,

@@ -12,9 +12,6 @@ import (
 // This is a subgraph of a federated schema: what gateways ask of it by _entities and _service, by the names that the
 // generated code calls them by.
 
-// maxEntities is how many entities can be asked for at once.
-const maxEntities = 500
-
 // entityTypes are the types that can be asked for by id, and what they are in the domain.
 var entityTypes = map[string]apikey.ResourceType{
 	"ApiKey":    apikey.ResourceAPIKey,
@@ -47,9 +44,6 @@ func (ec *executionContext) __resolve__service(ctx context.Context) (Subgraph, e
 func (ec *executionContext) __resolve_entities(ctx context.Context, representations []representation) []Node {
 	entities := make([]Node, len(representations))
 	found, err := loaded(ctx).found(ctx)
-	if err == nil && len(representations) > maxEntities {
-		err = apikey.Invalid("representations", "representations must be at most %d, not %d.", maxEntities, len(representations))
-	}
 	if err != nil {
 		ec.Error(ctx, err)
 		return entities

@@ -9,9 +9,7 @@ import (
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/99designs/gqlgen/graphql/executor"
-	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/gqlerror"
-	"github.com/vektah/gqlparser/v2/validator/rules"
 
 	"retrieverkeys/apikey"
 )
@@ -36,6 +34,7 @@ type Options struct {
 	// Manifest has the operations that clients may name by an id; with ManifestOnly nothing else is run.
 	Manifest     Manifest
 	ManifestOnly bool
+	Limits       Limits
 	// Playground is the page that browsers are sent to; empty where there is none.
 	Playground string
 	Logger     *slog.Logger
@@ -47,14 +46,14 @@ func NewHandler(o Options) http.Handler {
 	exec := executor.New(NewExecutableSchema(Config{Resolvers: &Resolver{Service: o.Service, Version: o.Version}}))
 	exec.SetErrorPresenter(presenter(o.Logger))
 	exec.SetRecoverFunc(recoverer(o.Logger))
-	exec.SetQueryCache(newCache(func(text string, _ *ast.QueryDocument) int { return len(text) }))
+	exec.SetQueryCache(parsed{})
 	exec.Use(introspectionGate{o.Introspection})
+	exec.Use(o.Limits)
 	exec.Use(loaders{o.Service})
-	if o.Introspection != IntrospectionPublic {
-		exec.SetDisableSuggestion(true)
-		exec.SetDefaultRulesFn(rulesWithoutSuggestions)
+	return handler{
+		exec: exec, documents: newDocuments(o.Manifest, o.ManifestOnly), parser: newParser(o.Limits, o.Introspection == IntrospectionPublic),
+		playground: o.Playground, logger: o.Logger,
 	}
-	return handler{exec: exec, documents: newDocuments(o.Manifest, o.ManifestOnly), playground: o.Playground, logger: o.Logger}
 }
 
 // introspectionGate lets the schema be asked for by those who may.
@@ -67,14 +66,4 @@ func (i introspectionGate) MutateOperationContext(ctx context.Context, op *graph
 	allowed := i.who == IntrospectionPublic || i.who == IntrospectionAuthenticated && !apikey.CallerFrom(ctx).Anonymous()
 	op.DisableIntrospection = !allowed
 	return nil
-}
-
-// rulesWithoutSuggestions are the validation rules that do not tell names by "did you mean". (The executor itself
-// swaps those about fields.)
-func rulesWithoutSuggestions() *rules.Rules {
-	r := rules.NewDefaultRules()
-	r.ReplaceRule(rules.KnownArgumentNamesRule.Name, rules.KnownArgumentNamesRuleWithoutSuggestions.RuleFunc)
-	r.ReplaceRule(rules.KnownTypeNamesRule.Name, rules.KnownTypeNamesRuleWithoutSuggestions.RuleFunc)
-	r.ReplaceRule(rules.ValuesOfCorrectTypeRule.Name, rules.ValuesOfCorrectTypeRuleWithoutSuggestions.RuleFunc)
-	return r
 }

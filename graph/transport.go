@@ -3,6 +3,7 @@ package graph
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -22,6 +23,7 @@ import (
 type handler struct {
 	exec       *executor.Executor
 	documents  documents
+	parser     parser
 	playground string // where browsers are sent that come here for a page; empty: nowhere
 	logger     *slog.Logger
 }
@@ -86,7 +88,12 @@ func requestErrorStatus(media string) int {
 func (h handler) execute(w http.ResponseWriter, r *http.Request, media string, params *graphql.RawParams) {
 	ctx := graphql.StartOperationTrace(r.Context())
 	params.Headers = r.Header
-	op, errs := h.exec.CreateOperationContext(ctx, params)
+	op := &graphql.OperationContext{}
+	doc, errs := h.parser.parse(ctx, params.Query)
+	if errs == nil {
+		ctx = context.WithValue(ctx, documentKey{}, doc)
+		op, errs = h.exec.CreateOperationContext(ctx, params)
+	}
 	if errs != nil {
 		response := h.exec.DispatchError(graphql.WithOperationContext(ctx, op), errs)
 		write(w, media, requestErrorStatus(media), response.Errors, nil)

@@ -1,0 +1,81 @@
+package graph
+
+import (
+	"context"
+
+	"github.com/99designs/gqlgen/graphql/errcode"
+	"github.com/vektah/gqlparser/v2/ast"
+	"github.com/vektah/gqlparser/v2/gqlerror"
+	queryparser "github.com/vektah/gqlparser/v2/parser"
+	"github.com/vektah/gqlparser/v2/validator"
+	"github.com/vektah/gqlparser/v2/validator/rules"
+)
+
+// parser makes documents of texts, in place of gqlgen's executor, which would validate them before anything is counted.
+type parser struct {
+	schema      *ast.Schema
+	limits      Limits
+	suggestions bool // what names there are, for wrong ones
+	cache       *cache[*ast.QueryDocument]
+}
+
+func newParser(limits Limits, suggestions bool) parser {
+	return parser{
+		schema: NewExecutableSchema(Config{}).Schema(), limits: limits, suggestions: suggestions,
+		cache: newCache(func(text string, _ *ast.QueryDocument) int { return len(text) }),
+	}
+}
+
+// parse returns the document of a text that is valid and within the limits, or all that is wrong with it.
+func (p parser) parse(ctx context.Context, text string) (*ast.QueryDocument, gqlerror.List) {
+	if doc, known := p.cache.Get(ctx, text); known {
+		return doc, nil
+	}
+	doc, err := queryparser.ParseQueryWithTokenLimit(&ast.Source{Input: text}, p.limits.Tokens)
+	if err != nil {
+		errs := gqlerror.List{gqlerror.WrapIfUnwrapped(err)}
+		errcode.Set(errs[0], errcode.ParseFailed)
+		return nil, errs
+	}
+	if err := p.limits.check(doc); err != nil {
+		return nil, gqlerror.List{{Message: err.Message, Extensions: extensions(err)}}
+	}
+	errs := validator.ValidateWithRules(p.schema, doc, p.rules())
+	if len(doc.Operations) == 0 {
+		errs = gqlerror.List{gqlerror.Errorf("The document has no operation.")}
+	}
+	if len(errs) > 0 {
+		for _, e := range errs {
+			errcode.Set(e, errcode.ValidationFailed)
+		}
+		return nil, errs
+	}
+	p.cache.Add(ctx, text, doc)
+	return doc, nil
+}
+
+func (p parser) rules() *rules.Rules {
+	r := rules.NewDefaultRules()
+	if !p.suggestions { // "did you mean" tells names
+		r.ReplaceRule(rules.FieldsOnCorrectTypeRule.Name, rules.FieldsOnCorrectTypeRuleWithoutSuggestions.RuleFunc)
+		r.ReplaceRule(rules.ScalarLeafsRule.Name, rules.ScalarLeafsRuleWithoutSuggestions.RuleFunc)
+		r.ReplaceRule(rules.KnownArgumentNamesRule.Name, rules.KnownArgumentNamesRuleWithoutSuggestions.RuleFunc)
+		r.ReplaceRule(rules.KnownTypeNamesRule.Name, rules.KnownTypeNamesRuleWithoutSuggestions.RuleFunc)
+		r.ReplaceRule(rules.ValuesOfCorrectTypeRule.Name, rules.ValuesOfCorrectTypeRuleWithoutSuggestions.RuleFunc)
+	}
+	return r
+}
+
+type documentKey struct{}
+
+// parsed hands a document that the transport has parsed on to gqlgen's executor, which takes it for a cache's.
+type parsed struct{}
+
+// Get returns the request's document.
+func (parsed) Get(ctx context.Context, _ string) (*ast.QueryDocument, bool) {
+	doc, ok := ctx.Value(documentKey{}).(*ast.QueryDocument)
+	return doc, ok
+}
+
+// Add keeps nothing: parser has a cache.
+func (parsed) Add(context.Context, string, *ast.QueryDocument) {}
