@@ -19,8 +19,8 @@ var arrows = map[string][]string{
 	"retrieverkeys/store/sqlite":              {"retrieverkeys/apikey", "retrieverkeys/store", "retrieverkeys/store/document", "modernc.org/sqlite", "modernc.org/sqlite/", "go.mongodb.org/mongo-driver/v2/bson"},
 	"retrieverkeys/store/storetest":           {"retrieverkeys/apikey", "retrieverkeys/store", "retrieverkeys/store/document", "go.mongodb.org/mongo-driver/v2/bson", "github.com/google/go-cmp/", "pgregory.net/rapid"},
 	"retrieverkeys/graph/scalar":              {"retrieverkeys/apikey", "github.com/99designs/gqlgen/"},
-	"retrieverkeys/graph":                     {"retrieverkeys/apikey", "retrieverkeys/graph/scalar", "github.com/99designs/gqlgen/", "github.com/vektah/gqlparser/"},
-	"retrieverkeys/web":                       {"retrieverkeys/apikey"},
+	"retrieverkeys/graph":                     {"retrieverkeys/apikey", "retrieverkeys/graph/scalar", "github.com/99designs/gqlgen/", "github.com/vektah/gqlparser/", "github.com/hashicorp/golang-lru/v2/simplelru"},
+	"retrieverkeys/web":                       {"retrieverkeys/apikey", "github.com/jub0bs/cors", "github.com/jub0bs/cors/", "github.com/klauspost/compress/gzhttp"},
 }
 
 func TestArrowsPointInward(t *testing.T) {

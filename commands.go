@@ -17,6 +17,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"retrieverkeys/apikey"
+	"retrieverkeys/graph"
 	"retrieverkeys/store"
 	"retrieverkeys/store/document"
 )
@@ -25,7 +26,11 @@ import (
 var schema string
 
 func (p *program) schema(context.Context) error {
-	_, err := io.WriteString(p.stdout, schema)
+	text := schema
+	if p.cfg.Federation {
+		text = graph.SubgraphSDL()
+	}
+	_, err := io.WriteString(p.stdout, text)
 	return err
 }
 

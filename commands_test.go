@@ -24,7 +24,9 @@ func TestEveryProblemIsToldAtOnce(t *testing.T) {
 		{"settings", []string{"serve"}, fields{
 			"LISTEN_ADDR": "nowhere", "MONGODB_URI": "mongodb://user:hunter2@", "INTROSPECTION": "maybe", "PLAYGROUND": "yes", "DEMO": "perhaps",
 			"REQUEST_TIMEOUT": "soon", "MAX_BODY_BYTES": "-1", "LOG_FORMAT": "xml", "LOG_LEVEL": "loud",
-		}, []string{"LISTEN_ADDR", "MONGODB_URI", "INTROSPECTION", "PLAYGROUND", "DEMO", "REQUEST_TIMEOUT", "MAX_BODY_BYTES", "LOG_FORMAT", "LOG_LEVEL"}},
+			"CORS_ALLOWED_ORIGINS": "https://app.example.com, app.example.com, *", "PERSISTED_OPERATIONS": "none.json", "PERSISTED_ONLY": "surely",
+		}, []string{"CORS_ALLOWED_ORIGINS", "PERSISTED_OPERATIONS open none.json", "PERSISTED_ONLY", "LISTEN_ADDR", "MONGODB_URI", "INTROSPECTION", "PLAYGROUND", "DEMO", "REQUEST_TIMEOUT", "MAX_BODY_BYTES", "LOG_FORMAT", "LOG_LEVEL"}},
+		{"only a manifest that is not there", []string{"serve"}, fields{"PERSISTED_ONLY": "true"}, []string{"set PERSISTED_OPERATIONS"}},
 		{"serve without a store", []string{"serve"}, nil, []string{"MONGODB_URI or EMBEDDED_PATH"}},
 		{"an unknown command and a setting", []string{"sevre"}, fields{"LOG_LEVEL": "loud"}, []string{`unknown command "sevre"`, "LOG_LEVEL"}},
 		{"missing flags", []string{"bootstrap"}, nil, []string{"--organization is required", "--namespace is required"}},
@@ -67,8 +69,11 @@ func TestVersionAndSchema(t *testing.T) {
 	if code, out, _ := command(t, nil, "version"); code != exitOK || !regexp.MustCompile(`^retrieverkeys \S+\ncommit \S+\ngo\S+`).MatchString(out) {
 		t.Errorf("version: %d %q", code, out)
 	}
-	if code, out, _ := command(t, nil, "schema"); code != exitOK || out != schema {
+	if code, out, _ := command(t, nil, "schema"); code != exitOK || out != schema || strings.Contains(out, "@key") {
 		t.Errorf("schema: %d, %d bytes", code, len(out))
+	}
+	if code, out, _ := command(t, nil, "schema", "--federation"); code != exitOK || !strings.HasPrefix(out, schema) || !strings.Contains(out, "extend type Retriever @key") {
+		t.Errorf("schema --federation: %d, %d bytes", code, len(out))
 	}
 }
 

@@ -55,6 +55,14 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 			problems = append(problems, fmt.Errorf("MONGODB_URI %w", err))
 		}
 	}
+	p := program{cfg: cfg, stdin: stdin, stdout: stdout, stderr: stderr}
+	var errs []error
+	if p.manifest, errs = readManifest(cfg.Persisted); errs != nil {
+		problems = append(problems, about("PERSISTED_OPERATIONS", errs)...)
+	}
+	if p.cors, errs = web.NewCORS(cfg.CORSOrigins); errs != nil {
+		problems = append(problems, about("CORS_ALLOWED_ORIGINS", errs)...)
+	}
 	if len(problems) > 0 {
 		for _, p := range problems {
 			_, _ = fmt.Fprintln(stderr, "retrieverkeys:", printableBut(p.Error(), "\n"))
@@ -62,11 +70,11 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 		_, _ = fmt.Fprintln(stderr, "retrieverkeys --help tells the commands and settings.")
 		return exitUsage
 	}
-	if cfg.LogFormat == "" && isTerminal(stderr) {
-		cfg.LogFormat = "text"
+	format := cfg.LogFormat
+	if format == "" && isTerminal(stderr) {
+		format = "text"
 	}
-	p := program{cfg: cfg, stdin: stdin, stdout: stdout, stderr: stderr}
-	p.logger = telemetry.NewLogger(stderr, cfg.LogFormat, cfg.LogLevel, func(ctx context.Context) []slog.Attr {
+	p.logger = telemetry.NewLogger(stderr, format, cfg.LogLevel, func(ctx context.Context) []slog.Attr {
 		if id := web.RequestID(ctx); id != "" {
 			return []slog.Attr{slog.String("request_id", id)}
 		}
@@ -99,6 +107,29 @@ type program struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	logger         *slog.Logger
+	manifest       graph.Manifest
+	cors           web.CORS
+}
+
+// readManifest reads the file of persisted operations, if there is one.
+func readManifest(file string) (graph.Manifest, []error) {
+	if file == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(file) //nolint:gosec // the operator says which
+	if err != nil {
+		return nil, []error{err}
+	}
+	manifest, errs := graph.ReadManifest(text)
+	return manifest, about(file, errs)
+}
+
+// about says of each error what it is about.
+func about(what string, errs []error) []error {
+	for i, err := range errs {
+		errs[i] = fmt.Errorf("%s %w", what, err)
+	}
+	return errs
 }
 
 func isTerminal(w io.Writer) bool {
@@ -148,15 +179,21 @@ func (p *program) serve(ctx context.Context) (err error) {
 
 	usage := &apikey.Usage{Store: engine, Logger: p.logger}
 	service := &apikey.Service{Store: engine, Usage: usage}
+	playground := ""
+	if p.cfg.Playground {
+		playground = "/"
+	}
 	server := &http.Server{
 		Handler: web.NewHandler(web.Options{
 			Service: service,
 			GraphQL: graph.NewHandler(graph.Options{
-				Service: service, Version: version().number, Introspection: graph.Introspection(p.cfg.Introspection), Logger: p.logger,
+				Service: service, Version: version().number, Introspection: graph.Introspection(p.cfg.Introspection),
+				Manifest: p.manifest, ManifestOnly: p.cfg.PersistedOnly, Playground: playground, Logger: p.logger,
 			}),
 			RefuseGraphQL:  graph.WriteError,
 			Ready:          engine.Ping,
 			Playground:     p.cfg.Playground,
+			CORS:           p.cors,
 			Timeout:        p.cfg.RequestTimeout,
 			MaxBodyBytes:   p.cfg.MaxBodyBytes,
 			TrustedProxies: p.cfg.TrustedProxies,

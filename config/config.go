@@ -29,6 +29,7 @@ type Config struct {
 	Namespace    string   // bootstrap and keys
 	Email        string   // bootstrap
 	Keys         Keys     // keys
+	Federation   bool     // schema
 
 	// Settings. The contract of each stands beside its name in settings.
 	ListenAddr     string
@@ -38,9 +39,12 @@ type Config struct {
 	Demo           bool
 	Introspection  string
 	Playground     bool
+	CORSOrigins    []string
 	MaxBodyBytes   int64
 	RequestTimeout time.Duration
 	TrustedProxies []netip.Prefix
+	Persisted      string // a file
+	PersistedOnly  bool
 	LogFormat      string
 	LogLevel       slog.Level
 }
@@ -153,7 +157,10 @@ var Commands = []Command{
 		flags:   func(c *Config, fs *flag.FlagSet) { fs.BoolVar(&c.Keys.JSON, "json", false, "") },
 		operand: "file", many: true,
 	},
-	{Name: "schema", Summary: "print the GraphQL schema"},
+	{
+		Name: "schema", Arguments: "[--federation]", Summary: "print the GraphQL schema, or what a gateway composes of it",
+		flags: func(c *Config, fs *flag.FlagSet) { fs.BoolVar(&c.Federation, "federation", false, "") },
+	},
 	{Name: "healthcheck", Summary: "exit 0 if the server at LISTEN_ADDR is ready"},
 	{Name: "version", Summary: "print the version"},
 }
@@ -174,6 +181,9 @@ func Parse(args []string, getenv func(string) string) (Config, []error) {
 	}
 	if !stored {
 		c.EmbeddedPath = DefaultEmbeddedPath
+	}
+	if c.PersistedOnly && c.Persisted == "" {
+		problems = append(problems, errors.New("PERSISTED_ONLY needs a manifest: set PERSISTED_OPERATIONS"))
 	}
 	embedded := c.MongoURI == ""
 	if getenv("DEMO") == "" {
@@ -270,6 +280,13 @@ func (c *Config) settings() *flag.FlagSet {
 		c.Playground = s == "on"
 		return choice(new(string), "on", "off")(s)
 	})
+	fs.Func("CORS_ALLOWED_ORIGINS", "origins, comma-separated, whose pages may call from a browser, such as https://app.example.com or https://*.example.com; default none",
+		func(s string) error {
+			for part := range strings.SplitSeq(s, ",") {
+				c.CORSOrigins = append(c.CORSOrigins, strings.TrimSpace(part))
+			}
+			return nil
+		})
 	fs.Func("MAX_BODY_BYTES", "the largest request body; default 1048576", func(s string) (err error) {
 		c.MaxBodyBytes, err = strconv.ParseInt(s, 10, 64)
 		return positive(c.MaxBodyBytes, err, "a whole number")
@@ -280,6 +297,8 @@ func (c *Config) settings() *flag.FlagSet {
 		return positive(c.RequestTimeout, err, "a duration such as 10s,")
 	})
 	fs.Func("TRUSTED_PROXIES", "addresses or CIDRs, comma-separated, whose X-Forwarded-For is believed; default none", prefixes(&c.TrustedProxies))
+	fs.StringVar(&c.Persisted, "PERSISTED_OPERATIONS", "", "a manifest of operations that clients name by an id: Apollo's, or that of graphql-codegen's client preset; default none")
+	fs.BoolVar(&c.PersistedOnly, "PERSISTED_ONLY", false, "true or false: run the manifest's operations only; default false")
 	fs.Func("LOG_FORMAT", "text or json; default text on a terminal, else json", choice(&c.LogFormat, "text", "json"))
 	fs.Func("LOG_LEVEL", "debug, info, warn or error; default info", func(s string) error {
 		if c.LogLevel.UnmarshalText([]byte(s)) != nil {
@@ -299,7 +318,7 @@ func (c *Config) parseSettings(getenv func(string) string) []error {
 			return
 		}
 		if err := fs.Set(f.Name, text); err != nil {
-			if f.Name == "DEMO" {
+			if b, ok := f.Value.(interface{ IsBoolFlag() bool }); ok && b.IsBoolFlag() {
 				err = errors.New("must be true or false")
 			}
 			problems = append(problems, fmt.Errorf("%s=%q %w", f.Name, text, err))
@@ -398,7 +417,7 @@ func WriteHelp(w io.Writer) {
 	}
 	b.WriteString("\nSettings, from the environment:\n")
 	new(Config).settings().VisitAll(func(f *flag.Flag) {
-		fmt.Fprintf(&b, "  %-18s %s\n", f.Name, f.Usage)
+		fmt.Fprintf(&b, "  %-20s %s\n", f.Name, f.Usage)
 	})
 	_, _ = io.WriteString(w, b.String())
 }

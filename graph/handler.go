@@ -9,7 +9,6 @@ import (
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/99designs/gqlgen/graphql/executor"
-	"github.com/99designs/gqlgen/graphql/handler/lru"
 	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/gqlerror"
 	"github.com/vektah/gqlparser/v2/validator/rules"
@@ -34,11 +33,13 @@ type Options struct {
 	Service       *apikey.Service
 	Version       string
 	Introspection Introspection
-	Logger        *slog.Logger
+	// Manifest has the operations that clients may name by an id; with ManifestOnly nothing else is run.
+	Manifest     Manifest
+	ManifestOnly bool
+	// Playground is the page that browsers are sent to; empty where there is none.
+	Playground string
+	Logger     *slog.Logger
 }
-
-// parsedOperations is how many parsed and validated documents are kept.
-const parsedOperations = 1000
 
 // NewHandler returns the handler of GraphQL over HTTP. It expects the caller and the namespace in the request's
 // context, as apikey.WithCaller and apikey.WithNamespace put them there.
@@ -46,14 +47,14 @@ func NewHandler(o Options) http.Handler {
 	exec := executor.New(NewExecutableSchema(Config{Resolvers: &Resolver{Service: o.Service, Version: o.Version}}))
 	exec.SetErrorPresenter(presenter(o.Logger))
 	exec.SetRecoverFunc(recoverer(o.Logger))
-	exec.SetQueryCache(lru.New[*ast.QueryDocument](parsedOperations))
+	exec.SetQueryCache(newCache(func(text string, _ *ast.QueryDocument) int { return len(text) }))
 	exec.Use(introspectionGate{o.Introspection})
 	exec.Use(loaders{o.Service})
 	if o.Introspection != IntrospectionPublic {
 		exec.SetDisableSuggestion(true)
 		exec.SetDefaultRulesFn(rulesWithoutSuggestions)
 	}
-	return handler{exec: exec, logger: o.Logger}
+	return handler{exec: exec, documents: newDocuments(o.Manifest, o.ManifestOnly), playground: o.Playground, logger: o.Logger}
 }
 
 // introspectionGate lets the schema be asked for by those who may.

@@ -4,15 +4,10 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"mime"
 	"net/http"
 	"slices"
-	"strings"
-	"unicode/utf8"
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/99designs/gqlgen/graphql/executor"
@@ -25,15 +20,11 @@ import (
 // handler is GraphQL over HTTP: POST with a JSON body, and GET for queries. Unlike gqlgen's own transports it never
 // repeats what it could not read, and leaves data out of a response where nothing was executed.
 type handler struct {
-	exec   *executor.Executor
-	logger *slog.Logger
+	exec       *executor.Executor
+	documents  documents
+	playground string // where browsers are sent that come here for a page; empty: nowhere
+	logger     *slog.Logger
 }
-
-// The two media types of a response. The older one answers 200 to whatever could be read as a request.
-const (
-	mediaResponse = "application/graphql-response+json"
-	mediaJSON     = "application/json"
-)
 
 func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer func() {
@@ -42,16 +33,24 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			refuse(w, mediaJSON, http.StatusInternalServerError, apikey.Classify(err))
 		}
 	}()
-	media := responseMedia(r.Header.Values("Accept"))
-	var params *graphql.RawParams
+	w.Header().Add("Vary", "Accept")
+	media := responseMedia(r.Header.Values("Accept"), mediaJSON, mediaResponse, mediaPage)
+	if media == mediaPage && r.Method == http.MethodGet && h.playground != "" {
+		http.Redirect(w, r, h.playground+playgroundFragment(r.URL.Query()), http.StatusSeeOther)
+		return
+	}
+	if media == mediaPage {
+		media = responseMedia(r.Header.Values("Accept"), mediaJSON, mediaResponse)
+	}
+	var req *request
 	var status int
 	var err *apikey.Error
 	switch r.Method {
 	case http.MethodGet:
-		params, err = fromQuery(r)
+		req, err = fromQuery(r)
 		status = http.StatusBadRequest
 	case http.MethodPost:
-		params, status, err = fromBody(r)
+		req, status, err = fromBody(r)
 	default:
 		w.Header().Set("Allow", "GET, POST")
 		status, err = http.StatusMethodNotAllowed, apikey.Invalid("", "GraphQL is asked by POST, or by GET for queries.")
@@ -60,7 +59,28 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, media, status, err)
 		return
 	}
-	h.execute(w, r, media, params)
+	if err := h.documents.complete(r.Context(), req); err != nil {
+		switch err.Code {
+		case apikey.BadUserInput:
+			status = http.StatusBadRequest
+		case apikey.Forbidden:
+			status = http.StatusForbidden
+		default:
+			status = requestErrorStatus(media)
+		}
+		refuse(w, media, status, err)
+		return
+	}
+	h.execute(w, r, media, &req.RawParams)
+}
+
+// requestErrorStatus is the status of a request that could be read, but not executed: clients of the older media type take
+// only 200 for an answer of GraphQL.
+func requestErrorStatus(media string) int {
+	if media == mediaResponse {
+		return http.StatusBadRequest
+	}
+	return http.StatusOK
 }
 
 func (h handler) execute(w http.ResponseWriter, r *http.Request, media string, params *graphql.RawParams) {
@@ -68,12 +88,8 @@ func (h handler) execute(w http.ResponseWriter, r *http.Request, media string, p
 	params.Headers = r.Header
 	op, errs := h.exec.CreateOperationContext(ctx, params)
 	if errs != nil {
-		status := http.StatusOK
-		if media == mediaResponse {
-			status = http.StatusBadRequest
-		}
 		response := h.exec.DispatchError(graphql.WithOperationContext(ctx, op), errs)
-		write(w, media, status, response.Errors, nil)
+		write(w, media, requestErrorStatus(media), response.Errors, nil)
 		return
 	}
 	if r.Method == http.MethodGet && op.Operation.Operation != ast.Query {
@@ -105,105 +121,6 @@ func byPlace(a, b *gqlerror.Error) int {
 	return cmp.Or(cmp.Compare(aLine, bLine), cmp.Compare(aColumn, bColumn), cmp.Compare(a.Path.String(), b.Path.String()))
 }
 
-// responseMedia chooses between the two media types by what the client accepts; the older one where it does not say.
-func responseMedia(accept []string) string {
-	for part := range strings.SplitSeq(strings.Join(accept, ","), ",") {
-		media, _, err := mime.ParseMediaType(part)
-		if err != nil {
-			continue
-		}
-		if media == mediaResponse || media == mediaJSON {
-			return media
-		}
-	}
-	return mediaJSON
-}
-
-// fromQuery reads a request from the URL.
-func fromQuery(r *http.Request) (*graphql.RawParams, *apikey.Error) {
-	query := r.URL.Query()
-	params := &graphql.RawParams{Query: query.Get("query"), OperationName: query.Get("operationName")}
-	for name, to := range map[string]*map[string]any{"variables": &params.Variables, "extensions": &params.Extensions} {
-		if text := query.Get(name); text != "" {
-			if err := decode([]byte(text), to); err != nil {
-				return nil, apikey.Invalid(name, "%s must be a JSON object.", name)
-			}
-		}
-	}
-	return params, valid(params)
-}
-
-// fromBody reads a request from a JSON body.
-func fromBody(r *http.Request) (*graphql.RawParams, int, *apikey.Error) {
-	media, attributes, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	charset := strings.ToLower(attributes["charset"])
-	if err != nil || media != mediaJSON || charset != "" && charset != "utf-8" {
-		return nil, http.StatusUnsupportedMediaType, apikey.Invalid("Content-Type", "Send the operation as application/json in UTF-8.")
-	}
-	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
-		return nil, http.StatusUnsupportedMediaType, apikey.Invalid("Content-Encoding", "Send the operation uncompressed.")
-	}
-	body, err := io.ReadAll(r.Body)
-	var tooLarge *http.MaxBytesError
-	switch {
-	case errors.As(err, &tooLarge):
-		return nil, http.StatusRequestEntityTooLarge, apikey.Invalid("", "The body is larger than %d bytes.", tooLarge.Limit)
-	case err != nil:
-		return nil, http.StatusBadRequest, apikey.Invalid("", "The body could not be read.")
-	case !utf8.Valid(body):
-		return nil, http.StatusBadRequest, apikey.Invalid("", "The body is not UTF-8.")
-	}
-	params := &graphql.RawParams{}
-	names := map[string]any{"query": &params.Query, "operationName": &params.OperationName, "variables": &params.Variables, "extensions": &params.Extensions}
-	if err := members(body, names); err != nil {
-		return nil, http.StatusBadRequest, err
-	}
-	return params, http.StatusBadRequest, valid(params)
-}
-
-// members reads the members of a JSON object, each of which may stand there once and be null. Others are passed over.
-func members(text []byte, names map[string]any) *apikey.Error {
-	dec := json.NewDecoder(bytes.NewReader(text))
-	if start, _ := dec.Token(); start != json.Delim('{') || !json.Valid(text) {
-		return apikey.Invalid("", "The body is not a JSON object.")
-	}
-	seen := map[string]bool{}
-	for dec.More() {
-		token, _ := dec.Token() // it is valid JSON
-		name, _ := token.(string)
-		var value json.RawMessage
-		_ = dec.Decode(&value)
-		if seen[name] {
-			return apikey.Invalid("", "The body has a member twice.")
-		}
-		seen[name] = true
-		if to, known := names[name]; known && decode(value, to) != nil {
-			return apikey.Invalid(name, "%s is of the wrong type.", name)
-		}
-	}
-	return nil
-}
-
-func valid(p *graphql.RawParams) *apikey.Error {
-	if p.Query == "" {
-		return apikey.Invalid("query", "query is required.")
-	}
-	return nil
-}
-
-// decode reads exactly one JSON value; numbers keep all their digits.
-func decode(text []byte, to any) error {
-	dec := json.NewDecoder(bytes.NewReader(text))
-	dec.UseNumber()
-	if err := dec.Decode(to); err != nil {
-		return err
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("more than one value")
-	}
-	return nil
-}
-
 // refuse answers a request that nothing was executed of.
 func refuse(w http.ResponseWriter, media string, status int, e *apikey.Error) {
 	write(w, media, status, gqlerror.List{{Message: e.Message, Extensions: extensions(e)}}, nil)
@@ -212,7 +129,7 @@ func refuse(w http.ResponseWriter, media string, status int, e *apikey.Error) {
 // WriteError answers a request that was refused before it reached GraphQL, with the same body as GraphQL's own
 // refusals: errors, and no data.
 func WriteError(w http.ResponseWriter, r *http.Request, status int, e *apikey.Error) {
-	refuse(w, responseMedia(r.Header.Values("Accept")), status, e)
+	refuse(w, responseMedia(r.Header.Values("Accept"), mediaJSON, mediaResponse), status, e)
 }
 
 // write sends the response. data is finished JSON, and left out where it is nil: nothing was executed.

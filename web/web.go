@@ -20,6 +20,7 @@ type Options struct {
 	RefuseGraphQL func(w http.ResponseWriter, r *http.Request, status int, e *apikey.Error)
 	Ready         func(context.Context) error // nil if the store can answer
 	Playground    bool
+	CORS          CORS
 	// Timeout bounds a whole request, store calls included.
 	Timeout      time.Duration
 	MaxBodyBytes int64
@@ -37,7 +38,7 @@ func NewHandler(o Options) http.Handler {
 	twin := rest{service: o.Service, timeout: o.Timeout, logger: o.Logger}
 
 	mux := http.NewServeMux()
-	mux.Handle("/graphql", limited(o.Timeout, o.MaxBodyBytes, graphQL))
+	mux.Handle("/graphql", preflighted(o.RefuseGraphQL, limited(o.Timeout, o.MaxBodyBytes, graphQL)))
 	mux.Handle("GET "+keysPath, answered(o.Timeout, endpoint(twin.list)))
 	mux.Handle("POST "+keysPath, limited(o.Timeout, o.MaxBodyBytes, endpoint(twin.create)))
 	mux.Handle("DELETE "+keysPath+"/{key_id}", limited(o.Timeout, o.MaxBodyBytes, endpoint(twin.revoke)))
@@ -52,7 +53,7 @@ func NewHandler(o Options) http.Handler {
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		writeError(w, &apikey.Error{Code: apikey.NotFound, Message: "There is nothing at this path."})
 	})
-	return withRequestID(logged(o.Logger, hardened(mux)))
+	return withRequestID(logged(o.Logger, hardened(o.CORS.wrap(compressed(mux)))))
 }
 
 const keysPath = "/v1/retrievers/{retriever_id}/api-keys"

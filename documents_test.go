@@ -1,0 +1,77 @@
+package main
+
+import (
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// Where only a manifest's operations run, a stolen key must not be able to ask anything else.
+func TestOnlyTheManifestIsRun(t *testing.T) {
+	d := seeded(t, embedded(t))
+	file := filepath.Join(t.TempDir(), "manifest.json")
+	manifest := `{"format":"apollo-persisted-query-manifest","version":1,"operations":[
+		{"id":"whoami","name":"Me","type":"query","body":"query Me { viewer { keyId } }"},
+		{"id":"revoke","name":"Revoke","type":"mutation","body":"mutation Revoke($id: ID!) { revokeApiKey(input: {id: $id}) { apiKey { status } } }"}]}`
+	if err := os.WriteFile(file, []byte(manifest), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d.env["PERSISTED_OPERATIONS"], d.env["PERSISTED_ONLY"] = file, "true"
+	s := serve(t, d.env)
+	me := `{"data":{"viewer":{"keyId":"key_caller_admin"}}}`
+	for _, c := range []struct {
+		name, method, path, body string
+		status                   int
+		want                     string
+	}{
+		{"by id", "POST", "/graphql", `{"documentId":"whoami"}`, 200, me},
+		{"by an extension", "POST", "/graphql", `{"extensions":{"persistedQuery":{"version":1,"sha256Hash":"whoami"}}}`, 200, me},
+		{"by GET", "GET", "/graphql?documentId=whoami", "", 200, me},
+		{"by its text", "POST", "/graphql", `{"query":"query Me { viewer { keyId } }"}`, 200, me},
+		{"another text", "POST", "/graphql", `{"query":"{ viewer { keyId userId } }"}`, 403, "FORBIDDEN"},
+		{"the schema", "POST", "/graphql", `{"query":"{ __schema { types { name } } }"}`, 403, "FORBIDDEN"},
+		{"an unknown id", "POST", "/graphql", `{"documentId":"other"}`, 200, "PERSISTED_QUERY_NOT_FOUND"},
+		{"a mutation by GET", "GET", "/graphql?documentId=revoke&variables=%7B%22id%22%3A%22key_full%22%7D", "", 405, "POST"},
+		{"a mutation", "POST", "/graphql", `{"documentId":"revoke","variables":{"id":"key_full"}}`, 200, "REVOKED"},
+	} {
+		got := s.request(c.method, c.path, c.body, map[string]string{"Authorization": "Bearer " + token("admin"), "X-Namespace": "production"})
+		if got.status != c.status || !strings.Contains(got.body, c.want) {
+			t.Errorf("%s: %d %s", c.name, got.status, got.body)
+		}
+	}
+}
+
+// A browser that is pointed at the endpoint belongs to somebody who wants to look around.
+func TestBrowsersAreSentToThePlayground(t *testing.T) {
+	const accept = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+	visit := func(s *server, path string) answer {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Accept", accept)
+		resp, err := http.DefaultTransport.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		return answer{resp.StatusCode, resp.Header, ""}
+	}
+	d := seeded(t, embedded(t))
+	s := serve(t, d.env)
+	for path, want := range map[string]string{
+		"/graphql":                           "/",
+		"/graphql?query=%7B+viewer+%7D&x=1":  "/#query=%7B+viewer+%7D",
+		"/graphql?query=%7B%7D&variables={}": "/#query=%7B%7D&variables=%7B%7D",
+	} {
+		if got := visit(s, path); got.status != http.StatusSeeOther || got.header.Get("Location") != want {
+			t.Errorf("%s: %d %s", path, got.status, got.header.Get("Location"))
+		}
+	}
+	d.env["PLAYGROUND"] = "off"
+	if got := visit(serve(t, d.env), "/graphql?query=%7B+__typename+%7D"); got.status != http.StatusOK || !strings.HasPrefix(got.header.Get("Content-Type"), "application/json") {
+		t.Errorf("without a playground: %d %v", got.status, got.header)
+	}
+}

@@ -1,0 +1,54 @@
+package graph
+
+import (
+	"context"
+	"sync"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+
+	"retrieverkeys/apikey"
+)
+
+// cacheBytes is how much of operations' texts a cache holds. What is made of a text can take a hundred times its length.
+const cacheBytes = 1 << 20
+
+// cache keeps what was used last, as much of it as its texts allow. Their number would bound nothing, for clients choose
+// how long they are.
+type cache[T any] struct {
+	size func(key string, value T) int // in bytes
+
+	mu    sync.Mutex
+	items *simplelru.LRU[string, T]
+	free  int
+}
+
+func newCache[T any](size func(key string, value T) int) *cache[T] {
+	c := &cache[T]{size: size, free: cacheBytes}
+	c.items, _ = simplelru.NewLRU(cacheBytes, func(key string, value T) { c.free += size(key, value) }) // it refuses sizes below 1 only
+	return c
+}
+
+// Get returns what has the key.
+func (c *cache[T]) Get(_ context.Context, key string) (T, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.items.Get(key)
+}
+
+// Add keeps the value for the key, if nothing is kept for it yet and it is not larger than the whole cache. For anonymous
+// callers it keeps nothing: nobody in particular shall push out what others use.
+func (c *cache[T]) Add(ctx context.Context, key string, value T) {
+	size := c.size(key, value)
+	if size > cacheBytes || apikey.CallerFrom(ctx).Anonymous() {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.items.Contains(key) {
+		return
+	}
+	c.items.Add(key, value)
+	for c.free -= size; c.free < 0; {
+		c.items.RemoveOldest()
+	}
+}

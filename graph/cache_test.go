@@ -1,0 +1,50 @@
+package graph
+
+import (
+	"strconv"
+	"strings"
+	"testing"
+
+	"retrieverkeys/apikey"
+)
+
+// What clients send must not use up the memory, however long it is.
+func TestACacheIsBoundedByItsTexts(t *testing.T) {
+	ctx := apikey.WithCaller(t.Context(), apikey.Caller{Key: &apikey.Key{}})
+	c := newCache(func(text string, _ int) int { return len(text) })
+	key := func(i int) string { return strconv.Itoa(i) + strings.Repeat(" ", cacheBytes/10) }
+	for i := range 12 {
+		c.Add(ctx, key(i), i)
+	}
+	for i := range 12 {
+		value, kept := c.Get(ctx, key(i))
+		if want := i >= 3; kept != want || kept && value != i {
+			t.Errorf("text %d: kept %t, value %d", i, kept, value)
+		}
+	}
+	c.Get(ctx, key(3)) // used again, so that another has to go
+	c.Add(ctx, key(12), 12)
+	if _, kept := c.Get(ctx, key(3)); !kept {
+		t.Error("what was used last is gone")
+	}
+	if _, kept := c.Get(ctx, key(4)); kept {
+		t.Error("what was not used is kept")
+	}
+
+	c.Add(ctx, strings.Repeat("x", cacheBytes+1), 1)
+	for range 100 {
+		c.Add(ctx, key(12), 13)
+	}
+	if value, _ := c.Get(ctx, key(12)); value != 12 || c.items.Len() != 9 {
+		t.Errorf("value %d, %d texts", value, c.items.Len())
+	}
+}
+
+// Who sends no key must not push out what others use.
+func TestACacheKeepsNothingForTheAnonymous(t *testing.T) {
+	c := newCache(func(text string, _ int) int { return len(text) })
+	c.Add(t.Context(), "text", 1)
+	if _, kept := c.Get(t.Context(), "text"); kept {
+		t.Error("it is kept")
+	}
+}

@@ -1,0 +1,133 @@
+package graph
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/vektah/gqlparser/v2"
+	"github.com/vektah/gqlparser/v2/validator/rules"
+
+	"retrieverkeys/apikey"
+)
+
+// Manifest has the operations that are known before anybody sends them (persisted operations, trusted documents), by their
+// ids.
+type Manifest map[string]string
+
+// ReadManifest reads a manifest in the form of Apollo's generate-persisted-query-manifest, or of graphql-codegen's client
+// preset: an object of texts by their hashes. The errors are all there are: an operation that the schema does not have
+// would fail at every client.
+func ReadManifest(text []byte) (Manifest, []error) {
+	var apollo struct {
+		Format     string `json:"format"`
+		Version    int    `json:"version"`
+		Operations []struct{ ID, Body string }
+	}
+	m := Manifest{}
+	if err := json.Unmarshal(text, &apollo); err == nil && apollo.Format != "" {
+		if apollo.Format != "apollo-persisted-query-manifest" || apollo.Version != 1 {
+			return nil, []error{fmt.Errorf("has the format %q, version %d, not apollo-persisted-query-manifest, version 1", apollo.Format, apollo.Version)}
+		}
+		for _, o := range apollo.Operations {
+			if other, twice := m[o.ID]; twice && other != o.Body {
+				return nil, []error{fmt.Errorf("has two operations with the id %q", o.ID)}
+			}
+			m[o.ID] = o.Body
+		}
+	} else if err := json.Unmarshal(text, &m); err != nil {
+		return nil, []error{errors.New("is neither a persisted query manifest nor a JSON object of operations by their hashes")}
+	}
+	if len(m) == 0 {
+		return nil, []error{errors.New("has no operations")}
+	}
+	var problems []error
+	schema := NewExecutableSchema(Config{}).Schema()
+	for _, id := range slices.Sorted(maps.Keys(m)) {
+		if id == "" {
+			problems = append(problems, errors.New("has an operation without an id"))
+		}
+		if _, errs := gqlparser.LoadQueryWithRules(schema, m[id], rules.NewDefaultRules()); errs != nil {
+			problems = append(problems, fmt.Errorf("has an operation that the schema does not, %q: %s", id, errs[0].Message))
+		}
+	}
+	return m, problems
+}
+
+// documents finds the texts of operations that are named by an id: those of the manifest, and those that clients sent
+// before, together with their hash (automatic persisted queries).
+type documents struct {
+	manifest Manifest
+	trusted  map[string]bool // the manifest's texts; nil: any other may be run too
+	sent     *cache[string]
+}
+
+func newDocuments(manifest Manifest, only bool) documents {
+	d := documents{manifest: manifest, sent: newCache(func(_, text string) int { return len(text) })}
+	if only {
+		d.trusted = map[string]bool{}
+		for _, text := range manifest {
+			d.trusted[text] = true
+		}
+	}
+	return d
+}
+
+// complete puts the text into a request that names it by an id, and refuses one whose text may not be run.
+func (d documents) complete(ctx context.Context, req *request) *apikey.Error {
+	id, hashed, err := req.document()
+	if err != nil {
+		return err
+	}
+	text, known := d.manifest[id]
+	switch {
+	case id == "" && req.Query == "":
+		return apikey.Invalid("query", "query is required.")
+	case id == "":
+	case known && (req.Query == "" || req.Query == text):
+		req.Query = text
+	case req.Query == "":
+		if text, known = d.sent.Get(ctx, id); !known {
+			return &apikey.Error{Code: persistedQueryNotFound, Message: "PersistedQueryNotFound"}
+		}
+		req.Query = text
+	case hashed && hashOf(req.Query) != id:
+		return apikey.Invalid("extensions.persistedQuery.sha256Hash", "The hash is not that of the query.")
+	case hashed && d.trusted == nil:
+		d.sent.Add(ctx, id, req.Query)
+	}
+	if d.trusted != nil && !d.trusted[req.Query] {
+		return &apikey.Error{Code: apikey.Forbidden, Message: "Only operations of the server's manifest are run here."}
+	}
+	return nil
+}
+
+// persistedQueryNotFound is, with its message, what clients of automatic persisted queries wait for: they then send the
+// text together with its hash.
+const persistedQueryNotFound apikey.Code = "PERSISTED_QUERY_NOT_FOUND"
+
+// document returns the id that the request names its document by, and whether it is the hash of a text: as extension, the
+// way of Apollo's clients, or as documentId, that of the GraphQL over HTTP specification.
+func (r *request) document() (id string, hashed bool, err *apikey.Error) {
+	extension, given := r.Extensions["persistedQuery"]
+	if !given {
+		return strings.TrimPrefix(r.documentID, "sha256:"), false, nil
+	}
+	persisted, _ := extension.(map[string]any)
+	id, _ = persisted["sha256Hash"].(string)
+	if id == "" || fmt.Sprint(persisted["version"]) != "1" || r.documentID != "" {
+		return "", false, apikey.Invalid("extensions.persistedQuery", "extensions.persistedQuery must be an object with version 1 and a sha256Hash, without a documentId beside it.")
+	}
+	return id, true, nil
+}
+
+func hashOf(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:])
+}

@@ -1,0 +1,139 @@
+package graph
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"retrieverkeys/apikey"
+)
+
+const (
+	someText = `{ viewer { keyId } }`
+	someHash = "7b0e79a1e73b55e3d70ca0bd93afb1ed8d0a4c6ab8e4e7ce6a9d6b6f5cbd0e5b" // not that of someText
+)
+
+func TestReadManifest(t *testing.T) {
+	for _, c := range []struct {
+		name, text string
+		ids        string   // of a good one
+		problems   []string // of a bad one
+	}{
+		{"Apollo's", `{"format":"apollo-persisted-query-manifest","version":1,"operations":[
+			{"id":"1","name":"A","type":"query","body":"query A { viewer { keyId } }"}, {"id":"2","name":"B","type":"query","body":"query B { serverInfo { version } }"}]}`, "1 2", nil},
+		{"graphql-codegen's", `{"abc":"query A { viewer { keyId } }","def":"{ serverInfo { version } }"}`, "abc def", nil},
+		{"an unknown format", `{"format":"other","version":1}`, "", []string{`"other"`}},
+		{"a later version", `{"format":"apollo-persisted-query-manifest","version":2,"operations":[]}`, "", []string{"version 2"}},
+		{"one id for two", `{"format":"apollo-persisted-query-manifest","version":1,"operations":[{"id":"1","body":"{ viewer { keyId } }"},{"id":"1","body":"{ viewer { userId } }"}]}`, "", []string{`two operations with the id "1"`}},
+		{"no id", `{"":"{ viewer { keyId } }"}`, "", []string{"without an id"}},
+		{"empty", `{}`, "", []string{"no operations"}},
+		{"a list", `["{ viewer { keyId } }"]`, "", []string{"neither"}},
+		{"no JSON", `query A { viewer { keyId } }`, "", []string{"neither"}},
+		{"operations that are not the schema's", `{"abc":"{ nobody }","def":"{ viewer { keyId } }","ghi":"{"}`, "", []string{`"abc"`, `"ghi"`}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m, errs := ReadManifest([]byte(c.text))
+			if len(errs) != len(c.problems) {
+				t.Fatalf("problems: %v", errs)
+			}
+			for i, want := range c.problems {
+				if !strings.Contains(errs[i].Error(), want) {
+					t.Errorf("%q is not about %s", errs[i], want)
+				}
+			}
+			if ids := strings.Join(slices.Sorted(maps.Keys(m)), " "); errs == nil && ids != c.ids {
+				t.Errorf("ids %q", ids)
+			}
+		})
+	}
+}
+
+// extension names a document the way of Apollo's clients.
+func extension(hash any) map[string]any {
+	return map[string]any{"persistedQuery": map[string]any{"version": 1, "sha256Hash": hash}}
+}
+
+func ask(documentID, text string, extensions map[string]any) *request {
+	r := &request{documentID: documentID}
+	r.Query, r.Extensions = text, extensions
+	return r
+}
+
+func TestDocumentsAreFoundById(t *testing.T) {
+	somebody := apikey.WithCaller(t.Context(), apikey.Caller{Key: &apikey.Key{}})
+	manifest := Manifest{"one": `query One { viewer { keyId } }`}
+	for _, c := range []struct {
+		name string
+		only bool
+		sent []*request // before, by somebody
+		ask  *request
+		text string
+		code apikey.Code
+	}{
+		{name: "a text", ask: ask("", someText, nil), text: someText},
+		{name: "nothing", ask: ask("", "", nil), code: apikey.BadUserInput},
+		{name: "an id of the manifest", ask: ask("one", "", nil), text: manifest["one"]},
+		{name: "an id of the manifest as an extension", ask: ask("", "", extension("one")), text: manifest["one"]},
+		{name: "an id of the manifest with its text", ask: ask("", manifest["one"], extension("one")), text: manifest["one"]},
+		{name: "an id of the manifest with another text", ask: ask("", someText, extension("one")), code: apikey.BadUserInput},
+		{name: "an unknown id", ask: ask("two", "", nil), code: persistedQueryNotFound},
+		{name: "an unknown hash", ask: ask("", "", extension(hashOf(someText))), code: persistedQueryNotFound},
+		{name: "a hash with its text", ask: ask("", someText, extension(hashOf(someText))), text: someText},
+		{name: "a hash with another text", ask: ask("", someText, extension(someHash)), code: apikey.BadUserInput},
+		{name: "a hash sent before", sent: []*request{ask("", someText, extension(hashOf(someText)))}, ask: ask("", "", extension(hashOf(someText))), text: someText},
+		{name: "a hash sent before as documentId", sent: []*request{ask("", someText, extension(hashOf(someText)))}, ask: ask("sha256:"+hashOf(someText), "", nil), text: someText},
+		{name: "a text sent before without its hash", sent: []*request{ask("", someText, nil), ask(hashOf(someText), someText, nil)}, ask: ask("", "", extension(hashOf(someText))), code: persistedQueryNotFound},
+		{name: "a hash that is no text", ask: ask("", "", extension(1)), code: apikey.BadUserInput},
+		{name: "an extension that is no object", ask: ask("", "", map[string]any{"persistedQuery": "one"}), code: apikey.BadUserInput},
+		{name: "another version", ask: ask("", "", map[string]any{"persistedQuery": map[string]any{"version": 2, "sha256Hash": "one"}}), code: apikey.BadUserInput},
+		{name: "two ids", ask: ask("one", "", extension("one")), code: apikey.BadUserInput},
+
+		{name: "only the manifest: its text", only: true, ask: ask("", manifest["one"], nil), text: manifest["one"]},
+		{name: "only the manifest: its id", only: true, ask: ask("one", "", nil), text: manifest["one"]},
+		{name: "only the manifest: its text with its hash", only: true, ask: ask("", manifest["one"], extension(hashOf(manifest["one"]))), text: manifest["one"]},
+		{name: "only the manifest: another text", only: true, ask: ask("", someText, nil), code: apikey.Forbidden},
+		{name: "only the manifest: another text with its hash", only: true, ask: ask("", someText, extension(hashOf(someText))), code: apikey.Forbidden},
+		{name: "only the manifest: another hash", only: true, sent: []*request{ask("", someText, extension(hashOf(someText)))}, ask: ask("", "", extension(hashOf(someText))), code: persistedQueryNotFound},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := newDocuments(manifest, c.only)
+			for _, r := range c.sent {
+				if err := d.complete(somebody, r); err != nil && !c.only {
+					t.Fatal(err)
+				}
+			}
+			err := d.complete(somebody, c.ask)
+			if err == nil && (c.code != "" || c.ask.Query != c.text) {
+				t.Errorf("the text %q", c.ask.Query)
+			}
+			if err != nil && err.Code != c.code {
+				t.Errorf("%s: %s", err.Code, err)
+			}
+		})
+	}
+}
+
+func TestResponseMedia(t *testing.T) {
+	for accept, want := range map[string]string{
+		"":                                  mediaJSON,
+		"*/*":                               mediaJSON,
+		"application/*":                     mediaJSON,
+		"image/png":                         mediaJSON,
+		"nonsense;;, ,":                     mediaJSON,
+		"application/json":                  mediaJSON,
+		"application/graphql-response+json": mediaResponse,
+		"application/graphql-response+json, application/json;q=0.9":              mediaResponse,
+		"application/json;q=0.9, application/graphql-response+json":              mediaResponse,
+		"application/graphql-response+json;q=0.1, application/json;q=0.2":        mediaJSON,
+		"application/graphql-response+json;q=0, */*":                             mediaJSON,
+		"application/graphql-response+json, application/json":                    mediaResponse,
+		"APPLICATION/GRAPHQL-RESPONSE+JSON; charset=utf-8":                       mediaResponse,
+		"text/html,application/xhtml+xml,application/xml;q=0.9,image/*,*/*;q=.8": mediaPage,
+		"application/json, text/html;q=0.5":                                      mediaJSON,
+	} {
+		if got := responseMedia([]string{accept}, mediaJSON, mediaResponse, mediaPage); got != want {
+			t.Errorf("%q: %s, want %s", accept, got, want)
+		}
+	}
+}
