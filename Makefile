@@ -3,10 +3,10 @@ GOLANGCI_LINT = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 GOVULNCHECK   = golang.org/x/vuln/cmd/govulncheck@v1.9.0
 REDOCLY       = @redocly/cli@2.77.0
 
-.PHONY: help run build generate generated test bench lint openapi vuln check
+.PHONY: help run build generate generated test bench e2e lint openapi vuln check
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## serve the embedded store on http://127.0.0.1:8080
 	go run .
@@ -22,6 +22,10 @@ test: ## every test, with the race detector, in random order
 
 bench: ## every benchmark, and no test
 	go test -run='^$$' -bench=. -benchmem ./...
+
+e2e: ## suites from outside: clients, gateways, audits, browsers; needs Node.js
+	npm --prefix e2e ci
+	npm --prefix e2e test
 
 lint: ## what .golangci.yml asks
 	go run $(GOLANGCI_LINT) run

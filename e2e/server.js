@@ -1,6 +1,6 @@
 // Starts the real binary as its users do, for the suites beside this file.
 import { execFileSync, spawn } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -27,19 +27,24 @@ let servers = 0;
 // URL, the demo's namespace and admin key, and the playground link that was printed; settings are environment variables.
 // What the server logs is kept in log.
 export function start(settings = {}) {
-  const child = spawn(binary(), ["serve"], {
-    cwd: folder,
-    env: {
-      PATH: process.env.PATH, HOME: folder, LISTEN_ADDR: "127.0.0.1:0", ADMIN_ADDR: "off", LOG_FORMAT: "json",
-      EMBEDDED_PATH: join(folder, `store-${++servers}.db`), DEMO: "true", ...settings,
-    },
-    stdio: ["ignore", "pipe", "pipe"],
-  });
+  const env = {
+    PATH: process.env.PATH, HOME: folder, LISTEN_ADDR: "127.0.0.1:0", ADMIN_ADDR: "off", LOG_FORMAT: "json",
+    EMBEDDED_PATH: join(folder, `store-${++servers}.db`), DEMO: "true", ...settings,
+  };
+  const child = spawn(binary(), ["serve"], { cwd: folder, env, stdio: ["ignore", "pipe", "pipe"] });
   const log = [];
   const exited = new Promise((resolve) => child.once("exit", (code, signal) => resolve(code ?? signal)));
   const server = {
     log,
     headers: {},
+    // run runs another command on the same store and returns what it prints.
+    run: (...args) => execFileSync(binary(), args, { cwd: folder, env, encoding: "utf8" }),
+    // load imports documents into the store.
+    load(documents) {
+      const file = join(folder, "import.json");
+      writeFileSync(file, JSON.stringify(documents));
+      return server.run("import", file);
+    },
     async stop() {
       child.kill("SIGTERM");
       return exited;
