@@ -130,6 +130,7 @@ func TestDeniedEventIDs(t *testing.T) {
 	}
 	seen := map[EventID]string{base.denied().ID: "the first"}
 	for name, edit := range map[string]func(*Event){
+		"another organization":     func(e *Event) { e.InternalID = "int_2" },
 		"another key of the actor": func(e *Event) { e.ActorKeyID = new(ID("key_2")) },
 		"no key":                   func(e *Event) { e.ActorKeyID = nil },
 		"an operator":              func(e *Event) { e.ActorType = Operator },
