@@ -334,9 +334,13 @@ func scanned[T any](ctx context.Context, items []T, at func(*T) position, d Dire
 
 // contains reports whether part, if any is asked for, occurs literally in one of the texts, without regard to case.
 func contains(part string, texts ...string) bool {
-	part = strings.ToLower(part)
-	return part == "" || slices.ContainsFunc(texts, func(t string) bool { return strings.Contains(strings.ToLower(t), part) })
+	part = folded(part)
+	return part == "" || slices.ContainsFunc(texts, func(t string) bool { return strings.Contains(folded(t), part) })
 }
+
+// folded is the text without regard to case. There and back, because letters such as the two small sigmas meet in their
+// capital only, and others, such as the sign of the kelvin, in their small letter.
+func folded(s string) string { return strings.ToUpper(strings.ToLower(s)) }
 
 func text(s *string) string {
 	if s == nil {
