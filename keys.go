@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/user"
 	"slices"
@@ -34,7 +35,7 @@ type desk struct {
 
 // atDesk runs a command in the namespace that is named on the command line.
 func (p *program) atDesk(ctx context.Context, f func(context.Context, desk) error) error {
-	return p.withStore(ctx, func(ctx context.Context, engine store.Engine) error {
+	return p.onStore(ctx, func(ctx context.Context, engine store.Engine) error {
 		found, err := engine.NamespacesCalled(ctx, p.cfg.Namespace)
 		if err != nil {
 			return err
@@ -47,6 +48,17 @@ func (p *program) atDesk(ctx context.Context, f func(context.Context, desk) erro
 			engine: engine, service: &apikey.Service{Store: engine}, caller: apikey.NewOperator(operator(), *ns), namespace: ns,
 		}))
 	})
+}
+
+// onStore is withStore where there is a store. Of one that was made for the asking, because a setting was forgotten, one
+// would learn that no key is alive.
+func (p *program) onStore(ctx context.Context, f func(context.Context, store.Engine) error) error {
+	if p.cfg.MongoURI == "" {
+		if _, err := os.Stat(p.cfg.EmbeddedPath); errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("there is no store at %s: set MONGODB_URI or EMBEDDED_PATH to the one that is meant", p.cfg.EmbeddedPath)
+		}
+	}
+	return p.withStore(ctx, f)
 }
 
 // flags are how the command line calls the settings of a key.
@@ -125,42 +137,19 @@ func (p *program) listKeys(ctx context.Context) error {
 
 // keysOf reads all keys of a retriever, or those that a search is for.
 func (p *program) keysOf(ctx context.Context, d desk, r *apikey.Retriever, includeRevoked bool) ([]listed, error) {
+	reader, err := d.service.ReadKeys(d.caller, r, includeRevoked, p.cfg.Keys.Search)
+	if err != nil {
+		return nil, err
+	}
 	var keys []listed
-	add := func(page []apikey.Key) {
+	for {
+		page, err := reader.Next(ctx)
+		if err != nil || len(page) == 0 {
+			return keys, err
+		}
 		for _, k := range page {
 			keys = append(keys, listed{k, r.Name})
 		}
-	}
-	if p.cfg.Keys.Search == "" {
-		reader, err := d.service.ReadKeys(d.caller, r, includeRevoked)
-		for err == nil {
-			var page []apikey.Key
-			if page, err = reader.Next(ctx); len(page) == 0 {
-				break
-			}
-			add(page)
-		}
-		return keys, err
-	}
-	o := apikey.ListOptions{
-		IncludeRevoked: includeRevoked, Fields: apikey.AllFields, Filter: apikey.Filter{Search: p.cfg.Keys.Search},
-		Wants: apikey.Wants{Items: true, HasNext: true},
-	}
-	for {
-		listings, err := d.service.List(ctx, d.caller, []*apikey.Retriever{r}, o)
-		if err == nil {
-			err = listings[0].Err
-		}
-		if err != nil {
-			return nil, err
-		}
-		page := listings[0].Keys
-		add(page.Items)
-		if !page.HasNextPage {
-			return keys, nil
-		}
-		end := page.Cursor(len(page.Items) - 1)
-		o.Page.After = &end
 	}
 }
 
@@ -316,7 +305,7 @@ type leak struct {
 }
 
 func (p *program) scanFiles(ctx context.Context) error {
-	return p.withStore(ctx, func(ctx context.Context, engine store.Engine) error {
+	return p.onStore(ctx, func(ctx context.Context, engine store.Engine) error {
 		leaks := []leak{}
 		var failed []error
 		known := map[string]leak{}

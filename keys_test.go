@@ -2,11 +2,17 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+
+	"retrieverkeys/apikey"
+	"retrieverkeys/store/document"
 )
 
 // ok runs a command that must succeed, and returns what it printed.
@@ -125,6 +131,40 @@ func TestKeysCommandsRefuse(t *testing.T) {
 		code, out, errs := command(t, d.env, c.args...)
 		if code != c.code || !strings.Contains(errs, c.want) {
 			t.Errorf("%v: exit code %d, want %d and %q\n%s%s", c.args, code, c.code, c.want, out, errs)
+		}
+	}
+}
+
+// A setting that was forgotten must not make an empty store, of which scan would say that a leaked key is unknown.
+func TestKeysCommandsMakeNoStore(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "none", "store.db")
+	for _, args := range [][]string{
+		{"keys", "scan", "README.md"},
+		{"keys", "list", "--namespace", "ns_prod", "--search", "ret_sk_"},
+		{"keys", "revoke", "--namespace", "ns_prod", "--yes", "key_1"},
+	} {
+		code, out, errs := command(t, fields{"EMBEDDED_PATH": path}, args...)
+		if code != exitFailed || out != "" || !strings.Contains(errs, "there is no store at "+path) {
+			t.Errorf("%v: exit code %d\n%s%s", args, code, out, errs)
+		}
+	}
+	if _, err := os.Stat(filepath.Dir(path)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("something was made: %v", err)
+	}
+}
+
+// Who looks for a leaked key must find it among however many.
+func TestKeysListSearchesWithoutBound(t *testing.T) {
+	d := seeded(t, embedded(t))
+	var b document.Batch
+	for i := range apikey.ScanLimit + 1 {
+		b.Keys = append(b.Keys, keyDoc(fmt.Sprintf("key_many_%05d", i), "ret_bare"))
+	}
+	importBatch(t, d, b)
+	for _, args := range [][]string{{"--retriever", "bare"}, {}} {
+		out := ok(t, d, append([]string{"keys", "list", "--namespace", "ns_prod", "--search", "MANY_00007"}, args...)...)
+		if !strings.Contains(out, "key_many_00007") || !strings.Contains(out, "1 key.") {
+			t.Errorf("%v lists\n%s", args, out)
 		}
 	}
 }

@@ -130,6 +130,7 @@ func TestDeniedEventIDs(t *testing.T) {
 	}
 	seen := map[EventID]string{base.denied().ID: "the first"}
 	for name, edit := range map[string]func(*Event){
+		"another organization":     func(e *Event) { e.InternalID = "int_2" },
 		"another key of the actor": func(e *Event) { e.ActorKeyID = new(ID("key_2")) },
 		"no key":                   func(e *Event) { e.ActorKeyID = nil },
 		"an operator":              func(e *Event) { e.ActorType = Operator },
@@ -186,7 +187,7 @@ func TestReadKeys(t *testing.T) {
 		s := newService(store)
 		for _, includeRevoked := range []bool{true, false} {
 			s.Now = frozen
-			reader, err := s.ReadKeys(writer(Read), &Retriever{ID: "ret_1"}, includeRevoked)
+			reader, err := s.ReadKeys(writer(Read), &Retriever{ID: "ret_1"}, includeRevoked, "")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -221,12 +222,35 @@ func TestReadKeys(t *testing.T) {
 			}
 		}
 	}
-	if _, err := newService(fixture()).ReadKeys(writer(""), &Retriever{ID: "ret_1"}, true); codeAndField(t, err) != "FORBIDDEN" {
+	// What a search finds may stand far behind, and pages of which it finds nothing are no end.
+	store := &memory{}
+	for i := range 3*MaxPage + 1 {
+		store.keys = append(store.keys, keyOf(ID(fmt.Sprintf("key_%05d", i)), func(k *Key) {
+			if i == 0 || i == 2*MaxPage+5 {
+				k.Description = "the LEAKED one"
+			}
+		}))
+	}
+	for search, want := range map[string]int{"leaked": 2, "absent": 0} {
+		reader, err := newService(store).ReadKeys(writer(Read), &Retriever{ID: "ret_1"}, false, search)
+		found := 0
+		for err == nil {
+			var page []Key
+			if page, err = reader.Next(t.Context()); len(page) == 0 {
+				break
+			}
+			found += len(page)
+		}
+		if err != nil || found != want {
+			t.Errorf("%s: found %d, %v", search, found, err)
+		}
+	}
+	if _, err := newService(fixture()).ReadKeys(writer(""), &Retriever{ID: "ret_1"}, true, ""); codeAndField(t, err) != "FORBIDDEN" {
 		t.Errorf("who may read nothing: %v", err)
 	}
-	store := fixture()
+	store = fixture()
 	store.down = Outage(errors.New("gone"))
-	reader, err := newService(store).ReadKeys(writer(Read), &Retriever{ID: "ret_1"}, true)
+	reader, err := newService(store).ReadKeys(writer(Read), &Retriever{ID: "ret_1"}, true, "")
 	if err != nil {
 		t.Fatal(err)
 	}

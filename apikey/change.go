@@ -36,11 +36,16 @@ const (
 	maxOrigins     = 50
 )
 
+// lastYear is the last that RFC 3339 can write. A date beyond it could be stored and never be read again.
+const lastYear = 9999
+
 // apply checks the settings that are given, and writes them into the key. The error names the field.
 func (s Settings) apply(k *Key, now time.Time) error {
 	if s.Name.Given {
 		name := strings.TrimSpace(text(s.Name.Value))
 		switch n := utf8.RuneCountInString(name); {
+		case !utf8.ValidString(name):
+			return Invalid("name", "name must be UTF-8.")
 		case !strings.ContainsFunc(name, visible):
 			return Invalid("name", "name must have 1 to %d characters.", maxName)
 		case n > maxName:
@@ -54,6 +59,8 @@ func (s Settings) apply(k *Key, now time.Time) error {
 		description := text(s.Description.Value)
 		n := utf8.RuneCountInString(description)
 		switch {
+		case !utf8.ValidString(description):
+			return Invalid("description", "description must be UTF-8.")
 		case n > maxDescription:
 			return Invalid("description", "description must have at most %d characters, not %d.", maxDescription, n)
 		case strings.ContainsFunc(description, func(r rune) bool { return unprintable(r) && r != '\n' && r != '\r' && r != '\t' }):
@@ -65,8 +72,11 @@ func (s Settings) apply(k *Key, now time.Time) error {
 		k.ExpiresAt = s.ExpiresAt.Value
 		if t := k.ExpiresAt; t != nil {
 			cut := t.UTC().Truncate(time.Millisecond)
-			if k.ExpiresAt = &cut; !cut.After(now) {
+			switch k.ExpiresAt = &cut; {
+			case !cut.After(now):
 				return Invalid("expiresAt", "expiresAt must be in the future.")
+			case cut.Year() > lastYear:
+				return Invalid("expiresAt", "expiresAt must not be after the year %d, in UTC.", lastYear)
 			}
 		}
 	}
@@ -78,7 +88,7 @@ func (s Settings) apply(k *Key, now time.Time) error {
 			}
 			for i, o := range *list {
 				if !isOrigin(o) {
-					return Invalid("allowedOrigins", "allowedOrigins[%d] must be an origin such as https://app.example.com, or all subdomains as in https://*.example.com, and nothing behind it.", i)
+					return Invalid("allowedOrigins", "allowedOrigins[%d] must be an origin as browsers send it, such as https://app.example.com or https://xn--bcher-kva.example, or all subdomains as in https://*.example.com, and nothing behind it.", i)
 				}
 			}
 			k.AllowedOrigins = slices.Clone(*list)
@@ -168,11 +178,11 @@ func (s *Service) Create(ctx context.Context, c Caller, namespace, retriever str
 // holds.
 func (s *Service) Update(ctx context.Context, c Caller, namespace string, id ID, settings Settings) (*Key, error) {
 	return s.change(ctx, c, namespace, id, KeyUpdated, settings.fields(), func(from Key, now time.Time) (Change, error) {
-		if err := mustBeActive(&from); err != nil {
-			return Change{}, err
-		}
 		to := from
 		if err := settings.apply(&to, now); err != nil {
+			return Change{}, err
+		}
+		if err := mustBeActive(&from); err != nil {
 			return Change{}, err
 		}
 		if end := from.ExpiresAt; from.RotatedTo != nil && end != nil && (to.ExpiresAt == nil || to.ExpiresAt.After(*end)) {

@@ -80,6 +80,10 @@ func TestSettingsAreValidated(t *testing.T) {
 		"a name that leaves no mark":    {named("\u200b\ufeff\u2060"), "BAD_USER_INPUT name"},
 		"any origin":                    {Settings{AllowedOrigins: origins(1, "*")}, "BAD_USER_INPUT allowedOrigins"},
 		"any subdomain":                 {Settings{AllowedOrigins: origins(1, "https://*.a.example")}, ""},
+		"the last expiry":               {Settings{ExpiresAt: Given(new(time.Date(9999, 12, 31, 23, 59, 59, 999e6, time.UTC)))}, ""},
+		"an expiry that no text tells":  {Settings{ExpiresAt: Given(new(time.Date(9999, 12, 31, 23, 0, 0, 0, time.FixedZone("", -3600))))}, "BAD_USER_INPUT expiresAt"},
+		"a name that is no text":        {named("a\xff"), "BAD_USER_INPUT name"},
+		"a description that is no text": {Settings{Description: Given(new("\xc3"))}, "BAD_USER_INPUT description"},
 		"a limit of 1":                  {Settings{RateLimitOverride: Given(new(1))}, ""},
 		"a limit of 0":                  {Settings{RateLimitOverride: Given(new(0))}, "BAD_USER_INPUT rateLimitOverride"},
 		"a limit below 0":               {Settings{RateLimitOverride: Given(new(-1))}, "BAD_USER_INPUT rateLimitOverride"},
@@ -688,7 +692,7 @@ func TestOrderOfRefusals(t *testing.T) {
 		{"a key of no retriever", writer(Admin), "shop", "key_admin", "NOT_FOUND"},
 		{"an empty id", writer(Admin), "shop", "", "NOT_FOUND"},
 		{"a reader", writer(Read), "shop", "key_2", "FORBIDDEN"}, // key_2 has expired
-		{"a dead key", writer(Write), "shop", "key_2", "CONFLICT"},
+		{"a bad name for a dead key", writer(Write), "shop", "key_2", "BAD_USER_INPUT name"},
 		{"a bad name", writer(Write), "shop", "key_1", "BAD_USER_INPUT name"},
 		{"a key of two namespaces", writer(Write), "blog", "key_26", "BAD_USER_INPUT name"},
 	} {

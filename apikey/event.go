@@ -95,7 +95,8 @@ func newEventID(at time.Time) EventID {
 }
 
 // denied makes the event of an attempt that was denied. Its id is the same for all attempts of one actor, action and
-// resource within a minute, so that storing them all stores one.
+// resource within a minute, so that storing them all stores one. Organizations may use the same ids, and a store may keep
+// all their events together, so whose it is counts too.
 func (e Event) denied() Event {
 	e.Outcome, e.Changes = Denied, nil
 	actor := e.ActorID
@@ -103,7 +104,7 @@ func (e Event) denied() Event {
 		actor = string(*e.ActorKeyID)
 	}
 	minute := strconv.FormatInt(e.Timestamp.Unix()/60, 10)
-	sum := sha256.Sum256([]byte(strings.Join([]string{string(e.ActorType), actor, string(e.Action), e.ResourceID, minute}, "\x00")))
+	sum := sha256.Sum256([]byte(strings.Join([]string{string(e.InternalID), string(e.ActorType), actor, string(e.Action), e.ResourceID, minute}, "\x00")))
 	e.ID = EventID("evt_" + hex.EncodeToString(sum[:12]))
 	return e
 }

@@ -178,34 +178,38 @@ type KeyReader struct {
 	done      bool
 }
 
-// ReadKeys returns a reader of the retriever's keys: the active ones, or all. Their states are those at this instant.
-// The retriever is one that the Service returned to the same caller.
-func (s *Service) ReadKeys(c Caller, r *Retriever, includeRevoked bool) (*KeyReader, error) {
+// ReadKeys returns a reader of the retriever's keys: the active ones, or all, and of these the ones that the search finds,
+// as a Filter's does. Their states are those at this instant. The retriever is one that the Service returned to the same
+// caller.
+func (s *Service) ReadKeys(c Caller, r *Retriever, includeRevoked bool, search string) (*KeyReader, error) {
 	if err := s.authorize(c, Read); err != nil {
 		return nil, err
 	}
-	q := query{ListOptions: ListOptions{IncludeRevoked: includeRevoked, Fields: AllFields}, window: window{limit: MaxPage}, list: byCreatedAt, now: s.now()}
+	o := ListOptions{IncludeRevoked: includeRevoked, Filter: Filter{Search: search}, Fields: AllFields}
+	q := query{ListOptions: o, window: window{limit: MaxPage}, list: byCreatedAt, now: s.now()}
 	return &KeyReader{service: s, tenant: c.tenant(), retriever: r.ID, query: q}, nil
 }
 
 // Next returns the next keys, MaxPage at most; none when all were returned.
 func (r *KeyReader) Next(ctx context.Context) ([]Key, error) {
-	if r.done {
-		return nil, nil
+	for !r.done {
+		pages, err := r.service.Store.KeyPages(ctx, r.tenant, []RetrieverID{r.retriever}, r.query.run(r.query.window, AllFields))
+		if err != nil {
+			return nil, err
+		}
+		keys := pages[0]
+		for i := range keys {
+			keys[i].Status = keys[i].StatusAt(r.query.now)
+		}
+		if r.done = len(keys) < MaxPage; !r.done {
+			last := r.query.position(&keys[len(keys)-1])
+			r.query.window.after = &last
+		}
+		if found := slices.DeleteFunc(keys, func(k Key) bool { return !r.query.selects(&k) }); len(found) > 0 {
+			return found, nil
+		}
 	}
-	pages, err := r.service.Store.KeyPages(ctx, r.tenant, []RetrieverID{r.retriever}, r.query.run(r.query.window, AllFields))
-	if err != nil {
-		return nil, err
-	}
-	keys := pages[0]
-	for i := range keys {
-		keys[i].Status = keys[i].StatusAt(r.query.now)
-	}
-	if r.done = len(keys) < MaxPage; !r.done {
-		last := r.query.position(&keys[len(keys)-1])
-		r.query.window.after = &last
-	}
-	return keys, nil
+	return nil, nil
 }
 
 // keyRange is the one read that a listing makes of a retriever's keys.
@@ -334,9 +338,13 @@ func scanned[T any](ctx context.Context, items []T, at func(*T) position, d Dire
 
 // contains reports whether part, if any is asked for, occurs literally in one of the texts, without regard to case.
 func contains(part string, texts ...string) bool {
-	part = strings.ToLower(part)
-	return part == "" || slices.ContainsFunc(texts, func(t string) bool { return strings.Contains(strings.ToLower(t), part) })
+	part = folded(part)
+	return part == "" || slices.ContainsFunc(texts, func(t string) bool { return strings.Contains(folded(t), part) })
 }
+
+// folded is the text without regard to case. There and back, because letters such as the two small sigmas meet in their
+// capital only, and others, such as the sign of the kelvin, in their small letter.
+func folded(s string) string { return strings.ToUpper(strings.ToLower(s)) }
 
 func text(s *string) string {
 	if s == nil {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -544,5 +545,24 @@ func TestListReadsTheFieldsAskedFor(t *testing.T) {
 	little[0].Status = Active
 	if diff := cmp.Diff(little, c.Items); diff != "" {
 		t.Error("more was read than needed:", diff)
+	}
+}
+
+// Without it a search misses what differs from it in case only.
+func TestCaseIsFolded(t *testing.T) {
+	for r := range rune(unicode.MaxRune + 1) {
+		if other := unicode.SimpleFold(r); folded(string(r)) != folded(string(other)) {
+			t.Errorf("%q and %q differ by more than case", r, other)
+		}
+	}
+	for part, text := range map[string]string{
+		"οδος": "ΟΔΟΣ", "ΟΔΟΣ": "οδός οδος", "οδοσ": "οδος", "istanbul": "İSTANBUL", "İ": "iz", "kelvin": "\u212Aelvin", "STRASSE": "Strasse", "ſ": "S",
+	} {
+		if !contains(part, "", text) {
+			t.Errorf("%q does not contain %q", text, part)
+		}
+	}
+	if contains("a", "", "b") || !contains("", "b") {
+		t.Error("what is not there is found, or nothing is not")
 	}
 }

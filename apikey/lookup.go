@@ -216,18 +216,20 @@ func (f *Found) Namespace(ref string) (*Namespace, error) {
 }
 
 // resolve finds a namespace, without asking whether the caller's scopes cover it: what is in it may be covered all
-// the same.
+// the same. Of several with one name it is one that they do cover, if there is any, so that what the caller does not see
+// hides nothing.
 func (f *Found) resolve(ref string) (*Namespace, error) {
 	if ref == "" {
 		return nil, Invalid("X-Namespace", "Name a namespace, by id or name, in the X-Namespace header or the namespace query parameter.")
 	}
 	var ns *Namespace
+	covered := func(n *Namespace) bool { return f.caller.coversNamespace(ReadData, n) }
 	for i := range f.namespaces {
 		n := &f.namespaces[i]
 		switch {
 		case string(n.ID) == ref:
 			return n, nil
-		case n.Name == ref && (ns == nil || n.ID < ns.ID):
+		case n.Name == ref && (ns == nil || covered(n) && !covered(ns) || covered(n) == covered(ns) && n.ID < ns.ID):
 			ns = n
 		}
 	}

@@ -1,7 +1,9 @@
 package apikey
 
 import (
+	"cmp"
 	"net/url"
+	"strconv"
 	"strings"
 )
 
@@ -29,14 +31,23 @@ func originAllowed(allowed []string, origin string) bool {
 	return false
 }
 
-// isOrigin reports whether a key can be limited to it: an origin, or all subdomains of one.
+// isOrigin reports whether a key can be limited to it: an origin as browsers send it, or all subdomains of one. Names of
+// other scripts are sent in ASCII, and so what holds them in their own would match nothing.
 func isOrigin(s string) bool {
 	o, ok := parseOrigin(s)
-	return ok && len(s) <= maxOriginBytes && !strings.ContainsFunc(o.host, func(r rune) bool { return r <= ' ' || r == 0x7f || r == ',' })
+	if !ok || len(s) > maxOriginBytes || strings.HasSuffix(s, ":") || strings.Contains("."+o.host, "..") || strings.Trim(o.host, hostChars) != "" {
+		return false
+	}
+	port, err := strconv.ParseUint(cmp.Or(o.port, "1"), 10, 16) // schemes of which no default is known may have none
+	return err == nil && port > 0
 }
 
-// maxOriginBytes leaves room for the longest name of a host.
-const maxOriginBytes = 300
+const (
+	// maxOriginBytes leaves room for the longest name of a host.
+	maxOriginBytes = 300
+	// hostChars are those of names, of IPv6 addresses, and of the wildcard.
+	hostChars = "abcdefghijklmnopqrstuvwxyz0123456789-_.:*"
+)
 
 type origin struct{ scheme, host, port string }
 

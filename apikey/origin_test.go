@@ -1,6 +1,7 @@
 package apikey
 
 import (
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -150,4 +151,24 @@ func TestWildcardAllowsSubdomainsOnly(t *testing.T) {
 			t.Fatalf("%q: %v, want %v", before+"example.com", got, want)
 		}
 	})
+}
+
+// Without it a key is limited to what no browser ever sends, and works nowhere, for a reason that nobody is told.
+func TestOriginsAreAsBrowsersSendThem(t *testing.T) {
+	for s, want := range map[string]bool{
+		"https://app.example.com": true, "HTTPS://App.Example.com": true, "https://*.example.com": true, "https://*.example.com:8443": true,
+		"http://localhost:3000": true, "http://127.0.0.1": true, "http://[2001:db8::1]:8080": true, "https://xn--bcher-kva.example": true,
+		"https://a_b.example": true, "https://example.com.": true, "https://example.com:443": true, "https://example.com:65535": true,
+		"chrome-extension://abcdef": true,
+
+		"https://bücher.example": false, "https://*.bücher.example": false, "https://a\u202e.example": false, "https://a\xff.example": false,
+		"https://example.com:": false, "https://*.example.com:": false, "https://example.com:0": false, "https://example.com:65536": false,
+		"https://a..example": false, "https://.example": false, "https://a\"b": false, "https://a<b>": false, "https://a,b": false, "https://a b": false,
+		"https://[fe80::1%25eth0]": false, "https://example.com/": false, "*": false, "null": false, "": false,
+		"https://" + strings.Repeat("a", maxOriginBytes): false,
+	} {
+		if got := isOrigin(s); got != want {
+			t.Errorf("%q: %t, want %t", s, got, want)
+		}
+	}
 }

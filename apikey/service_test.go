@@ -321,6 +321,13 @@ func TestNamespaceResolution(t *testing.T) {
 			}
 		}
 	}
+	// What a caller does not see must not hide from them what they do.
+	for range 2 {
+		slices.Reverse(store.namespaces)
+		if got, err := newService(store).Namespace(t.Context(), reader(on(ResourceNamespace, "ns_3")), "twin"); err != nil || got.ID != "ns_3" {
+			t.Errorf("the one of two that is covered: %+v, %v", got, err)
+		}
+	}
 	for _, ref := range []string{"absent", "theirs", "TWIN", "twin ", "ns_1"} {
 		got, err := newService(store).Namespace(t.Context(), admin(), ref)
 		if code := codeOf(t, err); code != NotFound || got != nil {

@@ -156,6 +156,11 @@ var recoveries = map[string]func(*testing.T, *Store){
 			t.Error(err)
 		}
 	},
+	"the next login that fails": func(t *testing.T, s *Store) {
+		if _, err := s.KeysByHash(t.Context(), "hash of nobody"); err != nil {
+			t.Error(err)
+		}
+	},
 	"the next change": func(t *testing.T, s *Store) {
 		if _, err := s.CurrentKeys(t.Context(), crashTenant, "key_1"); err != nil {
 			t.Error(err)
@@ -193,6 +198,33 @@ func checkTrail(t *testing.T, s *Store, want int) {
 	}
 	if page, err := s.EventPage(t.Context(), "int_other", "ret_1", apikey.EventRange{Limit: 10}); err != nil || len(page) > 0 {
 		t.Errorf("another tenant's events %v, %v", page, err)
+	}
+}
+
+// Whoever is told the plaintext of a new key gets in with it, even where the key could not yet be put where it belongs.
+func TestSuccessorsAuthenticateAtOnce(t *testing.T) {
+	p, uri := proxied(t)
+	p.start()
+	s, _ := dropped(t, uri)
+	if err := s.Prepare(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	old, next := crashKey("key_1"), crashKey("key_2")
+	insert(t, s, document.Keys, elements(t, newKey(old)))
+	p.on(func(command string, _ bson.Raw) *fault {
+		if command == "insert" {
+			return refusing(codeUnauthorized)
+		}
+		return nil
+	})
+	old.RotatedTo = &next.ID
+	won, err := s.ChangeKey(t.Context(), apikey.Change{Key: old, Fields: apikey.FieldRotatedTo, ActiveAt: time.Now(), Successor: &next, Event: crashEvent("evt_1")})
+	if err != nil || !won {
+		t.Fatal(won, err)
+	}
+	p.on(nil)
+	if keys, err := s.KeysByHash(t.Context(), next.Hash); err != nil || len(keys) != 1 || keys[0].ID != next.ID {
+		t.Errorf("KeysByHash = %v, %v", keys, err)
 	}
 }
 

@@ -10,9 +10,19 @@ import (
 	"retrieverkeys/store/document"
 )
 
-// KeysByHash returns the keys that carry the hash, two at most, as the primary holds them. A second document that
-// carries it makes the first ambiguous even where it is unusable itself, and then there is no such key.
+// KeysByHash returns the keys that carry the hash, two at most, as the primary holds them. Where there is none it may be
+// a successor that is still in the other key's document.
 func (s *Store) KeysByHash(ctx context.Context, hash string) ([]apikey.Key, error) {
+	keys, err := s.keysByHash(ctx, hash)
+	if err == nil && len(keys) == 0 && s.settleNow() && s.settle(ctx) {
+		return s.keysByHash(ctx, hash)
+	}
+	return keys, err
+}
+
+// keysByHash takes a second document that carries the hash for one that makes the first ambiguous even where it is
+// unusable itself, and then there is no such key.
+func (s *Store) keysByHash(ctx context.Context, hash string) ([]apikey.Key, error) {
 	var keys []apikey.Key
 	q := find{filter: bson.D{{Key: "key_hash", Value: is(hash)}}, fields: document.KeyFieldNames(apikey.AllFields), limit: 2}
 	n, err := q.each(ctx, s.primary.Collection(document.Keys), func(doc bson.Raw, _ int) {
