@@ -25,35 +25,38 @@ type Manifest map[string]string
 // preset: an object of texts by their hashes. The errors are all there are: an operation that the schema does not have
 // would fail at every client.
 func ReadManifest(text []byte) (Manifest, []error) {
+	named := map[string]string{}
 	var apollo struct {
 		Format     string `json:"format"`
 		Version    int    `json:"version"`
 		Operations []struct{ ID, Body string }
 	}
-	m := Manifest{}
 	if err := json.Unmarshal(text, &apollo); err == nil && apollo.Format != "" {
 		if apollo.Format != "apollo-persisted-query-manifest" || apollo.Version != 1 {
 			return nil, []error{fmt.Errorf("has the format %q, version %d, not apollo-persisted-query-manifest, version 1", apollo.Format, apollo.Version)}
 		}
 		for _, o := range apollo.Operations {
-			if other, twice := m[o.ID]; twice && other != o.Body {
+			if other, twice := named[o.ID]; twice && other != o.Body {
 				return nil, []error{fmt.Errorf("has two operations with the id %q", o.ID)}
 			}
-			m[o.ID] = o.Body
+			named[o.ID] = o.Body
 		}
-	} else if err := json.Unmarshal(text, &m); err != nil {
+	} else if err := json.Unmarshal(text, &named); err != nil {
 		return nil, []error{errors.New("is neither a persisted query manifest nor a JSON object of operations by their hashes")}
 	}
-	if len(m) == 0 {
+	if len(named) == 0 {
 		return nil, []error{errors.New("has no operations")}
 	}
+	m := Manifest{}
+	for id, text := range named {
+		m[bare(id)] = text
+	}
 	var problems []error
-	schema := NewExecutableSchema(Config{}).Schema()
 	for _, id := range slices.Sorted(maps.Keys(m)) {
 		if id == "" {
 			problems = append(problems, errors.New("has an operation without an id"))
 		}
-		if _, errs := gqlparser.LoadQueryWithRules(schema, m[id], rules.NewDefaultRules()); errs != nil {
+		if _, errs := gqlparser.LoadQueryWithRules(served, m[id], rules.NewDefaultRules()); errs != nil {
 			problems = append(problems, fmt.Errorf("has an operation that the schema does not, %q: %s", id, errs[0].Message))
 		}
 	}
@@ -117,15 +120,18 @@ const persistedQueryNotFound apikey.Code = "PERSISTED_QUERY_NOT_FOUND"
 func (r *request) document() (id string, hashed bool, err *apikey.Error) {
 	extension, given := r.Extensions["persistedQuery"]
 	if !given {
-		return strings.TrimPrefix(r.documentID, "sha256:"), false, nil
+		return bare(r.documentID), false, nil
 	}
 	persisted, _ := extension.(map[string]any)
 	id, _ = persisted["sha256Hash"].(string)
 	if id == "" || fmt.Sprint(persisted["version"]) != "1" || r.documentID != "" {
 		return "", false, apikey.Invalid("extensions.persistedQuery", "extensions.persistedQuery must be an object with version 1 and a sha256Hash, without a documentId beside it.")
 	}
-	return id, true, nil
+	return bare(id), true, nil
 }
+
+// bare is an id without the name of its algorithm, which some clients put before a hash and others do not.
+func bare(id string) string { return strings.TrimPrefix(id, "sha256:") }
 
 func hashOf(text string) string {
 	sum := sha256.Sum256([]byte(text))

@@ -23,6 +23,7 @@ func TestReadManifest(t *testing.T) {
 		{"Apollo's", `{"format":"apollo-persisted-query-manifest","version":1,"operations":[
 			{"id":"1","name":"A","type":"query","body":"query A { viewer { keyId } }"}, {"id":"2","name":"B","type":"query","body":"query B { serverInfo { version } }"}]}`, "1 2", nil},
 		{"graphql-codegen's", `{"abc":"query A { viewer { keyId } }","def":"{ serverInfo { version } }"}`, "abc def", nil},
+		{"with the algorithm's name", `{"sha256:abc":"{ serverInfo { version } }"}`, "abc", nil},
 		{"an unknown format", `{"format":"other","version":1}`, "", []string{`"other"`}},
 		{"a later version", `{"format":"apollo-persisted-query-manifest","version":2,"operations":[]}`, "", []string{"version 2"}},
 		{"one id for two", `{"format":"apollo-persisted-query-manifest","version":1,"operations":[{"id":"1","body":"{ viewer { keyId } }"},{"id":"1","body":"{ viewer { userId } }"}]}`, "", []string{`two operations with the id "1"`}},
@@ -77,6 +78,7 @@ func TestDocumentsAreFoundById(t *testing.T) {
 		{name: "an id of the manifest as an extension", ask: ask("", "", extension("one")), text: manifest["one"]},
 		{name: "an id of the manifest with its text", ask: ask("", manifest["one"], extension("one")), text: manifest["one"]},
 		{name: "an id of the manifest with another text", ask: ask("", someText, extension("one")), code: apikey.BadUserInput},
+		{name: "an id of the manifest with the algorithm's name", ask: ask("", "", extension("sha256:one")), text: manifest["one"]},
 		{name: "an unknown id", ask: ask("two", "", nil), code: persistedQueryNotFound},
 		{name: "an unknown hash", ask: ask("", "", extension(hashOf(someText))), code: persistedQueryNotFound},
 		{name: "a hash with its text", ask: ask("", someText, extension(hashOf(someText))), text: someText},

@@ -32,10 +32,14 @@ func presenter(logger *slog.Logger) graphql.ErrorPresenterFunc {
 		case errors.As(err, &e):
 		case located != nil && located.Extensions["code"] != nil:
 			located.Message = withoutValues(located.Message)
-			for i, element := range located.Path { // into a variable, whose fields are the caller's
-				if name, ok := element.(ast.PathName); ok && len(name) > longestName {
-					located.Path[i] = ast.PathName("…")
+			if len(located.Path) > 1 && located.Path[0] == ast.PathName("variable") { // which is no place in the response
+				place := located.Path[1:]
+				for i, element := range place { // its fields are the caller's
+					if name, ok := element.(ast.PathName); ok && len(name) > longestName {
+						place[i] = ast.PathName("…")
+					}
 				}
+				located.Message, located.Path = fmt.Sprintf("$%s %s", place, located.Message), nil
 			}
 			return located
 		case introspectionRefused(ctx):

@@ -2,6 +2,7 @@ package graph
 
 import (
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -86,6 +87,31 @@ func TestBodiesAreReadStrictly(t *testing.T) {
 		h.ServeHTTP(w, r)
 		if got := w.Body.String(); !strings.Contains(got, want) || (w.Code == http.StatusOK) != strings.HasPrefix(want, "{") {
 			t.Errorf("%s: %d %s", body, w.Code, got)
+		}
+	}
+}
+
+// A client that gets less than it asked for must learn of it: nothing here is sent later.
+func TestDeferIsRefused(t *testing.T) {
+	response := asked(t, expecting(""), `{ retriever(id: "ret_1_05") { id ... @defer { apiKeys { total } } } }`, nil)
+	if text := fmt.Sprint(response["errors"]); response["data"] != nil || !strings.Contains(text, "@defer") {
+		t.Error(response)
+	}
+	if text := fmt.Sprint(asked(t, expecting(""), `{ __schema { directives { name } } }`, nil)["data"]); strings.Contains(text, "defer") {
+		t.Error(text)
+	}
+}
+
+// Whoever leaves a variable out must be told which one.
+func TestVariablesAreNamed(t *testing.T) {
+	for query, want := range map[string]string{
+		`query($r: ID!) { retriever(id: $r) { id } }`:                                                    "$r must be defined",
+		`mutation($input: RevokeApiKeyInput!) { revokeApiKey(input: $input) { apiKey { id } } }`:         "$input.id must be defined",
+		`query($x: [ApiKeyStatus!]!) { retriever(id: 1) { apiKeys(filter: { status: $x }) { total } } }`: "$x",
+	} {
+		response := asked(t, expecting(""), query, map[string]any{"input": map[string]any{}, "x": []any{"NONE"}})
+		if text := fmt.Sprint(response["errors"]); response["data"] != nil || !strings.Contains(text, want) || strings.Contains(text, "path") {
+			t.Errorf("%s: %v", want, response)
 		}
 	}
 }

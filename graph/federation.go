@@ -30,7 +30,8 @@ func SubgraphSDL() string {
 			parts = append(parts, source.Input)
 		}
 	}
-	return strings.Join(parts, "\n")
+	// Of a type that is extended, only the fields of the extension would be shareable.
+	return strings.Replace(strings.Join(parts, "\n"), "type PageInfo {", "type PageInfo @shareable {", 1)
 }
 
 func (ec *executionContext) __resolve__service(ctx context.Context) (Subgraph, error) {

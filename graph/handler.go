@@ -9,12 +9,19 @@ import (
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/99designs/gqlgen/graphql/executor"
+	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/gqlerror"
 
 	"retrieverkeys/apikey"
 )
 
 //go:generate go tool gqlgen generate
+
+// served is the schema without @defer: a response is sent whole, and gqlgen would leave out of it what was to follow.
+var served = func() *ast.Schema {
+	delete(parsedSchema.Directives, "defer")
+	return parsedSchema
+}()
 
 // Introspection says who may ask for the schema.
 type Introspection string

@@ -13,7 +13,6 @@ import (
 
 // parser makes documents of texts, in place of gqlgen's executor, which would validate them before anything is counted.
 type parser struct {
-	schema      *ast.Schema
 	limits      Limits
 	suggestions bool // what names there are, for wrong ones
 	cache       *cache[*ast.QueryDocument]
@@ -21,7 +20,7 @@ type parser struct {
 
 func newParser(limits Limits, suggestions bool) parser {
 	return parser{
-		schema: NewExecutableSchema(Config{}).Schema(), limits: limits, suggestions: suggestions,
+		limits: limits, suggestions: suggestions,
 		cache: newCache(func(text string, _ *ast.QueryDocument) int { return len(text) }),
 	}
 }
@@ -40,7 +39,7 @@ func (p parser) parse(ctx context.Context, text string) (*ast.QueryDocument, gql
 	if err := p.limits.check(doc); err != nil {
 		return nil, gqlerror.List{{Message: err.Message, Extensions: extensions(err)}}
 	}
-	errs := validator.ValidateWithRules(p.schema, doc, p.rules())
+	errs := validator.ValidateWithRules(served, doc, p.rules())
 	if len(doc.Operations) == 0 {
 		errs = gqlerror.List{gqlerror.Errorf("The document has no operation.")}
 	}
