@@ -3,7 +3,7 @@ GOLANGCI_LINT = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 GOVULNCHECK   = golang.org/x/vuln/cmd/govulncheck@v1.9.0
 REDOCLY       = @redocly/cli@2.77.0
 
-.PHONY: help run build generate generated test bench e2e lint openapi vuln check
+.PHONY: help run build playground generate generated test bench e2e lint openapi vuln check
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -13,6 +13,11 @@ run: ## serve the embedded store on http://127.0.0.1:8080
 
 build: ## the static binary, ./retrieverkeys
 	CGO_ENABLED=0 go build -trimpath -o retrieverkeys .
+
+playground: ## the same with the playground's assets in it, which then needs no internet; needs Node.js
+	npm --prefix web/playground ci
+	node web/playground/assets.js
+	$(MAKE) build
 
 generate: ## rewrite the generated code after a change of the schema
 	go generate ./...

@@ -1,8 +1,11 @@
-package web_test
+package web
 
 import (
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/json"
+	"html"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -11,111 +14,193 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"github.com/vektah/gqlparser/v2"
 	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/validator/rules"
-
-	"retrieverkeys/web"
 )
 
-// getPlayground asks for the page as a browser would, through all of the handler.
-func getPlayground(t *testing.T) (h http.Header, page string) {
+// get asks as a browser would.
+func get(t *testing.T, handler http.Handler, path string) *httptest.ResponseRecorder {
 	t.Helper()
-	handler := web.NewHandler(web.Options{Playground: true, Logger: slog.New(slog.DiscardHandler)})
 	rec := httptest.NewRecorder()
-	handler.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/", nil))
-	if rec.Code != http.StatusOK {
-		t.Fatalf("GET / answered %d", rec.Code)
+	handler.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, path, nil))
+	return rec
+}
+
+// playgroundWith serves the playground of a binary that has these assets.
+func playgroundWith(assets fs.FS) http.Handler {
+	mux := http.NewServeMux()
+	routePlayground(mux, assets)
+	return mux
+}
+
+const npm = "https://cdn.jsdelivr.net/npm/"
+
+var assetNames = []string{
+	"react@18.2.0/umd/react.production.min.js",
+	"react-dom@18.2.0/umd/react-dom.production.min.js",
+	"graphiql@4.1.2/graphiql.min.js",
+	"graphiql@4.1.2/graphiql.min.css",
+}
+
+// allAssets stands in for what `make playground` puts into a binary.
+func allAssets() fstest.MapFS {
+	files := fstest.MapFS{}
+	for _, name := range assetNames {
+		files[name] = &fstest.MapFile{Data: []byte("/* " + name + " */")}
 	}
-	return rec.Header(), rec.Body.String()
+	return files
 }
 
 func TestPlaygroundHeaders(t *testing.T) {
-	h, _ := getPlayground(t)
+	rec := get(t, NewHandler(Options{Playground: true, Logger: slog.New(slog.DiscardHandler)}), "/")
+	if rec.Code != http.StatusOK {
+		t.Fatalf("GET / answered %d", rec.Code)
+	}
 	for name, want := range map[string]string{
 		"Content-Type":           "text/html; charset=utf-8",
 		"Cache-Control":          "no-store",
 		"Referrer-Policy":        "no-referrer",
 		"X-Content-Type-Options": "nosniff",
 	} {
-		if got := h.Get(name); got != want {
+		if got := rec.Header().Get(name); got != want {
 			t.Errorf("%s: %q, want %q", name, got, want)
 		}
+	}
+	if policies := rec.Header().Values("Content-Security-Policy"); len(policies) != 1 || !strings.Contains(policies[0], "script-src ") {
+		t.Errorf("policies %q: want the page's alone, for browsers apply all of them", policies)
 	}
 }
 
 // A policy that is too narrow leaves the page blank, one that is too wide lets a script in that reads keys.
 func TestPlaygroundPolicy(t *testing.T) {
-	h, page := getPlayground(t)
-	if n := len(h.Values("Content-Security-Policy")); n != 1 {
-		t.Fatalf("%d policies; browsers apply all of them", n)
-	}
-	policy := map[string][]string{}
-	for directive := range strings.SplitSeq(h.Get("Content-Security-Policy"), "; ") {
-		name, sources, _ := strings.Cut(directive, " ")
-		policy[name] = strings.Fields(sources)
-	}
-
-	hashOf := func(element string) string {
-		_, rest, _ := strings.Cut(page, "<"+element+">")
-		content, _, found := strings.Cut(rest, "</"+element+">")
-		if !found || strings.Contains(rest, "<"+element+">") {
-			t.Fatalf("want one inline <%s>", element)
-		}
-		sum := sha256.Sum256([]byte(content))
-		return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
-	}
-	const npm = "https://cdn.jsdelivr.net/npm/"
-	for name, want := range map[string][]string{
-		"default-src": {"'none'"},
-		"script-src": {
-			npm + "react@18.2.0/umd/react.production.min.js",
-			npm + "react-dom@18.2.0/umd/react-dom.production.min.js",
-			npm + "graphiql@4.1.2/graphiql.min.js",
-			hashOf("script"),
-		},
-		"style-src": {
-			npm + "graphiql@4.1.2/graphiql.min.css",
-			hashOf("style"),
-			"'sha256-nzTgYzXYDNe6BAHiiI7NNlfK8n/auuOAhh2t92YvuXo='", // GraphiQL's dialogs
-		},
-		"img-src":         {"data:"},
-		"font-src":        {"data:"},
-		"connect-src":     {"'self'"},
-		"base-uri":        {"'none'"},
-		"form-action":     {"'none'"},
-		"frame-ancestors": {"'none'"},
+	for name, tt := range map[string]struct {
+		assets         fs.FS
+		scripts, style []string
+	}{
+		"from the CDN":    {fstest.MapFS{}, []string{npm + assetNames[0], npm + assetNames[1], npm + assetNames[2]}, []string{npm + assetNames[3]}},
+		"from the binary": {allAssets(), []string{"'self'"}, []string{"'self'"}},
 	} {
-		if got := policy[name]; !slices.Equal(got, want) {
-			t.Errorf("%s: %q, want %q", name, got, want)
-		}
-		delete(policy, name)
-	}
-	if len(policy) > 0 {
-		t.Errorf("more than wanted: %v", policy)
+		t.Run(name, func(t *testing.T) {
+			rec := get(t, playgroundWith(tt.assets), "/")
+			page := rec.Body.String()
+			policy := map[string][]string{}
+			for directive := range strings.SplitSeq(rec.Header().Get("Content-Security-Policy"), "; ") {
+				name, sources, _ := strings.Cut(directive, " ")
+				policy[name] = strings.Fields(sources)
+			}
+
+			hashOf := func(element string) string {
+				_, rest, _ := strings.Cut(page, "<"+element+">")
+				content, _, found := strings.Cut(rest, "</"+element+">")
+				if !found || strings.Contains(rest, "<"+element+">") {
+					t.Fatalf("want one inline <%s>", element)
+				}
+				sum := sha256.Sum256([]byte(content))
+				return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
+			}
+			const dialogs = "'sha256-nzTgYzXYDNe6BAHiiI7NNlfK8n/auuOAhh2t92YvuXo='" // GraphiQL's
+			for name, want := range map[string][]string{
+				"default-src":     {"'none'"},
+				"script-src":      append(tt.scripts, hashOf("script")),
+				"style-src":       append(tt.style, hashOf("style"), dialogs),
+				"img-src":         {"data:"},
+				"font-src":        {"data:"},
+				"connect-src":     {"'self'"},
+				"base-uri":        {"'none'"},
+				"form-action":     {"'none'"},
+				"frame-ancestors": {"'none'"},
+			} {
+				if got := policy[name]; !slices.Equal(got, want) {
+					t.Errorf("%s: %q, want %q", name, got, want)
+				}
+				delete(policy, name)
+			}
+			if len(policy) > 0 {
+				t.Errorf("more than wanted: %v", policy)
+			}
+		})
 	}
 }
+
+var assetElement = regexp.MustCompile(`<(?:script|link)\b[^>]*(?:src|href)="(/[^"]*|https?:[^"]*)"[^>]*>`)
 
 // What comes from elsewhere runs beside keys, so it must be what it was when it was looked at. Browsers check that only
 // of what they fetch with CORS.
 func TestPlaygroundPinsItsAssets(t *testing.T) {
-	_, page := getPlayground(t)
-	assets := regexp.MustCompile(`<(script|link)\b[^>]*"https?://[^>]*>`).FindAllString(page, -1)
-	if len(assets) != 4 || strings.Count(page, "https://") != 4 {
-		t.Errorf("want four assets and no other address, got %q", assets)
-	}
-	for _, asset := range assets {
+	page := get(t, playgroundWith(fstest.MapFS{}), "/").Body.String()
+	var names []string
+	for _, m := range assetElement.FindAllStringSubmatch(page, -1) {
 		for _, want := range []string{`@\d+\.\d+\.\d+/`, `integrity="sha256-[A-Za-z0-9+/]{43}="`, `crossorigin="anonymous"`} {
-			if !regexp.MustCompile(want).MatchString(asset) {
-				t.Errorf("%s\nlacks %s", asset, want)
+			if !regexp.MustCompile(want).MatchString(m[0]) {
+				t.Errorf("%s\nlacks %s", m[0], want)
 			}
+		}
+		names = append(names, strings.TrimPrefix(m[1], npm))
+	}
+	slices.Sort(names)
+	if want := slices.Sorted(slices.Values(assetNames)); !slices.Equal(names, want) {
+		t.Errorf("the page refers to %q, want %q", names, want)
+	}
+	if strings.Count(page, "https://") != strings.Count(page, npm) {
+		t.Errorf("the page names another address than that of the CDN")
+	}
+}
+
+// With the assets in the binary there may be no internet at all.
+func TestPlaygroundFromTheBinary(t *testing.T) {
+	handler := playgroundWith(allAssets())
+	page := get(t, handler, "/").Body.String()
+	if strings.Contains(page, "https://") {
+		t.Error("the page names an address on the internet")
+	}
+	fromCDN := get(t, playgroundWith(fstest.MapFS{}), "/").Body.String()
+	if want := strings.ReplaceAll(fromCDN, npm, "/playground/"); page != want {
+		t.Error("the page differs by more than where its assets are")
+	}
+	assets := assetElement.FindAllStringSubmatch(page, -1)
+	if len(assets) != len(assetNames) {
+		t.Fatalf("the page refers to %q", assets)
+	}
+	for _, m := range assets {
+		rec := get(t, handler, m[1])
+		wantType := "text/javascript; charset=utf-8"
+		if strings.HasSuffix(m[1], ".css") {
+			wantType = "text/css; charset=utf-8"
+		}
+		h := rec.Header()
+		if rec.Code != http.StatusOK || h.Get("Content-Type") != wantType || h.Get("Cache-Control") != "public, max-age=31536000, immutable" {
+			t.Errorf("GET %s answered %d with %v", m[1], rec.Code, h)
+		}
+		if want := "/* " + strings.TrimPrefix(m[1], "/playground/") + " */"; rec.Body.String() != want {
+			t.Errorf("GET %s answered %q, want %q", m[1], rec.Body, want)
+		}
+	}
+	if rec := get(t, handler, "/playground/README.md"); rec.Code != http.StatusNotFound {
+		t.Errorf("what is no asset answered %d", rec.Code)
+	}
+}
+
+// A page that gets a part of its assets from each side would need a policy for both, and hide that a build went wrong.
+func TestPlaygroundWithoutAnAssetUsesTheCDN(t *testing.T) {
+	want := get(t, playgroundWith(fstest.MapFS{}), "/").Body.String()
+	for _, name := range assetNames {
+		assets := allAssets()
+		delete(assets, name)
+		handler := playgroundWith(assets)
+		if get(t, handler, "/").Body.String() != want {
+			t.Errorf("without %s the page is not the one for the CDN", name)
+		}
+		if rec := get(t, handler, "/playground/"+assetNames[(slices.Index(assetNames, name)+1)%len(assetNames)]); rec.Code != http.StatusNotFound {
+			t.Errorf("without %s another asset answered %d", name, rec.Code)
 		}
 	}
 }
 
-// Newcomers press the button before they read anything.
-func TestPlaygroundExampleIsValid(t *testing.T) {
+// Newcomers press the button before they read anything, and learn from the examples what there is.
+func TestPlaygroundExamples(t *testing.T) {
 	sdl, err := os.ReadFile("../schema.graphqls")
 	if err != nil {
 		t.Fatal(err)
@@ -124,17 +209,73 @@ func TestPlaygroundExampleIsValid(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, page := getPlayground(t)
-	_, rest, _ := strings.Cut(page, `<script type="application/graphql" id="example">`)
-	example, _, found := strings.Cut(rest, "</script>")
-	if !found {
-		t.Fatal("the page has no example")
+	page := get(t, playgroundWith(fstest.MapFS{}), "/").Body.String()
+	examples := regexp.MustCompile(`(?s)<script type="application/graphql"(?: data-variables='([^']*)')?>(.*?)</script>`).FindAllStringSubmatch(page, -1)
+	if len(examples) != strings.Count(page, "application/graphql")-1 { // the page's script looks for them
+		t.Fatalf("understood %d examples only", len(examples))
 	}
-	document, errs := gqlparser.LoadQueryWithRules(schema, example, rules.NewDefaultRules())
-	if errs != nil {
-		t.Fatal(errs)
+
+	shown := map[string]bool{}
+	var show func(ast.SelectionSet)
+	show = func(selections ast.SelectionSet) {
+		for _, selection := range selections {
+			switch s := selection.(type) {
+			case *ast.Field:
+				field := s.ObjectDefinition.Name + "." + s.Name
+				shown[field] = true
+				for _, argument := range s.Arguments {
+					shown[field+"("+argument.Name+")"] = true
+				}
+				show(s.SelectionSet)
+			case *ast.InlineFragment:
+				shown["... on "+s.TypeCondition] = true
+				show(s.SelectionSet)
+			}
+		}
 	}
-	if len(document.Operations) != 1 || document.Operations[0].Name == "" || len(document.Operations[0].VariableDefinitions) != 0 {
-		t.Error("want one operation, with a name and without variables")
+	names := map[string]bool{}
+	for i, example := range examples {
+		document, errs := gqlparser.LoadQueryWithRules(schema, example[2], rules.NewDefaultRules())
+		if errs != nil {
+			t.Fatal(errs)
+		}
+		given := map[string]any{}
+		if example[1] != "" {
+			if err := json.Unmarshal([]byte(html.UnescapeString(example[1])), &given); err != nil {
+				t.Fatalf("variables of example %d: %v", i, err)
+			}
+		}
+		for _, operation := range document.Operations {
+			if operation.Name == "" || names[operation.Name] {
+				t.Errorf("want a name of its own for %q", operation.Name)
+			}
+			names[operation.Name] = true
+			for _, variable := range operation.VariableDefinitions {
+				if _, ok := given[variable.Variable]; !ok {
+					t.Errorf("%s runs only when $%s is given", operation.Name, variable.Variable)
+				}
+			}
+			show(operation.SelectionSet)
+		}
+		if i == 0 && (len(document.Operations) != 1 || document.Operations[0].Operation != ast.Query || len(given) > 0) {
+			t.Error("want one query without variables first")
+		}
+	}
+
+	want := []string{
+		"Retriever.apiKeys(filter)", "Retriever.apiKeys(orderBy)", "Retriever.apiKeys(after)", "Retriever.auditEvents",
+		"ApiKeyConnection.edges", "ApiKeyConnection.pageInfo", "Namespace.retrievers", "... on ApiKey",
+	}
+	for _, root := range []*ast.Definition{schema.Query, schema.Mutation} {
+		for _, field := range root.Fields {
+			if !strings.HasPrefix(field.Name, "__") {
+				want = append(want, root.Name+"."+field.Name)
+			}
+		}
+	}
+	for _, what := range want {
+		if !shown[what] {
+			t.Errorf("no example of %s", what)
+		}
 	}
 }

@@ -48,7 +48,7 @@ func NewHandler(o Options) http.Handler {
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, status{"ok"}) })
 	mux.HandleFunc("GET /readyz", ready(o.Ready))
 	if o.Playground {
-		mux.HandleFunc("GET /{$}", playground)
+		routePlayground(mux, playgroundAssets)
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		writeError(w, &apikey.Error{Code: apikey.NotFound, Message: "There is nothing at this path."})
