@@ -20,7 +20,7 @@ var arrows = map[string][]string{
 	"retrieverkeys/store/storetest":           {"retrieverkeys/apikey", "retrieverkeys/store", "retrieverkeys/store/document", "go.mongodb.org/mongo-driver/v2/bson", "github.com/google/go-cmp/", "pgregory.net/rapid"},
 	"retrieverkeys/graph/scalar":              {"retrieverkeys/apikey", "github.com/99designs/gqlgen/"},
 	"retrieverkeys/graph":                     {"retrieverkeys/apikey", "retrieverkeys/graph/scalar", "github.com/99designs/gqlgen/", "github.com/vektah/gqlparser/", "github.com/hashicorp/golang-lru/v2/simplelru"},
-	"retrieverkeys/web":                       {"retrieverkeys/apikey", "github.com/jub0bs/cors", "github.com/jub0bs/cors/", "github.com/klauspost/compress/gzhttp"},
+	"retrieverkeys/web":                       {"retrieverkeys/apikey", "github.com/jub0bs/cors", "github.com/jub0bs/cors/", "github.com/klauspost/compress/gzhttp", "github.com/hashicorp/golang-lru/v2/simplelru", "golang.org/x/time/rate"},
 }
 
 func TestArrowsPointInward(t *testing.T) {

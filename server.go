@@ -196,6 +196,7 @@ func (p *program) serve(ctx context.Context) (err error) {
 			CORS:           p.cors,
 			Timeout:        p.cfg.RequestTimeout,
 			MaxBodyBytes:   p.cfg.MaxBodyBytes,
+			RateLimit:      p.cfg.RateLimit,
 			TrustedProxies: p.cfg.TrustedProxies,
 			Logger:         p.logger,
 		}),

@@ -42,6 +42,7 @@ type Config struct {
 	CORSOrigins    []string
 	MaxBodyBytes   int64
 	Limits         Limits
+	RateLimit      int // requests a minute; 0: unlimited
 	RequestTimeout time.Duration
 	TrustedProxies []netip.Prefix
 	Persisted      string // a file
@@ -291,6 +292,12 @@ func (c *Config) settings() *flag.FlagSet {
 			}
 			return nil
 		})
+	fs.Func("RATE_LIMIT_PER_MINUTE", "the requests of each key that has no rate_limit_override; default 0: unlimited", func(s string) (err error) {
+		if c.RateLimit, err = strconv.Atoi(s); err != nil || c.RateLimit < 0 {
+			return errors.New("must be a whole number, 0 or more")
+		}
+		return nil
+	})
 	fs.Func("MAX_BODY_BYTES", "the largest request body; default 1048576", func(s string) (err error) {
 		c.MaxBodyBytes, err = strconv.ParseInt(s, 10, 64)
 		return positive(c.MaxBodyBytes, err, "a whole number")
@@ -440,7 +447,7 @@ func WriteHelp(w io.Writer) {
 	}
 	b.WriteString("\nSettings, from the environment:\n")
 	new(Config).settings().VisitAll(func(f *flag.Flag) {
-		fmt.Fprintf(&b, "  %-20s %s\n", f.Name, f.Usage)
+		fmt.Fprintf(&b, "  %-21s %s\n", f.Name, f.Usage)
 	})
 	_, _ = io.WriteString(w, b.String())
 }

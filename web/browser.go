@@ -66,7 +66,7 @@ var requestHeaders = []string{
 // preflighted refuses what a page of another site can have a browser send without the browser asking this server first: such
 // requests are made behind the back of whoever sits before it. Only browsers that tell where a request comes from
 // (Sec-Fetch-Site) can be misused so: the others send no query by POST without asking, for it must be JSON.
-func preflighted(refuse func(w http.ResponseWriter, r *http.Request, status int, e *apikey.Error), next http.Handler) http.Handler {
+func preflighted(refuse refuse, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		asked := slices.ContainsFunc(requestHeaders, func(name string) bool {
 			sent := r.Header.Get(name)

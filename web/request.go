@@ -14,17 +14,24 @@ import (
 )
 
 // identified finds out who is calling and which namespace is meant, and hands both on in the request's context. A
-// request that shows a bad bearer, a forbidden origin or conflicting headers goes no further.
+// request that shows a bad bearer, a forbidden origin or conflicting headers, or has spent its key's budget, goes no further.
 type identified struct {
 	service *apikey.Service
 	trusted []netip.Prefix // the proxies that are believed
+	limiter *limiter
 	next    http.Handler
-	refuse  func(w http.ResponseWriter, r *http.Request, status int, e *apikey.Error)
+	refuse  refuse
 	logger  *slog.Logger
 }
 
+// before is the same before another handler.
+func (h identified) before(next http.Handler, refuse refuse) http.Handler {
+	h.next, h.refuse = next, refuse
+	return h
+}
+
 func (h identified) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	ctx, err := h.identify(r)
+	ctx, err := h.identify(w, r)
 	if err != nil {
 		e := apikey.Classify(err)
 		report(r.Context(), h.logger, e)
@@ -35,7 +42,7 @@ func (h identified) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.next.ServeHTTP(w, r.WithContext(ctx))
 }
 
-func (h identified) identify(r *http.Request) (context.Context, error) {
+func (h identified) identify(w http.ResponseWriter, r *http.Request) (context.Context, error) {
 	ctx := r.Context()
 	token, sent, err := bearer(r.Header)
 	if err != nil {
@@ -49,6 +56,9 @@ func (h identified) identify(r *http.Request) (context.Context, error) {
 	}
 	caller.Address, caller.UserAgent = h.clientAddress(r), r.UserAgent()
 	if err := caller.CheckOrigin(r.Header.Get("Origin")); err != nil {
+		return nil, err
+	}
+	if err := h.limiter.take(w.Header(), caller); err != nil {
 		return nil, err
 	}
 	ns, err := namespace(r)

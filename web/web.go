@@ -17,13 +17,15 @@ type Options struct {
 	// GraphQL finds the caller and the namespace in the request's context.
 	GraphQL http.Handler
 	// RefuseGraphQL answers a request that GraphQL must not see, in GraphQL's way.
-	RefuseGraphQL func(w http.ResponseWriter, r *http.Request, status int, e *apikey.Error)
+	RefuseGraphQL refuse
 	Ready         func(context.Context) error // nil if the store can answer
 	Playground    bool
 	CORS          CORS
 	// Timeout bounds a whole request, store calls included.
 	Timeout      time.Duration
 	MaxBodyBytes int64
+	// RateLimit is how many requests a minute a key may make that has no limit of its own; 0: any number.
+	RateLimit int
 	// TrustedProxies are those whose X-Forwarded-For is believed.
 	TrustedProxies []netip.Prefix
 	Logger         *slog.Logger
@@ -31,10 +33,9 @@ type Options struct {
 
 // NewHandler returns everything the public listener serves.
 func NewHandler(o Options) http.Handler {
-	graphQL := identified{service: o.Service, trusted: o.TrustedProxies, next: o.GraphQL, refuse: o.RefuseGraphQL, logger: o.Logger}
-	endpoint := func(h http.HandlerFunc) http.Handler {
-		return identified{service: o.Service, trusted: o.TrustedProxies, next: h, refuse: refuseREST, logger: o.Logger}
-	}
+	identify := identified{service: o.Service, trusted: o.TrustedProxies, limiter: newLimiter(o.RateLimit), logger: o.Logger}
+	graphQL := identify.before(o.GraphQL, o.RefuseGraphQL)
+	endpoint := func(h http.HandlerFunc) http.Handler { return identify.before(h, refuseREST) }
 	twin := rest{service: o.Service, timeout: o.Timeout, logger: o.Logger}
 
 	mux := http.NewServeMux()
@@ -55,6 +56,9 @@ func NewHandler(o Options) http.Handler {
 	})
 	return withRequestID(logged(o.Logger, hardened(o.CORS.wrap(compressed(mux)))))
 }
+
+// refuse answers a request that goes no further.
+type refuse func(w http.ResponseWriter, r *http.Request, status int, e *apikey.Error)
 
 const keysPath = "/v1/retrievers/{retriever_id}/api-keys"
 
