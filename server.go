@@ -177,6 +177,14 @@ func (p *program) serve(ctx context.Context) (err error) {
 	}
 	url := "http://" + listener.Addr().String()
 
+	build := version()
+	metrics := telemetry.NewMetrics(build.number, build.commit)
+	admin, err := p.serveAdmin(ctx, metrics)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	defer func() { err = errors.Join(err, admin()) }()
+
 	usage := &apikey.Usage{Store: engine, Logger: p.logger}
 	service := &apikey.Service{Store: engine, Usage: usage}
 	playground := ""
@@ -187,7 +195,7 @@ func (p *program) serve(ctx context.Context) (err error) {
 		Handler: web.NewHandler(web.Options{
 			Service: service,
 			GraphQL: graph.NewHandler(graph.Options{
-				Service: service, Version: version().number, Introspection: graph.Introspection(p.cfg.Introspection),
+				Service: service, Version: build.number, Introspection: graph.Introspection(p.cfg.Introspection),
 				Manifest: p.manifest, ManifestOnly: p.cfg.PersistedOnly, Limits: graph.Limits(p.cfg.Limits), Playground: playground, Logger: p.logger,
 			}),
 			RefuseGraphQL:  graph.WriteError,
@@ -199,6 +207,7 @@ func (p *program) serve(ctx context.Context) (err error) {
 			RateLimit:      p.cfg.RateLimit,
 			TrustedProxies: p.cfg.TrustedProxies,
 			Logger:         p.logger,
+			Metrics:        web.Metrics{Request: metrics.Request, Authentication: metrics.Authentication},
 		}),
 		MaxHeaderBytes:    maxHeaderBytes,
 		ReadHeaderTimeout: readHeaderTimeout,
@@ -210,7 +219,7 @@ func (p *program) serve(ctx context.Context) (err error) {
 
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	var working sync.WaitGroup
-	working.Go(func() { p.prepare(background, engine, prepare, url) })
+	working.Go(func() { p.prepare(background, engine, prepare, url, metrics) })
 	working.Go(func() { usage.Run(background) })
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
@@ -229,6 +238,22 @@ func (p *program) serve(ctx context.Context) (err error) {
 	return err
 }
 
+// serveAdmin serves what is for operators alone, if it is wanted. It returns what ends that.
+func (p *program) serveAdmin(ctx context.Context, metrics *telemetry.Metrics) (stop func() error, err error) {
+	if p.cfg.AdminAddr == "" {
+		return func() error { return nil }, nil
+	}
+	var lc net.ListenConfig
+	listener, err := lc.Listen(ctx, "tcp", p.cfg.AdminAddr)
+	if err != nil {
+		return nil, fmt.Errorf("ADMIN_ADDR: %w", err)
+	}
+	server := &http.Server{Handler: web.NewAdminHandler(metrics.Handler()), ReadHeaderTimeout: readHeaderTimeout}
+	go func() { _ = server.Serve(listener) }() // it ends when it is closed
+	p.logger.InfoContext(ctx, "serving metrics", "url", "http://"+listener.Addr().String()+"/metrics")
+	return server.Close, nil
+}
+
 func (p *program) storeName() string {
 	if p.cfg.MongoURI != "" {
 		return "mongodb"
@@ -244,7 +269,7 @@ const (
 
 // prepare makes the store ready as soon as it can be reached, seeds the demo where it is wanted, and from then on
 // reports every hour what no list shows.
-func (p *program) prepare(ctx context.Context, engine store.Engine, prepare func(context.Context) error, url string) {
+func (p *program) prepare(ctx context.Context, engine store.Engine, prepare func(context.Context) error, url string, metrics *telemetry.Metrics) {
 	for wait := firstRetry; ; wait = min(2*wait, lastRetry) {
 		err := prepare(ctx)
 		if err == nil && p.cfg.Demo {
@@ -262,6 +287,7 @@ func (p *program) prepare(ctx context.Context, engine store.Engine, prepare func
 	}
 	for {
 		n, err := engine.CountUnusable(ctx)
+		metrics.UnusableKeys(n)
 		if n > 0 || err != nil {
 			p.logger.WarnContext(ctx, "API key documents without a usable id or hash are not listed", "count", n, "error", err)
 		}

@@ -108,7 +108,7 @@ func getenv(env fields) func(string) string {
 		if v, ok := env[name].(string); ok {
 			return v
 		}
-		return map[string]string{"LISTEN_ADDR": "127.0.0.1:0", "LOG_FORMAT": "json"}[name]
+		return map[string]string{"LISTEN_ADDR": "127.0.0.1:0", "ADMIN_ADDR": "off", "LOG_FORMAT": "json"}[name]
 	}
 }
 

@@ -33,6 +33,7 @@ type Config struct {
 
 	// Settings. The contract of each stands beside its name in settings.
 	ListenAddr     string
+	AdminAddr      string // empty: off
 	MongoURI       string
 	MongoDatabase  string
 	EmbeddedPath   string
@@ -269,9 +270,16 @@ func (c *Config) parseCommand(args []string) []error {
 func (c *Config) settings() *flag.FlagSet {
 	fs := flag.NewFlagSet("environment", flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
-	c.ListenAddr, c.MaxBodyBytes = "127.0.0.1:8080", 1<<20
+	c.ListenAddr, c.AdminAddr, c.MaxBodyBytes = "127.0.0.1:8080", "127.0.0.1:8081", 1<<20
 	fs.Func("LISTEN_ADDR", "where to listen; default 127.0.0.1:8080", func(s string) error {
 		c.ListenAddr = s
+		return address(s)
+	})
+	fs.Func("ADMIN_ADDR", "where to serve /metrics and /debug/pprof, or off; default 127.0.0.1:8081", func(s string) error {
+		if c.AdminAddr = s; s == "off" {
+			c.AdminAddr = ""
+			return nil
+		}
 		return address(s)
 	})
 	fs.StringVar(&c.MongoURI, "MONGODB_URI", "", "a MongoDB deployment; empty: the embedded store")

@@ -19,6 +19,7 @@ type identified struct {
 	service *apikey.Service
 	trusted []netip.Prefix // the proxies that are believed
 	limiter *limiter
+	counted func(outcome string) // what became of credentials
 	next    http.Handler
 	refuse  refuse
 	logger  *slog.Logger
@@ -44,17 +45,10 @@ func (h identified) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (h identified) identify(w http.ResponseWriter, r *http.Request) (context.Context, error) {
 	ctx := r.Context()
-	token, sent, err := bearer(r.Header)
+	caller, err := h.authenticate(r)
 	if err != nil {
 		return nil, err
 	}
-	var caller apikey.Caller
-	if sent {
-		if caller, err = h.service.Authenticate(ctx, token); err != nil {
-			return nil, err
-		}
-	}
-	caller.Address, caller.UserAgent = h.clientAddress(r), r.UserAgent()
 	if err := caller.CheckOrigin(r.Header.Get("Origin")); err != nil {
 		return nil, err
 	}
@@ -66,6 +60,24 @@ func (h identified) identify(w http.ResponseWriter, r *http.Request) (context.Co
 		return nil, err
 	}
 	return apikey.WithNamespace(apikey.WithCaller(ctx, caller), ns), nil
+}
+
+// authenticate returns the caller that the request's credentials tell.
+func (h identified) authenticate(r *http.Request) (caller apikey.Caller, err error) {
+	token, sent, err := bearer(r.Header)
+	if sent && err == nil {
+		caller, err = h.service.Authenticate(r.Context(), token)
+	}
+	switch {
+	case err != nil:
+		h.counted(string(apikey.Classify(err).Code))
+	case sent:
+		h.counted("accepted")
+	default:
+		h.counted("anonymous")
+	}
+	caller.Address, caller.UserAgent = h.clientAddress(r), r.UserAgent()
+	return caller, err
 }
 
 // clientAddress is where the request came from: the other end of the connection, or, where that is a trusted proxy, the

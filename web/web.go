@@ -29,11 +29,26 @@ type Options struct {
 	// TrustedProxies are those whose X-Forwarded-For is believed.
 	TrustedProxies []netip.Prefix
 	Logger         *slog.Logger
+	Metrics        Metrics
+}
+
+// Metrics counts what is served; a field that is nil counts nothing.
+type Metrics struct {
+	Request        func(route, method string, status int, took time.Duration)
+	Authentication func(outcome string)
 }
 
 // NewHandler returns everything the public listener serves.
 func NewHandler(o Options) http.Handler {
-	identify := identified{service: o.Service, trusted: o.TrustedProxies, limiter: newLimiter(o.RateLimit), logger: o.Logger}
+	if o.Metrics.Request == nil {
+		o.Metrics.Request = func(string, string, int, time.Duration) {}
+	}
+	if o.Metrics.Authentication == nil {
+		o.Metrics.Authentication = func(string) {}
+	}
+	identify := identified{
+		service: o.Service, trusted: o.TrustedProxies, limiter: newLimiter(o.RateLimit), counted: o.Metrics.Authentication, logger: o.Logger,
+	}
 	graphQL := identify.before(o.GraphQL, o.RefuseGraphQL)
 	endpoint := func(h http.HandlerFunc) http.Handler { return identify.before(h, refuseREST) }
 	twin := rest{service: o.Service, timeout: o.Timeout, logger: o.Logger}
@@ -54,7 +69,7 @@ func NewHandler(o Options) http.Handler {
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		writeError(w, &apikey.Error{Code: apikey.NotFound, Message: "There is nothing at this path."})
 	})
-	return withRequestID(logged(o.Logger, hardened(o.CORS.wrap(compressed(mux)))))
+	return withRequestID(logged(o.Logger, o.Metrics.Request, hardened(o.CORS.wrap(compressed(mux)))))
 }
 
 // refuse answers a request that goes no further.
@@ -128,9 +143,9 @@ func hardened(next http.Handler) http.Handler {
 	})
 }
 
-// logged writes a line for each request and answers for a handler that panicked. Of the URL it tells the route alone:
+// logged writes a line for each request, counts it, and answers for a handler that panicked. Of the URL it tells the route alone:
 // somebody may have put a secret into the path or the query.
-func logged(logger *slog.Logger, next http.Handler) http.Handler {
+func logged(logger *slog.Logger, count func(route, method string, status int, took time.Duration), next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		rec := &recorder{ResponseWriter: w}
@@ -143,6 +158,7 @@ func logged(logger *slog.Logger, next http.Handler) http.Handler {
 					writeError(rec, apikey.Classify(nil))
 				}
 			}
+			count(r.Pattern, r.Method, rec.status, time.Since(start))
 			logger.InfoContext(r.Context(), "request", "method", r.Method, "route", r.Pattern, "status", rec.status,
 				"bytes", rec.bytes, "cut", cut, "duration", time.Since(start))
 			if cut {

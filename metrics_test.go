@@ -1,0 +1,70 @@
+package main
+
+import (
+	"io"
+	"net/http"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// What operators see must tell what happens, on a listener of its own, and nothing of whose keys it happens to.
+func TestMetrics(t *testing.T) {
+	d := seeded(t, embedded(t))
+	d.env["ADMIN_ADDR"] = "127.0.0.1:0"
+	s := serve(t, d.env)
+	s.query("admin", "production", `{ viewer { keyId } }`)
+	s.query("unknown", "production", `{ viewer { keyId } }`)
+	s.query("", "", `{ serverInfo { version } }`)
+	s.request("BREW", "/v1/retrievers/ret_secret/api-keys", "", map[string]string{"Authorization": "Bearer " + token("admin")})
+	s.request(http.MethodGet, "/some/secret/path", "", nil)
+
+	url := regexp.MustCompile(`http://[0-9.:]+/metrics`).FindString(s.errors.String())
+	get := func(url string) (int, string) {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		text, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp.StatusCode, string(text)
+	}
+	status, text := get(url)
+	if status != http.StatusOK {
+		t.Fatalf("%s: %d %s", url, status, text)
+	}
+	for _, want := range []string{
+		`retrieverkeys_http_request_duration_seconds_count{method="POST",route="/graphql",status="200"} 2`,
+		`retrieverkeys_http_request_duration_seconds_count{method="POST",route="/graphql",status="401"} 1`,
+		`retrieverkeys_http_request_duration_seconds_count{method="other",route="/v1/retrievers/{retriever_id}/api-keys",status="405"} 1`,
+		`retrieverkeys_http_request_duration_seconds_count{method="GET",route="/",status="404"} 1`,
+		`retrieverkeys_authentications_total{outcome="accepted"} 1`,
+		`retrieverkeys_authentications_total{outcome="anonymous"} 1`,
+		`retrieverkeys_authentications_total{outcome="UNAUTHENTICATED"} 1`,
+		`retrieverkeys_build_info{commit="`, `retrieverkeys_unusable_keys`, `go_goroutines`, `process_resident_memory_bytes`,
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("nothing about %s in\n%s", want, text)
+		}
+	}
+	for _, secret := range []string{token("admin"), hashOf(token("admin")), "key_caller_admin", "secret"} {
+		if strings.Contains(text, secret) {
+			t.Errorf("it tells %s", secret)
+		}
+	}
+	if status, _ := get(strings.TrimSuffix(url, "metrics") + "debug/pprof/goroutine?debug=1"); status != http.StatusOK {
+		t.Errorf("profiles: %d", status)
+	}
+	for _, path := range []string{"/metrics", "/debug/pprof/"} {
+		if got := s.request(http.MethodGet, path, "", nil); got.status != http.StatusNotFound {
+			t.Errorf("the public listener answers %s: %d", path, got.status)
+		}
+	}
+}

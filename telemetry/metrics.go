@@ -1,0 +1,68 @@
+package telemetry
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Metrics are what a process counts of itself, in the terms of Prometheus. Labels have few values, whatever clients send: no
+// id, no name of an operation and no address is one.
+type Metrics struct {
+	registry        *prometheus.Registry
+	requests        *prometheus.HistogramVec
+	authentications *prometheus.CounterVec
+	unusableKeys    prometheus.Gauge
+}
+
+// NewMetrics returns metrics of a program of that version, built from that commit.
+func NewMetrics(version, commit string) *Metrics {
+	m := &Metrics{
+		registry: prometheus.NewRegistry(),
+		requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "retrieverkeys_http_request_duration_seconds", Help: "How long requests took, by route, method and status.",
+			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+		}, []string{"route", "method", "status"}),
+		authentications: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "retrieverkeys_authentications_total",
+			Help: "Requests by what became of their credentials: accepted, anonymous, or the code of the refusal.",
+		}, []string{"outcome"}),
+		unusableKeys: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "retrieverkeys_unusable_keys", Help: "Key documents without a usable id or hash, which no list shows; counted hourly.",
+		}),
+	}
+	build := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "retrieverkeys_build_info", Help: "1; the labels tell what the program was built from.",
+		ConstLabels: prometheus.Labels{"version": version, "commit": commit},
+	})
+	build.Set(1)
+	m.registry.MustRegister(m.requests, m.authentications, m.unusableKeys, build,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// Handler answers with the metrics.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+}
+
+// methods are those that a label may say.
+var methods = map[string]bool{"GET": true, "HEAD": true, "POST": true, "PUT": true, "PATCH": true, "DELETE": true, "OPTIONS": true}
+
+// Request counts a request that was answered; the route is the pattern of it, empty where it has none.
+func (m *Metrics) Request(route, method string, status int, took time.Duration) {
+	if !methods[method] {
+		method = "other"
+	}
+	m.requests.WithLabelValues(route, method, strconv.Itoa(status)).Observe(took.Seconds())
+}
+
+// Authentication counts a request by what became of its credentials.
+func (m *Metrics) Authentication(outcome string) { m.authentications.WithLabelValues(outcome).Inc() }
+
+// UnusableKeys sets how many documents no list shows.
+func (m *Metrics) UnusableKeys(n int) { m.unusableKeys.Set(float64(n)) }
