@@ -220,7 +220,8 @@ func TestClosed(t *testing.T) {
 	wantUnavailable(t, s, time.Second)
 }
 
-// Authentication asks the primary, wherever the URI sends reads: a secondary may not have heard of a revocation yet.
+// Authentication asks the primary, wherever the URI sends reads: a secondary may not have heard of a revocation yet. So do
+// changes, and readers of the trail, which looks for events in two places, one after the other.
 func TestAuthenticationAsksPrimary(t *testing.T) {
 	members := make([]*proxy, 2)
 	asked := make([]chan string, 2)
@@ -248,14 +249,30 @@ func TestAuthenticationAsksPrimary(t *testing.T) {
 		p.start()
 	}
 	s, _ := opened(t, "mongodb://"+members[0].addr+","+members[1].addr+"/?replicaSet=rs&readPreference=secondary")
-	if _, err := s.KeysByHash(t.Context(), "hash"); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.Namespaces(t.Context(), "int_1", []string{"ns_1"}); err != nil {
-		t.Fatal(err)
-	}
-	if len(asked[0]) != 1 || len(asked[1]) != 1 || <-asked[0] != document.Keys || <-asked[1] != document.Namespaces {
-		t.Errorf("the primary was asked %d times, the secondary %d times", len(asked[0]), len(asked[1]))
+	for _, c := range []struct {
+		name   string
+		member int
+		asks   string
+		read   func() error
+	}{
+		{"KeysByHash", 0, document.Keys, func() error { _, err := s.KeysByHash(t.Context(), "hash"); return err }},
+		{"CurrentKeys", 0, document.Keys, func() error { _, err := s.CurrentKeys(t.Context(), "int_1", "key_1"); return err }},
+		{"EventPage", 0, document.Events, func() error {
+			_, err := s.EventPage(t.Context(), "int_1", "ret_1", apikey.EventRange{Limit: 1})
+			return err
+		}},
+		{"Namespaces", 1, document.Namespaces, func() error { _, err := s.Namespaces(t.Context(), "int_1", []string{"ns_1"}); return err }},
+	} {
+		if err := c.read(); err != nil {
+			t.Fatal(err)
+		}
+		collections := map[string]bool{}
+		for len(asked[c.member]) > 0 {
+			collections[<-asked[c.member]] = true
+		}
+		if other := len(asked[1-c.member]); !collections[c.asks] || other > 0 {
+			t.Errorf("%s asks member %d for %v, and the other %d times", c.name, c.member, collections, other)
+		}
 	}
 }
 
