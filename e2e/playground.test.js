@@ -58,6 +58,10 @@ test("the printed link's query runs, and the documentation explains", async () =
   await docs.getByRole("link", { name: "retrievers", exact: true }).click();
   await docs.getByText("by name, then id").waitFor();
 
+  await page.getByRole("button", { name: "Show History" }).click();
+  await page.locator(".graphiql-history-item-label").click();
+  await headers(page).getByText(server.key).waitFor();
+
   await page.getByRole("button", { name: "Open settings dialog" }).click();
   await page.getByRole("dialog").getByRole("button", { name: "Dark" }).click();
   await page.keyboard.press("Escape");
