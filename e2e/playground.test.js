@@ -1,0 +1,192 @@
+// The playground as its users see it, from a binary with its assets in it and without internet.
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { parse } from "graphql";
+import { openPage } from "./browser.js";
+import { start } from "./server.js";
+
+let server;
+
+before(async () => {
+  const checkout = join(import.meta.dirname, "..");
+  if (!process.env.RETRIEVERKEYS) {
+    execFileSync("make", ["playground"], { cwd: checkout, stdio: ["ignore", "ignore", "inherit"] });
+    process.env.RETRIEVERKEYS = join(checkout, "retrieverkeys");
+  }
+  server = await start();
+});
+after(() => server?.stop());
+
+// run presses ▶ when there are editors, without which GraphiQL does nothing, and the schema has been asked for.
+async function run(page) {
+  await page.locator(".graphiql-query-editor .CodeMirror-code").waitFor();
+  await page.locator(".result-window .CodeMirror").waitFor();
+  await page.locator("[aria-label='Re-fetch GraphQL schema']:enabled").waitFor();
+  await page.getByRole("button", { name: "Execute query" }).click();
+}
+
+const answer = (page) => page.locator(".result-window");
+const headers = (page) => page.locator(".graphiql-editor-tool .graphiql-editor:not(.hidden)");
+const tab = (page, name) => page.getByRole("tab", { name, exact: true });
+const keep = (page) => page.getByLabel("Keep headers in this browser");
+
+// everythingKept is all that the browser would still know after it was closed.
+const everythingKept = (page) => page.evaluate(() => JSON.stringify([{ ...localStorage }, { ...sessionStorage }, document.cookie]));
+
+// untilKept waits until the page has written the text, which GraphiQL does with a delay.
+const untilKept = (page, text) => page.waitForFunction((text) => Object.values(localStorage).some((value) => value.includes(text)), text);
+
+async function putHeaders(page, value) {
+  await headers(page).click();
+  await page.keyboard.press("ControlOrMeta+A");
+  await page.keyboard.insertText(JSON.stringify(value));
+}
+
+test("the printed link's query runs, and the documentation explains", async () => {
+  const page = await openPage();
+  await page.goto(server.playground);
+  await run(page);
+  await answer(page).getByText('"Storefront"').waitFor();
+  assert.equal(page.url(), `${server.url}/`, "the key stays in the address bar");
+
+  await page.getByRole("button", { name: "Show Documentation Explorer" }).click();
+  const docs = page.locator(".graphiql-doc-explorer");
+  await docs.getByRole("link", { name: "Query", exact: true }).click();
+  await docs.getByText("every field needs an API key").waitFor();
+  await docs.getByRole("link", { name: "retrievers", exact: true }).click();
+  await docs.getByText("by name, then id").waitFor();
+
+  await page.getByRole("button", { name: "Show History" }).click();
+  await page.locator(".graphiql-history-item-label").click();
+  await headers(page).getByText(server.key).waitFor();
+
+  await page.getByRole("button", { name: "Open settings dialog" }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Dark" }).click();
+  await page.keyboard.press("Escape");
+  await page.getByRole("dialog").waitFor({ state: "detached" });
+  assert.deepEqual(page.complaints, []);
+});
+
+test("no key is left in the browser", async () => {
+  const page = await openPage();
+  await page.goto(server.playground);
+  await run(page);
+  await answer(page).getByText('"Storefront"').waitFor();
+  await tab(page, "CreateKey").click();
+  await page.locator(".graphiql-execute-button[aria-haspopup=menu]").click(); // which it is once it knows the operations
+  await page.getByRole("menuitem", { name: "CreateKey" }).click();
+  await answer(page).getByText('"ret_sk_').first().waitFor();
+  await untilKept(page, '"operationName":"CreateKey"}]'); // the history, where GraphiQL itself would put headers
+  await untilKept(page, '"activeTabIndex":6');
+
+  await page.reload();
+  await headers(page).getByText("YOUR_KEY").waitFor();
+  const kept = await everythingKept(page);
+  assert.match(kept, /CreateKey/);
+  assert.doesNotMatch(kept, /sk_/);
+  assert.deepEqual(page.complaints, []);
+});
+
+test("headers are kept when that is asked for, and removed again", async () => {
+  const page = await openPage();
+  await page.goto(server.playground);
+  await keep(page).check();
+  await untilKept(page, server.key);
+  await page.getByText("Whoever can use this browser can read your key.").waitFor();
+
+  await page.goto("about:blank");
+  await page.goto(`${server.url}/`);
+  await headers(page).getByText(server.key).waitFor();
+  assert.ok(await keep(page).isChecked());
+  await run(page);
+  await answer(page).getByText('"Storefront"').waitFor();
+
+  await keep(page).uncheck();
+  await page.waitForFunction((key) => !Object.values(localStorage).some((value) => value.includes(key)), server.key);
+  await page.reload();
+  await headers(page).getByText("YOUR_KEY").waitFor();
+  assert.ok(!await keep(page).isChecked());
+  assert.doesNotMatch(await everythingKept(page), /sk_/);
+  assert.deepEqual(page.complaints, []);
+});
+
+test("a key is put in once, for the schema and all tabs", async (t) => {
+  const locked = await start({ INTROSPECTION: "authenticated" });
+  t.after(() => locked.stop());
+  const page = await openPage();
+  await page.goto(`${locked.url}/`);
+  await page.getByText("Put an API key that works into the headers, then load the schema again.").waitFor();
+  await tab(page, "FilterKeys").click();
+  await tab(page, "Retrievers").click();
+  await putHeaders(page, { Authorization: `Bearer ${locked.key}`, "X-Namespace": locked.namespace });
+  await page.getByRole("button", { name: "Load the schema again" }).click();
+  await page.getByText("The schema could not be loaded").waitFor({ state: "detached" });
+
+  await tab(page, "FilterKeys").click();
+  await headers(page).getByText(locked.key).waitFor();
+  await page.getByRole("button", { name: "New tab" }).click();
+  await headers(page).getByText(locked.key).waitFor();
+  assert.deepEqual(page.complaints, []);
+});
+
+test("a key that does not work and a schema that nobody is told are explained", async (t) => {
+  const page = await openPage();
+  await page.goto(`${server.url}/#headers=${encodeURIComponent(JSON.stringify({ Authorization: "Bearer wrong" }))}`);
+  await page.getByText("Put an API key that works into the headers").waitFor();
+  assert.ok(page.complaints.length > 0);
+  assert.ok(page.complaints.every((complaint) => complaint.includes("401")), `${page.complaints}`);
+
+  const silent = await start({ INTROSPECTION: "off" });
+  t.after(() => silent.stop());
+  const other = await openPage();
+  await other.goto(silent.playground);
+  await other.getByText("Operations run all the same").waitFor();
+  await run(other);
+  await answer(other).getByText('"Storefront"').waitFor();
+  assert.deepEqual(other.complaints, []);
+});
+
+test("every example runs on the demo", async () => {
+  const page = await openPage();
+  await page.goto(`${server.url}/`);
+  const examples = await page.locator('script[type="application/graphql"]')
+    .evaluateAll((scripts) => scripts.map((script) => ({ query: script.textContent, variables: JSON.parse(script.dataset.variables ?? "{}") })));
+  const answers = {};
+  async function ask({ query, variables }, operationName) {
+    const response = await fetch(server.graphql, {
+      method: "POST",
+      headers: { ...server.headers, "content-type": "application/json" },
+      body: JSON.stringify({ query, variables, operationName }),
+    });
+    const { data, errors } = await response.json();
+    assert.equal(errors, undefined, `${operationName}: ${JSON.stringify(errors)}`);
+    answers[operationName] = data;
+  }
+  for (const example of examples) {
+    for (const { name } of parse(example.query).definitions) {
+      const keyId = answers.RotateKey?.rotateApiKey.apiKey.keyId ?? answers.CreateKey?.createApiKey.apiKey.keyId
+        ?? (name.value === "OneKey" && answers.FilterKeys.retriever.apiKeys.results[0].keyId);
+      await ask(keyId ? { ...example, variables: { id: keyId } } : example, name.value);
+    }
+  }
+  assert.equal(answers.Anything.node.__typename, "Retriever");
+  assert.equal(answers.RevokeKey.revokeApiKey.apiKey.status, "REVOKED");
+  for (const name of ["FilterKeys", "UnusedKeys", "ExpiringKeys", "PageOfKeys"]) {
+    assert.ok(answers[name].retriever.apiKeys.total > 0, `${name} shows nothing`);
+  }
+  assert.ok(answers.OtherNamespace.namespace.retrievers.results.length > 0);
+});
+
+test("a narrow window shows editors and answer below each other", async () => {
+  const page = await openPage({ viewport: { width: 400, height: 800 }, colorScheme: "dark" });
+  await page.goto(server.playground);
+  await run(page);
+  await answer(page).getByText('"total"').waitFor();
+  const editors = await page.locator(".graphiql-editors").boundingBox();
+  const response = await page.locator(".graphiql-response").boundingBox();
+  assert.ok(response.y >= editors.y + editors.height && response.width > 250 && response.height > 150, JSON.stringify({ editors, response }));
+  assert.ok(response.x + response.width <= 400 && response.y + response.height <= 800, JSON.stringify(response));
+  assert.deepEqual(page.complaints, []);
+});
