@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"retrieverkeys/apikey"
 	"retrieverkeys/store/document"
@@ -132,6 +133,44 @@ func TestKeysCommandsRefuse(t *testing.T) {
 		if code != c.code || !strings.Contains(errs, c.want) {
 			t.Errorf("%v: exit code %d, want %d and %q\n%s%s", c.args, code, c.code, c.want, out, errs)
 		}
+	}
+}
+
+// Whoever finds a key in a file must be told what it can do now, whatever its document says that it was.
+func TestKeysScanTellsWhatIsAlive(t *testing.T) {
+	d := seeded(t, embedded(t))
+	var b document.Batch
+	var leaked strings.Builder
+	states := []struct {
+		status   string
+		document fields
+	}{
+		{"ACTIVE", fields{}},
+		{"ACTIVE", fields{"expires_at": date("2999-01-01T00:00:00Z")}},
+		{"EXPIRED", fields{"expires_at": date("2020-01-01T00:00:00Z")}},
+		{"REVOKED", fields{"revoked_at": date("2020-01-01T00:00:00Z")}},
+		{"UNKNOWN", nil},
+	}
+	for i, state := range states {
+		_, secret := apikey.NewAdminKey(apikey.Namespace{}, "", "", "", time.Now())
+		leaked.WriteString(secret.Reveal() + "\n")
+		if state.document != nil {
+			b.Keys = append(b.Keys, keyDoc(fmt.Sprintf("key_scanned_%d", i), "ret_main", state.document, fields{"key_hash": secret.Hash()}))
+		}
+	}
+	importBatch(t, d, b)
+	file := filepath.Join(t.TempDir(), "leak.log")
+	if err := os.WriteFile(file, []byte(leaked.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(ok(t, d, "keys", "scan", file), "\n")
+	for i, state := range states {
+		if cells := strings.Fields(lines[i+1]); cells[0] != fmt.Sprintf("%s:%d", file, i+1) || cells[2] != state.status {
+			t.Errorf("%v shows as %v", state, cells)
+		}
+	}
+	if want := "5 keys found, 2 of them alive."; lines[len(states)+1] != want {
+		t.Errorf("%q, want %q", lines[len(states)+1], want)
 	}
 }
 

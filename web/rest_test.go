@@ -29,7 +29,7 @@ type shelf struct {
 
 	keys   int
 	caller apikey.Key
-	page   func(number int) error // called before each page of keys is read
+	page   func(ctx context.Context, number int) error // called before each page of keys is read
 
 	mu       sync.Mutex
 	inserted []apikey.Key
@@ -78,9 +78,9 @@ func (s *shelf) key(n int) apikey.Key {
 	}
 }
 
-func (s *shelf) KeyPages(_ context.Context, _ apikey.InternalID, _ []apikey.RetrieverID, r apikey.KeyRange) ([][]apikey.Key, error) {
+func (s *shelf) KeyPages(ctx context.Context, _ apikey.InternalID, _ []apikey.RetrieverID, r apikey.KeyRange) ([][]apikey.Key, error) {
 	if s.page != nil {
-		if err := s.page(s.pages); err != nil {
+		if err := s.page(ctx, s.pages); err != nil {
 			return nil, err
 		}
 	}
@@ -129,10 +129,19 @@ func (s *shelf) ChangeKey(_ context.Context, c apikey.Change) (bool, error) {
 
 func (s *shelf) InsertEvent(context.Context, apikey.Event) error { return nil }
 
-// served serves the shelf as it is served to everybody, and returns its URL. Everybody is an admin unless the shelf says
-// otherwise.
+// served serves the shelf as it is served to everybody, and returns its URL.
 func served(t *testing.T, s *shelf, change ...func(*Options)) string {
 	t.Helper()
+	server := httptest.NewUnstartedServer(handler(s, change...))
+	server.Config.WriteTimeout = time.Minute
+	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
+	server.Start()
+	t.Cleanup(server.Close)
+	return server.URL
+}
+
+// handler serves the shelf. Everybody is an admin unless the shelf says otherwise.
+func handler(s *shelf, change ...func(*Options)) http.Handler {
 	if s.caller.ID == "" {
 		s.caller = apikey.Key{ID: "key_caller", UserID: "usr_caller", Type: apikey.Standard, Permissions: []apikey.Permission{apikey.Admin}}
 	}
@@ -144,12 +153,7 @@ func served(t *testing.T, s *shelf, change ...func(*Options)) string {
 	for _, c := range change {
 		c(&o)
 	}
-	server := httptest.NewUnstartedServer(NewHandler(o))
-	server.Config.WriteTimeout = time.Minute
-	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
-	server.Start()
-	t.Cleanup(server.Close)
-	return server.URL
+	return NewHandler(o)
 }
 
 // ask sends a request and returns the status, the headers and the body.
@@ -207,7 +211,7 @@ func TestLongListTakesLittleMemory(t *testing.T) {
 	const keys = 100_000
 	var before, now runtime.MemStats
 	var peak uint64
-	s := &shelf{keys: keys, page: func(int) error {
+	s := &shelf{keys: keys, page: func(context.Context, int) error {
 		runtime.ReadMemStats(&now)
 		peak = max(peak, now.HeapInuse)
 		return nil
@@ -254,7 +258,7 @@ func TestLongListTakesLittleMemory(t *testing.T) {
 // What fails in the midst of a list cuts it off. A short list that looks whole would tell somebody that a key is gone.
 func TestListThatFailsMidwayIsCutOff(t *testing.T) {
 	for failing := range 4 {
-		s := &shelf{keys: 3000, page: func(n int) error {
+		s := &shelf{keys: 3000, page: func(_ context.Context, n int) error {
 			if n == failing {
 				return apikey.Outage(errors.New("connection reset"))
 			}
@@ -286,6 +290,47 @@ func TestListThatFailsMidwayIsCutOff(t *testing.T) {
 		if got := log.String(); !strings.Contains(got, `cause="connection reset"`) || !strings.Contains(got, "cut=true") {
 			t.Errorf("the log does not tell why:\n%s", got)
 		}
+	}
+}
+
+// A store that stalls must not hold a request: before the first byte it is an outage, and then the list is cut off.
+func TestListOfAStoreThatStalls(t *testing.T) {
+	for stalling := range 2 {
+		s := &shelf{keys: 3000, page: func(ctx context.Context, n int) error {
+			if n < stalling {
+				return nil
+			}
+			<-ctx.Done()
+			return apikey.Outage(ctx.Err())
+		}}
+		url := served(t, s, func(o *Options) { o.Timeout = 50 * time.Millisecond })
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url+keysURL, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer "+token)
+		req.Header.Set("X-Namespace", "production")
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		if stalling == 0 && resp.StatusCode != http.StatusServiceUnavailable || stalling > 0 && !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("page %d: %d, %d bytes, %v", stalling, resp.StatusCode, len(text), err)
+		}
+	}
+}
+
+// However long a list takes, it is not cut off while it is being read: each write has its own time, not the server's for a
+// whole answer.
+func TestListOutlivesTheServersTimeout(t *testing.T) {
+	server := httptest.NewUnstartedServer(handler(&shelf{keys: 3000}))
+	server.Config.WriteTimeout = time.Nanosecond
+	server.Start()
+	t.Cleanup(server.Close)
+	if status, _, body := ask(t, http.MethodGet, server.URL+keysURL, ""); status != http.StatusOK || !strings.HasSuffix(body, `],"total":3000}`+"\n") {
+		t.Errorf("%d, %d bytes", status, len(body))
 	}
 }
 

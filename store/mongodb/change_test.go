@@ -275,6 +275,48 @@ func TestEventsThatCannotBeMoved(t *testing.T) {
 	checkTrail(t, s, 6)
 }
 
+// Whoever finishes a change must not take with it what a later one has left: its event would be gone for good.
+func TestFinishingLeavesLaterChanges(t *testing.T) {
+	p, uri := proxied(t)
+	p.start()
+	s, _ := dropped(t, uri)
+	if err := s.Prepare(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	insert(t, s, document.Keys, elements(t, newKey(crashKey("key_1"))))
+	p.on(func(command string, _ bson.Raw) *fault {
+		if command == "insert" {
+			return refusing(codeUnauthorized)
+		}
+		return nil
+	})
+	var found []bson.Raw // after each change, as somebody who is to finish it finds it
+	for i := range 2 {
+		k := crashKey("key_1")
+		k.Name, k.Revision = fmt.Sprint(i), int64(i)
+		won, err := s.ChangeKey(t.Context(), apikey.Change{Key: k, Fields: apikey.FieldName, ActiveAt: time.Now(), Event: crashEvent(fmt.Sprintf("evt_%d", i))})
+		if err != nil || !won {
+			t.Fatal(won, err)
+		}
+		unfinished, err := s.unfinishedKeys(t.Context(), crashTenant, 10)
+		if err != nil || len(unfinished) != 1 {
+			t.Fatal(unfinished, err)
+		}
+		found = append(found, unfinished[0])
+	}
+	p.on(nil)
+	for i, doc := range found {
+		if err := s.finish(t.Context(), doc); err != nil {
+			t.Fatal(err)
+		}
+		checkTrail(t, s, 2)
+		left, err := s.unfinishedKeys(t.Context(), crashTenant, 10)
+		if err != nil || len(left) != 1-i {
+			t.Errorf("after %d: unfinished %v, %v", i+1, left, err)
+		}
+	}
+}
+
 // Reads look for what is unfinished now and then, not each time: that would be a second command for every list.
 func TestReadsLookForTheUnfinishedNowAndThen(t *testing.T) {
 	s, w := indexed(t)
