@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"net/http"
 	"os"
@@ -307,5 +308,32 @@ func TestBackup(t *testing.T) {
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v %v", left, err)
+	}
+}
+
+// No command makes a new store in the place of one that is damaged, or works on what is left of it: that would cost all
+// keys, or let revoked ones live.
+func TestDamagedStoreIsLeftAlone(t *testing.T) {
+	d := seeded(t, embedded(t))
+	path, _ := d.env["EMBEDDED_PATH"].(string)
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	damaged := whole[:len(whole)/2]
+	if err := os.WriteFile(path, damaged, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{
+		{}, {"serve"}, {"bootstrap", "--organization", "A", "--namespace", "n"}, {"import", writeImport(t, fixture())},
+		{"backup", filepath.Join(t.TempDir(), "copy.db")}, {"keys", "list", "--namespace", "production", "--search", "a"},
+	} {
+		code, out, errs := command(t, d.env, args...)
+		if code != exitFailed || out != "" || !strings.Contains(errs, path) || !strings.Contains(errs, "damaged") {
+			t.Errorf("%v: exit code %d, %q, %q", args, code, out, errs)
+		}
+		if now, err := os.ReadFile(path); err != nil || !bytes.Equal(now, damaged) {
+			t.Fatalf("%v changed the file: %v", args, err)
+		}
 	}
 }

@@ -44,7 +44,10 @@ func (s *Store) backup(ctx context.Context, path string) (b Backup, err error) {
 	}
 	defer func() {
 		_ = f.Close()
-		_ = os.Remove(f.Name()) //nolint:gosec // made above
+		// On a full disk SQLite leaves its journal.
+		for _, suffix := range []string{"", "-journal"} {
+			_ = os.Remove(f.Name() + suffix) //nolint:gosec // made above
+		}
 	}()
 	if err := s.copyTo(ctx, f.Name()); err != nil {
 		return Backup{}, err

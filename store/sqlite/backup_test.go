@@ -259,3 +259,25 @@ func whenWriting(t *testing.T, dir string) <-chan struct{} {
 	}()
 	return writing
 }
+
+// A backup that its disk cannot hold leaves nothing there, which would fill it for good.
+func TestBackupToFullDisk(t *testing.T) {
+	s := opened(t, filepath.Join(t.TempDir(), "store.db"))
+	if _, err := s.Import(t.Context(), keyBatch(5000, 20), document.ImportOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	free := limitFiles(t, 1<<20)
+	if b, err := s.Backup(t.Context(), filepath.Join(dir, "copy.db")); err == nil {
+		t.Errorf("Backup = %+v", b)
+	} else {
+		t.Log(err)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("there are %v, %v", left, err)
+	}
+	free()
+	if _, err := s.Backup(t.Context(), filepath.Join(dir, "copy.db")); err != nil {
+		t.Errorf("Backup, with space again: %v", err)
+	}
+}
