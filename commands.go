@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -20,6 +21,7 @@ import (
 	"retrieverkeys/graph"
 	"retrieverkeys/store"
 	"retrieverkeys/store/document"
+	"retrieverkeys/store/sqlite"
 )
 
 //go:embed schema.graphqls
@@ -100,6 +102,26 @@ func (p *program) importFile(ctx context.Context) error {
 		_, err = fmt.Fprintf(p.stdout, "Stored %d documents; %d were there already and are left as they are.\n", done.Stored, done.Existing)
 		return err
 	})
+}
+
+// backup copies the embedded store. Of none it makes none: that would be a backup of the wrong thing.
+func (p *program) backup(ctx context.Context) (err error) {
+	path, file := p.cfg.EmbeddedPath, p.cfg.Operands[0]
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("there is no store at %s: set EMBEDDED_PATH to the one that is meant", path)
+	}
+	s, err := sqlite.Open(ctx, path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	b, err := s.Backup(ctx, file)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(p.stdout, "Copied %s to %s, and checked the copy: %d bytes, %d namespaces, %d retrievers, %d keys, %d audit events.\n",
+		printable(path), printable(file), b.Bytes, b.Namespaces, b.Retrievers, b.Keys, b.Events)
+	return err
 }
 
 // refused says of a batch with bad documents that nothing of it was stored.

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -261,5 +263,77 @@ func TestRefusalsBeforeGraphQL(t *testing.T) {
 				t.Errorf("codes %v", codes)
 			}
 		})
+	}
+}
+
+// A backup that is made while the server works is a store to serve from, with what was acknowledged; it is never made in
+// place of something, and not of the wrong store.
+func TestBackup(t *testing.T) {
+	d, copied := seeded(t, embedded(t)), embedded(t)
+	file, _ := copied.env["EMBEDDED_PATH"].(string)
+	if err := os.Mkdir(filepath.Dir(file), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s := serve(t, d.env)
+	if got := s.query("admin", "production", `mutation { createApiKey(input: {retrieverId: "ret_many", name: "acknowledged"}) { key } }`); !strings.Contains(got.body, `"key":"ret_sk_`) {
+		t.Fatal(got.body)
+	}
+	code, out, errs := command(t, d.env, "backup", file)
+	if want := fmt.Sprintf("%d keys, 1 audit events.\n", len(fixture().Keys)+len(oddFixture().Keys)+1); code != exitOK || errs != "" || !strings.Contains(out, file) || !strings.HasSuffix(out, want) {
+		t.Errorf("exit code %d, %q, want %q at its end\n%s", code, out, want, errs)
+	}
+	const query = `{ retriever(id: "ret_many") { apiKeys(includeRevoked: true) { total results { keyId name status } } auditEvents { results { id resourceId } } } }`
+	want := s.query("admin", "production", query)
+	if got := serve(t, copied.env).query("admin", "production", query); got.body != want.body || !strings.Contains(got.body, "acknowledged") {
+		t.Errorf("the copy answers %s, want %s", got.body, want.body)
+	}
+
+	dir := t.TempDir()
+	missing := filepath.Join(dir, "no", "store.db")
+	for _, c := range []struct {
+		name string
+		env  fields
+		to   string
+		code int
+		want string
+	}{
+		{"over a file", d.env, file, exitFailed, file + " exists already"},
+		{"into no directory", d.env, filepath.Join(dir, "no", "copy.db"), exitFailed, "no such file or directory"},
+		{"of no store", fields{"EMBEDDED_PATH": missing}, filepath.Join(dir, "copy.db"), exitFailed, "there is no store at " + missing},
+		{"of MongoDB", fields{"MONGODB_URI": "mongodb://127.0.0.1:1"}, filepath.Join(dir, "copy.db"), exitUsage, "mongodump"},
+	} {
+		if code, out, errs := command(t, c.env, "backup", c.to); code != c.code || out != "" || !strings.Contains(errs, c.want) {
+			t.Errorf("%s: exit code %d, %q, %q, want %d and %q", c.name, code, out, errs, c.code, c.want)
+		}
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v %v", left, err)
+	}
+}
+
+// No command makes a new store in the place of one that is damaged, or works on what is left of it: that would cost all
+// keys, or let revoked ones live.
+func TestDamagedStoreIsLeftAlone(t *testing.T) {
+	d := seeded(t, embedded(t))
+	path, _ := d.env["EMBEDDED_PATH"].(string)
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	damaged := whole[:len(whole)/2]
+	if err := os.WriteFile(path, damaged, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{
+		{}, {"serve"}, {"bootstrap", "--organization", "A", "--namespace", "n"}, {"import", writeImport(t, fixture())},
+		{"backup", filepath.Join(t.TempDir(), "copy.db")}, {"keys", "list", "--namespace", "production", "--search", "a"},
+	} {
+		code, out, errs := command(t, d.env, args...)
+		if code != exitFailed || out != "" || !strings.Contains(errs, path) || !strings.Contains(errs, "damaged") {
+			t.Errorf("%v: exit code %d, %q, %q", args, code, out, errs)
+		}
+		if now, err := os.ReadFile(path); err != nil || !bytes.Equal(now, damaged) {
+			t.Fatalf("%v changed the file: %v", args, err)
+		}
 	}
 }

@@ -85,6 +85,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 		"serve":       p.serve,
 		"bootstrap":   p.bootstrap,
 		"import":      p.importFile,
+		"backup":      p.backup,
 		"keys list":   p.listKeys,
 		"keys create": p.createKey,
 		"keys rotate": p.rotateKey,

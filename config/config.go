@@ -97,6 +97,7 @@ var Commands = []Command{
 		required: []string{"organization", "namespace"},
 	},
 	{Name: "import", Arguments: "FILE", Summary: "load namespaces, retrievers and keys from Extended JSON, all or nothing", operand: "file"},
+	{Name: "backup", Arguments: "FILE", Summary: "copy the embedded store to a new file, also while it serves", operand: "file"},
 	{
 		Name: "keys list", Arguments: "--namespace NS --retriever R [--include-revoked] [--search TEXT] [--json]",
 		Summary: "list a retriever's keys; with --search and no --retriever, look through the whole namespace, revoked ones too",
@@ -184,6 +185,9 @@ func Parse(args []string, getenv func(string) string) (Config, []error) {
 	stored := c.MongoURI != "" || c.EmbeddedPath != ""
 	if c.Command == "serve" && !stored {
 		problems = append(problems, errors.New("serve needs a store: set MONGODB_URI or EMBEDDED_PATH"))
+	}
+	if c.Command == "backup" && c.MongoURI != "" {
+		problems = append(problems, errors.New("backup is for the embedded store: with MONGODB_URI set, use MongoDB's mongodump"))
 	}
 	if !stored {
 		c.EmbeddedPath = DefaultEmbeddedPath

@@ -21,6 +21,7 @@ import (
 
 // Store is the engine on one file.
 type Store struct {
+	path        string  // absolute
 	read, write *sql.DB // write has one connection, and its transactions take the write lock as they begin
 	statements  [reads]*sql.Stmt
 	turns       chan struct{} // holds one for each read under way
@@ -59,7 +60,7 @@ func open(ctx context.Context, path string) (_ *Store, err error) {
 	if err := prepareFile(absolute); err != nil {
 		return nil, err
 	}
-	s := &Store{turns: make(chan struct{}, readers)}
+	s := &Store{path: absolute, turns: make(chan struct{}, readers)}
 	defer func() {
 		if err != nil {
 			_ = s.Close()

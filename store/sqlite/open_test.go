@@ -282,7 +282,8 @@ func TestOpenRefusesReadOnly(t *testing.T) {
 	for _, c := range []struct {
 		name            string
 		directory, file fs.FileMode
-	}{{"file", 0o700, 0o400}, {"directory", 0o500, 0o600}} {
+		reason          string
+	}{{"file", 0o700, 0o400, "permission denied"}, {"directory", 0o500, 0o600, "must be writable"}} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()
 			path := filepath.Join(dir, "store.db")
@@ -298,15 +299,15 @@ func TestOpenRefusesReadOnly(t *testing.T) {
 			}
 			t.Cleanup(func() { _ = os.Chmod(dir, 0o700) })
 			if os.Geteuid() == 0 {
-				becomeNobody(t, dir, path)
+				becomeNobody(t, filepath.Dir(dir), dir, path)
 			}
 			s, err = Open(t.Context(), path)
 			if err == nil {
 				_ = s.Close()
 				t.Fatal("Open refused nothing")
 			}
-			if !strings.Contains(err.Error(), path) {
-				t.Errorf("Open: %q, want the path", err)
+			if !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), c.reason) {
+				t.Errorf("Open: %q, want the path and %q", err, c.reason)
 			}
 		})
 	}

@@ -230,3 +230,12 @@ var writeSQL = [writes]string{
 		INSERT INTO audit_event_retrievers (tenant, retriever_id, happened_at, id, resource_id, audit_event)
 		VALUES (?, ?, ?, ?, ?, ?)`,
 }
+
+// The statements of a backup, which looks at all there is.
+const (
+	vacuumInto     = `VACUUM INTO ?`
+	checkIntegrity = `PRAGMA integrity_check(1)`
+	countDocuments = `
+		SELECT (SELECT count(*) FROM namespaces), (SELECT count(*) FROM retrievers), (SELECT count(*) FROM api_keys),
+			(SELECT count(*) FROM audit_events)`
+)
