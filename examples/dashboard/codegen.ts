@@ -1,0 +1,14 @@
+import type { CodegenConfig } from "@graphql-codegen/cli";
+
+// Types for the operations in src/, from the schema that the server serves.
+export default {
+  schema: "../../schema.graphqls",
+  documents: "src/**/*.tsx",
+  generates: {
+    "src/gql/": {
+      preset: "client",
+      presetConfig: { fragmentMasking: false },
+      config: { enumsAsTypes: true, useTypeImports: true, strictScalars: true, scalars: { DateTime: "string" } },
+    },
+  },
+} satisfies CodegenConfig;
