@@ -22,8 +22,8 @@ FROM gcr.io/distroless/static-debian13:nonroot
 COPY --from=build /out/retrieverkeys /retrieverkeys
 COPY --from=build --chown=65532:65532 /out/data /data
 USER 65532:65532
-ENV LISTEN_ADDR=0.0.0.0:8080 DEMO=false
-EXPOSE 8080
+ENV LISTEN_ADDR=0.0.0.0:8080 ADMIN_ADDR=0.0.0.0:8081 DEMO=false
+EXPOSE 8080 8081
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["/retrieverkeys", "healthcheck"]
 ENTRYPOINT ["/retrieverkeys"]
 CMD ["serve"]
