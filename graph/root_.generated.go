@@ -1075,6 +1075,18 @@ func sourceData(filename string) string {
 
 var sources = []*ast.Source{
 	{Name: "../schema.graphqls", Input: `"""
+The API keys of retrievers: which there are, which work, who made and used them, and how to end one. Start with
+` + "`" + `Query.retrievers` + "`" + `, or with ` + "`" + `Query.viewer` + "`" + ` to see who you are.
+
+Send an API key of your organization as ` + "`" + `Authorization: Bearer …` + "`" + `, and the namespace that you mean as ` + "`" + `X-Namespace` + "`" + `. Errors
+tell what is wrong by ` + "`" + `extensions.code` + "`" + `, and by ` + "`" + `extensions.field` + "`" + ` which argument or header.
+"""
+schema {
+  query: Query
+  mutation: Mutation
+}
+
+"""
 An instant in RFC 3339, always in UTC and with milliseconds, such as ` + "`" + `2026-03-01T09:30:00.000Z` + "`" + `. As an argument, any
 offset is understood, and what is finer than a millisecond is cut off.
 """
