@@ -159,7 +159,7 @@ func TestBackupOfDamagedStore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Import(t.Context(), keyBatch(2000, 20), document.ImportOptions{}); err != nil {
+	if _, err := s.Import(t.Context(), keyBatch(500, 20), document.ImportOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {
@@ -187,7 +187,7 @@ func TestBackupStopped(t *testing.T) {
 	dir := t.TempDir()
 	path, backups := filepath.Join(dir, "store.db"), filepath.Join(dir, "backups")
 	s := opened(t, path)
-	if _, err := s.Import(t.Context(), keyBatch(20_000, 20), document.ImportOptions{}); err != nil {
+	if _, err := s.Import(t.Context(), keyBatch(5000, 20), document.ImportOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
@@ -263,7 +263,7 @@ func whenWriting(t *testing.T, dir string) <-chan struct{} {
 // A backup that its disk cannot hold leaves nothing there, which would fill it for good.
 func TestBackupToFullDisk(t *testing.T) {
 	s := opened(t, filepath.Join(t.TempDir(), "store.db"))
-	if _, err := s.Import(t.Context(), keyBatch(5000, 20), document.ImportOptions{}); err != nil {
+	if _, err := s.Import(t.Context(), keyBatch(4000, 20), document.ImportOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()

@@ -60,7 +60,7 @@ func TestFullDisk(t *testing.T) {
 			if apikey.Classify(err).Code != apikey.Unavailable {
 				t.Errorf("InsertKey: %v, want %s", err, apikey.Unavailable)
 			}
-			if _, err := s.Import(t.Context(), keyBatch(1000, 20), document.ImportOptions{}); apikey.Classify(err).Code != apikey.Unavailable {
+			if _, err := s.Import(t.Context(), keyBatch(100, 20), document.ImportOptions{}); apikey.Classify(err).Code != apikey.Unavailable {
 				t.Errorf("Import: %v, want %s", err, apikey.Unavailable)
 			}
 			stored := func() (keys, events int) {
