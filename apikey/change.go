@@ -227,7 +227,10 @@ func (s *Service) Rotate(ctx context.Context, c Caller, namespace string, id ID,
 		successor = from
 		secret = successor.mint(prefix, now)
 		successor.CreatedBy, successor.LastUsedAt = &c.Key.UserID, nil
-		successor.UserID, successor.PrincipalID = c.Key.UserID, c.Key.PrincipalID
+		successor.UserID = c.Key.UserID
+		if c.Key.PrincipalID != nil { // else the key keeps to the documents of whom it was for
+			successor.PrincipalID = c.Key.PrincipalID
+		}
 		successor.RotatedFrom, successor.Revision = &from.ID, 0
 
 		to := from

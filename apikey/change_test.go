@@ -342,7 +342,7 @@ func TestRotate(t *testing.T) {
 		successor := before
 		successor.ID, successor.Hash, successor.Prefix, successor.Revision = got.Key.ID, got.Key.Hash, new(got.Secret.Prefix()), 0
 		successor.CreatedAt, successor.CreatedBy, successor.LastUsedAt, successor.RotatedFrom = at(0), new("usr_writer"), nil, new(ID("key_1"))
-		successor.UserID, successor.PrincipalID = "usr_writer", nil // whoever is told the plaintext
+		successor.UserID = "usr_writer" // whoever is told the plaintext
 		if diff := cmp.Diff(successor, find(t, store, got.Key.ID)); diff != "" {
 			t.Errorf("%s: the successor (-want +got):\n%s", name, diff)
 		}

@@ -155,7 +155,7 @@ func (s *Service) List(ctx context.Context, c Caller, rs []*Retriever, o ListOpt
 		ids[i] = r.ID
 	}
 	keys := make([][]Key, len(rs))
-	if q.Wants.reads() || q.scans() {
+	if q.pages() {
 		keys, err = s.Store.KeyPages(ctx, c.tenant(), ids, q.keyRange())
 		if err != nil {
 			return nil, err
@@ -212,10 +212,13 @@ func (r *KeyReader) Next(ctx context.Context) ([]Key, error) {
 	return nil, nil
 }
 
-// keyRange is the one read that a listing makes of a retriever's keys.
+// pages reports whether the listing reads keys at all, which it does of all retrievers together.
+func (q *query) pages() bool { return q.Wants.reads() || q.scans() }
+
+// keyRange is what a listing reads of each retriever's keys. Where it needs all of them, that is enough for most.
 func (q *query) keyRange() KeyRange {
 	if q.scans() {
-		return KeyRange{Limit: ScanLimit + 1, ActiveAt: q.activeAt(), Fields: q.fields()}
+		return q.run(probe(window{limit: MaxPage}), q.fields())
 	}
 	return q.run(probe(q.window), q.fields())
 }
@@ -248,16 +251,51 @@ func (s *Service) connectKeys(ctx context.Context, tenant InternalID, id Retriev
 			return s.Store.CountKeys(ctx, tenant, id, q.activeAt())
 		},
 	}
+	if q.scans() {
+		if len(got) > MaxPage {
+			return s.scanAll(ctx, tenant, id, q)
+		}
+		return scanKeys(ctx, q, got)
+	}
 	for i := range got {
 		got[i].Status = got[i].StatusAt(q.now)
 	}
-	if !q.scans() {
-		return src.connect(ctx, q.window, q.Wants, got)
+	return src.connect(ctx, q.window, q.Wants, got)
+}
+
+// scanTurns is of how many retrievers with many keys a process holds all of them at once.
+var scanTurns = make(chan struct{}, 4)
+
+// scanAll is scanKeys for a retriever with more keys than a page.
+func (s *Service) scanAll(ctx context.Context, tenant InternalID, id RetrieverID, q *query) (*Connection[Key], error) {
+	select {
+	case scanTurns <- struct{}{}:
+		defer func() { <-scanTurns }()
+	case <-ctx.Done():
+		return nil, Outage(ctx.Err())
 	}
-	if len(got) > ScanLimit {
+	all := KeyRange{Limit: ScanLimit + 1, ActiveAt: q.activeAt(), Fields: q.fields()}
+	pages, err := s.Store.KeyPages(ctx, tenant, []RetrieverID{id}, all)
+	if err != nil {
+		return nil, err
+	}
+	if len(pages[0]) > ScanLimit {
 		return nil, Invalid("filter", "This retriever has more than %d keys: they can be listed in the default order, but not filtered, searched or ordered otherwise.", ScanLimit)
 	}
-	return scanned(ctx, slices.DeleteFunc(got, func(k Key) bool { return !q.selects(&k) }), q.position, q.Order.Direction, q.window, q.Wants)
+	return scanKeys(ctx, q, pages[0])
+}
+
+// scanKeys makes a page of those of a retriever's keys that the query selects, by looking through all of them.
+func scanKeys(ctx context.Context, q *query, keys []Key) (*Connection[Key], error) {
+	for i := range keys {
+		keys[i].Status = keys[i].StatusAt(q.now)
+	}
+	keys = slices.DeleteFunc(keys, func(k Key) bool { return !q.selects(&k) })
+	c, err := scanned(ctx, keys, q.position, q.Order.Direction, q.window, q.Wants)
+	if err == nil {
+		c.Items = slices.Clone(c.Items) // what is not on the page can be forgotten
+	}
+	return c, err
 }
 
 // selects is the filter.

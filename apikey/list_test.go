@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -369,7 +370,7 @@ func TestListReadsNoMoreThanItMust(t *testing.T) {
 		want    string
 	}{
 		{"nothing", three, ListOptions{}, ""},
-		{"nothing, filtered", three[:1], ListOptions{Filter: Filter{Search: "a"}}, "KeyPages(20001)"},
+		{"nothing, filtered", three[:1], ListOptions{Filter: Filter{Search: "a"}}, "KeyPages(1001)"},
 		{"no retriever", nil, ListOptions{Wants: Wants{Total: true}}, ""},
 		{"total only", three[:1], ListOptions{Wants: Wants{Total: true}}, "CountKeys"},
 		{"total only, of three", three, ListOptions{Wants: Wants{Total: true}}, "CountKeys CountKeys CountKeys"},
@@ -393,9 +394,9 @@ func TestListReadsNoMoreThanItMust(t *testing.T) {
 		{"all of it, between cursors", three[:1], ListOptions{Wants: everything, Page: Page{First: new(1), After: cursorOf(0), Before: cursorOf(4)}}, "CountKeys KeyPages(1) KeyPages(2)"},
 		{"revoked ones too", three[:1], ListOptions{IncludeRevoked: true, Wants: everything, Page: Page{First: new(2)}}, "CountKeys KeyPages(3)"},
 		{"active ones, asked for twice", three[:1], ListOptions{IncludeRevoked: true, Filter: Filter{Status: []Status{Active}}, Wants: Wants{Items: true}, Page: Page{First: new(2)}}, "KeyPages(3)"},
-		{"filtered, total only", three[:1], ListOptions{Filter: Filter{Search: "a"}, Wants: Wants{Total: true}}, "KeyPages(20001)"},
-		{"filtered, all of it", three, ListOptions{Filter: Filter{Search: "a"}, Wants: everything, Page: Page{First: new(1)}}, "KeyPages(20001)"},
-		{"ordered otherwise", three, ListOptions{Order: Order{Field: ByName}, Wants: everything, Page: Page{First: new(1)}}, "KeyPages(20001)"},
+		{"filtered, total only", three[:1], ListOptions{Filter: Filter{Search: "a"}, Wants: Wants{Total: true}}, "KeyPages(1001)"},
+		{"filtered, all of it", three, ListOptions{Filter: Filter{Search: "a"}, Wants: everything, Page: Page{First: new(1)}}, "KeyPages(1001)"},
+		{"ordered otherwise", three, ListOptions{Order: Order{Field: ByName}, Wants: everything, Page: Page{First: new(1)}}, "KeyPages(1001)"},
 	} {
 		store := &memory{keys: keys}
 		out, err := (&Service{Store: store, Now: frozen}).List(t.Context(), admin(), tt.rs, tt.options)
@@ -564,5 +565,42 @@ func TestCaseIsFolded(t *testing.T) {
 	}
 	if contains("a", "", "b") || !contains("", "b") {
 		t.Error("what is not there is found, or nothing is not")
+	}
+}
+
+// Without it one operation with many filters holds all keys of as many retrievers at once, and keeps them until it is answered.
+func TestLongScansTakeTurnsAndKeepOnlyTheirPage(t *testing.T) {
+	store := &memory{}
+	for i := range MaxPage + 2 {
+		store.keys = append(store.keys, keyOf(ID(fmt.Sprintf("key_%05d", i))))
+	}
+	rs := slices.Repeat([]*Retriever{{ID: "ret_1"}}, 3*cap(scanTurns))
+	o := ListOptions{Order: Order{Field: ByName}, Page: Page{First: new(2)}, Wants: everything}
+	out, err := (&Service{Store: store, Now: frozen}).List(t.Context(), admin(), rs, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range out {
+		if l.Err != nil || l.Keys.Total != MaxPage+2 || len(l.Keys.Items) != 2 || cap(l.Keys.Items) > 4 {
+			t.Errorf("%v: %+v", l.Err, l.Keys)
+		}
+	}
+	if got := strings.Count(store.reads(), "KeyPages(20001)"); got != len(rs) {
+		t.Errorf("%d scans", got)
+	}
+	for range cap(scanTurns) {
+		scanTurns <- struct{}{}
+	}
+	ended, end := context.WithCancel(t.Context())
+	end()
+	out, err = (&Service{Store: store, Now: frozen}).List(ended, admin(), rs[:1], o)
+	for range cap(scanTurns) {
+		<-scanTurns
+	}
+	if err == nil {
+		err = out[0].Err
+	}
+	if codeOf(t, err) != Unavailable {
+		t.Errorf("who waits for a turn in vain: %v", err)
 	}
 }

@@ -191,7 +191,7 @@ func (f *Found) list(ctx context.Context, of []ListingOf, listings []*listing) e
 // readPages reads the pages of a listing, if it needs them.
 func (s *Service) readPages(ctx context.Context, c Caller, l *listing, ids []RetrieverID) error {
 	pages := make([][]Key, len(ids))
-	if l.query.Wants.reads() || l.query.scans() {
+	if l.query.pages() {
 		var err error
 		if pages, err = s.Store.KeyPages(ctx, c.tenant(), ids, l.query.keyRange()); err != nil {
 			return err
