@@ -57,7 +57,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 	}
 	p := program{cfg: cfg, stdin: stdin, stdout: stdout, stderr: stderr}
 	var errs []error
-	if p.manifest, errs = readManifest(cfg.Persisted); errs != nil {
+	if p.manifest, errs = readManifest(ctx, cfg); errs != nil {
 		problems = append(problems, about("PERSISTED_OPERATIONS", errs)...)
 	}
 	if p.cors, errs = web.NewCORS(cfg.CORSOrigins); errs != nil {
@@ -113,16 +113,16 @@ type program struct {
 }
 
 // readManifest reads the file of persisted operations, if there is one.
-func readManifest(file string) (graph.Manifest, []error) {
-	if file == "" {
+func readManifest(ctx context.Context, cfg config.Config) (graph.Manifest, []error) {
+	if cfg.Persisted == "" {
 		return nil, nil
 	}
-	text, err := os.ReadFile(file) //nolint:gosec // the operator says which
+	text, err := os.ReadFile(cfg.Persisted)
 	if err != nil {
 		return nil, []error{err}
 	}
-	manifest, errs := graph.ReadManifest(text)
-	return manifest, about(file, errs)
+	manifest, errs := graph.ReadManifest(ctx, text, graph.Limits(cfg.Limits))
+	return manifest, about(cfg.Persisted, errs)
 }
 
 // about says of each error what it is about.

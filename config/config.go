@@ -320,10 +320,10 @@ func (c *Config) settings() *flag.FlagSet {
 		value    int
 	}{
 		{"MAX_DEPTH", "of fields within fields", &c.Limits.Depth, 12},
-		{"MAX_ALIASES", "of an operation; fields selected again may be ten times as many", &c.Limits.Aliases, 100},
+		{"MAX_ALIASES", "of an operation; fields selected again may take a thousand times as many comparisons", &c.Limits.Aliases, 100},
 		{"MAX_ROOT_FIELDS", "of an operation", &c.Limits.RootFields, 100},
 		{"MAX_DIRECTIVES", "of one field or fragment", &c.Limits.Directives, 10},
-		{"MAX_TOKENS", "of an operation's text; it may have as many fields, with fragments spread", &c.Limits.Tokens, 15_000},
+		{"MAX_TOKENS", "of an operation's text; with fragments spread it may have four times as many fields and values", &c.Limits.Tokens, 15_000},
 		{"MAX_ENTITIES", "that a gateway may ask for at once", &c.Limits.Entities, 500},
 		{"MAX_COMPLEXITY", "in fields of the answer, were all pages full", &c.Limits.Complexity, 2_000_000},
 	} {

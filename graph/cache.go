@@ -10,7 +10,7 @@ import (
 )
 
 // cacheBytes is how much of operations' texts a cache holds. What is made of a text can take a hundred times its length.
-const cacheBytes = 1 << 20
+const cacheBytes = 512 << 10
 
 // cache keeps what was used last, as much of it as its texts allow. Their number would bound nothing, for clients choose
 // how long they are.

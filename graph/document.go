@@ -11,9 +11,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/vektah/gqlparser/v2"
-	"github.com/vektah/gqlparser/v2/validator/rules"
-
 	"retrieverkeys/apikey"
 )
 
@@ -22,9 +19,9 @@ import (
 type Manifest map[string]string
 
 // ReadManifest reads a manifest in the form of Apollo's generate-persisted-query-manifest, or of graphql-codegen's client
-// preset: an object of texts by their hashes. The errors are all there are: an operation that the schema does not have
-// would fail at every client.
-func ReadManifest(text []byte) (Manifest, []error) {
+// preset: an object of texts by their hashes. The errors are all there are: an operation that the schema does not have, or that
+// asks for more than the limits allow, would fail at every client.
+func ReadManifest(ctx context.Context, text []byte, limits Limits) (Manifest, []error) {
 	named := map[string]string{}
 	var apollo struct {
 		Format     string `json:"format"`
@@ -47,18 +44,17 @@ func ReadManifest(text []byte) (Manifest, []error) {
 	if len(named) == 0 {
 		return nil, []error{errors.New("has no operations")}
 	}
-	m := Manifest{}
-	for id, text := range named {
-		m[bare(id)] = text
-	}
 	var problems []error
-	for _, id := range slices.Sorted(maps.Keys(m)) {
-		if id == "" {
-			problems = append(problems, errors.New("has an operation without an id"))
+	m, p := Manifest{}, newParser(limits, true)
+	for _, id := range slices.Sorted(maps.Keys(named)) {
+		text := named[id]
+		if other, twice := m[bare(id)]; bare(id) == "" || twice && other != text {
+			problems = append(problems, fmt.Errorf("has an operation with the id %q, which is none, or another's", id))
 		}
-		if _, errs := gqlparser.LoadQueryWithRules(served, m[id], rules.NewDefaultRules()); errs != nil {
-			problems = append(problems, fmt.Errorf("has an operation that the schema does not, %q: %s", id, errs[0].Message))
+		if _, errs := p.parse(ctx, text); errs != nil {
+			problems = append(problems, fmt.Errorf("has an operation that cannot be run, %q: %s", id, errs[0].Message))
 		}
+		m[bare(id)] = text
 	}
 	return m, problems
 }
@@ -72,7 +68,7 @@ type documents struct {
 }
 
 func newDocuments(manifest Manifest, only bool) documents {
-	d := documents{manifest: manifest, sent: newCache(func(_, text string) int { return len(text) })}
+	d := documents{manifest: manifest, sent: newCache(func(id, text string) int { return len(id) + len(text) })}
 	if only {
 		d.trusted = map[string]bool{}
 		for _, text := range manifest {
@@ -93,6 +89,8 @@ func (d documents) complete(ctx context.Context, req *request) *apikey.Error {
 	case id == "" && req.Query == "":
 		return apikey.Invalid("query", "query is required.")
 	case id == "":
+	case req.Query != "" && !hashed:
+		return apikey.Invalid("documentId", "A documentId is sent instead of a query, not with one.")
 	case known && (req.Query == "" || req.Query == text):
 		req.Query = text
 	case req.Query == "":

@@ -27,14 +27,16 @@ func TestReadManifest(t *testing.T) {
 		{"an unknown format", `{"format":"other","version":1}`, "", []string{`"other"`}},
 		{"a later version", `{"format":"apollo-persisted-query-manifest","version":2,"operations":[]}`, "", []string{"version 2"}},
 		{"one id for two", `{"format":"apollo-persisted-query-manifest","version":1,"operations":[{"id":"1","body":"{ viewer { keyId } }"},{"id":"1","body":"{ viewer { userId } }"}]}`, "", []string{`two operations with the id "1"`}},
-		{"no id", `{"":"{ viewer { keyId } }"}`, "", []string{"without an id"}},
+		{"no id", `{"":"{ viewer { keyId } }"}`, "", []string{`the id ""`}},
+		{"one id in two forms", `{"sha256:abc":"{ viewer { keyId } }","abc":"{ viewer { userId } }"}`, "", []string{`"sha256:abc"`}},
+		{"an operation over the limits", `{"abc":"{ retrievers(first: 1000) { results { ` + strings.Repeat("namespace { retrievers { results { ", 5) + "id" + strings.Repeat("} } }", 5) + ` } } }"}`, "", []string{"MAX_DEPTH"}},
 		{"empty", `{}`, "", []string{"no operations"}},
 		{"a list", `["{ viewer { keyId } }"]`, "", []string{"neither"}},
 		{"no JSON", `query A { viewer { keyId } }`, "", []string{"neither"}},
 		{"operations that are not the schema's", `{"abc":"{ nobody }","def":"{ viewer { keyId } }","ghi":"{"}`, "", []string{`"abc"`, `"ghi"`}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			m, errs := ReadManifest([]byte(c.text))
+			m, errs := ReadManifest(t.Context(), []byte(c.text), limits)
 			if len(errs) != len(c.problems) {
 				t.Fatalf("problems: %v", errs)
 			}
@@ -85,10 +87,11 @@ func TestDocumentsAreFoundById(t *testing.T) {
 		{name: "a hash with another text", ask: ask("", someText, extension(someHash)), code: apikey.BadUserInput},
 		{name: "a hash sent before", sent: []*request{ask("", someText, extension(hashOf(someText)))}, ask: ask("", "", extension(hashOf(someText))), text: someText},
 		{name: "a hash sent before as documentId", sent: []*request{ask("", someText, extension(hashOf(someText)))}, ask: ask("sha256:"+hashOf(someText), "", nil), text: someText},
-		{name: "a text sent before without its hash", sent: []*request{ask("", someText, nil), ask(hashOf(someText), someText, nil)}, ask: ask("", "", extension(hashOf(someText))), code: persistedQueryNotFound},
+		{name: "a text sent before without its hash", sent: []*request{ask("", someText, nil)}, ask: ask("", "", extension(hashOf(someText))), code: persistedQueryNotFound},
 		{name: "a hash that is no text", ask: ask("", "", extension(1)), code: apikey.BadUserInput},
 		{name: "an extension that is no object", ask: ask("", "", map[string]any{"persistedQuery": "one"}), code: apikey.BadUserInput},
 		{name: "another version", ask: ask("", "", map[string]any{"persistedQuery": map[string]any{"version": 2, "sha256Hash": "one"}}), code: apikey.BadUserInput},
+		{name: "a documentId with a text", ask: ask("one", manifest["one"], nil), code: apikey.BadUserInput},
 		{name: "two ids", ask: ask("one", "", extension("one")), code: apikey.BadUserInput},
 
 		{name: "only the manifest: its text", only: true, ask: ask("", manifest["one"], nil), text: manifest["one"]},

@@ -51,7 +51,7 @@ func presenter(logger *slog.Logger) graphql.ErrorPresenterFunc {
 			e = apikey.Classify(err)
 		}
 		shown.Message, shown.Extensions = e.Message, extensions(e)
-		if fc := graphql.GetFieldContext(ctx); len(shown.Locations) == 0 && fc != nil && fc.Field.Position != nil {
+		if fc := graphql.GetFieldContext(ctx); len(shown.Locations) == 0 && fc != nil && fc.Field.Field != nil && fc.Field.Position != nil {
 			shown.Locations = []gqlerror.Location{{Line: fc.Field.Position.Line, Column: fc.Field.Position.Column}}
 		}
 		if e.Code == apikey.Internal || e.Code == apikey.Unavailable {
@@ -76,18 +76,26 @@ var valuesIn = []struct {
 	pattern *regexp.Regexp
 	instead string
 }{
-	{regexp.MustCompile(`(?s)( cannot represent .*? value): .*?(\.? Did you mean .*)?$`), "$1$2"},
-	{regexp.MustCompile(`(?s)\b(Unexpected|found) (\w+) ".*"`), "$1 $2"},
+	{regexp.MustCompile(`(?s)( cannot represent .*? value): .*?(\.? Did you mean (the \w+ \w+ )?"\w+"\?)?$`), "$1$2"},
+	{regexp.MustCompile(`(?s)(Expected value of type "[^"]*"), found .*$`), "$1."},
+	{regexp.MustCompile(`(?s)\b(Unexpected|found) (\w+) ".*$`), "$1 $2"},
 	{regexp.MustCompile(`(?s)^.* is not a valid (\w+)$`), "is not a valid $1"},
+	{regexp.MustCompile(`(?s)^cannot use value .* as (\w+)$`), "must be of type $1"},
 	{regexp.MustCompile(`(?s)^operation .* not found$`), "The document has no operation of that name."},
 	{regexp.MustCompile(`^exceeded token limit of (\d+)$`), "The operation has too many tokens: at most $1 are allowed (MAX_TOKENS)."},
-	{regexp.MustCompile(fmt.Sprintf(`"[^"]{%d,}"`, longestName+1)), `"…"`},
+	{regexp.MustCompile(fmt.Sprintf(`"[@$\w\[\]!]{%d,}"`, longestName+1)), `"…"`},
 }
 
 // longestName is longer than any name of the schema.
 const longestName = 40
 
+// longestMessage is how much of a message is looked at, in bytes: names in it can be as long as a body.
+const longestMessage = 1 << 10
+
 func withoutValues(message string) string {
+	if len(message) > longestMessage {
+		message = strings.ToValidUTF8(message[:longestMessage], "")
+	}
 	for _, v := range valuesIn {
 		message = v.pattern.ReplaceAllString(message, v.instead)
 	}
@@ -105,7 +113,8 @@ func introspectionError(ctx context.Context) *apikey.Error {
 // introspectionRefused reports whether the field being resolved asks for the schema of a server that does not tell it.
 func introspectionRefused(ctx context.Context) bool {
 	fc := graphql.GetFieldContext(ctx)
-	return fc != nil && (fc.Field.Name == "__schema" || fc.Field.Name == "__type") && graphql.GetOperationContext(ctx).DisableIntrospection
+	return fc != nil && fc.Field.Field != nil && // an element of a list has none
+		(fc.Field.Name == "__schema" || fc.Field.Name == "__type") && graphql.GetOperationContext(ctx).DisableIntrospection
 }
 
 // argumentOf names the argument, or the part of it, that a path leads to beyond the field being resolved; empty

@@ -46,6 +46,11 @@ func TestErrorsRepeatNoValues(t *testing.T) {
 		"no representation":    {"query": `{ _entities(representations: ["SECRET"]) { __typename } }`},
 		"a default":            {"query": `query($n: Int = "SECRET") { retrievers(first: $n) { total } }`},
 		"a long text":          {"query": `{ retrievers(first: """` + strings.Repeat("SECRET", 100) + `""") { total } }`},
+		"a name for an object": {"query": `{ retriever(id: "x") { apiKeys(filter: SECRET) { total } } }`},
+		"names for an object":  {"query": `{ retriever(id: "x") { apiKeys(filter: [SECRET]) { total } } }`},
+		"a text for an object": {"query": `{ retriever(id: "x") { apiKeys(orderBy: "SECRET") { total } } }`},
+		"a suggestion":         {"query": `{ retrievers(first: "abc Did you mean SECRET") { total } }`},
+		"a name for a text":    {"query": `mutation { createApiKey(input: {retrieverId: "x", name: "y", allowedOrigins: SECRET}) { key } }`},
 		"a list for an object": {"query": `{ retriever(id: "x") { apiKeys(filter: ["SECRET"]) { total } } }`},
 	} {
 		text, err := json.Marshal(body)
@@ -112,6 +117,21 @@ func TestVariablesAreNamed(t *testing.T) {
 		response := asked(t, expecting(""), query, map[string]any{"input": map[string]any{}, "x": []any{"NONE"}})
 		if text := fmt.Sprint(response["errors"]); response["data"] != nil || !strings.Contains(text, want) || strings.Contains(text, "path") {
 			t.Errorf("%s: %v", want, response)
+		}
+	}
+}
+
+// What messages repeat must not be cut where it is no secret.
+func TestMessagesStayReadable(t *testing.T) {
+	for query, want := range map[string]string{
+		`{ viewer { ...F } } fragment F on Retriever { id }`:            `Fragment "F" cannot be spread here as objects of type "Viewer" can never be of type "Retriever".`,
+		`{ retriever(id: 1) { x: name x: createdAt } }`:                 `Fields "x" conflict because "name" and "createdAt" are different fields.`,
+		`{ viewer { keyId(a: 1) } }`:                                    `Unknown argument "a" on field "Viewer.keyId".`,
+		`{ retriever(id: 1) { apiKeys(filter: 1) { total } } }`:         `Expected value of type "ApiKeyFilter".`,
+		`{ retriever(id: 1) { apiKeys(includeRevoked: X) { total } } }`: `Boolean cannot represent a non boolean value`,
+	} {
+		if text := fmt.Sprint(asked(t, expecting(""), query, nil)["errors"]); !strings.Contains(text, want) {
+			t.Errorf("%s\n%s", want, text)
 		}
 	}
 }

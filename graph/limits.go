@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"slices"
 	"strings"
 
 	"github.com/99designs/gqlgen/graphql"
@@ -18,10 +17,10 @@ import (
 // Limits bound what one request may ask for. What a fragment selects counts each time that it is spread.
 type Limits struct {
 	Depth      int // of fields within fields; what is below __schema and __type does not count
-	Aliases    int // fields under another name; fields that are selected again may be ten times as many
+	Aliases    int // fields under another name
 	RootFields int
 	Directives int // of one field, fragment or operation
-	Tokens     int // of the text; there may be as many fields
+	Tokens     int // of the text; with fragments spread, its fields and values may be four times as many
 	Entities   int // representations of one _entities
 	Complexity int // fields of the answer, were all pages of connections full
 }
@@ -31,28 +30,32 @@ func exceeded(setting string, limit int, what string) *apikey.Error {
 	return apikey.Invalid("", "The operation %s: at most %d are allowed (%s).", what, limit, setting)
 }
 
-// repetitions is how many times as many fields may be selected again as under another name. Operations that are composed of
-// fragments repeat a lot, but a field that stands there n times takes n² comparisons to validate.
-const repetitions = 10
+const (
+	// spreading is how many times as many fields and values there may be as tokens, when fragments are spread.
+	spreading = 4
+	// comparisons is how many comparisons of fields to validate a document may take, for each alias that is allowed. A field
+	// that stands n times at one place takes n²/2, and as many again for each inline fragment around it.
+	comparisons = 1000
+)
 
-// check counts what a document asks for before it is validated, for that can be the dearest part of it. However often
-// fragments spread each other, it looks at no more fields than Tokens.
+// check counts what a document asks for before it is validated, for that can be the dearest part of it.
 func (l Limits) check(doc *ast.QueryDocument) *apikey.Error {
-	c := counter{limits: l, fragments: doc.Fragments, spread: map[string]bool{}}
+	c := counter{limits: l, fragments: make(map[string]*ast.FragmentDefinition, len(doc.Fragments)), within: map[string]bool{}}
+	for _, f := range doc.Fragments {
+		c.fragments[f.Name] = f
+	}
 	for _, op := range doc.Operations {
 		root := place{}
-		c.aliases, c.repeated = 0, 0
+		c.aliases = 0
 		c.directives(op.Directives)
 		c.selections(op.SelectionSet, &root, 1)
 		if root.fields > l.RootFields {
 			c.fail(exceeded("MAX_ROOT_FIELDS", l.RootFields, "has too many root fields"))
 		}
 	}
-	for _, f := range doc.Fragments {
-		if !c.spread[f.Name] { // or else it was counted where it is
-			c.aliases, c.repeated = 0, 0
-			c.selections(f.SelectionSet, &place{}, 1)
-		}
+	for _, f := range doc.Fragments { // each is validated by itself, too; how deep it is, operations tell
+		c.aliases = math.MinInt
+		c.selections(f.SelectionSet, &place{}, math.MinInt/2)
 	}
 	return c.err
 }
@@ -60,18 +63,20 @@ func (l Limits) check(doc *ast.QueryDocument) *apikey.Error {
 // counter counts until there is an error.
 type counter struct {
 	limits    Limits
-	fragments ast.FragmentDefinitionList
-	spread    map[string]bool
-	within    []string // the fragments around the current place
+	fragments map[string]*ast.FragmentDefinition
+	within    map[string]bool // the fragments around the current place
+	inline    int             // the inline fragments around it
 
-	fields, aliases, repeated int
-	err                       *apikey.Error
+	steps, compared, aliases int
+	err                      *apikey.Error
 }
 
 // place is a field of the answer, as far as the text tells: all fields of one name at one place.
 type place struct {
-	below  map[string]*place
-	fields int // below it
+	below   map[string]*place
+	fields  int // below it
+	spreads int // of fragments in it
+	times   int // that it is selected again
 }
 
 func (c *counter) fail(err *apikey.Error) {
@@ -84,11 +89,44 @@ func (c *counter) directives(list ast.DirectiveList) {
 	if len(list) > c.limits.Directives {
 		c.fail(exceeded("MAX_DIRECTIVES", c.limits.Directives, "has too many directives in one place"))
 	}
+	for _, d := range list {
+		c.arguments(d.Arguments)
+	}
+}
+
+func (c *counter) arguments(list ast.ArgumentList) {
+	for _, a := range list {
+		c.value(a.Value)
+	}
+}
+
+func (c *counter) value(v *ast.Value) {
+	c.step()
+	for _, child := range v.Children {
+		if c.err != nil {
+			return
+		}
+		c.value(child.Value)
+	}
+}
+
+// step is taken for all that is looked at: it bounds the counting, too.
+func (c *counter) step() {
+	if c.steps++; c.steps > spreading*c.limits.Tokens {
+		c.fail(exceeded(fmt.Sprintf("%d times MAX_TOKENS", spreading), spreading*c.limits.Tokens, "has too many fields and values, with its fragments spread"))
+	}
+}
+
+// compare is taken for what stands at a place again, so many times already.
+func (c *counter) compare(times int) {
+	if c.compared += times * (1 + c.inline); c.compared > comparisons*c.limits.Aliases {
+		c.fail(exceeded(fmt.Sprintf("%d times MAX_ALIASES", comparisons), comparisons*c.limits.Aliases, "selects the same fields too often to compare them"))
+	}
 }
 
 func (c *counter) selections(set ast.SelectionSet, at *place, depth int) {
 	for _, s := range set {
-		if c.err != nil {
+		if c.step(); c.err != nil {
 			return
 		}
 		switch s := s.(type) {
@@ -97,36 +135,30 @@ func (c *counter) selections(set ast.SelectionSet, at *place, depth int) {
 			c.field(s, at, depth)
 		case *ast.InlineFragment:
 			c.directives(s.Directives)
+			c.inline++
 			c.selections(s.SelectionSet, at, depth)
+			c.inline--
 		case *ast.FragmentSpread:
 			c.directives(s.Directives)
+			c.compare(at.spreads)
+			at.spreads++
 			c.fragment(s.Name, at, depth)
 		}
 	}
 }
 
 func (c *counter) fragment(name string, at *place, depth int) {
-	f := c.fragments.ForName(name)
-	if f == nil || slices.Contains(c.within, name) { // validation says so
+	f := c.fragments[name]
+	if f == nil || c.within[name] { // validation says so
 		return
 	}
-	c.spread[name] = true
 	c.directives(f.Directives)
-	c.count()
-	c.within = append(c.within, name)
+	c.within[name] = true
 	c.selections(f.SelectionSet, at, depth)
-	c.within = c.within[:len(c.within)-1]
-}
-
-// count counts a step; it is what bounds the counting itself.
-func (c *counter) count() {
-	if c.fields++; c.fields > c.limits.Tokens {
-		c.fail(exceeded("MAX_TOKENS", c.limits.Tokens, "has too many fields, those of fragments counted each time that they are spread"))
-	}
+	delete(c.within, name)
 }
 
 func (c *counter) field(f *ast.Field, at *place, depth int) {
-	c.count()
 	if depth > c.limits.Depth {
 		c.fail(exceeded("MAX_DEPTH", c.limits.Depth, "is nested too deeply"))
 	}
@@ -135,12 +167,12 @@ func (c *counter) field(f *ast.Field, at *place, depth int) {
 			c.fail(exceeded("MAX_ALIASES", c.limits.Aliases, "has too many aliases"))
 		}
 	}
+	c.arguments(f.Arguments)
 	at.fields++
 	below, again := at.below[f.Alias]
 	if again {
-		if c.repeated++; c.repeated > repetitions*c.limits.Aliases {
-			c.fail(exceeded(fmt.Sprintf("%d times MAX_ALIASES", repetitions), repetitions*c.limits.Aliases, "selects fields again too often"))
-		}
+		below.times++
+		c.compare(below.times)
 	} else {
 		below = &place{}
 		if at.below == nil {
@@ -164,7 +196,7 @@ func (Limits) Validate(graphql.ExecutableSchema) error { return nil }
 
 // MutateOperationContext refuses an operation whose answer could be too large, now that its variables are known.
 func (l Limits) MutateOperationContext(_ context.Context, op *graphql.OperationContext) *gqlerror.Error {
-	m := measure{limits: l, variables: op.Variables}
+	m := measure{variables: op.Variables, sizes: map[string]int{}}
 	cost := m.selections(op.Operation.SelectionSet)
 	var e *apikey.Error
 	switch {
@@ -180,9 +212,9 @@ func (l Limits) MutateOperationContext(_ context.Context, op *graphql.OperationC
 
 // measure tells how many fields an answer could have.
 type measure struct {
-	limits    Limits
 	variables map[string]any
-	entities  int // representations of the largest _entities
+	sizes     map[string]int // of variables
+	entities  int            // representations of the largest _entities
 }
 
 // selections is how many fields a selection makes, where those of fragments count for whichever type they are on.
@@ -202,16 +234,69 @@ func (m *measure) selections(set ast.SelectionSet) int {
 }
 
 func (m *measure) field(f *ast.Field) int {
+	own, below := 1, m.selections(f.SelectionSet)
+	for _, a := range f.Arguments {
+		own = saturated(own + m.value(a.Value))
+	}
 	switch {
 	case f.Name == "_entities":
-		list, _ := m.argument(f, "representations").([]any)
-		m.entities = max(m.entities, len(list))
-		return saturated(1 + len(list)*m.selections(f.SelectionSet))
+		n := m.representations(f)
+		m.entities = max(m.entities, n)
+		below = saturated(n * below)
 	case strings.HasSuffix(f.Definition.Type.Name(), "Connection"):
-		return saturated(1 + m.page(f)*m.selections(f.SelectionSet))
-	default:
-		return saturated(1 + m.selections(f.SelectionSet))
+		below = saturated(m.page(f) * below)
+	case strings.HasPrefix(f.Definition.Type.Name(), "__") && f.Definition.Type.Elem != nil: // of the schema
+		below = saturated(schemaList * below)
 	}
+	return saturated(own + below)
+}
+
+// schemaList is about how long lists of the schema are: there are more types, and fewer of most else.
+const schemaList = 20
+
+// representations is how many there are: one that is in no list is a list of one.
+func (m *measure) representations(f *ast.Field) int {
+	switch given := m.argument(f, "representations").(type) {
+	case nil:
+		return 0
+	case []any:
+		return len(given)
+	default:
+		return 1
+	}
+}
+
+// value is how much more than its text a value is, because of the variables in it.
+func (m *measure) value(v *ast.Value) int {
+	if v.Kind == ast.Variable {
+		size, known := m.sizes[v.Raw]
+		if !known {
+			size = sizeOf(m.variables[v.Raw])
+			m.sizes[v.Raw] = size
+		}
+		return size
+	}
+	size := 0
+	for _, child := range v.Children {
+		size = saturated(size + m.value(child.Value))
+	}
+	return size
+}
+
+// sizeOf is how many values there are in one that was read from JSON.
+func sizeOf(v any) int {
+	size := 0
+	switch v := v.(type) {
+	case []any:
+		for _, item := range v {
+			size += 1 + sizeOf(item)
+		}
+	case map[string]any:
+		for _, member := range v {
+			size += 1 + sizeOf(member)
+		}
+	}
+	return size
 }
 
 // page is how many items a connection shows at most. What is no page is for its field to refuse.

@@ -3,6 +3,7 @@ package graph
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -21,6 +22,34 @@ func chain(n int, body string) string {
 	return b.String()
 }
 
+// many is a document of many fragments at one place.
+func many(n int) string {
+	var b strings.Builder
+	b.WriteString("{ viewer {")
+	for i := range n {
+		fmt.Fprintf(&b, " ...F%d", i)
+	}
+	b.WriteString(" } }")
+	for i := range n {
+		fmt.Fprintf(&b, " fragment F%d on Viewer { keyId }", i)
+	}
+	return b.String()
+}
+
+// mutual is a document of fragments each of which spreads all others, as often as tokens allow.
+func mutual(n int) string {
+	var b strings.Builder
+	b.WriteString("{ viewer { ...F0 } }")
+	for i := range n {
+		fmt.Fprintf(&b, " fragment F%d on Viewer {", i)
+		for k := range 100 {
+			fmt.Fprintf(&b, " ...F%d", (i+1+k)%n)
+		}
+		b.WriteString(" }")
+	}
+	return b.String()
+}
+
 func nested(n int) string {
 	return "{ namespace { " + strings.Repeat(`retriever(id: "ret_1_05") { namespace { `, n) + "id" + strings.Repeat(" } }", n) + " } }"
 }
@@ -32,35 +61,57 @@ func TestCostIsBounded(t *testing.T) {
 	for i := range representations {
 		representations[i] = map[string]any{"__typename": "ApiKey", "id": fmt.Sprint(i)}
 	}
+	namespace := map[string]any{"__typename": "Namespace", "id": "ns_1"}
+	const all = "retrievers(first: 1000) { results { apiKeys(first: 1000) { results { keyId name } } } }"
 	for _, c := range []struct {
 		name, query string
 		variables   map[string]any
 		limit       string
 	}{
-		{"depth", nested(6), nil, "MAX_DEPTH"},
+		{"depth", nested(6), nil, "(MAX_DEPTH)"},
 		{"depth by fragments", `{ namespace { ...A } } fragment A on Namespace { retriever(id: "x") { namespace { retriever(id: "x") { namespace { ...B } } } } }
-			fragment B on Namespace { retriever(id: "x") { namespace { retriever(id: "x") { namespace { retriever(id: "x") { namespace { retriever(id: "x") { id } } } } } } } }`, nil, "MAX_DEPTH"},
-		{"root fields", "{" + strings.Repeat(" serverInfo { version }", 101) + "}", nil, "MAX_ROOT_FIELDS"},
-		{"root fields by fragments", "{" + strings.Repeat(" ...F", 51) + "} fragment F on Query { a: __typename b: __typename }", nil, "MAX_"},
-		{"aliases", "{ viewer {" + aliases(101, "keyId") + "} }", nil, "MAX_ALIASES"},
-		{"aliases by fragments", "{ viewer {" + strings.Repeat(" ...F", 51) + "} } fragment F on Viewer { a: keyId b: keyId }", nil, "MAX_ALIASES"},
-		{"a field many times", "{ viewer {" + strings.Repeat(" keyId", 14_000) + "} }", nil, "MAX_ALIASES"},
-		{"a field many times in fragments", "{ viewer {" + strings.Repeat(" ... { keyId }", 3_000) + "} }", nil, "MAX_ALIASES"},
-		{"a field many times in a field that is there many times", "{" + strings.Repeat(" viewer {"+strings.Repeat(" keyId", 100)+"}", 100) + "}", nil, "MAX_ALIASES"},
-		{"a field many times where nobody looks", "{ __typename } fragment F on Viewer {" + strings.Repeat(" keyId", 5_000) + "}", nil, "MAX_ALIASES"},
-		{"a field many times in another operation", "query A { __typename } query B { viewer {" + strings.Repeat(" keyId", 5_000) + "} }", nil, "MAX_ALIASES"},
-		{"directives", "{ __typename" + strings.Repeat(" @include(if: true)", 11) + "}", nil, "MAX_DIRECTIVES"},
-		{"directives of a spread", "{ ...F" + strings.Repeat(" @include(if: true)", 11) + "} fragment F on Query { __typename }", nil, "MAX_DIRECTIVES"},
-		{"tokens", "{" + strings.Repeat(" __typename", 15_000) + "}", nil, "MAX_TOKENS"},
-		{"fragments that double", chain(28, "NEXT NEXT"), nil, "MAX_"},
-		{"many fragments that double", chain(900, "NEXT NEXT"), nil, "MAX_"},
-		{"fragments that double within fields", chain(28, "namespace { retriever(id: 1) { namespace { id } } } NEXT ... { NEXT }"), nil, "MAX_"},
-		{"entities", `query($r: [_Any!]!) { _entities(representations: $r) { __typename } }`, map[string]any{"r": representations}, "MAX_ENTITIES"},
-		{"entities of several fields", `query($r: [_Any!]!) { a: _entities(representations: []) { __typename } b: _entities(representations: $r) { __typename } }`, map[string]any{"r": representations}, "MAX_ENTITIES"},
-		{"pages", `{ retrievers(first: 1000) { results { apiKeys { results { keyId name } } } } }`, nil, "MAX_COMPLEXITY"},
-		{"pages by a variable", `query($n: Int) { retrievers(first: $n) { edges { node { apiKeys { results { keyId name } } } } } }`, map[string]any{"n": 1000}, "MAX_COMPLEXITY"},
-		{"pages by a default", `query($n: Int = 1000) { retrievers(last: $n) { results { apiKeys { results { keyId name } } } } }`, nil, "MAX_COMPLEXITY"},
-		{"pages in pages", `{ namespace { retrievers(first: 300) { results { namespace { retrievers(first: 300) { results { namespace { retrievers(first: 300) { total } } } } } } } } }`, nil, "MAX_COMPLEXITY"},
+			fragment B on Namespace { retriever(id: "x") { namespace { retriever(id: "x") { namespace { retriever(id: "x") { namespace { retriever(id: "x") { id } } } } } } } }`, nil, "(MAX_DEPTH)"},
+		{"root fields", "{" + strings.Repeat(" serverInfo { version }", 101) + "}", nil, "(MAX_ROOT_FIELDS)"},
+		{"root fields by fragments", "{" + strings.Repeat(" ...F", 51) + "} fragment F on Query { __typename serverInfo { version } }", nil, "(MAX_ROOT_FIELDS)"},
+		{"root fields of another operation", "query A { __typename } query B {" + strings.Repeat(" serverInfo { version }", 101) + "}", nil, "(MAX_ROOT_FIELDS)"},
+		{"aliases", "{ viewer {" + aliases(101, "keyId") + "} }", nil, "(MAX_ALIASES)"},
+		{"aliases by fragments", "{ viewer {" + strings.Repeat(" ...F", 51) + "} } fragment F on Viewer { a: keyId b: keyId }", nil, "(MAX_ALIASES)"},
+		{"directives of a field", "{ __typename" + strings.Repeat(" @include(if: true)", 11) + "}", nil, "(MAX_DIRECTIVES)"},
+		{"directives of a spread", "{ ...F" + strings.Repeat(" @include(if: true)", 11) + "} fragment F on Query { __typename }", nil, "(MAX_DIRECTIVES)"},
+		{"directives of an inline fragment", "{ ..." + strings.Repeat(" @include(if: true)", 11) + "{ __typename } }", nil, "(MAX_DIRECTIVES)"},
+		{"directives of a fragment", "{ ...F } fragment F on Query" + strings.Repeat(" @include(if: true)", 11) + "{ __typename }", nil, "(MAX_DIRECTIVES)"},
+		{"directives of an operation", "query" + strings.Repeat(" @include(if: true)", 11) + "{ __typename }", nil, "(MAX_DIRECTIVES)"},
+		{"tokens", "{" + strings.Repeat(" __typename", 15_000) + "}", nil, "(MAX_TOKENS)"},
+
+		{"a field many times", "{ viewer {" + strings.Repeat(" keyId", 14_000) + "} }", nil, "times MAX_ALIASES"},
+		{"a field many times in inline fragments", "{ viewer {" + strings.Repeat(" ... { keyId }", 3_000) + "} }", nil, "times MAX_ALIASES"},
+		{"a field many times in many inline fragments", "{ viewer {" + strings.Repeat("...{", 200) + strings.Repeat(" keyId", 100) + strings.Repeat("}", 200) + "} }", nil, "times MAX_ALIASES"},
+		{"a field many times in a field that is there many times", "{" + strings.Repeat(" viewer {"+strings.Repeat(" keyId", 100)+"}", 100) + "}", nil, "times MAX_ALIASES"},
+		{"a field many times where nobody looks", "{ __typename } fragment F on Viewer {" + strings.Repeat(" keyId", 5_000) + "}", nil, "times MAX_ALIASES"},
+		{"a field many times in another operation", "query A { __typename } query B { viewer {" + strings.Repeat(" keyId", 5_000) + "} }", nil, "times MAX_ALIASES"},
+		{"a field some times in many operations", strings.Repeat("query { viewer {"+strings.Repeat(" keyId", 200)+"} }", 20), nil, "times MAX_ALIASES"},
+		{"many fragments at one place", many(500), nil, "times MAX_ALIASES"},
+
+		{"fragments that double", chain(28, "NEXT NEXT"), nil, "times MAX_"},
+		{"many fragments that double", chain(900, "NEXT NEXT"), nil, "times MAX_"},
+		{"fragments that spread each other", mutual(60), nil, "times MAX_"},
+		{"a long list in a fragment of many operations", strings.Repeat("query { ...F } ", 500) + "fragment F on Query { retriever(id: 1) { apiKeys(filter: {status: [" + strings.Repeat("ACTIVE ", 6_000) + "]}) { total } } }", nil, "times MAX_TOKENS"},
+		{"a long list at the end of a chain", strings.Replace(chain(50, "NEXT"), "{ keyId }", "{ namespace { retriever(id: 1) { apiKeys(filter: {status: ["+strings.Repeat("ACTIVE ", 6_000)+"]}) { total } } } }", 1), nil, "times MAX_TOKENS"},
+
+		{"entities", `query($r: [_Any!]!) { _entities(representations: $r) { __typename } }`, map[string]any{"r": representations}, "(MAX_ENTITIES)"},
+		{"entities of several fields", `query($r: [_Any!]!) { a: _entities(representations: []) { __typename } b: _entities(representations: $r) { __typename } }`, map[string]any{"r": representations}, "(MAX_ENTITIES)"},
+		{"pages", "{ " + all + " }", nil, "(MAX_COMPLEXITY)"},
+		{"pages in inline fragments", "{ ... { ... on Query { " + all + " } } }", nil, "(MAX_COMPLEXITY)"},
+		{"pages in fragments", "{ ...F } fragment F on Query { " + all + " }", nil, "(MAX_COMPLEXITY)"},
+		{"pages by a variable", `query($n: Int) { retrievers(first: $n) { edges { node { apiKeys { results { keyId name } } } } } }`, map[string]any{"n": 1000}, "(MAX_COMPLEXITY)"},
+		{"pages by a default", `query($n: Int = 1000) { retrievers(last: $n) { results { apiKeys { results { keyId name } } } } }`, nil, "(MAX_COMPLEXITY)"},
+		{"pages in pages", `{ namespace { retrievers(first: 300) { results { namespace { retrievers(first: 300) { results { namespace { retrievers(first: 300) { total } } } } } } } } }`, nil, "(MAX_COMPLEXITY)"},
+		{"pages that overflow", `{ namespace { retrievers(first: 1000) { results { namespace { retrievers(first: 1000) { results { namespace { retrievers(first: 1000) { results { namespace { retrievers(first: 1000) { total } } } } } } } } } } } }`, nil, "(MAX_COMPLEXITY)"},
+		{"pages of entities", `query($r: [_Any!]!) { _entities(representations: $r) { ... on Namespace { retrievers(first: 1000) { results { apiKeys(first: 10) { total } } } } } }`, map[string]any{"r": slices.Repeat([]any{namespace}, 500)}, "(MAX_COMPLEXITY)"},
+		{"pages of an entity in no list", `{ _entities(representations: {__typename: "Namespace", id: "ns_1"}) { ... on Namespace { ` + all + ` } } }`, nil, "(MAX_COMPLEXITY)"},
+		{"pages of a variable entity in no list", `query($r: [_Any!]!) { _entities(representations: $r) { ... on Namespace { ` + all + ` } } }`, map[string]any{"r": namespace}, "(MAX_COMPLEXITY)"},
+		{"the schema many times", "{" + aliases(90, "__schema { types { ...T } }") + "} fragment T on __Type { name description fields { name description args { name type { name } } type { name } } enumValues { name } }", nil, "(MAX_COMPLEXITY)"},
+		{"a long variable many times", "query($f: ApiKeyFilter) { retriever(id: 1) {" + aliases(99, "apiKeys(first: 1, filter: $f) { total }") + "} }", map[string]any{"f": map[string]any{"status": slices.Repeat([]any{"ACTIVE"}, 50_000)}}, "(MAX_COMPLEXITY)"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			store := expecting("")
@@ -68,7 +119,7 @@ func TestCostIsBounded(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if answer := string(text); !strings.Contains(answer, c.limit) || !strings.Contains(answer, `"code":`) || strings.Contains(answer, `"data"`) {
+			if answer := string(text); !strings.Contains(answer, c.limit) || len(answer) > 1000 || !strings.Contains(answer, `"code":`) || strings.Contains(answer, `"data"`) {
 				t.Errorf("%.300s", answer)
 			}
 			if len(store.unexpected) > 0 {
@@ -84,23 +135,51 @@ func TestOrdinaryCostIsAllowed(t *testing.T) {
 		"subscriptionId", "principalId", "permissions", "scopes { resourceType resourceId operations }", "rateLimitOverride", "status",
 		"expiresAt", "lastUsedAt", "createdAt", "createdBy", "revokedAt", "revokedBy", "allowedOrigins"}, " ")
 	for name, query := range map[string]string{
-		"fifty retrievers by alias":  "{" + aliases(50, `retriever(id: "ret_1_%02d") { ...R }`) + "} fragment R on Retriever { apiKeys(first: 100) { results { " + all + " } total } }",
-		"a hundred root fields":      "{" + aliases(100, "__typename") + "}",
-		"a page of pages":            "{ retrievers { results { apiKeys { results { " + all + " } } } } }",
-		"connections to the end":     "{ namespace { retrievers(first: 1) { edges { node { apiKeys(first: 1) { edges { node { scopes { operations } } } } } } } } }",
-		"a deep look at the schema":  "{ __schema { types { fields { type { ofType { ofType { ofType { ofType { ofType { ofType { ofType { name } } } } } } } } } } } }",
-		"fragments of many places":   "{ viewer { " + strings.Repeat(" ...A ...B", 100) + " } } fragment A on Viewer { keyId userId } fragment B on Viewer { keyId permissions }",
-		"as deep as is allowed":      nested(5),
-		"directives, and their most": "{ __typename" + strings.Repeat(" @include(if: true)", 1) + "}",
+		"fifty retrievers by alias": "{" + aliases(50, `retriever(id: "ret_1_%02d") { ...R }`) + "} fragment R on Retriever { apiKeys(first: 100) { results { " + all + " } total } }",
+		"a hundred root fields":     "{" + aliases(100, "__typename") + "}",
+		"a page of pages":           "{ retrievers { results { apiKeys { results { " + all + " } } } } }",
+		"connections to the end":    "{ namespace { retrievers(first: 1) { edges { node { apiKeys(first: 1) { edges { node { scopes { operations } } } } } } } } }",
+		"a deep look at the schema": "{ __schema { types { fields { type { ofType { ofType { ofType { ofType { ofType { ofType { ofType { name } } } } } } } } } } } }",
+		"fragments of many places":  "{ viewer { " + strings.Repeat(" ...A ...B", 100) + " } } fragment A on Viewer { keyId userId } fragment B on Viewer { keyId permissions }",
+		"as deep as is allowed":     nested(5),
+		"what GraphiQL asks":        introspectionQuery,
 	} {
 		doc, errs := newParser(limits, true).parse(t.Context(), query)
 		if errs != nil {
 			t.Errorf("%s: %v", name, errs)
 			continue
 		}
-		m := measure{limits: limits}
+		m := measure{sizes: map[string]int{}}
 		if cost := m.selections(doc.Operations[0].SelectionSet); cost > limits.Complexity {
 			t.Errorf("%s: complexity %d", name, cost)
+		}
+	}
+}
+
+// introspectionQuery asks for the schema as graphical clients do.
+const introspectionQuery = `query IntrospectionQuery { __schema { description queryType { name } mutationType { name } subscriptionType { name }
+	types { ...FullType } directives { name description isRepeatable locations args(includeDeprecated: true) { ...InputValue } } } }
+	fragment FullType on __Type { kind name description specifiedByURL fields(includeDeprecated: true) { name description
+		args(includeDeprecated: true) { ...InputValue } type { ...TypeRef } isDeprecated deprecationReason }
+		inputFields(includeDeprecated: true) { ...InputValue } interfaces { ...TypeRef }
+		enumValues(includeDeprecated: true) { name description isDeprecated deprecationReason } possibleTypes { ...TypeRef } }
+	fragment InputValue on __InputValue { name description type { ...TypeRef } defaultValue isDeprecated deprecationReason }
+	fragment TypeRef on __Type { kind name ofType { kind name ofType { kind name ofType { kind name ofType { kind name ofType { kind name
+		ofType { kind name ofType { kind name ofType { kind name ofType { kind name } } } } } } } } } }`
+
+// A document with a thousand mistakes must not get a thousand messages, nor one of a megabyte.
+func TestErrorsAreFew(t *testing.T) {
+	for name, query := range map[string]string{
+		"arguments that are not there": "{ viewer { keyId" + strings.Repeat("(a: 0) keyId", 400) + " } }",
+		"fields that are not there":    "{ " + aliases(99, strings.Repeat("x", 5_000)) + " }",
+		"a long name":                  "query " + strings.Repeat("q", 200_000) + "(" + strings.Repeat("$v: Int ", 100) + ") { __typename }",
+	} {
+		text, err := json.Marshal(asked(t, expecting(""), query, nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := strings.Count(string(text), `"message"`); n == 0 || n > mostErrors || len(text) > mostErrors*(longestMessage+500) {
+			t.Errorf("%s: %d errors, %d bytes", name, n, len(text))
 		}
 	}
 }

@@ -2,12 +2,14 @@ package graph
 
 import (
 	"context"
+	"maps"
+	"slices"
 
 	"github.com/99designs/gqlgen/graphql/errcode"
 	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/gqlerror"
 	queryparser "github.com/vektah/gqlparser/v2/parser"
-	"github.com/vektah/gqlparser/v2/validator"
+	"github.com/vektah/gqlparser/v2/validator/core"
 	"github.com/vektah/gqlparser/v2/validator/rules"
 )
 
@@ -39,7 +41,7 @@ func (p parser) parse(ctx context.Context, text string) (*ast.QueryDocument, gql
 	if err := p.limits.check(doc); err != nil {
 		return nil, gqlerror.List{{Message: err.Message, Extensions: extensions(err)}}
 	}
-	errs := validator.ValidateWithRules(served, doc, p.rules())
+	errs := p.validate(doc)
 	if len(doc.Operations) == 0 {
 		errs = gqlerror.List{gqlerror.Errorf("The document has no operation.")}
 	}
@@ -51,6 +53,34 @@ func (p parser) parse(ctx context.Context, text string) (*ast.QueryDocument, gql
 	}
 	p.cache.Add(ctx, text, doc)
 	return doc, nil
+}
+
+// mostErrors is how many errors of a document are told: it can have more than anybody reads, and each takes a message.
+const mostErrors = 20
+
+// validate returns the first errors of a document. It is gqlparser's own ValidateWithRules, but for stopping.
+func (p parser) validate(doc *ast.QueryDocument) (errs gqlerror.List) {
+	type enough struct{}
+	defer func() {
+		if p := recover(); p != nil && p != (enough{}) {
+			panic(p)
+		}
+	}()
+	observers := &core.Events{}
+	checks := p.rules().GetInner()
+	for _, name := range slices.Sorted(maps.Keys(checks)) {
+		checks[name](observers, func(options ...core.ErrorOption) {
+			err := &gqlerror.Error{Rule: name}
+			for _, o := range options {
+				o(err)
+			}
+			if errs = append(errs, err); len(errs) == mostErrors {
+				panic(enough{})
+			}
+		})
+	}
+	core.Walk(served, doc, observers)
+	return errs
 }
 
 func (p parser) rules() *rules.Rules {

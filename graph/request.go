@@ -69,7 +69,15 @@ func playgroundFragment(asked url.Values) string {
 
 // fromQuery reads a request from the URL.
 func fromQuery(r *http.Request) (*request, *apikey.Error) {
-	query := r.URL.Query()
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, apikey.Invalid("", "The URL's query is not well formed.")
+	}
+	for _, name := range []string{"query", "operationName", "variables", "extensions", "documentId"} {
+		if len(query[name]) > 1 {
+			return nil, apikey.Invalid(name, "%s is given twice.", name)
+		}
+	}
 	req := &request{documentID: query.Get("documentId")}
 	req.Query, req.OperationName = query.Get("query"), query.Get("operationName")
 	for name, to := range map[string]*map[string]any{"variables": &req.Variables, "extensions": &req.Extensions} {

@@ -37,8 +37,9 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}()
 	w.Header().Add("Vary", "Accept")
 	media := responseMedia(r.Header.Values("Accept"), mediaJSON, mediaResponse, mediaPage)
-	if media == mediaPage && r.Method == http.MethodGet && h.playground != "" {
-		http.Redirect(w, r, h.playground+playgroundFragment(r.URL.Query()), http.StatusSeeOther)
+	asked := r.URL.Query()
+	if media == mediaPage && r.Method == http.MethodGet && h.playground != "" && !asked.Has("documentId") && !asked.Has("extensions") {
+		http.Redirect(w, r, h.playground+playgroundFragment(asked), http.StatusSeeOther)
 		return
 	}
 	if media == mediaPage {
@@ -107,7 +108,7 @@ func (h handler) execute(w http.ResponseWriter, r *http.Request, media string, p
 	respond, ctx := h.exec.DispatchOperation(ctx, op)
 	response := respond(ctx)
 	if response == nil {
-		refuse(w, media, http.StatusServiceUnavailable, apikey.Outage(ctx.Err()))
+		refuse(w, media, http.StatusServiceUnavailable, &apikey.Error{Code: apikey.Unavailable, Message: "This took too long. Try again shortly, or ask for less."})
 		return
 	}
 	slices.SortStableFunc(response.Errors, byPlace)
@@ -141,9 +142,6 @@ func WriteError(w http.ResponseWriter, r *http.Request, status int, e *apikey.Er
 
 // write sends the response. data is finished JSON, and left out where it is nil: nothing was executed.
 func write(w http.ResponseWriter, media string, status int, errs gqlerror.List, data json.RawMessage) {
-	w.Header().Set("Content-Type", media+"; charset=utf-8")
-	w.Header().Set("Cache-Control", "no-store")
-	w.WriteHeader(status)
 	var b bytes.Buffer
 	b.WriteByte('{')
 	if len(errs) > 0 {
@@ -162,5 +160,8 @@ func write(w http.ResponseWriter, media string, status int, errs gqlerror.List, 
 		b.Write(data)
 	}
 	b.WriteByte('}')
+	w.Header().Set("Content-Type", media+"; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
 	_, _ = w.Write(b.Bytes())
 }

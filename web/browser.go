@@ -59,8 +59,8 @@ const preflightHeader = "Apollo-Require-Preflight"
 // requestHeaders are what pages may send. None of them is sent to another site without a browser asking first, but for a
 // Content-Type that forms have too.
 var requestHeaders = []string{
-	"Authorization", "X-Namespace", "X-Request-Id", preflightHeader, "X-Apollo-Operation-Name", "Apollographql-Client-Name",
-	"Apollographql-Client-Version", "Content-Type",
+	"Authorization", "X-Namespace", "X-Request-Id", preflightHeader, "X-Apollo-Operation-Name", "X-Apollo-Operation-Id",
+	"Apollographql-Client-Name", "Apollographql-Client-Version", "Traceparent", "Tracestate", "Baggage", "Sentry-Trace", "Content-Type",
 }
 
 // preflighted refuses what a page of another site can have a browser send without the browser asking this server first: such

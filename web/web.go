@@ -154,7 +154,9 @@ func logged(logger *slog.Logger, count func(route, method string, status int, to
 			cut := p == http.ErrAbortHandler //nolint:errorlint // the value itself is what net/http asks for
 			if p != nil && !cut {
 				logger.ErrorContext(r.Context(), "panic", "value", p)
-				if rec.status == 0 {
+				if cut = rec.status != 0; cut {
+					p = http.ErrAbortHandler // half an answer must not look whole
+				} else {
 					writeError(rec, apikey.Classify(nil))
 				}
 			}
