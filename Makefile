@@ -1,9 +1,10 @@
 # Tools run at these versions and never enter go.mod.
 GOLANGCI_LINT = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 GOVULNCHECK   = golang.org/x/vuln/cmd/govulncheck@v1.9.0
+CYCLONEDX     = github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
 REDOCLY       = @redocly/cli@2.77.0
 
-.PHONY: help run build playground generate generated test bench e2e lint openapi vuln check
+.PHONY: help run build playground generate generated test bench e2e lint openapi vuln sbom check
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +53,9 @@ vuln: ## known vulnerabilities; fails where their database cannot be reached
 	case $$output in *"fetching vulnerabilities"*) echo "vuln: NOT CHECKED, the vulnerability database cannot be reached"; \
 	$(if_unreachable);; *) exit $$status;; esac
 if_unreachable = false
+
+sbom: build ## what is in the binary, with licenses: ./retrieverkeys.cdx.json
+	go run $(CYCLONEDX) bin -json -licenses -output retrieverkeys.cdx.json retrieverkeys
 
 check: generated lint test vuln ## all that a change must pass; run it before asking for review
 check: if_unreachable = true
