@@ -1,7 +1,6 @@
 package main
 
 import (
-	"io"
 	"net/http"
 	"regexp"
 	"strings"
@@ -19,26 +18,10 @@ func TestMetrics(t *testing.T) {
 	s.request("BREW", "/v1/retrievers/ret_secret/api-keys", "", map[string]string{"Authorization": "Bearer " + token("admin")})
 	s.request(http.MethodGet, "/some/secret/path", "", nil)
 
-	url := regexp.MustCompile(`http://[0-9.:]+/metrics`).FindString(s.errors.String())
-	get := func(url string) (int, string) {
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		resp, err := http.DefaultClient.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer resp.Body.Close()
-		text, err := io.ReadAll(resp.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return resp.StatusCode, string(text)
-	}
-	status, text := get(url)
-	if status != http.StatusOK {
-		t.Fatalf("%s: %d %s", url, status, text)
+	admin := &server{t: t, url: regexp.MustCompile(`(http://[0-9.:]+)/metrics`).FindStringSubmatch(s.errors.String())[1]}
+	metrics := admin.request(http.MethodGet, "/metrics", "", nil)
+	if metrics.status != http.StatusOK {
+		t.Fatalf("%d %s", metrics.status, metrics.body)
 	}
 	for _, want := range []string{
 		`retrieverkeys_http_request_duration_seconds_count{method="POST",route="/graphql",status="200"} 2`,
@@ -50,17 +33,17 @@ func TestMetrics(t *testing.T) {
 		`retrieverkeys_authentications_total{outcome="UNAUTHENTICATED"} 1`,
 		`retrieverkeys_build_info{commit="`, `retrieverkeys_unusable_keys`, `go_goroutines`, `process_resident_memory_bytes`,
 	} {
-		if !strings.Contains(text, want) {
-			t.Errorf("nothing about %s in\n%s", want, text)
+		if !strings.Contains(metrics.body, want) {
+			t.Errorf("nothing about %s in\n%s", want, metrics.body)
 		}
 	}
 	for _, secret := range []string{token("admin"), hashOf(token("admin")), "key_caller_admin", "secret"} {
-		if strings.Contains(text, secret) {
+		if strings.Contains(metrics.body, secret) {
 			t.Errorf("it tells %s", secret)
 		}
 	}
-	if status, _ := get(strings.TrimSuffix(url, "metrics") + "debug/pprof/goroutine?debug=1"); status != http.StatusOK {
-		t.Errorf("profiles: %d", status)
+	if got := admin.request(http.MethodGet, "/debug/pprof/goroutine?debug=1", "", nil); got.status != http.StatusOK {
+		t.Errorf("profiles: %d", got.status)
 	}
 	for _, path := range []string{"/metrics", "/debug/pprof/"} {
 		if got := s.request(http.MethodGet, path, "", nil); got.status != http.StatusNotFound {
