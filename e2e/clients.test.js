@@ -265,14 +265,14 @@ describe("persisted operations", () => {
         assert.equal(data, undefined);
         assert.deepEqual(codes(error), ["FORBIDDEN"]);
         const text = "{ viewer { keyId } }";
-        for (const body of [
-          { query: "{ __schema { queryType { name } } }" },
-          { query: text, extensions: { persistedQuery: { version: 1, sha256Hash: sha256(text) } } },
-          { query: text, documentId: manifest.ids[0] },
+        for (const [body, code] of [
+          [{ query: "{ __schema { queryType { name } } }" }, "FORBIDDEN"],
+          [{ query: text, extensions: { persistedQuery: { version: 1, sha256Hash: sha256(text) } } }, "FORBIDDEN"],
+          [{ query: text, documentId: manifest.ids[0] }, "BAD_USER_INPUT"],
         ]) {
           const { data, errors } = await post(body);
           assert.equal(data, undefined);
-          assert.equal(errors[0].extensions.code, "FORBIDDEN");
+          assert.equal(errors[0].extensions.code, code);
         }
         assert.equal((await post({ documentId: sha256(text) })).errors[0].extensions.code, "PERSISTED_QUERY_NOT_FOUND");
       });
