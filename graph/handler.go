@@ -45,6 +45,8 @@ type Options struct {
 	// Playground is the page that browsers are sent to; empty where there is none.
 	Playground string
 	Logger     *slog.Logger
+
+	slow bool // without fast, for tests to compare
 }
 
 // NewHandler returns the handler of GraphQL over HTTP. It expects the caller and the namespace in the request's
@@ -57,6 +59,9 @@ func NewHandler(o Options) http.Handler {
 	exec.Use(introspectionGate{o.Introspection})
 	exec.Use(o.Limits)
 	exec.Use(loaders{o.Service})
+	if !o.slow {
+		exec.Use(fast{})
+	}
 	return handler{
 		exec: exec, documents: newDocuments(o.Manifest, o.ManifestOnly), parser: newParser(o.Limits, o.Introspection == IntrospectionPublic),
 		playground: o.Playground, logger: o.Logger,

@@ -81,12 +81,17 @@ func UnmarshalDateTime(v any) (time.Time, error) {
 	return time.Time{}, errors.New("must be an RFC 3339 date and time, such as 2026-03-01T09:30:00Z")
 }
 
-// MarshalKeyType writes a key's type. What cannot be read shows as what is not known.
-func MarshalKeyType(t apikey.Type) graphql.Marshaler {
+// ShownType is the type as it is shown: what cannot be read shows as what is not known.
+func ShownType(t apikey.Type) apikey.Type {
 	if t == apikey.UnreadableType {
-		t = apikey.UnknownType
+		return apikey.UnknownType
 	}
-	return graphql.MarshalString(strings.ToUpper(string(t)))
+	return t
+}
+
+// MarshalKeyType writes a key's type.
+func MarshalKeyType(t apikey.Type) graphql.Marshaler {
+	return graphql.MarshalString(strings.ToUpper(string(ShownType(t))))
 }
 
 // UnmarshalKeyType reads a key's type; the schema's validation has seen that it is one.

@@ -1,0 +1,241 @@
+package graph
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"retrieverkeys/apikey"
+)
+
+// shelf is a Store of one retriever, ret_1_05, with these keys.
+type shelf struct {
+	apikey.Store
+
+	keys []apikey.Key
+}
+
+func (s shelf) Namespaces(context.Context, apikey.InternalID, []string) ([]apikey.Namespace, error) {
+	return []apikey.Namespace{{ID: "ns_1", Name: "name of ns_1", InternalID: "int_1"}}, nil
+}
+
+func (s shelf) Retrievers(context.Context, apikey.InternalID, []apikey.RetrieverID) ([]apikey.Retriever, error) {
+	r, _ := retriever("ret_1_05")
+	return []apikey.Retriever{r}, nil
+}
+
+func (s shelf) KeyPages(_ context.Context, _ apikey.InternalID, ids []apikey.RetrieverID, r apikey.KeyRange) ([][]apikey.Key, error) {
+	pages := make([][]apikey.Key, len(ids))
+	for i := range pages {
+		pages[i] = slices.Clone(s.keys[:min(len(s.keys), r.Limit)])
+	}
+	return pages, nil
+}
+
+func (s shelf) CountKeys(context.Context, apikey.InternalID, apikey.RetrieverID, time.Time) (int, error) {
+	return len(s.keys), nil
+}
+
+// texts are as odd as they get in documents.
+var texts = rapid.SampledFrom([]string{"", "plain", "a\"quote\\", "line\nfeed\ttab\r", "\x00\x1f\x7f", "ünïcödé 🔑", "\u2028</script>", strings.Repeat("long ", 300)})
+
+func drawKey(t *rapid.T) apikey.Key {
+	optional := func(name string) *string {
+		if rapid.Bool().Draw(t, "no "+name) {
+			return nil
+		}
+		return new(texts.Draw(t, name))
+	}
+	date := func(name string) *time.Time {
+		if rapid.Bool().Draw(t, "no "+name) {
+			return nil
+		}
+		zone := time.FixedZone("", rapid.IntRange(-50_000, 50_000).Draw(t, name+"'s zone"))
+		return new(time.UnixMilli(rapid.Int64Range(-62135596800000, 253402300799999).Draw(t, name)).In(zone))
+	}
+	k := apikey.Key{
+		ID: apikey.ID(texts.Draw(t, "id")), Hash: texts.Draw(t, "hash"), Prefix: optional("prefix"), SubscriptionID: optional("subscription"),
+		Type:       rapid.SampledFrom([]apikey.Type{apikey.Standard, apikey.MarketplaceSubscription, apikey.RetrieverKey, apikey.UnknownType, apikey.UnreadableType}).Draw(t, "type"),
+		InternalID: "int_1", OrganizationID: optional("organization"), UserID: texts.Draw(t, "user"), Name: texts.Draw(t, "name"), Description: texts.Draw(t, "description"),
+		Permissions: rapid.SliceOfN(rapid.SampledFrom([]apikey.Permission{apikey.Admin, apikey.Delete, apikey.Write, apikey.Read, apikey.UnknownPermission}), 0, 3).Draw(t, "permissions"),
+		Stored:      rapid.SampledFrom([]apikey.Status{apikey.Active, apikey.Revoked, apikey.Expired}).Draw(t, "status"),
+		ExpiresAt:   date("expiry"), LastUsedAt: date("use"), CreatedAt: date("creation"), CreatedBy: optional("creator"), RevokedAt: date("revocation"),
+		RevokedBy: optional("revoker"), PrincipalID: optional("principal"),
+	}
+	if rapid.Bool().Draw(t, "limited") {
+		k.RateLimitOverride = new(rapid.Int32().Draw(t, "limit"))
+	}
+	if rapid.Bool().Draw(t, "origins") {
+		k.AllowedOrigins = rapid.SliceOfN(texts, 0, 2).Draw(t, "allowed origins")
+	}
+	if rapid.Bool().Draw(t, "rotated") {
+		k.RotatedTo, k.RotatedFrom = new(apikey.ID("key_next")), new(apikey.ID("key_before"))
+	}
+	for range rapid.IntRange(0, 2).Draw(t, "scopes") {
+		k.Scopes = append(k.Scopes, apikey.Scope{
+			ResourceType: rapid.SampledFrom([]apikey.ResourceType{apikey.ResourceRetriever, apikey.ResourceStorageConnection, apikey.UnknownResource}).Draw(t, "resource type"),
+			ResourceID:   texts.Draw(t, "resource"),
+			Operations:   rapid.SliceOfN(rapid.SampledFrom([]apikey.Operation{apikey.ReadData, apikey.ManagePermissions, apikey.UnknownOperation}), 0, 2).Draw(t, "operations"),
+		})
+	}
+	return k
+}
+
+// below are the types that fast writes.
+var below = []string{"ApiKeyConnection", "ApiKeyEdge", "PageInfo", "ApiKey", "ApiKeyScope"}
+
+// operation draws operations over all of what fast writes.
+type operation struct {
+	t         *rapid.T
+	aliases   int
+	fragments []string
+}
+
+func (o *operation) selection(typeName string, depth int) string {
+	var b strings.Builder
+	b.WriteString("{ ")
+	for range rapid.IntRange(1, 6).Draw(o.t, "fields of "+typeName) {
+		directive := rapid.SampledFrom([]string{"", "", "", "@include(if: $yes) ", "@include(if: $no) ", "@skip(if: $no) ", "@skip(if: true) "}).Draw(o.t, "directive")
+		switch kind := rapid.IntRange(0, 9).Draw(o.t, "kind"); {
+		case kind == 0:
+			b.WriteString("__typename " + directive)
+		case kind == 1 && depth > 0:
+			on := rapid.SampledFrom([]string{"", "on " + typeName + " "}).Draw(o.t, "condition")
+			b.WriteString("... " + on + directive + o.selection(typeName, depth-1))
+		case kind == 2 && depth > 0:
+			i := len(o.fragments)
+			name := fmt.Sprintf("F%d", i)
+			o.fragments = append(o.fragments, "") // others are drawn meanwhile
+			text := o.selection(typeName, depth-1)
+			o.fragments[i] = "fragment " + name + " on " + typeName + " " + text
+			b.WriteString("..." + name + " " + directive)
+		default:
+			f := rapid.SampledFrom(served.Types[typeName].Fields).Draw(o.t, "field")
+			if strings.HasPrefix(f.Name, "__") {
+				continue
+			}
+			if rapid.Bool().Draw(o.t, "aliased") {
+				o.aliases++
+				fmt.Fprintf(&b, "a%d: ", o.aliases)
+			}
+			b.WriteString(f.Name + " " + directive)
+			if next := f.Type.Name(); slices.Contains(below, next) {
+				b.WriteString(o.selection(next, depth))
+			}
+		}
+	}
+	b.WriteString("__typename }")
+	return b.String()
+}
+
+// tokens are those of a JSON text, in their order.
+func tokens(t *rapid.T, text []byte) []json.Token {
+	var all []json.Token
+	dec := json.NewDecoder(strings.NewReader(string(text)))
+	dec.UseNumber()
+	for {
+		token, err := dec.Token()
+		if errors.Is(err, io.EOF) {
+			return all
+		}
+		if err != nil {
+			t.Fatalf("%v in %s", err, text)
+		}
+		all = append(all, token)
+	}
+}
+
+// Whatever is selected, and of whichever keys, lists say the same as without fast.
+func TestFastSaysWhatGqlgenSays(t *testing.T) {
+	compared := 0
+	rapid.Check(t, func(t *rapid.T) {
+		store := shelf{keys: rapid.SliceOfN(rapid.Custom(drawKey), 0, 4).Draw(t, "keys")}
+		o := operation{t: t}
+		body := o.selection("ApiKeyConnection", 2)
+		query := fmt.Sprintf(`query($yes: Boolean! = true, $no: Boolean!) { __typename @include(if: $yes) @skip(if: $no)
+			retriever(id: "ret_1_05") { ...R }
+			more: retriever(id: "ret_1_05") { ...R apiKeys(first: %[1]d, includeRevoked: true) %[3]s ...R } }
+			fragment R on Retriever { apiKeys(first: %[1]d, includeRevoked: true) %[2]s } %[4]s`,
+			rapid.IntRange(0, 5).Draw(t, "first"), body, o.selection("ApiKeyConnection", 1), strings.Join(o.fragments, " "))
+		accept := rapid.SampledFrom([]string{mediaJSON, mediaResponse}).Draw(t, "accept")
+		var answers [2][]json.Token
+		for i, slow := range []bool{false, true} {
+			roomy := Limits{Depth: 100, Aliases: 10_000, RootFields: 10, Directives: 10, Tokens: 100_000, Entities: 1, Complexity: 1 << 30}
+			h := NewHandler(Options{
+				Service: &apikey.Service{Store: store}, Introspection: IntrospectionPublic, Limits: roomy, Logger: slog.New(slog.DiscardHandler), slow: slow,
+			})
+			text, err := json.Marshal(map[string]any{"query": query, "variables": map[string]any{"no": false}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			admin := apikey.Caller{Key: &apikey.Key{Type: apikey.Standard, InternalID: "int_1", Permissions: []apikey.Permission{apikey.Admin}}}
+			r := httptest.NewRequestWithContext(apikey.WithNamespace(apikey.WithCaller(context.Background(), admin), "ns_1"), http.MethodPost, "/graphql", strings.NewReader(string(text)))
+			r.Header.Set("Content-Type", "application/json")
+			r.Header.Set("Accept", accept)
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			if strings.Contains(w.Body.String(), `"errors"`) {
+				t.Fatalf("%s\n%s", query, w.Body)
+			}
+			answers[i] = tokens(t, w.Body.Bytes())
+		}
+		if diff := cmp.Diff(answers[1], answers[0]); diff != "" {
+			t.Fatalf("%s\n(-gqlgen +fast)\n%s", query, diff)
+		}
+		compared++
+	})
+	t.Logf("%d operations compared", compared)
+}
+
+// A field that fast does not know makes every list that selects it several times as dear, and one below a connection that has
+// a resolver could fail where nobody looks.
+func TestFastKnowsEveryField(t *testing.T) {
+	known := map[string]func(field string) bool{
+		"ApiKeyConnection": knows(&connectionObject), "ApiKeyEdge": knows(&edgeObject), "PageInfo": knows(&pageInfoObject),
+		"ApiKey": knows(&keyObject), "ApiKeyScope": knows(&scopeObject),
+	}
+	resolvers := reflect.TypeFor[ResolverRoot]()
+	var walk func(typeName string)
+	walked := map[string]bool{}
+	walk = func(typeName string) {
+		if walked[typeName] {
+			return
+		}
+		walked[typeName] = true
+		if _, has := resolvers.MethodByName(typeName); has {
+			t.Errorf("%s has resolvers", typeName)
+		}
+		for _, f := range served.Types[typeName].Fields {
+			if strings.HasPrefix(f.Name, "__") {
+				continue
+			}
+			if known[typeName] == nil || !known[typeName](f.Name) {
+				t.Errorf("%s.%s has no writer", typeName, f.Name)
+			}
+			if len(served.Types[f.Type.Name()].Fields) > 0 {
+				walk(f.Type.Name())
+			}
+		}
+	}
+	walk("ApiKeyConnection")
+	if len(walked) != len(below) {
+		t.Errorf("walked %v", walked)
+	}
+}
+
+func knows[T any](o *object[T]) func(string) bool {
+	return func(field string) bool { return o.fields[field] != nil || o.nested[field] != nil }
+}
