@@ -56,19 +56,22 @@ func (c CORS) wrap(next http.Handler) http.Handler {
 // preflightHeader is the one by which Apollo's clients make a browser ask first.
 const preflightHeader = "Apollo-Require-Preflight"
 
-// requestHeaders are what pages may send. None of them is sent to another site without a browser asking first, but for a
-// Content-Type that forms have too.
-var requestHeaders = []string{
-	"Authorization", "X-Namespace", "X-Request-Id", preflightHeader, "X-Apollo-Operation-Name", "X-Apollo-Operation-Id",
-	"Apollographql-Client-Name", "Apollographql-Client-Version", "Traceparent", "Tracestate", "Baggage", "Sentry-Trace", "Content-Type",
-}
+// askedHeaders are those that no page can have sent without the browser asking first, but for a Content-Type that forms have
+// too. What proxies add of their own, such as X-Request-Id and what traces, says nothing of who asked.
+var askedHeaders = []string{"Authorization", "X-Namespace", preflightHeader, "X-Apollo-Operation-Name", "Content-Type"}
+
+// requestHeaders are what pages may send.
+var requestHeaders = slices.Concat(askedHeaders, []string{
+	"X-Request-Id", "X-Apollo-Operation-Id", "Apollographql-Client-Name", "Apollographql-Client-Version",
+	"Traceparent", "Tracestate", "Baggage", "Sentry-Trace",
+})
 
 // preflighted refuses what a page of another site can have a browser send without the browser asking this server first: such
 // requests are made behind the back of whoever sits before it. Only browsers that tell where a request comes from
 // (Sec-Fetch-Site) can be misused so: the others send no query by POST without asking, for it must be JSON.
 func preflighted(refuse refuse, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		asked := slices.ContainsFunc(requestHeaders, func(name string) bool {
+		asked := slices.ContainsFunc(askedHeaders, func(name string) bool {
 			sent := r.Header.Get(name)
 			media, _, _ := mime.ParseMediaType(sent)
 			return sent != "" && (name != "Content-Type" || media == "application/json")
