@@ -104,11 +104,22 @@ func (p *program) importFile(ctx context.Context) error {
 	})
 }
 
-// backup copies the embedded store. Of none it makes none: that would be a backup of the wrong thing.
+// mustExist returns an error where there is no embedded store although it is configured. One that was made for the asking,
+// because a setting was forgotten, would say that no key is alive, and its backup would be one of nothing.
+func (p *program) mustExist() error {
+	if p.cfg.MongoURI == "" {
+		if _, err := os.Stat(p.cfg.EmbeddedPath); errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("there is no store at %s: set MONGODB_URI or EMBEDDED_PATH to the one that is meant", p.cfg.EmbeddedPath)
+		}
+	}
+	return nil
+}
+
+// backup copies the embedded store.
 func (p *program) backup(ctx context.Context) (err error) {
 	path, file := p.cfg.EmbeddedPath, p.cfg.Operands[0]
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("there is no store at %s: set EMBEDDED_PATH to the one that is meant", path)
+	if err := p.mustExist(); err != nil {
+		return err
 	}
 	s, err := sqlite.Open(ctx, path)
 	if err != nil {

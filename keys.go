@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"os/user"
 	"slices"
@@ -50,13 +49,10 @@ func (p *program) atDesk(ctx context.Context, f func(context.Context, desk) erro
 	})
 }
 
-// onStore is withStore where there is a store. Of one that was made for the asking, because a setting was forgotten, one
-// would learn that no key is alive.
+// onStore is withStore where there is a store.
 func (p *program) onStore(ctx context.Context, f func(context.Context, store.Engine) error) error {
-	if p.cfg.MongoURI == "" {
-		if _, err := os.Stat(p.cfg.EmbeddedPath); errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("there is no store at %s: set MONGODB_URI or EMBEDDED_PATH to the one that is meant", p.cfg.EmbeddedPath)
-		}
+	if err := p.mustExist(); err != nil {
+		return err
 	}
 	return p.withStore(ctx, f)
 }

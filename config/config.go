@@ -328,9 +328,10 @@ func (c *Config) settings() *flag.FlagSet {
 		{"MAX_COMPLEXITY", "in fields of the answer, were all pages full", &c.Limits.Complexity, 2_000_000},
 	} {
 		*limit.to = limit.value
-		fs.Func(limit.name, fmt.Sprintf("the most %s; default %d", limit.of, limit.value), func(s string) (err error) {
-			*limit.to, err = strconv.Atoi(s)
-			return positive(*limit.to, err, "a whole number")
+		fs.Func(limit.name, fmt.Sprintf("the most %s; default %d", limit.of, limit.value), func(s string) error {
+			n, err := strconv.ParseInt(s, 10, 32) // so that what is counted beside it cannot overflow
+			*limit.to = int(n)
+			return positive(n, err, "a whole number")
 		})
 	}
 	c.RequestTimeout = 10 * time.Second
