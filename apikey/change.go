@@ -44,7 +44,7 @@ func (s Settings) apply(k *Key, now time.Time) error {
 	if s.Name.Given {
 		name := strings.TrimSpace(text(s.Name.Value))
 		switch n := utf8.RuneCountInString(name); {
-		case !utf8.ValidString(name):
+		case malformed(name):
 			return Invalid("name", "name must be UTF-8.")
 		case !strings.ContainsFunc(name, visible):
 			return Invalid("name", "name must have 1 to %d characters.", maxName)
@@ -59,7 +59,7 @@ func (s Settings) apply(k *Key, now time.Time) error {
 		description := text(s.Description.Value)
 		n := utf8.RuneCountInString(description)
 		switch {
-		case !utf8.ValidString(description):
+		case malformed(description):
 			return Invalid("description", "description must be UTF-8.")
 		case n > maxDescription:
 			return Invalid("description", "description must have at most %d characters, not %d.", maxDescription, n)
@@ -106,6 +106,10 @@ func (s Settings) apply(k *Key, now time.Time) error {
 	}
 	return nil
 }
+
+// malformed reports whether a text is not what somebody wrote: readers of JSON put U+FFFD in the place of what is no
+// character, such as half a surrogate pair.
+func malformed(text string) bool { return strings.ContainsRune(text, utf8.RuneError) } // which invalid UTF-8 counts as
 
 // visible are the characters that leave a mark.
 func visible(r rune) bool { return unicode.IsGraphic(r) && !unicode.IsSpace(r) }

@@ -84,6 +84,8 @@ func TestSettingsAreValidated(t *testing.T) {
 		"an expiry that no text tells":  {Settings{ExpiresAt: Given(new(time.Date(9999, 12, 31, 23, 0, 0, 0, time.FixedZone("", -3600))))}, "BAD_USER_INPUT expiresAt"},
 		"a name that is no text":        {named("a\xff"), "BAD_USER_INPUT name"},
 		"a description that is no text": {Settings{Description: Given(new("\xc3"))}, "BAD_USER_INPUT description"},
+		"a name of half a character":    {named("a\ufffd"), "BAD_USER_INPUT name"},
+		"a description of half of one":  {Settings{Description: Given(new("\ufffd"))}, "BAD_USER_INPUT description"},
 		"a limit of 1":                  {Settings{RateLimitOverride: Given(new(1))}, ""},
 		"a limit of 0":                  {Settings{RateLimitOverride: Given(new(0))}, "BAD_USER_INPUT rateLimitOverride"},
 		"a limit below 0":               {Settings{RateLimitOverride: Given(new(-1))}, "BAD_USER_INPUT rateLimitOverride"},

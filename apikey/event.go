@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -153,6 +154,16 @@ func changes(from, to *Key) []FieldChange {
 
 // Milliseconds is how a date is written in texts: RFC 3339 in UTC, with the precision that it is stored in.
 const Milliseconds = "2006-01-02T15:04:05.000Z"
+
+// date is the grammar of RFC 3339. time.Parse takes more, such as a comma before the fraction and an offset of 24 hours.
+var date = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
+
+// ParseDate reads a date of RFC 3339, of the years that it can write in UTC.
+func ParseDate(text string) (t time.Time, ok bool) {
+	t, err := time.Parse(time.RFC3339, text)
+	year := t.UTC().Year()
+	return t, err == nil && date.MatchString(text) && year >= 0 && year <= lastYear
+}
 
 func dateText(t *time.Time) *string {
 	if t == nil {

@@ -41,7 +41,7 @@ func (p parser) parse(ctx context.Context, text string) (*ast.QueryDocument, gql
 	if err := p.limits.check(doc); err != nil {
 		return nil, gqlerror.List{{Message: err.Message, Extensions: extensions(err)}}
 	}
-	errs := p.validate(doc)
+	errs := validate(doc, p.suggestions && len(text) <= longestSuggested)
 	if len(doc.Operations) == 0 {
 		errs = gqlerror.List{gqlerror.Errorf("The document has no operation.")}
 	}
@@ -58,8 +58,12 @@ func (p parser) parse(ctx context.Context, text string) (*ast.QueryDocument, gql
 // mostErrors is how many errors of a document are told: it can have more than anybody reads, and each takes a message.
 const mostErrors = 20
 
+// longestSuggested is how long a text may be to be told what names may have been meant, in bytes: a wrong one is compared
+// with all there are, letter by letter, which takes a core half a second for one of a megabyte.
+const longestSuggested = 64 << 10
+
 // validate returns the first errors of a document. It is gqlparser's own ValidateWithRules, but for stopping.
-func (p parser) validate(doc *ast.QueryDocument) (errs gqlerror.List) {
+func validate(doc *ast.QueryDocument, suggestions bool) (errs gqlerror.List) {
 	type enough struct{}
 	defer func() {
 		if p := recover(); p != nil && p != (enough{}) {
@@ -67,7 +71,7 @@ func (p parser) validate(doc *ast.QueryDocument) (errs gqlerror.List) {
 		}
 	}()
 	observers := &core.Events{}
-	checks := p.rules().GetInner()
+	checks := validation(suggestions).GetInner()
 	for _, name := range slices.Sorted(maps.Keys(checks)) {
 		checks[name](observers, func(options ...core.ErrorOption) {
 			err := &gqlerror.Error{Rule: name}
@@ -83,9 +87,9 @@ func (p parser) validate(doc *ast.QueryDocument) (errs gqlerror.List) {
 	return errs
 }
 
-func (p parser) rules() *rules.Rules {
+func validation(suggestions bool) *rules.Rules {
 	r := rules.NewDefaultRules()
-	if !p.suggestions { // "did you mean" tells names
+	if !suggestions { // "did you mean" tells names
 		r.ReplaceRule(rules.FieldsOnCorrectTypeRule.Name, rules.FieldsOnCorrectTypeRuleWithoutSuggestions.RuleFunc)
 		r.ReplaceRule(rules.ScalarLeafsRule.Name, rules.ScalarLeafsRuleWithoutSuggestions.RuleFunc)
 		r.ReplaceRule(rules.KnownArgumentNamesRule.Name, rules.KnownArgumentNamesRuleWithoutSuggestions.RuleFunc)

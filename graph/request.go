@@ -77,6 +77,9 @@ func fromQuery(r *http.Request) (*request, *apikey.Error) {
 		if len(query[name]) > 1 {
 			return nil, apikey.Invalid(name, "%s is given twice.", name)
 		}
+		if !utf8.ValidString(query.Get(name)) {
+			return nil, apikey.Invalid(name, "%s is not UTF-8.", name)
+		}
 	}
 	req := &request{documentID: query.Get("documentId")}
 	req.Query, req.OperationName = query.Get("query"), query.Get("operationName")
@@ -92,12 +95,12 @@ func fromQuery(r *http.Request) (*request, *apikey.Error) {
 
 // fromBody reads a request from a JSON body.
 func fromBody(r *http.Request) (*request, int, *apikey.Error) {
-	media, attributes, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	media, attributes, err := mime.ParseMediaType(strings.Join(r.Header.Values("Content-Type"), ","))
 	charset := strings.ToLower(attributes["charset"])
 	if err != nil || media != mediaJSON || charset != "" && charset != "utf-8" {
 		return nil, http.StatusUnsupportedMediaType, apikey.Invalid("Content-Type", "Send the operation as application/json in UTF-8.")
 	}
-	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
+	if encoding := strings.Join(r.Header.Values("Content-Encoding"), ","); encoding != "" && !strings.EqualFold(encoding, "identity") {
 		return nil, http.StatusUnsupportedMediaType, apikey.Invalid("Content-Encoding", "Send the operation uncompressed.")
 	}
 	body, err := io.ReadAll(r.Body)

@@ -9,7 +9,6 @@ import (
 	"mime"
 	"net/http"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"retrieverkeys/apikey"
@@ -67,9 +66,9 @@ var bodyFields = []bodyField{
 		if !ok {
 			return unless(false, "Input should be a valid datetime", "datetime_type")
 		}
-		t, err := time.Parse(time.RFC3339, text)
+		t, ok := apikey.ParseDate(text)
 		s.ExpiresAt = apikey.Given(&t)
-		return unless(err == nil && t.UTC().Year() <= 9999, "Input should be a valid datetime: RFC 3339, such as 2026-03-01T09:30:00Z", "datetime_parsing")
+		return unless(ok, "Input should be a valid datetime: RFC 3339, such as 2026-03-01T09:30:00Z", "datetime_parsing")
 	}},
 	{"allowed_origins", "allowedOrigins", func(v any, s *apikey.Settings) *invalid {
 		if v == nil {
@@ -137,14 +136,14 @@ func createBody(r *http.Request) (apikey.Settings, error) {
 
 // object reads the body as one JSON object, each member of which stands there once. No error repeats what it read.
 func object(r *http.Request) (map[string]any, error) {
-	if sent := r.Header.Get("Content-Type"); sent != "" {
+	if sent := strings.Join(r.Header.Values("Content-Type"), ","); sent != "" {
 		media, attributes, err := mime.ParseMediaType(sent)
 		charset := strings.ToLower(attributes["charset"])
 		if err != nil || media != "application/json" && !strings.HasSuffix(media, "+json") || charset != "" && charset != "utf-8" {
 			return nil, &refusal{http.StatusUnsupportedMediaType, "Send the body as application/json in UTF-8."}
 		}
 	}
-	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
+	if encoding := strings.Join(r.Header.Values("Content-Encoding"), ","); encoding != "" && !strings.EqualFold(encoding, "identity") {
 		return nil, &refusal{http.StatusUnsupportedMediaType, "Send the body uncompressed."}
 	}
 	body, err := io.ReadAll(r.Body)

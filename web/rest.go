@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -97,7 +98,7 @@ func (h rest) list(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, r, err)
 		return
 	}
-	includeRevoked, err := boolean(r.URL.Query()["include_revoked"])
+	includeRevoked, err := includeRevoked(r)
 	if err != nil {
 		h.refuse(w, r, err)
 		return
@@ -212,10 +213,14 @@ var booleans = map[string]bool{
 	"false": false, "0": false, "no": false, "off": false, "f": false, "n": false,
 }
 
-// boolean reads include_revoked, which is false where it is not given.
-func boolean(values []string) (bool, error) {
+// includeRevoked reads the parameter of that name, which is false where it is not given.
+func includeRevoked(r *http.Request) (bool, error) {
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil { // of which r.URL.Query would leave out what it cannot read
+		return false, invalids{{[]any{"query"}, "Input should be a well-formed query", "value_error"}}
+	}
 	b := false
-	for i, v := range values {
+	for i, v := range query["include_revoked"] {
 		read, ok := booleans[strings.ToLower(v)]
 		if !ok || i > 0 && read != b {
 			return false, invalids{{[]any{"query", "include_revoked"}, "Input should be a valid boolean, unable to interpret input", "bool_parsing"}}

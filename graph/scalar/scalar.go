@@ -73,9 +73,8 @@ func MarshalDateTime(t time.Time) graphql.Marshaler {
 // UnmarshalDateTime reads an RFC 3339 text; what is finer than a millisecond is cut off.
 func UnmarshalDateTime(v any) (time.Time, error) {
 	if s, ok := v.(string); ok {
-		t, err := time.Parse(time.RFC3339, s)
-		if t = t.UTC().Truncate(time.Millisecond); err == nil && t.Year() >= 0 && t.Year() <= 9999 {
-			return t, nil
+		if t, ok := apikey.ParseDate(s); ok {
+			return t.UTC().Truncate(time.Millisecond), nil
 		}
 	}
 	return time.Time{}, errors.New("must be an RFC 3339 date and time, such as 2026-03-01T09:30:00Z")

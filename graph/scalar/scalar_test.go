@@ -27,6 +27,7 @@ func TestInputsAreStrict(t *testing.T) {
 		{"DateTime", "2026-03-01T09:30:00.123999+02:00", time.Date(2026, 3, 1, 7, 30, 0, 123e6, time.UTC)},
 		{"DateTime", "9999-12-31T23:59:59.999Z", time.Date(9999, 12, 31, 23, 59, 59, 999e6, time.UTC)},
 		{"DateTime", "9999-12-31T23:59:59.999-01:00", nil}, {"DateTime", "0000-01-01T00:00:00+01:00", nil}, // a year that RFC 3339 cannot write
+		{"DateTime", "2026-03-01T09:30:00,5Z", nil}, {"DateTime", "2026-03-01T09:30:00+24:00", nil}, {"DateTime", "2026-03-01T9:30:00Z", nil}, // which Go takes
 		{"DateTime", "2026-03-01", nil}, {"DateTime", "2026-02-30T00:00:00Z", nil}, {"DateTime", "", nil}, {"DateTime", int64(5), nil}, {"DateTime", nil, nil},
 	} {
 		got, err := read[c.scalar](c.in)

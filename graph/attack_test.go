@@ -1,0 +1,86 @@
+package graph
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+
+	"retrieverkeys/apikey"
+)
+
+// panicking is a catalog that panics, with a hash in its hands.
+type panicking struct{ apikey.Store }
+
+const aHash = "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff"
+
+func (panicking) Namespaces(context.Context, apikey.InternalID, []string) ([]apikey.Namespace, error) {
+	panic(apikey.Invalid("", "a bug"))
+}
+
+// A bug in one field must not end the process, nor take the answers of other fields with it, nor tell anybody more than that
+// there is one. The log tells where.
+func TestAPanicIsTheErrorOfItsField(t *testing.T) {
+	var log strings.Builder
+	h := NewHandler(Options{Service: &apikey.Service{Store: panicking{}}, Introspection: IntrospectionPublic, Limits: limits, Logger: slog.New(slog.NewTextHandler(&log, nil)), Version: "v1"})
+	admin := apikey.Caller{Key: &apikey.Key{Type: apikey.Standard, InternalID: "int_1", Hash: aHash, Permissions: []apikey.Permission{apikey.Admin}}}
+	for _, query := range []string{`{ serverInfo { version } namespace { id } }`, `{ serverInfo { version } retriever(id: 1) { id } }`, `{ serverInfo { version } node(id: 1) { id } }`} {
+		r := httptest.NewRequestWithContext(apikey.WithNamespace(apikey.WithCaller(t.Context(), admin), "ns_1"), http.MethodGet, "/graphql?query="+url.QueryEscape(query), nil)
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		got := w.Body.String()
+		if w.Code != http.StatusOK || !strings.Contains(got, `"serverInfo":{"version":"v1"}`) || strings.Count(got, `"INTERNAL_SERVER_ERROR"`) != 1 || strings.Contains(got, "bug") {
+			t.Errorf("%s: %d %s", query, w.Code, got)
+		}
+	}
+	if !strings.Contains(log.String(), "attack_test.go") || strings.Contains(log.String(), aHash) {
+		t.Errorf("the log does not tell where, or whose key it was: %s", log.String())
+	}
+}
+
+// Similar names are looked for in so much time as a wrong one is long. Nobody without a key may have that of a megabyte.
+func TestLongTextsGetNoSuggestions(t *testing.T) {
+	p := newParser(limits, true)
+	for comment, want := range map[string]bool{"": true, strings.Repeat("#\n", longestSuggested/2): false} {
+		if _, errs := p.parse(t.Context(), "{ retrieverr(id: 1) { id } }"+comment); len(errs) != 1 || strings.Contains(errs[0].Message, "Did you mean") != want {
+			t.Errorf("%d bytes: %v", len(comment), errs)
+		}
+	}
+}
+
+// What a cache or a firewall before the server reads otherwise gets past it.
+func TestRequestsAreReadOneWay(t *testing.T) {
+	h := NewHandler(Options{Service: &apikey.Service{}, Introspection: IntrospectionPublic, Limits: limits, Logger: slog.New(slog.DiscardHandler)})
+	const good = "query=%7B__typename%7D"
+	for _, c := range []struct {
+		query  string
+		header http.Header // by POST, where there is one
+		status int
+	}{
+		{good, nil, http.StatusOK},
+		{good + "&query=x", nil, http.StatusBadRequest},
+		{good + ";query=x", nil, http.StatusBadRequest},
+		{good + "&variables=%ff", nil, http.StatusBadRequest},
+		{good + "&variables=%7B%22a%22:%22%ff%22%7D", nil, http.StatusBadRequest},
+		{good + "&operationName=%ed%a0%80", nil, http.StatusBadRequest},
+		{"query=%7B__typename%20%23%ff%0A%7D", nil, http.StatusBadRequest},
+		{"", http.Header{"Content-Type": {"application/json"}}, http.StatusOK},
+		{"", http.Header{"Content-Type": {"application/json", "text/plain"}}, http.StatusUnsupportedMediaType},
+		{"", http.Header{"Content-Type": {"application/json"}, "Content-Encoding": {"identity"}}, http.StatusOK},
+		{"", http.Header{"Content-Type": {"application/json"}, "Content-Encoding": {"identity", "gzip"}}, http.StatusUnsupportedMediaType},
+	} {
+		method := http.MethodGet
+		if c.header != nil {
+			method = http.MethodPost
+		}
+		r := httptest.NewRequestWithContext(t.Context(), method, "/graphql?"+c.query, strings.NewReader(`{"query":"{ __typename }"}`))
+		r.Header = c.header
+		w := httptest.NewRecorder()
+		if h.ServeHTTP(w, r); w.Code != c.status {
+			t.Errorf("%s %q %v: %d %s", method, c.query, c.header, w.Code, w.Body)
+		}
+	}
+}

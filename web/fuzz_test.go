@@ -1,0 +1,186 @@
+package web
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"retrieverkeys/apikey"
+)
+
+// The client's address is the last one that no trusted proxy has, of those that were forwarded and of the connection's, or
+// the first of them if all are trusted; what is no address, and all before it, is nobody's.
+func FuzzClientAddress(f *testing.F) {
+	f.Add("10.1.2.3:5", "6.6.6.6, 198.51.100.1,10.9.9.9", "10.8.8.8")
+	f.Add("[::1]:5", "[::1%x]:5,,", "")
+	f.Add("[::ffff:10.0.0.1%1]:5", "10.0.0.2:1", "[2001:db8::1]")
+	f.Add("@", "10.0.0.1", "")
+	trusted := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+	read := func(s string) (netip.Addr, bool) {
+		if withPort, err := netip.ParseAddrPort(s); err == nil {
+			return withPort.Addr().Unmap().WithZone(""), true
+		}
+		address, err := netip.ParseAddr(s)
+		return address.Unmap().WithZone(""), err == nil
+	}
+	f.Fuzz(func(t *testing.T, remote, first, second string) {
+		r := &http.Request{RemoteAddr: remote, Header: http.Header{"X-Forwarded-For": {first, second}}}
+		want := ""
+		chain := slices.Concat(strings.Split(first, ","), strings.Split(second, ","), []string{remote})
+		for i, text := range slices.Backward(chain) {
+			if i < len(chain)-1 {
+				text = strings.TrimSpace(text)
+			}
+			address, ok := read(text)
+			if !ok {
+				break
+			}
+			want = address.String()
+			if !slices.ContainsFunc(trusted, func(p netip.Prefix) bool { return p.Contains(address) }) {
+				break
+			}
+		}
+		if got := (identified{trusted: trusted}).clientAddress(r); got != want {
+			t.Errorf("%q: %s, not %s", chain, got, want)
+		}
+	})
+}
+
+// The body of a creation means what encoding/json takes it to mean, or is refused, without repeating it.
+func FuzzCreateBody(f *testing.F) {
+	f.Add(`{"name":"a","expires_at":"2999-01-01T00:00:00Z","allowed_origins":["https://a.example"],"rate_limit_override":7}`)
+	f.Add(`{"name":"a","name":{}}`)
+	f.Add(`{"n\u0061me":"a\ud800","description":null,"expires_at":"2030-01-01T00:00:00,5+24:00","allowed_origins":[null]}`)
+	f.Add(`{"NAME":"a"}`)
+	f.Add(`{"name":"a","rate_limit_override":-0e0}`)
+	f.Add(`[1e999]`)
+	f.Fuzz(func(t *testing.T, body string) {
+		got, err := createBody(&http.Request{Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body))})
+		if wrong, ok := errors.AsType[invalids](err); err != nil && (!ok || len(wrong) == 0) {
+			t.Fatalf("%q: %v", body, err)
+		}
+		all := map[string]json.RawMessage{}
+		good := utf8.ValidString(body) && json.Unmarshal([]byte(body), &all) == nil && all["name"] != nil
+		if !good {
+			if err == nil {
+				t.Errorf("%q passes", body)
+			}
+			return
+		}
+		var want struct {
+			Name, Description *string
+			ExpiresAt         *time.Time
+			AllowedOrigins    []*string
+			RateLimitOverride *int32
+		}
+		for name, to := range map[string]any{
+			"name": &want.Name, "description": &want.Description, "expires_at": &want.ExpiresAt, "allowed_origins": &want.AllowedOrigins,
+			"rate_limit_override": &want.RateLimitOverride,
+		} {
+			if value, given := all[name]; given && json.Unmarshal(value, to) != nil {
+				good = false
+			}
+		}
+		good = good && want.Name != nil && !slices.Contains(want.AllowedOrigins, nil)
+		if want.ExpiresAt != nil { // of which encoding/json takes more
+			var text string
+			_ = json.Unmarshal(all["expires_at"], &text)
+			_, ok := apikey.ParseDate(text)
+			good = good && ok
+		}
+		if !good {
+			if err == nil {
+				t.Errorf("%q passes as %+v", body, got)
+			}
+			return
+		}
+		if err != nil {
+			if len(all) == countNames(body) {
+				t.Errorf("%q: %v", body, err)
+			}
+			return
+		}
+		same := *got.Name.Value == *want.Name && value(got.Description) == deref(want.Description) && value(got.ExpiresAt).Equal(deref(want.ExpiresAt)) &&
+			value(got.RateLimitOverride) == int(deref(want.RateLimitOverride)) &&
+			slices.EqualFunc(value(got.AllowedOrigins), want.AllowedOrigins, func(a string, b *string) bool { return a == *b })
+		if !same {
+			t.Errorf("%q: %+v, not %+v", body, got, want)
+		}
+	})
+}
+
+func value[T any](o apikey.Optional[T]) T { return deref(o.Value) }
+
+func deref[T any](p *T) (v T) {
+	if p != nil {
+		v = *p
+	}
+	return v
+}
+
+// countNames is how many members a valid object has, those of one name each.
+func countNames(text string) int {
+	dec := json.NewDecoder(strings.NewReader(text))
+	n := 0
+	for _, _ = dec.Token(); dec.More(); n++ {
+		_, _ = dec.Token()
+		var skipped json.RawMessage
+		_ = dec.Decode(&skipped)
+	}
+	return n
+}
+
+// A token is what stands behind "Bearer " in the one header there is, and nothing is made up of what is not so.
+func FuzzBearer(f *testing.F) {
+	for _, header := range []string{"Bearer a", "bEARER  a ", "Bearer", "Basic a", "Bearer\ta", "Bearer a, Bearer b", "", " Bearer a", "Bearer \x00"} {
+		f.Add(header)
+	}
+	shape := regexp.MustCompile(`(?is)\A[b]earer (.*)\z`)
+	f.Fuzz(func(t *testing.T, header string) {
+		want := ""
+		if parts := shape.FindStringSubmatch(header); parts != nil {
+			want = parts[1]
+		}
+		token, sent, err := bearer(http.Header{"Authorization": {header}})
+		if token != want || !sent || err != nil {
+			t.Errorf("%q: %q, %t, %v", header, token, sent, err)
+		}
+		if token, sent, err := bearer(http.Header{"Authorization": {header, "Bearer b"}}); token != "" || !sent || err == nil {
+			t.Errorf("%q and another: %q, %t, %v", header, token, sent, err)
+		}
+	})
+}
+
+// A request means one namespace, or is refused: the one that all headers name, else all parameters; empty ones name none.
+func FuzzNamespace(f *testing.F) {
+	f.Add("production", "", "staging", "")
+	f.Add("", "", "a", "b")
+	f.Add("a", "b", "c", "c")
+	f.Add("ns_1", "ns_1 ", "\xff", "$ne")
+	f.Fuzz(func(t *testing.T, header, another, parameter, again string) {
+		query := url.Values{"namespace": {parameter, again}}
+		r := &http.Request{Header: http.Header{"X-Namespace": {header, another}}, URL: &url.URL{RawQuery: query.Encode()}}
+		want, conflict := "", false
+		for _, pair := range [][]string{{header, another}, {parameter, again}} {
+			names := map[string]bool{pair[0]: true, pair[1]: true}
+			delete(names, "")
+			if conflict = len(names) > 1; len(names) > 0 {
+				want = max(pair[0], pair[1])
+				break
+			}
+		}
+		got, err := namespace(r)
+		if (err != nil) != conflict || err == nil && got != want {
+			t.Errorf("%q: %q, %v, not %q", [][]string{{header, another}, {parameter, again}}, got, err, want)
+		}
+	})
+}
