@@ -4,7 +4,7 @@ GOVULNCHECK   = golang.org/x/vuln/cmd/govulncheck@v1.9.0
 CYCLONEDX     = github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
 REDOCLY       = @redocly/cli@2.77.0
 
-.PHONY: help run build playground generate generated test bench e2e lint openapi vuln sbom check
+.PHONY: help run build playground generate generated test bench fuzz e2e lint openapi vuln sbom check
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,12 @@ test: ## every test, with the race detector, in random order
 
 bench: ## every benchmark, and no test
 	go test -run='^$$' -bench=. -benchmem ./...
+
+FUZZTIME = 10s
+fuzz: ## every fuzz target, for FUZZTIME each
+	@grep -r '^func Fuzz' --include=*_test.go . | sed 's|/[^/]*:func \(Fuzz[A-Za-z]*\).*| \1|' | while read -r package target; do \
+		go test -run='^$$' -fuzz="^$$target\$$" -fuzztime=$(FUZZTIME) -fuzzminimizetime=100x $$package || exit 1; \
+	done
 
 e2e: ## suites from outside: clients, gateways, audits, browsers; needs Node.js
 	npm --prefix e2e ci

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -94,18 +95,30 @@ func TestRevokedIsDeadAtOnce(t *testing.T) {
 	})
 }
 
-// The plaintext of a key stands in one response and nowhere else: not in a log, not in the store, not in any other
-// answer. Its hash stands in the store and in keyHash, and nowhere else.
+// The plaintext of a key stands in one response and nowhere else: not in a log, not in the store, not in a metric, not in any
+// other answer. Its hash stands in the store and in keyHash, and nowhere else.
 func TestSecretIsNowhereElse(t *testing.T) {
 	onEveryStore(t, func(t *testing.T, d deployment) {
 		d = seeded(t, d)
-		d.env["LOG_LEVEL"] = "debug"
+		d.env["LOG_LEVEL"], d.env["ADMIN_ADDR"] = "debug", "127.0.0.1:0"
 		s := serve(t, d.env)
-		made := s.mutate("admin", `createApiKey(input: {retrieverId: "main", name: "secret"}) { key apiKey { id keyHash } }`)
+		made := s.mutate("admin", `createApiKey(input: {retrieverId: "main", name: "secret", rateLimitOverride: 3}) { key apiKey { id keyHash } }`)
+		s.mutate("admin", `updateApiKey(input: {id: $id, description: "changed"}) { apiKey { id } }`, fields{"id": at(made, "apiKey", "id")})
 		rotated := s.mutate("admin", `rotateApiKey(input: {id: $id}) { key apiKey { id keyHash } }`, fields{"id": at(made, "apiKey", "id")})
 		secrets := []string{at(made, "key"), at(rotated, "key")}
 		hashes := []string{at(made, "apiKey", "keyHash"), at(rotated, "apiKey", "keyHash")}
+		var byREST struct {
+			Key  string
+			Hash string `json:"key_hash"`
+		}
+		headers := map[string]string{"Authorization": "Bearer " + token("admin"), "X-Namespace": "production"}
+		answer := s.request(http.MethodPost, "/v1/retrievers/main/api-keys", `{"name":"secret","rate_limit_override":3}`, headers)
+		if err := json.Unmarshal([]byte(answer.body), &byREST); err != nil || answer.status != http.StatusCreated {
+			t.Fatal(err, answer)
+		}
+		secrets, hashes = append(secrets, byREST.Key), append(hashes, byREST.Hash)
 
+		limited := false
 		var seen strings.Builder
 		for _, secret := range secrets { // used in every place where somebody may use or paste it
 			for _, header := range []string{"Bearer " + secret, "Basic " + secret, "Bearer  " + secret} {
@@ -113,17 +126,39 @@ func TestSecretIsNowhereElse(t *testing.T) {
 					got := s.request(http.MethodPost, path, `{"query":"{ retriever(id: \"`+secret+`\") { id } }","variables":{"key":"`+secret+`"}}`,
 						map[string]string{"Authorization": header, "X-Namespace": secret, "X-Request-Id": "mine"})
 					seen.WriteString(got.body)
+					limited = limited || got.status == http.StatusTooManyRequests
 				}
 			}
+			for _, body := range []fields{ // as an operation that is known by its hash, as one that is none, as a setting
+				{"query": `query Q { ` + secret + ` }`, "extensions": fields{"persistedQuery": fields{"version": 1, "sha256Hash": hashOf(`query Q { ` + secret + ` }`)}}},
+				{"extensions": fields{"persistedQuery": fields{"version": 1, "sha256Hash": hashOf(secret)}}},
+				{"query": `{ retriever(id: "` + secret, "operationName": secret}, {"documentId": secret}, {secret: secret},
+				{"name": "a", "expires_at": secret, "allowed_origins": []string{secret}, "rate_limit_override": secret},
+			} {
+				text, err := json.Marshal(body)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, path := range []string{"/graphql", "/v1/retrievers/main/api-keys"} {
+					seen.WriteString(s.request(http.MethodPost, path, string(text), headers).body)
+				}
+			}
+			seen.WriteString(s.request(http.MethodGet, "/graphql?query="+secret+"&variables="+secret, "", headers).body)
+			seen.WriteString(s.request(http.MethodPut, "/"+secret, "", headers).body)
 			seen.WriteString(s.query("admin", "production", `mutation($id: ID!) { revokeApiKey(input: {id: $id}) { apiKey { id } } }`, fields{"id": secret}).body)
 			seen.WriteString(s.query("admin", secret, `{ node(id: "`+secret+`") { id } }`).body)
 		}
-		answer := s.query("admin", "production", `{ retriever(id: "main") {
+		answer = s.query("admin", "production", `{ retriever(id: "main") {
 			auditEvents { results { id action resourceId actorId changes { field before after } userAgent } }
 			apiKeys(includeRevoked: true) { results { id name description keyPrefix } } } }`)
 		seen.WriteString(answer.body)
+		if !limited || !strings.Contains(answer.body, `"rate_limit_override"`) {
+			t.Errorf("no limit was met, or no change told: %s", answer.body)
+		}
+		admin := &server{t: t, url: regexp.MustCompile(`(http://[0-9.:]+)/metrics`).FindStringSubmatch(s.errors.String())[1]}
+		metrics := admin.request(http.MethodGet, "/metrics", "", nil).body
 		s.stop()
-		outputs := map[string]string{"answers": seen.String(), "the log": s.errors.String(), "the standard output": s.out.String()}
+		outputs := map[string]string{"answers": seen.String(), "the metrics": metrics, "the log": s.errors.String(), "the standard output": s.out.String()}
 		for name, text := range outputs {
 			for i, secret := range secrets {
 				if strings.Contains(text, secret) {
