@@ -177,6 +177,23 @@ func TestSecretIsNowhereElse(t *testing.T) {
 	})
 }
 
+// Whoever did not get the answer to a creation cannot get the plaintext any more, but can find the key by its name, end it and
+// make another of the same name.
+func TestALostAnswerLeavesAKeyToFind(t *testing.T) {
+	s := serve(t, seeded(t, embedded(t)).env)
+	const create = `createApiKey(input: {retrieverId: "main", name: "Storefront 7"}) { apiKey { id } key }`
+	lost := at(s.mutate("admin", create), "apiKey", "id")
+	const find = `{ retriever(id: "main") { apiKeys(filter: {search: "storefront 7"}) { results { id } } } }`
+	if got := s.query("admin", "production", find); got.body != `{"data":{"retriever":{"apiKeys":{"results":[{"id":"`+lost+`"}]}}}}` {
+		t.Errorf("the lost key: %s", got.body)
+	}
+	s.mutate("admin", `revokeApiKey(input: {id: $id}) { apiKey { status } }`, fields{"id": lost})
+	kept := at(s.mutate("admin", create), "apiKey", "id")
+	if got := s.query("admin", "production", find); kept == lost || got.body != `{"data":{"retriever":{"apiKeys":{"results":[{"id":"`+kept+`"}]}}}}` {
+		t.Errorf("the other key: %s", got.body)
+	}
+}
+
 // stored returns the file of an embedded store that holds the text; empty where none does, or the store has no files.
 func stored(t *testing.T, d deployment, text string) string {
 	t.Helper()

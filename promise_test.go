@@ -2,6 +2,7 @@ package main
 
 import (
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -50,6 +51,19 @@ func TestForeignIsAbsent(t *testing.T) {
 				}
 			}
 		}
+		// To gateways both are null, without a word.
+		for _, id := range []string{"ret_b", "key_foreign", "ns_b_prod", "key_orphan", "absent"} {
+			got := s.query("admin", "production", strings.ReplaceAll(`{ _entities(representations: [
+				{__typename: "Retriever", id: "ID"}, {__typename: "ApiKey", id: "ID"}, {__typename: "Namespace", id: "ID"}]) { __typename } }`, "ID", id))
+			if got.body != `{"data":{"_entities":[null,null,null]}}` {
+				t.Errorf("the entities %s: %s", id, got.body)
+			}
+		}
+		// What is foreign does not take with it what is beside it.
+		mixed := s.query("admin", "production", `{ a: retriever(id: "ret_main") { id } b: retriever(id: "ret_b") { id } }`)
+		if !strings.Contains(mixed.body, `"data":{"a":{"id":"ret_main"},"b":null}`) {
+			t.Errorf("own and foreign: %s", mixed.body)
+		}
 		// The namespace in the header is a guess too.
 		got := s.query("admin", "ns_b_prod", `{ retriever(id: "ret_b") { id } }`)
 		want := s.query("admin", "ns_x_prod", `{ retriever(id: "ret_b") { id } }`)
@@ -71,6 +85,24 @@ func TestListsStayInTheTenant(t *testing.T) {
 		theirs := s.query("foreign", "production", all)
 		if strings.Contains(theirs.body, "int_a") || !strings.Contains(theirs.body, "key_foreign") {
 			t.Errorf("the second tenant sees %s", theirs.body)
+		}
+	})
+}
+
+// A cursor says where to go on, not in whose list: what it was taken from must not be seen through it.
+func TestCursorsCarryNoAuthority(t *testing.T) {
+	onEveryStore(t, func(t *testing.T, d deployment) {
+		s := serve(t, seeded(t, d).env)
+		const list = `query($after: String) { retriever(id: "main") { apiKeys(includeRevoked: true, after: $after) { edges { cursor node { internalId } } } } }`
+		theirs := s.query("foreign", "production", list)
+		cursors := regexp.MustCompile(`"cursor":"([^"]+)"`).FindAllStringSubmatch(theirs.body, -1)
+		if len(cursors) == 0 || !strings.Contains(theirs.body, "int_b") {
+			t.Fatal(theirs.body)
+		}
+		for _, c := range cursors {
+			if ours := s.query("admin", "production", list, fields{"after": c[1]}); len(ours.codes(t)) > 0 || strings.Contains(ours.body, "int_b") {
+				t.Errorf("after a foreign cursor: %s", ours.body)
+			}
 		}
 	})
 }

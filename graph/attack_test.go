@@ -2,6 +2,7 @@ package graph
 
 import (
 	"context"
+	"encoding/json"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -38,6 +39,26 @@ func TestAPanicIsTheErrorOfItsField(t *testing.T) {
 	}
 	if !strings.Contains(log.String(), "attack_test.go") || strings.Contains(log.String(), aHash) {
 		t.Errorf("the log does not tell where, or whose key it was: %s", log.String())
+	}
+}
+
+// What goes round in circles, or so deep that whoever follows it runs out of stack, must be refused by whoever sees it first.
+func TestCirclesAreRefused(t *testing.T) {
+	const n = 3000
+	for query, want := range map[string]string{
+		`{ ...A } fragment A on Query { ...A }`:                                                                            `spread fragment \"A\" within itself`,
+		`{ ...A } fragment A on Query { ...B } fragment B on Query { ...A }`:                                               `spread fragment \"A\" within itself`,
+		`{ __schema { types { fields { type { fields { type { fields { name } } } } } } } }`:                               "introspection depth",
+		`{ __schema { types { ...T } } } fragment T on __Type { fields { type { fields { type { fields { name } } } } } }`: "introspection depth",
+		"{ viewer" + strings.Repeat(" { viewer", n) + strings.Repeat(" }", n+1):                                            "nesting depth",
+		"{" + strings.Repeat(" ... {", n) + " __typename" + strings.Repeat(" }", n+1):                                      "nesting depth",
+		"{ retriever(id: " + strings.Repeat("[", n) + strings.Repeat("]", n) + ") { id } }":                                "nesting depth",
+		"query($v: " + strings.Repeat("[", n) + "Int" + strings.Repeat("]", n) + ") { __typename }":                        "nesting depth",
+	} {
+		text, err := json.Marshal(asked(t, expecting(""), query, nil))
+		if err != nil || !strings.Contains(string(text), want) || strings.Contains(string(text), `"data"`) || len(text) > 1000 {
+			t.Errorf("%.100s: %s %v", query, text, err)
+		}
 	}
 }
 
