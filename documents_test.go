@@ -71,7 +71,11 @@ func TestBrowsersAreSentToThePlayground(t *testing.T) {
 		}
 	}
 	d.env["PLAYGROUND"] = "off"
-	if got := visit(serve(t, d.env), "/graphql?query=%7B+__typename+%7D"); got.status != http.StatusOK || !strings.HasPrefix(got.header.Get("Content-Type"), "application/json") {
+	s = serve(t, d.env)
+	if got := visit(s, "/"); got.status != http.StatusNotFound {
+		t.Errorf("a playground that is off: %d", got.status)
+	}
+	if got := visit(s, "/graphql?query=%7B+__typename+%7D"); got.status != http.StatusOK || !strings.HasPrefix(got.header.Get("Content-Type"), "application/json") {
 		t.Errorf("without a playground: %d %v", got.status, got.header)
 	}
 }

@@ -328,7 +328,7 @@ func TestIntrospection(t *testing.T) {
 	} {
 		t.Run(c.setting+" "+c.caller, func(t *testing.T) {
 			s := serve(t, fields{"EMBEDDED_PATH": d.env["EMBEDDED_PATH"], "INTROSPECTION": c.setting})
-			for _, q := range []string{`{ __schema { queryType { name } } }`, `{ __type(name: "ApiKey") { name } }`} {
+			for _, q := range []string{`{ __schema { queryType { name } } }`, `{ __type(name: "ApiKey") { name } }`, `{ _service { sdl } }`} {
 				got := s.query(c.caller, "production", q)
 				if codes := got.codes(t); c.allowed && len(codes) > 0 || !c.allowed && (len(codes) != 1 || codes[0] != c.code) {
 					t.Errorf("%s: %s", q, got.body)
