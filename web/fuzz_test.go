@@ -60,7 +60,7 @@ func FuzzCreateBody(f *testing.F) {
 	f.Add(`{"name":"a","expires_at":"2999-01-01T00:00:00Z","allowed_origins":["https://a.example"],"rate_limit_override":7}`)
 	f.Add(`{"name":"a","name":{}}`)
 	f.Add(`{"n\u0061me":"a\ud800","description":null,"expires_at":"2030-01-01T00:00:00,5+24:00","allowed_origins":[null]}`)
-	f.Add(`{"NAME":"a"}`)
+	f.Add(`{"NAME":"a","name":"a","name":"b"}`)
 	f.Add(`{"name":"a","rate_limit_override":-0e0}`)
 	f.Add(`[1e999]`)
 	f.Fuzz(func(t *testing.T, body string) {
