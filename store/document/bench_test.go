@@ -1,6 +1,8 @@
 package document_test
 
 import (
+	"bytes"
+	"fmt"
 	"testing"
 	"time"
 
@@ -28,4 +30,28 @@ func BenchmarkKey(b *testing.B) {
 			}
 		})
 	}
+}
+
+// An import is parsed and checked before any of it is stored.
+func BenchmarkParse(b *testing.B) {
+	const docs = 5_000
+	var file bytes.Buffer
+	file.WriteString(`{"api_keys":[`)
+	for i := range docs {
+		if i > 0 {
+			file.WriteByte(',')
+		}
+		fmt.Fprintf(&file, `{"_id":{"$oid":"%024x"},"key_id":"key_%024d","key_hash":"%064x","key_prefix":"ret_sk_abc...","key_type":"retriever","subscription_id":null,
+			"internal_id":"int_4f1c","organization_id":"org_4f1c","user_id":"usr_2f9c41b7","name":"Key %[1]d","description":"For the search of the shop's web site",
+			"permissions":["read"],"scopes":[{"resource_type":"retriever","resource_id":"ret_9c41b72f","operations":["execute_retriever"]}],"rate_limit_override":null,
+			"status":"active","expires_at":null,"last_used_at":null,"created_at":{"$date":"2025-01-01T00:00:00Z"},"created_by":"usr_2f9c41b7","revoked_at":null,
+			"revoked_by":null,"allowed_origins":["https://shop.example"],"principal_id":null}`, i, i, i)
+	}
+	file.WriteString(`]}`)
+	for b.Loop() {
+		if _, err := document.Parse(bytes.NewReader(file.Bytes())); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.N*docs)/b.Elapsed().Seconds(), "docs/s")
 }
