@@ -2,9 +2,10 @@
 GOLANGCI_LINT = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 GOVULNCHECK   = golang.org/x/vuln/cmd/govulncheck@v1.9.0
 CYCLONEDX     = github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
+BENCHSTAT     = golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 REDOCLY       = @redocly/cli@2.77.0
 
-.PHONY: help run build playground generate generated test bench fuzz e2e lint openapi vuln sbom check
+.PHONY: help run build playground generate generated test bench benchstat fuzz e2e lint openapi vuln sbom check
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,8 +27,18 @@ generate: ## rewrite the generated code after a change of the schema
 test: ## every test, with the race detector, in random order
 	go test -race -shuffle=on ./...
 
-bench: ## every benchmark, and no test
-	go test -run='^$$' -bench=. -benchmem ./...
+bench: ## every benchmark, and no test; COUNT times each
+	go test -run='^$$' -bench=. -benchmem -count=$(COUNT) ./...
+COUNT = 1
+
+# A report, no gate: shared machines are too unsteady for one.
+benchstat: ## what changed in the benchmarks since the last tag, or else the last commit
+	@dir=$$(mktemp -d); base=$$(git describe --tags --abbrev=0 HEAD~1 2>/dev/null || git rev-parse HEAD~1); \
+	git worktree add --quiet --detach $$dir/base $$base && \
+	{ go test -C $$dir/base -run='^$$' -bench=. -benchmem -count=6 ./... >$$dir/before; \
+	$(MAKE) --no-print-directory bench COUNT=6 >$$dir/after; \
+	go run $(BENCHSTAT) $$base=$$dir/before HEAD=$$dir/after; }; status=$$?; \
+	git worktree remove --force $$dir/base; rm -rf $$dir; exit $$status
 
 FUZZTIME = 10s
 fuzz: ## every fuzz target, for FUZZTIME each

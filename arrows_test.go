@@ -11,6 +11,7 @@ import (
 // allowed: the domain stays free of databases and protocols, and the adapters of each other.
 var arrows = map[string][]string{
 	"retrieverkeys/apikey":                    {},
+	"retrieverkeys/wire":                      {},
 	"retrieverkeys/config":                    {},
 	"retrieverkeys/telemetry":                 {"github.com/prometheus/client_golang/"},
 	"retrieverkeys/store/document":            {"retrieverkeys/apikey", "go.mongodb.org/mongo-driver/v2/bson", "go.mongodb.org/mongo-driver/v2/x/bsonx/bsoncore"},
@@ -19,9 +20,9 @@ var arrows = map[string][]string{
 	"retrieverkeys/store/mongodb/mongodbtest": {},
 	"retrieverkeys/store/sqlite":              {"retrieverkeys/apikey", "retrieverkeys/store", "retrieverkeys/store/document", "modernc.org/sqlite", "modernc.org/sqlite/", "go.mongodb.org/mongo-driver/v2/bson"},
 	"retrieverkeys/store/storetest":           {"retrieverkeys/apikey", "retrieverkeys/store", "retrieverkeys/store/document", "go.mongodb.org/mongo-driver/v2/bson", "github.com/google/go-cmp/", "pgregory.net/rapid"},
-	"retrieverkeys/graph/scalar":              {"retrieverkeys/apikey", "github.com/99designs/gqlgen/"},
-	"retrieverkeys/graph":                     {"retrieverkeys/apikey", "retrieverkeys/graph/scalar", "github.com/99designs/gqlgen/", "github.com/vektah/gqlparser/", "github.com/hashicorp/golang-lru/v2/simplelru"},
-	"retrieverkeys/web":                       {"retrieverkeys/apikey", "github.com/jub0bs/cors", "github.com/jub0bs/cors/", "github.com/klauspost/compress/gzhttp", "github.com/hashicorp/golang-lru/v2/simplelru", "golang.org/x/time/rate"},
+	"retrieverkeys/graph/scalar":              {"retrieverkeys/apikey", "retrieverkeys/wire", "github.com/99designs/gqlgen/"},
+	"retrieverkeys/graph":                     {"retrieverkeys/apikey", "retrieverkeys/graph/scalar", "retrieverkeys/wire", "github.com/99designs/gqlgen/", "github.com/vektah/gqlparser/", "github.com/hashicorp/golang-lru/v2/simplelru"},
+	"retrieverkeys/web":                       {"retrieverkeys/apikey", "retrieverkeys/wire", "github.com/jub0bs/cors", "github.com/jub0bs/cors/", "github.com/klauspost/compress/gzhttp", "github.com/hashicorp/golang-lru/v2/simplelru", "golang.org/x/time/rate"},
 }
 
 func TestArrowsPointInward(t *testing.T) {

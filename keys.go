@@ -123,7 +123,7 @@ func (p *program) listKeys(ctx context.Context) error {
 		if p.cfg.Keys.JSON {
 			items := make([]web.Key, len(keys))
 			for i := range keys {
-				items[i] = web.NewKey(&keys[i].Key)
+				items[i] = web.Key{Of: &keys[i].Key}
 			}
 			return p.writeJSON(map[string]any{"results": items, "total": len(items)})
 		}
@@ -207,11 +207,7 @@ func (p *program) rotateKey(ctx context.Context) error {
 // writeMinted shows a new key and its plaintext, and what became of the one whose place it took.
 func (p *program) writeMinted(m *apikey.Minted, previous *apikey.Key) error {
 	if p.cfg.Keys.JSON {
-		return p.writeJSON(struct {
-			web.Key
-			Plaintext string   `json:"key"`
-			Previous  *web.Key `json:"previous,omitempty"`
-		}{web.NewKey(&m.Key), m.Secret.Reveal(), previousItem(previous)})
+		return p.writeJSON(web.Key{Of: &m.Key, Secret: &m.Secret, Previous: previous})
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "\n  Key      %s  %s\n", m.Key.ID, printable(m.Key.Name))
@@ -222,14 +218,6 @@ func (p *program) writeMinted(m *apikey.Minted, previous *apikey.Key) error {
 	b.WriteString("\n  The secret is shown this once: keep it where you keep secrets.\n")
 	_, err := io.WriteString(p.stdout, b.String())
 	return err
-}
-
-func previousItem(k *apikey.Key) *web.Key {
-	if k == nil {
-		return nil
-	}
-	item := web.NewKey(k)
-	return &item
 }
 
 // fate says what is to become of a key.
@@ -263,7 +251,7 @@ func (p *program) revokeKey(ctx context.Context) error {
 			return err
 		}
 		if p.cfg.Keys.JSON {
-			return p.writeJSON(web.NewKey(k))
+			return p.writeJSON(web.Key{Of: k})
 		}
 		_, err = fmt.Fprintf(p.stdout, "%s %q is revoked since %s, by %s.\n", printable(string(k.ID)), printable(k.Name), dated(k.RevokedAt), cmp.Or(printable(value(k.RevokedBy)), "somebody unknown"))
 		return err

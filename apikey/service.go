@@ -197,7 +197,10 @@ func together(ctx context.Context, n int, f func(ctx context.Context, i int) err
 		}()
 		return f(ctx, i)
 	}
-	if n == 1 {
+	switch n {
+	case 0:
+		return nil
+	case 1:
 		return guarded(ctx, 0)
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -205,16 +208,20 @@ func together(ctx context.Context, n int, f func(ctx context.Context, i int) err
 	var wg sync.WaitGroup
 	var once sync.Once
 	var first error
-	turns := make(chan struct{}, sideBySide)
-	for i := range n {
+	do := func(i int) {
+		if err := guarded(ctx, i); err != nil {
+			once.Do(func() { first = err; cancel() })
+		}
+	}
+	turns := make(chan struct{}, sideBySide-1)
+	for i := range n - 1 {
 		turns <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-turns }()
-			if err := guarded(ctx, i); err != nil {
-				once.Do(func() { first = err; cancel() })
-			}
+			do(i)
 		})
 	}
+	do(n - 1) // here, where the stack has grown already
 	wg.Wait()
 	return first
 }

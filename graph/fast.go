@@ -4,13 +4,13 @@ import (
 	"context"
 	"io"
 	"strconv"
-	"time"
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/vektah/gqlparser/v2/ast"
 
 	"retrieverkeys/apikey"
 	"retrieverkeys/graph/scalar"
+	"retrieverkeys/wire"
 )
 
 // fast writes connections of keys as JSON, each by a plan that is made of its selection, in place of gqlgen, which makes a
@@ -79,7 +79,7 @@ func compile[T any](op *graphql.OperationContext, selections ast.SelectionSet, o
 		if nested := o.nested[f.Name]; nested != nil {
 			write, ok = nested(op, f.Selections)
 		} else if f.Name == "__typename" {
-			write, ok = func(b []byte, _ T) []byte { return quoted(b, o.name) }, true
+			write, ok = func(b []byte, _ T) []byte { return wire.Text(b, o.name) }, true
 		}
 		if !ok || len(f.Deferrables) > 0 {
 			return nil, false
@@ -119,10 +119,10 @@ var connectionObject = object[*ApiKeyConnection]{
 	},
 	nested: map[string]func(*graphql.OperationContext, ast.SelectionSet) (writer[*ApiKeyConnection], bool){
 		"results": within(&keyObject, func(b []byte, c *ApiKeyConnection, p plan[*apikey.Key]) []byte {
-			return array(b, len(c.Items), func(b []byte, i int) []byte { return p.write(b, &c.Items[i]) })
+			return wire.Array(b, len(c.Items), func(b []byte, i int) []byte { return p.write(b, &c.Items[i]) })
 		}),
 		"edges": within(&edgeObject, func(b []byte, c *ApiKeyConnection, p plan[edge]) []byte {
-			return array(b, len(c.Items), func(b []byte, i int) []byte { return p.write(b, edge{c, i}) })
+			return wire.Array(b, len(c.Items), func(b []byte, i int) []byte { return p.write(b, edge{c, i}) })
 		}),
 		"pageInfo": within(&pageInfoObject, func(b []byte, c *ApiKeyConnection, p plan[PageInfo]) []byte {
 			return p.write(b, c.PageInfo())
@@ -133,7 +133,7 @@ var connectionObject = object[*ApiKeyConnection]{
 var edgeObject = object[edge]{
 	name: "ApiKeyEdge",
 	fields: map[string]writer[edge]{
-		"cursor": func(b []byte, e edge) []byte { return quoted(b, e.connection.Cursor(e.index)) },
+		"cursor": func(b []byte, e edge) []byte { return wire.Text(b, e.connection.Cursor(e.index)) },
 	},
 	nested: map[string]func(*graphql.OperationContext, ast.SelectionSet) (writer[edge], bool){
 		"node": within(&keyObject, func(b []byte, e edge, p plan[*apikey.Key]) []byte {
@@ -147,52 +147,47 @@ var pageInfoObject = object[PageInfo]{
 	fields: map[string]writer[PageInfo]{
 		"hasNextPage":     func(b []byte, p PageInfo) []byte { return strconv.AppendBool(b, p.HasNextPage) },
 		"hasPreviousPage": func(b []byte, p PageInfo) []byte { return strconv.AppendBool(b, p.HasPreviousPage) },
-		"startCursor":     func(b []byte, p PageInfo) []byte { return optionalText(b, p.StartCursor) },
-		"endCursor":       func(b []byte, p PageInfo) []byte { return optionalText(b, p.EndCursor) },
+		"startCursor":     func(b []byte, p PageInfo) []byte { return wire.OptionalText(b, p.StartCursor) },
+		"endCursor":       func(b []byte, p PageInfo) []byte { return wire.OptionalText(b, p.EndCursor) },
 	},
 }
 
 var keyObject = object[*apikey.Key]{
 	name: "ApiKey",
 	fields: map[string]writer[*apikey.Key]{
-		"id":             func(b []byte, k *apikey.Key) []byte { return quoted(b, k.ID) },
-		"keyId":          func(b []byte, k *apikey.Key) []byte { return quoted(b, k.ID) },
-		"keyHash":        func(b []byte, k *apikey.Key) []byte { return quoted(b, k.Hash) },
-		"keyPrefix":      func(b []byte, k *apikey.Key) []byte { return optionalText(b, k.Prefix) },
-		"keyType":        func(b []byte, k *apikey.Key) []byte { return upper(b, scalar.ShownType(k.Type)) },
-		"name":           func(b []byte, k *apikey.Key) []byte { return quoted(b, k.Name) },
-		"description":    func(b []byte, k *apikey.Key) []byte { return quoted(b, k.Description) },
-		"internalId":     func(b []byte, k *apikey.Key) []byte { return quoted(b, k.InternalID) },
-		"organizationId": func(b []byte, k *apikey.Key) []byte { return optionalText(b, k.OrganizationID) },
-		"userId":         func(b []byte, k *apikey.Key) []byte { return quoted(b, k.UserID) },
-		"subscriptionId": func(b []byte, k *apikey.Key) []byte { return optionalText(b, k.SubscriptionID) },
-		"principalId":    func(b []byte, k *apikey.Key) []byte { return optionalText(b, k.PrincipalID) },
-		"permissions":    func(b []byte, k *apikey.Key) []byte { return uppers(b, k.Permissions) },
-		"rateLimitOverride": func(b []byte, k *apikey.Key) []byte {
-			if k.RateLimitOverride == nil {
-				return append(b, "null"...)
-			}
-			return strconv.AppendInt(b, int64(*k.RateLimitOverride), 10)
-		},
-		"status":     func(b []byte, k *apikey.Key) []byte { return upper(b, k.Status) },
-		"expiresAt":  func(b []byte, k *apikey.Key) []byte { return instant(b, k.ExpiresAt) },
-		"lastUsedAt": func(b []byte, k *apikey.Key) []byte { return instant(b, k.LastUsedAt) },
-		"createdAt":  func(b []byte, k *apikey.Key) []byte { return instant(b, k.CreatedAt) },
-		"createdBy":  func(b []byte, k *apikey.Key) []byte { return optionalText(b, k.CreatedBy) },
-		"revokedAt":  func(b []byte, k *apikey.Key) []byte { return instant(b, k.RevokedAt) },
-		"revokedBy":  func(b []byte, k *apikey.Key) []byte { return optionalText(b, k.RevokedBy) },
+		"id":                func(b []byte, k *apikey.Key) []byte { return wire.Text(b, k.ID) },
+		"keyId":             func(b []byte, k *apikey.Key) []byte { return wire.Text(b, k.ID) },
+		"keyHash":           func(b []byte, k *apikey.Key) []byte { return wire.Text(b, k.Hash) },
+		"keyPrefix":         func(b []byte, k *apikey.Key) []byte { return wire.OptionalText(b, k.Prefix) },
+		"keyType":           func(b []byte, k *apikey.Key) []byte { return upper(b, scalar.ShownType(k.Type)) },
+		"name":              func(b []byte, k *apikey.Key) []byte { return wire.Text(b, k.Name) },
+		"description":       func(b []byte, k *apikey.Key) []byte { return wire.Text(b, k.Description) },
+		"internalId":        func(b []byte, k *apikey.Key) []byte { return wire.Text(b, k.InternalID) },
+		"organizationId":    func(b []byte, k *apikey.Key) []byte { return wire.OptionalText(b, k.OrganizationID) },
+		"userId":            func(b []byte, k *apikey.Key) []byte { return wire.Text(b, k.UserID) },
+		"subscriptionId":    func(b []byte, k *apikey.Key) []byte { return wire.OptionalText(b, k.SubscriptionID) },
+		"principalId":       func(b []byte, k *apikey.Key) []byte { return wire.OptionalText(b, k.PrincipalID) },
+		"permissions":       func(b []byte, k *apikey.Key) []byte { return uppers(b, k.Permissions) },
+		"rateLimitOverride": func(b []byte, k *apikey.Key) []byte { return wire.OptionalInt(b, k.RateLimitOverride) },
+		"status":            func(b []byte, k *apikey.Key) []byte { return upper(b, k.Status) },
+		"expiresAt":         func(b []byte, k *apikey.Key) []byte { return wire.OptionalTime(b, k.ExpiresAt) },
+		"lastUsedAt":        func(b []byte, k *apikey.Key) []byte { return wire.OptionalTime(b, k.LastUsedAt) },
+		"createdAt":         func(b []byte, k *apikey.Key) []byte { return wire.OptionalTime(b, k.CreatedAt) },
+		"createdBy":         func(b []byte, k *apikey.Key) []byte { return wire.OptionalText(b, k.CreatedBy) },
+		"revokedAt":         func(b []byte, k *apikey.Key) []byte { return wire.OptionalTime(b, k.RevokedAt) },
+		"revokedBy":         func(b []byte, k *apikey.Key) []byte { return wire.OptionalText(b, k.RevokedBy) },
 		"allowedOrigins": func(b []byte, k *apikey.Key) []byte {
 			if k.AllowedOrigins == nil {
-				return append(b, "null"...)
+				return wire.Null(b)
 			}
-			return array(b, len(k.AllowedOrigins), func(b []byte, i int) []byte { return quoted(b, k.AllowedOrigins[i]) })
+			return wire.Texts(b, k.AllowedOrigins)
 		},
-		"rotatedTo":   func(b []byte, k *apikey.Key) []byte { return optionalText(b, k.RotatedTo) },
-		"rotatedFrom": func(b []byte, k *apikey.Key) []byte { return optionalText(b, k.RotatedFrom) },
+		"rotatedTo":   func(b []byte, k *apikey.Key) []byte { return wire.OptionalText(b, k.RotatedTo) },
+		"rotatedFrom": func(b []byte, k *apikey.Key) []byte { return wire.OptionalText(b, k.RotatedFrom) },
 	},
 	nested: map[string]func(*graphql.OperationContext, ast.SelectionSet) (writer[*apikey.Key], bool){
 		"scopes": within(&scopeObject, func(b []byte, k *apikey.Key, p plan[*apikey.Scope]) []byte {
-			return array(b, len(k.Scopes), func(b []byte, i int) []byte { return p.write(b, &k.Scopes[i]) })
+			return wire.Array(b, len(k.Scopes), func(b []byte, i int) []byte { return p.write(b, &k.Scopes[i]) })
 		}),
 	},
 }
@@ -201,36 +196,9 @@ var scopeObject = object[*apikey.Scope]{
 	name: "ApiKeyScope",
 	fields: map[string]writer[*apikey.Scope]{
 		"resourceType": func(b []byte, s *apikey.Scope) []byte { return upper(b, s.ResourceType) },
-		"resourceId":   func(b []byte, s *apikey.Scope) []byte { return quoted(b, s.ResourceID) },
+		"resourceId":   func(b []byte, s *apikey.Scope) []byte { return wire.Text(b, s.ResourceID) },
 		"operations":   func(b []byte, s *apikey.Scope) []byte { return uppers(b, s.Operations) },
 	},
-}
-
-// What follows appends values as gqlgen would write them.
-
-func array(b []byte, n int, write func(b []byte, i int) []byte) []byte {
-	b = append(b, '[')
-	for i := range n {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = write(b, i)
-	}
-	return append(b, ']')
-}
-
-func optionalText[S ~string](b []byte, s *S) []byte {
-	if s == nil {
-		return append(b, "null"...)
-	}
-	return quoted(b, *s)
-}
-
-func instant(b []byte, t *time.Time) []byte {
-	if t == nil {
-		return append(b, "null"...)
-	}
-	return append(t.UTC().AppendFormat(append(b, '"'), apikey.Milliseconds), '"')
 }
 
 // upper writes a value of an enum: in the schema they are the vendor's in upper case.
@@ -247,24 +215,5 @@ func upper[S ~string](b []byte, s S) []byte {
 }
 
 func uppers[S ~string](b []byte, values []S) []byte {
-	return array(b, len(values), func(b []byte, i int) []byte { return upper(b, values[i]) })
-}
-
-func quoted[S ~string](b []byte, s S) []byte {
-	const hex = "0123456789abcdef"
-	b = append(b, '"')
-	start := 0
-	for i := range len(s) {
-		c := s[i]
-		if c >= ' ' && c != '"' && c != '\\' {
-			continue
-		}
-		b = append(b, s[start:i]...)
-		if start = i + 1; c == '"' || c == '\\' {
-			b = append(b, '\\', c)
-		} else {
-			b = append(b, '\\', 'u', '0', '0', hex[c>>4], hex[c&0xf])
-		}
-	}
-	return append(append(b, s[start:]...), '"')
+	return wire.Array(b, len(values), func(b []byte, i int) []byte { return upper(b, values[i]) })
 }

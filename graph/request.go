@@ -139,7 +139,8 @@ func members(text []byte, names map[string]any) *apikey.Error {
 			return apikey.Invalid("", "The body has a member twice.")
 		}
 		seen[name] = true
-		if to, known := names[name]; known && decode(value, to) != nil {
+		to, known := names[name]
+		if _, isText := to.(*string); isText && json.Unmarshal(value, to) != nil || known && !isText && decode(value, to) != nil {
 			return apikey.Invalid(name, "%s is of the wrong type.", name)
 		}
 	}

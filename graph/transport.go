@@ -1,7 +1,6 @@
 package graph
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -9,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+	"strconv"
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/99designs/gqlgen/graphql/executor"
@@ -142,26 +142,26 @@ func WriteError(w http.ResponseWriter, r *http.Request, status int, e *apikey.Er
 
 // write sends the response. data is finished JSON, and left out where it is nil: nothing was executed.
 func write(w http.ResponseWriter, media string, status int, errs gqlerror.List, data json.RawMessage) {
-	var b bytes.Buffer
-	b.WriteByte('{')
+	start, end := []byte("{"), []byte("}")
 	if len(errs) > 0 {
 		text, err := json.Marshal(errs)
 		if err != nil {
 			panic(fmt.Errorf("errors that are no JSON: %w", err))
 		}
-		b.WriteString(`"errors":`)
-		b.Write(text)
+		start = append(append(start, `"errors":`...), text...)
 	}
 	if data != nil {
 		if len(errs) > 0 {
-			b.WriteByte(',')
+			start = append(start, ',')
 		}
-		b.WriteString(`"data":`)
-		b.Write(data)
+		start = append(start, `"data":`...)
 	}
-	b.WriteByte('}')
-	w.Header().Set("Content-Type", media+"; charset=utf-8")
-	w.Header().Set("Cache-Control", "no-store")
+	h := w.Header()
+	h.Set("Content-Type", media+"; charset=utf-8")
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Length", strconv.Itoa(len(start)+len(data)+len(end)))
 	w.WriteHeader(status)
-	_, _ = w.Write(b.Bytes())
+	for _, part := range [][]byte{start, data, end} {
+		_, _ = w.Write(part)
+	}
 }

@@ -1,8 +1,8 @@
 package web
 
 import (
+	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"retrieverkeys/apikey"
+	"retrieverkeys/wire"
 )
 
 // The vendor's REST endpoints, over the same Service as GraphQL.
@@ -23,70 +24,61 @@ type rest struct {
 	logger  *slog.Logger
 }
 
-// Key is an API key as the vendor's endpoints show it: its 22 fields, in the vendor's order.
+// Key is an API key as the vendor's endpoints show it: its 22 fields, in the vendor's order, and behind them what is told
+// but once.
 type Key struct {
-	KeyID             apikey.ID           `json:"key_id"`
-	KeyHash           string              `json:"key_hash"`
-	KeyPrefix         *string             `json:"key_prefix"`
-	KeyType           apikey.Type         `json:"key_type"`
-	SubscriptionID    *string             `json:"subscription_id"`
-	InternalID        apikey.InternalID   `json:"internal_id"`
-	OrganizationID    *string             `json:"organization_id"`
-	UserID            string              `json:"user_id"`
-	Name              string              `json:"name"`
-	Description       string              `json:"description"`
-	Permissions       []apikey.Permission `json:"permissions"`
-	Scopes            []Scope             `json:"scopes"`
-	RateLimitOverride *int32              `json:"rate_limit_override"`
-	Status            apikey.Status       `json:"status"`
-	ExpiresAt         *instant            `json:"expires_at"`
-	LastUsedAt        *instant            `json:"last_used_at"`
-	CreatedAt         *instant            `json:"created_at"`
-	CreatedBy         *string             `json:"created_by"`
-	RevokedAt         *instant            `json:"revoked_at"`
-	RevokedBy         *string             `json:"revoked_by"`
-	AllowedOrigins    []string            `json:"allowed_origins"`
-	PrincipalID       *string             `json:"principal_id"`
+	Of       *apikey.Key    // one that the Service returned with all its fields
+	Secret   *apikey.Secret // of a key that was just made
+	Previous *apikey.Key    // the key whose place it took
 }
 
-// Scope is a scope of a Key.
-type Scope struct {
-	ResourceType apikey.ResourceType `json:"resource_type"`
-	ResourceID   string              `json:"resource_id"`
-	Operations   []apikey.Operation  `json:"operations"`
+// MarshalJSON is for what shows single keys; lists append theirs.
+func (k Key) MarshalJSON() ([]byte, error) {
+	b := appendKey(nil, k.Of)
+	if k.Secret != nil {
+		b = wire.Text(append(b[:len(b)-1], `,"key":`...), k.Secret.Reveal())
+		b = append(b, '}')
+	}
+	if k.Previous != nil {
+		b = appendKey(append(b[:len(b)-1], `,"previous":`...), k.Previous)
+		b = append(b, '}')
+	}
+	return b, nil
 }
 
-// NewKey returns the vendor's form of a key that the Service returned with all its fields.
-func NewKey(k *apikey.Key) Key {
-	scopes := make([]Scope, len(k.Scopes))
-	for i, s := range k.Scopes {
-		scopes[i] = Scope{s.ResourceType, s.ResourceID, list(s.Operations)}
+func appendKey(b []byte, k *apikey.Key) []byte {
+	b = wire.Text(append(b, `{"key_id":`...), k.ID)
+	b = wire.Text(append(b, `,"key_hash":`...), k.Hash)
+	b = wire.OptionalText(append(b, `,"key_prefix":`...), k.Prefix)
+	b = wire.Text(append(b, `,"key_type":`...), cmp.Or(k.Type, apikey.UnknownType))
+	b = wire.OptionalText(append(b, `,"subscription_id":`...), k.SubscriptionID)
+	b = wire.Text(append(b, `,"internal_id":`...), k.InternalID)
+	b = wire.OptionalText(append(b, `,"organization_id":`...), k.OrganizationID)
+	b = wire.Text(append(b, `,"user_id":`...), k.UserID)
+	b = wire.Text(append(b, `,"name":`...), k.Name)
+	b = wire.Text(append(b, `,"description":`...), k.Description)
+	b = wire.Texts(append(b, `,"permissions":`...), k.Permissions)
+	b = wire.Array(append(b, `,"scopes":`...), len(k.Scopes), func(b []byte, i int) []byte {
+		b = wire.Text(append(b, `{"resource_type":`...), k.Scopes[i].ResourceType)
+		b = wire.Text(append(b, `,"resource_id":`...), k.Scopes[i].ResourceID)
+		return append(wire.Texts(append(b, `,"operations":`...), k.Scopes[i].Operations), '}')
+	})
+	b = wire.OptionalInt(append(b, `,"rate_limit_override":`...), k.RateLimitOverride)
+	b = wire.Text(append(b, `,"status":`...), k.Status)
+	b = wire.OptionalTime(append(b, `,"expires_at":`...), k.ExpiresAt)
+	b = wire.OptionalTime(append(b, `,"last_used_at":`...), k.LastUsedAt)
+	b = wire.OptionalTime(append(b, `,"created_at":`...), k.CreatedAt)
+	b = wire.OptionalText(append(b, `,"created_by":`...), k.CreatedBy)
+	b = wire.OptionalTime(append(b, `,"revoked_at":`...), k.RevokedAt)
+	b = wire.OptionalText(append(b, `,"revoked_by":`...), k.RevokedBy)
+	b = append(b, `,"allowed_origins":`...)
+	if k.AllowedOrigins == nil {
+		b = wire.Null(b)
+	} else {
+		b = wire.Texts(b, k.AllowedOrigins)
 	}
-	keyType := k.Type
-	if keyType == apikey.UnreadableType {
-		keyType = apikey.UnknownType
-	}
-	return Key{
-		KeyID: k.ID, KeyHash: k.Hash, KeyPrefix: k.Prefix, KeyType: keyType, SubscriptionID: k.SubscriptionID, InternalID: k.InternalID,
-		OrganizationID: k.OrganizationID, UserID: k.UserID, Name: k.Name, Description: k.Description, Permissions: list(k.Permissions),
-		Scopes: scopes, RateLimitOverride: k.RateLimitOverride, Status: k.Status, ExpiresAt: (*instant)(k.ExpiresAt),
-		LastUsedAt: (*instant)(k.LastUsedAt), CreatedAt: (*instant)(k.CreatedAt), CreatedBy: k.CreatedBy, RevokedAt: (*instant)(k.RevokedAt),
-		RevokedBy: k.RevokedBy, AllowedOrigins: k.AllowedOrigins, PrincipalID: k.PrincipalID,
-	}
-}
-
-func list[T any](items []T) []T {
-	if items == nil {
-		return []T{}
-	}
-	return items
-}
-
-// instant is a time as it is shown: RFC 3339 in UTC, with milliseconds.
-type instant time.Time
-
-func (i instant) MarshalJSON() ([]byte, error) {
-	return time.Time(i).UTC().AppendFormat(nil, `"`+apikey.Milliseconds+`"`), nil
+	b = wire.OptionalText(append(b, `,"principal_id":`...), k.PrincipalID)
+	return append(b, '}')
 }
 
 // list answers with all keys of a retriever, however many: page after page, so that they are never all in memory. Once it
@@ -112,16 +104,12 @@ func (h rest) list(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusOK)
 	opening, total := `{"results":[`, 0
 	for len(page) > 0 {
-		b := []byte(opening)
+		b := append(make([]byte, 0, len(opening)+keyBytes*len(page)), opening...)
 		for i := range page {
 			if total > 0 || i > 0 {
 				b = append(b, ',')
 			}
-			item, err := json.Marshal(NewKey(&page[i]))
-			if err != nil {
-				h.abort(r, err)
-			}
-			b = append(b, item...)
+			b = appendKey(b, &page[i])
 		}
 		opening, total = "", total+len(page)
 		h.write(w, b)
@@ -134,6 +122,9 @@ func (h rest) list(w http.ResponseWriter, r *http.Request) {
 	}
 	h.write(w, fmt.Appendf(nil, "%s],\"total\":%d}\n", opening, total))
 }
+
+// keyBytes is about as long as a key is.
+const keyBytes = 900
 
 // write sends a part of an answer, or cuts the connection to a client that does not take it in time.
 func (h rest) write(w http.ResponseWriter, part []byte) {
@@ -180,10 +171,7 @@ func (h rest) create(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, r, err)
 		return
 	}
-	writeJSON(w, http.StatusCreated, struct {
-		Key
-		Plaintext string `json:"key"`
-	}{NewKey(&made.Key), made.Secret.Reveal()})
+	writeJSON(w, http.StatusCreated, Key{Of: &made.Key, Secret: &made.Secret})
 }
 
 func (h rest) revoke(w http.ResponseWriter, r *http.Request) {

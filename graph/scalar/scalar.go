@@ -14,6 +14,7 @@ import (
 	"github.com/99designs/gqlgen/graphql"
 
 	"retrieverkeys/apikey"
+	"retrieverkeys/wire"
 )
 
 // MarshalID writes an ID.
@@ -64,9 +65,7 @@ var errNotInt = errors.New("must be an Int: a whole number of 32 bits")
 // MarshalDateTime writes an instant.
 func MarshalDateTime(t time.Time) graphql.Marshaler {
 	return graphql.WriterFunc(func(w io.Writer) {
-		var buf [len(apikey.Milliseconds) + 2]byte
-		b := t.UTC().AppendFormat(append(buf[:0], '"'), apikey.Milliseconds)
-		_, _ = w.Write(append(b, '"'))
+		_, _ = w.Write(wire.Time(nil, t))
 	})
 }
 

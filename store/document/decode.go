@@ -5,6 +5,7 @@ package document
 import (
 	"bytes"
 	"math"
+	"math/bits"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -24,67 +25,70 @@ func Key(doc bson.Raw, fields apikey.Fields) (apikey.Key, bool) {
 	k := apikey.Key{Type: apikey.Standard, Stored: apikey.Active}
 	var fallbackID string
 	var unreadableExpiry, unreadableRevocation bool
+	var m memory
+	m.texts.Grow(min(len(doc), 96+12*bits.OnesCount32(uint32(fields)))) // about as much as they take
+	next := 0
 	ok := each(doc, func(name []byte, v value) {
-		field, known := keyFields[string(name)]
-		if !known || field&(fields|always) == 0 {
+		var field apikey.Fields
+		if field, next = keyField(name, next); field&(fields|always) == 0 {
 			return
 		}
-		switch string(name) {
-		case "_id":
+		switch field {
+		case fieldObjectID:
 			fallbackID = v.id()
-		case "key_id":
-			k.ID = apikey.ID(v.text())
-		case "key_hash":
-			k.Hash = v.text()
-		case "key_prefix":
-			k.Prefix = v.optionalText()
-		case "key_type":
+		case fieldID:
+			k.ID = apikey.ID(m.text(v))
+		case fieldHash:
+			k.Hash = m.text(v)
+		case apikey.FieldPrefix:
+			k.Prefix = m.optionalText(v)
+		case apikey.FieldType:
 			k.Type = v.keyType()
-		case "subscription_id":
-			k.SubscriptionID = v.optionalText()
-		case "internal_id":
-			k.InternalID = apikey.InternalID(v.text())
-		case "organization_id":
-			k.OrganizationID = v.optionalText()
-		case "user_id":
-			k.UserID = v.text()
-		case "name":
-			k.Name = v.text()
-		case "description":
-			k.Description = v.text()
-		case "permissions":
+		case apikey.FieldSubscriptionID:
+			k.SubscriptionID = m.optionalText(v)
+		case apikey.FieldInternalID:
+			k.InternalID = apikey.InternalID(m.text(v))
+		case apikey.FieldOrganizationID:
+			k.OrganizationID = m.optionalText(v)
+		case apikey.FieldUserID:
+			k.UserID = m.text(v)
+		case apikey.FieldName:
+			k.Name = m.text(v)
+		case apikey.FieldDescription:
+			k.Description = m.text(v)
+		case apikey.FieldPermissions:
 			k.Permissions = everyOf(v, permissions, apikey.UnknownPermission)
-		case "scopes":
-			k.Scopes = v.scopes()
-		case "rate_limit_override":
+		case apikey.FieldScopes:
+			k.Scopes = v.scopes(&m)
+		case apikey.FieldRateLimitOverride:
 			k.RateLimitOverride = v.int32()
-		case "status":
+		case apikey.FieldStatus:
 			if !v.missing() {
 				k.Stored = oneOf(v, statuses, apikey.Revoked)
 			}
-		case "expires_at":
-			k.ExpiresAt = v.time()
+		case apikey.FieldExpiresAt:
+			k.ExpiresAt = m.time(v)
 			unreadableExpiry = k.ExpiresAt == nil && !v.missing()
-		case "last_used_at":
-			k.LastUsedAt = v.time()
-		case "created_at":
-			k.CreatedAt = v.time()
-		case "created_by":
-			k.CreatedBy = v.optionalText()
-		case "revoked_at":
-			k.RevokedAt = v.time()
+		case apikey.FieldLastUsedAt:
+			k.LastUsedAt = m.time(v)
+		case apikey.FieldCreatedAt:
+			k.CreatedAt = m.time(v)
+		case apikey.FieldCreatedBy:
+			k.CreatedBy = m.optionalText(v)
+		case apikey.FieldRevokedAt:
+			k.RevokedAt = m.time(v)
 			unreadableRevocation = k.RevokedAt == nil && !v.missing()
-		case "revoked_by":
-			k.RevokedBy = v.optionalText()
-		case "allowed_origins":
-			k.AllowedOrigins = v.origins()
-		case "principal_id":
-			k.PrincipalID = v.optionalText()
-		case "rotated_to":
+		case apikey.FieldRevokedBy:
+			k.RevokedBy = m.optionalText(v)
+		case apikey.FieldAllowedOrigins:
+			k.AllowedOrigins = v.origins(&m)
+		case apikey.FieldPrincipalID:
+			k.PrincipalID = m.optionalText(v)
+		case apikey.FieldRotatedTo:
 			k.RotatedTo = v.keyID()
-		case "rotated_from":
+		case apikey.FieldRotatedFrom:
 			k.RotatedFrom = v.keyID()
-		case "revision":
+		case apikey.FieldRevision:
 			k.Revision = v.int64()
 		}
 	})
@@ -100,39 +104,111 @@ func Key(doc bson.Raw, fields apikey.Fields) (apikey.Key, bool) {
 	return k, ok && k.ID != "" && k.Hash != ""
 }
 
-// always marks the fields that are read whatever is asked for.
-const always apikey.Fields = 1 << 31
+// The fields that are read whatever is asked for.
+const (
+	fieldObjectID apikey.Fields = 1 << (31 - iota)
+	fieldID
+	fieldHash
 
-var keyFields = map[string]apikey.Fields{
-	"_id": always, "key_id": always, "key_hash": always,
-	"key_prefix": apikey.FieldPrefix, "key_type": apikey.FieldType, "subscription_id": apikey.FieldSubscriptionID,
-	"internal_id": apikey.FieldInternalID, "organization_id": apikey.FieldOrganizationID, "user_id": apikey.FieldUserID,
-	"name": apikey.FieldName, "description": apikey.FieldDescription, "permissions": apikey.FieldPermissions,
-	"scopes": apikey.FieldScopes, "rate_limit_override": apikey.FieldRateLimitOverride, "status": apikey.FieldStatus,
-	"expires_at": apikey.FieldExpiresAt, "last_used_at": apikey.FieldLastUsedAt, "created_at": apikey.FieldCreatedAt,
-	"created_by": apikey.FieldCreatedBy, "revoked_at": apikey.FieldRevokedAt, "revoked_by": apikey.FieldRevokedBy,
-	"allowed_origins": apikey.FieldAllowedOrigins, "principal_id": apikey.FieldPrincipalID,
-	"rotated_to": apikey.FieldRotatedTo, "rotated_from": apikey.FieldRotatedFrom, "revision": apikey.FieldRevision,
+	always = fieldObjectID | fieldID | fieldHash
+)
+
+// keyFields are the fields of a key's document in the vendor's order: that of new documents, and of projections, so that
+// equal requests make equal commands.
+var keyFields = []struct {
+	name  string
+	field apikey.Fields
+}{
+	{"_id", fieldObjectID},
+	{"key_id", fieldID},
+	{"key_hash", fieldHash},
+	{"key_prefix", apikey.FieldPrefix},
+	{"key_type", apikey.FieldType},
+	{"subscription_id", apikey.FieldSubscriptionID},
+	{"internal_id", apikey.FieldInternalID},
+	{"organization_id", apikey.FieldOrganizationID},
+	{"user_id", apikey.FieldUserID},
+	{"name", apikey.FieldName},
+	{"description", apikey.FieldDescription},
+	{"permissions", apikey.FieldPermissions},
+	{"scopes", apikey.FieldScopes},
+	{"rate_limit_override", apikey.FieldRateLimitOverride},
+	{"status", apikey.FieldStatus},
+	{"expires_at", apikey.FieldExpiresAt},
+	{"last_used_at", apikey.FieldLastUsedAt},
+	{"created_at", apikey.FieldCreatedAt},
+	{"created_by", apikey.FieldCreatedBy},
+	{"revoked_at", apikey.FieldRevokedAt},
+	{"revoked_by", apikey.FieldRevokedBy},
+	{"allowed_origins", apikey.FieldAllowedOrigins},
+	{"principal_id", apikey.FieldPrincipalID},
+	{"rotated_to", apikey.FieldRotatedTo},
+	{"rotated_from", apikey.FieldRotatedFrom},
+	{"revision", apikey.FieldRevision},
+}
+
+// keyField returns the field of that name, 0 where none is known, and where to look for the name that comes next. Most
+// documents have them in order.
+func keyField(name []byte, from int) (field apikey.Fields, next int) {
+	for i := range keyFields {
+		at := (from + i) % len(keyFields)
+		if keyFields[at].name == string(name) {
+			return keyFields[at].field, at + 1
+		}
+	}
+	return 0, from
 }
 
 // KeyFieldNames returns the names of the documents' fields that hold what is asked for, for a projection. _id is
 // not among them.
 func KeyFieldNames(fields apikey.Fields) []string {
-	var names []string
-	for _, name := range keyFieldOrder {
-		if keyFields[name]&(fields|always) != 0 {
-			names = append(names, name)
+	names := make([]string, 0, len(keyFields))
+	for _, f := range keyFields {
+		if f.field&(fields|always&^fieldObjectID) != 0 {
+			names = append(names, f.name)
 		}
 	}
 	return names
 }
 
-// keyFieldOrder is the vendor's order of the fields: that of new documents, and of projections, so that equal
-// requests make equal commands.
-var keyFieldOrder = []string{
-	"key_id", "key_hash", "key_prefix", "key_type", "subscription_id", "internal_id", "organization_id", "user_id",
-	"name", "description", "permissions", "scopes", "rate_limit_override", "status", "expires_at", "last_used_at",
-	"created_at", "created_by", "revoked_at", "revoked_by", "allowed_origins", "principal_id", "rotated_to", "rotated_from", "revision",
+// memory is what one key's texts and dates are kept in: together, because a list has thousands of them.
+type memory struct {
+	texts    strings.Builder
+	optional []string
+	times    []time.Time
+}
+
+func (m *memory) text(v value) string {
+	b, _ := v.bytes()
+	if !utf8.Valid(b) {
+		return v.text()
+	}
+	from := m.texts.Len()
+	m.texts.Write(b)
+	return m.texts.String()[from:]
+}
+
+func (m *memory) optionalText(v value) *string {
+	if v.Type != bsoncore.TypeString {
+		return nil
+	}
+	return kept(&m.optional, m.text(v))
+}
+
+func (m *memory) time(v value) *time.Time {
+	if t, ok := v.time(); ok {
+		return kept(&m.times, t)
+	}
+	return nil
+}
+
+// kept returns where the value is kept: among a few others, which stay where they are.
+func kept[T any](among *[]T, v T) *T {
+	if len(*among) == cap(*among) {
+		*among = make([]T, 0, 4)
+	}
+	*among = append(*among, v)
+	return &(*among)[len(*among)-1]
 }
 
 // Namespace reads a namespace; false means that it has no usable id.
@@ -153,9 +229,9 @@ func Namespace(doc bson.Raw) (apikey.Namespace, bool) {
 		case "organization_name":
 			n.OrganizationName = v.optionalText()
 		case "created_at":
-			n.CreatedAt = v.time()
+			n.CreatedAt = v.optionalTime()
 		case "updated_at":
-			n.UpdatedAt = v.time()
+			n.UpdatedAt = v.optionalTime()
 		}
 	})
 	return n, ok && n.ID != ""
@@ -177,9 +253,9 @@ func Retriever(doc bson.Raw) (apikey.Retriever, bool) {
 		case "internal_id":
 			r.InternalID = apikey.InternalID(v.text())
 		case "created_at":
-			r.CreatedAt = v.time()
+			r.CreatedAt = v.optionalTime()
 		case "updated_at":
-			r.UpdatedAt = v.time()
+			r.UpdatedAt = v.optionalTime()
 		}
 	})
 	return r, ok && r.ID != ""
@@ -188,13 +264,13 @@ func Retriever(doc bson.Raw) (apikey.Retriever, bool) {
 // Event reads an audit event; false means that it has no usable id or time, or is no document at all.
 func Event(doc bson.Raw) (apikey.Event, bool) {
 	e := apikey.Event{ResourceType: apikey.UnknownResource}
-	var timestamp *time.Time
+	var dated bool
 	ok := each(doc, func(name []byte, v value) {
 		switch string(name) {
 		case "audit_id":
 			e.ID = apikey.EventID(v.text())
 		case "timestamp":
-			timestamp = v.time()
+			e.Timestamp, dated = v.time()
 		case "action":
 			e.Action = apikey.Action(v.text())
 		case "resource_type":
@@ -227,10 +303,7 @@ func Event(doc bson.Raw) (apikey.Event, bool) {
 			})
 		}
 	})
-	if timestamp != nil {
-		e.Timestamp = *timestamp
-	}
-	return e, ok && e.ID != "" && timestamp != nil
+	return e, ok && e.ID != "" && dated
 }
 
 // PendingEvents reads the audit events that a key's document carries until they are in their own collection, each as
@@ -344,16 +417,22 @@ var (
 	MaxTime = time.Date(9999, 12, 31, 23, 59, 59, 999_000_000, time.UTC)
 )
 
-func (v value) time() *time.Time {
+func (v value) time() (t time.Time, ok bool) {
 	if v.Type != bsoncore.TypeDateTime {
-		return nil
+		return time.Time{}, false
 	}
 	ms := v.DateTime()
 	if ms < MinTime.UnixMilli() || ms > MaxTime.UnixMilli() {
-		return nil
+		return time.Time{}, false
 	}
-	t := time.UnixMilli(ms).UTC()
-	return &t
+	return time.UnixMilli(ms).UTC(), true
+}
+
+func (v value) optionalTime() *time.Time {
+	if t, ok := v.time(); ok {
+		return &t
+	}
+	return nil
 }
 
 func (v value) int32() *int32 {
@@ -407,24 +486,24 @@ func (v value) items(f func(value)) bool {
 	return v.Type == bsoncore.TypeArray && each(v.Data, func(_ []byte, item value) { f(item) })
 }
 
-func (v value) scopes() []apikey.Scope {
+func (v value) scopes(m *memory) []apikey.Scope {
 	var scopes []apikey.Scope
 	switch {
 	case v.missing():
 		return nil
 	case v.Type == bsoncore.TypeEmbeddedDocument:
 		// Not a list, so it covers nothing; but a query finds it by what it names, and so it must still name it.
-		s := v.scope()
+		s := v.scope(m)
 		s.Operations = []apikey.Operation{apikey.UnknownOperation}
 		return []apikey.Scope{s}
-	case v.items(func(item value) { scopes = append(scopes, item.scope()) }):
+	case v.items(func(item value) { scopes = append(scopes, item.scope(m)) }):
 		return scopes
 	default:
 		return []apikey.Scope{{ResourceType: apikey.UnknownResource}}
 	}
 }
 
-func (v value) scope() apikey.Scope {
+func (v value) scope(m *memory) apikey.Scope {
 	s := apikey.Scope{ResourceType: apikey.UnknownResource}
 	if v.Type != bsoncore.TypeEmbeddedDocument {
 		return s
@@ -434,7 +513,7 @@ func (v value) scope() apikey.Scope {
 		case "resource_type":
 			s.ResourceType = oneOf(v, resourceTypes, apikey.UnknownResource)
 		case "resource_id":
-			s.ResourceID = v.text()
+			s.ResourceID = m.text(v)
 		case "operations":
 			s.Operations = everyOf(v, operations, apikey.UnknownOperation)
 		}
@@ -445,14 +524,14 @@ func (v value) scope() apikey.Scope {
 	return s
 }
 
-func (v value) origins() []string {
+func (v value) origins(m *memory) []string {
 	if v.missing() {
 		return nil
 	}
 	origins, n := []string{}, 0
 	isArray := v.items(func(item value) {
 		n++
-		if s := item.text(); s != "" {
+		if s := m.text(item); s != "" {
 			origins = append(origins, s)
 		}
 	})
@@ -463,9 +542,10 @@ func (v value) origins() []string {
 }
 
 // oneOf reads a text that must be one of the known ones.
-func oneOf[T ~string](v value, known map[string]T, unknown T) T {
-	if b, ok := v.bytes(); ok {
-		if t, ok := known[string(b)]; ok {
+func oneOf[T ~string](v value, known []T, unknown T) T {
+	b, _ := v.bytes()
+	for _, t := range known {
+		if string(t) == string(b) {
 			return t
 		}
 	}
@@ -474,7 +554,7 @@ func oneOf[T ~string](v value, known map[string]T, unknown T) T {
 
 // everyOf reads a list of texts that must each be one of the known ones. What is not a list at all reads as one
 // unknown item, so that it still counts as a restriction.
-func everyOf[T ~string](v value, known map[string]T, unknown T) []T {
+func everyOf[T ~string](v value, known []T, unknown T) []T {
 	if v.missing() {
 		return nil
 	}
@@ -485,22 +565,14 @@ func everyOf[T ~string](v value, known map[string]T, unknown T) []T {
 	return out
 }
 
-func set[T ~string](values ...T) map[string]T {
-	m := make(map[string]T, len(values))
-	for _, v := range values {
-		m[string(v)] = v
-	}
-	return m
-}
-
 var (
-	statuses    = set(apikey.Active, apikey.Revoked, apikey.Expired)
-	keyTypes    = set(apikey.Standard, apikey.MarketplaceSubscription, apikey.RetrieverKey)
-	permissions = set(apikey.Admin, apikey.Delete, apikey.Write, apikey.Read)
-	operations  = set(apikey.ReadData, apikey.WriteData, apikey.DeleteData, apikey.ExecuteRetriever,
+	statuses    = []apikey.Status{apikey.Active, apikey.Revoked, apikey.Expired}
+	keyTypes    = []apikey.Type{apikey.Standard, apikey.MarketplaceSubscription, apikey.RetrieverKey}
+	permissions = []apikey.Permission{apikey.Admin, apikey.Delete, apikey.Write, apikey.Read}
+	operations  = []apikey.Operation{apikey.ReadData, apikey.WriteData, apikey.DeleteData, apikey.ExecuteRetriever,
 		apikey.CreateRetriever, apikey.DeleteRetriever, apikey.ExecuteJob, apikey.CancelJob, apikey.CreateCluster,
-		apikey.DeleteCluster, apikey.ModifyCluster, apikey.ModifyInfrastructure, apikey.ManagePermissions)
-	resourceTypes = set(apikey.ResourceOrganization, apikey.ResourceUser, apikey.ResourceAPIKey,
+		apikey.DeleteCluster, apikey.ModifyCluster, apikey.ModifyInfrastructure, apikey.ManagePermissions}
+	resourceTypes = []apikey.ResourceType{apikey.ResourceOrganization, apikey.ResourceUser, apikey.ResourceAPIKey,
 		apikey.ResourceNamespace, apikey.ResourceCollection, apikey.ResourceBucket, apikey.ResourceRetriever,
-		apikey.ResourceCluster, apikey.ResourceTaxonomy, apikey.ResourceStorageConnection, apikey.ResourceAlert)
+		apikey.ResourceCluster, apikey.ResourceTaxonomy, apikey.ResourceStorageConnection, apikey.ResourceAlert}
 )

@@ -23,64 +23,64 @@ func FromKey(k apikey.Key) bson.Raw {
 // change.
 func KeyFields(k apikey.Key, fields apikey.Fields) bson.D {
 	var d bson.D
-	for _, name := range keyFieldOrder {
-		if field := keyFields[name]; field != always && field&fields != 0 {
-			d = append(d, bson.E{Key: name, Value: keyValue(k, name)})
+	for _, f := range keyFields {
+		if f.field&fields&^always != 0 {
+			d = append(d, bson.E{Key: f.name, Value: keyValue(k, f.field)})
 		}
 	}
 	return d
 }
 
-func keyValue(k apikey.Key, field string) any {
+func keyValue(k apikey.Key, field apikey.Fields) any {
 	switch field {
-	case "key_prefix":
+	case apikey.FieldPrefix:
 		return k.Prefix
-	case "key_type":
+	case apikey.FieldType:
 		return k.Type
-	case "subscription_id":
+	case apikey.FieldSubscriptionID:
 		return k.SubscriptionID
-	case "internal_id":
+	case apikey.FieldInternalID:
 		return k.InternalID
-	case "organization_id":
+	case apikey.FieldOrganizationID:
 		return k.OrganizationID
-	case "user_id":
+	case apikey.FieldUserID:
 		return k.UserID
-	case "name":
+	case apikey.FieldName:
 		return k.Name
-	case "description":
+	case apikey.FieldDescription:
 		return k.Description
-	case "permissions":
+	case apikey.FieldPermissions:
 		return array(k.Permissions)
-	case "scopes":
+	case apikey.FieldScopes:
 		return fromScopes(k.Scopes)
-	case "rate_limit_override":
+	case apikey.FieldRateLimitOverride:
 		return k.RateLimitOverride
-	case "status":
+	case apikey.FieldStatus:
 		return k.Stored
-	case "expires_at":
+	case apikey.FieldExpiresAt:
 		return date(k.ExpiresAt)
-	case "last_used_at":
+	case apikey.FieldLastUsedAt:
 		return date(k.LastUsedAt)
-	case "created_at":
+	case apikey.FieldCreatedAt:
 		return date(k.CreatedAt)
-	case "created_by":
+	case apikey.FieldCreatedBy:
 		return k.CreatedBy
-	case "revoked_at":
+	case apikey.FieldRevokedAt:
 		return date(k.RevokedAt)
-	case "revoked_by":
+	case apikey.FieldRevokedBy:
 		return k.RevokedBy
-	case "allowed_origins":
+	case apikey.FieldAllowedOrigins:
 		return k.AllowedOrigins
-	case "principal_id":
+	case apikey.FieldPrincipalID:
 		return k.PrincipalID
-	case "rotated_to":
+	case apikey.FieldRotatedTo:
 		return k.RotatedTo
-	case "rotated_from":
+	case apikey.FieldRotatedFrom:
 		return k.RotatedFrom
-	case "revision":
+	case apikey.FieldRevision:
 		return k.Revision
 	default:
-		panic("no such field: " + field)
+		panic("a key has no such field")
 	}
 }
 

@@ -7,7 +7,10 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"runtime"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -109,14 +112,17 @@ func Parse(r io.Reader) (Batch, error) {
 			return Batch{}, fmt.Errorf("%s: %w", name, err)
 		}
 		check := newChecker(name)
-		for i := 0; dec.More(); i++ {
-			var text json.RawMessage
-			if err := dec.Decode(&text); err != nil {
-				return Batch{}, fmt.Errorf("%s[%d]: %w", name, i, notJSON(dec, err))
+		for dec.More() {
+			texts := make([]json.RawMessage, 0, atATime)
+			for len(texts) < atATime && dec.More() {
+				var text json.RawMessage
+				if err := dec.Decode(&text); err != nil {
+					return Batch{}, fmt.Errorf("%s[%d]: %w", name, len(*list)+len(texts), notJSON(dec, err))
+				}
+				texts = append(texts, text)
 			}
-			doc, found := check.document(i, text)
-			problems = append(problems, found...)
-			*list = append(*list, doc)
+			docs, found := check.documents(len(*list), texts)
+			*list, problems = append(*list, docs...), append(problems, found...)
 		}
 		if err := expect(dec, ']'); err != nil {
 			return Batch{}, fmt.Errorf("%s: %w", name, err)
@@ -133,6 +139,9 @@ func Parse(r io.Reader) (Batch, error) {
 	}
 	return b, nil
 }
+
+// atATime is how many documents are turned from Extended JSON to BSON side by side.
+const atATime = 1_000
 
 func expect(dec *json.Decoder, want json.Delim) error {
 	token, err := dec.Token()
@@ -218,12 +227,39 @@ func newChecker(list string) *checker {
 	return &checker{list: list, rules: listRules[list], seen: map[string]int{}}
 }
 
-// document turns one document of the list from Extended JSON to BSON and returns what is wrong with it.
+// documents turns the next documents of the list from Extended JSON to BSON, and returns what is wrong with them. The first
+// of them has the index from.
+func (c *checker) documents(from int, texts []json.RawMessage) ([]bson.Raw, Problems) {
+	docs, found := make([]bson.Raw, len(texts)), make([]Problems, len(texts))
+	var wg sync.WaitGroup
+	workers := runtime.GOMAXPROCS(0)
+	for worker := range workers {
+		wg.Go(func() {
+			for i := worker; i < len(texts); i += workers {
+				docs[i], found[i] = c.document(from+i, texts[i])
+			}
+		})
+	}
+	wg.Wait()
+	for i, doc := range docs {
+		if doc != nil {
+			c.identity(doc, from+i, c.reporter(from+i, &found[i]))
+		}
+	}
+	return docs, slices.Concat(found...)
+}
+
+// reporter notes what is wrong with the document of that index.
+func (c *checker) reporter(index int, problems *Problems) func(field, format string, args ...any) {
+	return func(field, format string, args ...any) {
+		*problems = append(*problems, Problem{List: c.list, Index: index, Field: field, Message: fmt.Sprintf(format, args...)})
+	}
+}
+
+// document turns one document from Extended JSON to BSON, and returns what is wrong with it alone.
 func (c *checker) document(index int, text json.RawMessage) (bson.Raw, Problems) {
 	var problems Problems
-	bad := func(field, format string, args ...any) {
-		problems = append(problems, Problem{List: c.list, Index: index, Field: field, Message: fmt.Sprintf(format, args...)})
-	}
+	bad := c.reporter(index, &problems)
 	if text[0] != '{' {
 		bad("", "not a document")
 		return nil, problems
@@ -260,7 +296,6 @@ func (c *checker) document(index int, text json.RawMessage) (bson.Raw, Problems)
 		bad("", "cannot be stored: %v", err)
 		return nil, problems
 	}
-	c.identity(bson.Raw(encoded), index, bad)
 	return encoded, problems
 }
 
