@@ -143,12 +143,12 @@ func isTerminal(w io.Writer) bool {
 }
 
 // open opens the configured store. prepare makes it ready for use and fails while it cannot be reached.
-func (p *program) open(ctx context.Context) (engine store.Engine, prepare func(context.Context) error, err error) {
+func (p *program) open(ctx context.Context, with ...mongodb.Option) (engine store.Engine, prepare func(context.Context) error, err error) {
 	if p.cfg.MongoURI == "" {
 		engine, err = sqlite.Open(ctx, p.cfg.EmbeddedPath)
 		return engine, func(context.Context) error { return nil }, err
 	}
-	m, err := mongodb.Open(p.cfg.MongoURI, p.cfg.MongoDatabase, p.logger)
+	m, err := mongodb.Open(p.cfg.MongoURI, p.cfg.MongoDatabase, p.logger, with...)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -165,11 +165,16 @@ const (
 )
 
 func (p *program) serve(ctx context.Context) (err error) {
-	engine, prepare, err := p.open(ctx)
+	build := version()
+	metrics := telemetry.NewMetrics(build.number, build.commit)
+	engine, prepare, err := p.open(ctx, mongodb.WithPool(mongodb.Pool{
+		Open: metrics.Pool("open"), InUse: metrics.Pool("in_use"), Waiting: metrics.Pool("waiting"), Failed: metrics.CheckoutFailure,
+	}))
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, engine.Close()) }()
+	engine = store.Observed(engine, store.Observer{Engine: p.engineName(), Called: metrics.StoreCall})
 
 	var lc net.ListenConfig
 	listener, err := lc.Listen(ctx, "tcp", p.cfg.ListenAddr)
@@ -178,8 +183,6 @@ func (p *program) serve(ctx context.Context) (err error) {
 	}
 	url := "http://" + listener.Addr().String()
 
-	build := version()
-	metrics := telemetry.NewMetrics(build.number, build.commit)
 	admin, err := p.serveAdmin(ctx, metrics)
 	if err != nil {
 		return errors.Join(err, listener.Close())
@@ -198,6 +201,7 @@ func (p *program) serve(ctx context.Context) (err error) {
 			GraphQL: graph.NewHandler(graph.Options{
 				Service: service, Version: build.number, Introspection: graph.Introspection(p.cfg.Introspection),
 				Manifest: p.manifest, ManifestOnly: p.cfg.PersistedOnly, Limits: graph.Limits(p.cfg.Limits), Playground: playground, Logger: p.logger,
+				Metrics: graph.Metrics{Operation: metrics.Operation, LimitRefusal: metrics.LimitRefusal, CacheLookups: metrics.CacheLookups},
 			}),
 			RefuseGraphQL:  graph.WriteError,
 			Ready:          engine.Ping,
@@ -257,9 +261,16 @@ func (p *program) serveAdmin(ctx context.Context, metrics *telemetry.Metrics) (s
 
 func (p *program) storeName() string {
 	if p.cfg.MongoURI != "" {
-		return "mongodb"
+		return p.engineName()
 	}
 	return p.cfg.EmbeddedPath
+}
+
+func (p *program) engineName() string {
+	if p.cfg.MongoURI != "" {
+		return "mongodb"
+	}
+	return "sqlite"
 }
 
 // How long to wait before trying again to reach a store that is down.
