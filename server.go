@@ -17,6 +17,8 @@ import (
 	"syscall"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"retrieverkeys/apikey"
 	"retrieverkeys/config"
 	"retrieverkeys/graph"
@@ -75,10 +77,16 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 		format = "text"
 	}
 	p.logger = telemetry.NewLogger(stderr, format, cfg.LogLevel, func(ctx context.Context) []slog.Attr {
+		var attributes []slog.Attr
 		if id := web.RequestID(ctx); id != "" {
-			return []slog.Attr{slog.String("request_id", id)}
+			attributes = append(attributes, slog.String("request_id", id))
 		}
-		return nil
+		if cfg.Traces.URL != "" {
+			if span := trace.SpanContextFromContext(ctx); span.IsValid() {
+				attributes = append(attributes, slog.String("trace_id", span.TraceID().String()))
+			}
+		}
+		return attributes
 	})
 	command := map[string]func(context.Context) error{
 		"":            p.serve,
@@ -167,14 +175,19 @@ const (
 func (p *program) serve(ctx context.Context) (err error) {
 	build := version()
 	metrics := telemetry.NewMetrics(build.number, build.commit)
-	engine, prepare, err := p.open(ctx, mongodb.WithPool(mongodb.Pool{
+	tracer, endTraces, err := p.tracer(ctx, build.number)
+	if err != nil {
+		return err
+	}
+	defer endTraces()
+	engine, prepare, err := p.open(ctx, mongodb.WithTracer(tracer), mongodb.WithPool(mongodb.Pool{
 		Open: metrics.Pool("open"), InUse: metrics.Pool("in_use"), Waiting: metrics.Pool("waiting"), Failed: metrics.CheckoutFailure,
 	}))
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, engine.Close()) }()
-	engine = store.Observed(engine, store.Observer{Engine: p.engineName(), Called: metrics.StoreCall})
+	engine = store.Observed(engine, store.Observer{Engine: p.engineName(), Called: metrics.StoreCall, Tracer: tracer})
 
 	var lc net.ListenConfig
 	listener, err := lc.Listen(ctx, "tcp", p.cfg.ListenAddr)
@@ -202,6 +215,7 @@ func (p *program) serve(ctx context.Context) (err error) {
 				Service: service, Version: build.number, Introspection: graph.Introspection(p.cfg.Introspection),
 				Manifest: p.manifest, ManifestOnly: p.cfg.PersistedOnly, Limits: graph.Limits(p.cfg.Limits), Playground: playground, Logger: p.logger,
 				Metrics: graph.Metrics{Operation: metrics.Operation, LimitRefusal: metrics.LimitRefusal, CacheLookups: metrics.CacheLookups},
+				Tracer:  tracer,
 			}),
 			RefuseGraphQL:  graph.WriteError,
 			Ready:          engine.Ping,
@@ -213,6 +227,7 @@ func (p *program) serve(ctx context.Context) (err error) {
 			TrustedProxies: p.cfg.TrustedProxies,
 			Logger:         p.logger,
 			Metrics:        web.Metrics{Request: metrics.Request, Authentication: metrics.Authentication},
+			Tracer:         tracer,
 		}),
 		MaxHeaderBytes:    maxHeaderBytes,
 		ReadHeaderTimeout: readHeaderTimeout,
@@ -257,6 +272,15 @@ func (p *program) serveAdmin(ctx context.Context, metrics *telemetry.Metrics) (s
 	go func() { _ = server.Serve(listener) }() // it ends when it is closed
 	p.logger.InfoContext(ctx, "serving metrics", "url", "http://"+listener.Addr().String()+"/metrics")
 	return server.Close, nil
+}
+
+// tracer returns a tracer, nil where there shall be no traces, and what ends it after the last request.
+func (p *program) tracer(ctx context.Context, version string) (tracer trace.Tracer, end func(), err error) {
+	if p.cfg.Traces.URL == "" {
+		return nil, func() {}, nil
+	}
+	tracer, stop, err := telemetry.NewTracer(ctx, p.cfg.Traces.URL, p.cfg.Traces.Service, version, p.logger)
+	return tracer, func() { stop(context.WithoutCancel(ctx)) }, err
 }
 
 func (p *program) storeName() string {

@@ -46,9 +46,12 @@ func WithPool(p Pool) Option {
 }
 
 // WithTracer makes a span of each command within a span that is recorded. It tells the command's name and its collection, and
-// no value.
+// no value. Without a tracer nothing is watched.
 func WithTracer(tracer trace.Tracer) Option {
 	return func(o *options.ClientOptions) {
+		if tracer == nil {
+			return
+		}
 		c := &commands{tracer: tracer}
 		o.SetMonitor(&event.CommandMonitor{
 			Started:   c.started,
