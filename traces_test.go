@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -184,9 +185,7 @@ func TestTracesAreOff(t *testing.T) {
 			c := newCollector(t)
 			d := embedded(t)
 			d.env["OTEL_EXPORTER_OTLP_ENDPOINT"] = c.URL
-			for k, v := range set {
-				d.env[k] = v
-			}
+			maps.Copy(d.env, set)
 			s := serve(t, d.env)
 			s.request(http.MethodGet, "/healthz", "", map[string]string{"Traceparent": "00-" + callersTrace + "-" + callersSpan + "-01"})
 			s.stop()

@@ -78,7 +78,7 @@ func TestOutcomesOfCalls(t *testing.T) {
 		var got string
 		e := store.Observed(answering{keys: []apikey.Key{{ID: "key_1"}}, err: c.err}, store.Observer{Called: func(_, outcome string, _ time.Duration) { got = outcome }})
 		keys, err := e.KeysByHash(c.ctx, "hash")
-		if got != c.want || err != c.err || len(keys) != 1 {
+		if got != c.want || !errors.Is(err, c.err) || len(keys) != 1 {
 			t.Errorf("%v: %q, %v, %d keys; want %q", c.err, got, err, len(keys), c.want)
 		}
 	}
