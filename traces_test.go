@@ -194,18 +194,20 @@ func TestTracesAreOff(t *testing.T) {
 			}
 		})
 	}
-	t.Run("sampler", func(t *testing.T) {
-		t.Setenv("OTEL_TRACES_SAMPLER", "always_off")
-		c := newCollector(t)
-		d := embedded(t)
-		d.env["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"] = c.URL + "/v1/traces"
-		s := serve(t, d.env)
-		s.request(http.MethodGet, "/healthz", "", map[string]string{"Traceparent": "00-" + callersTrace + "-" + callersSpan + "-01"})
-		s.stop()
-		if _, received := c.all(""); len(received) > 0 || !strings.Contains(s.errors.String(), callersTrace) {
-			t.Errorf("%d bytes; %s", len(received), s.errors)
-		}
-	})
+	for name, c := range map[string]struct{ sampler, flags string }{"sampler": {"always_off", "01"}, "caller": {"", "00"}} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv("OTEL_TRACES_SAMPLER", c.sampler)
+			to := newCollector(t)
+			d := embedded(t)
+			d.env["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"] = to.URL + "/v1/traces"
+			s := serve(t, d.env)
+			s.request(http.MethodGet, "/healthz", "", map[string]string{"Traceparent": "00-" + callersTrace + "-" + callersSpan + "-" + c.flags})
+			s.stop()
+			if _, received := to.all(""); len(received) > 0 || !strings.Contains(s.errors.String(), callersTrace) {
+				t.Errorf("%d bytes; %s", len(received), s.errors)
+			}
+		})
+	}
 }
 
 // A collector that hangs or refuses must cost traces, and nothing else: requests are answered, the process ends, and the log says

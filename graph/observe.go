@@ -156,17 +156,19 @@ func (l *labels) of(ctx context.Context, op *graphql.OperationContext) string {
 }
 
 // asking makes a span of something that is asked of the service, where spans are made.
-func asking[T any](ctx context.Context, tracer trace.Tracer, what string, f func(context.Context) (T, error)) (T, error) {
+func asking[T any](ctx context.Context, tracer trace.Tracer, what string, f func(context.Context) (T, error)) (value T, err error) {
 	if tracer == nil || !trace.SpanFromContext(ctx).IsRecording() {
 		return f(ctx)
 	}
 	ctx, span := tracer.Start(ctx, what)
-	defer func() { span.End() }() // called by defer itself it would record what a panic says
-	value, err := f(ctx)
-	if err != nil {
-		span.SetStatus(codes.Error, string(apikey.Classify(err).Code))
-	}
-	return value, err
+	err = errPanicked
+	defer func() { // in a function, for End itself would record what a panic says
+		if err != nil {
+			span.SetStatus(codes.Error, string(apikey.Classify(err).Code))
+		}
+		span.End()
+	}()
+	return f(ctx)
 }
 
 // mutations makes a span of each mutation's field. Fields of queries ask through the loader, which makes its own.

@@ -41,6 +41,7 @@ func traced(tracer trace.Tracer, next http.Handler) http.Handler {
 			return
 		}
 		rec := &recorder{ResponseWriter: w}
+		whole := false
 		defer func() { // in a function, for End itself would record what a panic says
 			method, route := spanNames(r)
 			span.SetName(method + " " + route)
@@ -48,12 +49,13 @@ func traced(tracer trace.Tracer, next http.Handler) http.Handler {
 			if id := RequestID(ctx); !strings.Contains(id, "sk_") { // it may be the caller's own, and anything
 				span.SetAttributes(attribute.String("request.id", id))
 			}
-			if rec.status >= http.StatusInternalServerError || rec.status == 0 {
+			if rec.status >= http.StatusInternalServerError || !whole {
 				span.SetStatus(codes.Error, "")
 			}
 			span.End()
 		}()
 		next.ServeHTTP(rec, r)
+		whole = true
 	})
 }
 
