@@ -187,7 +187,7 @@ func TestTracesAreOff(t *testing.T) {
 			d.env["OTEL_EXPORTER_OTLP_ENDPOINT"] = c.URL
 			maps.Copy(d.env, set)
 			s := serve(t, d.env)
-			s.request(http.MethodGet, "/healthz", "", map[string]string{"Traceparent": "00-" + callersTrace + "-" + callersSpan + "-01"})
+			s.request(http.MethodGet, "/openapi.json", "", map[string]string{"Traceparent": "00-" + callersTrace + "-" + callersSpan + "-01"})
 			s.stop()
 			if _, received := c.all(""); len(received) > 0 || strings.Contains(s.errors.String(), "trace_id") {
 				t.Errorf("%d bytes; %s", len(received), s.errors)
@@ -201,7 +201,7 @@ func TestTracesAreOff(t *testing.T) {
 			d := embedded(t)
 			d.env["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"] = to.URL + "/v1/traces"
 			s := serve(t, d.env)
-			s.request(http.MethodGet, "/healthz", "", map[string]string{"Traceparent": "00-" + callersTrace + "-" + callersSpan + "-" + c.flags})
+			s.request(http.MethodGet, "/openapi.json", "", map[string]string{"Traceparent": "00-" + callersTrace + "-" + callersSpan + "-" + c.flags})
 			s.stop()
 			if _, received := to.all(""); len(received) > 0 || !strings.Contains(s.errors.String(), callersTrace) {
 				t.Errorf("%d bytes; %s", len(received), s.errors)

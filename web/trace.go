@@ -27,12 +27,17 @@ func (traceparent) Set(string, string) {}
 func (traceparent) Keys() []string     { return []string{traceparentHeader} }
 
 // traced makes a span of each request, which goes on with the caller's trace. Like the log it tells nothing of the URL but the
-// route, and nothing of headers and bodies: somebody may have put a secret there. Without a tracer it is next itself.
+// route, and nothing of headers and bodies: somebody may have put a secret there. Probes have no span: there are more of them than of anything
+// else. Without a tracer it is next itself.
 func traced(tracer trace.Tracer, next http.Handler) http.Handler {
 	if tracer == nil {
 		return next
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/healthz" || r.URL.Path == "/readyz" {
+			next.ServeHTTP(w, r)
+			return
+		}
 		ctx := propagation.TraceContext{}.Extract(r.Context(), traceparent{r.Header})
 		ctx, span := tracer.Start(ctx, "HTTP", trace.WithSpanKind(trace.SpanKindServer))
 		r = r.WithContext(ctx)

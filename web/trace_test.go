@@ -24,7 +24,12 @@ func TestSpansOfRequests(t *testing.T) {
 		w.WriteHeader(http.StatusOK)
 		panic("a_secret")
 	})
+	mux.HandleFunc("GET /readyz", func(http.ResponseWriter, *http.Request) {})
 	h := withRequestID(traced(tracer, logged(slog.New(slog.DiscardHandler), func(string, string, int, time.Duration) {}, mux)))
+	h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/readyz", nil))
+	if n := len(spans.Started()); n > 0 {
+		t.Errorf("%d spans of a probe", n)
+	}
 	for _, c := range []struct{ method, path, id, want string }{
 		{"GET", "/things/a_secret?a_secret=1", "7", "GET /things/{id} [GET /things/{id} 404 7] Unset"},
 		{"GET", "/things/a_secret", "sk_a_secret", "GET /things/{id} [GET /things/{id} 404] Unset"},
