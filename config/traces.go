@@ -45,7 +45,7 @@ func traces(getenv func(string) string) (Traces, []error) {
 	check(one("otlp", "none"), "OTEL_TRACES_EXPORTER")
 	check(one("http/protobuf"), "OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL")
 	check(one("gzip", "none"), "OTEL_EXPORTER_OTLP_COMPRESSION", "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION")
-	check(headers, "OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS")
+	check(pairs, "OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_RESOURCE_ATTRIBUTES")
 	check(milliseconds, "OTEL_EXPORTER_OTLP_TIMEOUT", "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT")
 	check(one(samplers...), "OTEL_TRACES_SAMPLER")
 	check(ratio, "OTEL_TRACES_SAMPLER_ARG")
@@ -75,7 +75,7 @@ func one(allowed ...string) func(string) error {
 	}
 }
 
-func headers(value string) error {
+func pairs(value string) error {
 	for pair := range strings.SplitSeq(value, ",") {
 		name, text, found := strings.Cut(pair, "=")
 		name = strings.TrimSpace(name)

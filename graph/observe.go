@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -151,7 +152,7 @@ func (l *labels) of(ctx context.Context, op *graphql.OperationContext) string {
 		return otherName
 	}
 	label = hashOf(name)[:8]
-	l.names[name] = label
+	l.names[strings.Clone(name)] = label // without the text that it is a part of
 	return label
 }
 

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -88,6 +89,25 @@ func TestLabelsOfOperationsAreFew(t *testing.T) {
 			t.Errorf("it tells %s", label)
 		}
 	}
+}
+
+// A name must not keep the text that it stands in, which is as long as a body may be.
+func TestLabelsKeepNoTexts(t *testing.T) {
+	ask, _ := observedHandler(nil)
+	heap := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := heap()
+	for i := range mostNames {
+		ask(t, false, map[string]any{"query": fmt.Sprint("query Name", i, " { __typename }", strings.Repeat(" ", 1<<18))})
+	}
+	if after := heap(); after > before+8<<20 {
+		t.Errorf("%d MiB are kept", (after-before)>>20)
+	}
+	ask(t, false, map[string]any{"query": "{ __typename }"}) // so that the handler lives until here
 }
 
 // Whoever sets a limit must see whom it hits: each refusal is told by the name of its setting.

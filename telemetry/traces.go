@@ -29,7 +29,7 @@ func NewTracer(ctx context.Context, collector, service, version string, logger *
 	described, err := resource.New(ctx, resource.WithTelemetrySDK(),
 		resource.WithAttributes(attribute.String("service.name", service), attribute.String("service.version", version)), resource.WithFromEnv())
 	if err != nil {
-		logger.WarnContext(ctx, "OTEL_RESOURCE_ATTRIBUTES cannot be read whole")
+		return nil, nil, errors.New("traces cannot be sent: OTEL_RESOURCE_ATTRIBUTES cannot be read")
 	}
 	abandon, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	provider := sdktrace.NewTracerProvider(sdktrace.WithResource(described),
