@@ -13,16 +13,16 @@ var arrows = map[string][]string{
 	"retrieverkeys/apikey":                    {},
 	"retrieverkeys/wire":                      {},
 	"retrieverkeys/config":                    {},
-	"retrieverkeys/telemetry":                 {"github.com/prometheus/client_golang/"},
+	"retrieverkeys/telemetry":                 {"github.com/prometheus/client_golang/", "go.opentelemetry.io/otel/"},
 	"retrieverkeys/store/document":            {"retrieverkeys/apikey", "go.mongodb.org/mongo-driver/v2/bson", "go.mongodb.org/mongo-driver/v2/x/bsonx/bsoncore"},
-	"retrieverkeys/store":                     {"retrieverkeys/apikey", "retrieverkeys/store/document"},
-	"retrieverkeys/store/mongodb":             {"retrieverkeys/apikey", "retrieverkeys/store", "retrieverkeys/store/document", "go.mongodb.org/mongo-driver/"},
+	"retrieverkeys/store":                     {"retrieverkeys/apikey", "retrieverkeys/store/document", "go.opentelemetry.io/otel/attribute", "go.opentelemetry.io/otel/codes", "go.opentelemetry.io/otel/trace"},
+	"retrieverkeys/store/mongodb":             {"retrieverkeys/apikey", "retrieverkeys/store", "retrieverkeys/store/document", "go.mongodb.org/mongo-driver/", "go.opentelemetry.io/otel/attribute", "go.opentelemetry.io/otel/codes", "go.opentelemetry.io/otel/trace"},
 	"retrieverkeys/store/mongodb/mongodbtest": {},
 	"retrieverkeys/store/sqlite":              {"retrieverkeys/apikey", "retrieverkeys/store", "retrieverkeys/store/document", "modernc.org/sqlite", "modernc.org/sqlite/", "go.mongodb.org/mongo-driver/v2/bson"},
 	"retrieverkeys/store/storetest":           {"retrieverkeys/apikey", "retrieverkeys/store", "retrieverkeys/store/document", "go.mongodb.org/mongo-driver/v2/bson", "github.com/google/go-cmp/", "pgregory.net/rapid"},
 	"retrieverkeys/graph/scalar":              {"retrieverkeys/apikey", "retrieverkeys/wire", "github.com/99designs/gqlgen/"},
-	"retrieverkeys/graph":                     {"retrieverkeys/apikey", "retrieverkeys/graph/scalar", "retrieverkeys/wire", "github.com/99designs/gqlgen/", "github.com/vektah/gqlparser/", "github.com/hashicorp/golang-lru/v2/simplelru"},
-	"retrieverkeys/web":                       {"retrieverkeys/apikey", "retrieverkeys/wire", "github.com/jub0bs/cors", "github.com/jub0bs/cors/", "github.com/klauspost/compress/gzhttp", "github.com/hashicorp/golang-lru/v2/simplelru", "golang.org/x/time/rate"},
+	"retrieverkeys/graph":                     {"retrieverkeys/apikey", "retrieverkeys/graph/scalar", "retrieverkeys/wire", "github.com/99designs/gqlgen/", "github.com/vektah/gqlparser/", "github.com/hashicorp/golang-lru/v2/simplelru", "go.opentelemetry.io/otel/attribute", "go.opentelemetry.io/otel/codes", "go.opentelemetry.io/otel/trace"},
+	"retrieverkeys/web":                       {"retrieverkeys/apikey", "retrieverkeys/wire", "github.com/jub0bs/cors", "github.com/jub0bs/cors/", "github.com/klauspost/compress/gzhttp", "github.com/hashicorp/golang-lru/v2/simplelru", "golang.org/x/time/rate", "go.opentelemetry.io/otel/attribute", "go.opentelemetry.io/otel/codes", "go.opentelemetry.io/otel/trace", "go.opentelemetry.io/otel/propagation"},
 }
 
 func TestArrowsPointInward(t *testing.T) {

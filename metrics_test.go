@@ -17,6 +17,9 @@ func TestMetrics(t *testing.T) {
 	s.query("", "", `{ serverInfo { version } }`)
 	s.request("BREW", "/v1/retrievers/ret_secret/api-keys", "", map[string]string{"Authorization": "Bearer " + token("admin")})
 	s.request(http.MethodGet, "/some/secret/path", "", nil)
+	s.query("admin", "production", `query Secret { retriever(id: "main") { apiKeys { total } } }`)
+	s.query("admin", "production", `query Secret { retriever(id: "secret") { id } }`)
+	s.query("admin", "production", "{"+strings.Repeat(" secret", 101)+"}")
 
 	admin := &server{t: t, url: regexp.MustCompile(`(http://[0-9.:]+)/metrics`).FindStringSubmatch(s.errors.String())[1]}
 	metrics := admin.request(http.MethodGet, "/metrics", "", nil)
@@ -24,13 +27,21 @@ func TestMetrics(t *testing.T) {
 		t.Fatalf("%d %s", metrics.status, metrics.body)
 	}
 	for _, want := range []string{
-		`retrieverkeys_http_request_duration_seconds_count{method="POST",route="/graphql",status="200"} 2`,
+		`retrieverkeys_http_request_duration_seconds_count{method="POST",route="/graphql",status="200"} 5`,
 		`retrieverkeys_http_request_duration_seconds_count{method="POST",route="/graphql",status="401"} 1`,
 		`retrieverkeys_http_request_duration_seconds_count{method="other",route="/v1/retrievers/{retriever_id}/api-keys",status="405"} 1`,
 		`retrieverkeys_http_request_duration_seconds_count{method="GET",route="/",status="404"} 1`,
-		`retrieverkeys_authentications_total{outcome="accepted"} 1`,
+		`retrieverkeys_authentications_total{outcome="accepted"} 4`,
 		`retrieverkeys_authentications_total{outcome="anonymous"} 1`,
 		`retrieverkeys_authentications_total{outcome="UNAUTHENTICATED"} 1`,
+		`retrieverkeys_graphql_operations_total{operation="` + hashOf("Secret")[:8] + `",outcome="ok",type="query"} 1`,
+		`retrieverkeys_graphql_operations_total{operation="` + hashOf("Secret")[:8] + `",outcome="NOT_FOUND",type="query"} 1`,
+		`retrieverkeys_graphql_operation_duration_seconds_count{operation="` + hashOf("Secret")[:8] + `",type="query"} 2`,
+		`retrieverkeys_graphql_limit_refusals_total{limit="MAX_ROOT_FIELDS"} 1`,
+		`retrieverkeys_graphql_cache_lookups_total{cache="documents",result="miss"} 5`,
+		`retrieverkeys_graphql_cache_lookups_total{cache="texts",result="hit"} 0`,
+		`retrieverkeys_store_call_duration_seconds_count{call="KeysByHash",outcome="ok"} 5`,
+		`retrieverkeys_mongodb_pool{state="in_use"} 0`, `retrieverkeys_mongodb_checkout_failures_total{reason="timeout"} 0`,
 		`retrieverkeys_build_info{commit="`, `retrieverkeys_unusable_keys`, `go_goroutines`, `process_resident_memory_bytes`,
 	} {
 		if !strings.Contains(metrics.body, want) {

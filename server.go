@@ -17,6 +17,8 @@ import (
 	"syscall"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"retrieverkeys/apikey"
 	"retrieverkeys/config"
 	"retrieverkeys/graph"
@@ -76,10 +78,16 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 		format = "text"
 	}
 	p.logger = telemetry.NewLogger(stderr, format, cfg.LogLevel, func(ctx context.Context) []slog.Attr {
+		var attributes []slog.Attr
 		if id := web.RequestID(ctx); id != "" {
-			return []slog.Attr{slog.String("request_id", id)}
+			attributes = append(attributes, slog.String("request_id", id))
 		}
-		return nil
+		if cfg.Traces.URL != "" {
+			if span := trace.SpanContextFromContext(ctx); span.IsValid() {
+				attributes = append(attributes, slog.String("trace_id", span.TraceID().String()))
+			}
+		}
+		return attributes
 	})
 	command := map[string]func(context.Context) error{
 		"":            p.serve,
@@ -144,12 +152,12 @@ func isTerminal(w io.Writer) bool {
 }
 
 // open opens the configured store. prepare makes it ready for use and fails while it cannot be reached.
-func (p *program) open(ctx context.Context) (engine store.Engine, prepare func(context.Context) error, err error) {
+func (p *program) open(ctx context.Context, with ...mongodb.Option) (engine store.Engine, prepare func(context.Context) error, err error) {
 	if p.cfg.MongoURI == "" {
 		engine, err = sqlite.Open(ctx, p.cfg.EmbeddedPath)
 		return engine, func(context.Context) error { return nil }, err
 	}
-	m, err := mongodb.Open(p.cfg.MongoURI, p.cfg.MongoDatabase, p.logger)
+	m, err := mongodb.Open(p.cfg.MongoURI, p.cfg.MongoDatabase, p.logger, with...)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -166,11 +174,21 @@ const (
 )
 
 func (p *program) serve(ctx context.Context) (err error) {
-	engine, prepare, err := p.open(ctx)
+	build := version()
+	metrics := telemetry.NewMetrics(build.number, build.commit)
+	tracer, endTraces, err := p.tracer(ctx, build.number)
+	if err != nil {
+		return err
+	}
+	defer endTraces()
+	engine, prepare, err := p.open(ctx, mongodb.WithTracer(tracer), mongodb.WithPool(mongodb.Pool{
+		Open: metrics.Pool("open"), InUse: metrics.Pool("in_use"), Waiting: metrics.Pool("waiting"), Failed: metrics.CheckoutFailure,
+	}))
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, engine.Close()) }()
+	engine = store.Observed(engine, store.Observer{Engine: p.engineName(), Called: metrics.StoreCall, Tracer: tracer})
 
 	var lc net.ListenConfig
 	listener, err := lc.Listen(ctx, "tcp", p.cfg.ListenAddr)
@@ -179,8 +197,6 @@ func (p *program) serve(ctx context.Context) (err error) {
 	}
 	url := "http://" + listener.Addr().String()
 
-	build := version()
-	metrics := telemetry.NewMetrics(build.number, build.commit)
 	admin, err := p.serveAdmin(ctx, metrics)
 	if err != nil {
 		return errors.Join(err, listener.Close())
@@ -199,6 +215,8 @@ func (p *program) serve(ctx context.Context) (err error) {
 			GraphQL: graph.NewHandler(graph.Options{
 				Service: service, Version: build.number, Introspection: graph.Introspection(p.cfg.Introspection),
 				Manifest: p.manifest, ManifestOnly: p.cfg.PersistedOnly, Limits: graph.Limits(p.cfg.Limits), Playground: playground, Logger: p.logger,
+				Metrics: graph.Metrics{Operation: metrics.Operation, LimitRefusal: metrics.LimitRefusal, CacheLookups: metrics.CacheLookups},
+				Tracer:  tracer,
 			}),
 			RefuseGraphQL:  graph.WriteError,
 			Ready:          engine.Ping,
@@ -210,6 +228,7 @@ func (p *program) serve(ctx context.Context) (err error) {
 			TrustedProxies: p.cfg.TrustedProxies,
 			Logger:         p.logger,
 			Metrics:        web.Metrics{Request: metrics.Request, Authentication: metrics.Authentication},
+			Tracer:         tracer,
 		}),
 		MaxHeaderBytes:    maxHeaderBytes,
 		ReadHeaderTimeout: readHeaderTimeout,
@@ -256,11 +275,27 @@ func (p *program) serveAdmin(ctx context.Context, metrics *telemetry.Metrics) (s
 	return server.Close, nil
 }
 
+// tracer returns a tracer, nil where there shall be no traces, and what ends it after the last request.
+func (p *program) tracer(ctx context.Context, version string) (tracer trace.Tracer, end func(), err error) {
+	if p.cfg.Traces.URL == "" {
+		return nil, func() {}, nil
+	}
+	tracer, stop, err := telemetry.NewTracer(ctx, p.cfg.Traces.URL, p.cfg.Traces.Service, version, p.logger)
+	return tracer, func() { stop(context.WithoutCancel(ctx)) }, err
+}
+
 func (p *program) storeName() string {
+	if p.cfg.MongoURI != "" {
+		return p.engineName()
+	}
+	return p.cfg.EmbeddedPath
+}
+
+func (p *program) engineName() string {
 	if p.cfg.MongoURI != "" {
 		return "mongodb"
 	}
-	return p.cfg.EmbeddedPath
+	return "sqlite"
 }
 
 // How long to wait before trying again to reach a store that is down.

@@ -50,6 +50,7 @@ type Config struct {
 	PersistedOnly  bool
 	LogFormat      string
 	LogLevel       slog.Level
+	Traces         Traces
 }
 
 // Limits bound what one GraphQL request may ask for.
@@ -181,6 +182,9 @@ func Parse(args []string, getenv func(string) string) (Config, []error) {
 		return c, nil
 	}
 	problems := append(c.parseCommand(args), c.parseSettings(getenv)...)
+	var wrong []error
+	c.Traces, wrong = traces(getenv)
+	problems = append(problems, wrong...)
 
 	stored := c.MongoURI != "" || c.EmbeddedPath != ""
 	if c.Command == "serve" && !stored {
@@ -462,5 +466,6 @@ func WriteHelp(w io.Writer) {
 	new(Config).settings().VisitAll(func(f *flag.Flag) {
 		fmt.Fprintf(&b, "  %-21s %s\n", f.Name, f.Usage)
 	})
+	fmt.Fprintf(&b, "  %-21s %s\n", "OTEL_*", "OpenTelemetry's own: OTEL_EXPORTER_OTLP_ENDPOINT, or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT, says where traces go; default nowhere")
 	_, _ = io.WriteString(w, b.String())
 }

@@ -15,7 +15,8 @@ const cacheBytes = 512 << 10
 // cache keeps what was used last, as much of it as its texts allow. Their number would bound nothing, for clients choose
 // how long they are.
 type cache[T any] struct {
-	size func(key string, value T) int // in bytes
+	size   func(key string, value T) int // in bytes
+	looked func(hit bool)                // is told of each Get; nil: nobody is
 
 	mu    sync.Mutex
 	items *simplelru.LRU[string, T]
@@ -31,8 +32,12 @@ func newCache[T any](size func(key string, value T) int) *cache[T] {
 // Get returns what has the key.
 func (c *cache[T]) Get(_ context.Context, key string) (T, bool) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.items.Get(key)
+	value, hit := c.items.Get(key)
+	c.mu.Unlock()
+	if c.looked != nil {
+		c.looked(hit)
+	}
+	return value, hit
 }
 
 // Add keeps the value for the key, if nothing is kept for it yet and it is not larger than the whole cache. For anonymous

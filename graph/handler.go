@@ -11,6 +11,7 @@ import (
 	"github.com/99designs/gqlgen/graphql/executor"
 	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/gqlerror"
+	"go.opentelemetry.io/otel/trace"
 
 	"retrieverkeys/apikey"
 )
@@ -45,6 +46,8 @@ type Options struct {
 	// Playground is the page that browsers are sent to; empty where there is none.
 	Playground string
 	Logger     *slog.Logger
+	Metrics    Metrics
+	Tracer     trace.Tracer // makes spans within those that are recorded; nil: none
 
 	slow bool // without fast, for tests to compare
 }
@@ -58,14 +61,22 @@ func NewHandler(o Options) http.Handler {
 	exec.SetQueryCache(parsed{})
 	exec.Use(introspectionGate{o.Introspection})
 	exec.Use(o.Limits)
-	exec.Use(loaders{o.Service})
+	exec.Use(loaders{o.Service, o.Tracer})
+	exec.Use(newObserver(o))
+	if o.Tracer != nil {
+		exec.Use(mutations{o.Tracer})
+	}
 	if !o.slow {
 		exec.Use(fast{})
 	}
-	return handler{
+	h := handler{
 		exec: exec, documents: newDocuments(o.Manifest, o.ManifestOnly), parser: newParser(o.Limits, o.Introspection == IntrospectionPublic),
 		playground: o.Playground, logger: o.Logger,
 	}
+	if o.Metrics.CacheLookups != nil {
+		h.parser.cache.looked, h.documents.sent.looked = o.Metrics.CacheLookups("documents"), o.Metrics.CacheLookups("texts")
+	}
+	return h
 }
 
 // introspectionGate lets the schema be asked for by those who may.

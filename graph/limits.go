@@ -26,9 +26,23 @@ type Limits struct {
 }
 
 // exceeded is the error of a request that asks for more than a limit, by the name of its setting.
-func exceeded(setting string, limit int, what string) *apikey.Error {
-	return apikey.Invalid("", "The operation %s: at most %d are allowed (%s).", what, limit, setting)
+func exceeded(setting string, limit int, what string) *gqlerror.Error {
+	return refusal(setting, apikey.Invalid("", "The operation %s: at most %d are allowed (%s).", what, limit, setting))
 }
+
+// refusal is the error of a limit, which it remembers.
+func refusal(setting string, e *apikey.Error) *gqlerror.Error {
+	_, name, times := strings.Cut(setting, " times ")
+	if !times {
+		name = setting
+	}
+	return &gqlerror.Error{Message: e.Message, Extensions: extensions(e), Err: limitError(name)}
+}
+
+// limitError is the name of the limit that was exceeded.
+type limitError string
+
+func (l limitError) Error() string { return string(l) }
 
 const (
 	// spreading is how many times as many fields and values there may be as tokens, when fragments are spread.
@@ -39,7 +53,7 @@ const (
 )
 
 // check counts what a document asks for before it is validated, for that can be the dearest part of it.
-func (l Limits) check(doc *ast.QueryDocument) *apikey.Error {
+func (l Limits) check(doc *ast.QueryDocument) *gqlerror.Error {
 	c := counter{limits: l, fragments: make(map[string]*ast.FragmentDefinition, len(doc.Fragments)), within: map[string]bool{}}
 	for _, f := range doc.Fragments {
 		c.fragments[f.Name] = f
@@ -68,7 +82,7 @@ type counter struct {
 	inline    int             // the inline fragments around it
 
 	steps, compared, aliases int
-	err                      *apikey.Error
+	err                      *gqlerror.Error
 }
 
 // place is a field of the answer, as far as the text tells: all fields of one name at one place.
@@ -79,7 +93,7 @@ type place struct {
 	times   int // that it is selected again
 }
 
-func (c *counter) fail(err *apikey.Error) {
+func (c *counter) fail(err *gqlerror.Error) {
 	if c.err == nil {
 		c.err = err
 	}
@@ -198,16 +212,14 @@ func (Limits) Validate(graphql.ExecutableSchema) error { return nil }
 func (l Limits) MutateOperationContext(_ context.Context, op *graphql.OperationContext) *gqlerror.Error {
 	m := measure{variables: op.Variables, sizes: map[string]int{}}
 	cost := m.selections(op.Operation.SelectionSet)
-	var e *apikey.Error
 	switch {
 	case m.entities > l.Entities:
-		e = apikey.Invalid("representations", "representations must be at most %d, not %d (MAX_ENTITIES).", l.Entities, m.entities)
+		return refusal("MAX_ENTITIES", apikey.Invalid("representations", "representations must be at most %d, not %d (MAX_ENTITIES).", l.Entities, m.entities))
 	case cost > l.Complexity:
-		e = apikey.Invalid("first", "The answer could have %d fields: at most %d are allowed (MAX_COMPLEXITY). Ask for smaller pages with first.", cost, l.Complexity)
+		return refusal("MAX_COMPLEXITY", apikey.Invalid("first", "The answer could have %d fields: at most %d are allowed (MAX_COMPLEXITY). Ask for smaller pages with first.", cost, l.Complexity))
 	default:
 		return nil
 	}
-	return &gqlerror.Error{Message: e.Message, Extensions: extensions(e)}
 }
 
 // measure tells how many fields an answer could have.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/vektah/gqlparser/v2/ast"
+	"go.opentelemetry.io/otel/trace"
 
 	"retrieverkeys/apikey"
 	"retrieverkeys/graph/scalar"
@@ -23,6 +24,7 @@ type representation = scalar.Representation
 // equal arguments.
 type loader struct {
 	service   *apikey.Service
+	tracer    trace.Tracer // nil: no spans
 	caller    apikey.Caller
 	namespace string
 
@@ -30,9 +32,12 @@ type loader struct {
 	listings map[string]int // the index in names.Listings, by the arguments
 
 	mu    sync.Mutex
-	reads map[string]*read
+	reads map[readKey]*read
 	pages map[apikey.RetrieverID]page // the one that the retriever was last read in
 }
+
+// readKey tells one read from another.
+type readKey struct{ what, of string }
 
 // read is something that is read once.
 type read struct {
@@ -44,8 +49,9 @@ type read struct {
 // errPanicked is what those get who share a read that another one panicked in.
 var errPanicked = errors.New("the read that this shares panicked")
 
-// once reads what has that key, or waits for whoever does.
-func once[T any](ctx context.Context, l *loader, key string, f func() (T, error)) (T, error) {
+// once reads what that is, or waits for whoever does. Where there are spans, one says what it is, and not of what.
+func once[T any](ctx context.Context, l *loader, what, of string, f func(context.Context) (T, error)) (T, error) {
+	key := readKey{what, of}
 	l.mu.Lock()
 	r, known := l.reads[key]
 	if !known {
@@ -55,7 +61,7 @@ func once[T any](ctx context.Context, l *loader, key string, f func() (T, error)
 	l.mu.Unlock()
 	if !known {
 		defer close(r.done)
-		value, err := f()
+		value, err := asking(ctx, l.tracer, what, f)
 		r.value, r.err = value, err
 		return value, err
 	}
@@ -72,13 +78,16 @@ func once[T any](ctx context.Context, l *loader, key string, f func() (T, error)
 type loaderKey struct{}
 
 // loaders gives each operation a loader.
-type loaders struct{ service *apikey.Service }
+type loaders struct {
+	service *apikey.Service
+	tracer  trace.Tracer
+}
 
 func (loaders) ExtensionName() string                   { return "Loaders" }
 func (loaders) Validate(graphql.ExecutableSchema) error { return nil }
 
 func (l loaders) InterceptOperation(ctx context.Context, next graphql.OperationHandler) graphql.ResponseHandler {
-	own := &loader{service: l.service, caller: apikey.CallerFrom(ctx), namespace: apikey.NamespaceFrom(ctx), reads: map[string]*read{}, pages: map[apikey.RetrieverID]page{}}
+	own := &loader{service: l.service, tracer: l.tracer, caller: apikey.CallerFrom(ctx), namespace: apikey.NamespaceFrom(ctx), reads: map[readKey]*read{}, pages: map[apikey.RetrieverID]page{}}
 	if op := graphql.GetOperationContext(ctx); op.Operation.Operation == ast.Query {
 		own.plan(ctx, op)
 	}
@@ -92,7 +101,7 @@ func loaded(ctx context.Context) *loader {
 
 // found returns all that the operation is known to name.
 func (l *loader) found(ctx context.Context) (*apikey.Found, error) {
-	return once(ctx, l, "", func() (*apikey.Found, error) { return l.service.LookUp(ctx, l.caller, l.names) })
+	return once(ctx, l, "lookUp", "", func(ctx context.Context) (*apikey.Found, error) { return l.service.LookUp(ctx, l.caller, l.names) })
 }
 
 // retriever returns a retriever of a namespace that was found.
@@ -100,7 +109,7 @@ func (l *loader) retriever(ctx context.Context, ns *apikey.Namespace, id string)
 	ref := apikey.RetrieverRef{In: ns, Retriever: id}
 	found, err := l.found(ctx)
 	if err == nil && !found.LookedFor(ref) {
-		found, err = once(ctx, l, fmt.Sprintf("retriever %q %q", ns.ID, id), func() (*apikey.Found, error) {
+		found, err = once(ctx, l, "lookUp", fmt.Sprintf("%q %q", ns.ID, id), func(ctx context.Context) (*apikey.Found, error) {
 			return l.service.LookUp(ctx, l.caller, apikey.Names{Retrievers: []apikey.RetrieverRef{ref}})
 		})
 	}
@@ -139,7 +148,7 @@ func (l *loader) keys(ctx context.Context, rs []*apikey.Retriever, o apikey.List
 		return listings, nil
 	}
 	key, all := l.beside(missing)
-	read, err := once(ctx, l, fmt.Sprintf("keys %s %s %v %d", key, arguments, o.Wants, o.Fields), func() (map[apikey.RetrieverID]apikey.Listing, error) {
+	read, err := once(ctx, l, "apiKeys", fmt.Sprintf("%s %s %v %d", key, arguments, o.Wants, o.Fields), func(ctx context.Context) (map[apikey.RetrieverID]apikey.Listing, error) {
 		read, err := l.service.List(ctx, l.caller, all, o)
 		byID := make(map[apikey.RetrieverID]apikey.Listing, len(read))
 		for j := range read {
@@ -175,11 +184,11 @@ type page struct {
 }
 
 // retrievers reads a page of a namespace's retrievers, once for equal arguments and selections.
-func (l *loader) retrievers(ctx context.Context, ns apikey.NamespaceID, read func(apikey.Wants) (*apikey.Connection[apikey.Retriever], error)) (*apikey.Connection[apikey.Retriever], error) {
+func (l *loader) retrievers(ctx context.Context, ns apikey.NamespaceID, read func(context.Context, apikey.Wants) (*apikey.Connection[apikey.Retriever], error)) (*apikey.Connection[apikey.Retriever], error) {
 	wants, _ := selectedConnection(ctx, "RetrieverConnection")
-	name := fmt.Sprintf("retrievers %q %s %v", ns, currentArguments(ctx), wants)
-	return once(ctx, l, name, func() (*apikey.Connection[apikey.Retriever], error) {
-		c, err := read(wants)
+	name := fmt.Sprintf("%q %s %v", ns, currentArguments(ctx), wants)
+	return once(ctx, l, "retrievers", name, func(ctx context.Context) (*apikey.Connection[apikey.Retriever], error) {
+		c, err := read(ctx, wants)
 		if err != nil {
 			return nil, err
 		}
@@ -197,9 +206,11 @@ func (l *loader) retrievers(ctx context.Context, ns apikey.NamespaceID, read fun
 }
 
 // auditEvents reads a page of a retriever's events, once for equal arguments and selections.
-func (l *loader) auditEvents(ctx context.Context, r *apikey.Retriever, read func(apikey.Wants) (*apikey.Connection[apikey.Event], error)) (*apikey.Connection[apikey.Event], error) {
+func (l *loader) auditEvents(ctx context.Context, r *apikey.Retriever, read func(context.Context, apikey.Wants) (*apikey.Connection[apikey.Event], error)) (*apikey.Connection[apikey.Event], error) {
 	wants, _ := selectedConnection(ctx, "AuditEventConnection")
-	return once(ctx, l, fmt.Sprintf("auditEvents %q %s %v", r.ID, currentArguments(ctx), wants), func() (*apikey.Connection[apikey.Event], error) { return read(wants) })
+	return once(ctx, l, "auditEvents", fmt.Sprintf("%q %s %v", r.ID, currentArguments(ctx), wants), func(ctx context.Context) (*apikey.Connection[apikey.Event], error) {
+		return read(ctx, wants)
+	})
 }
 
 // plan collects what the operation names.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/99designs/gqlgen/graphql/errcode"
 	"github.com/vektah/gqlparser/v2/ast"
@@ -35,11 +36,14 @@ func (p parser) parse(ctx context.Context, text string) (*ast.QueryDocument, gql
 	doc, err := queryparser.ParseQueryWithTokenLimit(&ast.Source{Input: text}, p.limits.Tokens)
 	if err != nil {
 		errs := gqlerror.List{gqlerror.WrapIfUnwrapped(err)}
+		if strings.HasPrefix(errs[0].Message, "exceeded token limit") {
+			errs[0].Err = limitError("MAX_TOKENS")
+		}
 		errcode.Set(errs[0], errcode.ParseFailed)
 		return nil, errs
 	}
 	if err := p.limits.check(doc); err != nil {
-		return nil, gqlerror.List{{Message: err.Message, Extensions: extensions(err)}}
+		return nil, gqlerror.List{err}
 	}
 	errs := validate(doc, p.suggestions && len(text) <= longestSuggested)
 	if len(doc.Operations) == 0 {

@@ -33,7 +33,7 @@ func (r *namespaceResolver) Retriever(ctx context.Context, obj *apikey.Namespace
 }
 
 func (r *namespaceResolver) Retrievers(ctx context.Context, obj *apikey.Namespace, first *int, after *string, last *int, before *string, search *string) (*RetrieverConnection, error) {
-	return retrievers(loaded(ctx).retrievers(ctx, obj.ID, func(wants apikey.Wants) (*apikey.Connection[apikey.Retriever], error) {
+	return retrievers(loaded(ctx).retrievers(ctx, obj.ID, func(ctx context.Context, wants apikey.Wants) (*apikey.Connection[apikey.Retriever], error) {
 		page := apikey.Page{First: first, After: after, Last: last, Before: before}
 		return r.Service.RetrieversIn(ctx, apikey.CallerFrom(ctx), obj, page, value(search), wants)
 	}))
@@ -52,7 +52,7 @@ func (r *queryResolver) Retrievers(ctx context.Context, first *int, after *strin
 	if err != nil {
 		return nil, err
 	}
-	return retrievers(loaded(ctx).retrievers(ctx, "", func(wants apikey.Wants) (*apikey.Connection[apikey.Retriever], error) {
+	return retrievers(loaded(ctx).retrievers(ctx, "", func(ctx context.Context, wants apikey.Wants) (*apikey.Connection[apikey.Retriever], error) {
 		return found.Retrievers(ctx, apikey.Page{First: first, After: after, Last: last, Before: before}, value(search), wants)
 	}))
 }
@@ -98,7 +98,7 @@ func (r *retrieverResolver) APIKeys(ctx context.Context, objs []*apikey.Retrieve
 }
 
 func (r *retrieverResolver) AuditEvents(ctx context.Context, obj *apikey.Retriever, first *int, after *string, last *int, before *string, keyID *string) (*AuditEventConnection, error) {
-	return auditEvents(loaded(ctx).auditEvents(ctx, obj, func(wants apikey.Wants) (*apikey.Connection[apikey.Event], error) {
+	return auditEvents(loaded(ctx).auditEvents(ctx, obj, func(ctx context.Context, wants apikey.Wants) (*apikey.Connection[apikey.Event], error) {
 		page := apikey.Page{First: first, After: after, Last: last, Before: before}
 		return r.Service.AuditEvents(ctx, apikey.CallerFrom(ctx), obj, apikey.ID(value(keyID)), page, wants)
 	}))

@@ -8,7 +8,7 @@ import (
 )
 
 // NewLogger returns a logger that writes lines of text or of JSON. What attributes returns of a context is added to
-// every line logged with it.
+// every line logged with it. No line tells what looks like a secret.
 func NewLogger(w io.Writer, format string, level slog.Level, attributes func(context.Context) []slog.Attr) *slog.Logger {
 	options := &slog.HandlerOptions{Level: level}
 	var h slog.Handler = slog.NewJSONHandler(w, options)
@@ -25,11 +25,12 @@ type contextHandler struct {
 
 func (h contextHandler) Handle(ctx context.Context, r slog.Record) error {
 	r.AddAttrs(h.attributes(ctx)...)
-	return h.Handler.Handle(ctx, r)
+	return h.Handler.Handle(ctx, redactRecord(r))
 }
 
 func (h contextHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return contextHandler{h.Handler.WithAttrs(attrs), h.attributes}
+	clean, _ := redactAttrs(attrs)
+	return contextHandler{h.Handler.WithAttrs(clean), h.attributes}
 }
 
 func (h contextHandler) WithGroup(name string) slog.Handler {

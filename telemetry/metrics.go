@@ -17,6 +17,13 @@ type Metrics struct {
 	requests        *prometheus.HistogramVec
 	authentications *prometheus.CounterVec
 	unusableKeys    prometheus.Gauge
+	operations      *prometheus.CounterVec
+	operationTimes  *prometheus.HistogramVec
+	limits          *prometheus.CounterVec
+	cacheLookups    *prometheus.CounterVec
+	storeCalls      *prometheus.HistogramVec
+	pool            *prometheus.GaugeVec
+	checkouts       *prometheus.CounterVec
 }
 
 // NewMetrics returns metrics of a program of that version, built from that commit.
@@ -35,6 +42,8 @@ func NewMetrics(version, commit string) *Metrics {
 			Name: "retrieverkeys_unusable_keys", Help: "Key documents without a usable id or hash, which no list shows; counted hourly.",
 		}),
 	}
+	m.describeOperations()
+	m.describeStore()
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "retrieverkeys_build_info", Help: "1; the labels tell what the program was built from.",
 		ConstLabels: prometheus.Labels{"version": version, "commit": commit},

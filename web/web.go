@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"retrieverkeys/apikey"
 )
 
@@ -30,6 +32,7 @@ type Options struct {
 	TrustedProxies []netip.Prefix
 	Logger         *slog.Logger
 	Metrics        Metrics
+	Tracer         trace.Tracer // makes a span of each request; nil: none
 }
 
 // Metrics counts what is served; a field that is nil counts nothing.
@@ -69,7 +72,7 @@ func NewHandler(o Options) http.Handler {
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		writeError(w, &apikey.Error{Code: apikey.NotFound, Message: "There is nothing at this path."})
 	})
-	return withRequestID(logged(o.Logger, o.Metrics.Request, hardened(o.CORS.wrap(compressed(mux)))))
+	return withRequestID(traced(o.Tracer, logged(o.Logger, o.Metrics.Request, hardened(o.CORS.wrap(compressed(mux))))))
 }
 
 // refuse answers a request that goes no further.

@@ -39,8 +39,12 @@ var _ store.Engine = (*Store)(nil)
 // Open prepares the use of a database; an empty name is the one of the URI's path, else "retrieverkeys". It checks
 // the URI and connects in the background: a deployment that is down now is found when it comes up. No error tells
 // the URI's password.
-func Open(uri, database string, logger *slog.Logger) (*Store, error) {
-	return open(uri, database, logger, func(*options.ClientOptions) {})
+func Open(uri, database string, logger *slog.Logger, with ...Option) (*Store, error) {
+	return open(uri, database, logger, func(o *options.ClientOptions) {
+		for _, option := range with {
+			option(o)
+		}
+	})
 }
 
 func open(uri, database string, logger *slog.Logger, configure func(*options.ClientOptions)) (*Store, error) {

@@ -1,0 +1,170 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
+
+	"retrieverkeys/apikey"
+	"retrieverkeys/store/document"
+)
+
+// Observer is told of each call of an engine, never with a value of it.
+type Observer struct {
+	Engine string // its name in spans
+	// Called is told how the call ended: ok, unavailable, error, or canceled where whoever asked has left.
+	Called func(call, outcome string, took time.Duration)
+	Tracer trace.Tracer // makes spans within those that are recorded; nil: none
+}
+
+// Observed is the engine, with every call of it told to the observer.
+func Observed(e Engine, o Observer) Engine { return observed{e, o} }
+
+type observed struct {
+	engine   Engine
+	observer Observer
+}
+
+// errPanicked is how a call ended that did not return.
+var errPanicked = errors.New("the call panicked")
+
+// see makes one call.
+func see[T any](ctx context.Context, o *Observer, call string, f func(context.Context) (T, error)) (value T, err error) {
+	var span trace.Span
+	if o.Tracer != nil && trace.SpanFromContext(ctx).IsRecording() {
+		ctx, span = o.Tracer.Start(ctx, "store "+call, trace.WithAttributes(attribute.String("store.engine", o.Engine), attribute.String("store.call", call)))
+	}
+	start := time.Now()
+	err = errPanicked
+	defer func() {
+		outcome := outcomeOf(ctx, err)
+		o.Called(call, outcome, time.Since(start))
+		if span != nil {
+			span.SetAttributes(attribute.String("outcome", outcome))
+			if err != nil {
+				span.SetStatus(codes.Error, outcome)
+			}
+			span.End()
+		}
+	}()
+	return f(ctx)
+}
+
+func outcomeOf(ctx context.Context, err error) string {
+	switch {
+	case err == nil:
+		return "ok"
+	case errors.Is(ctx.Err(), context.Canceled):
+		return "canceled"
+	case apikey.Classify(err).Code == apikey.Unavailable:
+		return "unavailable"
+	default:
+		return "error"
+	}
+}
+
+// done makes a call that returns an error alone.
+func done(ctx context.Context, o *Observer, call string, f func(context.Context) error) error {
+	_, err := see(ctx, o, call, func(ctx context.Context) (struct{}, error) { return struct{}{}, f(ctx) })
+	return err
+}
+
+func (o observed) KeysByHash(ctx context.Context, hash string) ([]apikey.Key, error) {
+	return see(ctx, &o.observer, "KeysByHash", func(ctx context.Context) ([]apikey.Key, error) { return o.engine.KeysByHash(ctx, hash) })
+}
+
+func (o observed) Keys(ctx context.Context, tenant apikey.InternalID, ids []apikey.ID, fields apikey.Fields) ([]apikey.Key, error) {
+	return see(ctx, &o.observer, "Keys", func(ctx context.Context) ([]apikey.Key, error) { return o.engine.Keys(ctx, tenant, ids, fields) })
+}
+
+func (o observed) KeyPages(ctx context.Context, tenant apikey.InternalID, retrievers []apikey.RetrieverID, r apikey.KeyRange) ([][]apikey.Key, error) {
+	return see(ctx, &o.observer, "KeyPages", func(ctx context.Context) ([][]apikey.Key, error) {
+		return o.engine.KeyPages(ctx, tenant, retrievers, r)
+	})
+}
+
+func (o observed) CountKeys(ctx context.Context, tenant apikey.InternalID, retriever apikey.RetrieverID, activeAt time.Time) (int, error) {
+	return see(ctx, &o.observer, "CountKeys", func(ctx context.Context) (int, error) { return o.engine.CountKeys(ctx, tenant, retriever, activeAt) })
+}
+
+func (o observed) Namespaces(ctx context.Context, tenant apikey.InternalID, refs []string) ([]apikey.Namespace, error) {
+	return see(ctx, &o.observer, "Namespaces", func(ctx context.Context) ([]apikey.Namespace, error) { return o.engine.Namespaces(ctx, tenant, refs) })
+}
+
+func (o observed) Retrievers(ctx context.Context, tenant apikey.InternalID, ids []apikey.RetrieverID) ([]apikey.Retriever, error) {
+	return see(ctx, &o.observer, "Retrievers", func(ctx context.Context) ([]apikey.Retriever, error) { return o.engine.Retrievers(ctx, tenant, ids) })
+}
+
+func (o observed) RetrieversNamed(ctx context.Context, tenant apikey.InternalID, ns apikey.NamespaceID, names []string) ([]apikey.Retriever, error) {
+	return see(ctx, &o.observer, "RetrieversNamed", func(ctx context.Context) ([]apikey.Retriever, error) {
+		return o.engine.RetrieversNamed(ctx, tenant, ns, names)
+	})
+}
+
+func (o observed) RetrieverPage(ctx context.Context, tenant apikey.InternalID, ns apikey.NamespaceID, r apikey.RetrieverRange) ([]apikey.Retriever, error) {
+	return see(ctx, &o.observer, "RetrieverPage", func(ctx context.Context) ([]apikey.Retriever, error) {
+		return o.engine.RetrieverPage(ctx, tenant, ns, r)
+	})
+}
+
+func (o observed) CountRetrievers(ctx context.Context, tenant apikey.InternalID, ns apikey.NamespaceID) (int, error) {
+	return see(ctx, &o.observer, "CountRetrievers", func(ctx context.Context) (int, error) { return o.engine.CountRetrievers(ctx, tenant, ns) })
+}
+
+func (o observed) CurrentKeys(ctx context.Context, tenant apikey.InternalID, id apikey.ID) ([]apikey.Key, error) {
+	return see(ctx, &o.observer, "CurrentKeys", func(ctx context.Context) ([]apikey.Key, error) { return o.engine.CurrentKeys(ctx, tenant, id) })
+}
+
+func (o observed) InsertKey(ctx context.Context, k apikey.Key, e apikey.Event) error {
+	return done(ctx, &o.observer, "InsertKey", func(ctx context.Context) error { return o.engine.InsertKey(ctx, k, e) })
+}
+
+func (o observed) ChangeKey(ctx context.Context, c apikey.Change) (bool, error) {
+	return see(ctx, &o.observer, "ChangeKey", func(ctx context.Context) (bool, error) { return o.engine.ChangeKey(ctx, c) })
+}
+
+func (o observed) UseKeys(ctx context.Context, uses []apikey.Use) error {
+	return done(ctx, &o.observer, "UseKeys", func(ctx context.Context) error { return o.engine.UseKeys(ctx, uses) })
+}
+
+func (o observed) InsertEvent(ctx context.Context, e apikey.Event) error {
+	return done(ctx, &o.observer, "InsertEvent", func(ctx context.Context) error { return o.engine.InsertEvent(ctx, e) })
+}
+
+func (o observed) EventPage(ctx context.Context, tenant apikey.InternalID, retriever apikey.RetrieverID, r apikey.EventRange) ([]apikey.Event, error) {
+	return see(ctx, &o.observer, "EventPage", func(ctx context.Context) ([]apikey.Event, error) {
+		return o.engine.EventPage(ctx, tenant, retriever, r)
+	})
+}
+
+func (o observed) CountEvents(ctx context.Context, tenant apikey.InternalID, retriever apikey.RetrieverID, about apikey.ID) (int, error) {
+	return see(ctx, &o.observer, "CountEvents", func(ctx context.Context) (int, error) { return o.engine.CountEvents(ctx, tenant, retriever, about) })
+}
+
+func (o observed) Import(ctx context.Context, b document.Batch, options document.ImportOptions) (document.Imported, error) {
+	return see(ctx, &o.observer, "Import", func(ctx context.Context) (document.Imported, error) { return o.engine.Import(ctx, b, options) })
+}
+
+func (o observed) OrganizationNamespaces(ctx context.Context, name string) ([]apikey.Namespace, error) {
+	return see(ctx, &o.observer, "OrganizationNamespaces", func(ctx context.Context) ([]apikey.Namespace, error) {
+		return o.engine.OrganizationNamespaces(ctx, name)
+	})
+}
+
+func (o observed) NamespacesCalled(ctx context.Context, ref string) ([]apikey.Namespace, error) {
+	return see(ctx, &o.observer, "NamespacesCalled", func(ctx context.Context) ([]apikey.Namespace, error) { return o.engine.NamespacesCalled(ctx, ref) })
+}
+
+func (o observed) CountUnusable(ctx context.Context) (int, error) {
+	return see(ctx, &o.observer, "CountUnusable", o.engine.CountUnusable)
+}
+
+func (o observed) Ping(ctx context.Context) error {
+	return done(ctx, &o.observer, "Ping", o.engine.Ping)
+}
+
+func (o observed) Close() error { return o.engine.Close() }

@@ -1,0 +1,94 @@
+package telemetry
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/url"
+	"regexp"
+	"sync"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
+	"go.opentelemetry.io/otel/sdk/resource"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// flushTimeout is how long the collector has, at the end, to take what it did not take yet.
+const flushTimeout = 3 * time.Second
+
+// NewTracer returns a tracer that sends spans to the collector at that URL, and what ends it. What the collector does not take
+// is lost: requests neither wait for it nor fail with it. The SDK reads its own settings from the process's environment.
+func NewTracer(ctx context.Context, collector, service, version string, logger *slog.Logger) (trace.Tracer, func(context.Context), error) {
+	otlp, err := otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(collector))
+	if err != nil {
+		return nil, nil, errors.New("traces cannot be sent: what OTEL_EXPORTER_OTLP_* say of TLS does not fit together")
+	}
+	described, err := resource.New(ctx, resource.WithTelemetrySDK(),
+		resource.WithAttributes(attribute.String("service.name", service), attribute.String("service.version", version)), resource.WithFromEnv())
+	if err != nil {
+		return nil, nil, errors.New("traces cannot be sent: OTEL_RESOURCE_ATTRIBUTES cannot be read")
+	}
+	abandon, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	provider := sdktrace.NewTracerProvider(sdktrace.WithResource(described),
+		sdktrace.WithBatcher(&exporter{SpanExporter: otlp, abandon: abandon, logger: logger}))
+	return provider.Tracer("retrieverkeys"), func(ctx context.Context) {
+		ctx, done := context.WithTimeout(ctx, flushTimeout)
+		defer done()
+		_ = provider.Shutdown(ctx) // what is lost is told by exporter
+		cancel()
+	}, nil
+}
+
+// exporter tells of what is lost, now and then. The SDK would print every error, with the collector's URL in it, which may hold
+// a key.
+type exporter struct {
+	sdktrace.SpanExporter
+	abandon context.Context //nolint:containedctx // it ends an export that is under way when there is no more time for it
+	logger  *slog.Logger
+
+	mu   sync.Mutex
+	lost int       // spans since the last time
+	told time.Time // the last time
+}
+
+// tellEvery is how often it is told that spans are lost.
+const tellEvery = 10 * time.Minute
+
+// ExportSpans never fails: nobody could do anything about it.
+func (e *exporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(e.abandon, cancel)()
+	err := e.SpanExporter.ExportSpans(ctx, spans)
+	if err == nil {
+		return nil
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.lost += len(spans)
+	if time.Since(e.told) >= tellEvery {
+		e.logger.WarnContext(ctx, "the collector of traces does not take them", "lost", e.lost, "reason", reason(err))
+		e.lost, e.told = 0, time.Now()
+	}
+	return nil
+}
+
+// statusIn finds the status that a collector answered with.
+var statusIn = regexp.MustCompile(`: ([1-5]\d\d [A-Z][A-Za-z -]*) \(`)
+
+// reason tells why spans were not taken, without the collector's URL and without its answer.
+func reason(err error) string {
+	if u, ok := errors.AsType[*url.Error](err); ok {
+		return u.Err.Error()
+	}
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return "it took too long"
+	}
+	if status := statusIn.FindStringSubmatch(err.Error()); status != nil {
+		return status[1]
+	}
+	return "it did not answer as a collector does"
+}
