@@ -201,6 +201,7 @@ func (p *program) serve(ctx context.Context) (err error) {
 			}),
 			RefuseGraphQL:  graph.WriteError,
 			Ready:          engine.Ping,
+			Stopping:       ctx.Done(),
 			Playground:     p.cfg.Playground,
 			CORS:           p.cors,
 			Timeout:        p.cfg.RequestTimeout,
@@ -229,13 +230,26 @@ func (p *program) serve(ctx context.Context) (err error) {
 	select {
 	case err = <-served:
 	case <-ctx.Done():
-		p.logger.InfoContext(ctx, "stopping")
-		drain, done := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
-		defer done()
-		err = server.Shutdown(drain)
+		p.logger.InfoContext(ctx, "stopping", "delay", p.cfg.ShutdownDelay)
+		select {
+		case err = <-served:
+		case <-time.After(p.cfg.ShutdownDelay): // whoever sends requests here has seen by now that it is not ready
+			err = drain(context.WithoutCancel(ctx), server, drainTimeout)
+		}
 	}
 	cancel() // after the last request: its use is stored too
 	working.Wait()
+	return err
+}
+
+// drain ends a server that accepts nothing any more and lets requests under way be answered, but not for ever.
+func drain(ctx context.Context, server *http.Server, within time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	err := server.Shutdown(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return errors.Join(fmt.Errorf("requests that were still under way after %v were cut off", within), server.Close())
+	}
 	return err
 }
 

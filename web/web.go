@@ -19,8 +19,10 @@ type Options struct {
 	// RefuseGraphQL answers a request that GraphQL must not see, in GraphQL's way.
 	RefuseGraphQL refuse
 	Ready         func(context.Context) error // nil if the store can answer
-	Playground    bool
-	CORS          CORS
+	// Stopping is closed when the process is about to stop: requests are answered as before, but it is not ready for more.
+	Stopping   <-chan struct{}
+	Playground bool
+	CORS       CORS
 	// Timeout bounds a whole request, store calls included.
 	Timeout      time.Duration
 	MaxBodyBytes int64
@@ -62,14 +64,14 @@ func NewHandler(o Options) http.Handler {
 	mux.HandleFunc(keysPath+"/{key_id}", only405("DELETE"))
 	mux.HandleFunc("GET /openapi.json", openAPI)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, status{"ok"}) })
-	mux.HandleFunc("GET /readyz", ready(o.Ready))
+	mux.HandleFunc("GET /readyz", ready(o.Ready, o.Stopping))
 	if o.Playground {
 		routePlayground(mux, playgroundAssets)
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		writeError(w, &apikey.Error{Code: apikey.NotFound, Message: "There is nothing at this path."})
 	})
-	return withRequestID(logged(o.Logger, o.Metrics.Request, hardened(o.CORS.wrap(compressed(mux)))))
+	return withRequestID(logged(o.Logger, o.Metrics.Request, hardened(leaving(o.Stopping, o.CORS.wrap(compressed(mux))))))
 }
 
 // refuse answers a request that goes no further.
@@ -86,8 +88,12 @@ type status struct {
 // readyTimeout is how long the store may take to show that it answers.
 const readyTimeout = 2 * time.Second
 
-func ready(check func(context.Context) error) http.HandlerFunc {
+func ready(check func(context.Context) error, stopping <-chan struct{}) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
+		if closed(stopping) {
+			writeJSON(w, http.StatusServiceUnavailable, status{"stopping"})
+			return
+		}
 		ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
 		defer cancel()
 		if err := check(ctx); err != nil {
@@ -95,6 +101,26 @@ func ready(check func(context.Context) error) http.HandlerFunc {
 			return
 		}
 		writeJSON(w, http.StatusOK, status{"ready"})
+	}
+}
+
+// leaving has clients whose request is answered while the process is about to stop go elsewhere with their next one: a
+// connection that is closed between two requests may lose the second.
+func leaving(stopping <-chan struct{}, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if closed(stopping) {
+			w.Header().Set("Connection", "close")
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func closed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
 	}
 }
 
