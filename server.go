@@ -276,17 +276,21 @@ func (p *program) storeName() string {
 	return p.cfg.EmbeddedPath
 }
 
-// How long to wait before trying again to reach a store that is down.
+// How long to wait before trying again to reach a store that is down, and for it to be ready: an index of many documents
+// takes longer, and is made meanwhile.
 const (
-	firstRetry = time.Second
-	lastRetry  = 30 * time.Second
+	firstRetry     = time.Second
+	lastRetry      = 30 * time.Second
+	prepareTimeout = time.Minute
 )
 
 // prepare makes the store ready as soon as it can be reached, seeds the demo where it is wanted, and from then on
 // reports every hour what no list shows.
 func (p *program) prepare(ctx context.Context, engine store.Engine, prepare func(context.Context) error, url string, metrics *telemetry.Metrics) {
 	for wait := firstRetry; ; wait = min(2*wait, lastRetry) {
-		err := prepare(ctx)
+		attempt, cancel := context.WithTimeout(ctx, prepareTimeout)
+		err := prepare(attempt)
+		cancel()
 		if err == nil && p.cfg.Demo {
 			err = p.demo(ctx, engine, url)
 		}

@@ -46,6 +46,8 @@ func parse(uri string, logger *slog.Logger) (o *options.ClientOptions, database 
 	// Shorter than a request may take, so that it is answered, and a pool never waits long for a server that is gone.
 	setDefault(&o.ServerSelectionTimeout, 3*time.Second)
 	setDefault(&o.ConnectTimeout, 5*time.Second)
+	// The driver would try again until the request ends, and without a pause: see again.
+	o.SetRetryReads(false)
 	// Firewalls and load balancers forget idle connections without a word.
 	setDefault(&o.MaxConnIdleTime, 10*time.Minute)
 	return o, parsed.Database, nil
