@@ -3,6 +3,7 @@ package web
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -71,7 +72,7 @@ func NewHandler(o Options) http.Handler {
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		writeError(w, &apikey.Error{Code: apikey.NotFound, Message: "There is nothing at this path."})
 	})
-	return withRequestID(logged(o.Logger, o.Metrics.Request, hardened(leaving(o.Stopping, o.CORS.wrap(compressed(mux))))))
+	return withRequestID(logged(o.Logger, o.Metrics.Request, hardened(unhurried(leaving(o.Stopping, o.CORS.wrap(compressed(mux)))))))
 }
 
 // refuse answers a request that goes no further.
@@ -129,10 +130,43 @@ func limited(timeout time.Duration, bodyBytes int64, next http.Handler) http.Han
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), timeout)
 		defer cancel()
-		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(timeout)) // where there is none to set, there is no client that could stall
+		if r.ContentLength != 0 {
+			setReadDeadline(w, time.Now().Add(timeout))
+			r.Body = bodyInTime{r.Body, w}
+		}
 		r.Body = http.MaxBytesReader(w, r.Body, bodyBytes)
 		next.ServeHTTP(w, r.WithContext(ctx))
 	})
+}
+
+// bodyInTime lifts the deadline for reading when all is read.
+type bodyInTime struct {
+	io.ReadCloser
+	w http.ResponseWriter
+}
+
+func (b bodyInTime) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err == io.EOF {
+		setReadDeadline(b.w, time.Time{})
+	}
+	return n, err
+}
+
+// unhurried lifts the server's deadline for reading from requests that have been read. While a request is answered net/http
+// reads on, to learn whether its client leaves, and takes a deadline that passes for just that: it ends the context of the
+// request, and of all that come after it on the connection.
+func unhurried(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength == 0 {
+			setReadDeadline(w, time.Time{})
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func setReadDeadline(w http.ResponseWriter, at time.Time) {
+	_ = http.NewResponseController(w).SetReadDeadline(at) // where there is none to set, there is no client that could stall
 }
 
 // answered bounds the time until a request begins to be answered. How long the answer may then take is for next to say.
