@@ -46,6 +46,9 @@ func (b *buffer) Write(p []byte) (int, error) {
 		default: // nobody waits for a line any more
 		}
 	}
+	if b.text.Len() > 16<<20 { // of a long soak nobody reads the beginning
+		b.text.Reset()
+	}
 	return b.text.Write(p)
 }
 

@@ -96,8 +96,8 @@ func TestStoppingIsToldBeforeItIsDone(t *testing.T) {
 		t.Errorf("a request meanwhile: %d, closes %t", resp.StatusCode, resp.Close)
 	}
 	p.signal(syscall.SIGTERM)
-	var exit *exec.ExitError
-	if err := p.cmd.Wait(); !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGTERM {
+	err = p.cmd.Wait()
+	if status, _ := p.cmd.ProcessState.Sys().(syscall.WaitStatus); !status.Signaled() || status.Signal() != syscall.SIGTERM {
 		t.Errorf("after the second signal: %v", err)
 	}
 }
@@ -135,6 +135,7 @@ func TestStopAnswersWhatIsUnderWay(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			defer func() { _ = resp.Body.Close() }()
 			answer, err := io.ReadAll(resp.Body)
 			if err != nil || resp.StatusCode != http.StatusCreated || !resp.Close {
 				t.Errorf("%d %s %v, closes %t", resp.StatusCode, answer, err, resp.Close)

@@ -3,11 +3,13 @@ package mongodbtest
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"io"
 	"net"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -30,9 +32,10 @@ type Rule func(command string, doc bson.Raw) *Fault
 type Passage func(client net.Conn, answer []byte) error
 
 // Proxy stands between a store and a deployment. Commands that change documents take turns at it: FerretDB v1 loses
-// changes that are made side by side.
+// changes that are made side by side, and knows nothing of those that a driver repeats.
 type Proxy struct {
-	Addr string // where it listens
+	Addr     string       // where it listens
+	Commands atomic.Int64 // how many came, but for those that ask how the server is
 
 	t      testing.TB
 	target string
@@ -43,7 +46,13 @@ type Proxy struct {
 	rule     Rule
 	passage  Passage
 	wg       sync.WaitGroup
-	turn     *sync.Mutex
+	writes   *writes
+}
+
+// writes holds the replies to writes that a driver may repeat, by their session and number.
+type writes struct {
+	sync.Mutex
+	replies map[string][]byte
 }
 
 // NewProxy returns a proxy of the deployment that does not listen yet, and the deployment's URI through it. It ends with
@@ -54,11 +63,12 @@ func NewProxy(t testing.TB, deployment string) (p *Proxy, uri string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	var lc net.ListenConfig
+	l, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	p = &Proxy{t: t, Addr: l.Addr().String(), target: parsed.Hosts[0], conns: map[net.Conn]bool{}, turn: new(sync.Mutex)}
+	p = &Proxy{t: t, Addr: l.Addr().String(), target: parsed.Hosts[0], conns: map[net.Conn]bool{}, writes: &writes{replies: map[string][]byte{}}}
 	_ = l.Close()
 	t.Cleanup(p.Stop)
 
@@ -76,12 +86,11 @@ func NewReplicaSet(t testing.TB, deployment string, primary func() int, rule fun
 	for i := range members {
 		members[i], _ = NewProxy(t, deployment)
 	}
-	members[1].turn = members[0].turn
+	members[1].writes = members[0].writes
 	for i, p := range members {
 		p.On(func(command string, doc bson.Raw) *Fault {
 			isPrimary := primary() == i
-			switch command {
-			case "hello", "isMaster", "ismaster":
+			if isHello(command) {
 				return &Fault{bson.D{
 					{Key: "ok", Value: 1.0}, {Key: "helloOk", Value: true}, {Key: "maxWireVersion", Value: int32(21)}, {Key: "minWireVersion", Value: int32(0)},
 					{Key: "setName", Value: "rs"}, {Key: "hosts", Value: bson.A{members[0].Addr, members[1].Addr}}, {Key: "me", Value: p.Addr},
@@ -98,13 +107,18 @@ func NewReplicaSet(t testing.TB, deployment string, primary func() int, rule fun
 	return members, "mongodb://" + members[0].Addr + "," + members[1].Addr + "/?replicaSet=rs"
 }
 
+func isHello(command string) bool {
+	return strings.EqualFold(command, "hello") || strings.EqualFold(command, "isMaster")
+}
+
 // changes are the commands that change documents.
 var changes = map[string]bool{"insert": true, "update": true, "findAndModify": true, "delete": true}
 
 // Start begins to listen.
 func (p *Proxy) Start() {
 	p.t.Helper()
-	l, err := net.Listen("tcp", p.Addr)
+	var lc net.ListenConfig
+	l, err := lc.Listen(p.t.Context(), "tcp", p.Addr)
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -127,6 +141,7 @@ func (p *Proxy) Stop() {
 	p.mu.Lock()
 	if p.listener != nil {
 		_ = p.listener.Close()
+		p.listener = nil
 	}
 	p.mu.Unlock()
 	p.Cut()
@@ -159,6 +174,9 @@ func (p *Proxy) Pass(passage Passage) {
 func (p *Proxy) track(c net.Conn) (untrack func()) {
 	p.mu.Lock()
 	p.conns[c] = true
+	if p.listener == nil { // it came as the proxy stopped
+		_ = c.Close()
+	}
 	p.mu.Unlock()
 	return func() {
 		_ = c.Close()
@@ -170,11 +188,11 @@ func (p *Proxy) track(c net.Conn) (untrack func()) {
 
 func (p *Proxy) serve(client net.Conn) {
 	defer p.track(client)()
-	server, err := net.Dial("tcp", p.target) //nolint:noctx // it is closed when the proxy stops
+	server, err := net.Dial("tcp", p.target) //nolint:noctx // of tests
 	if err != nil {
 		return
 	}
-	defer p.track(server)()
+	defer server.Close() //nolint:errcheck // what was asked is answered, whether or not the client hears it
 	for {
 		message, err := readMessage(client)
 		if err != nil {
@@ -184,6 +202,9 @@ func (p *Proxy) serve(client net.Conn) {
 		rule := p.rule
 		p.mu.Unlock()
 		name, doc := command(message)
+		if !isHello(name) {
+			p.Commands.Add(1)
+		}
 		var fault *Fault
 		if rule != nil {
 			fault = rule(name, doc)
@@ -191,7 +212,7 @@ func (p *Proxy) serve(client net.Conn) {
 		var reply []byte
 		switch {
 		case fault == nil:
-			reply, err = p.ask(server, message, changes[name])
+			reply, err = p.ask(server, message, name, doc)
 		case fault.Answer == nil:
 			return
 		default:
@@ -204,15 +225,24 @@ func (p *Proxy) serve(client net.Conn) {
 }
 
 // ask has the server answer a message.
-func (p *Proxy) ask(server net.Conn, message []byte, inTurn bool) ([]byte, error) {
-	if inTurn {
-		p.turn.Lock()
-		defer p.turn.Unlock()
+func (p *Proxy) ask(server net.Conn, message []byte, name string, doc bson.Raw) ([]byte, error) {
+	number, repeatable := doc.Lookup("txnNumber").AsInt64OK()
+	id := fmt.Sprintf("%x %d", doc.Lookup("lsid").Value, number)
+	if changes[name] {
+		p.writes.Lock()
+		defer p.writes.Unlock()
+		if reply := p.writes.replies[id]; repeatable && reply != nil {
+			return slices.Concat(reply[:8], message[4:8], reply[12:]), nil
+		}
 	}
 	if _, err := server.Write(message); err != nil {
 		return nil, err
 	}
-	return readMessage(server)
+	reply, err := readMessage(server)
+	if err == nil && changes[name] && repeatable {
+		p.writes.replies[id] = reply
+	}
+	return reply, err
 }
 
 func (p *Proxy) pass(client net.Conn, reply []byte) error {
