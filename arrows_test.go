@@ -17,7 +17,7 @@ var arrows = map[string][]string{
 	"retrieverkeys/store/document":            {"retrieverkeys/apikey", "go.mongodb.org/mongo-driver/v2/bson", "go.mongodb.org/mongo-driver/v2/x/bsonx/bsoncore"},
 	"retrieverkeys/store":                     {"retrieverkeys/apikey", "retrieverkeys/store/document", "go.opentelemetry.io/otel/attribute", "go.opentelemetry.io/otel/codes", "go.opentelemetry.io/otel/trace"},
 	"retrieverkeys/store/mongodb":             {"retrieverkeys/apikey", "retrieverkeys/store", "retrieverkeys/store/document", "go.mongodb.org/mongo-driver/", "go.opentelemetry.io/otel/attribute", "go.opentelemetry.io/otel/codes", "go.opentelemetry.io/otel/trace"},
-	"retrieverkeys/store/mongodb/mongodbtest": {},
+	"retrieverkeys/store/mongodb/mongodbtest": {"go.mongodb.org/mongo-driver/v2/bson", "go.mongodb.org/mongo-driver/v2/x/mongo/driver/connstring"},
 	"retrieverkeys/store/sqlite":              {"retrieverkeys/apikey", "retrieverkeys/store", "retrieverkeys/store/document", "modernc.org/sqlite", "modernc.org/sqlite/", "go.mongodb.org/mongo-driver/v2/bson"},
 	"retrieverkeys/store/storetest":           {"retrieverkeys/apikey", "retrieverkeys/store", "retrieverkeys/store/document", "go.mongodb.org/mongo-driver/v2/bson", "github.com/google/go-cmp/", "pgregory.net/rapid"},
 	"retrieverkeys/graph/scalar":              {"retrieverkeys/apikey", "retrieverkeys/wire", "github.com/99designs/gqlgen/"},

@@ -220,6 +220,7 @@ func (p *program) serve(ctx context.Context) (err error) {
 			}),
 			RefuseGraphQL:  graph.WriteError,
 			Ready:          engine.Ping,
+			Stopping:       ctx.Done(),
 			Playground:     p.cfg.Playground,
 			CORS:           p.cors,
 			Timeout:        p.cfg.RequestTimeout,
@@ -249,13 +250,26 @@ func (p *program) serve(ctx context.Context) (err error) {
 	select {
 	case err = <-served:
 	case <-ctx.Done():
-		p.logger.InfoContext(ctx, "stopping")
-		drain, done := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
-		defer done()
-		err = server.Shutdown(drain)
+		p.logger.InfoContext(ctx, "stopping", "delay", p.cfg.ShutdownDelay)
+		select {
+		case err = <-served:
+		case <-time.After(p.cfg.ShutdownDelay): // whoever sends requests here has seen by now that it is not ready
+			err = drain(context.WithoutCancel(ctx), server, drainTimeout)
+		}
 	}
 	cancel() // after the last request: its use is stored too
 	working.Wait()
+	return err
+}
+
+// drain ends a server that accepts nothing any more and lets requests under way be answered, but not for ever.
+func drain(ctx context.Context, server *http.Server, within time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	err := server.Shutdown(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return errors.Join(fmt.Errorf("requests that were still under way after %v were cut off", within), server.Close())
+	}
 	return err
 }
 
@@ -298,17 +312,21 @@ func (p *program) engineName() string {
 	return "sqlite"
 }
 
-// How long to wait before trying again to reach a store that is down.
+// How long to wait before trying again to reach a store that is down, and for it to be ready: an index of many documents
+// takes longer, and is made meanwhile.
 const (
-	firstRetry = time.Second
-	lastRetry  = 30 * time.Second
+	firstRetry     = time.Second
+	lastRetry      = 30 * time.Second
+	prepareTimeout = time.Minute
 )
 
 // prepare makes the store ready as soon as it can be reached, seeds the demo where it is wanted, and from then on
 // reports every hour what no list shows.
 func (p *program) prepare(ctx context.Context, engine store.Engine, prepare func(context.Context) error, url string, metrics *telemetry.Metrics) {
 	for wait := firstRetry; ; wait = min(2*wait, lastRetry) {
-		err := prepare(ctx)
+		attempt, cancel := context.WithTimeout(ctx, prepareTimeout)
+		err := prepare(attempt)
+		cancel()
 		if err == nil && p.cfg.Demo {
 			err = p.demo(ctx, engine, url)
 		}

@@ -46,6 +46,9 @@ func (b *buffer) Write(p []byte) (int, error) {
 		default: // nobody waits for a line any more
 		}
 	}
+	if b.text.Len() > 16<<20 { // of a long soak nobody reads the beginning
+		b.text.Reset()
+	}
 	return b.text.Write(p)
 }
 
@@ -273,8 +276,10 @@ func onEveryStore(t *testing.T, test func(t *testing.T, d deployment)) {
 	t.Run("mongodb", func(t *testing.T) { test(t, onMongoDB(t)) })
 }
 
-// testURI is the MongoDB deployment that the tests run on.
-var testURI string
+var (
+	testURI   string // the MongoDB deployment that the tests run on
+	binaryDir string // where the built program is kept
+)
 
 func TestMain(m *testing.M) {
 	uri, stop, err := mongodbtest.Start(context.Background())
@@ -283,8 +288,13 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	testURI = uri
+	if binaryDir, err = os.MkdirTemp("", "retrieverkeys"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	code := m.Run()
 	stop()
+	_ = os.RemoveAll(binaryDir)
 	os.Exit(code)
 }
 

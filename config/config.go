@@ -45,6 +45,7 @@ type Config struct {
 	Limits         Limits
 	RateLimit      int // requests a minute; 0: unlimited
 	RequestTimeout time.Duration
+	ShutdownDelay  time.Duration
 	TrustedProxies []netip.Prefix
 	Persisted      string // a file
 	PersistedOnly  bool
@@ -342,6 +343,12 @@ func (c *Config) settings() *flag.FlagSet {
 	fs.Func("REQUEST_TIMEOUT", "for a whole request, store calls included; default 10s", func(s string) (err error) {
 		c.RequestTimeout, err = time.ParseDuration(s)
 		return positive(c.RequestTimeout, err, "a duration such as 10s,")
+	})
+	fs.Func("SHUTDOWN_DELAY", "how long to go on serving, no longer ready, before stopping; default 0s", func(s string) (err error) {
+		if c.ShutdownDelay, err = time.ParseDuration(s); err != nil || c.ShutdownDelay < 0 {
+			return errors.New("must be a duration such as 5s")
+		}
+		return nil
 	})
 	fs.Func("TRUSTED_PROXIES", "addresses or CIDRs, comma-separated, whose X-Forwarded-For is believed; default none", prefixes(&c.TrustedProxies))
 	fs.StringVar(&c.Persisted, "PERSISTED_OPERATIONS", "", "a manifest of operations that clients name by an id: Apollo's, or that of graphql-codegen's client preset; default none")

@@ -3,6 +3,7 @@ package web
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -21,8 +22,10 @@ type Options struct {
 	// RefuseGraphQL answers a request that GraphQL must not see, in GraphQL's way.
 	RefuseGraphQL refuse
 	Ready         func(context.Context) error // nil if the store can answer
-	Playground    bool
-	CORS          CORS
+	// Stopping is closed when the process is about to stop: requests are answered as before, but it is not ready for more.
+	Stopping   <-chan struct{}
+	Playground bool
+	CORS       CORS
 	// Timeout bounds a whole request, store calls included.
 	Timeout      time.Duration
 	MaxBodyBytes int64
@@ -65,14 +68,15 @@ func NewHandler(o Options) http.Handler {
 	mux.HandleFunc(keysPath+"/{key_id}", only405("DELETE"))
 	mux.HandleFunc("GET /openapi.json", openAPI)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, status{"ok"}) })
-	mux.HandleFunc("GET /readyz", ready(o.Ready))
+	mux.HandleFunc("GET /readyz", ready(o.Ready, o.Stopping))
 	if o.Playground {
 		routePlayground(mux, playgroundAssets)
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		writeError(w, &apikey.Error{Code: apikey.NotFound, Message: "There is nothing at this path."})
 	})
-	return withRequestID(traced(o.Tracer, logged(o.Logger, o.Metrics.Request, hardened(o.CORS.wrap(compressed(mux))))))
+	served := hardened(unhurried(leaving(o.Stopping, o.CORS.wrap(compressed(mux)))))
+	return withRequestID(traced(o.Tracer, logged(o.Logger, o.Metrics.Request, served)))
 }
 
 // refuse answers a request that goes no further.
@@ -89,8 +93,12 @@ type status struct {
 // readyTimeout is how long the store may take to show that it answers.
 const readyTimeout = 2 * time.Second
 
-func ready(check func(context.Context) error) http.HandlerFunc {
+func ready(check func(context.Context) error, stopping <-chan struct{}) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
+		if closed(stopping) {
+			writeJSON(w, http.StatusServiceUnavailable, status{"stopping"})
+			return
+		}
 		ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
 		defer cancel()
 		if err := check(ctx); err != nil {
@@ -101,15 +109,68 @@ func ready(check func(context.Context) error) http.HandlerFunc {
 	}
 }
 
+// leaving has clients whose request is answered while the process is about to stop go elsewhere with their next one: a
+// connection that is closed between two requests may lose the second.
+func leaving(stopping <-chan struct{}, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if closed(stopping) {
+			w.Header().Set("Connection", "close")
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func closed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
 // limited bounds what a request may cost: its time and the size of its body.
 func limited(timeout time.Duration, bodyBytes int64, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), timeout)
 		defer cancel()
-		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(timeout)) // where there is none to set, there is no client that could stall
+		if r.ContentLength != 0 {
+			setReadDeadline(w, time.Now().Add(timeout))
+			r.Body = bodyInTime{r.Body, w}
+		}
 		r.Body = http.MaxBytesReader(w, r.Body, bodyBytes)
 		next.ServeHTTP(w, r.WithContext(ctx))
 	})
+}
+
+// bodyInTime lifts the deadline for reading when all is read.
+type bodyInTime struct {
+	io.ReadCloser
+	w http.ResponseWriter
+}
+
+func (b bodyInTime) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err == io.EOF {
+		setReadDeadline(b.w, time.Time{})
+	}
+	return n, err
+}
+
+// unhurried lifts the server's deadline for reading from requests that have been read. While a request is answered net/http
+// reads on, to learn whether its client leaves, and takes a deadline that passes for just that: it ends the context of the
+// request, and of all that come after it on the connection.
+func unhurried(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength == 0 {
+			setReadDeadline(w, time.Time{})
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func setReadDeadline(w http.ResponseWriter, at time.Time) {
+	_ = http.NewResponseController(w).SetReadDeadline(at) // where there is none to set, there is no client that could stall
 }
 
 // answered bounds the time until a request begins to be answered. How long the answer may then take is for next to say.

@@ -54,6 +54,8 @@ func (s *Store) InsertKey(ctx context.Context, k apikey.Key, e apikey.Event) err
 	if err != nil {
 		return err
 	}
+	ctx, cancel := writing(ctx)
+	defer cancel()
 	if _, err := s.primaryKeys().InsertOne(ctx, doc); err != nil {
 		return failure(err)
 	}
@@ -81,6 +83,8 @@ func (s *Store) ChangeKey(ctx context.Context, c apikey.Change) (bool, error) {
 		{Key: "$inc", Value: bson.D{{Key: "revision", Value: int64(1)}}},
 		{Key: "$push", Value: bson.D{{Key: "pending_events", Value: document.FromEvent(c.Event)}}},
 	}
+	ctx, cancel := writing(ctx)
+	defer cancel()
 	changed, err := s.primaryKeys().FindOneAndUpdate(ctx, filter, update, options.FindOneAndUpdate().SetReturnDocument(options.After)).Raw()
 	switch {
 	case errors.Is(err, mongo.ErrNoDocuments):
@@ -130,6 +134,8 @@ func (s *Store) UseKeys(ctx context.Context, uses []apikey.Use) error {
 	if len(models) == 0 {
 		return nil
 	}
+	ctx, cancel := writing(ctx)
+	defer cancel()
 	_, err := s.primaryKeys().BulkWrite(ctx, models, options.BulkWrite().SetOrdered(false))
 	return failure(err)
 }
@@ -154,6 +160,8 @@ func (s *Store) finish(ctx context.Context, doc bson.Raw) error {
 	if len(events) == 0 {
 		return nil
 	}
+	ctx, cancel := writing(ctx)
+	defer cancel()
 	if successor != nil {
 		if _, err := s.primaryKeys().InsertOne(ctx, successor); err != nil && !mongo.IsDuplicateKeyError(err) {
 			return failure(err)

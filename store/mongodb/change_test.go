@@ -16,6 +16,7 @@ import (
 
 	"retrieverkeys/apikey"
 	"retrieverkeys/store/document"
+	"retrieverkeys/store/mongodb/mongodbtest"
 )
 
 const crashTenant = "int_1"
@@ -69,8 +70,8 @@ func TestCrashBetweenAnyTwoWrites(t *testing.T) {
 		for stopped := range c.writes + 1 { // before this write, or after all of them
 			for way, recover := range recoveries {
 				t.Run(fmt.Sprintf("%s/stopped before write %d/%s", c.name, stopped, way), func(t *testing.T) {
-					p, uri := proxied(t)
-					p.start()
+					p, uri := mongodbtest.NewProxy(t, testURI)
+					p.Start()
 					crashing, w := dropped(t, uri)
 					if err := crashing.EnsureIndexes(t.Context()); err != nil {
 						t.Fatal(err)
@@ -81,12 +82,12 @@ func TestCrashBetweenAnyTwoWrites(t *testing.T) {
 					w.take()
 					var mu sync.Mutex
 					writes := 0
-					p.on(func(command string, _ bson.Raw) *fault {
+					p.On(func(command string, _ bson.Raw) *mongodbtest.Fault {
 						mu.Lock()
 						defer mu.Unlock()
 						if isWrite(command) {
 							if writes++; writes > stopped {
-								return refusing(codeUnauthorized)
+								return mongodbtest.Refusing(codeUnauthorized)
 							}
 						}
 						return nil
@@ -203,17 +204,17 @@ func checkTrail(t *testing.T, s *Store, want int) {
 
 // Whoever is told the plaintext of a new key gets in with it, even where the key could not yet be put where it belongs.
 func TestSuccessorsAuthenticateAtOnce(t *testing.T) {
-	p, uri := proxied(t)
-	p.start()
+	p, uri := mongodbtest.NewProxy(t, testURI)
+	p.Start()
 	s, _ := dropped(t, uri)
 	if err := s.Prepare(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	old, next := crashKey("key_1"), crashKey("key_2")
 	insert(t, s, document.Keys, elements(t, newKey(old)))
-	p.on(func(command string, _ bson.Raw) *fault {
+	p.On(func(command string, _ bson.Raw) *mongodbtest.Fault {
 		if command == "insert" {
-			return refusing(codeUnauthorized)
+			return mongodbtest.Refusing(codeUnauthorized)
 		}
 		return nil
 	})
@@ -222,7 +223,7 @@ func TestSuccessorsAuthenticateAtOnce(t *testing.T) {
 	if err != nil || !won {
 		t.Fatal(won, err)
 	}
-	p.on(nil)
+	p.On(nil)
 	if keys, err := s.KeysByHash(t.Context(), next.Hash); err != nil || len(keys) != 1 || keys[0].ID != next.ID {
 		t.Errorf("KeysByHash = %v, %v", keys, err)
 	}
@@ -231,13 +232,13 @@ func TestSuccessorsAuthenticateAtOnce(t *testing.T) {
 // Where events cannot be moved, as for a user without the right, keys are read and changed all the same, the trail has
 // every event once, and the operator hears of it. A revocation must not wait for a right on another collection.
 func TestEventsThatCannotBeMoved(t *testing.T) {
-	p, uri := proxied(t)
-	p.start()
+	p, uri := mongodbtest.NewProxy(t, testURI)
+	p.Start()
 	s, w := dropped(t, uri)
 	s.recheck = 0
-	p.on(func(command string, doc bson.Raw) *fault {
+	p.On(func(command string, doc bson.Raw) *mongodbtest.Fault {
 		if command == "insert" && doc.Lookup("insert").StringValue() == document.Events {
-			return refusing(codeUnauthorized)
+			return mongodbtest.Refusing(codeUnauthorized)
 		}
 		return nil
 	})
@@ -268,7 +269,7 @@ func TestEventsThatCannotBeMoved(t *testing.T) {
 	if got := w.log.String(); !strings.Contains(got, "still in the key's document") || strings.Contains(got, "hash of") {
 		t.Errorf("logged %s", got)
 	}
-	p.on(nil)
+	p.On(nil)
 	if some, err := s.FinishAll(t.Context()); err != nil || !some {
 		t.Errorf("FinishAll = %t, %v", some, err)
 	}
@@ -277,16 +278,16 @@ func TestEventsThatCannotBeMoved(t *testing.T) {
 
 // Whoever finishes a change must not take with it what a later one has left: its event would be gone for good.
 func TestFinishingLeavesLaterChanges(t *testing.T) {
-	p, uri := proxied(t)
-	p.start()
+	p, uri := mongodbtest.NewProxy(t, testURI)
+	p.Start()
 	s, _ := dropped(t, uri)
 	if err := s.Prepare(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	insert(t, s, document.Keys, elements(t, newKey(crashKey("key_1"))))
-	p.on(func(command string, _ bson.Raw) *fault {
+	p.On(func(command string, _ bson.Raw) *mongodbtest.Fault {
 		if command == "insert" {
-			return refusing(codeUnauthorized)
+			return mongodbtest.Refusing(codeUnauthorized)
 		}
 		return nil
 	})
@@ -304,7 +305,7 @@ func TestFinishingLeavesLaterChanges(t *testing.T) {
 		}
 		found = append(found, unfinished[0])
 	}
-	p.on(nil)
+	p.On(nil)
 	for i, doc := range found {
 		if err := s.finish(t.Context(), doc); err != nil {
 			t.Fatal(err)

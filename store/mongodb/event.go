@@ -21,6 +21,8 @@ func (s *Store) InsertEvent(ctx context.Context, e apikey.Event) error {
 
 // insertEvents stores those of the events that are not stored.
 func (s *Store) insertEvents(ctx context.Context, events []bson.Raw) error {
+	ctx, cancel := writing(ctx)
+	defer cancel()
 	_, err := s.events.InsertMany(ctx, events, options.InsertMany().SetOrdered(false))
 	var bulk mongo.BulkWriteException
 	if errors.As(err, &bulk) && bulk.WriteConcernError == nil &&

@@ -196,6 +196,8 @@ func (s *Store) insert(ctx context.Context, l *list, indexes []int) ([]refusal, 
 			documents[n] = withKeyID(l.documents[i])
 		}
 	}
+	ctx, cancel := writing(ctx)
+	defer cancel()
 	_, err := s.primary.Collection(l.name).InsertMany(ctx, documents, options.InsertMany().SetOrdered(false))
 	var bulk mongo.BulkWriteException
 	if !errors.As(err, &bulk) || bulk.WriteConcernError != nil || isOutage(err) {

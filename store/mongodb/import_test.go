@@ -14,6 +14,7 @@ import (
 
 	"retrieverkeys/apikey"
 	"retrieverkeys/store/document"
+	"retrieverkeys/store/mongodb/mongodbtest"
 )
 
 // manyKeys are more than one command inserts.
@@ -27,19 +28,19 @@ func manyKeys(n int) document.Batch {
 
 // An outage in the midst of an import leaves a part and says how much. Running it again stores the rest.
 func TestImportInterrupted(t *testing.T) {
-	p, uri := proxied(t)
-	p.start()
+	p, uri := mongodbtest.NewProxy(t, testURI)
+	p.Start()
 	s, _ := dropped(t, uri)
 	if err := s.EnsureIndexes(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	inserts := 0
-	p.on(func(command string, _ bson.Raw) *fault {
+	p.On(func(command string, _ bson.Raw) *mongodbtest.Fault {
 		if command != "insert" {
 			return nil
 		}
 		if inserts++; inserts == 2 {
-			return refusing(11600) // InterruptedAtShutdown
+			return mongodbtest.Refusing(11600) // InterruptedAtShutdown
 		}
 		return nil
 	})
@@ -52,7 +53,7 @@ func TestImportInterrupted(t *testing.T) {
 	if isA[*apikey.Error](errors.Unwrap(err)) {
 		t.Errorf("the cause is %v, want the driver's error", errors.Unwrap(err))
 	}
-	p.on(nil)
+	p.On(nil)
 	got, err = s.Import(t.Context(), b, document.ImportOptions{})
 	if want := (document.Imported{Stored: 10, Existing: importBatch}); err != nil || got != want {
 		t.Errorf("Import = %+v, %v, want %+v", got, err, want)
@@ -61,7 +62,7 @@ func TestImportInterrupted(t *testing.T) {
 
 // An outage before the first write has left nothing to tell about.
 func TestImportNotBegun(t *testing.T) {
-	_, uri := proxied(t)
+	_, uri := mongodbtest.NewProxy(t, testURI)
 	s, _ := opened(t, uri)
 	got, err := s.Import(shortly(t), manyKeys(1), document.ImportOptions{})
 	if apikey.Classify(err).Code != apikey.Unavailable || strings.Contains(err.Error(), "stored") || got != (document.Imported{}) {
@@ -104,14 +105,14 @@ func TestImportRace(t *testing.T) {
 
 // A document that MongoDB will not have is told with its place, whatever the reason, and not with MongoDB's text.
 func TestImportRefused(t *testing.T) {
-	p, uri := proxied(t)
-	p.start()
+	p, uri := mongodbtest.NewProxy(t, testURI)
+	p.Start()
 	s, _ := dropped(t, uri)
-	p.on(func(command string, _ bson.Raw) *fault {
+	p.On(func(command string, _ bson.Raw) *mongodbtest.Fault {
 		if command != "insert" {
 			return nil
 		}
-		return &fault{bson.D{{Key: "ok", Value: 1.0}, {Key: "n", Value: int32(1)}, {Key: "writeErrors", Value: bson.A{
+		return &mongodbtest.Fault{Answer: bson.D{{Key: "ok", Value: 1.0}, {Key: "n", Value: int32(1)}, {Key: "writeErrors", Value: bson.A{
 			bson.D{{Key: "index", Value: int32(1)}, {Key: "code", Value: int32(121)}, {Key: "errmsg", Value: "Document failed validation: s3cr3t"}},
 		}}}}
 	})

@@ -11,6 +11,7 @@ import (
 
 	"retrieverkeys/apikey"
 	"retrieverkeys/store/document"
+	"retrieverkeys/store/mongodb/mongodbtest"
 )
 
 // names are the commands' names, in order.
@@ -126,12 +127,12 @@ func TestDuplicateHashOfAnUnusableDocument(t *testing.T) {
 
 // A sharded collection allows no unique index that does not begin with its shard key. A plain one does.
 func TestShardedCluster(t *testing.T) {
-	p, uri := proxied(t)
-	p.start()
+	p, uri := mongodbtest.NewProxy(t, testURI)
+	p.Start()
 	s, w := dropped(t, uri)
-	p.on(func(command string, doc bson.Raw) *fault {
+	p.On(func(command string, doc bson.Raw) *mongodbtest.Fault {
 		if unique, _ := doc.Lookup("indexes", "0", "unique").BooleanOK(); command == "createIndexes" && unique && doc.Lookup("indexes", "0", "key", "key_hash").Type != 0 {
-			return refusing(67) // CannotCreateIndex
+			return mongodbtest.Refusing(67) // CannotCreateIndex
 		}
 		return nil
 	})
@@ -150,13 +151,13 @@ func TestShardedCluster(t *testing.T) {
 // A user who may only read serves all the same. The operator is told once, not for every index.
 func TestNoRightToMakeIndexes(t *testing.T) {
 	for _, denied := range []string{"createIndexes", "listIndexes"} {
-		p, uri := proxied(t)
-		p.start()
+		p, uri := mongodbtest.NewProxy(t, testURI)
+		p.Start()
 		s, w := dropped(t, uri)
 		insert(t, s, document.Keys, bson.D{{Key: "key_id", Value: "key_1"}, {Key: "internal_id", Value: "int_1"}, {Key: "key_hash", Value: "hash"}})
-		p.on(func(command string, _ bson.Raw) *fault {
+		p.On(func(command string, _ bson.Raw) *mongodbtest.Fault {
 			if command == denied {
-				return refusing(codeUnauthorized)
+				return mongodbtest.Refusing(codeUnauthorized)
 			}
 			return nil
 		})
@@ -174,12 +175,12 @@ func TestNoRightToMakeIndexes(t *testing.T) {
 
 // An index that no form of is allowed is missed, and no more.
 func TestIndexRefused(t *testing.T) {
-	p, uri := proxied(t)
-	p.start()
+	p, uri := mongodbtest.NewProxy(t, testURI)
+	p.Start()
 	s, w := dropped(t, uri)
-	p.on(func(command string, doc bson.Raw) *fault {
+	p.On(func(command string, doc bson.Raw) *mongodbtest.Fault {
 		if command == "createIndexes" && doc.Lookup("indexes", "0", "key", "scopes.resource_id").Type != 0 {
-			return refusing(171) // CannotIndexParallelArrays
+			return mongodbtest.Refusing(171) // CannotIndexParallelArrays
 		}
 		return nil
 	})
@@ -193,19 +194,19 @@ func TestIndexRefused(t *testing.T) {
 
 // A deployment that goes away in between is an outage: whoever asked asks again.
 func TestIndexOutage(t *testing.T) {
-	p, uri := proxied(t)
-	p.start()
+	p, uri := mongodbtest.NewProxy(t, testURI)
+	p.Start()
 	s, _ := dropped(t, uri)
-	p.on(func(command string, _ bson.Raw) *fault {
+	p.On(func(command string, _ bson.Raw) *mongodbtest.Fault {
 		if command == "createIndexes" {
-			return refusing(11600) // InterruptedAtShutdown
+			return mongodbtest.Refusing(11600) // InterruptedAtShutdown
 		}
 		return nil
 	})
 	if err := s.EnsureIndexes(t.Context()); apikey.Classify(err).Code != apikey.Unavailable {
 		t.Errorf("EnsureIndexes: %v, want %s", err, apikey.Unavailable)
 	}
-	p.on(nil)
+	p.On(nil)
 	if err := s.EnsureIndexes(t.Context()); err != nil {
 		t.Error(err)
 	}

@@ -14,6 +14,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
 	"retrieverkeys/apikey"
+	"retrieverkeys/store/mongodb/mongodbtest"
 )
 
 // counts are what a Pool is told.
@@ -78,8 +79,8 @@ func TestThePoolIsWatched(t *testing.T) {
 
 // A pool that has no connection left must be told from a slow database.
 func TestAFullPoolIsTold(t *testing.T) {
-	p, uri := proxied(t)
-	p.start()
+	p, uri := mongodbtest.NewProxy(t, testURI)
+	p.Start()
 	var c counts
 	s, err := Open(uri+"&maxPoolSize=1", "test_"+strings.ToLower(rand.Text()), nil, WithPool(c.pool()))
 	if err != nil {
@@ -87,7 +88,7 @@ func TestAFullPoolIsTold(t *testing.T) {
 	}
 	asked, free := make(chan struct{}), make(chan struct{})
 	first := sync.OnceFunc(func() { close(asked) })
-	p.on(func(command string, _ bson.Raw) *fault {
+	p.On(func(command string, _ bson.Raw) *mongodbtest.Fault {
 		if command == "find" {
 			first()
 			<-free

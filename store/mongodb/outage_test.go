@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 
 	"retrieverkeys/apikey"
 	"retrieverkeys/store/document"
+	"retrieverkeys/store/mongodb/mongodbtest"
 )
 
 // Reads that take part in every request.
@@ -74,23 +76,23 @@ func eventually(t *testing.T, s *Store) {
 // A deployment that is down when the process starts, goes down later and comes up again is an outage in between and
 // nothing worse: no restart is needed.
 func TestDownAndUp(t *testing.T) {
-	p, uri := proxied(t)
+	p, uri := mongodbtest.NewProxy(t, testURI)
 	s, _ := opened(t, uri)
 	wantUnavailable(t, s, 300*time.Millisecond)
 	if err := s.EnsureIndexes(shortly(t)); apikey.Classify(err).Code != apikey.Unavailable {
 		t.Errorf("EnsureIndexes: %v, want %s", err, apikey.Unavailable)
 	}
-	p.start()
+	p.Start()
 	eventually(t, s)
-	p.stop()
+	p.Stop()
 	wantUnavailable(t, s, 300*time.Millisecond)
-	p.start()
+	p.Start()
 	eventually(t, s)
 }
 
 // Without a deadline of the caller, a server that cannot be found is told within the selection's own.
 func TestSelectionTimeout(t *testing.T) {
-	_, uri := proxied(t)
+	_, uri := mongodbtest.NewProxy(t, testURI)
 	s, _ := opened(t, uri+"&serverSelectionTimeoutMS=100")
 	if err := s.Ping(t.Context()); apikey.Classify(err).Code != apikey.Unavailable {
 		t.Errorf("Ping: %v, want %s", err, apikey.Unavailable)
@@ -100,13 +102,13 @@ func TestSelectionTimeout(t *testing.T) {
 // What a server says when it is no primary any more, shuts down, is busy or does not let us in is an outage, and
 // over when it says otherwise.
 func TestServerRefuses(t *testing.T) {
-	p, uri := proxied(t)
-	p.start()
+	p, uri := mongodbtest.NewProxy(t, testURI)
+	p.Start()
 	for _, code := range []int{codeUnauthorized, 10107, 91, 50} {
 		s, _ := opened(t, uri)
-		p.on(func(command string, _ bson.Raw) *fault {
+		p.On(func(command string, _ bson.Raw) *mongodbtest.Fault {
 			if command == "find" {
-				return refusing(code)
+				return mongodbtest.Refusing(code)
 			}
 			return nil
 		})
@@ -114,7 +116,7 @@ func TestServerRefuses(t *testing.T) {
 		if got := apikey.Classify(err); got.Code != apikey.Unavailable {
 			t.Errorf("code %d: %v, want %s", code, err, apikey.Unavailable)
 		}
-		p.on(nil)
+		p.On(nil)
 		eventually(t, s)
 	}
 }
@@ -151,12 +153,12 @@ func TestFailure(t *testing.T) {
 
 // A query that the server takes for wrong is our fault and no outage, and the caller learns nothing of it.
 func TestServerFindsFault(t *testing.T) {
-	p, uri := proxied(t)
-	p.start()
+	p, uri := mongodbtest.NewProxy(t, testURI)
+	p.Start()
 	s, _ := opened(t, uri)
-	p.on(func(command string, _ bson.Raw) *fault {
+	p.On(func(command string, _ bson.Raw) *mongodbtest.Fault {
 		if command == "find" {
-			return refusing(2) // BadValue
+			return mongodbtest.Refusing(2) // BadValue
 		}
 		return nil
 	})
@@ -168,17 +170,17 @@ func TestServerFindsFault(t *testing.T) {
 
 // One broken connection is not even noticed: the driver asks again.
 func TestConnectionBreaks(t *testing.T) {
-	p, uri := proxied(t)
-	p.start()
+	p, uri := mongodbtest.NewProxy(t, testURI)
+	p.Start()
 	s, _ := opened(t, uri)
 	eventually(t, s)
 	broken := false
-	p.on(func(command string, _ bson.Raw) *fault {
+	p.On(func(command string, _ bson.Raw) *mongodbtest.Fault {
 		if command != "find" || broken {
 			return nil
 		}
 		broken = true
-		return &fault{}
+		return &mongodbtest.Fault{}
 	})
 	if _, err := s.Namespaces(t.Context(), "int_1", []string{"ns_1"}); err != nil {
 		t.Error(err)
@@ -188,22 +190,120 @@ func TestConnectionBreaks(t *testing.T) {
 	}
 }
 
+// While a server says that it cannot reach another one, or is overloaded, each call is tried twice and no more: the
+// driver would go on until the request ends, and not pause.
+func TestNoStormOfRetries(t *testing.T) {
+	var asked atomic.Int64
+	refuse := mongodbtest.Refusing(6) // HostUnreachable: of a shard, say
+	refuse.Answer = append(refuse.Answer, bson.E{Key: "errorLabels", Value: bson.A{driver.RetryableWriteError}})
+	members, uri := mongodbtest.NewReplicaSet(t, testURI, func() int { return 0 }, func(_ int, command string, _ bson.Raw) *mongodbtest.Fault {
+		if slices.Contains([]string{"find", "aggregate", "insert", "update", "findAndModify"}, command) {
+			asked.Add(1)
+			return refuse
+		}
+		return nil
+	})
+	members[0].Start()
+	s, _ := opened(t, uri)
+	unfinished, err := document.Set(newKey(crashKey("key_1")), bson.D{{Key: "pending_events", Value: bson.A{document.FromEvent(crashEvent("evt_1"))}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, call := range map[string]func(ctx context.Context) error{
+		"find":      func(ctx context.Context) error { _, err := s.KeysByHash(ctx, "hash"); return err },
+		"count":     func(ctx context.Context) error { _, err := s.CountRetrievers(ctx, "int_1", "ns_1"); return err },
+		"InsertKey": func(ctx context.Context) error { return s.InsertKey(ctx, crashKey("key_1"), crashEvent("evt_1")) },
+		"ChangeKey": func(ctx context.Context) error {
+			_, err := s.ChangeKey(ctx, apikey.Change{Key: crashKey("key_1"), Fields: apikey.FieldName, Event: crashEvent("evt_1")})
+			return err
+		},
+		"InsertEvent": func(ctx context.Context) error { return s.InsertEvent(ctx, crashEvent("evt_1")) },
+		"UseKeys": func(ctx context.Context) error {
+			return s.UseKeys(ctx, []apikey.Use{{InternalID: "int_1", ID: "key_1", Hash: "hash", At: time.Now()}})
+		},
+		"finish": func(ctx context.Context) error {
+			return s.finish(ctx, unfinished)
+		},
+		"Import": func(ctx context.Context) error {
+			_, err := s.insert(ctx, &list{name: document.Keys, documents: manyKeys(1).Keys}, []int{0})
+			return err
+		},
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		asked.Store(0)
+		if err := call(ctx); apikey.Classify(err).Code != apikey.Unavailable {
+			t.Errorf("%s: %v, want %s", name, err, apikey.Unavailable)
+		}
+		if n := asked.Load(); n != 2 {
+			t.Errorf("%s: %d commands, want 2", name, n)
+		}
+		cancel()
+	}
+}
+
+// A call of a command, or in the background, has no request that ends it. It must not wait for a server that hangs for ever.
+func TestEveryCallIsBounded(t *testing.T) {
+	p, uri := mongodbtest.NewProxy(t, testURI)
+	p.Start()
+	s, _ := opened(t, uri)
+	eventually(t, s)
+	defer func(d time.Duration) { callTimeout = d }(callTimeout)
+	callTimeout = 50 * time.Millisecond
+	hang := make(chan struct{})
+	p.On(func(command string, _ bson.Raw) *mongodbtest.Fault {
+		if command != "hello" && command != "isMaster" && command != "ismaster" {
+			<-hang
+		}
+		return nil
+	})
+	defer close(hang)
+	for name, call := range map[string]func(ctx context.Context) error{
+		"OrganizationNamespaces": func(ctx context.Context) error { _, err := s.OrganizationNamespaces(ctx, "a"); return err },
+		"CountUnusable":          func(ctx context.Context) error { _, err := s.CountUnusable(ctx); return err },
+		"FinishAll":              func(ctx context.Context) error { _, err := s.FinishAll(ctx); return err },
+		"EventPage": func(ctx context.Context) error {
+			_, err := s.EventPage(ctx, "int_1", "ret_1", apikey.EventRange{})
+			return err
+		},
+		"InsertKey": func(ctx context.Context) error { return s.InsertKey(ctx, crashKey("key_1"), crashEvent("evt_1")) },
+		"ChangeKey": func(ctx context.Context) error {
+			_, err := s.ChangeKey(ctx, apikey.Change{Key: crashKey("key_1"), Fields: apikey.FieldName, Event: crashEvent("evt_1")})
+			return err
+		},
+		"UseKeys": func(ctx context.Context) error {
+			return s.UseKeys(ctx, []apikey.Use{{InternalID: "int_1", ID: "key_1", Hash: "hash", At: time.Now()}})
+		},
+		"Import": func(ctx context.Context) error {
+			_, err := s.Import(ctx, manyKeys(1), document.ImportOptions{OnlyIfEmpty: true})
+			return err
+		},
+		"insert": func(ctx context.Context) error {
+			_, err := s.insert(ctx, &list{name: document.Keys, documents: manyKeys(1).Keys}, []int{0})
+			return err
+		},
+	} {
+		if err := call(t.Context()); apikey.Classify(err).Code != apikey.Unavailable {
+			t.Errorf("%s: %v, want %s", name, err, apikey.Unavailable)
+		}
+	}
+}
+
 // A server that does not answer ends with the request's deadline, and the connection is not lost to the others.
 func TestServerHangs(t *testing.T) {
-	p, uri := proxied(t)
-	p.start()
+	p, uri := mongodbtest.NewProxy(t, testURI)
+	p.Start()
 	s, _ := opened(t, uri+"&maxPoolSize=1")
 	eventually(t, s)
 	hang := make(chan struct{})
-	p.on(func(command string, _ bson.Raw) *fault {
+	p.On(func(command string, _ bson.Raw) *mongodbtest.Fault {
 		if slices.Contains([]string{"find", "aggregate", "ping"}, command) {
 			<-hang
-			return &fault{}
+			return &mongodbtest.Fault{}
 		}
 		return nil
 	})
 	wantUnavailable(t, s, 100*time.Millisecond)
-	p.on(nil)
+	p.On(nil)
 	close(hang)
 	eventually(t, s)
 }
@@ -223,32 +323,21 @@ func TestClosed(t *testing.T) {
 // Authentication asks the primary, wherever the URI sends reads: a secondary may not have heard of a revocation yet. So do
 // changes, and readers of the trail, which looks for events in two places, one after the other.
 func TestAuthenticationAsksPrimary(t *testing.T) {
-	members := make([]*proxy, 2)
-	asked := make([]chan string, 2)
-	for i := range members {
-		members[i], _ = proxied(t)
+	var asked [2]chan string
+	for i := range asked {
 		asked[i] = make(chan string, 100)
 	}
-	for i, p := range members {
-		hello := bson.D{
-			{Key: "ok", Value: 1.0}, {Key: "helloOk", Value: true}, {Key: "maxWireVersion", Value: int32(21)}, {Key: "minWireVersion", Value: int32(0)},
-			{Key: "setName", Value: "rs"}, {Key: "hosts", Value: bson.A{members[0].addr, members[1].addr}}, {Key: "me", Value: p.addr},
-			{Key: "isWritablePrimary", Value: i == 0}, {Key: "ismaster", Value: i == 0}, {Key: "secondary", Value: i == 1},
-			{Key: "maxBsonObjectSize", Value: int32(16 << 20)}, {Key: "maxMessageSizeBytes", Value: int32(48_000_000)}, {Key: "maxWriteBatchSize", Value: int32(100_000)},
+	members, uri := mongodbtest.NewReplicaSet(t, testURI, func() int { return 0 }, func(member int, command string, doc bson.Raw) *mongodbtest.Fault {
+		if command == "find" {
+			collection, _ := doc.Lookup("find").StringValueOK()
+			asked[member] <- collection
 		}
-		p.on(func(command string, doc bson.Raw) *fault {
-			switch command {
-			case "hello", "isMaster", "ismaster":
-				return &fault{hello}
-			case "find":
-				collection, _ := doc.Lookup("find").StringValueOK()
-				asked[i] <- collection
-			}
-			return nil
-		})
-		p.start()
+		return nil
+	})
+	for _, p := range members {
+		p.Start()
 	}
-	s, _ := opened(t, "mongodb://"+members[0].addr+","+members[1].addr+"/?replicaSet=rs&readPreference=secondary")
+	s, _ := opened(t, uri+"&readPreference=secondary")
 	for _, c := range []struct {
 		name   string
 		member int

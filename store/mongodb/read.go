@@ -35,7 +35,9 @@ func (q find) each(ctx context.Context, c *mongo.Collection, f func(doc bson.Raw
 		o.SetLimit(int64(q.limit))
 		batch = q.limit + 1
 	}
-	cursor, err := c.Find(ctx, q.filter, o.SetBatchSize(int32(batch)))
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	cursor, err := again(ctx, func() (*mongo.Cursor, error) { return c.Find(ctx, q.filter, o.SetBatchSize(int32(batch))) })
 	if err != nil {
 		return 0, failure(err)
 	}
@@ -64,7 +66,9 @@ func all[T any](ctx context.Context, c *mongo.Collection, q find, decode func(bs
 
 // count counts what matches.
 func count(ctx context.Context, c *mongo.Collection, filter bson.D) (int, error) {
-	n, err := c.CountDocuments(ctx, filter)
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	n, err := again(ctx, func() (int64, error) { return c.CountDocuments(ctx, filter) })
 	return int(n), failure(err)
 }
 

@@ -45,7 +45,10 @@ func parse(uri string, logger *slog.Logger) (o *options.ClientOptions, database 
 	setDefault(&o.AppName, defaultName)
 	// Shorter than a request may take, so that it is answered, and a pool never waits long for a server that is gone.
 	setDefault(&o.ServerSelectionTimeout, 3*time.Second)
-	setDefault(&o.ConnectTimeout, 5*time.Second)
+	// A server that came back is found when the last try to reach it has ended.
+	setDefault(&o.ConnectTimeout, 2*time.Second)
+	// The driver would try again until the request ends, and without a pause: see again.
+	o.SetRetryReads(false)
 	// Firewalls and load balancers forget idle connections without a word.
 	setDefault(&o.MaxConnIdleTime, 10*time.Minute)
 	return o, parsed.Database, nil

@@ -12,11 +12,11 @@ import (
 )
 
 // outages are SQLite's primary result codes that say that the file cannot be used now, for want of a lock, of the
-// disk or of memory, or because the request ended; another time it may.
+// disk, of memory or of the right to write it, or because the request ended; another time it may.
 var outages = map[int]bool{
 	sqlite3.SQLITE_BUSY: true, sqlite3.SQLITE_LOCKED: true, sqlite3.SQLITE_PROTOCOL: true,
 	sqlite3.SQLITE_IOERR: true, sqlite3.SQLITE_FULL: true, sqlite3.SQLITE_CANTOPEN: true, sqlite3.SQLITE_NOMEM: true,
-	sqlite3.SQLITE_INTERRUPT: true,
+	sqlite3.SQLITE_READONLY: true, sqlite3.SQLITE_INTERRUPT: true,
 }
 
 // classify makes a failure of the engine one of the domain's: an outage, or else an error that is Internal to callers.

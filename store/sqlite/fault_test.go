@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	sqlite3 "modernc.org/sqlite/lib"
+
 	"retrieverkeys/apikey"
 	"retrieverkeys/store/document"
 )
@@ -85,6 +87,30 @@ func TestFullDisk(t *testing.T) {
 				t.Errorf("there are %d keys and %d events, want %d and %d", keys, events, made+2, made+3)
 			}
 		})
+	}
+}
+
+// While a file cannot be written, changes fail as an outage and reads go on. Somebody can mend that without a restart.
+func TestFileTurnsReadOnly(t *testing.T) {
+	s := opened(t, filepath.Join(t.TempDir(), "store.db"))
+	if err := s.InsertKey(t.Context(), newKey("key_1"), newEvent("evt_1", "key_1")); err != nil {
+		t.Fatal(err)
+	}
+	readOnly := func(on int) {
+		if _, err := s.write.ExecContext(t.Context(), fmt.Sprint("PRAGMA query_only = ", on)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	readOnly(1)
+	if won, err := s.ChangeKey(t.Context(), renamed("key_1", 0)); won || resultCode(err) != sqlite3.SQLITE_READONLY || apikey.Classify(err).Code != apikey.Unavailable {
+		t.Errorf("ChangeKey: %t, %v (%v), want %s", won, err, errors.Unwrap(err), apikey.Unavailable)
+	}
+	if n, err := s.CountKeys(t.Context(), tenant, "ret_1", time.Time{}); err != nil || n != 1 {
+		t.Errorf("CountKeys: %d, %v", n, err)
+	}
+	readOnly(0)
+	if won, err := s.ChangeKey(t.Context(), renamed("key_1", 0)); err != nil || !won {
+		t.Errorf("ChangeKey, the file writable again: %t, %v", won, err)
 	}
 }
 

@@ -1,0 +1,308 @@
+package mongodbtest
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/connstring"
+)
+
+// Fault is what happens to a command instead of reaching the server: the connection breaks off, or, with an answer,
+// the server seems to give that.
+type Fault struct{ Answer bson.D }
+
+// Refusing answers that the server will not, for the reason that the code tells.
+func Refusing(code int) *Fault {
+	return &Fault{bson.D{{Key: "ok", Value: 0.0}, {Key: "errmsg", Value: "refused by the test"}, {Key: "code", Value: int32(code)}}}
+}
+
+// Rule says what happens to a command; nil lets it pass.
+type Rule func(command string, doc bson.Raw) *Fault
+
+// Passage passes an answer of the server on to the client, in its own way and time. With an error the connection breaks off.
+type Passage func(client net.Conn, answer []byte) error
+
+// Proxy stands between a store and a deployment. Commands that change documents take turns at it: FerretDB v1 loses
+// changes that are made side by side, and knows nothing of those that a driver repeats.
+type Proxy struct {
+	Addr     string       // where it listens
+	Commands atomic.Int64 // how many came, but for those that ask how the server is
+
+	t      testing.TB
+	target string
+
+	mu       sync.Mutex
+	listener net.Listener
+	conns    map[net.Conn]bool
+	rule     Rule
+	passage  Passage
+	wg       sync.WaitGroup
+	writes   *writes
+}
+
+// writes holds the replies to writes that a driver may repeat, by their session and number.
+type writes struct {
+	sync.Mutex
+	replies map[string][]byte
+}
+
+// NewProxy returns a proxy of the deployment that does not listen yet, and the deployment's URI through it. It ends with
+// the test.
+func NewProxy(t testing.TB, deployment string) (p *Proxy, uri string) {
+	t.Helper()
+	parsed, err := connstring.ParseAndValidate(deployment)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lc net.ListenConfig
+	l, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p = &Proxy{t: t, Addr: l.Addr().String(), target: parsed.Hosts[0], conns: map[net.Conn]bool{}, writes: &writes{replies: map[string][]byte{}}}
+	_ = l.Close()
+	t.Cleanup(p.Stop)
+
+	uri = strings.Replace(deployment, strings.Join(parsed.RawHosts, ","), p.Addr, 1)
+	if strings.Contains(uri, "?") {
+		return p, uri + "&directConnection=true"
+	}
+	return p, strings.TrimSuffix(uri, "/") + "/?directConnection=true"
+}
+
+// NewReplicaSet returns two proxies of one deployment that seem to be a replica set's members, and its URI. Neither
+// listens yet. primary tells which of them is the primary now: the other one refuses to change anything.
+func NewReplicaSet(t testing.TB, deployment string, primary func() int, rule func(member int, command string, doc bson.Raw) *Fault) (members [2]*Proxy, uri string) {
+	t.Helper()
+	for i := range members {
+		members[i], _ = NewProxy(t, deployment)
+	}
+	members[1].writes = members[0].writes
+	for i, p := range members {
+		p.On(func(command string, doc bson.Raw) *Fault {
+			isPrimary := primary() == i
+			if isHello(command) {
+				return &Fault{bson.D{
+					{Key: "ok", Value: 1.0}, {Key: "helloOk", Value: true}, {Key: "maxWireVersion", Value: int32(21)}, {Key: "minWireVersion", Value: int32(0)},
+					{Key: "setName", Value: "rs"}, {Key: "hosts", Value: bson.A{members[0].Addr, members[1].Addr}}, {Key: "me", Value: p.Addr},
+					{Key: "logicalSessionTimeoutMinutes", Value: int32(30)}, {Key: "isWritablePrimary", Value: isPrimary}, {Key: "ismaster", Value: isPrimary}, {Key: "secondary", Value: !isPrimary},
+					{Key: "maxBsonObjectSize", Value: int32(16 << 20)}, {Key: "maxMessageSizeBytes", Value: int32(48_000_000)}, {Key: "maxWriteBatchSize", Value: int32(100_000)},
+				}}
+			}
+			if changes[command] && !isPrimary {
+				return Refusing(10107) // NotWritablePrimary
+			}
+			return rule(i, command, doc)
+		})
+	}
+	return members, "mongodb://" + members[0].Addr + "," + members[1].Addr + "/?replicaSet=rs"
+}
+
+func isHello(command string) bool {
+	return strings.EqualFold(command, "hello") || strings.EqualFold(command, "isMaster")
+}
+
+// changes are the commands that change documents.
+var changes = map[string]bool{"insert": true, "update": true, "findAndModify": true, "delete": true}
+
+// Start begins to listen.
+func (p *Proxy) Start() {
+	p.t.Helper()
+	var lc net.ListenConfig
+	l, err := lc.Listen(p.t.Context(), "tcp", p.Addr)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.mu.Lock()
+	p.listener = l
+	p.mu.Unlock()
+	p.wg.Go(func() {
+		for {
+			client, err := l.Accept()
+			if err != nil {
+				return
+			}
+			p.wg.Go(func() { p.serve(client) })
+		}
+	})
+}
+
+// Stop refuses and breaks all connections, and returns when none is left.
+func (p *Proxy) Stop() {
+	p.mu.Lock()
+	if p.listener != nil {
+		_ = p.listener.Close()
+		p.listener = nil
+	}
+	p.mu.Unlock()
+	p.Cut()
+	p.wg.Wait()
+}
+
+// Cut breaks all connections off.
+func (p *Proxy) Cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c := range p.conns {
+		_ = c.Close()
+	}
+}
+
+// On sets what happens to commands from now on. What a rule is called for waits for it.
+func (p *Proxy) On(rule Rule) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.rule = rule
+}
+
+// Pass sets how answers are passed on from now on; nil at once.
+func (p *Proxy) Pass(passage Passage) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.passage = passage
+}
+
+func (p *Proxy) track(c net.Conn) (untrack func()) {
+	p.mu.Lock()
+	p.conns[c] = true
+	if p.listener == nil { // it came as the proxy stopped
+		_ = c.Close()
+	}
+	p.mu.Unlock()
+	return func() {
+		_ = c.Close()
+		p.mu.Lock()
+		delete(p.conns, c)
+		p.mu.Unlock()
+	}
+}
+
+func (p *Proxy) serve(client net.Conn) {
+	defer p.track(client)()
+	server, err := net.Dial("tcp", p.target) //nolint:noctx // of tests
+	if err != nil {
+		return
+	}
+	defer server.Close() //nolint:errcheck // what was asked is answered, whether or not the client hears it
+	for {
+		message, err := readMessage(client)
+		if err != nil {
+			return
+		}
+		p.mu.Lock()
+		rule := p.rule
+		p.mu.Unlock()
+		name, doc := command(message)
+		if !isHello(name) {
+			p.Commands.Add(1)
+		}
+		var fault *Fault
+		if rule != nil {
+			fault = rule(name, doc)
+		}
+		var reply []byte
+		switch {
+		case fault == nil:
+			reply, err = p.ask(server, message, name, doc)
+		case fault.Answer == nil:
+			return
+		default:
+			reply = answer(message, fault.Answer)
+		}
+		if err != nil || p.pass(client, reply) != nil {
+			return
+		}
+	}
+}
+
+// ask has the server answer a message.
+func (p *Proxy) ask(server net.Conn, message []byte, name string, doc bson.Raw) ([]byte, error) {
+	number, repeatable := doc.Lookup("txnNumber").AsInt64OK()
+	id := fmt.Sprintf("%x %d", doc.Lookup("lsid").Value, number)
+	if changes[name] {
+		p.writes.Lock()
+		defer p.writes.Unlock()
+		if reply := p.writes.replies[id]; repeatable && reply != nil {
+			return slices.Concat(reply[:8], message[4:8], reply[12:]), nil
+		}
+	}
+	if _, err := server.Write(message); err != nil {
+		return nil, err
+	}
+	reply, err := readMessage(server)
+	if err == nil && changes[name] && repeatable {
+		p.writes.replies[id] = reply
+	}
+	return reply, err
+}
+
+func (p *Proxy) pass(client net.Conn, reply []byte) error {
+	p.mu.Lock()
+	passage := p.passage
+	p.mu.Unlock()
+	if passage != nil {
+		return passage(client, reply)
+	}
+	_, err := client.Write(reply)
+	return err
+}
+
+// The messages of MongoDB's wire protocol, and where their parts lie.
+const (
+	opReply = 1
+	opQuery = 2004 // drivers say their first hello with it
+	opMsg   = 2013
+
+	opCodeAt   = 12
+	headerSize = 16
+)
+
+func readMessage(from io.Reader) ([]byte, error) {
+	message := make([]byte, headerSize)
+	if _, err := io.ReadFull(from, message); err != nil {
+		return nil, err
+	}
+	message = append(message, make([]byte, binary.LittleEndian.Uint32(message)-headerSize)...)
+	_, err := io.ReadFull(from, message[headerSize:])
+	return message, err
+}
+
+// command returns the command that a message holds.
+func command(message []byte) (name string, doc bson.Raw) {
+	at := headerSize + 4 + 1 // flags, kind of section
+	if opCode(message) == opQuery {
+		at = headerSize + 4 + bytes.IndexByte(message[headerSize+4:], 0) + 1 + 4 + 4 // flags, collection, skip, limit
+	}
+	length := binary.LittleEndian.Uint32(message[at:])
+	doc = bson.Raw(message[at : at+int(length)])
+	return doc.Index(0).Key(), doc
+}
+
+func opCode(message []byte) uint32 { return binary.LittleEndian.Uint32(message[opCodeAt:]) }
+
+// answer is a message with the document that replies to the message.
+func answer(message []byte, d bson.D) []byte {
+	doc, err := bson.Marshal(d)
+	if err != nil {
+		panic(err)
+	}
+	code, between := uint32(opMsg), make([]byte, 4+1) // flags, kind of section
+	if opCode(message) == opQuery {
+		code, between = opReply, make([]byte, 4+8+4+4) // flags, cursor, from, number
+		between[16] = 1
+	}
+	reply := make([]byte, headerSize)
+	binary.LittleEndian.PutUint32(reply, uint32(headerSize+len(between)+len(doc)))
+	copy(reply[8:], message[4:8])
+	binary.LittleEndian.PutUint32(reply[opCodeAt:], code)
+	return slices.Concat(reply, between, doc)
+}

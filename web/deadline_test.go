@@ -1,0 +1,43 @@
+package web
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+)
+
+// deadlined is a response on a connection whose deadline for reading is told.
+type deadlined struct {
+	*httptest.ResponseRecorder
+	reading time.Time
+}
+
+func (d *deadlined) SetReadDeadline(at time.Time) error { d.reading = at; return nil }
+
+// No deadline for reading may be left when a request was read. One that passes while it is answered would end its context,
+// and those of all later requests on the connection: a client that once met a slow store would be told for ever, on a
+// connection that is fine otherwise, that there is none; and a long list would break off.
+func TestNoReadDeadlineOutlivesTheRequest(t *testing.T) {
+	for body, bounded := range map[string]bool{"": false, "{}": true} {
+		w := &deadlined{httptest.NewRecorder(), time.Now().Add(time.Minute)} // as the server sets it
+		answered := false
+		unhurried(limited(time.Minute, 10, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			answered = true
+			if w.reading.IsZero() == bounded {
+				t.Errorf("body %q: it must be read by %v", body, w.reading)
+			}
+			if _, err := io.ReadAll(r.Body); err != nil {
+				t.Error(err)
+			}
+			if !w.reading.IsZero() {
+				t.Errorf("body %q: when all is read, the deadline is %v", body, w.reading)
+			}
+		}))).ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/", strings.NewReader(body)))
+		if !answered {
+			t.Error("nothing was answered")
+		}
+	}
+}
