@@ -21,7 +21,9 @@ var arrows = map[string][]string{
 	"retrieverkeys/store/storetest":           {"retrieverkeys/apikey", "retrieverkeys/store", "retrieverkeys/store/document", "go.mongodb.org/mongo-driver/v2/bson", "github.com/google/go-cmp/", "pgregory.net/rapid"},
 	"retrieverkeys/graph/scalar":              {"retrieverkeys/apikey", "github.com/99designs/gqlgen/"},
 	"retrieverkeys/graph":                     {"retrieverkeys/apikey", "retrieverkeys/graph/scalar", "github.com/99designs/gqlgen/", "github.com/vektah/gqlparser/", "github.com/hashicorp/golang-lru/v2/simplelru"},
-	"retrieverkeys/web":                       {"retrieverkeys/apikey", "github.com/jub0bs/cors", "github.com/jub0bs/cors/", "github.com/klauspost/compress/gzhttp", "github.com/hashicorp/golang-lru/v2/simplelru", "golang.org/x/time/rate"},
+	"retrieverkeys/ratelimit":                 {"github.com/hashicorp/golang-lru/v2/simplelru", "github.com/redis/go-redis/v9", "github.com/redis/go-redis/v9/"},
+	"retrieverkeys/ratelimit/redistest":       {"github.com/alicebob/miniredis/v2", "github.com/redis/go-redis/v9"},
+	"retrieverkeys/web":                       {"retrieverkeys/apikey", "retrieverkeys/ratelimit", "github.com/jub0bs/cors", "github.com/jub0bs/cors/", "github.com/klauspost/compress/gzhttp", "github.com/hashicorp/golang-lru/v2/simplelru"},
 }
 
 func TestArrowsPointInward(t *testing.T) {

@@ -44,6 +44,8 @@ type Config struct {
 	MaxBodyBytes   int64
 	Limits         Limits
 	RateLimit      int // requests a minute; 0: unlimited
+	AuthFailures   int // a minute; 0: unlimited
+	RedisURL       string
 	RequestTimeout time.Duration
 	TrustedProxies []netip.Prefix
 	Persisted      string // a file
@@ -304,12 +306,10 @@ func (c *Config) settings() *flag.FlagSet {
 			}
 			return nil
 		})
-	fs.Func("RATE_LIMIT_PER_MINUTE", "the requests of each key that has no rate_limit_override; default 0: unlimited", func(s string) (err error) {
-		if c.RateLimit, err = strconv.Atoi(s); err != nil || c.RateLimit < 0 {
-			return errors.New("must be a whole number, 0 or more")
-		}
-		return nil
-	})
+	c.AuthFailures = 600
+	fs.Func("RATE_LIMIT_PER_MINUTE", "the requests of each key that has no rate_limit_override; default 0: unlimited", count(&c.RateLimit))
+	fs.Func("AUTH_FAILURES_PER_MINUTE", "the bearers of one address, or one /64 of IPv6, that let nobody in; default 600; 0: unlimited", count(&c.AuthFailures))
+	fs.StringVar(&c.RedisURL, "REDIS_URL", "", "a Redis where all processes count both together; default none: each counts for itself")
 	fs.Func("MAX_BODY_BYTES", "the largest request body; default 1048576", func(s string) (err error) {
 		c.MaxBodyBytes, err = strconv.ParseInt(s, 10, 64)
 		return positive(c.MaxBodyBytes, err, "a whole number")
@@ -416,6 +416,18 @@ func prefixes(to *[]netip.Prefix) func(string) error {
 			}
 			*to = append(*to, prefix)
 		}
+		return nil
+	}
+}
+
+// count reads a number of 32 bits, so that what is reckoned with it cannot overflow.
+func count(to *int) func(string) error {
+	return func(s string) error {
+		n, err := strconv.ParseInt(s, 10, 32)
+		if err != nil || n < 0 {
+			return errors.New("must be a whole number, 0 or more")
+		}
+		*to = int(n)
 		return nil
 	}
 }

@@ -17,6 +17,7 @@ type Metrics struct {
 	requests        *prometheus.HistogramVec
 	authentications *prometheus.CounterVec
 	unusableKeys    prometheus.Gauge
+	sharedLimits    prometheus.Gauge
 }
 
 // NewMetrics returns metrics of a program of that version, built from that commit.
@@ -35,12 +36,15 @@ func NewMetrics(version, commit string) *Metrics {
 			Name: "retrieverkeys_unusable_keys", Help: "Key documents without a usable id or hash, which no list shows; counted hourly.",
 		}),
 	}
+	m.sharedLimits = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "retrieverkeys_rate_limits_shared", Help: "1 while rate limits are counted in Redis, 0 while this process counts for itself.",
+	})
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "retrieverkeys_build_info", Help: "1; the labels tell what the program was built from.",
 		ConstLabels: prometheus.Labels{"version": version, "commit": commit},
 	})
 	build.Set(1)
-	m.registry.MustRegister(m.requests, m.authentications, m.unusableKeys, build,
+	m.registry.MustRegister(m.requests, m.authentications, m.unusableKeys, m.sharedLimits, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -66,3 +70,11 @@ func (m *Metrics) Authentication(outcome string) { m.authentications.WithLabelVa
 
 // UnusableKeys sets how many documents no list shows.
 func (m *Metrics) UnusableKeys(n int) { m.unusableKeys.Set(float64(n)) }
+
+// SharedLimits sets whether rate limits are counted together with other processes.
+func (m *Metrics) SharedLimits(shared bool) {
+	m.sharedLimits.Set(0)
+	if shared {
+		m.sharedLimits.Set(1)
+	}
+}

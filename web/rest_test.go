@@ -141,13 +141,15 @@ func served(t *testing.T, s *shelf, change ...func(*Options)) string {
 }
 
 // handler serves the shelf. Everybody is an admin unless the shelf says otherwise.
-func handler(s *shelf, change ...func(*Options)) http.Handler {
+func handler(s *shelf, change ...func(*Options)) http.Handler { return handlerOn(s, s, change...) }
+
+func handlerOn(store apikey.Store, s *shelf, change ...func(*Options)) http.Handler {
 	if s.caller.ID == "" {
 		s.caller = apikey.Key{ID: "key_caller", UserID: "usr_caller", Type: apikey.Standard, Permissions: []apikey.Permission{apikey.Admin}}
 	}
 	s.caller.InternalID, s.caller.Stored = "int_1", apikey.Active
 	o := Options{
-		Service: &apikey.Service{Store: s}, GraphQL: http.NotFoundHandler(), Timeout: time.Minute, MaxBodyBytes: 1000,
+		Service: &apikey.Service{Store: store}, GraphQL: http.NotFoundHandler(), Timeout: time.Minute, MaxBodyBytes: 1000,
 		Ready: func(context.Context) error { return nil }, Logger: slog.New(slog.DiscardHandler),
 	}
 	for _, c := range change {

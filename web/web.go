@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"retrieverkeys/apikey"
+	"retrieverkeys/ratelimit"
 )
 
 // Options are what the handler is made of.
@@ -26,6 +27,10 @@ type Options struct {
 	MaxBodyBytes int64
 	// RateLimit is how many requests a minute a key may make that has no limit of its own; 0: any number.
 	RateLimit int
+	// AuthFailures is how many bearers a minute that let nobody in are looked up from one address; 0: any number.
+	AuthFailures int
+	// Limiter counts for both; nil: a new one of this process.
+	Limiter ratelimit.Limiter
 	// TrustedProxies are those whose X-Forwarded-For is believed.
 	TrustedProxies []netip.Prefix
 	Logger         *slog.Logger
@@ -46,8 +51,12 @@ func NewHandler(o Options) http.Handler {
 	if o.Metrics.Authentication == nil {
 		o.Metrics.Authentication = func(string) {}
 	}
+	if o.Limiter == nil {
+		o.Limiter = ratelimit.NewMemory(time.Now)
+	}
 	identify := identified{
-		service: o.Service, trusted: o.TrustedProxies, limiter: newLimiter(o.RateLimit), counted: o.Metrics.Authentication, logger: o.Logger,
+		service: o.Service, trusted: o.TrustedProxies, budgets: budgets{o.Limiter, o.RateLimit}, failures: newFailures(o.Limiter, o.AuthFailures),
+		counted: o.Metrics.Authentication, logger: o.Logger,
 	}
 	graphQL := identify.before(o.GraphQL, o.RefuseGraphQL)
 	endpoint := func(h http.HandlerFunc) http.Handler { return identify.before(h, refuseREST) }
