@@ -23,7 +23,7 @@ var arrows = map[string][]string{
 	"retrieverkeys/graph":                     {"retrieverkeys/apikey", "retrieverkeys/graph/scalar", "github.com/99designs/gqlgen/", "github.com/vektah/gqlparser/", "github.com/hashicorp/golang-lru/v2/simplelru"},
 	"retrieverkeys/ratelimit":                 {"github.com/hashicorp/golang-lru/v2/simplelru", "github.com/redis/go-redis/v9", "github.com/redis/go-redis/v9/"},
 	"retrieverkeys/ratelimit/redistest":       {"github.com/alicebob/miniredis/v2", "github.com/redis/go-redis/v9"},
-	"retrieverkeys/web":                       {"retrieverkeys/apikey", "retrieverkeys/ratelimit", "github.com/jub0bs/cors", "github.com/jub0bs/cors/", "github.com/klauspost/compress/gzhttp", "github.com/hashicorp/golang-lru/v2/simplelru"},
+	"retrieverkeys/web":                       {"retrieverkeys/apikey", "retrieverkeys/ratelimit", "golang.org/x/sync/semaphore", "github.com/jub0bs/cors", "github.com/jub0bs/cors/", "github.com/klauspost/compress/gzhttp", "github.com/hashicorp/golang-lru/v2/simplelru"},
 }
 
 func TestArrowsPointInward(t *testing.T) {

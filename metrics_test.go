@@ -31,6 +31,7 @@ func TestMetrics(t *testing.T) {
 		`retrieverkeys_authentications_total{outcome="accepted"} 1`,
 		`retrieverkeys_authentications_total{outcome="anonymous"} 1`,
 		`retrieverkeys_authentications_total{outcome="UNAUTHENTICATED"} 1`,
+		`retrieverkeys_requests_in_flight 0`, `retrieverkeys_requests_queued 0`, `retrieverkeys_requests_refused_total 0`, `retrieverkeys_rate_limits_shared 0`,
 		`retrieverkeys_build_info{commit="`, `retrieverkeys_unusable_keys`, `go_goroutines`, `process_resident_memory_bytes`,
 	} {
 		if !strings.Contains(metrics.body, want) {

@@ -219,16 +219,21 @@ func (p *program) serve(ctx context.Context) (err error) {
 			MaxBodyBytes:   p.cfg.MaxBodyBytes,
 			RateLimit:      p.cfg.RateLimit,
 			AuthFailures:   p.cfg.AuthFailures,
+			MaxConcurrent:  p.cfg.MaxConcurrent,
 			Limiter:        limiter,
 			TrustedProxies: p.cfg.TrustedProxies,
 			Logger:         p.logger,
-			Metrics:        web.Metrics{Request: metrics.Request, Authentication: metrics.Authentication},
+			Metrics: web.Metrics{
+				Request: metrics.Request, Authentication: metrics.Authentication,
+				Working: metrics.Working, Waiting: metrics.Waiting, Refused: metrics.Refused,
+			},
 		}),
 		MaxHeaderBytes:    maxHeaderBytes,
 		ReadHeaderTimeout: readHeaderTimeout,
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      p.cfg.RequestTimeout + readTimeout,
 		IdleTimeout:       idleTimeout,
+		ConnState:         web.NewConnections(p.cfg.MaxConnections).Track,
 		ErrorLog:          slog.NewLogLogger(p.logger.Handler(), slog.LevelWarn),
 	}
 

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -46,6 +47,8 @@ type Config struct {
 	RateLimit      int // requests a minute; 0: unlimited
 	AuthFailures   int // a minute; 0: unlimited
 	RedisURL       string
+	MaxConcurrent  int
+	MaxConnections int
 	RequestTimeout time.Duration
 	TrustedProxies []netip.Prefix
 	Persisted      string // a file
@@ -328,12 +331,11 @@ func (c *Config) settings() *flag.FlagSet {
 		{"MAX_COMPLEXITY", "in fields of the answer, were all pages full", &c.Limits.Complexity, 2_000_000},
 	} {
 		*limit.to = limit.value
-		fs.Func(limit.name, fmt.Sprintf("the most %s; default %d", limit.of, limit.value), func(s string) error {
-			n, err := strconv.ParseInt(s, 10, 32) // so that what is counted beside it cannot overflow
-			*limit.to = int(n)
-			return positive(n, err, "a whole number")
-		})
+		fs.Func(limit.name, fmt.Sprintf("the most %s; default %d", limit.of, limit.value), number(limit.to))
 	}
+	c.MaxConcurrent, c.MaxConnections = turnsPerCore*runtime.GOMAXPROCS(0), 10_000
+	fs.Func("MAX_CONCURRENT_REQUESTS", fmt.Sprintf("worked on at a time; eight times as many wait for a turn, and the others are refused; default %d for each core", turnsPerCore), number(&c.MaxConcurrent))
+	fs.Func("MAX_CONNECTIONS", "open at a time; for a new one that which is idle longest is closed; default 10000", number(&c.MaxConnections))
 	c.RequestTimeout = 10 * time.Second
 	fs.Func("REQUEST_TIMEOUT", "for a whole request, store calls included; default 10s", func(s string) (err error) {
 		c.RequestTimeout, err = time.ParseDuration(s)
@@ -420,7 +422,20 @@ func prefixes(to *[]netip.Prefix) func(string) error {
 	}
 }
 
-// count reads a number of 32 bits, so that what is reckoned with it cannot overflow.
+// turnsPerCore keeps all cores busy while requests wait for a store near by. With more, those that a store far away would
+// leave time for, answers come later under load.
+const turnsPerCore = 16
+
+// number reads a number of 32 bits, so that what is counted beside it cannot overflow.
+func number(to *int) func(string) error {
+	return func(s string) error {
+		n, err := strconv.ParseInt(s, 10, 32)
+		*to = int(n)
+		return positive(n, err, "a whole number")
+	}
+}
+
+// count is number, or 0.
 func count(to *int) func(string) error {
 	return func(s string) error {
 		n, err := strconv.ParseInt(s, 10, 32)

@@ -132,7 +132,12 @@ func (s *shelf) InsertEvent(context.Context, apikey.Event) error { return nil }
 // served serves the shelf as it is served to everybody, and returns its URL.
 func served(t *testing.T, s *shelf, change ...func(*Options)) string {
 	t.Helper()
-	server := httptest.NewUnstartedServer(handler(s, change...))
+	return servedOn(t, s, s, change...)
+}
+
+func servedOn(t *testing.T, store apikey.Store, s *shelf, change ...func(*Options)) string {
+	t.Helper()
+	server := httptest.NewUnstartedServer(handlerOn(store, s, change...))
 	server.Config.WriteTimeout = time.Minute
 	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
 	server.Start()

@@ -2,6 +2,7 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net/http"
@@ -29,6 +30,8 @@ type Options struct {
 	RateLimit int
 	// AuthFailures is how many bearers a minute that let nobody in are looked up from one address; 0: any number.
 	AuthFailures int
+	// MaxConcurrent is how many requests are worked on at a time; 0: 100.
+	MaxConcurrent int
 	// Limiter counts for both; nil: a new one of this process.
 	Limiter ratelimit.Limiter
 	// TrustedProxies are those whose X-Forwarded-For is believed.
@@ -41,6 +44,9 @@ type Options struct {
 type Metrics struct {
 	Request        func(route, method string, status int, took time.Duration)
 	Authentication func(outcome string)
+	Working        func(more int) // requests that have a turn
+	Waiting        func(more int) // requests that wait for one
+	Refused        func()         // requests that there was no turn or no memory for
 }
 
 // NewHandler returns everything the public listener serves.
@@ -51,6 +57,15 @@ func NewHandler(o Options) http.Handler {
 	if o.Metrics.Authentication == nil {
 		o.Metrics.Authentication = func(string) {}
 	}
+	if o.Metrics.Working == nil {
+		o.Metrics.Working = func(int) {}
+	}
+	if o.Metrics.Waiting == nil {
+		o.Metrics.Waiting = func(int) {}
+	}
+	if o.Metrics.Refused == nil {
+		o.Metrics.Refused = func() {}
+	}
 	if o.Limiter == nil {
 		o.Limiter = ratelimit.NewMemory(time.Now)
 	}
@@ -58,15 +73,20 @@ func NewHandler(o Options) http.Handler {
 		service: o.Service, trusted: o.TrustedProxies, budgets: budgets{o.Limiter, o.RateLimit}, failures: newFailures(o.Limiter, o.AuthFailures),
 		counted: o.Metrics.Authentication, logger: o.Logger,
 	}
-	graphQL := identify.before(o.GraphQL, o.RefuseGraphQL)
-	endpoint := func(h http.HandlerFunc) http.Handler { return identify.before(h, refuseREST) }
+	gate := newGate(cmp.Or(o.MaxConcurrent, 100), o.MaxBodyBytes, o.Metrics)
+	endpoint := func(h http.Handler, refuse refuse) http.Handler {
+		return gate.before(identify.before(h, refuse), refuse)
+	}
+	withBody := func(h http.Handler, refuse refuse) http.Handler {
+		return limited(o.Timeout, o.MaxBodyBytes, gate.received(endpoint(h, refuse), refuse))
+	}
 	twin := rest{service: o.Service, timeout: o.Timeout, logger: o.Logger}
 
 	mux := http.NewServeMux()
-	mux.Handle("/graphql", preflighted(o.RefuseGraphQL, limited(o.Timeout, o.MaxBodyBytes, graphQL)))
-	mux.Handle("GET "+keysPath, answered(o.Timeout, endpoint(twin.list)))
-	mux.Handle("POST "+keysPath, limited(o.Timeout, o.MaxBodyBytes, endpoint(twin.create)))
-	mux.Handle("DELETE "+keysPath+"/{key_id}", limited(o.Timeout, o.MaxBodyBytes, endpoint(twin.revoke)))
+	mux.Handle("/graphql", preflighted(o.RefuseGraphQL, withBody(o.GraphQL, o.RefuseGraphQL)))
+	mux.Handle("GET "+keysPath, answered(o.Timeout, endpoint(http.HandlerFunc(twin.list), refuseREST)))
+	mux.Handle("POST "+keysPath, withBody(http.HandlerFunc(twin.create), refuseREST))
+	mux.Handle("DELETE "+keysPath+"/{key_id}", withBody(http.HandlerFunc(twin.revoke), refuseREST))
 	mux.HandleFunc(keysPath, only405("GET", "POST"))
 	mux.HandleFunc(keysPath+"/{key_id}", only405("DELETE"))
 	mux.HandleFunc("GET /openapi.json", openAPI)
