@@ -314,9 +314,17 @@ func TestIdleConnectionsMakeRoom(t *testing.T) {
 			<-goOn
 		}
 	}))
-	server.Config.ConnState = NewConnections(2).Track
+	connections, idled := NewConnections(2), make(chan struct{}, 100)
+	server.Config.ConnState = func(conn net.Conn, state http.ConnState) {
+		if connections.Track(conn, state); state == http.StateIdle {
+			idled <- struct{}{}
+		}
+	}
 	server.Start()
 	defer server.Close()
+	var once sync.Once
+	finish := func() { once.Do(func() { close(goOn) }) }
+	defer finish()
 	dial := func(path string) *bufio.Reader {
 		conn, err := net.Dial("tcp", strings.TrimPrefix(server.URL, "http://"))
 		if err != nil {
@@ -339,14 +347,16 @@ func TestIdleConnectionsMakeRoom(t *testing.T) {
 		if !answered(idle) {
 			t.Fatal("not answered")
 		}
+		<-idled
 		if !answered(dial("/")) {
-			t.Error("an idle connection keeps a new one out")
+			t.Fatal("an idle connection keeps a new one out")
 		}
+		<-idled
 		if _, err := idle.ReadByte(); err == nil {
 			t.Error("it is still open")
 		}
 	}
-	close(goOn)
+	finish()
 	if !answered(work) {
 		t.Error("a request that was worked on was cut")
 	}
