@@ -32,8 +32,9 @@ type gate struct {
 }
 
 const (
-	// waitersPerTurn is how many may wait for each turn that there is.
-	waitersPerTurn = 8
+	// waitersPerTurn is how many may wait for each turn that there is: as short requests as there are can all have theirs in time, and
+	// to have a client wait costs less than to have it ask again.
+	waitersPerTurn = 32
 	// freeBody is what each body may have without asking: what most have in all.
 	freeBody = 16 << 10
 	// mostArriving is what bodies have together besides.

@@ -86,7 +86,8 @@ func TestTooManyAreRefused(t *testing.T) {
 	}
 	close(turn)
 	wg.Wait()
-	if slices.Sort(served); !slices.Equal(served, want) {
+	slices.Sort(served)
+	if slices.Sort(want); !slices.Equal(served, want) {
 		t.Errorf("served %v, want %v", served, want)
 	}
 	if c.working.Load() != 0 || c.waiting.Load() != 0 || g.waiting.Load() != 0 || !g.turns.TryAcquire(1) {
