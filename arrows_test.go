@@ -22,7 +22,9 @@ var arrows = map[string][]string{
 	"retrieverkeys/store/storetest":           {"retrieverkeys/apikey", "retrieverkeys/store", "retrieverkeys/store/document", "go.mongodb.org/mongo-driver/v2/bson", "github.com/google/go-cmp/", "pgregory.net/rapid"},
 	"retrieverkeys/graph/scalar":              {"retrieverkeys/apikey", "retrieverkeys/wire", "github.com/99designs/gqlgen/"},
 	"retrieverkeys/graph":                     {"retrieverkeys/apikey", "retrieverkeys/graph/scalar", "retrieverkeys/wire", "github.com/99designs/gqlgen/", "github.com/vektah/gqlparser/", "github.com/hashicorp/golang-lru/v2/simplelru", "go.opentelemetry.io/otel/attribute", "go.opentelemetry.io/otel/codes", "go.opentelemetry.io/otel/trace"},
-	"retrieverkeys/web":                       {"retrieverkeys/apikey", "retrieverkeys/wire", "github.com/jub0bs/cors", "github.com/jub0bs/cors/", "github.com/klauspost/compress/gzhttp", "github.com/hashicorp/golang-lru/v2/simplelru", "golang.org/x/time/rate", "go.opentelemetry.io/otel/attribute", "go.opentelemetry.io/otel/codes", "go.opentelemetry.io/otel/trace", "go.opentelemetry.io/otel/propagation"},
+	"retrieverkeys/web":                       {"retrieverkeys/apikey", "retrieverkeys/wire", "github.com/jub0bs/cors", "github.com/jub0bs/cors/", "github.com/klauspost/compress/gzhttp", "github.com/hashicorp/golang-lru/v2/simplelru", "golang.org/x/time/rate", "go.opentelemetry.io/otel/attribute", "go.opentelemetry.io/otel/codes", "go.opentelemetry.io/otel/trace", "go.opentelemetry.io/otel/propagation", "retrieverkeys/ratelimit", "golang.org/x/sync/semaphore"},
+	"retrieverkeys/ratelimit":                 {"github.com/hashicorp/golang-lru/v2/simplelru", "github.com/redis/go-redis/v9", "github.com/redis/go-redis/v9/"},
+	"retrieverkeys/ratelimit/redistest":       {"github.com/alicebob/miniredis/v2", "github.com/redis/go-redis/v9"},
 }
 
 func TestArrowsPointInward(t *testing.T) {

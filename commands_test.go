@@ -24,11 +24,12 @@ func TestEveryProblemIsToldAtOnce(t *testing.T) {
 		want []string
 	}{
 		{"settings", []string{"serve"}, fields{
+			"REDIS_URL": "redis://:hunter2@h:port", "AUTH_FAILURES_PER_MINUTE": "-1", "MAX_CONCURRENT_REQUESTS": "0", "MAX_CONNECTIONS": "many",
 			"LISTEN_ADDR": "nowhere", "MONGODB_URI": "mongodb://user:hunter2@", "INTROSPECTION": "maybe", "PLAYGROUND": "yes", "DEMO": "perhaps",
 			"REQUEST_TIMEOUT": "soon", "SHUTDOWN_DELAY": "-1s", "MAX_BODY_BYTES": "-1", "LOG_FORMAT": "xml", "LOG_LEVEL": "loud",
 			"CORS_ALLOWED_ORIGINS": "https://app.example.com, app.example.com, *", "PERSISTED_OPERATIONS": "none.json", "PERSISTED_ONLY": "surely",
 			"MAX_DEPTH": "0", "MAX_COMPLEXITY": "much", "MAX_TOKENS": "9223372036854775807", "ADMIN_ADDR": "on", "RATE_LIMIT_PER_MINUTE": "-1",
-		}, []string{"ADMIN_ADDR", "RATE_LIMIT_PER_MINUTE", "MAX_TOKENS", "MAX_DEPTH", "MAX_COMPLEXITY", "CORS_ALLOWED_ORIGINS", "PERSISTED_OPERATIONS open none.json", "PERSISTED_ONLY", "LISTEN_ADDR", "MONGODB_URI", "INTROSPECTION", "PLAYGROUND", "DEMO", "REQUEST_TIMEOUT", "SHUTDOWN_DELAY", "MAX_BODY_BYTES", "LOG_FORMAT", "LOG_LEVEL"}},
+		}, []string{"REDIS_URL must be", "AUTH_FAILURES_PER_MINUTE", "MAX_CONCURRENT_REQUESTS", "MAX_CONNECTIONS", "ADMIN_ADDR", "RATE_LIMIT_PER_MINUTE", "MAX_TOKENS", "MAX_DEPTH", "MAX_COMPLEXITY", "CORS_ALLOWED_ORIGINS", "PERSISTED_OPERATIONS open none.json", "PERSISTED_ONLY", "LISTEN_ADDR", "MONGODB_URI", "INTROSPECTION", "PLAYGROUND", "DEMO", "REQUEST_TIMEOUT", "SHUTDOWN_DELAY", "MAX_BODY_BYTES", "LOG_FORMAT", "LOG_LEVEL"}},
 		{"only a manifest that is not there", []string{"serve"}, fields{"PERSISTED_ONLY": "true"}, []string{"set PERSISTED_OPERATIONS"}},
 		{"serve without a store", []string{"serve"}, nil, []string{"MONGODB_URI or EMBEDDED_PATH"}},
 		{"an unknown command and a setting", []string{"sevre"}, fields{"LOG_LEVEL": "loud"}, []string{`unknown command "sevre"`, "LOG_LEVEL"}},

@@ -22,6 +22,7 @@ import (
 	"retrieverkeys/apikey"
 	"retrieverkeys/config"
 	"retrieverkeys/graph"
+	"retrieverkeys/ratelimit"
 	"retrieverkeys/store"
 	"retrieverkeys/store/mongodb"
 	"retrieverkeys/store/sqlite"
@@ -56,6 +57,11 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 	if cfg.MongoURI != "" {
 		if err := mongodb.CheckURI(cfg.MongoURI); err != nil {
 			problems = append(problems, fmt.Errorf("MONGODB_URI %w", err))
+		}
+	}
+	if cfg.RedisURL != "" {
+		if err := ratelimit.CheckURL(cfg.RedisURL); err != nil {
+			problems = append(problems, fmt.Errorf("REDIS_URL %w", err))
 		}
 	}
 	p := program{cfg: cfg, stdin: stdin, stdout: stdout, stderr: stderr}
@@ -203,6 +209,12 @@ func (p *program) serve(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, admin()) }()
 
+	limiter, closeLimiter, err := p.limiter(ctx, metrics)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	defer func() { err = errors.Join(err, closeLimiter()) }()
+
 	usage := &apikey.Usage{Store: engine, Logger: p.logger}
 	service := &apikey.Service{Store: engine, Usage: usage}
 	playground := ""
@@ -226,16 +238,23 @@ func (p *program) serve(ctx context.Context) (err error) {
 			Timeout:        p.cfg.RequestTimeout,
 			MaxBodyBytes:   p.cfg.MaxBodyBytes,
 			RateLimit:      p.cfg.RateLimit,
+			AuthFailures:   p.cfg.AuthFailures,
+			MaxConcurrent:  p.cfg.MaxConcurrent,
+			Limiter:        limiter,
 			TrustedProxies: p.cfg.TrustedProxies,
 			Logger:         p.logger,
-			Metrics:        web.Metrics{Request: metrics.Request, Authentication: metrics.Authentication},
-			Tracer:         tracer,
+			Metrics: web.Metrics{
+				Request: metrics.Request, Authentication: metrics.Authentication,
+				Working: metrics.Working, Waiting: metrics.Waiting, Refused: metrics.Refused,
+			},
+			Tracer: tracer,
 		}),
 		MaxHeaderBytes:    maxHeaderBytes,
 		ReadHeaderTimeout: readHeaderTimeout,
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      p.cfg.RequestTimeout + readTimeout,
 		IdleTimeout:       idleTimeout,
+		ConnState:         web.NewConnections(p.cfg.MaxConnections).Track,
 		ErrorLog:          slog.NewLogLogger(p.logger.Handler(), slog.LevelWarn),
 	}
 
@@ -296,6 +315,26 @@ func (p *program) tracer(ctx context.Context, version string) (tracer trace.Trac
 	}
 	tracer, stop, err := telemetry.NewTracer(ctx, p.cfg.Traces.URL, p.cfg.Traces.Service, version, p.logger)
 	return tracer, func() { stop(context.WithoutCancel(ctx)) }, err
+}
+
+// limiter returns what counts requests: for this process alone, or for all that share a Redis. It returns what ends that, too.
+func (p *program) limiter(ctx context.Context, metrics *telemetry.Metrics) (ratelimit.Limiter, func() error, error) {
+	if p.cfg.RedisURL == "" {
+		return ratelimit.NewMemory(time.Now), func() error { return nil }, nil
+	}
+	metrics.SharedLimits(true)
+	shared, err := ratelimit.NewRedis(p.cfg.RedisURL, func(down error) {
+		metrics.SharedLimits(down == nil)
+		if down != nil {
+			p.logger.WarnContext(ctx, "Redis does not answer: this process counts rate limits for itself", "error", down)
+			return
+		}
+		p.logger.InfoContext(ctx, "Redis answers again: rate limits are shared")
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	return shared, shared.Close, nil
 }
 
 func (p *program) storeName() string {

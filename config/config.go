@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -44,6 +45,10 @@ type Config struct {
 	MaxBodyBytes   int64
 	Limits         Limits
 	RateLimit      int // requests a minute; 0: unlimited
+	AuthFailures   int // a minute; 0: unlimited
+	RedisURL       string
+	MaxConcurrent  int
+	MaxConnections int
 	RequestTimeout time.Duration
 	ShutdownDelay  time.Duration
 	TrustedProxies []netip.Prefix
@@ -309,12 +314,10 @@ func (c *Config) settings() *flag.FlagSet {
 			}
 			return nil
 		})
-	fs.Func("RATE_LIMIT_PER_MINUTE", "the requests of each key that has no rate_limit_override; default 0: unlimited", func(s string) (err error) {
-		if c.RateLimit, err = strconv.Atoi(s); err != nil || c.RateLimit < 0 {
-			return errors.New("must be a whole number, 0 or more")
-		}
-		return nil
-	})
+	c.AuthFailures = 600
+	fs.Func("RATE_LIMIT_PER_MINUTE", "the requests of each key that has no rate_limit_override; default 0: unlimited", count(&c.RateLimit))
+	fs.Func("AUTH_FAILURES_PER_MINUTE", "the bearers of one address, or one /64 of IPv6, that let nobody in; default 600; 0: unlimited", count(&c.AuthFailures))
+	fs.StringVar(&c.RedisURL, "REDIS_URL", "", "a Redis where all processes count both together; default none: each counts for itself")
 	fs.Func("MAX_BODY_BYTES", "the largest request body; default 1048576", func(s string) (err error) {
 		c.MaxBodyBytes, err = strconv.ParseInt(s, 10, 64)
 		return positive(c.MaxBodyBytes, err, "a whole number")
@@ -333,12 +336,11 @@ func (c *Config) settings() *flag.FlagSet {
 		{"MAX_COMPLEXITY", "in fields of the answer, were all pages full", &c.Limits.Complexity, 2_000_000},
 	} {
 		*limit.to = limit.value
-		fs.Func(limit.name, fmt.Sprintf("the most %s; default %d", limit.of, limit.value), func(s string) error {
-			n, err := strconv.ParseInt(s, 10, 32) // so that what is counted beside it cannot overflow
-			*limit.to = int(n)
-			return positive(n, err, "a whole number")
-		})
+		fs.Func(limit.name, fmt.Sprintf("the most %s; default %d", limit.of, limit.value), number(limit.to))
 	}
+	c.MaxConcurrent, c.MaxConnections = turnsPerCore*runtime.GOMAXPROCS(0), 10_000
+	fs.Func("MAX_CONCURRENT_REQUESTS", fmt.Sprintf("worked on at a time; 32 times as many wait for a turn, and the others are refused; default %d for each core", turnsPerCore), number(&c.MaxConcurrent))
+	fs.Func("MAX_CONNECTIONS", "open at a time; for a new one that which is idle longest is closed; default 10000", number(&c.MaxConnections))
 	c.RequestTimeout = 10 * time.Second
 	fs.Func("REQUEST_TIMEOUT", "for a whole request, store calls included; default 10s", func(s string) (err error) {
 		c.RequestTimeout, err = time.ParseDuration(s)
@@ -427,6 +429,31 @@ func prefixes(to *[]netip.Prefix) func(string) error {
 			}
 			*to = append(*to, prefix)
 		}
+		return nil
+	}
+}
+
+// turnsPerCore keeps all cores busy while requests wait for a store near by. With more, those that a store far away would
+// leave time for, answers come later under load.
+const turnsPerCore = 16
+
+// number reads a number of 32 bits, so that what is counted beside it cannot overflow.
+func number(to *int) func(string) error {
+	return func(s string) error {
+		n, err := strconv.ParseInt(s, 10, 32)
+		*to = int(n)
+		return positive(n, err, "a whole number")
+	}
+}
+
+// count is number, or 0.
+func count(to *int) func(string) error {
+	return func(s string) error {
+		n, err := strconv.ParseInt(s, 10, 32)
+		if err != nil || n < 0 {
+			return errors.New("must be a whole number, 0 or more")
+		}
+		*to = int(n)
 		return nil
 	}
 }

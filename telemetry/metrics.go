@@ -24,6 +24,10 @@ type Metrics struct {
 	storeCalls      *prometheus.HistogramVec
 	pool            *prometheus.GaugeVec
 	checkouts       *prometheus.CounterVec
+	sharedLimits    prometheus.Gauge
+	working         prometheus.Gauge
+	waiting         prometheus.Gauge
+	refused         prometheus.Counter
 }
 
 // NewMetrics returns metrics of a program of that version, built from that commit.
@@ -44,12 +48,24 @@ func NewMetrics(version, commit string) *Metrics {
 	}
 	m.describeOperations()
 	m.describeStore()
+	m.sharedLimits = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "retrieverkeys_rate_limits_shared", Help: "1 while rate limits are counted in Redis, 0 while this process counts for itself.",
+	})
+	m.working = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "retrieverkeys_requests_in_flight", Help: "Requests that are worked on, of at most MAX_CONCURRENT_REQUESTS.",
+	})
+	m.waiting = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "retrieverkeys_requests_queued", Help: "Requests that wait for their turn.",
+	})
+	m.refused = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "retrieverkeys_requests_refused_total", Help: "Requests that were answered with 503 because there were too many.",
+	})
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "retrieverkeys_build_info", Help: "1; the labels tell what the program was built from.",
 		ConstLabels: prometheus.Labels{"version": version, "commit": commit},
 	})
 	build.Set(1)
-	m.registry.MustRegister(m.requests, m.authentications, m.unusableKeys, build,
+	m.registry.MustRegister(m.requests, m.authentications, m.unusableKeys, m.sharedLimits, m.working, m.waiting, m.refused, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -75,3 +91,20 @@ func (m *Metrics) Authentication(outcome string) { m.authentications.WithLabelVa
 
 // UnusableKeys sets how many documents no list shows.
 func (m *Metrics) UnusableKeys(n int) { m.unusableKeys.Set(float64(n)) }
+
+// SharedLimits sets whether rate limits are counted together with other processes.
+func (m *Metrics) SharedLimits(shared bool) {
+	m.sharedLimits.Set(0)
+	if shared {
+		m.sharedLimits.Set(1)
+	}
+}
+
+// Working counts more, or fewer, requests that are worked on.
+func (m *Metrics) Working(more int) { m.working.Add(float64(more)) }
+
+// Waiting counts more, or fewer, requests that wait for their turn.
+func (m *Metrics) Waiting(more int) { m.waiting.Add(float64(more)) }
+
+// Refused counts a request that there was no turn for.
+func (m *Metrics) Refused() { m.refused.Inc() }

@@ -1,80 +1,126 @@
 package web
 
 import (
+	"context"
+	"crypto/sha256"
 	"math"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"sync"
-	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
-	"golang.org/x/time/rate"
 
 	"retrieverkeys/apikey"
+	"retrieverkeys/ratelimit"
 )
 
-// limiter gives each key so many requests a minute: its own number, or else the same for all. They may come at once, and are
-// given back one by one (a token bucket). What it counts is this process's alone.
-type limiter struct {
+// What the limiter counts.
+const (
+	ofKey     = "key"     // requests, by the key's hash
+	ofAddress = "address" // bearers that let nobody in, by where they came from
+)
+
+// budgets gives each key so many requests a minute: its own number, or else the same for all.
+type budgets struct {
+	limiter   ratelimit.Limiter
 	perMinute int // of keys without a number of their own; 0: unlimited
-	now       func() time.Time
-
-	mu      sync.Mutex
-	buckets *simplelru.LRU[string, *rate.Limiter] // by the key's hash
-}
-
-// mostBuckets is how many keys are counted. One that was not used for as long as to be forgotten has its whole budget again,
-// which it would have by then anyway but for a flood of as many others.
-const mostBuckets = 100_000
-
-func newLimiter(perMinute int) *limiter {
-	l := &limiter{perMinute: perMinute, now: time.Now}
-	l.buckets, _ = simplelru.NewLRU[string, *rate.Limiter](mostBuckets, nil) // it refuses sizes below 1 only
-	return l
 }
 
 // take counts a request of the caller and tells in the response's headers what is left, as the vendor does. The error is of
 // who has nothing left.
-func (l *limiter) take(h http.Header, c apikey.Caller) error {
+func (b budgets) take(ctx context.Context, h http.Header, c apikey.Caller) error {
 	if c.Anonymous() {
 		return nil
 	}
-	limit := l.perMinute
+	limit := b.perMinute
 	if own := c.Key.RateLimitOverride; own != nil {
 		limit = int(*own)
 	}
 	if limit < 1 {
 		return nil
 	}
-	now := l.now()
-	allowed, left := l.bucket(c.Key.Hash, limit, now)
-	each := time.Minute / time.Duration(limit)
+	left := b.limiter.Take(ctx, ofKey, c.Key.Hash, limit, 1)
 	h.Set("X-RateLimit-Limit", strconv.Itoa(limit))
-	h.Set("X-RateLimit-Remaining", strconv.Itoa(int(max(left, 0))))
-	full := now.Add(time.Duration((float64(limit) - left) * float64(each)))
-	h.Set("X-RateLimit-Reset", strconv.FormatInt(int64(math.Ceil(float64(full.UnixMilli())/1000)), 10))
-	if !allowed {
+	h.Set("X-RateLimit-Remaining", strconv.Itoa(left.Remaining))
+	h.Set("X-RateLimit-Reset", strconv.FormatInt(int64(math.Ceil(float64(left.Reset.UnixMilli())/1000)), 10))
+	if !left.Allowed {
 		return &apikey.Error{
-			Code: apikey.RateLimited, Message: "This key has spent its " + strconv.Itoa(limit) + " requests a minute.",
-			RetryAfter: time.Duration((1 - left) * float64(each)),
+			Code: apikey.RateLimited, Message: "This key has spent its " + strconv.Itoa(limit) + " requests a minute.", RetryAfter: left.RetryAfter,
 		}
 	}
 	return nil
 }
 
-// bucket takes one request out of the key's bucket, if there is one in it, and tells what is left.
-func (l *limiter) bucket(hash string, limit int, now time.Time) (allowed bool, left float64) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	b, known := l.buckets.Get(hash)
+// failures gives each address so many bearers a minute that let nobody in. When they are spent, only those that were let in lately
+// come through to be looked up, for behind one address there may be many clients, and one of them is enough to spend them.
+type failures struct {
+	limiter   ratelimit.Limiter
+	perMinute int // 0: unlimited
+
+	mu     sync.Mutex
+	lately *simplelru.LRU[[sha256.Size]byte, struct{}] // digests of bearers that were let in; they say nothing of the next time
+}
+
+// mostLately is how many bearers are known to have been let in. Only good ones are, so bad ones push none out.
+const mostLately = 100_000
+
+func newFailures(limiter ratelimit.Limiter, perMinute int) *failures {
+	f := &failures{limiter: limiter, perMinute: perMinute}
+	f.lately, _ = simplelru.NewLRU[[sha256.Size]byte, struct{}](mostLately, nil) // it refuses sizes below 1 only
+	return f
+}
+
+// guard has a bearer from an address authenticated, unless the address has nothing left. What a bearer that is not known would
+// take is taken before it is looked up, and given back where it did not fail: so who asks much at once gets no more, and who is
+// refused is not told whether there is such a key.
+func (f *failures) guard(ctx context.Context, from, token string, authenticate func() (apikey.Caller, error)) (apikey.Caller, error) {
+	if f.perMinute == 0 {
+		return authenticate()
+	}
+	digest := sha256.Sum256([]byte("let in\x00" + token))
+	known := f.known(digest)
 	if !known {
-		b = rate.NewLimiter(0, limit)
-		l.buckets.Add(hash, b)
+		if left := f.limiter.Take(ctx, ofAddress, network(from), f.perMinute, 1); !left.Allowed {
+			return apikey.Caller{}, &apikey.Error{
+				Code: apikey.RateLimited, Message: "Too many bearer tokens from this address were no valid API keys.", RetryAfter: left.RetryAfter,
+			}
+		}
 	}
-	if perSecond := rate.Limit(float64(limit) / 60); b.Limit() != perSecond {
-		b.SetLimitAt(now, perSecond)
-		b.SetBurstAt(now, limit)
+	caller, err := authenticate()
+	failed := false
+	if err != nil {
+		code := apikey.Classify(err).Code
+		failed = code == apikey.Unauthenticated || code == apikey.BadUserInput
 	}
-	allowed = b.AllowN(now, 1)
-	return allowed, b.TokensAt(now)
+	switch {
+	case known && failed: // it was revoked, or has expired
+		f.limiter.Take(ctx, ofAddress, network(from), f.perMinute, 1)
+		f.mu.Lock()
+		f.lately.Remove(digest)
+		f.mu.Unlock()
+	case !known && !failed:
+		f.limiter.Take(ctx, ofAddress, network(from), f.perMinute, -1)
+		if err == nil {
+			f.mu.Lock()
+			f.lately.Add(digest, struct{}{})
+			f.mu.Unlock()
+		}
+	}
+	return caller, err
+}
+
+func (f *failures) known(digest [sha256.Size]byte) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	_, known := f.lately.Get(digest)
+	return known
+}
+
+// network is what one client has of addresses: with IPv6 a /64.
+func network(address string) string {
+	if a, err := netip.ParseAddr(address); err == nil && a.Is6() {
+		return netip.PrefixFrom(a, 64).Masked().String()
+	}
+	return address
 }

@@ -1,13 +1,21 @@
 package web
 
 import (
+	"context"
+	"crypto/sha256"
+	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
+	"net/netip"
 	"strconv"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"retrieverkeys/apikey"
+	"retrieverkeys/ratelimit"
 )
 
 func callerWith(hash string, limit ...int32) apikey.Caller {
@@ -22,11 +30,10 @@ func callerWith(hash string, limit ...int32) apikey.Caller {
 func TestABudgetIsSpentAndComesBack(t *testing.T) {
 	start := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	now := start
-	l := newLimiter(60)
-	l.now = func() time.Time { return now }
+	b := budgets{ratelimit.NewMemory(func() time.Time { return now }), 60}
 	take := func(c apikey.Caller) (bool, http.Header) {
 		h := http.Header{}
-		err := l.take(h, c)
+		err := b.take(t.Context(), h, c)
 		if err != nil {
 			if e := apikey.Classify(err); e.Code != apikey.RateLimited || e.RetryAfter <= 0 || e.RetryAfter > time.Minute {
 				t.Fatalf("%+v", e)
@@ -74,30 +81,17 @@ func TestAKeysOwnLimitComesFirst(t *testing.T) {
 		{60, apikey.Caller{}, ""}, // who sends no key reads nothing
 	} {
 		h := http.Header{}
-		if err := newLimiter(c.general).take(h, c.caller); err != nil || h.Get("X-RateLimit-Limit") != c.limit {
+		if err := (budgets{ratelimit.NewMemory(time.Now), c.general}).take(t.Context(), h, c.caller); err != nil || h.Get("X-RateLimit-Limit") != c.limit {
 			t.Errorf("%d, %+v: %v, %v", c.general, c.caller.Key, h, err)
 		}
 	}
 	// A limit that is changed holds from the next request on.
-	l := newLimiter(0)
+	b := budgets{ratelimit.NewMemory(time.Now), 0}
 	for _, limit := range []int32{100, 2, 50} {
 		h := http.Header{}
-		if err := l.take(h, callerWith("a", limit)); err != nil || h.Get("X-RateLimit-Limit") != strconv.Itoa(int(limit)) {
+		if err := b.take(t.Context(), h, callerWith("a", limit)); err != nil || h.Get("X-RateLimit-Limit") != strconv.Itoa(int(limit)) {
 			t.Errorf("%d: %v, %v", limit, h, err)
 		}
-	}
-}
-
-// A flood of keys must not use up the memory.
-func TestBucketsAreBounded(t *testing.T) {
-	l := newLimiter(60)
-	for i := range mostBuckets + 10 {
-		if err := l.take(http.Header{}, callerWith(strconv.Itoa(i))); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if n := l.buckets.Len(); n != mostBuckets {
-		t.Errorf("%d buckets", n)
 	}
 }
 
@@ -116,5 +110,120 @@ func TestSpentBudgetIsRefused(t *testing.T) {
 	}
 	if status, header, _ := ask(t, http.MethodPost, url+"/graphql", ""); status != http.StatusTooManyRequests || header.Get("Retry-After") == "" {
 		t.Errorf("GraphQL: %d %v", status, header)
+	}
+}
+
+// shelfOf is a store that knows some tokens only, may be down, and counts what it is asked.
+type shelfOf struct {
+	shelf
+	good  map[string]bool
+	down  bool
+	asked int
+}
+
+func (s *shelfOf) KeysByHash(_ context.Context, hash string) ([]apikey.Key, error) {
+	s.asked++
+	if s.down {
+		return nil, &apikey.Error{Code: apikey.Unavailable}
+	}
+	for token := range s.good {
+		if fmt.Sprintf("%x", sha256.Sum256([]byte(token))) == hash {
+			k := s.caller
+			k.Hash = hash
+			return []apikey.Key{k}, nil
+		}
+	}
+	return nil, nil
+}
+
+// Whoever tries out bearers must not keep the store busy with it; whoever calls from the same address with a good one must not notice.
+func TestBadBearersOfAnAddressAreSpent(t *testing.T) {
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	s := &shelfOf{good: map[string]bool{"sk_good": true, "sk_new": true}}
+	outcomes := map[string]int{}
+	h := handlerOn(s, &s.shelf, func(o *Options) {
+		o.AuthFailures, o.Limiter = 3, ratelimit.NewMemory(func() time.Time { return now })
+		o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
+		o.Metrics.Authentication = func(outcome string) { outcomes[outcome]++ }
+	})
+	ask := func(from, authorization string) (int, http.Header, string) {
+		r := httptest.NewRequest(http.MethodGet, keysURL, nil)
+		r.RemoteAddr = "10.0.0.1:1234"
+		r.Header.Set("X-Forwarded-For", from)
+		r.Header.Set("X-Namespace", "production")
+		if authorization != "" {
+			r.Header.Set("Authorization", authorization)
+		}
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		return w.Code, w.Header(), w.Body.String()
+	}
+	expect := func(from, authorization string, want int) {
+		t.Helper()
+		if got, _, body := ask(from, authorization); got != want {
+			t.Errorf("%s, %s: %d %s, want %d", from, authorization, got, body, want)
+		}
+	}
+	for range 5 { // good ones take nothing
+		expect("192.0.2.1", "Bearer sk_good", 200)
+	}
+	s.down = true
+	for range 5 { // nor does what could not be looked up
+		expect("192.0.2.1", "Bearer sk_any", 503)
+	}
+	s.down = false
+	expect("192.0.2.1", "Bearer sk_bad1", 401)
+	expect("192.0.2.1", "Basic c2s6", 401) // what is no bearer counts too
+	expect("192.0.2.1", "Bearer sk_bad2", 401)
+	asked := s.asked
+	_, header, known := ask("192.0.2.1", "Bearer sk_new") // a good one, but who could tell
+	_, _, unknown := ask("192.0.2.1", "Bearer sk_bad3")
+	if header.Get("Retry-After") != "20" || known != unknown || !strings.Contains(known, `"status":429`) || s.asked != asked {
+		t.Errorf("%v\n%s\n%s", header, known, unknown)
+	}
+	expect("192.0.2.1", "Bearer sk_good", 200)
+	expect("192.0.2.1", "", 401) // who sends none is not concerned
+	expect("192.0.2.2", "Bearer sk_new", 200)
+	expect("192.0.2.1", "Bearer sk_new", 200) // now it is known
+	if outcomes["RATE_LIMITED"] != 2 {
+		t.Errorf("%v", outcomes)
+	}
+
+	delete(s.good, "sk_good")
+	now = now.Add(20 * time.Second)
+	expect("192.0.2.1", "Bearer sk_good", 401) // it was revoked, and that is told; from then on it is one of the bad
+	expect("192.0.2.1", "Bearer sk_good", 429)
+
+	for i := range 3 { // a client with IPv6 has as many addresses as it likes
+		expect(fmt.Sprintf("2001:db8::%d", i), "Bearer sk_bad", 401)
+	}
+	expect("2001:db8::ffff", "Bearer sk_bad", 429)
+	expect("2001:db8:0:1::1", "Bearer sk_bad", 401)
+}
+
+// Asking much at once must not be a way to try out more.
+func TestBadBearersAtOnceAreNoMore(t *testing.T) {
+	f := newFailures(ratelimit.NewMemory(time.Now), 3)
+	var looked, wg = make(chan struct{}, 100), sync.WaitGroup{}
+	for i := range 20 {
+		wg.Go(func() {
+			_, _ = f.guard(t.Context(), "192.0.2.1", strconv.Itoa(i), func() (apikey.Caller, error) {
+				looked <- struct{}{}
+				return apikey.Caller{}, &apikey.Error{Code: apikey.Unauthenticated}
+			})
+		})
+	}
+	if wg.Wait(); len(looked) != 3 {
+		t.Errorf("%d were looked up", len(looked))
+	}
+}
+
+func TestBadBearersMayBeUnlimited(t *testing.T) {
+	f := newFailures(ratelimit.NewMemory(time.Now), 0)
+	bad := errors.New("bad")
+	for range 5 {
+		if _, err := f.guard(t.Context(), "192.0.2.1", "", func() (apikey.Caller, error) { return apikey.Caller{}, bad }); !errors.Is(err, bad) {
+			t.Error(err)
+		}
 	}
 }

@@ -14,15 +14,16 @@ import (
 )
 
 // identified finds out who is calling and which namespace is meant, and hands both on in the request's context. A
-// request that shows a bad bearer, a forbidden origin or conflicting headers, or has spent its key's budget, goes no further.
+// request that shows a bad bearer, a forbidden origin or conflicting headers, or has spent its key's or its address's budget, goes no further.
 type identified struct {
-	service *apikey.Service
-	trusted []netip.Prefix // the proxies that are believed
-	limiter *limiter
-	counted func(outcome string) // what became of credentials
-	next    http.Handler
-	refuse  refuse
-	logger  *slog.Logger
+	service  *apikey.Service
+	trusted  []netip.Prefix // the proxies that are believed
+	budgets  budgets
+	failures *failures
+	counted  func(outcome string) // what became of credentials
+	next     http.Handler
+	refuse   refuse
+	logger   *slog.Logger
 }
 
 // before is the same before another handler.
@@ -52,7 +53,7 @@ func (h identified) identify(w http.ResponseWriter, r *http.Request) (context.Co
 	if err := caller.CheckOrigin(r.Header.Get("Origin")); err != nil {
 		return nil, err
 	}
-	if err := h.limiter.take(w.Header(), caller); err != nil {
+	if err := h.budgets.take(ctx, w.Header(), caller); err != nil {
 		return nil, err
 	}
 	ns, err := namespace(r)
@@ -64,9 +65,16 @@ func (h identified) identify(w http.ResponseWriter, r *http.Request) (context.Co
 
 // authenticate returns the caller that the request's credentials tell.
 func (h identified) authenticate(r *http.Request) (caller apikey.Caller, err error) {
+	from := h.clientAddress(r)
 	token, sent, err := bearer(r.Header)
-	if sent && err == nil {
-		caller, err = h.service.Authenticate(r.Context(), token)
+	if sent {
+		malformed := err
+		caller, err = h.failures.guard(r.Context(), from, token, func() (apikey.Caller, error) {
+			if malformed != nil {
+				return apikey.Caller{}, malformed
+			}
+			return h.service.Authenticate(r.Context(), token)
+		})
 	}
 	switch {
 	case err != nil:
@@ -76,7 +84,7 @@ func (h identified) authenticate(r *http.Request) (caller apikey.Caller, err err
 	default:
 		h.counted("anonymous")
 	}
-	caller.Address, caller.UserAgent = h.clientAddress(r), r.UserAgent()
+	caller.Address, caller.UserAgent = from, r.UserAgent()
 	return caller, err
 }
 

@@ -113,9 +113,7 @@ func (h rest) list(w http.ResponseWriter, r *http.Request) {
 		}
 		opening, total = "", total+len(page)
 		h.write(w, b)
-		ctx, cancel := context.WithTimeout(r.Context(), h.timeout)
-		page, err = reader.Next(ctx)
-		cancel()
+		page, err = h.nextPage(w, r, reader)
 		if err != nil {
 			h.abort(r, err)
 		}
@@ -125,6 +123,18 @@ func (h rest) list(w http.ResponseWriter, r *http.Request) {
 
 // keyBytes is about as long as a key is.
 const keyBytes = 900
+
+// nextPage waits for its turn and reads on.
+func (h rest) nextPage(w http.ResponseWriter, r *http.Request, reader *apikey.KeyReader) ([]apikey.Key, error) {
+	ctx, cancel := context.WithTimeout(r.Context(), h.timeout)
+	defer cancel()
+	if t, ok := w.(*turn); ok {
+		if err := t.again(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return reader.Next(ctx)
+}
 
 // write sends a part of an answer, or cuts the connection to a client that does not take it in time.
 func (h rest) write(w http.ResponseWriter, part []byte) {

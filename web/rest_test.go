@@ -132,7 +132,12 @@ func (s *shelf) InsertEvent(context.Context, apikey.Event) error { return nil }
 // served serves the shelf as it is served to everybody, and returns its URL.
 func served(t *testing.T, s *shelf, change ...func(*Options)) string {
 	t.Helper()
-	server := httptest.NewUnstartedServer(handler(s, change...))
+	return servedOn(t, s, s, change...)
+}
+
+func servedOn(t *testing.T, store apikey.Store, s *shelf, change ...func(*Options)) string {
+	t.Helper()
+	server := httptest.NewUnstartedServer(handlerOn(store, s, change...))
 	server.Config.WriteTimeout = time.Minute
 	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
 	server.Start()
@@ -141,13 +146,15 @@ func served(t *testing.T, s *shelf, change ...func(*Options)) string {
 }
 
 // handler serves the shelf. Everybody is an admin unless the shelf says otherwise.
-func handler(s *shelf, change ...func(*Options)) http.Handler {
+func handler(s *shelf, change ...func(*Options)) http.Handler { return handlerOn(s, s, change...) }
+
+func handlerOn(store apikey.Store, s *shelf, change ...func(*Options)) http.Handler {
 	if s.caller.ID == "" {
 		s.caller = apikey.Key{ID: "key_caller", UserID: "usr_caller", Type: apikey.Standard, Permissions: []apikey.Permission{apikey.Admin}}
 	}
 	s.caller.InternalID, s.caller.Stored = "int_1", apikey.Active
 	o := Options{
-		Service: &apikey.Service{Store: s}, GraphQL: http.NotFoundHandler(), Timeout: time.Minute, MaxBodyBytes: 1000,
+		Service: &apikey.Service{Store: store}, GraphQL: http.NotFoundHandler(), Timeout: time.Minute, MaxBodyBytes: 1000,
 		Ready: func(context.Context) error { return nil }, Logger: slog.New(slog.DiscardHandler),
 	}
 	for _, c := range change {

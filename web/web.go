@@ -2,6 +2,7 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"log/slog"
@@ -12,6 +13,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"retrieverkeys/apikey"
+	"retrieverkeys/ratelimit"
 )
 
 // Options are what the handler is made of.
@@ -31,6 +33,12 @@ type Options struct {
 	MaxBodyBytes int64
 	// RateLimit is how many requests a minute a key may make that has no limit of its own; 0: any number.
 	RateLimit int
+	// AuthFailures is how many bearers a minute that let nobody in are looked up from one address; 0: any number.
+	AuthFailures int
+	// MaxConcurrent is how many requests are worked on at a time; 0: 100.
+	MaxConcurrent int
+	// Limiter counts for both; nil: a new one of this process.
+	Limiter ratelimit.Limiter
 	// TrustedProxies are those whose X-Forwarded-For is believed.
 	TrustedProxies []netip.Prefix
 	Logger         *slog.Logger
@@ -42,6 +50,9 @@ type Options struct {
 type Metrics struct {
 	Request        func(route, method string, status int, took time.Duration)
 	Authentication func(outcome string)
+	Working        func(more int) // requests that have a turn
+	Waiting        func(more int) // requests that wait for one
+	Refused        func()         // requests that there was no turn or no memory for
 }
 
 // NewHandler returns everything the public listener serves.
@@ -52,18 +63,36 @@ func NewHandler(o Options) http.Handler {
 	if o.Metrics.Authentication == nil {
 		o.Metrics.Authentication = func(string) {}
 	}
-	identify := identified{
-		service: o.Service, trusted: o.TrustedProxies, limiter: newLimiter(o.RateLimit), counted: o.Metrics.Authentication, logger: o.Logger,
+	if o.Metrics.Working == nil {
+		o.Metrics.Working = func(int) {}
 	}
-	graphQL := identify.before(o.GraphQL, o.RefuseGraphQL)
-	endpoint := func(h http.HandlerFunc) http.Handler { return identify.before(h, refuseREST) }
+	if o.Metrics.Waiting == nil {
+		o.Metrics.Waiting = func(int) {}
+	}
+	if o.Metrics.Refused == nil {
+		o.Metrics.Refused = func() {}
+	}
+	if o.Limiter == nil {
+		o.Limiter = ratelimit.NewMemory(time.Now)
+	}
+	identify := identified{
+		service: o.Service, trusted: o.TrustedProxies, budgets: budgets{o.Limiter, o.RateLimit}, failures: newFailures(o.Limiter, o.AuthFailures),
+		counted: o.Metrics.Authentication, logger: o.Logger,
+	}
+	gate := newGate(cmp.Or(o.MaxConcurrent, 100), o.MaxBodyBytes, o.Metrics)
+	endpoint := func(h http.Handler, refuse refuse) http.Handler {
+		return gate.before(identify.before(h, refuse), refuse)
+	}
+	withBody := func(h http.Handler, refuse refuse) http.Handler {
+		return limited(o.Timeout, o.MaxBodyBytes, gate.received(endpoint(h, refuse), refuse))
+	}
 	twin := rest{service: o.Service, timeout: o.Timeout, logger: o.Logger}
 
 	mux := http.NewServeMux()
-	mux.Handle("/graphql", preflighted(o.RefuseGraphQL, limited(o.Timeout, o.MaxBodyBytes, graphQL)))
-	mux.Handle("GET "+keysPath, answered(o.Timeout, endpoint(twin.list)))
-	mux.Handle("POST "+keysPath, limited(o.Timeout, o.MaxBodyBytes, endpoint(twin.create)))
-	mux.Handle("DELETE "+keysPath+"/{key_id}", limited(o.Timeout, o.MaxBodyBytes, endpoint(twin.revoke)))
+	mux.Handle("/graphql", preflighted(o.RefuseGraphQL, withBody(o.GraphQL, o.RefuseGraphQL)))
+	mux.Handle("GET "+keysPath, answered(o.Timeout, endpoint(http.HandlerFunc(twin.list), refuseREST)))
+	mux.Handle("POST "+keysPath, withBody(http.HandlerFunc(twin.create), refuseREST))
+	mux.Handle("DELETE "+keysPath+"/{key_id}", withBody(http.HandlerFunc(twin.revoke), refuseREST))
 	mux.HandleFunc(keysPath, only405("GET", "POST"))
 	mux.HandleFunc(keysPath+"/{key_id}", only405("DELETE"))
 	mux.HandleFunc("GET /openapi.json", openAPI)

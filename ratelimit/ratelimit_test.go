@@ -1,0 +1,302 @@
+package ratelimit
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/goleak"
+
+	"retrieverkeys/ratelimit/redistest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// opened returns a Redis at the address, and where it is told of outages.
+func opened(t *testing.T, addr string) (*Redis, chan error) {
+	t.Helper()
+	told := make(chan error, 100)
+	r, err := NewRedis("redis://"+addr, func(down error) { told <- down })
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return r, told
+}
+
+// Wherever it is counted, clients must see the same. The clock of Redis is not ours to set, so what the suite asks of all allows
+// that a little time passes: budgets are so small that nothing comes back meanwhile.
+func TestALimiter(t *testing.T) {
+	for name, open := range map[string]func(t *testing.T) Limiter{
+		"memory": func(*testing.T) Limiter { return NewMemory(time.Now) },
+		"redis": func(t *testing.T) Limiter {
+			r, told := opened(t, redistest.Start(t).Addr)
+			t.Cleanup(func() {
+				if len(told) > 0 {
+					t.Errorf("it did not ask Redis: %v", <-told)
+				}
+			})
+			return r
+		},
+	} {
+		t.Run(name, func(t *testing.T) { suite(t, open(t)) })
+	}
+}
+
+func suite(t *testing.T, l Limiter) {
+	t.Run("a budget is spent", func(t *testing.T) {
+		begun := time.Now()
+		for i := range 3 {
+			if b := l.Take(t.Context(), "key", "a", 3, 1); !b.Allowed || b.Remaining != 2-i || (b.RetryAfter > 0) != (i == 2) {
+				t.Errorf("%d: %+v", i, b)
+			}
+		}
+		b := l.Take(t.Context(), "key", "a", 3, 1)
+		if b.Allowed || b.Remaining != 0 || b.RetryAfter <= 10*time.Second || b.RetryAfter > 20*time.Second {
+			t.Errorf("spent: %+v", b)
+		}
+		if until := b.Reset.Sub(begun); until < 59*time.Second || until > 70*time.Second {
+			t.Errorf("it is whole in %s", until)
+		}
+	})
+	t.Run("names and kinds are apart", func(t *testing.T) {
+		for _, of := range [][2]string{{"key", "b"}, {"key", "c"}, {"address", "b"}} {
+			if b := l.Take(t.Context(), of[0], of[1], 1, 1); !b.Allowed {
+				t.Errorf("%s: %+v", of, b)
+			}
+		}
+	})
+	t.Run("what is given back is there again, and no more", func(t *testing.T) {
+		l.Take(t.Context(), "key", "d", 2, 1)
+		for _, want := range []int{2, 2} {
+			if b := l.Take(t.Context(), "key", "d", 2, -1); !b.Allowed || b.Remaining != want {
+				t.Errorf("%+v", b)
+			}
+		}
+	})
+	t.Run("more than there is", func(t *testing.T) {
+		if b := l.Take(t.Context(), "key", "e", 2, 3); b.Allowed || b.Remaining != 2 {
+			t.Errorf("%+v", b)
+		}
+	})
+	t.Run("a limit that is changed", func(t *testing.T) {
+		for _, limit := range []int{100, 2, 50, 1 << 30} {
+			if b := l.Take(t.Context(), "key", "f", limit, 1); !b.Allowed {
+				t.Errorf("%d: %+v", limit, b)
+			}
+		}
+		l.Take(t.Context(), "key", "g", 100, 100)
+		if b := l.Take(t.Context(), "key", "g", 2, 1); b.Allowed {
+			t.Errorf("who spent all of a hundred has %+v of two", b)
+		}
+	})
+	t.Run("nobody gets more by asking at once", func(t *testing.T) {
+		var allowed atomic.Int64
+		var wg sync.WaitGroup
+		for range 20 {
+			wg.Go(func() {
+				for range 5 {
+					if l.Take(t.Context(), "key", "h", 7, 1).Allowed {
+						allowed.Add(1)
+					}
+				}
+			})
+		}
+		if wg.Wait(); allowed.Load() != 7 {
+			t.Errorf("%d of 7", allowed.Load())
+		}
+	})
+	t.Run("a client that went away", func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		l.Take(ctx, "key", "i", 1, 1)
+		if b := l.Take(t.Context(), "key", "i", 1, 1); b.Allowed {
+			t.Error("its request was not counted")
+		}
+	})
+	t.Run("a budget comes back", func(t *testing.T) {
+		const limit = 6000 // one in 10 ms
+		l.Take(t.Context(), "key", "j", limit, limit)
+		for deadline := time.Now().Add(10 * time.Second); !l.Take(t.Context(), "key", "j", limit, 1).Allowed; {
+			if time.Now().After(deadline) {
+				t.Fatal("it does not")
+			}
+		}
+	})
+}
+
+// By a clock that is set, all is exact.
+func TestTimeGivesBack(t *testing.T) {
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	start := now
+	m := NewMemory(func() time.Time { return now })
+	take := func(want Budget) {
+		t.Helper()
+		if got := m.Take(t.Context(), "key", "a", 60, 1); got.Allowed != want.Allowed || got.Remaining != want.Remaining || !got.Reset.Equal(want.Reset) || got.RetryAfter != want.RetryAfter {
+			t.Errorf("%s: %+v, want %+v", now.Sub(start), got, want)
+		}
+	}
+	for i := range 59 {
+		take(Budget{true, 59 - i, start.Add(time.Duration(i+1) * time.Second), 0})
+	}
+	take(Budget{true, 0, start.Add(time.Minute), time.Second})
+	now = now.Add(300 * time.Millisecond)
+	take(Budget{false, 0, start.Add(time.Minute), 700 * time.Millisecond})
+	now = now.Add(700 * time.Millisecond)
+	take(Budget{true, 0, start.Add(61 * time.Second), time.Second})
+	take(Budget{false, 0, start.Add(61 * time.Second), time.Second})
+	now = now.Add(time.Hour)
+	take(Budget{true, 59, now.Add(time.Second), 0})
+}
+
+// A flood of names must not use up the memory.
+func TestMemoryIsBounded(t *testing.T) {
+	m := NewMemory(time.Now)
+	for i := range mostNames + 10 {
+		m.Take(t.Context(), "key", strconv.Itoa(i), 60, 1)
+	}
+	if n := m.kinds["key"].Len(); n != mostNames {
+		t.Errorf("%d names", n)
+	}
+}
+
+// What is read in Redis must lead to nobody, and must not stay there for ever.
+func TestKeysTellNothingAndEnd(t *testing.T) {
+	addr := redistest.Start(t).Addr
+	r, _ := opened(t, addr)
+	const name = "12b2820cf1639904311da5771de1e5bb65c77073fdc7c555df395942df42896b"
+	r.Take(t.Context(), "key", name, 60, 30)
+	client := redis.NewClient(&redis.Options{Addr: addr})
+	defer client.Close() //nolint:errcheck // nothing is written
+	keys, err := client.Keys(t.Context(), "*").Result()
+	if err != nil || len(keys) != 1 || !strings.HasPrefix(keys[0], "retrieverkeys:rate:") || strings.Contains(keys[0], name[:8]) {
+		t.Fatal(keys, err)
+	}
+	if left, err := client.PTTL(t.Context(), keys[0]).Result(); err != nil || left <= 0 || left > 30*time.Second {
+		t.Errorf("it ends in %s, %v", left, err)
+	}
+}
+
+// Two processes are one limiter, even where one's clock is wrong; without Redis each is its own, at once, and with it they are one again.
+func TestAnOutageIsSurvived(t *testing.T) {
+	for name, end := range map[string]func(*redistest.Server, *testing.T){
+		"killed":  func(s *redistest.Server, _ *testing.T) { s.Kill() },
+		"stalled": func(s *redistest.Server, t *testing.T) { s.Stall(t) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := redistest.Start(t)
+			one, toldOne := opened(t, server.Addr)
+			two, toldTwo := opened(t, server.Addr)
+			shared := func(name string) {
+				t.Helper()
+				if first, second := one.Take(t.Context(), "key", name, 1, 1), two.Take(t.Context(), "key", name, 1, 1); !first.Allowed || second.Allowed {
+					t.Errorf("%+v %+v", first, second)
+				}
+			}
+			shared("before")
+			end(server, t)
+			for _, l := range []*Redis{one, two} {
+				if first, second := l.Take(t.Context(), "key", "meanwhile", 1, 1), l.Take(t.Context(), "key", "meanwhile", 1, 1); !first.Allowed || second.Allowed {
+					t.Errorf("%+v %+v", first, second)
+				}
+			}
+			for _, told := range []chan error{toldOne, toldTwo} {
+				if err := <-told; err == nil || strings.Contains(err.Error(), server.Addr) || len(told) > 0 {
+					t.Errorf("told of %v, and %d more", err, len(told))
+				}
+			}
+			// Those who come meanwhile do not wait: what asks Redis is not they.
+			before := one.client.PoolStats().Misses + one.client.PoolStats().Hits
+			for range 10_000 {
+				one.Take(t.Context(), "key", "many", 1, 1)
+			}
+			if asked := one.client.PoolStats().Misses + one.client.PoolStats().Hits - before; asked > 100 {
+				t.Errorf("%d of 10000 asked Redis", asked)
+			}
+			server.Serve(t)
+			for _, told := range []chan error{toldOne, toldTwo} {
+				if err := <-told; err != nil {
+					t.Errorf("told again of %v", err)
+				}
+			}
+			shared("after")
+		})
+	}
+}
+
+// A Redis that answers, but not what requests ask, is down, and stays so: it must not come and go once a second.
+func TestWhatIsNoUseStaysDown(t *testing.T) {
+	addr := redistest.Start(t).Addr
+	r, told := opened(t, addr)
+	client := redis.NewClient(&redis.Options{Addr: addr})
+	defer client.Close() //nolint:errcheck // what is written is read
+	if err := client.LPush(t.Context(), key("probe", ""), "no number").Err(); err != nil {
+		t.Fatal(err)
+	}
+	r.fail(errors.New("no use"))
+	if err := <-told; err == nil {
+		t.Error("not told")
+	}
+	for r.client.PoolStats().Misses+r.client.PoolStats().Hits < 3 { // until it was tried in vain, with the script's name and its text, and is tried again
+		if err := client.Ping(t.Context()).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(told) > 0 {
+		t.Error("it is said to be up")
+	}
+	if err := client.Del(t.Context(), key("probe", "")).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-told; err != nil {
+		t.Error(err)
+	}
+}
+
+// Passwords are typed into URLs, and wrong URLs are printed.
+func TestURLsAreCheckedAndNotRepeated(t *testing.T) {
+	for _, good := range []string{"redis://h", "redis://:hunter2@h:6379/2", "rediss://u:hunter2@h:6380"} {
+		r, err := NewRedis(good, nil)
+		if err != nil {
+			t.Errorf("%s: %v", good, err)
+			continue
+		}
+		_ = r.Close()
+	}
+	for _, bad := range []string{
+		"h:6379", "http://:hunter2@h", "unix:///run/hunter2.sock", "redis://:hunter2@h:port", "redis://h/hunter2", "redis://h?hunter2=1", "redis://h?db=hunter2", "hunter2",
+	} {
+		if _, err := NewRedis(bad, nil); err == nil || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: %v", bad, err)
+		}
+	}
+}
+
+func BenchmarkTake(b *testing.B) {
+	b.Run("memory", func(b *testing.B) {
+		m := NewMemory(time.Now)
+		for b.Loop() {
+			m.Take(b.Context(), "key", "a", 1_000_000, 1)
+		}
+	})
+	b.Run("redis", func(b *testing.B) {
+		r, err := NewRedis("redis://"+redistest.Start(b).Addr, func(error) {})
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer r.Close() //nolint:errcheck // a benchmark
+		for b.Loop() {
+			r.Take(b.Context(), "key", "a", 1_000_000, 1)
+		}
+	})
+}

@@ -1,0 +1,169 @@
+package ratelimit
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
+	"github.com/redis/go-redis/v9/maintnotifications"
+)
+
+// Redis counts together with all processes that ask the same Redis. While that does not answer, each counts for itself.
+type Redis struct {
+	client *redis.Client
+	memory *Memory
+	report func(down error)
+
+	mu       sync.Mutex
+	down     atomic.Bool // changed under mu
+	closed   bool
+	done     chan struct{} // closed when the Redis is
+	watching sync.WaitGroup
+}
+
+const (
+	// timeout is how long an answer is waited for. Nobody waits for the next one then: the first that fails turns all to memory.
+	timeout = 100 * time.Millisecond
+	// retry is how often a Redis that is down is asked again.
+	retry = time.Second
+)
+
+// CheckURL returns what is wrong with a URL for NewRedis.
+func CheckURL(url string) error {
+	_, err := parse(url)
+	return err
+}
+
+func parse(url string) (*redis.Options, error) {
+	options, err := redis.ParseURL(url)
+	if err != nil || !strings.HasPrefix(url, "redis://") && !strings.HasPrefix(url, "rediss://") {
+		// The parser's own words repeat the URL, and it holds a password.
+		return nil, errors.New("must be a URL such as redis://user:password@host:6379/0, or rediss:// for TLS")
+	}
+	return options, nil
+}
+
+// NewRedis returns a Limiter on the Redis at the URL: redis://[user:password@]host[:port][/database], or rediss:// for TLS. It need
+// not be there yet. report is told when it stops answering, and with nil when it answers again.
+func NewRedis(url string, report func(down error)) (*Redis, error) {
+	options, err := parse(url)
+	if err != nil {
+		return nil, err
+	}
+	options.ContextTimeoutEnabled = true
+	options.DialTimeout, options.ReadTimeout, options.WriteTimeout, options.PoolTimeout = timeout, timeout, timeout, timeout
+	options.MaxRetries, options.DialerRetries = -1, 1 // there is no time for a second try
+	options.DisableIdentity = true
+	options.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	logging.Disable() // it would write to the standard error, in its own form, what report is told
+	return &Redis{client: redis.NewClient(options), memory: NewMemory(time.Now), report: report, done: make(chan struct{})}, nil
+}
+
+// Close ends it. Nothing may be taken any more.
+func (r *Redis) Close() error {
+	r.mu.Lock()
+	r.closed = true
+	close(r.done)
+	r.mu.Unlock()
+	r.watching.Wait()
+	return r.client.Close()
+}
+
+// Take is a Limiter's.
+func (r *Redis) Take(ctx context.Context, kind, name string, perMinute, n int) Budget {
+	if r.down.Load() {
+		return r.memory.Take(ctx, kind, name, perMinute, n)
+	}
+	b, err := r.ask(ctx, key(kind, name), perMinute, n)
+	if err != nil {
+		r.fail(err)
+		return r.memory.Take(ctx, kind, name, perMinute, n)
+	}
+	return b
+}
+
+// fail turns to memory, and has Redis watched until it answers.
+func (r *Redis) fail(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed || !r.down.CompareAndSwap(false, true) {
+		return
+	}
+	r.report(withoutAddress(err))
+	r.watching.Go(r.watch)
+}
+
+// watch asks Redis until it answers. It asks what requests do: a Redis that answers, but lets nothing be written, is no use.
+func (r *Redis) watch() {
+	tick := time.NewTicker(retry)
+	defer tick.Stop()
+	for {
+		select {
+		case <-r.done:
+			return
+		case <-tick.C:
+		}
+		if _, err := r.ask(context.Background(), key("probe", ""), 1, 0); err == nil { //nolint:forbidigo // it outlives the request that found Redis down
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.down.Store(false)
+			r.report(nil)
+			return
+		}
+	}
+}
+
+// take is Memory's Take, and returns whether it is allowed, when the budget is whole and what time it is. The clock is Redis's, so
+// that those of the processes need not agree. A key ends when its budget is whole, as if it had never been.
+var take = redis.NewScript(`
+local each, limit, n = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local full = math.max(tonumber(redis.call('GET', KEYS[1]) or 0), now)
+local after = math.max(full + n * each, now)
+if n > 0 and after > now + each * limit then
+	return {0, full, now}
+end
+redis.call('SET', KEYS[1], string.format('%.0f', after), 'PX', math.max(1, math.ceil((after - now) / 1000)))
+return {1, after, now}
+`)
+
+// ask has Redis take. A client that goes away meanwhile says nothing of Redis, so its context does not end the asking.
+func (r *Redis) ask(ctx context.Context, key string, perMinute, n int) (Budget, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
+	defer cancel()
+	v, err := take.Run(ctx, r.client, []string{key}, interval(perMinute), perMinute, n).Int64Slice()
+	switch {
+	case err != nil:
+		return Budget{}, err
+	case len(v) != 3:
+		return Budget{}, errors.New("it does not answer as Redis does")
+	}
+	return budget(v[0] == 1, perMinute, v[1], v[2]), nil
+}
+
+// key is where a name is counted. A name may be the hash of somebody's secret, or an address. Redis is often guarded less than the
+// store that holds them, so there stands only a digest, which leads from nothing in Redis to anything in the store.
+func key(kind, name string) string {
+	sum := sha256.Sum256([]byte(kind + "\x00" + name))
+	return "retrieverkeys:rate:" + base64.RawURLEncoding.EncodeToString(sum[:16])
+}
+
+// withoutAddress is what went wrong, but not where.
+func withoutAddress(err error) error {
+	if dns, ok := errors.AsType[*net.DNSError](err); ok {
+		return errors.New(dns.Err)
+	}
+	if op, ok := errors.AsType[*net.OpError](err); ok {
+		return op.Err
+	}
+	return err
+}

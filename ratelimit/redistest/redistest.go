@@ -1,0 +1,92 @@
+// Package redistest runs a Redis for tests: the machine's redis-server, or, where it has none, miniredis within the process.
+package redistest
+
+import (
+	"context"
+	"net"
+	"os/exec"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+)
+
+// Server is a Redis on a loopback port, with nothing in it.
+type Server struct {
+	Addr     string
+	Password string // from the next Serve on
+	end      func()
+}
+
+// Start starts one, which ends with the test.
+func Start(t testing.TB) *Server {
+	t.Helper()
+	s := &Server{Addr: "127.0.0.1:0"}
+	l := s.listen(t)
+	s.Addr = l.Addr().String()
+	_ = l.Close()
+	s.Serve(t)
+	t.Cleanup(func() { s.end() })
+	return s
+}
+
+// Serve has it answer again, after Kill or Stall.
+func (s *Server) Serve(t testing.TB) {
+	t.Helper()
+	if s.end != nil {
+		s.end()
+	}
+	binary, err := exec.LookPath("redis-server")
+	if err != nil {
+		small := miniredis.NewMiniRedis()
+		small.RequireAuth(s.Password)
+		if err := small.StartAddr(s.Addr); err != nil {
+			t.Fatal(err)
+		}
+		s.end = small.Close
+		return
+	}
+	_, port, _ := net.SplitHostPort(s.Addr)
+	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), binary, "--bind", "127.0.0.1", "--port", port, "--save", "", "--appendonly", "no", "--requirepass", s.Password, "--dir", t.TempDir()) //nolint:gosec // a test's own server
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	s.end = func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }
+	client := redis.NewClient(&redis.Options{Addr: s.Addr, Password: s.Password})
+	defer func() { _ = client.Close() }()
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		err := client.Ping(t.Context()).Err()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			s.end()
+			t.Fatal(err)
+		}
+	}
+}
+
+// Kill ends it; connections are refused.
+func (s *Server) Kill() {
+	s.end()
+	s.end = func() {}
+}
+
+// Stall ends it and puts in its place what takes connections and never answers.
+func (s *Server) Stall(t testing.TB) {
+	t.Helper()
+	s.end()
+	l := s.listen(t)
+	s.end = func() { _ = l.Close() }
+}
+
+func (s *Server) listen(t testing.TB) net.Listener {
+	t.Helper()
+	var lc net.ListenConfig
+	l, err := lc.Listen(t.Context(), "tcp", s.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}

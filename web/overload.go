@@ -1,0 +1,254 @@
+package web
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+	"golang.org/x/sync/semaphore"
+
+	"retrieverkeys/apikey"
+)
+
+// gate lets so many requests be worked on at a time, so that more of them than the machine can do make none slower than it must
+// be. A few wait for their turn, first come first served, and not for long; the others are refused at once, before anything is
+// done for them. Nobody holds a turn while a client is slow: its body is read before, and its answer is left to it.
+type gate struct {
+	turns    *semaphore.Weighted
+	waiting  atomic.Int64
+	mayWait  int64
+	wait     time.Duration       // for a turn, at most
+	haste    time.Duration       // that a client has for the rest of a long answer where too much is unsent already
+	arriving *semaphore.Weighted // bytes of bodies, but for what each has in any case
+	unsent   *semaphore.Weighted // bytes of long answers that clients are slow to take
+	metrics  Metrics
+}
+
+const (
+	// waitersPerTurn is how many may wait for each turn that there is: as short requests as there are can all have theirs in time, and
+	// to have a client wait costs less than to have it ask again.
+	waitersPerTurn = 32
+	// freeBody is what each body may have without asking: what most have in all.
+	freeBody = 16 << 10
+	// mostArriving is what bodies have together besides.
+	mostArriving = 64 << 20
+	// mostUnsent is what long answers may hold together while clients take them slowly.
+	mostUnsent = 64 << 20
+	// shortAnswer is what goes out without waiting for the client.
+	shortAnswer = 64 << 10
+	// patience is how long a turn is held while a long answer is compressed and sent, which is work as long as the client takes it.
+	patience = 20 * time.Millisecond
+)
+
+func newGate(turns int, maxBody int64, metrics Metrics) *gate {
+	return &gate{
+		turns: semaphore.NewWeighted(int64(turns)), mayWait: int64(turns) * waitersPerTurn, wait: 300 * time.Millisecond, haste: time.Second,
+		arriving: semaphore.NewWeighted(max(mostArriving, 4*maxBody)), unsent: semaphore.NewWeighted(mostUnsent), metrics: metrics,
+	}
+}
+
+// refused is the answer to whom there is no turn for.
+func refused() *apikey.Error {
+	return &apikey.Error{Code: apikey.Unavailable, Message: "There is more to do than can be done. Try again shortly.", RetryAfter: time.Second}
+}
+
+// before has next work in turn.
+func (g *gate) before(next http.Handler, refuse refuse) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !g.enter(r.Context()) {
+			g.refuse(w, r, refuse)
+			return
+		}
+		t := &turn{ResponseWriter: w, gate: g, held: true}
+		defer t.end()
+		next.ServeHTTP(t, r)
+	})
+}
+
+func (g *gate) refuse(w http.ResponseWriter, r *http.Request, refuse refuse) {
+	g.metrics.Refused()
+	e := refused()
+	setErrorHeaders(w, e)
+	refuse(w, r, statusOf(e.Code), e)
+}
+
+// enter waits for a turn and reports whether there is one.
+func (g *gate) enter(ctx context.Context) bool {
+	if !g.turns.TryAcquire(1) {
+		if g.waiting.Add(1) > g.mayWait {
+			g.waiting.Add(-1)
+			return false
+		}
+		g.metrics.Waiting(1)
+		ctx, cancel := context.WithTimeout(ctx, g.wait)
+		err := g.turns.Acquire(ctx, 1)
+		cancel()
+		g.metrics.Waiting(-1)
+		g.waiting.Add(-1)
+		if err != nil {
+			return false
+		}
+	}
+	g.metrics.Working(1)
+	return true
+}
+
+func (g *gate) leave() {
+	g.metrics.Working(-1)
+	g.turns.Release(1)
+}
+
+// turn is one request's. It ends when the answer is on its way.
+type turn struct {
+	http.ResponseWriter
+	gate *gate
+
+	mu      sync.Mutex
+	held    bool
+	writing bool
+	unsent  int64
+}
+
+func (t *turn) Write(b []byte) (int, error) {
+	if len(b) <= shortAnswer {
+		t.end()
+		return t.ResponseWriter.Write(b)
+	}
+	t.mu.Lock()
+	t.writing = true
+	t.mu.Unlock()
+	timer := time.AfterFunc(patience, func() { t.give(int64(len(b))) })
+	defer func() {
+		timer.Stop()
+		t.end()
+	}()
+	return t.ResponseWriter.Write(b)
+}
+
+// give gives the turn away while an answer of n bytes is still being written.
+func (t *turn) give(n int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case !t.writing || !t.held:
+	case t.gate.unsent.TryAcquire(n):
+		t.held, t.unsent = false, n
+		t.gate.leave()
+	default:
+		_ = http.NewResponseController(t.ResponseWriter).SetWriteDeadline(time.Now().Add(t.gate.haste)) // where there is none to set, there is no client that could stall
+	}
+}
+
+// end gives back all that the turn has.
+func (t *turn) end() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.held {
+		t.gate.leave()
+	}
+	if t.unsent > 0 {
+		t.gate.unsent.Release(t.unsent)
+	}
+	t.held, t.writing, t.unsent = false, false, 0
+}
+
+// again waits for another turn, to make the next part of an answer that has begun. It is not refused for others' sake: what
+// was done for it would be lost.
+func (t *turn) again(ctx context.Context) error {
+	if err := t.gate.turns.Acquire(ctx, 1); err != nil {
+		return err
+	}
+	t.gate.metrics.Working(1)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.held = true
+	return nil
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (t *turn) Unwrap() http.ResponseWriter { return t.ResponseWriter }
+
+// received reads the whole body before next. What many bodies may have together is bounded, but not for small ones, so that
+// large ones that come slowly shut out nobody else.
+func (g *gate) received(next http.Handler, refuse refuse) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength == 0 {
+			next.ServeHTTP(w, r)
+			return
+		}
+		var taken int64
+		defer func() { g.arriving.Release(taken) }()
+		var body bytes.Buffer
+		if r.ContentLength > 0 {
+			body.Grow(int(min(r.ContentLength, freeBody)) + bytes.MinRead)
+		}
+		var err error
+		for err == nil {
+			if _, err = io.CopyN(&body, r.Body, freeBody); err == nil {
+				if !g.arriving.TryAcquire(2 * freeBody) { // the buffer doubles
+					g.refuse(w, r, refuse)
+					return
+				}
+				taken += 2 * freeBody
+			}
+		}
+		r.Body = io.NopCloser(&body)
+		if !errors.Is(err, io.EOF) {
+			r.Body = io.NopCloser(io.MultiReader(&body, failing{err}))
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// failing is a body that could not be read.
+type failing struct{ err error }
+
+func (f failing) Read([]byte) (int, error) { return 0, f.err }
+
+// Connections bounds how many connections are open. Where there is one too many, that which has been idle longest is closed: an
+// old one that somebody keeps for later, or a new one on which nothing was asked yet.
+type Connections struct {
+	most int
+
+	mu   sync.Mutex
+	open map[net.Conn]bool // but for those that were closed here and do not know it yet
+	idle *simplelru.LRU[net.Conn, struct{}]
+}
+
+// NewConnections returns Connections for so many.
+func NewConnections(most int) *Connections {
+	c := &Connections{most: most, open: map[net.Conn]bool{}}
+	c.idle, _ = simplelru.NewLRU[net.Conn, struct{}](2*most, nil) // it refuses sizes below 1 only
+	return c
+}
+
+// Track is an http.Server's ConnState.
+func (c *Connections) Track(conn net.Conn, state http.ConnState) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch state {
+	case http.StateActive:
+		c.idle.Remove(conn)
+	case http.StateIdle:
+		c.idle.Add(conn, struct{}{})
+	case http.StateNew:
+		c.open[conn] = true
+		c.idle.Add(conn, struct{}{})
+		if len(c.open) > c.most {
+			if oldest, _, ok := c.idle.RemoveOldest(); ok {
+				delete(c.open, oldest)
+				_ = oldest.Close()
+			}
+		}
+	default:
+		delete(c.open, conn)
+		c.idle.Remove(conn)
+	}
+}

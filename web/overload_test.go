@@ -1,0 +1,364 @@
+package web
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"retrieverkeys/apikey"
+)
+
+// counters are what a gate told its metrics, and what it last told of those that wait.
+type counters struct {
+	working, waiting, refused atomic.Int64
+	changed                   chan struct{}
+}
+
+func (c *counters) metrics() Metrics {
+	c.changed = make(chan struct{}, 1000)
+	return Metrics{
+		Working: func(n int) { c.working.Add(int64(n)) },
+		Waiting: func(n int) { c.waiting.Add(int64(n)); c.changed <- struct{}{} },
+		Refused: func() { c.refused.Add(1) },
+	}
+}
+
+// until waits until so many wait.
+func (c *counters) until(waiting int64) {
+	for c.waiting.Load() != waiting {
+		<-c.changed
+	}
+}
+
+// With more to do than can be done, some must be answered in time rather than all too late: so many at a time, so many who wait,
+// and the others are told at once, before anything is done for them.
+func TestTooManyAreRefused(t *testing.T) {
+	var c counters
+	g := newGate(1, 0, c.metrics())
+	g.wait = time.Hour
+	var mu sync.Mutex
+	var served []string
+	turn := make(chan struct{})
+	h := g.before(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		<-turn
+		mu.Lock()
+		defer mu.Unlock()
+		served = append(served, r.URL.Path)
+	}), refuseREST)
+	ask := func(path string) *httptest.ResponseRecorder {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+		return w
+	}
+	var wg sync.WaitGroup
+	var want []string
+	for i := range 1 + waitersPerTurn {
+		path := fmt.Sprintf("/%d", i)
+		want = append(want, path)
+		wg.Go(func() { ask(path) })
+		if c.until(int64(i)); i == 0 {
+			for c.working.Load() == 0 { // it has its turn, or is about to
+				ctx, cancel := context.WithCancel(t.Context())
+				cancel()
+				if g.enter(ctx) {
+					g.leave()
+				}
+			}
+		}
+	}
+	w := ask("/more")
+	if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") != "1" || !strings.Contains(w.Body.String(), `"type":"ServiceUnavailableError"`) || c.refused.Load() != 1 {
+		t.Errorf("%d %v %s", w.Code, w.Header(), w.Body)
+	}
+	close(turn)
+	wg.Wait()
+	slices.Sort(served)
+	if slices.Sort(want); !slices.Equal(served, want) {
+		t.Errorf("served %v, want %v", served, want)
+	}
+	if c.working.Load() != 0 || c.waiting.Load() != 0 || g.waiting.Load() != 0 || !g.turns.TryAcquire(1) {
+		t.Errorf("%d work, %d wait, when all is done", c.working.Load(), c.waiting.Load())
+	}
+}
+
+// Whoever went away must not be worked for, and must not take the turn with him.
+func TestWhoWaitsMayGo(t *testing.T) {
+	var c counters
+	g := newGate(1, 0, c.metrics())
+	g.wait = time.Hour
+	if !g.enter(t.Context()) {
+		t.Fatal("the first must wait")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	entered := make(chan bool)
+	go func() { entered <- g.enter(ctx) }()
+	c.until(1)
+	cancel()
+	if <-entered {
+		t.Error("who went away was let in")
+	}
+	g.leave()
+	if !g.enter(t.Context()) || c.waiting.Load() != 0 || g.waiting.Load() != 0 {
+		t.Error("the turn is lost")
+	}
+}
+
+// Both kinds of clients are told in their own way, and before their keys are looked up; what watches the server goes on.
+func TestOverloadOverHTTP(t *testing.T) {
+	reading, goOn := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	s := &shelf{keys: 1, page: func(context.Context, int) error {
+		once.Do(func() { close(reading) })
+		<-goOn
+		return nil
+	}}
+	store := &countedShelf{shelf: s}
+	url := servedOn(t, store, s, func(o *Options) {
+		o.MaxConcurrent = 1
+		o.RefuseGraphQL = func(w http.ResponseWriter, _ *http.Request, status int, e *apikey.Error) {
+			w.WriteHeader(status)
+			fmt.Fprint(w, "GraphQL: ", e.Code)
+		}
+	})
+	first := make(chan int)
+	go func() {
+		status, _, _ := ask(t, http.MethodGet, url+keysURL, "")
+		first <- status
+	}()
+	<-reading
+	asked := store.asked.Load()
+	if status, header, body := ask(t, http.MethodGet, url+keysURL, ""); status != http.StatusServiceUnavailable || header.Get("Retry-After") != "1" || !strings.Contains(body, `"success":false`) {
+		t.Errorf("REST: %d %v %s", status, header, body)
+	}
+	if status, header, body := ask(t, http.MethodPost, url+"/graphql", "{}"); status != http.StatusServiceUnavailable || header.Get("Retry-After") != "1" || body != "GraphQL: UNAVAILABLE" {
+		t.Errorf("GraphQL: %d %v %s", status, header, body)
+	}
+	if store.asked.Load() != asked {
+		t.Error("the store was asked")
+	}
+	for _, path := range []string{"/healthz", "/readyz", "/openapi.json"} {
+		if status, _, body := ask(t, http.MethodGet, url+path, ""); status != http.StatusOK {
+			t.Errorf("%s: %d %s", path, status, body)
+		}
+	}
+	close(goOn)
+	if status := <-first; status != http.StatusOK {
+		t.Errorf("the first: %d", status)
+	}
+}
+
+// countedShelf counts how often it was asked for a caller.
+type countedShelf struct {
+	*shelf
+	asked atomic.Int64
+}
+
+func (s *countedShelf) KeysByHash(ctx context.Context, hash string) ([]apikey.Key, error) {
+	s.asked.Add(1)
+	return s.shelf.KeysByHash(ctx, hash)
+}
+
+// A few clients that are slow, by nature or by intent, must not keep the others out: not while they send, not while they read.
+func TestSlowClientsHoldNoTurn(t *testing.T) {
+	long := bytes.Repeat([]byte("x"), 32<<20)
+	begun := make(chan struct{}, 10)
+	url := served(t, &shelf{keys: 100_000}, func(o *Options) {
+		o.MaxConcurrent, o.RefuseGraphQL = 1, func(w http.ResponseWriter, _ *http.Request, status int, _ *apikey.Error) { w.WriteHeader(status) }
+		o.GraphQL = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			body, _ := io.ReadAll(r.Body)
+			if string(body) == "long" {
+				begun <- struct{}{}
+				_, _ = w.Write(long)
+			}
+		})
+	})
+	dial := func(request string) net.Conn {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+		if _, err := io.WriteString(conn, strings.ReplaceAll(request, "\n", "\r\n")); err != nil {
+			t.Fatal(err)
+		}
+		return conn
+	}
+	head := "Host: x\nAuthorization: Bearer " + token + "\nX-Namespace: production\nContent-Type: application/json\n"
+	others := func(after string) {
+		t.Helper()
+		status, body := 0, ""
+		for range 20 { // the turn is held for a moment
+			if status, _, body = ask(t, http.MethodPost, url+"/graphql", "short"); status == http.StatusOK {
+				return
+			}
+		}
+		t.Errorf("%s: %d %s", after, status, body)
+	}
+	sending := dial("POST /graphql HTTP/1.1\n" + head + "Expect: 100-continue\nContent-Length: 4\n\n")
+	if line, err := bufio.NewReader(sending).ReadString('\n'); err != nil || !strings.Contains(line, "100 Continue") { // its body is being read
+		t.Fatal(line, err)
+	}
+	others("while one sends")
+	dial("POST /graphql HTTP/1.1\n" + head + "Content-Length: 4\n\nlong")
+	<-begun
+	others("while one reads")
+	reading := dial("GET " + keysURL + " HTTP/1.1\n" + head + "\n")
+	if line, err := bufio.NewReader(reading).ReadString('\n'); err != nil || !strings.Contains(line, "200") {
+		t.Fatal(line, err)
+	}
+	others("while one reads a long list")
+}
+
+// Each part of a long list is work like any other: it waits for its turn.
+func TestPartsOfAListTakeTurns(t *testing.T) {
+	second, goOn := make(chan struct{}), make(chan struct{})
+	s := &shelf{keys: 2 * apikey.MaxPage, page: func(_ context.Context, number int) error {
+		if number == 1 {
+			close(second)
+			<-goOn
+		}
+		return nil
+	}}
+	url := served(t, s, func(o *Options) { o.MaxConcurrent = 1 })
+	list := make(chan string)
+	go func() {
+		_, _, body := ask(t, http.MethodGet, url+keysURL, "")
+		list <- body
+	}()
+	<-second
+	if status, _, _ := ask(t, http.MethodGet, url+keysURL, ""); status != http.StatusServiceUnavailable {
+		t.Errorf("beside the second part of a list: %d", status)
+	}
+	close(goOn)
+	if body := <-list; !strings.HasSuffix(body, fmt.Sprintf(`"total":%d}`+"\n", 2*apikey.MaxPage)) {
+		t.Error("the list is not whole")
+	}
+}
+
+// What slow readers may have in memory is bounded: one too many keeps its turn, and is cut off soon.
+func TestUnsentAnswersAreBounded(t *testing.T) {
+	g := newGate(1, 0, (&counters{}).metrics())
+	g.unsent, g.haste = semaphore.NewWeighted(1), time.Millisecond
+	failed := make(chan error)
+	server := httptest.NewServer(g.before(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, err := w.Write(make([]byte, 64<<20))
+		failed <- err
+	}), refuseREST))
+	defer server.Close()
+	conn, err := net.Dial("tcp", strings.TrimPrefix(server.URL, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close() //nolint:errcheck // it is read no more
+	if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-failed; err == nil {
+		t.Error("all was sent to who reads nothing")
+	}
+}
+
+// What bodies may have in memory together is bounded, but a small one is always read; and what is read comes to the handler as it
+// was sent.
+func TestBodiesAreBounded(t *testing.T) {
+	var c counters
+	g := newGate(1, 0, c.metrics())
+	g.arriving = semaphore.NewWeighted(4 * freeBody)
+	h := g.received(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		fmt.Fprint(w, len(body), err)
+	}), refuseREST)
+	ask := func(bytes int, end error) string {
+		r := httptest.NewRequest(http.MethodPost, "/", io.MultiReader(strings.NewReader(strings.Repeat("x", bytes)), failing{end}))
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		return fmt.Sprint(w.Code, " ", w.Body)
+	}
+	for range 3 { // what was taken is given back
+		for _, bytes := range []int{0, 1, freeBody - 1, freeBody, 2*freeBody + 1} {
+			if got, want := ask(bytes, io.EOF), fmt.Sprint("200 ", bytes, nil); got != want {
+				t.Errorf("%s, want %s", got, want)
+			}
+		}
+	}
+	if got := ask(3*freeBody, io.EOF); !strings.HasPrefix(got, "503 ") || c.refused.Load() != 1 {
+		t.Errorf("a body that is too large for now: %s", got)
+	}
+	if got := ask(5, errors.New("torn")); got != "200 5 torn" {
+		t.Errorf("a body that is torn: %s", got)
+	}
+	if !g.arriving.TryAcquire(4 * freeBody) {
+		t.Error("something was not given back")
+	}
+}
+
+// Connections that nothing is asked on must not keep out those that ask; those that ask are not cut.
+func TestIdleConnectionsMakeRoom(t *testing.T) {
+	working, goOn := make(chan struct{}), make(chan struct{})
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/work" {
+			close(working)
+			<-goOn
+		}
+	}))
+	connections, idled := NewConnections(2), make(chan struct{}, 100)
+	server.Config.ConnState = func(conn net.Conn, state http.ConnState) {
+		if connections.Track(conn, state); state == http.StateIdle {
+			idled <- struct{}{}
+		}
+	}
+	server.Start()
+	defer server.Close()
+	var once sync.Once
+	finish := func() { once.Do(func() { close(goOn) }) }
+	defer finish()
+	dial := func(path string) *bufio.Reader {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(server.URL, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+		if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", path); err != nil {
+			t.Fatal(err)
+		}
+		return bufio.NewReader(conn)
+	}
+	answered := func(r *bufio.Reader) bool {
+		resp, err := http.ReadResponse(r, nil)
+		return err == nil && resp.Body.Close() == nil
+	}
+	work := dial("/work")
+	<-working
+	for range 5 {
+		idle := dial("/")
+		if !answered(idle) {
+			t.Fatal("not answered")
+		}
+		<-idled
+		if !answered(dial("/")) {
+			t.Fatal("an idle connection keeps a new one out")
+		}
+		<-idled
+		if _, err := idle.ReadByte(); err == nil {
+			t.Error("it is still open")
+		}
+	}
+	finish()
+	if !answered(work) {
+		t.Error("a request that was worked on was cut")
+	}
+}
