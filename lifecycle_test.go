@@ -144,7 +144,7 @@ func TestSecretIsNowhereElse(t *testing.T) {
 				}
 			}
 			seen.WriteString(s.request(http.MethodGet, "/graphql?query="+secret+"&variables="+secret, "", headers).body)
-			seen.WriteString(s.request(http.MethodPut, "/"+secret, "", headers).body)
+			seen.WriteString(s.request(secret, "/"+secret, "", headers).body)
 			seen.WriteString(s.query("admin", "production", `mutation($id: ID!) { revokeApiKey(input: {id: $id}) { apiKey { id } } }`, fields{"id": secret}).body)
 			seen.WriteString(s.query("admin", secret, `{ node(id: "`+secret+`") { id } }`).body)
 		}

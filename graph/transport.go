@@ -108,6 +108,7 @@ func (h handler) execute(w http.ResponseWriter, r *http.Request, media string, p
 	respond, ctx := h.exec.DispatchOperation(ctx, op)
 	response := respond(ctx)
 	if response == nil {
+		w.Header().Set("Retry-After", "1")
 		refuse(w, media, http.StatusServiceUnavailable, &apikey.Error{Code: apikey.Unavailable, Message: "This took too long. Try again shortly, or ask for less."})
 		return
 	}

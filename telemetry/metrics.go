@@ -75,14 +75,8 @@ func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
 }
 
-// methods are those that a label may say.
-var methods = map[string]bool{"GET": true, "HEAD": true, "POST": true, "PUT": true, "PATCH": true, "DELETE": true, "OPTIONS": true}
-
 // Request counts a request that was answered; the route is the pattern of it, empty where it has none.
 func (m *Metrics) Request(route, method string, status int, took time.Duration) {
-	if !methods[method] {
-		method = "other"
-	}
 	m.requests.WithLabelValues(route, method, strconv.Itoa(status)).Observe(took.Seconds())
 }
 

@@ -200,8 +200,11 @@ func (g *gate) received(next http.Handler, refuse refuse) http.Handler {
 			}
 		}
 		r.Body = io.NopCloser(&body)
-		if !errors.Is(err, io.EOF) {
-			r.Body = io.NopCloser(io.MultiReader(&body, failing{err}))
+		if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
+			r.Body = io.NopCloser(io.MultiReader(&body, failing{err})) // how large it may be is for who reads it to tell
+		} else if !errors.Is(err, io.EOF) {
+			refuse(w, r, http.StatusBadRequest, apikey.Invalid("", "The body could not be read."))
+			return
 		}
 		next.ServeHTTP(w, r)
 	})

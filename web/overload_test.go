@@ -298,8 +298,11 @@ func TestBodiesAreBounded(t *testing.T) {
 	if got := ask(3*freeBody, io.EOF); !strings.HasPrefix(got, "503 ") || c.refused.Load() != 1 {
 		t.Errorf("a body that is too large for now: %s", got)
 	}
-	if got := ask(5, errors.New("torn")); got != "200 5 torn" {
+	if got := ask(5, errors.New("torn")); !strings.HasPrefix(got, "400 ") || strings.Contains(got, "torn") {
 		t.Errorf("a body that is torn: %s", got)
+	}
+	if got := ask(5, &http.MaxBytesError{Limit: 5}); got != "200 5 http: request body too large" {
+		t.Errorf("a body that is too large: %s", got)
 	}
 	if !g.arriving.TryAcquire(4 * freeBody) {
 		t.Error("something was not given back")

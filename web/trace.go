@@ -66,10 +66,7 @@ func traced(tracer trace.Tracer, next http.Handler) http.Handler {
 
 // spanNames returns the method, if it is one that there is, and the pattern without it.
 func spanNames(r *http.Request) (method, route string) {
-	switch r.Method {
-	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions:
-		method = r.Method
-	default:
+	if method = r.Method; !methods[method] {
 		method = "_OTHER" // as OpenTelemetry has it
 	}
 	route = r.Pattern

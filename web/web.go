@@ -253,8 +253,12 @@ func logged(logger *slog.Logger, count func(route, method string, status int, to
 					writeError(rec, apikey.Classify(nil))
 				}
 			}
-			count(r.Pattern, r.Method, rec.status, time.Since(start))
-			logger.InfoContext(r.Context(), "request", "method", r.Method, "route", r.Pattern, "status", rec.status,
+			method := r.Method
+			if !methods[method] {
+				method = "other"
+			}
+			count(r.Pattern, method, rec.status, time.Since(start))
+			logger.InfoContext(r.Context(), "request", "method", method, "route", r.Pattern, "status", rec.status,
 				"bytes", rec.bytes, "cut", cut, "duration", time.Since(start))
 			if cut {
 				panic(p)
@@ -263,6 +267,9 @@ func logged(logger *slog.Logger, count func(route, method string, status int, to
 		next.ServeHTTP(rec, r)
 	})
 }
+
+// methods are those that a log may tell: others are whatever somebody sent.
+var methods = map[string]bool{"GET": true, "HEAD": true, "POST": true, "PUT": true, "PATCH": true, "DELETE": true, "OPTIONS": true, "TRACE": true}
 
 // recorder remembers what was answered.
 type recorder struct {
