@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -118,7 +119,9 @@ type turn struct {
 
 func (t *turn) Write(b []byte) (int, error) {
 	if len(b) <= shortAnswer {
-		t.end()
+		if whole, _ := strconv.Atoi(t.Header().Get("Content-Length")); whole <= shortAnswer { // else more of it comes
+			t.end()
+		}
 		return t.ResponseWriter.Write(b)
 	}
 	t.mu.Lock()

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -249,26 +250,45 @@ func TestPartsOfAListTakeTurns(t *testing.T) {
 	}
 }
 
-// What slow readers may have in memory is bounded: one too many keeps its turn, and is cut off soon.
+// What slow readers may have in memory is bounded: one too many keeps its turn, and is cut off soon. So it is where a few bytes go
+// before the rest, as GraphQL's answers do.
 func TestUnsentAnswersAreBounded(t *testing.T) {
-	g := newGate(1, 0, (&counters{}).metrics())
-	g.unsent, g.haste = semaphore.NewWeighted(1), time.Millisecond
-	failed := make(chan error)
-	server := httptest.NewServer(g.before(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		_, err := w.Write(make([]byte, 64<<20))
-		failed <- err
-	}), refuseREST))
-	defer server.Close()
-	conn, err := net.Dial("tcp", strings.TrimPrefix(server.URL, "http://"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close() //nolint:errcheck // it is read no more
-	if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
-		t.Fatal(err)
-	}
-	if err := <-failed; err == nil {
-		t.Error("all was sent to who reads nothing")
+	const long = 64 << 20
+	for name, parts := range map[string][]int{"at once": {long}, "in parts": {8, long, 1}} {
+		t.Run(name, func(t *testing.T) {
+			g := newGate(1, 0, (&counters{}).metrics())
+			g.unsent, g.haste = semaphore.NewWeighted(1), time.Millisecond
+			failed := make(chan error, 1)
+			server := httptest.NewServer(g.before(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				whole := 0
+				for _, n := range parts {
+					whole += n
+				}
+				w.Header().Set("Content-Length", strconv.Itoa(whole))
+				var err error
+				for _, n := range parts {
+					_, err = w.Write(make([]byte, n))
+				}
+				failed <- err
+			}), refuseREST))
+			defer server.Close()
+			conn, err := net.Dial("tcp", strings.TrimPrefix(server.URL, "http://"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close() //nolint:errcheck // it is read no more
+			if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+				t.Fatal(err)
+			}
+			select {
+			case err := <-failed:
+				if err == nil {
+					t.Error("all was sent to who reads nothing")
+				}
+			case <-time.After(10 * time.Second):
+				t.Error("who reads nothing is waited for")
+			}
+		})
 	}
 }
 
