@@ -36,7 +36,7 @@ func (m *Memory) Take(_ context.Context, kind, name string, perMinute, n int) Bu
 		m.kinds[kind] = names
 	}
 	full, _ := names.Get(name)
-	full = max(full, now)
+	full = min(max(full, now), now+each*int64(perMinute)) // nobody waits for longer because the clock was put back
 	after := max(full+int64(n)*each, now)
 	if n > 0 && after > now+each*int64(perMinute) {
 		return budget(false, perMinute, full, now)

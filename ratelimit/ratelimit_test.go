@@ -157,6 +157,8 @@ func TestTimeGivesBack(t *testing.T) {
 	take(Budget{false, 0, start.Add(61 * time.Second), time.Second})
 	now = now.Add(time.Hour)
 	take(Budget{true, 59, now.Add(time.Second), 0})
+	now = now.Add(-time.Hour) // a clock is put right: nobody must wait until it is as late again
+	take(Budget{false, 0, now.Add(time.Minute), time.Second})
 }
 
 // A flood of names must not use up the memory.
@@ -179,11 +181,18 @@ func TestKeysTellNothingAndEnd(t *testing.T) {
 	client := redis.NewClient(&redis.Options{Addr: addr})
 	defer client.Close() //nolint:errcheck // nothing is written
 	keys, err := client.Keys(t.Context(), "*").Result()
-	if err != nil || len(keys) != 1 || !strings.HasPrefix(keys[0], "retrieverkeys:rate:") || strings.Contains(keys[0], name[:8]) {
+	if err != nil || len(keys) != 1 || !strings.HasPrefix(keys[0], "retrieverkeys:{rate}:") || strings.Contains(keys[0], name[:8]) {
 		t.Fatal(keys, err)
 	}
 	if left, err := client.PTTL(t.Context(), keys[0]).Result(); err != nil || left <= 0 || left > 30*time.Second {
 		t.Errorf("it ends in %s, %v", left, err)
+	}
+	// As if Redis's clock had been put back.
+	if err := client.Set(t.Context(), keys[0], time.Now().Add(time.Hour).UnixMicro(), 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if b := r.Take(t.Context(), "key", name, 60, 1); b.Allowed || b.RetryAfter > time.Second {
+		t.Errorf("%+v", b)
 	}
 }
 

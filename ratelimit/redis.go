@@ -127,7 +127,7 @@ var take = redis.NewScript(`
 local each, limit, n = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
-local full = math.max(tonumber(redis.call('GET', KEYS[1]) or 0), now)
+local full = math.min(math.max(tonumber(redis.call('GET', KEYS[1]) or 0), now), now + each * limit)
 local after = math.max(full + n * each, now)
 if n > 0 and after > now + each * limit then
 	return {0, full, now}
@@ -151,10 +151,11 @@ func (r *Redis) ask(ctx context.Context, key string, perMinute, n int) (Budget, 
 }
 
 // key is where a name is counted. A name may be the hash of somebody's secret, or an address. Redis is often guarded less than the
-// store that holds them, so there stands only a digest, which leads from nothing in Redis to anything in the store.
+// store that holds them, so there stands only a digest, which leads from nothing in Redis to anything in the store. A cluster keeps
+// all that have the same braces in one place: it redirects the probe as it redirects requests, or neither.
 func key(kind, name string) string {
 	sum := sha256.Sum256([]byte(kind + "\x00" + name))
-	return "retrieverkeys:rate:" + base64.RawURLEncoding.EncodeToString(sum[:16])
+	return "retrieverkeys:{rate}:" + base64.RawURLEncoding.EncodeToString(sum[:16])
 }
 
 // withoutAddress is what went wrong, but not where.
