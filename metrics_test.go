@@ -42,12 +42,15 @@ func TestMetrics(t *testing.T) {
 		`retrieverkeys_graphql_cache_lookups_total{cache="texts",result="hit"} 0`,
 		`retrieverkeys_store_call_duration_seconds_count{call="KeysByHash",outcome="ok"} 5`,
 		`retrieverkeys_mongodb_pool{state="in_use"} 0`, `retrieverkeys_mongodb_checkout_failures_total{reason="timeout"} 0`,
-		`retrieverkeys_requests_in_flight 0`, `retrieverkeys_requests_queued 0`, `retrieverkeys_requests_refused_total 0`, `retrieverkeys_rate_limits_shared 0`,
+		`retrieverkeys_requests_in_flight 0`, `retrieverkeys_requests_queued 0`, `retrieverkeys_requests_refused_total 0`,
 		`retrieverkeys_build_info{commit="`, `retrieverkeys_unusable_keys`, `go_goroutines`, `process_resident_memory_bytes`,
 	} {
 		if !strings.Contains(metrics.body, want) {
 			t.Errorf("nothing about %s in\n%s", want, metrics.body)
 		}
+	}
+	if strings.Contains(metrics.body, "retrieverkeys_rate_limits_shared ") {
+		t.Error("without a Redis it tells whether that answers")
 	}
 	for _, secret := range []string{token("admin"), hashOf(token("admin")), "key_caller_admin", "secret"} {
 		if strings.Contains(metrics.body, secret) {

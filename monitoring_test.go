@@ -14,7 +14,7 @@ import (
 // metricsOf is all that the program tells under traffic on that store, by name; with the names of their labels.
 func metricsOf(t *testing.T, d deployment) map[string]map[string]bool {
 	d = seeded(t, d)
-	d.env["ADMIN_ADDR"] = "127.0.0.1:0"
+	d.env["ADMIN_ADDR"], d.env["REDIS_URL"] = "127.0.0.1:0", "redis://127.0.0.1:1" // with a Redis, if one that does not answer
 	s := serve(t, d.env)
 	s.query("admin", "production", `query Keys { retriever(id: "main") { apiKeys { total } } }`)
 	s.query("admin", "production", "{"+strings.Repeat(" __typename", 101)+"}")

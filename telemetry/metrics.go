@@ -24,7 +24,7 @@ type Metrics struct {
 	storeCalls      *prometheus.HistogramVec
 	pool            *prometheus.GaugeVec
 	checkouts       *prometheus.CounterVec
-	sharedLimits    prometheus.Gauge
+	sharedLimits    *prometheus.GaugeVec // without labels: there is none until it is set
 	working         prometheus.Gauge
 	waiting         prometheus.Gauge
 	refused         prometheus.Counter
@@ -48,9 +48,9 @@ func NewMetrics(version, commit string) *Metrics {
 	}
 	m.describeOperations()
 	m.describeStore()
-	m.sharedLimits = prometheus.NewGauge(prometheus.GaugeOpts{
-		Name: "retrieverkeys_rate_limits_shared", Help: "1 while rate limits are counted in Redis, 0 while this process counts for itself.",
-	})
+	m.sharedLimits = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "retrieverkeys_rate_limits_shared", Help: "With REDIS_URL: 1 while rate limits are counted there, 0 while this process counts for itself.",
+	}, nil)
 	m.working = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "retrieverkeys_requests_in_flight", Help: "Requests that are worked on, of at most MAX_CONCURRENT_REQUESTS.",
 	})
@@ -88,10 +88,11 @@ func (m *Metrics) UnusableKeys(n int) { m.unusableKeys.Set(float64(n)) }
 
 // SharedLimits sets whether rate limits are counted together with other processes.
 func (m *Metrics) SharedLimits(shared bool) {
-	m.sharedLimits.Set(0)
+	value := 0.0
 	if shared {
-		m.sharedLimits.Set(1)
+		value = 1
 	}
+	m.sharedLimits.WithLabelValues().Set(value)
 }
 
 // Working counts more, or fewer, requests that are worked on.
