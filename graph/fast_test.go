@@ -162,42 +162,48 @@ func tokens(t *rapid.T, text []byte) []json.Token {
 func TestFastSaysWhatGqlgenSays(t *testing.T) {
 	compared := 0
 	rapid.Check(t, func(t *rapid.T) {
-		store := shelf{keys: rapid.SliceOfN(rapid.Custom(drawKey), 0, 4).Draw(t, "keys")}
-		o := operation{t: t}
-		body := o.selection("ApiKeyConnection", 2)
-		query := fmt.Sprintf(`query($yes: Boolean! = true, $no: Boolean!) { __typename @include(if: $yes) @skip(if: $no)
-			retriever(id: "ret_1_05") { ...R }
-			more: retriever(id: "ret_1_05") { ...R apiKeys(first: %[1]d, includeRevoked: true) %[3]s ...R } }
-			fragment R on Retriever { apiKeys(first: %[1]d, includeRevoked: true) %[2]s } %[4]s`,
-			rapid.IntRange(0, 5).Draw(t, "first"), body, o.selection("ApiKeyConnection", 1), strings.Join(o.fragments, " "))
-		accept := rapid.SampledFrom([]string{mediaJSON, mediaResponse}).Draw(t, "accept")
-		var answers [2][]json.Token
-		for i, slow := range []bool{false, true} {
-			roomy := Limits{Depth: 100, Aliases: 10_000, RootFields: 10, Directives: 10, Tokens: 100_000, Entities: 1, Complexity: 1 << 30}
-			h := NewHandler(Options{
-				Service: &apikey.Service{Store: store}, Introspection: IntrospectionPublic, Limits: roomy, Logger: slog.New(slog.DiscardHandler), slow: slow,
-			})
-			text, err := json.Marshal(map[string]any{"query": query, "variables": map[string]any{"no": false}})
-			if err != nil {
-				t.Fatal(err)
-			}
-			admin := apikey.Caller{Key: &apikey.Key{Type: apikey.Standard, InternalID: "int_1", Permissions: []apikey.Permission{apikey.Admin}}}
-			r := httptest.NewRequestWithContext(apikey.WithNamespace(apikey.WithCaller(context.Background(), admin), "ns_1"), http.MethodPost, "/graphql", strings.NewReader(string(text)))
-			r.Header.Set("Content-Type", "application/json")
-			r.Header.Set("Accept", accept)
-			w := httptest.NewRecorder()
-			h.ServeHTTP(w, r)
-			if strings.Contains(w.Body.String(), `"errors"`) {
-				t.Fatalf("%s\n%s", query, w.Body)
-			}
-			answers[i] = tokens(t, w.Body.Bytes())
-		}
-		if diff := cmp.Diff(answers[1], answers[0]); diff != "" {
-			t.Fatalf("%s\n(-gqlgen +fast)\n%s", query, diff)
-		}
+		saysWhatGqlgenSays(t)
 		compared++
 	})
 	t.Logf("%d operations compared", compared)
+}
+
+func FuzzFast(f *testing.F) { f.Fuzz(rapid.MakeFuzz(saysWhatGqlgenSays)) }
+
+func saysWhatGqlgenSays(t *rapid.T) {
+	store := shelf{keys: rapid.SliceOfN(rapid.Custom(drawKey), 0, 4).Draw(t, "keys")}
+	o := operation{t: t}
+	body := o.selection("ApiKeyConnection", 2)
+	query := fmt.Sprintf(`query($yes: Boolean! = true, $no: Boolean!) { __typename @include(if: $yes) @skip(if: $no)
+		retriever(id: "ret_1_05") { ...R }
+		more: retriever(id: "ret_1_05") { ...R apiKeys(first: %[1]d, includeRevoked: true) %[3]s ...R } }
+		fragment R on Retriever { apiKeys(first: %[1]d, includeRevoked: true) %[2]s } %[4]s`,
+		rapid.IntRange(0, 5).Draw(t, "first"), body, o.selection("ApiKeyConnection", 1), strings.Join(o.fragments, " "))
+	accept := rapid.SampledFrom([]string{mediaJSON, mediaResponse}).Draw(t, "accept")
+	var answers [2][]json.Token
+	for i, slow := range []bool{false, true} {
+		roomy := Limits{Depth: 100, Aliases: 10_000, RootFields: 10, Directives: 10, Tokens: 100_000, Entities: 1, Complexity: 1 << 30}
+		h := NewHandler(Options{
+			Service: &apikey.Service{Store: store}, Introspection: IntrospectionPublic, Limits: roomy, Logger: slog.New(slog.DiscardHandler), slow: slow,
+		})
+		text, err := json.Marshal(map[string]any{"query": query, "variables": map[string]any{"no": false}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		admin := apikey.Caller{Key: &apikey.Key{Type: apikey.Standard, InternalID: "int_1", Permissions: []apikey.Permission{apikey.Admin}}}
+		r := httptest.NewRequestWithContext(apikey.WithNamespace(apikey.WithCaller(context.Background(), admin), "ns_1"), http.MethodPost, "/graphql", strings.NewReader(string(text)))
+		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set("Accept", accept)
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if strings.Contains(w.Body.String(), `"errors"`) {
+			t.Fatalf("%s\n%s", query, w.Body)
+		}
+		answers[i] = tokens(t, w.Body.Bytes())
+	}
+	if diff := cmp.Diff(answers[1], answers[0]); diff != "" {
+		t.Fatalf("%s\n(-gqlgen +fast)\n%s", query, diff)
+	}
 }
 
 // A field that fast does not know makes every list that selects it several times as dear, and one below a connection that has

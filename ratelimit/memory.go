@@ -2,6 +2,7 @@ package ratelimit
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"time"
 
@@ -35,7 +36,10 @@ func (m *Memory) Take(_ context.Context, kind, name string, perMinute, n int) Bu
 		names, _ = simplelru.NewLRU[string, int64](mostNames, nil) // it refuses sizes below 1 only
 		m.kinds[kind] = names
 	}
-	full, _ := names.Get(name)
+	full, known := names.Get(name)
+	if !known {
+		name = strings.Clone(name) // it may be part of a longer text, which would be kept with it
+	}
 	full = min(max(full, now), now+each*int64(perMinute)) // nobody waits for longer because the clock was put back
 	after := max(full+int64(n)*each, now)
 	if n > 0 && after > now+each*int64(perMinute) {

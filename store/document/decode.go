@@ -90,6 +90,8 @@ func Key(doc bson.Raw, fields apikey.Fields) (apikey.Key, bool) {
 			k.RotatedFrom = v.keyID()
 		case apikey.FieldRevision:
 			k.Revision = v.int64()
+		default:
+			panic("a field of a key that is not read")
 		}
 	})
 	switch {
@@ -179,7 +181,7 @@ type memory struct {
 }
 
 func (m *memory) text(v value) string {
-	b, _ := v.bytes()
+	b := v.bytes()
 	if !utf8.Valid(b) {
 		return v.text()
 	}
@@ -377,18 +379,18 @@ func (v value) missing() bool {
 	return v.Type == bsoncore.TypeNull || v.Type == bsoncore.TypeUndefined
 }
 
-// bytes are those of a text; false where it is none. BSON has the length before them and a zero behind.
-func (v value) bytes() ([]byte, bool) {
+// bytes are those of a text; none where it is none. BSON has the length before them and a zero behind.
+func (v value) bytes() []byte {
 	const before, behind = 4, 1
 	end := len(v.Data) - behind
 	if v.Type != bsoncore.TypeString || end < before || v.Data[end] != 0 {
-		return nil, false
+		return nil
 	}
-	return v.Data[before:end], true
+	return v.Data[before:end]
 }
 
 func (v value) text() string {
-	b, _ := v.bytes()
+	b := v.bytes()
 	if !utf8.Valid(b) {
 		return strings.ToValidUTF8(string(b), "\uFFFD")
 	}
@@ -543,7 +545,7 @@ func (v value) origins(m *memory) []string {
 
 // oneOf reads a text that must be one of the known ones.
 func oneOf[T ~string](v value, known []T, unknown T) T {
-	b, _ := v.bytes()
+	b := v.bytes()
 	for _, t := range known {
 		if string(t) == string(b) {
 			return t
