@@ -16,6 +16,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -384,4 +385,33 @@ func TestIdleConnectionsMakeRoom(t *testing.T) {
 	if !answered(work) {
 		t.Error("a request that was worked on was cut")
 	}
+}
+
+// Anybody may ask whether the server is ready, as often as they like, and waits for no turn: all of them together must ask no more
+// of the store than one.
+func TestProbesAskTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var asked atomic.Int64
+		goOn := make(chan struct{})
+		h := ready(func(context.Context) error {
+			asked.Add(1)
+			<-goOn
+			return nil
+		}, nil)
+		var wg sync.WaitGroup
+		for range 10 {
+			wg.Go(func() {
+				w := httptest.NewRecorder()
+				if h(w, httptest.NewRequest(http.MethodGet, "/readyz", nil)); w.Code != http.StatusOK {
+					t.Errorf("%d %s", w.Code, w.Body)
+				}
+			})
+		}
+		synctest.Wait()
+		if n := asked.Load(); n != 1 {
+			t.Errorf("the store was asked %d times", n)
+		}
+		close(goOn)
+		wg.Wait()
+	})
 }

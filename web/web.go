@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
+	"golang.org/x/sync/singleflight"
 
 	"retrieverkeys/apikey"
 	"retrieverkeys/ratelimit"
@@ -122,15 +123,20 @@ type status struct {
 // readyTimeout is how long the store may take to show that it answers.
 const readyTimeout = 2 * time.Second
 
+// ready asks the store once for all who ask at the same time: probes wait for no turn, and must not take all of its connections.
 func ready(check func(context.Context) error, stopping <-chan struct{}) http.HandlerFunc {
+	var asking singleflight.Group
 	return func(w http.ResponseWriter, r *http.Request) {
 		if closed(stopping) {
 			writeJSON(w, http.StatusServiceUnavailable, status{"stopping"})
 			return
 		}
-		ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
-		defer cancel()
-		if err := check(ctx); err != nil {
+		_, err, _ := asking.Do("", func() (any, error) {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), readyTimeout)
+			defer cancel()
+			return nil, check(ctx)
+		})
+		if err != nil {
 			writeJSON(w, http.StatusServiceUnavailable, status{"the store does not answer"})
 			return
 		}
