@@ -100,6 +100,7 @@ func soak(t *testing.T, d deployment, env fields, size scale, befall func(random
 	batch := fixture()
 	batch.Keys = append(batch.Keys, manyKeys(size.keys)...)
 	env["REQUEST_TIMEOUT"] = "2s"
+	env["AUTH_FAILURES_PER_MINUTE"] = "0" // at the end every dead key is tried
 	tr := newTraffic(t, "")
 	writers, theirs := newWriters(tr, writersAtOnce, size.retrievers, *soakSeed)
 	batch.Retrievers = append(batch.Retrievers, theirs.Retrievers...)
@@ -144,6 +145,13 @@ func soak(t *testing.T, d deployment, env fields, size scale, befall func(random
 			}
 		}
 	})
+	var meanwhile []string
+	if *soakFor > 0 {
+		for range 4 {
+			time.Sleep(*soakFor / 5)
+			meanwhile = append(meanwhile, fmt.Sprintf("%d MB and %d", memory()>>20, runtime.NumGoroutine()))
+		}
+	}
 	clients.Wait()
 	close(calm)
 	weather.Wait()
@@ -152,6 +160,7 @@ func soak(t *testing.T, d deployment, env fields, size scale, befall func(random
 	}
 	tr.settle(goroutines + writersAtOnce + othersAtOnce)
 	t.Logf("resident memory %d MB before, %d MB after; goroutines %d before, %d after", rss>>20, memory()>>20, goroutines, runtime.NumGoroutine())
+	t.Logf("memory and goroutines, each fifth of the time: %s", strings.Join(meanwhile, ", "))
 	t.Logf("requests:\n%s", tr)
 	for what, n := range befell {
 		t.Logf("%4d times %s", n, what)

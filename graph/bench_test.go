@@ -18,12 +18,26 @@ import (
 const everything = `keyId keyHash keyPrefix keyType name description internalId organizationId userId subscriptionId principalId permissions
 	scopes { resourceType resourceId operations } rateLimitOverride status expiresAt lastUsedAt createdAt createdBy revokedAt revokedBy allowedOrigins`
 
+// shelves is a Store of as many retrievers as are asked for, each with the same keys.
+type shelves struct{ shelf }
+
+func (s shelves) Retrievers(_ context.Context, _ apikey.InternalID, ids []apikey.RetrieverID) ([]apikey.Retriever, error) {
+	rs := make([]apikey.Retriever, len(ids))
+	for i, id := range ids {
+		rs[i] = apikey.Retriever{ID: id, Name: "name of " + string(id), NamespaceID: "ns_1", InternalID: "int_1"}
+	}
+	return rs, nil
+}
+
 // What GraphQL itself costs of a list: all but the listener, authentication and the store.
 func BenchmarkList(b *testing.B) {
 	for _, c := range []struct {
-		name, fields string
-		keys         int
-	}{{"1", everything, 1}, {"20", everything, 20}, {"100", everything, 100}, {"1000", everything, 1000}, {"100 three fields", "keyId name status", 100}} {
+		name, fields  string
+		aliases, keys int
+	}{
+		{"1", everything, 1, 1}, {"20", everything, 1, 20}, {"100", everything, 1, 100}, {"1000", everything, 1, 1000},
+		{"100 three fields", "keyId name status", 1, 100}, {"50 aliases 20", everything, 50, 20},
+	} {
 		b.Run(c.name, func(b *testing.B) {
 			text, now := "usr_2f9c41b7", time.Date(2026, 1, 2, 3, 4, 5, 6_000_000, time.UTC)
 			keys := make([]apikey.Key, c.keys)
@@ -37,8 +51,12 @@ func BenchmarkList(b *testing.B) {
 				}
 			}
 			limits := Limits{Depth: 12, Aliases: 100, RootFields: 100, Directives: 10, Tokens: 15_000, Entities: 500, Complexity: 2_000_000}
-			h := NewHandler(Options{Service: &apikey.Service{Store: shelf{keys: keys}}, Introspection: IntrospectionOff, Limits: limits, Logger: slog.New(slog.DiscardHandler)})
-			body, err := json.Marshal(map[string]any{"query": `{ retriever(id: "ret_1_05") { apiKeys(includeRevoked: true) { results { ` + c.fields + ` } total } } }`, "variables": map[string]any{}})
+			h := NewHandler(Options{Service: &apikey.Service{Store: shelves{shelf{keys: keys}}}, Introspection: IntrospectionOff, Limits: limits, Logger: slog.New(slog.DiscardHandler)})
+			query := "{"
+			for i := range c.aliases {
+				query += fmt.Sprintf(` a%d: retriever(id: "ret_%[1]d") { apiKeys(includeRevoked: true) { results { %s } total } }`, i, c.fields)
+			}
+			body, err := json.Marshal(map[string]any{"query": query + " }", "variables": map[string]any{}})
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -52,7 +70,7 @@ func BenchmarkList(b *testing.B) {
 				}
 				r.Header.Set("Content-Type", "application/json")
 				w := httptest.NewRecorder()
-				if h.ServeHTTP(w, r); strings.Count(w.Body.String(), "keyId") != c.keys {
+				if h.ServeHTTP(w, r); strings.Count(w.Body.String(), "keyId") != c.aliases*c.keys {
 					b.Fatalf("%.300s", w.Body)
 				}
 			}
