@@ -139,7 +139,7 @@ func (h rest) nextPage(w http.ResponseWriter, r *http.Request, reader *apikey.Ke
 // write sends a part of an answer, or cuts the connection to a client that does not take it in time.
 func (h rest) write(w http.ResponseWriter, part []byte) {
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(h.timeout)) // where there is none to set, there is no client that could stall
-	if _, err := w.Write(part); err != nil {                                      //nolint:gosec // it is JSON, and said to be
+	if _, err := w.Write(part); err != nil {
 		panic(http.ErrAbortHandler)
 	}
 }
