@@ -233,10 +233,10 @@ func (c *Config) parseCommand(args []string) []error {
 		name, args = name+" "+args[0], args[1:]
 	}
 	i := slices.IndexFunc(Commands, func(c Command) bool { return c.Name == name })
-	if name == "keys" {
+	switch {
+	case name == "keys":
 		return []error{errors.New("keys needs to be told what to do: list, create, rotate, revoke or scan")}
-	}
-	if i < 0 {
+	case i < 0:
 		return []error{fmt.Errorf("unknown command %q", name)}
 	}
 	command := Commands[i]
