@@ -99,7 +99,7 @@ func (p *program) importFile(ctx context.Context) error {
 		if err != nil {
 			return refused(p.cfg.Operands[0], err)
 		}
-		_, err = fmt.Fprintf(p.stdout, "Stored %d documents; %d were there already and are left as they are.\n", done.Stored, done.Existing)
+		_, err = fmt.Fprintf(p.stdout, "Stored %s; %d were there already and are left as they are.\n", counted(done.Stored, "document"), done.Existing)
 		return err
 	})
 }
@@ -130,8 +130,8 @@ func (p *program) backup(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(p.stdout, "Copied %s to %s, and checked the copy: %d bytes, %d namespaces, %d retrievers, %d keys, %d audit events.\n",
-		printable(path), printable(file), b.Bytes, b.Namespaces, b.Retrievers, b.Keys, b.Events)
+	_, err = fmt.Fprintf(p.stdout, "Copied %s to %s, and checked the copy: %d bytes, %s, %s, %s, %s.\n",
+		printable(path), printable(file), b.Bytes, counted(b.Namespaces, "namespace"), counted(b.Retrievers, "retriever"), counted(b.Keys, "key"), counted(b.Events, "audit event"))
 	return err
 }
 

@@ -280,7 +280,7 @@ func TestBackup(t *testing.T) {
 		t.Fatal(got.body)
 	}
 	code, out, errs := command(t, d.env, "backup", file)
-	if want := fmt.Sprintf("%d keys, 1 audit events.\n", len(fixture().Keys)+len(oddFixture().Keys)+1); code != exitOK || errs != "" || !strings.Contains(out, file) || !strings.HasSuffix(out, want) {
+	if want := fmt.Sprintf("%d keys, 1 audit event.\n", len(fixture().Keys)+len(oddFixture().Keys)+1); code != exitOK || errs != "" || !strings.Contains(out, file) || !strings.HasSuffix(out, want) {
 		t.Errorf("exit code %d, %q, want %q at its end\n%s", code, out, want, errs)
 	}
 	const query = `{ retriever(id: "ret_many") { apiKeys(includeRevoked: true) { total results { keyId name status } } auditEvents { results { id resourceId } } } }`

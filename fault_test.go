@@ -328,6 +328,9 @@ func TestStoreComesLate(t *testing.T) {
 	case <-time.After(2 * maxWait):
 		t.Error("no indexes were asked for")
 	}
+	if s.errors.await("the store is ready", s.ended) == "" {
+		t.Error("nobody is told that the store came")
+	}
 }
 
 // While another process holds the embedded store's file, changes say so, and reads go on.
@@ -398,7 +401,7 @@ func TestCommandsDoNotHang(t *testing.T) {
 		{"keys", "list", "--namespace", "production", "--retriever", "main"}, {"keys", "revoke", "--namespace", "production", "--yes", "key_tie_a"},
 		{"bootstrap", "--organization", "A", "--namespace", "n"}, {"import", writeImport(t, fixture())},
 	} {
-		if code, _, errs := command(t, env, args...); code != exitFailed || !strings.Contains(errs, "cannot reach its store") {
+		if code, _, errs := command(t, env, args...); code != exitFailed || !strings.Contains(errs, "cannot reach its store") || !strings.Contains(errs, "cause") {
 			t.Errorf("%v: exit code %d, %q", args, code, errs)
 		}
 	}

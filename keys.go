@@ -260,9 +260,13 @@ func (p *program) revokeKey(ctx context.Context) error {
 
 // confirm asks whether the key is to be revoked.
 func (p *program) confirm(k *apikey.Key) error {
-	_, err := fmt.Fprintf(p.stderr, "%s %q (%s), made %s by %s, last used %s.\nRevoke it? It cannot be undone. [y/N] ",
+	used := "never used"
+	if k.LastUsedAt != nil {
+		used = "last used " + dated(k.LastUsedAt)
+	}
+	_, err := fmt.Fprintf(p.stderr, "%s %q (%s), made %s by %s, %s.\nRevoke it? It cannot be undone. [y/N] ",
 		printable(string(k.ID)), printable(k.Name), cmp.Or(printable(value(k.Prefix)), "no prefix"), dated(k.CreatedAt),
-		cmp.Or(printable(value(k.CreatedBy)), "somebody unknown"), cmp.Or(dated(k.LastUsedAt), "never"))
+		cmp.Or(printable(value(k.CreatedBy)), "somebody unknown"), used)
 	if err != nil {
 		return err
 	}

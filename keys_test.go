@@ -106,7 +106,7 @@ func TestKeysCommandsRefuse(t *testing.T) {
 		code int
 		args []string
 	}{
-		{`unknown command "keys"`, exitUsage, []string{"keys"}},
+		{"list, create, rotate, revoke or scan", exitUsage, []string{"keys"}},
 		{`unknown command "keys kill"`, exitUsage, []string{"keys", "kill"}},
 		{"--namespace is required", exitUsage, []string{"keys", "list"}},
 		{"--retriever or --search", exitUsage, []string{"keys", "list", "--namespace", "ns_prod"}},

@@ -111,6 +111,9 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 		"version":     p.version,
 	}[cfg.Command]
 	if err := command(ctx); err != nil {
+		if e, ok := errors.AsType[*apikey.Error](err); ok && errors.Unwrap(e) != nil {
+			p.logger.ErrorContext(ctx, "the command failed", "cause", errors.Unwrap(e)) // the message is one for clients, and tells no cause
+		}
 		_, _ = fmt.Fprintln(stderr, "retrieverkeys:", printableBut(err.Error(), "\n"))
 		return exitFailed
 	}
@@ -199,7 +202,7 @@ func (p *program) serve(ctx context.Context) (err error) {
 	var lc net.ListenConfig
 	listener, err := lc.Listen(ctx, "tcp", p.cfg.ListenAddr)
 	if err != nil {
-		return err
+		return fmt.Errorf("LISTEN_ADDR: %w", err)
 	}
 	url := "http://" + listener.Addr().String()
 
@@ -269,7 +272,7 @@ func (p *program) serve(ctx context.Context) (err error) {
 	select {
 	case err = <-served:
 	case <-ctx.Done():
-		p.logger.InfoContext(ctx, "stopping", "delay", p.cfg.ShutdownDelay)
+		p.logger.InfoContext(ctx, "stopping", "delay", p.cfg.ShutdownDelay.String())
 		select {
 		case err = <-served:
 		case <-time.After(p.cfg.ShutdownDelay): // whoever sends requests here has seen by now that it is not ready
@@ -370,10 +373,13 @@ func (p *program) prepare(ctx context.Context, engine store.Engine, prepare func
 			err = p.demo(ctx, engine, url)
 		}
 		if err == nil {
+			if wait > firstRetry {
+				p.logger.InfoContext(ctx, "the store is ready")
+			}
 			break
 		}
 		if ctx.Err() == nil {
-			p.logger.WarnContext(ctx, "the store is not ready yet", "error", err, "cause", errors.Unwrap(err), "retry_in", wait)
+			p.logger.WarnContext(ctx, "the store is not ready yet", "error", err, "cause", errors.Unwrap(err), "retry_in", wait.String())
 		}
 		if !pause(ctx, wait) {
 			return
@@ -381,9 +387,14 @@ func (p *program) prepare(ctx context.Context, engine store.Engine, prepare func
 	}
 	for {
 		n, err := engine.CountUnusable(ctx)
-		metrics.UnusableKeys(n)
-		if n > 0 || err != nil {
-			p.logger.WarnContext(ctx, "API key documents without a usable id or hash are not listed", "count", n, "error", err)
+		switch {
+		case err == nil:
+			metrics.UnusableKeys(n)
+			if n > 0 {
+				p.logger.WarnContext(ctx, "API key documents without a usable id or hash are not listed", "count", n)
+			}
+		case ctx.Err() == nil:
+			p.logger.WarnContext(ctx, "API key documents without a usable id or hash could not be counted", "error", err, "cause", errors.Unwrap(err))
 		}
 		if !pause(ctx, time.Hour) {
 			return

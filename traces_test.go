@@ -269,6 +269,7 @@ func TestWrongSettingsOfTraces(t *testing.T) {
 		"OTEL_EXPORTER_OTLP_ENDPOINT": "localhost:4318", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "https://user:a_secret@example.com",
 		"OTEL_EXPORTER_OTLP_HEADERS": "api-key a_secret", "OTEL_EXPORTER_OTLP_TRACES_HEADERS": "api-key=%zza_secret",
 		"OTEL_EXPORTER_OTLP_TIMEOUT": "10s", "OTEL_RESOURCE_ATTRIBUTES": "a_secret", "OTEL_TRACES_SAMPLER": "sometimes", "OTEL_TRACES_SAMPLER_ARG": "2", "OTEL_EXPORTER_OTLP_COMPRESSION": "zstd",
+		"OTEL_EXPORTER_OTLP_CERTIFICATE": "a_secret.pem", "OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY": "a_secret.pem", "OTEL_BSP_MAX_QUEUE_SIZE": "a_secret", "OTEL_SPAN_LINK_COUNT_LIMIT": "a_secret",
 	} {
 		env := fields{"EMBEDDED_PATH": t.TempDir() + "/keys.db", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}
 		env[name] = value

@@ -2,6 +2,7 @@ package apikey
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 	"sync"
@@ -84,7 +85,7 @@ func (u *Usage) flush(ctx context.Context) {
 	}
 	for batch := range slices.Chunk(uses, useBatch) {
 		if err := u.Store.UseKeys(ctx, batch); err != nil {
-			u.Logger.WarnContext(ctx, "when keys were used could not be stored", "keys", len(batch), "error", err)
+			u.Logger.WarnContext(ctx, "when keys were used could not be stored", "keys", len(batch), "error", err, "cause", errors.Unwrap(err))
 			u.putBack(batch)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"net/netip"
 	"runtime"
@@ -232,7 +233,10 @@ func (c *Config) parseCommand(args []string) []error {
 		name, args = name+" "+args[0], args[1:]
 	}
 	i := slices.IndexFunc(Commands, func(c Command) bool { return c.Name == name })
-	if i < 0 {
+	switch {
+	case name == "keys":
+		return []error{errors.New("keys needs to be told what to do: list, create, rotate, revoke or scan")}
+	case i < 0:
 		return []error{fmt.Errorf("unknown command %q", name)}
 	}
 	command := Commands[i]
@@ -297,7 +301,7 @@ func (c *Config) settings() *flag.FlagSet {
 		return address(s)
 	})
 	fs.StringVar(&c.MongoURI, "MONGODB_URI", "", "a MongoDB deployment; empty: the embedded store")
-	fs.StringVar(&c.MongoDatabase, "MONGODB_DATABASE", "", "its database; default the URI's path, else retrieverkeys")
+	fs.StringVar(&c.MongoDatabase, "MONGODB_DATABASE", "", "the database of MONGODB_URI's deployment; default the URI's path, else retrieverkeys")
 	fs.StringVar(&c.EmbeddedPath, "EMBEDDED_PATH", "", "the embedded store's file; default "+DefaultEmbeddedPath)
 	fs.BoolVar(&c.Demo, "DEMO", false, "fill an empty store with a demo; default true for the bare command on the embedded store")
 	fs.Func("INTROSPECTION", "public, authenticated or off; default public on the embedded store, else authenticated",
@@ -315,9 +319,9 @@ func (c *Config) settings() *flag.FlagSet {
 			return nil
 		})
 	c.AuthFailures = 600
-	fs.Func("RATE_LIMIT_PER_MINUTE", "the requests of each key that has no rate_limit_override; default 0: unlimited", count(&c.RateLimit))
-	fs.Func("AUTH_FAILURES_PER_MINUTE", "the bearers of one address, or one /64 of IPv6, that let nobody in; default 600; 0: unlimited", count(&c.AuthFailures))
-	fs.StringVar(&c.RedisURL, "REDIS_URL", "", "a Redis where all processes count both together; default none: each counts for itself")
+	fs.Func("RATE_LIMIT_PER_MINUTE", "requests of each key that has no rate_limit_override; default 0: unlimited", count(&c.RateLimit))
+	fs.Func("AUTH_FAILURES_PER_MINUTE", "bearers of one address, or one /64 of IPv6, that let nobody in, before others from there are refused; default 600; 0: unlimited", count(&c.AuthFailures))
+	fs.StringVar(&c.RedisURL, "REDIS_URL", "", "a Redis where all processes count requests and bad bearers together, such as redis://user:password@host:6379/0; default none: each counts for itself")
 	fs.Func("MAX_BODY_BYTES", "the largest request body; default 1048576", func(s string) (err error) {
 		c.MaxBodyBytes, err = strconv.ParseInt(s, 10, 64)
 		return positive(c.MaxBodyBytes, err, "a whole number")
@@ -327,26 +331,26 @@ func (c *Config) settings() *flag.FlagSet {
 		to       *int
 		value    int
 	}{
-		{"MAX_DEPTH", "of fields within fields", &c.Limits.Depth, 12},
-		{"MAX_ALIASES", "of an operation; fields selected again may take a thousand times as many comparisons", &c.Limits.Aliases, 100},
-		{"MAX_ROOT_FIELDS", "of an operation", &c.Limits.RootFields, 100},
-		{"MAX_DIRECTIVES", "of one field or fragment", &c.Limits.Directives, 10},
-		{"MAX_TOKENS", "of an operation's text; with fragments spread it may have four times as many fields and values", &c.Limits.Tokens, 15_000},
-		{"MAX_ENTITIES", "that a gateway may ask for at once", &c.Limits.Entities, 500},
-		{"MAX_COMPLEXITY", "in fields of the answer, were all pages full", &c.Limits.Complexity, 2_000_000},
+		{"MAX_DEPTH", "levels of fields within fields", &c.Limits.Depth, 12},
+		{"MAX_ALIASES", "aliases of an operation; fields selected again may take a thousand times as many comparisons", &c.Limits.Aliases, 100},
+		{"MAX_ROOT_FIELDS", "root fields of an operation", &c.Limits.RootFields, 100},
+		{"MAX_DIRECTIVES", "directives of one field or fragment", &c.Limits.Directives, 10},
+		{"MAX_TOKENS", "tokens of an operation's text; with fragments spread it may have four times as many fields and values", &c.Limits.Tokens, 15_000},
+		{"MAX_ENTITIES", "entities that a gateway may ask for at once", &c.Limits.Entities, 500},
+		{"MAX_COMPLEXITY", "fields of the answer, were all pages full", &c.Limits.Complexity, 2_000_000},
 	} {
 		*limit.to = limit.value
 		fs.Func(limit.name, fmt.Sprintf("the most %s; default %d", limit.of, limit.value), number(limit.to))
 	}
 	c.MaxConcurrent, c.MaxConnections = turnsPerCore*runtime.GOMAXPROCS(0), 10_000
-	fs.Func("MAX_CONCURRENT_REQUESTS", fmt.Sprintf("worked on at a time; 32 times as many wait for a turn, and the others are refused; default %d for each core", turnsPerCore), number(&c.MaxConcurrent))
-	fs.Func("MAX_CONNECTIONS", "open at a time; for a new one that which is idle longest is closed; default 10000", number(&c.MaxConnections))
+	fs.Func("MAX_CONCURRENT_REQUESTS", fmt.Sprintf("requests worked on at a time; 32 times as many wait for a turn, and the others are refused; default %d for each core", turnsPerCore), number(&c.MaxConcurrent))
+	fs.Func("MAX_CONNECTIONS", "connections open at a time; for a new one that which is idle longest is closed; default 10000", number(&c.MaxConnections))
 	c.RequestTimeout = 10 * time.Second
-	fs.Func("REQUEST_TIMEOUT", "for a whole request, store calls included; default 10s", func(s string) (err error) {
+	fs.Func("REQUEST_TIMEOUT", "time for a whole request, store calls included; default 10s", func(s string) (err error) {
 		c.RequestTimeout, err = time.ParseDuration(s)
 		return positive(c.RequestTimeout, err, "a duration such as 10s,")
 	})
-	fs.Func("SHUTDOWN_DELAY", "how long to go on serving, no longer ready, before stopping; default 0s", func(s string) (err error) {
+	fs.Func("SHUTDOWN_DELAY", "how long, told to stop, to go on serving while /readyz says 503; default 0s", func(s string) (err error) {
 		if c.ShutdownDelay, err = time.ParseDuration(s); err != nil || c.ShutdownDelay < 0 {
 			return errors.New("must be a duration such as 5s")
 		}
@@ -442,7 +446,10 @@ func number(to *int) func(string) error {
 	return func(s string) error {
 		n, err := strconv.ParseInt(s, 10, 32)
 		*to = int(n)
-		return positive(n, err, "a whole number")
+		if err != nil || n < 1 {
+			return fmt.Errorf("must be a whole number from 1 to %d", math.MaxInt32)
+		}
+		return nil
 	}
 }
 
@@ -451,7 +458,7 @@ func count(to *int) func(string) error {
 	return func(s string) error {
 		n, err := strconv.ParseInt(s, 10, 32)
 		if err != nil || n < 0 {
-			return errors.New("must be a whole number, 0 or more")
+			return fmt.Errorf("must be a whole number from 0 to %d", math.MaxInt32)
 		}
 		*to = int(n)
 		return nil
@@ -498,8 +505,8 @@ func WriteHelp(w io.Writer) {
 	}
 	b.WriteString("\nSettings, from the environment:\n")
 	new(Config).settings().VisitAll(func(f *flag.Flag) {
-		fmt.Fprintf(&b, "  %-21s %s\n", f.Name, f.Usage)
+		fmt.Fprintf(&b, "  %-24s %s\n", f.Name, f.Usage)
 	})
-	fmt.Fprintf(&b, "  %-21s %s\n", "OTEL_*", "OpenTelemetry's own: OTEL_EXPORTER_OTLP_ENDPOINT, or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT, says where traces go; default nowhere")
+	fmt.Fprintf(&b, "  %-24s %s\n", "OTEL_*", "OpenTelemetry's own: OTEL_EXPORTER_OTLP_ENDPOINT, or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT, says where traces go; default nowhere")
 	_, _ = io.WriteString(w, b.String())
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -47,6 +48,12 @@ func traces(getenv func(string) string) (Traces, []error) {
 	check(one("gzip", "none"), "OTEL_EXPORTER_OTLP_COMPRESSION", "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION")
 	check(pairs, "OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_RESOURCE_ATTRIBUTES")
 	check(milliseconds, "OTEL_EXPORTER_OTLP_TIMEOUT", "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT")
+	check(readable, "OTEL_EXPORTER_OTLP_CERTIFICATE", "OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE",
+		"OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", "OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE",
+		"OTEL_EXPORTER_OTLP_CLIENT_KEY", "OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY")
+	check(whole, "OTEL_BSP_MAX_QUEUE_SIZE", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "OTEL_BSP_SCHEDULE_DELAY", "OTEL_BSP_EXPORT_TIMEOUT",
+		"OTEL_ATTRIBUTE_COUNT_LIMIT", "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+		"OTEL_SPAN_ATTRIBUTE_VALUE_DEPTH_LIMIT", "OTEL_SPAN_EVENT_COUNT_LIMIT", "OTEL_SPAN_LINK_COUNT_LIMIT", "OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT", "OTEL_LINK_ATTRIBUTE_COUNT_LIMIT")
 	check(one(samplers...), "OTEL_TRACES_SAMPLER")
 	check(ratio, "OTEL_TRACES_SAMPLER_ARG")
 	if t.URL = own; own == "" {
@@ -91,6 +98,21 @@ func pairs(value string) error {
 func milliseconds(value string) error {
 	if n, err := strconv.Atoi(value); err != nil || n <= 0 {
 		return errors.New("must be a whole number of milliseconds greater than zero")
+	}
+	return nil
+}
+
+func readable(path string) error {
+	f, err := os.Open(path) //nolint:gosec // the operator names it
+	if err != nil {
+		return errors.New("must be a file that can be read")
+	}
+	return f.Close()
+}
+
+func whole(value string) error {
+	if _, err := strconv.Atoi(value); err != nil {
+		return errors.New("must be a whole number")
 	}
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 
 	"retrieverkeys/apikey"
 	"retrieverkeys/store"
+	"retrieverkeys/store/document"
 )
 
 // Every call must be told under its own name, also one that panics: a call that is missing in metrics is missed in the night
@@ -69,6 +70,7 @@ func TestOutcomesOfCalls(t *testing.T) {
 	}{
 		{t.Context(), nil, "ok"},
 		{left, nil, "ok"},
+		{t.Context(), document.ErrNotEmpty, "ok"},
 		{t.Context(), outage, "unavailable"},
 		{t.Context(), fmt.Errorf("wrapped: %w", outage), "unavailable"},
 		{late, outage, "unavailable"},

@@ -47,11 +47,12 @@ var indexes = []index{
 func (s *Store) EnsureIndexes(ctx context.Context) error {
 	existing := map[string][]mongo.IndexSpecification{}
 	for _, ix := range indexes {
-		log := s.logger.With("collection", ix.collection, "fields", ix.keys.String())
+		fields, _ := bson.MarshalExtJSON(ix.keys, false, false) // of names and numbers
+		log := s.logger.With("collection", ix.collection, "fields", string(fields))
 		if _, listed := existing[ix.collection]; !listed {
 			specs, err := s.primary.Collection(ix.collection).Indexes().ListSpecifications(ctx)
 			if hasCode(err, codeUnauthorized) {
-				s.logger.Warn("This MongoDB user may not list indexes. None is made.", "collection", ix.collection)
+				s.logger.Warn("this MongoDB user may not list indexes: none is made", "collection", ix.collection)
 				return nil
 			}
 			if err != nil {
@@ -61,24 +62,24 @@ func (s *Store) EnsureIndexes(ctx context.Context) error {
 		}
 		if i := slices.IndexFunc(existing[ix.collection], ix.is); i >= 0 {
 			if unique := existing[ix.collection][i].Unique; ix.unique && (unique == nil || !*unique) {
-				log.Warn("An index is not unique. Once the documents allow it, drop it, and the next start makes a unique one.")
+				log.Warn("an index is not unique: once the documents allow it, drop it, and the next start makes a unique one")
 			}
 			continue
 		}
 		err := s.create(ctx, ix)
 		if ix.unique && refused(err) {
-			log.Warn("MongoDB refuses a unique index. A plain one is made instead.", "codes", codes(err))
+			log.Warn("MongoDB refuses a unique index: a plain one is made instead", "codes", codes(err))
 			ix.unique = false
 			err = s.create(ctx, ix)
 		}
 		switch {
 		case err == nil:
-			log.Info("An index was made.", "unique", ix.unique)
+			log.Info("an index was made", "unique", ix.unique)
 		case hasCode(err, codeUnauthorized):
-			log.Warn("This MongoDB user may not make indexes. Without them reading is slow.")
+			log.Warn("this MongoDB user may not make indexes: without them reading is slow")
 			return nil
 		case refused(err):
-			log.Warn("MongoDB refuses an index. Without it reading is slow.", "codes", codes(err))
+			log.Warn("MongoDB refuses an index: without it reading is slow", "codes", codes(err))
 		default:
 			return failure(err)
 		}

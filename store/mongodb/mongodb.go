@@ -86,7 +86,7 @@ func (s *Store) Prepare(ctx context.Context) error {
 	}
 	_, err := s.FinishAll(ctx)
 	if hasCode(err, codeUnauthorized) {
-		s.logger.Warn("This MongoDB user may not finish the changes of keys that were left unfinished. Audit events stay in the keys' documents.")
+		s.logger.Warn("this MongoDB user may not finish the changes of keys that were left unfinished: audit events stay in the keys' documents")
 		return nil
 	}
 	return err

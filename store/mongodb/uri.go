@@ -36,7 +36,7 @@ func parse(uri string, logger *slog.Logger) (o *options.ClientOptions, database 
 		return nil, "", badURI(uri)
 	}
 	for _, name := range slices.Sorted(maps.Keys(parsed.UnknownOptions)) {
-		logger.Warn("An option of the MongoDB URI is not known and has no effect.", "option", name)
+		logger.Warn("an option of MONGODB_URI is not known and has no effect", "option", name)
 	}
 	o = options.Client().ApplyURI(uri)
 	if err := o.Validate(); err != nil {
