@@ -318,9 +318,9 @@ func (c *Config) settings() *flag.FlagSet {
 			}
 			return nil
 		})
-	c.AuthFailures = 600
+	c.AuthFailures = 6_000
 	fs.Func("RATE_LIMIT_PER_MINUTE", "requests of each key that has no rate_limit_override; default 0: unlimited", count(&c.RateLimit))
-	fs.Func("AUTH_FAILURES_PER_MINUTE", "bearers of one address, or one /64 of IPv6, that let nobody in, before others from there are refused; default 600; 0: unlimited", count(&c.AuthFailures))
+	fs.Func("AUTH_FAILURES_PER_MINUTE", "bearers of one address, or one /64 of IPv6, that let nobody in, before others from there are refused; default 6000; 0: unlimited", count(&c.AuthFailures))
 	fs.StringVar(&c.RedisURL, "REDIS_URL", "", "a Redis where all processes count requests and bad bearers together, such as redis://user:password@host:6379/0; default none: each counts for itself")
 	fs.Func("MAX_BODY_BYTES", "the largest request body; default 1048576", func(s string) (err error) {
 		c.MaxBodyBytes, err = strconv.ParseInt(s, 10, 64)

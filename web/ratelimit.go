@@ -56,7 +56,8 @@ func (b budgets) take(ctx context.Context, h http.Header, c apikey.Caller) error
 // come through to be looked up, for behind one address there may be many clients, and one of them is enough to spend them.
 type failures struct {
 	limiter   ratelimit.Limiter
-	perMinute int // 0: unlimited
+	perMinute int       // 0: unlimited
+	proxied   sync.Once // tells of an address that many share
 
 	mu     sync.Mutex
 	lately *simplelru.LRU[[sha256.Size]byte, struct{}] // digests of bearers that were let in; they say nothing of the next time

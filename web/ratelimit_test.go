@@ -1,10 +1,12 @@
 package web
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -199,6 +201,36 @@ func TestBadBearersOfAnAddressAreSpent(t *testing.T) {
 	}
 	expect("2001:db8::ffff", "Bearer sk_bad", 429)
 	expect("2001:db8:0:1::1", "Bearer sk_bad", 401)
+}
+
+// Where a proxy is not named, all its clients are one, and the operator must learn why good keys are held up: once, not for each.
+func TestAProxyThatIsNotNamedIsTold(t *testing.T) {
+	for _, c := range []struct{ from, forwarded, trusted string }{{"10.0.0.1:1", "192.0.2.1", ""}, {"10.0.0.1:1", "", ""}, {"10.0.0.1:1", "192.0.2.1", "10.0.0.0/8"}} {
+		var log bytes.Buffer
+		s := &shelfOf{}
+		h := handlerOn(s, &s.shelf, func(o *Options) {
+			o.AuthFailures, o.Logger = 1, slog.New(slog.NewTextHandler(&log, nil))
+			if c.trusted != "" {
+				o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix(c.trusted)}
+			}
+		})
+		for range 5 {
+			r := httptest.NewRequest(http.MethodGet, keysURL, nil)
+			r.RemoteAddr = c.from
+			r.Header.Set("Authorization", "Bearer sk_bad")
+			if c.forwarded != "" {
+				r.Header.Set("X-Forwarded-For", c.forwarded)
+			}
+			h.ServeHTTP(httptest.NewRecorder(), r)
+		}
+		want := 0
+		if c.forwarded != "" && c.trusted == "" {
+			want = 1
+		}
+		if got := strings.Count(log.String(), "TRUSTED_PROXIES"); got != want {
+			t.Errorf("%+v: told %d times\n%s", c, got, &log)
+		}
+	}
 }
 
 // Asking much at once must not be a way to try out more.

@@ -78,7 +78,13 @@ func (h identified) authenticate(r *http.Request) (caller apikey.Caller, err err
 	}
 	switch {
 	case err != nil:
-		h.counted(string(apikey.Classify(err).Code))
+		code := apikey.Classify(err).Code
+		if code == apikey.RateLimited && r.Header.Get("X-Forwarded-For") != "" && from == peerAddress(r) {
+			h.failures.proxied.Do(func() {
+				h.logger.WarnContext(r.Context(), "bad bearers hold up others from the same address, which forwards requests for many: is it a proxy that TRUSTED_PROXIES should name?", "address", from)
+			})
+		}
+		h.counted(string(code))
 	case sent:
 		h.counted("accepted")
 	default:
@@ -105,6 +111,15 @@ func (h identified) clientAddress(r *http.Request) string {
 		client, forwarded = address, forwarded[:max(comma, 0)]
 	}
 	return client.String()
+}
+
+// peerAddress is the other end of the connection.
+func peerAddress(r *http.Request) string {
+	peer, err := parseAddress(r.RemoteAddr)
+	if err != nil {
+		return ""
+	}
+	return peer.String()
 }
 
 // parseAddress reads an address, with a port or without.
