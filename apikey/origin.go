@@ -12,7 +12,7 @@ import (
 // host's case does not matter. The opaque origin "null" matches nothing.
 func originAllowed(allowed []string, origin string) bool {
 	got, ok := parseOrigin(origin)
-	if !ok || strings.HasPrefix(got.host, "*") {
+	if !ok || strings.HasPrefix(got.host, "*") || strings.Trim(got.host, hostChars) != "" {
 		return false
 	}
 	for _, a := range allowed {
