@@ -224,6 +224,7 @@ func (p *program) serve(ctx context.Context) (err error) {
 	if p.cfg.Playground {
 		playground = "/"
 	}
+	connections := web.NewConnections(p.cfg.MaxConnections)
 	server := &http.Server{
 		Handler: web.NewHandler(web.Options{
 			Service: service,
@@ -257,7 +258,8 @@ func (p *program) serve(ctx context.Context) (err error) {
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      p.cfg.RequestTimeout + readTimeout,
 		IdleTimeout:       idleTimeout,
-		ConnState:         web.NewConnections(p.cfg.MaxConnections).Track,
+		ConnState:         connections.Track,
+		ConnContext:       connections.Context,
 		ErrorLog:          slog.NewLogLogger(p.logger.Handler(), slog.LevelWarn),
 	}
 

@@ -39,7 +39,18 @@ func redact(text string) string {
 // suspicious tells, for little, texts that could hold a secret. Most do not.
 func suspicious(text string) bool {
 	return strings.Contains(text, "sk_") || strings.Contains(text, "://") || strings.IndexByte(text, '?') >= 0 ||
-		strings.Contains(text, "earer") || strings.Contains(text, "EARER") || hasHash(text)
+		hasBearer(text) || hasHash(text)
+}
+
+// hasBearer reports whether the word is there, in whatever case.
+func hasBearer(text string) bool {
+	const word = "bearer"
+	for i := range len(text) - len(word) + 1 {
+		if text[i]|0x20 == 'b' && strings.EqualFold(text[i:i+len(word)], word) {
+			return true
+		}
+	}
+	return false
 }
 
 // hasHash reports whether there are 64 hexadecimal digits in a row.

@@ -17,7 +17,7 @@ import (
 // hostile are texts with a secret in them, each with SECRET in the secret's place.
 var hostile = []string{
 	"ret_sk_SECRET", "sk_test_SECRET_0007", "TOKEN_sk_SECRET", `{"key":"sk_SECRET"}`, "key=sk_SECRET&x=1",
-	"Authorization: Bearer SECRET", "bearer  SECRET", "BEARER SECRET",
+	"Authorization: Bearer SECRET", "bearer  SECRET", "BEARER SECRET", "BeArEr SECRET",
 	"mongodb://user:SECRET@db.example.com/platform", "mongodb+srv://SECRET:p/w@db", "redis://:SECRET@127.0.0.1:6379", "dial postgres://u:p@SECRET@h: refused",
 	"https://example.com/path?token=SECRET", "GET /graphql?access_token=SECRET HTTP/1.1", "/v1/x?SECRET",
 	"hash " + strings.Repeat("0a", 31) + "SECRET",

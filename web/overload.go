@@ -63,6 +63,9 @@ func refused() *apikey.Error {
 // before has next work in turn.
 func (g *gate) before(next http.Handler, refuse refuse) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if received, ok := r.Context().Value(receivedKey{}).(func()); ok {
+			received()
+		}
 		if !g.enter(r.Context()) {
 			g.refuse(w, r, refuse)
 			return
@@ -74,7 +77,9 @@ func (g *gate) before(next http.Handler, refuse refuse) http.Handler {
 }
 
 func (g *gate) refuse(w http.ResponseWriter, r *http.Request, refuse refuse) {
-	g.metrics.Refused()
+	if !errors.Is(r.Context().Err(), context.Canceled) { // a client that left was not refused
+		g.metrics.Refused()
+	}
 	e := refused()
 	setErrorHeaders(w, e)
 	refuse(w, r, statusOf(e.Code), e)
@@ -218,8 +223,8 @@ type failing struct{ err error }
 
 func (f failing) Read([]byte) (int, error) { return 0, f.err }
 
-// Connections bounds how many connections are open. Where there is one too many, that which has been idle longest is closed: an
-// old one that somebody keeps for later, or a new one on which nothing was asked yet.
+// Connections bounds how many connections are open. Where there is one too many, that on which nothing is worked for the longest time
+// is closed: an old one that somebody keeps for later, or one whose request does not come to its end.
 type Connections struct {
 	most int
 
@@ -227,6 +232,8 @@ type Connections struct {
 	open map[net.Conn]bool // but for those that were closed here and do not know it yet
 	idle *simplelru.LRU[net.Conn, struct{}]
 }
+
+type receivedKey struct{}
 
 // NewConnections returns Connections for so many.
 func NewConnections(most int) *Connections {
@@ -240,8 +247,7 @@ func (c *Connections) Track(conn net.Conn, state http.ConnState) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch state {
-	case http.StateActive:
-		c.idle.Remove(conn)
+	case http.StateActive: // a request begins to come
 	case http.StateIdle:
 		c.idle.Add(conn, struct{}{})
 	case http.StateNew:
@@ -257,4 +263,13 @@ func (c *Connections) Track(conn net.Conn, state http.ConnState) {
 		delete(c.open, conn)
 		c.idle.Remove(conn)
 	}
+}
+
+// Context is an http.Server's ConnContext. It lets requests say that they have come whole.
+func (c *Connections) Context(ctx context.Context, conn net.Conn) context.Context {
+	return context.WithValue(ctx, receivedKey{}, func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.idle.Remove(conn)
+	})
 }

@@ -333,34 +333,37 @@ func TestBodiesAreBounded(t *testing.T) {
 // Connections that nothing is asked on must not keep out those that ask; those that ask are not cut.
 func TestIdleConnectionsMakeRoom(t *testing.T) {
 	working, goOn := make(chan struct{}), make(chan struct{})
-	server := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	g := newGate(10, 1<<20, (&counters{}).metrics())
+	server := httptest.NewUnstartedServer(g.received(g.before(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/work" {
 			close(working)
 			<-goOn
 		}
-	}))
+	}), refuseREST), refuseREST))
 	connections, idled := NewConnections(2), make(chan struct{}, 100)
 	server.Config.ConnState = func(conn net.Conn, state http.ConnState) {
 		if connections.Track(conn, state); state == http.StateIdle {
 			idled <- struct{}{}
 		}
 	}
+	server.Config.ConnContext = connections.Context
 	server.Start()
-	defer server.Close()
+	t.Cleanup(server.Close) // after the connections
 	var once sync.Once
 	finish := func() { once.Do(func() { close(goOn) }) }
 	defer finish()
-	dial := func(path string) *bufio.Reader {
+	send := func(request string) *bufio.Reader {
 		conn, err := net.Dial("tcp", strings.TrimPrefix(server.URL, "http://"))
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = conn.Close() })
-		if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", path); err != nil {
+		if _, err := io.WriteString(conn, request); err != nil {
 			t.Fatal(err)
 		}
 		return bufio.NewReader(conn)
 	}
+	dial := func(path string) *bufio.Reader { return send("GET " + path + " HTTP/1.1\r\nHost: x\r\n\r\n") }
 	answered := func(r *bufio.Reader) bool {
 		resp, err := http.ReadResponse(r, nil)
 		return err == nil && resp.Body.Close() == nil
@@ -380,6 +383,13 @@ func TestIdleConnectionsMakeRoom(t *testing.T) {
 		if _, err := idle.ReadByte(); err == nil {
 			t.Error("it is still open")
 		}
+	}
+	half := send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\nExpect: 100-continue\r\n\r\n")
+	if _, err := half.ReadString('\n'); err != nil { // its body is asked for, and does not come
+		t.Fatal(err)
+	}
+	if !answered(dial("/")) {
+		t.Error("half a request keeps a new one out")
 	}
 	finish()
 	if !answered(work) {
