@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -35,7 +36,7 @@ type gate struct {
 const (
 	// waitersPerTurn is how many may wait for each turn that there is: as short requests as there are can all have theirs in time, and
 	// to have a client wait costs less than to have it ask again.
-	waitersPerTurn = 32
+	waitersPerTurn = 128
 	// freeBody is what each body may have without asking: what most have in all.
 	freeBody = 16 << 10
 	// mostArriving is what bodies have together besides.
@@ -50,7 +51,7 @@ const (
 
 func newGate(turns int, maxBody int64, metrics Metrics) *gate {
 	return &gate{
-		turns: semaphore.NewWeighted(int64(turns)), mayWait: int64(turns) * waitersPerTurn, wait: 300 * time.Millisecond, haste: time.Second,
+		turns: semaphore.NewWeighted(int64(turns)), mayWait: int64(turns) * waitersPerTurn, wait: 500 * time.Millisecond, haste: time.Second,
 		arriving: semaphore.NewWeighted(max(mostArriving, 4*maxBody)), unsent: semaphore.NewWeighted(mostUnsent), metrics: metrics,
 	}
 }
@@ -101,6 +102,9 @@ func (g *gate) enter(ctx context.Context) bool {
 		if err != nil {
 			return false
 		}
+		// Who gives a turn away wakes who waits for it, on its own processor's queue, and so on: requests that have come meanwhile are
+		// in the queue that is common to all processors, which Go looks into when the own one is empty. They would wait for seconds.
+		runtime.Gosched()
 	}
 	g.metrics.Working(1)
 	return true
