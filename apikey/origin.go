@@ -58,7 +58,8 @@ func parseOrigin(s string) (origin, bool) {
 		return origin{}, false
 	}
 	u, err := url.Parse(scheme + "://" + strings.TrimPrefix(authority, "*."))
-	if err != nil || !strings.EqualFold(u.Scheme, scheme) || u.Hostname() == "" || strings.Contains(u.Hostname(), "*") {
+	if err != nil || !strings.EqualFold(u.Scheme, scheme) || u.Hostname() == "" || strings.Contains(u.Hostname(), "*") ||
+		strings.Contains(u.Hostname(), ":") != strings.HasPrefix(u.Host, "[") {
 		return origin{}, false
 	}
 	o := origin{scheme: strings.ToLower(u.Scheme), host: strings.ToLower(u.Hostname()), port: u.Port()}

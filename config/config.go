@@ -343,7 +343,7 @@ func (c *Config) settings() *flag.FlagSet {
 		fs.Func(limit.name, fmt.Sprintf("the most %s; default %d", limit.of, limit.value), number(limit.to))
 	}
 	c.MaxConcurrent, c.MaxConnections = turnsPerCore*runtime.GOMAXPROCS(0), 10_000
-	fs.Func("MAX_CONCURRENT_REQUESTS", fmt.Sprintf("requests worked on at a time; 32 times as many wait for a turn, and the others are refused; default %d for each core", turnsPerCore), number(&c.MaxConcurrent))
+	fs.Func("MAX_CONCURRENT_REQUESTS", fmt.Sprintf("requests worked on at a time; 128 times as many wait for a turn, and the others are refused; default %d for each core", turnsPerCore), number(&c.MaxConcurrent))
 	fs.Func("MAX_CONNECTIONS", "connections open at a time; for a new one that which is idle longest is closed; default 10000", number(&c.MaxConnections))
 	c.RequestTimeout = 10 * time.Second
 	fs.Func("REQUEST_TIMEOUT", "time for a whole request, store calls included; default 10s", func(s string) (err error) {
