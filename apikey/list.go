@@ -186,11 +186,15 @@ func (s *Service) ReadKeys(c Caller, r *Retriever, includeRevoked bool, search s
 		return nil, err
 	}
 	o := ListOptions{IncludeRevoked: includeRevoked, Filter: Filter{Search: search}, Fields: AllFields}
-	q := query{ListOptions: o, window: window{limit: MaxPage}, list: byCreatedAt, now: s.now()}
+	q := query{ListOptions: o, window: window{limit: readTogether}, list: byCreatedAt, now: s.now()}
 	return &KeyReader{service: s, tenant: c.tenant(), retriever: r.ID, query: q}, nil
 }
 
-// Next returns the next keys, MaxPage at most; none when all were returned.
+// readTogether is how many keys a KeyReader reads at a time: one more than a page, so that as many as a page are read at once and
+// known to be all.
+const readTogether = MaxPage + 1
+
+// Next returns the next keys, some thousand at most; none when all were returned.
 func (r *KeyReader) Next(ctx context.Context) ([]Key, error) {
 	for !r.done {
 		pages, err := r.service.Store.KeyPages(ctx, r.tenant, []RetrieverID{r.retriever}, r.query.run(r.query.window, AllFields))
@@ -201,7 +205,7 @@ func (r *KeyReader) Next(ctx context.Context) ([]Key, error) {
 		for i := range keys {
 			keys[i].Status = keys[i].StatusAt(r.query.now)
 		}
-		if r.done = len(keys) < MaxPage; !r.done {
+		if r.done = len(keys) < readTogether; !r.done {
 			last := r.query.position(&keys[len(keys)-1])
 			r.query.window.after = &last
 		}

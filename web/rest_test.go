@@ -265,7 +265,7 @@ func TestLongListTakesLittleMemory(t *testing.T) {
 // What fails in the midst of a list cuts it off. A short list that looks whole would tell somebody that a key is gone.
 func TestListThatFailsMidwayIsCutOff(t *testing.T) {
 	for failing := range 4 {
-		s := &shelf{keys: 3000, page: func(_ context.Context, n int) error {
+		s := &shelf{keys: 4000, page: func(_ context.Context, n int) error {
 			if n == failing {
 				return apikey.Outage(errors.New("connection reset"))
 			}
