@@ -152,11 +152,15 @@ var keyFields = []struct {
 // keyField returns the field of that name, 0 where none is known, and where to look for the name that comes next. Most
 // documents have them in order.
 func keyField(name []byte, from int) (field apikey.Fields, next int) {
-	for i := range keyFields {
-		at := (from + i) % len(keyFields)
+	at := from
+	for range keyFields {
+		if at == len(keyFields) {
+			at = 0
+		}
 		if keyFields[at].name == string(name) {
 			return keyFields[at].field, at + 1
 		}
+		at++
 	}
 	return 0, from
 }
