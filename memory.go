@@ -12,7 +12,7 @@ import (
 const (
 	mostGrowth  = 400 // per cent
 	leastGrowth = 100 // what Go does
-	headroom    = 32 << 20
+	headroom    = 24 << 20
 )
 
 // growth is by how many per cent a heap with so many bytes in use may grow before garbage is collected.
