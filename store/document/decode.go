@@ -4,8 +4,9 @@ package document
 
 import (
 	"bytes"
+	"encoding/binary"
 	"math"
-	"math/bits"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -22,44 +23,67 @@ import (
 // Defaults are for display. What decides about authority and cannot be read refuses: the status becomes revoked or
 // expired, a scope or permission stays one that covers nothing, origins match nothing.
 func Key(doc bson.Raw, fields apikey.Fields) (apikey.Key, bool) {
+	return (&KeyReader{Fields: fields}).Key(doc)
+}
+
+// KeyReader reads the keys of a list, and keeps what they hold together: a list has thousands of texts and dates.
+type KeyReader struct {
+	Fields apikey.Fields
+	Odd    bool // a key was read whose document has no key_id, or a created_at that is no date that can be shown
+
+	texts       strings.Builder
+	optional    block[string]
+	times       block[time.Time]
+	permissions block[apikey.Permission]
+	scopes      block[apikey.Scope]
+	operations  block[apikey.Operation]
+	origins     block[string]
+}
+
+// Key reads one as the function Key does.
+func (r *KeyReader) Key(doc bson.Raw) (apikey.Key, bool) {
 	k := apikey.Key{Type: apikey.Standard, Stored: apikey.Active}
 	var fallbackID string
-	var unreadableExpiry, unreadableRevocation bool
-	var m memory
-	m.texts.Grow(min(len(doc), 96+12*bits.OnesCount32(uint32(fields)))) // about as much as they take
-	next := 0
-	ok := each(doc, func(name []byte, v value) {
-		var field apikey.Fields
-		if field, next = keyField(name, next); field&(fields|always) == 0 {
-			return
+	var unreadableCreation, unreadableExpiry, unreadableRevocation bool
+	rest, ok := elements(doc)
+	for next := 0; ok && len(rest) > 0; {
+		var at int
+		var v value
+		if at, v, rest, ok = keyElement(rest, next); !ok || at < 0 {
+			continue
+		}
+		next = at + 1
+		field := keyFields[at].field
+		if field&(r.Fields|always) == 0 {
+			continue
 		}
 		switch field {
 		case fieldObjectID:
 			fallbackID = v.id()
 		case fieldID:
-			k.ID = apikey.ID(m.text(v))
+			k.ID = apikey.ID(r.text(v))
 		case fieldHash:
-			k.Hash = m.text(v)
+			k.Hash = r.text(v)
 		case apikey.FieldPrefix:
-			k.Prefix = m.optionalText(v)
+			k.Prefix = r.optionalText(v)
 		case apikey.FieldType:
 			k.Type = v.keyType()
 		case apikey.FieldSubscriptionID:
-			k.SubscriptionID = m.optionalText(v)
+			k.SubscriptionID = r.optionalText(v)
 		case apikey.FieldInternalID:
-			k.InternalID = apikey.InternalID(m.text(v))
+			k.InternalID = apikey.InternalID(r.text(v))
 		case apikey.FieldOrganizationID:
-			k.OrganizationID = m.optionalText(v)
+			k.OrganizationID = r.optionalText(v)
 		case apikey.FieldUserID:
-			k.UserID = m.text(v)
+			k.UserID = r.text(v)
 		case apikey.FieldName:
-			k.Name = m.text(v)
+			k.Name = r.text(v)
 		case apikey.FieldDescription:
-			k.Description = m.text(v)
+			k.Description = r.text(v)
 		case apikey.FieldPermissions:
-			k.Permissions = everyOf(v, permissions, apikey.UnknownPermission)
+			k.Permissions = everyOf(v, &r.permissions, permissions, apikey.UnknownPermission)
 		case apikey.FieldScopes:
-			k.Scopes = v.scopes(&m)
+			k.Scopes = r.readScopes(v)
 		case apikey.FieldRateLimitOverride:
 			k.RateLimitOverride = v.int32()
 		case apikey.FieldStatus:
@@ -67,23 +91,24 @@ func Key(doc bson.Raw, fields apikey.Fields) (apikey.Key, bool) {
 				k.Stored = oneOf(v, statuses, apikey.Revoked)
 			}
 		case apikey.FieldExpiresAt:
-			k.ExpiresAt = m.time(v)
+			k.ExpiresAt = r.time(v)
 			unreadableExpiry = k.ExpiresAt == nil && !v.missing()
 		case apikey.FieldLastUsedAt:
-			k.LastUsedAt = m.time(v)
+			k.LastUsedAt = r.time(v)
 		case apikey.FieldCreatedAt:
-			k.CreatedAt = m.time(v)
+			k.CreatedAt = r.time(v)
+			unreadableCreation = k.CreatedAt == nil && !v.missing()
 		case apikey.FieldCreatedBy:
-			k.CreatedBy = m.optionalText(v)
+			k.CreatedBy = r.optionalText(v)
 		case apikey.FieldRevokedAt:
-			k.RevokedAt = m.time(v)
+			k.RevokedAt = r.time(v)
 			unreadableRevocation = k.RevokedAt == nil && !v.missing()
 		case apikey.FieldRevokedBy:
-			k.RevokedBy = m.optionalText(v)
+			k.RevokedBy = r.optionalText(v)
 		case apikey.FieldAllowedOrigins:
-			k.AllowedOrigins = v.origins(&m)
+			k.AllowedOrigins = r.readOrigins(v)
 		case apikey.FieldPrincipalID:
-			k.PrincipalID = m.optionalText(v)
+			k.PrincipalID = r.optionalText(v)
 		case apikey.FieldRotatedTo:
 			k.RotatedTo = v.keyID()
 		case apikey.FieldRotatedFrom:
@@ -93,17 +118,20 @@ func Key(doc bson.Raw, fields apikey.Fields) (apikey.Key, bool) {
 		default:
 			panic("a field of a key that is not read")
 		}
-	})
+	}
 	switch {
 	case unreadableRevocation:
 		k.Stored = apikey.Revoked
 	case unreadableExpiry && k.Stored == apikey.Active:
 		k.Stored = apikey.Expired
 	}
+	odd := unreadableCreation
 	if k.ID == "" {
-		k.ID = apikey.ID(fallbackID)
+		k.ID, odd = apikey.ID(fallbackID), true
 	}
-	return k, ok && k.ID != "" && k.Hash != ""
+	usable := ok && k.ID != "" && k.Hash != ""
+	r.Odd = r.Odd || usable && odd
+	return k, usable
 }
 
 // The fields that are read whatever is asked for.
@@ -115,12 +143,14 @@ const (
 	always = fieldObjectID | fieldID | fieldHash
 )
 
-// keyFields are the fields of a key's document in the vendor's order: that of new documents, and of projections, so that
-// equal requests make equal commands.
-var keyFields = []struct {
+type keyField struct {
 	name  string
 	field apikey.Fields
-}{
+}
+
+// keyFields are the fields of a key's document in the vendor's order: that of new documents, and of projections, so that
+// equal requests make equal commands.
+var keyFields = []keyField{
 	{"_id", fieldObjectID},
 	{"key_id", fieldID},
 	{"key_hash", fieldHash},
@@ -149,20 +179,20 @@ var keyFields = []struct {
 	{"revision", apikey.FieldRevision},
 }
 
-// keyField returns the field of that name, 0 where none is known, and where to look for the name that comes next. Most
-// documents have them in order.
-func keyField(name []byte, from int) (field apikey.Fields, next int) {
-	at := from
-	for range keyFields {
-		if at == len(keyFields) {
-			at = 0
+// keyElement reads the first of the elements: which of keyFields it is, -1 for none, its value, and the elements behind it. Most
+// documents have their fields in order, so the one that comes next is tried before any is looked for.
+func keyElement(elements []byte, next int) (at int, v value, rest []byte, ok bool) {
+	if next < len(keyFields) {
+		const kind, zero = 1, 1
+		name := keyFields[next].name
+		if end := kind + len(name); len(elements) > end && elements[end] == 0 && string(elements[kind:end]) == name {
+			v, rest, ok = readValue(elements[end+zero:], bsoncore.Type(elements[0]))
+			return next, v, rest, ok
 		}
-		if keyFields[at].name == string(name) {
-			return keyFields[at].field, at + 1
-		}
-		at++
 	}
-	return 0, from
+	name, v, rest, ok := element(elements)
+	at = slices.IndexFunc(keyFields, func(f keyField) bool { return f.name == string(name) })
+	return at, v, rest, ok
 }
 
 // KeyFieldNames returns the names of the documents' fields that hold what is asked for, for a projection. _id is
@@ -177,44 +207,75 @@ func KeyFieldNames(fields apikey.Fields) []string {
 	return names
 }
 
-// memory is what one key's texts and dates are kept in: together, because a list has thousands of them.
-type memory struct {
-	texts    strings.Builder
-	optional []string
-	times    []time.Time
-}
-
-func (m *memory) text(v value) string {
+// text is kept among others.
+func (r *KeyReader) text(v value) string {
 	b := v.bytes()
 	if !utf8.Valid(b) {
 		return v.text()
 	}
-	from := m.texts.Len()
-	m.texts.Write(b)
-	return m.texts.String()[from:]
+	if len(b) > r.texts.Cap()-r.texts.Len() {
+		larger := min(max(firstTexts, 2*r.texts.Cap()), mostTexts)
+		r.texts.Reset() // what is in it stays where it is
+		r.texts.Grow(max(larger, len(b)))
+	}
+	from := r.texts.Len()
+	r.texts.Write(b)
+	return r.texts.String()[from:]
 }
 
-func (m *memory) optionalText(v value) *string {
+// Texts are kept in blocks that double.
+const (
+	firstTexts = 384 // about as long as one key's
+	mostTexts  = 64 << 10
+)
+
+func (r *KeyReader) optionalText(v value) *string {
 	if v.Type != bsoncore.TypeString {
 		return nil
 	}
-	return kept(&m.optional, m.text(v))
+	return r.optional.keep(r.text(v))
 }
 
-func (m *memory) time(v value) *time.Time {
+func (r *KeyReader) time(v value) *time.Time {
 	if t, ok := v.time(); ok {
-		return kept(&m.times, t)
+		return r.times.keep(t)
 	}
 	return nil
 }
 
-// kept returns where the value is kept: among a few others, which stay where they are.
-func kept[T any](among *[]T, v T) *T {
-	if len(*among) == cap(*among) {
-		*among = make([]T, 0, 4)
+// block keeps values side by side, which costs less than a place for each. There they stay.
+type block[T any] []T
+
+// Blocks double, too.
+const (
+	firstBlock = 4
+	mostBlock  = 256
+)
+
+func (b *block[T]) keep(v T) *T {
+	if len(*b) == cap(*b) {
+		*b = make([]T, 0, min(max(firstBlock, 2*cap(*b)), mostBlock))
 	}
-	*among = append(*among, v)
-	return &(*among)[len(*among)-1]
+	*b = append(*b, v)
+	return &(*b)[len(*b)-1]
+}
+
+// list reads the items of an array into a row among others; false where it is none. That of no item is nil.
+func list[T any](v value, among *block[T], read func(value) T) (items []T, ok bool) {
+	from := len(*among)
+	ok = v.items(func(item value) {
+		one := read(item)
+		if len(*among) == cap(*among) {
+			begun := (*among)[from:]
+			*among = append(make([]T, 0, max(firstBlock, 2*len(begun), min(2*cap(*among), mostBlock))), begun...)
+			from = 0
+		}
+		*among = append(*among, one)
+	})
+	if from == len(*among) {
+		return nil, ok
+	}
+	return (*among)[from:len(*among):len(*among)], ok
 }
 
 // Namespace reads a namespace; false means that it has no usable id.
@@ -356,25 +417,48 @@ func (v value) changes() []apikey.FieldChange {
 
 // each calls f for every element of the document; false means that the bytes are not a document.
 func each(doc []byte, f func(name []byte, v value)) bool {
+	rest, ok := elements(doc)
+	for ok && len(rest) > 0 {
+		var name []byte
+		var v value
+		if name, v, rest, ok = element(rest); ok {
+			f(name, v)
+		}
+	}
+	return ok
+}
+
+// elements returns the bytes of a document's elements.
+func elements(doc []byte) (all []byte, ok bool) {
 	length, rest, ok := bsoncore.ReadLength(doc)
 	if !ok || int(length) != len(doc) || len(rest) < 1 {
-		return false
+		return nil, false
 	}
-	rest = rest[:len(rest)-1]
-	for len(rest) > 0 {
-		end := bytes.IndexByte(rest, 0) // of the type and the name
-		if end < 1 {
-			return false
-		}
-		v, after, ok := bsoncore.ReadValue(rest[end+1:], bsoncore.Type(rest[0]))
-		if !ok {
-			return false
-		}
-		f(rest[1:end], value{v})
-		rest = after
-	}
-	return true
+	return rest[:len(rest)-1], true
 }
+
+// element reads the first of the elements, and returns those behind it.
+func element(all []byte) (name []byte, v value, rest []byte, ok bool) {
+	end := bytes.IndexByte(all, 0) // of the type and the name
+	if end < 1 {
+		return nil, value{}, nil, false
+	}
+	v, rest, ok = readValue(all[end+1:], bsoncore.Type(all[0]))
+	return all[1:end], v, rest, ok
+}
+
+func readValue(b []byte, t bsoncore.Type) (v value, rest []byte, ok bool) {
+	if t == bsoncore.TypeString && len(b) >= lengthBytes { // as most are
+		if end := lengthBytes + int64(binary.LittleEndian.Uint32(b)); end <= int64(len(b)) {
+			return value{bsoncore.Value{Type: t, Data: b[:end]}}, b[end:], true
+		}
+	}
+	read, rest, ok := bsoncore.ReadValue(b, t)
+	return value{read}, rest, ok
+}
+
+// lengthBytes are those before a text that tell its length.
+const lengthBytes = 4
 
 // value is one BSON value, read leniently: what is of another type than asked for reads as absent.
 type value struct{ bsoncore.Value }
@@ -385,12 +469,11 @@ func (v value) missing() bool {
 
 // bytes are those of a text; none where it is none. BSON has the length before them and a zero behind.
 func (v value) bytes() []byte {
-	const before, behind = 4, 1
-	end := len(v.Data) - behind
-	if v.Type != bsoncore.TypeString || end < before || v.Data[end] != 0 {
+	end := len(v.Data) - 1
+	if v.Type != bsoncore.TypeString || end < lengthBytes || v.Data[end] != 0 {
 		return nil
 	}
-	return v.Data[before:end]
+	return v.Data[lengthBytes:end]
 }
 
 func (v value) text() string {
@@ -492,24 +575,24 @@ func (v value) items(f func(value)) bool {
 	return v.Type == bsoncore.TypeArray && each(v.Data, func(_ []byte, item value) { f(item) })
 }
 
-func (v value) scopes(m *memory) []apikey.Scope {
-	var scopes []apikey.Scope
+func (r *KeyReader) readScopes(v value) []apikey.Scope {
 	switch {
 	case v.missing():
 		return nil
 	case v.Type == bsoncore.TypeEmbeddedDocument:
 		// Not a list, so it covers nothing; but a query finds it by what it names, and so it must still name it.
-		s := v.scope(m)
+		s := r.scope(v)
 		s.Operations = []apikey.Operation{apikey.UnknownOperation}
 		return []apikey.Scope{s}
-	case v.items(func(item value) { scopes = append(scopes, item.scope(m)) }):
-		return scopes
-	default:
+	}
+	scopes, ok := list(v, &r.scopes, r.scope)
+	if !ok {
 		return []apikey.Scope{{ResourceType: apikey.UnknownResource}}
 	}
+	return scopes
 }
 
-func (v value) scope(m *memory) apikey.Scope {
+func (r *KeyReader) scope(v value) apikey.Scope {
 	s := apikey.Scope{ResourceType: apikey.UnknownResource}
 	if v.Type != bsoncore.TypeEmbeddedDocument {
 		return s
@@ -519,9 +602,9 @@ func (v value) scope(m *memory) apikey.Scope {
 		case "resource_type":
 			s.ResourceType = oneOf(v, resourceTypes, apikey.UnknownResource)
 		case "resource_id":
-			s.ResourceID = m.text(v)
+			s.ResourceID = r.text(v)
 		case "operations":
-			s.Operations = everyOf(v, operations, apikey.UnknownOperation)
+			s.Operations = everyOf(v, &r.operations, operations, apikey.UnknownOperation)
 		}
 	})
 	if !whole {
@@ -530,19 +613,16 @@ func (v value) scope(m *memory) apikey.Scope {
 	return s
 }
 
-func (v value) origins(m *memory) []string {
+func (r *KeyReader) readOrigins(v value) []string {
 	if v.missing() {
 		return nil
 	}
-	origins, n := []string{}, 0
-	isArray := v.items(func(item value) {
-		n++
-		if s := m.text(item); s != "" {
-			origins = append(origins, s)
-		}
-	})
-	if isArray && n == 0 {
+	origins, ok := list(v, &r.origins, r.text)
+	if ok && len(origins) == 0 {
 		return nil
+	}
+	if origins = slices.DeleteFunc(origins, func(s string) bool { return s == "" }); origins == nil {
+		return []string{}
 	}
 	return origins
 }
@@ -560,12 +640,12 @@ func oneOf[T ~string](v value, known []T, unknown T) T {
 
 // everyOf reads a list of texts that must each be one of the known ones. What is not a list at all reads as one
 // unknown item, so that it still counts as a restriction.
-func everyOf[T ~string](v value, known []T, unknown T) []T {
+func everyOf[T ~string](v value, among *block[T], known []T, unknown T) []T {
 	if v.missing() {
 		return nil
 	}
-	var out []T
-	if !v.items(func(item value) { out = append(out, oneOf(item, known, unknown)) }) {
+	out, ok := list(v, among, func(item value) T { return oneOf(item, known, unknown) })
+	if !ok {
 		return []T{unknown}
 	}
 	return out

@@ -112,7 +112,7 @@ func TestCrashBetweenAnyTwoWrites(t *testing.T) {
 					fresh.recheck = 0
 					recover(t, fresh)
 					checkTrail(t, fresh, events)
-					keys, err := all(t.Context(), fresh.primaryKeys(), find{filter: bson.D{}, sort: bson.D{{Key: "key_id", Value: 1}}}, keyDecoder(apikey.AllFields))
+					keys, err := all(t.Context(), fresh.primaryKeys(), find{filter: bson.D{}, sort: bson.D{{Key: "key_id", Value: 1}}}, (&document.KeyReader{Fields: apikey.AllFields}).Key)
 					if diff := cmp.Diff(want, keys); err != nil || diff != "" {
 						t.Errorf("%v: keys (-want +got)\n%s", err, diff)
 					}

@@ -239,7 +239,7 @@ func (s *Store) examine(ctx context.Context, l *list, refused []refusal) (existi
 func withKeyID(doc bson.Raw) bson.Raw {
 	k, _ := document.Key(doc, 0)
 	elements, err := doc.Elements()
-	if k.ID == "" || isText(doc.Lookup("key_id")) || err != nil {
+	if own, _ := doc.Lookup("key_id").StringValueOK(); k.ID == "" || own != "" || err != nil {
 		return doc
 	}
 	d := make(bson.D, 0, len(elements)+1)

@@ -42,7 +42,7 @@ func (s *Store) Keys(ctx context.Context, tenant apikey.InternalID, ids []apikey
 		return nil, nil
 	}
 	return settling(ctx, s, func() ([]apikey.Key, error) {
-		return all(ctx, s.keys, find{filter: keysWithIDs(tenant, ids), fields: document.KeyFieldNames(fields)}, keyDecoder(fields))
+		return all(ctx, s.keys, find{filter: keysWithIDs(tenant, ids), fields: document.KeyFieldNames(fields)}, (&document.KeyReader{Fields: fields}).Key)
 	})
 }
 
@@ -65,10 +65,6 @@ func (s *Store) CountKeys(ctx context.Context, tenant apikey.InternalID, retriev
 // hold of them and no more, and so takes a list that holds a text for a text.
 func (s *Store) CountUnusable(ctx context.Context) (int, error) {
 	return count(ctx, s.keys, unusableKey)
-}
-
-func keyDecoder(fields apikey.Fields) func(bson.Raw) (apikey.Key, bool) {
-	return func(doc bson.Raw) (apikey.Key, bool) { return document.Key(doc, fields) }
 }
 
 // documentIDsOf are the _ids that document.Key reads as these ids where a key has no other.

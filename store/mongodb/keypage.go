@@ -174,18 +174,19 @@ func (s *Store) readRun(ctx context.Context, filter bson.D, r apikey.KeyRange) (
 		filter: filter, sort: bson.D{{Key: "created_at", Value: direction(r)}, {Key: "key_id", Value: direction(r)}},
 		fields: document.KeyFieldNames(r.Fields), limit: r.Limit + 1,
 	}
+	reader := document.KeyReader{Fields: r.Fields}
 	n, err := q.each(ctx, s.keys, func(doc bson.Raw, more int) {
 		if run.keys == nil {
 			run.keys = make([]apikey.Key, 0, 1+more)
 		}
-		if k, ok := document.Key(doc, r.Fields); ok {
+		if k, ok := reader.Key(doc); ok {
 			run.keys = append(run.keys, k)
-			run.odd = run.odd || k.CreatedAt == nil && !isNull(doc.Lookup("created_at")) || !isText(doc.Lookup("key_id"))
 		}
 	})
 	if err != nil {
 		return keyRun{}, err
 	}
+	run.odd = reader.Odd
 	run.complete = n < q.limit
 	if !run.odd || run.complete {
 		run.certain = len(run.keys)
@@ -228,7 +229,7 @@ func (s *Store) keyed(ctx context.Context, tenant apikey.InternalID, retriever a
 		return all(ctx, s.keys, find{
 			filter: keysOf(tenant, []apikey.RetrieverID{retriever}, r.ActiveAt, conditions...), sort: sort,
 			fields: document.KeyFieldNames(r.Fields), limit: limit,
-		}, keyDecoder(r.Fields))
+		}, (&document.KeyReader{Fields: r.Fields}).Key)
 	}
 	dated := func(limit int) ([]apikey.Key, error) {
 		if r.After != nil && r.After.CreatedAt == nil {
@@ -256,7 +257,7 @@ func (s *Store) unkeyed(ctx context.Context, tenant apikey.InternalID, retriever
 	keys, err := all(ctx, s.keys, find{
 		filter: keysOf(tenant, []apikey.RetrieverID{retriever}, r.ActiveAt, bson.E{Key: "key_id", Value: notText}),
 		fields: document.KeyFieldNames(r.Fields), limit: apikey.ScanLimit,
-	}, keyDecoder(r.Fields))
+	}, (&document.KeyReader{Fields: r.Fields}).Key)
 	return slices.DeleteFunc(keys, func(k apikey.Key) bool { return !within(k, r) }), err
 }
 
@@ -379,13 +380,4 @@ func cut(keys []apikey.Key, r apikey.KeyRange) []apikey.Key {
 	default:
 		return keys[:r.Limit]
 	}
-}
-
-func isNull(v bson.RawValue) bool {
-	return v.Type == 0 || v.Type == bson.TypeNull || v.Type == bson.TypeUndefined
-}
-
-// isText reports whether the value is a text and not the empty one, of which BSON writes a length and a zero.
-func isText(v bson.RawValue) bool {
-	return v.Type == bson.TypeString && len(v.Value) > 5
 }

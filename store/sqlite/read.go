@@ -264,7 +264,7 @@ func (s *Store) reading(ctx context.Context, f func(uncanceled context.Context) 
 }
 
 func key(fields apikey.Fields) func(bson.Raw) (apikey.Key, bool) {
-	return func(doc bson.Raw) (apikey.Key, bool) { return document.Key(doc, fields) }
+	return (&document.KeyReader{Fields: fields}).Key
 }
 
 // distinct returns the items without repetitions, in another order.
