@@ -10,21 +10,43 @@ import (
 // Text appends a text, which must be UTF-8.
 func Text[S ~string](b []byte, s S) []byte {
 	const hex = "0123456789abcdef"
+	rest := string(s)
 	b = append(b, '"')
-	start := 0
-	for i := range len(s) {
-		c := s[i]
-		if c >= ' ' && c != '"' && c != '\\' {
-			continue
+	for {
+		n := plain(rest)
+		b = append(b, rest[:n]...)
+		if n == len(rest) {
+			return append(b, '"')
 		}
-		b = append(b, s[start:i]...)
-		if start = i + 1; c == '"' || c == '\\' {
+		if c := rest[n]; c == '"' || c == '\\' {
 			b = append(b, '\\', c)
 		} else {
 			b = append(b, '\\', 'u', '0', '0', hex[c>>4], hex[c&0xf])
 		}
+		rest = rest[n+1:]
 	}
-	return append(append(b, s[start:]...), '"')
+}
+
+// plain returns how many bytes the text begins with that stand for themselves in JSON. Most texts have no other, so it looks
+// at eight at a time first: each subtraction sets a byte's highest bit if the byte was below the bound, and the highest bit of
+// other bytes only where there is such a byte before them.
+func plain(s string) int {
+	const each, highest = 0x0101010101010101, 0x8080808080808080
+	n := 0
+	for ; len(s)-n >= 8; n += 8 {
+		s := s[n : n+8]
+		w := uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 | uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
+		quote, backslash := w^each*'"', w^each*'\\' // 0 where they are
+		if ((w-each*' ')&^w|(quote-each)&^quote|(backslash-each)&^backslash)&highest != 0 {
+			break
+		}
+	}
+	for ; n < len(s); n++ {
+		if c := s[n]; c < ' ' || c == '"' || c == '\\' {
+			break
+		}
+	}
+	return n
 }
 
 // OptionalText appends a text, or null.
