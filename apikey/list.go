@@ -194,6 +194,9 @@ func (s *Service) ReadKeys(c Caller, r *Retriever, includeRevoked bool, search s
 // known to be all.
 const readTogether = MaxPage + 1
 
+// Done reports whether all keys were returned.
+func (r *KeyReader) Done() bool { return r.done }
+
 // Next returns the next keys, some thousand at most; none when all were returned.
 func (r *KeyReader) Next(ctx context.Context) ([]Key, error) {
 	for !r.done {

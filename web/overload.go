@@ -115,10 +115,11 @@ func (g *gate) leave() {
 	g.turns.Release(1)
 }
 
-// turn is one request's. It ends when the answer is on its way.
+// turn is one request's. It ends when a short answer is on its way, or a long one's client is slow.
 type turn struct {
 	http.ResponseWriter
-	gate *gate
+	gate   *gate
+	behind int64 // bytes that are kept to make more of the answer from
 
 	mu      sync.Mutex
 	held    bool
@@ -127,19 +128,17 @@ type turn struct {
 }
 
 func (t *turn) Write(b []byte) (int, error) {
-	if len(b) <= shortAnswer {
-		if whole, _ := strconv.Atoi(t.Header().Get("Content-Length")); whole <= shortAnswer { // else more of it comes
-			t.end()
-		}
+	if whole, err := strconv.Atoi(t.Header().Get("Content-Length")); err == nil && whole <= shortAnswer {
+		t.end()
 		return t.ResponseWriter.Write(b)
 	}
 	t.mu.Lock()
 	t.writing = true
 	t.mu.Unlock()
-	timer := time.AfterFunc(patience, func() { t.give(int64(len(b))) })
+	timer := time.AfterFunc(patience, func() { t.give(int64(len(b)) + t.behind) })
 	defer func() {
 		timer.Stop()
-		t.end()
+		t.written()
 	}()
 	return t.ResponseWriter.Write(b)
 }
@@ -158,28 +157,38 @@ func (t *turn) give(n int64) {
 	}
 }
 
-// end gives back all that the turn has.
+// written gives back what was taken while the client was slow.
+func (t *turn) written() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.gate.unsent.Release(t.unsent)
+	t.writing, t.unsent = false, 0
+}
+
+// end gives the turn back, if it is still held.
 func (t *turn) end() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.held {
 		t.gate.leave()
 	}
-	if t.unsent > 0 {
-		t.gate.unsent.Release(t.unsent)
-	}
-	t.held, t.writing, t.unsent = false, false, 0
+	t.held = false
 }
 
-// again waits for another turn, to make the next part of an answer that has begun. It is not refused for others' sake: what
-// was done for it would be lost.
-func (t *turn) again(ctx context.Context) error {
+// again waits for another turn, unless it is still held, to go on with an answer that has begun. It is not refused for others'
+// sake: what was done for it would be lost.
+func (t *turn) again(ctx context.Context, within time.Duration) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.held {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
 	if err := t.gate.turns.Acquire(ctx, 1); err != nil {
 		return err
 	}
 	t.gate.metrics.Working(1)
-	t.mu.Lock()
-	defer t.mu.Unlock()
 	t.held = true
 	return nil
 }

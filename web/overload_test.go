@@ -218,11 +218,14 @@ func TestSlowClientsHoldNoTurn(t *testing.T) {
 	dial("POST /graphql HTTP/1.1\n" + head + "Content-Length: 4\n\nlong")
 	<-begun
 	others("while one reads")
-	reading := dial("GET " + keysURL + " HTTP/1.1\n" + head + "\n")
-	if line, err := bufio.NewReader(reading).ReadString('\n'); err != nil || !strings.Contains(line, "200") {
-		t.Fatal(line, err)
+	list, err := http.ReadResponse(bufio.NewReader(dial("GET "+keysURL+" HTTP/1.1\n"+head+"\n")), nil)
+	if err != nil || list.StatusCode != http.StatusOK {
+		t.Fatal(list, err)
 	}
 	others("while one reads a long list")
+	if body, err := io.ReadAll(list.Body); err != nil || !bytes.HasSuffix(body, []byte("],\"total\":100000}\n")) {
+		t.Errorf("the list ends after %d bytes: %v", len(body), err)
+	}
 }
 
 // Each part of a long list is work like any other: it waits for its turn.

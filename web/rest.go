@@ -102,38 +102,59 @@ func (h rest) list(w http.ResponseWriter, r *http.Request) {
 	}
 	setJSON(w)
 	w.WriteHeader(http.StatusOK)
-	opening, total := `{"results":[`, 0
-	for len(page) > 0 {
-		b := append(make([]byte, 0, len(opening)+keyBytes*len(page)), opening...)
+	b, total := append(make([]byte, 0, min(partBytes, keyBytes*(1+len(page)))), `{"results":[`...), 0
+	for {
 		for i := range page {
-			if total > 0 || i > 0 {
+			if len(b) > partBytes-keyBytes {
+				h.part(w, r, b, keyBytes*(len(page)-i))
+				b = b[:0]
+			}
+			if total > 0 {
 				b = append(b, ',')
 			}
 			b = appendKey(b, &page[i])
+			total++
 		}
-		opening, total = "", total+len(page)
-		h.write(w, b)
-		page, err = h.nextPage(w, r, reader)
-		if err != nil {
+		if reader.Done() {
+			break
+		}
+		if page, err = h.nextPage(w, r, reader); err != nil {
 			h.abort(r, err)
 		}
 	}
-	h.write(w, fmt.Appendf(nil, "%s],\"total\":%d}\n", opening, total))
+	h.write(w, fmt.Appendf(b, "],\"total\":%d}\n", total))
 }
 
-// keyBytes is about as long as a key is.
-const keyBytes = 900
+const (
+	keyBytes  = 900      // about as long as a key is
+	partBytes = 60 << 10 // of an answer, that are made before they are sent
+)
 
-// nextPage waits for its turn and reads on.
+// nextPage waits for its turn, behind whoever waits already, and reads on.
 func (h rest) nextPage(w http.ResponseWriter, r *http.Request, reader *apikey.KeyReader) ([]apikey.Key, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), h.timeout)
 	defer cancel()
 	if t, ok := w.(*turn); ok {
-		if err := t.again(ctx); err != nil {
+		t.end()
+		if err := t.again(ctx, h.timeout); err != nil {
 			return nil, err
 		}
 	}
 	return reader.Next(ctx)
+}
+
+// part sends a part of an answer while what is behind it is kept, and waits for a turn where it was lost meanwhile.
+func (h rest) part(w http.ResponseWriter, r *http.Request, part []byte, behind int) {
+	t, ok := w.(*turn)
+	if !ok {
+		h.write(w, part)
+		return
+	}
+	t.behind = int64(behind)
+	h.write(w, part)
+	if err := t.again(r.Context(), h.timeout); err != nil {
+		h.abort(r, err)
+	}
 }
 
 // write sends a part of an answer, or cuts the connection to a client that does not take it in time.
