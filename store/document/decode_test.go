@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"pgregory.net/rapid"
 
 	"retrieverkeys/apikey"
 	"retrieverkeys/store/document"
@@ -75,6 +76,29 @@ func TestKeyReadsDamagedScope(t *testing.T) {
 	if diff := cmp.Diff(want, k.Scopes); !ok || diff != "" {
 		t.Errorf("usable %t, scopes (-want +got)\n%s", ok, diff)
 	}
+}
+
+// The keys of a list share their memory: what is read later must leave the earlier ones as they are, and so must whoever
+// adds to one of them.
+func TestKeysOfAListKeepToThemselves(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		docs := rapid.SliceOfN(rapid.SampledFrom(storetest.OddKeys()), 1, 300).Draw(t, "documents")
+		reader := document.KeyReader{Fields: apikey.AllFields}
+		keys := make([]apikey.Key, len(docs))
+		for i, odd := range docs {
+			keys[i], _ = reader.Key(odd.Doc)
+		}
+		for i := range keys {
+			_ = append(keys[i].Scopes, apikey.Scope{ResourceID: "another"})
+			_ = append(keys[i].Permissions, apikey.Admin)
+			_ = append(keys[i].AllowedOrigins, "https://another.example")
+		}
+		for i, odd := range docs {
+			if diff := cmp.Diff(odd.Want, keys[i]); diff != "" {
+				t.Fatalf("%d, %s: (-want +got)\n%s", i, odd.Name, diff)
+			}
+		}
+	})
 }
 
 // Bytes that are no BSON, or BSON that no program would write, do not end the server; and a document is usable or
