@@ -2,8 +2,6 @@ package mongodb
 
 import (
 	"context"
-	"fmt"
-	"sync"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
@@ -86,37 +84,4 @@ func inTurn[T any](limit int, parts ...func(limit int) ([]T, error)) ([]T, error
 		items = append(items, more...)
 	}
 	return items, nil
-}
-
-// sideBySide calls f for 0 to n-1, a few at a time, and returns one of the errors, if any. The first error ends the
-// others' context. A panic in f becomes an error.
-func sideBySide(ctx context.Context, n int, f func(ctx context.Context, i int) error) error {
-	const atATime = 16
-	if n == 1 {
-		return f(ctx, 0)
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	var wg sync.WaitGroup
-	var once sync.Once
-	var first error
-	turns := make(chan struct{}, atATime)
-	for i := range n {
-		turns <- struct{}{} // comes soon when the context has ended: then every f does nothing but fail
-		wg.Go(func() {
-			var err error
-			defer func() {
-				if p := recover(); p != nil {
-					err = fmt.Errorf("panic: %v", p)
-				}
-				if err != nil {
-					once.Do(func() { first = err; cancel() })
-				}
-				<-turns
-			}()
-			err = f(ctx, i)
-		})
-	}
-	wg.Wait()
-	return first
 }
