@@ -51,11 +51,11 @@ func Together(ctx context.Context, n int, f func(ctx context.Context, i int) err
 	return first
 }
 
-// deepen has the stack of a new goroutine grow at once to what a read through a database's driver takes, with some to
-// spare. Grown on the way down, it is copied several times with all that is on it: 8% of the time of a short list.
+// deepen has the stack of a new goroutine grow at once to what a read through a database's driver takes. Grown on the way
+// down, it is copied several times with all that is on it: 8% of the time of a short list.
 //
 //go:noinline
 func deepen(i int) byte {
-	var room [20 << 10]byte
+	var room [12 << 10]byte
 	return room[i]
 }
