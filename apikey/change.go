@@ -377,7 +377,7 @@ type target struct {
 func (s *Service) target(ctx context.Context, c Caller, namespace string, id ID, anywhere bool) (target, error) {
 	var ns *Namespace
 	var keys []Key
-	err := together(ctx, 2, func(ctx context.Context, i int) (err error) {
+	err := Together(ctx, 2, func(ctx context.Context, i int) (err error) {
 		if i == 0 {
 			ns, err = s.resolve(ctx, c, namespace)
 		} else if namespace != "" && id != "" {

@@ -162,7 +162,7 @@ func (s *Service) List(ctx context.Context, c Caller, rs []*Retriever, o ListOpt
 		}
 	}
 	out := make([]Listing, len(rs))
-	err = together(ctx, len(rs), func(ctx context.Context, i int) error {
+	err = Together(ctx, len(rs), func(ctx context.Context, i int) error {
 		out[i].Keys, out[i].Err = s.connectKeys(ctx, c.tenant(), ids[i], &q, keys[i])
 		return nil
 	})

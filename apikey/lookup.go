@@ -468,5 +468,5 @@ type tasks []func(context.Context) error
 func (t *tasks) add(f func(context.Context) error) { *t = append(*t, f) }
 
 func (t tasks) do(ctx context.Context) error {
-	return together(ctx, len(t), func(ctx context.Context, i int) error { return t[i](ctx) })
+	return Together(ctx, len(t), func(ctx context.Context, i int) error { return t[i](ctx) })
 }

@@ -3,10 +3,7 @@ package apikey
 import (
 	"context"
 	"crypto/subtle"
-	"fmt"
-	"runtime/debug"
 	"slices"
-	"sync"
 	"time"
 )
 
@@ -181,47 +178,4 @@ func retrieverPosition(p *position) *RetrieverPosition {
 		return nil
 	}
 	return &RetrieverPosition{Name: p.value, ID: RetrieverID(p.id)}
-}
-
-// sideBySide is how many calls together makes at once: one request must not take a store's whole pool.
-const sideBySide = 16
-
-// together calls f for 0 to n-1, several side by side, and returns one of the errors, if any. The first error ends the
-// others' context. A panic in f becomes an error.
-func together(ctx context.Context, n int, f func(ctx context.Context, i int) error) error {
-	guarded := func(ctx context.Context, i int) (err error) {
-		defer func() {
-			if p := recover(); p != nil {
-				err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
-			}
-		}()
-		return f(ctx, i)
-	}
-	switch n {
-	case 0:
-		return nil
-	case 1:
-		return guarded(ctx, 0)
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	var wg sync.WaitGroup
-	var once sync.Once
-	var first error
-	do := func(i int) {
-		if err := guarded(ctx, i); err != nil {
-			once.Do(func() { first = err; cancel() })
-		}
-	}
-	turns := make(chan struct{}, sideBySide-1)
-	for i := range n - 1 {
-		turns <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-turns }()
-			do(i)
-		})
-	}
-	do(n - 1) // here, where the stack has grown already
-	wg.Wait()
-	return first
 }

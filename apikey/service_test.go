@@ -799,7 +799,7 @@ func TestOutageOfOneReadIsReported(t *testing.T) {
 func TestTogetherReturnsTheFirstError(t *testing.T) {
 	fault := errors.New("the first")
 	var ended atomic.Int32
-	err := together(t.Context(), 5, func(ctx context.Context, i int) error {
+	err := Together(t.Context(), 5, func(ctx context.Context, i int) error {
 		if i == 2 {
 			return fault
 		}
@@ -812,11 +812,11 @@ func TestTogetherReturnsTheFirstError(t *testing.T) {
 	}
 }
 
-// Without it together leaves out a call, makes one twice, or ends the context of those that go well.
+// Without it Together leaves out a call, makes one twice, or ends the context of those that go well.
 func TestTogetherCallsEach(t *testing.T) {
 	for _, n := range []int{0, 1, 2, 100} {
 		calls := make([]atomic.Int32, n)
-		err := together(t.Context(), n, func(ctx context.Context, i int) error {
+		err := Together(t.Context(), n, func(ctx context.Context, i int) error {
 			calls[i].Add(1)
 			return ctx.Err()
 		})
@@ -835,7 +835,7 @@ func TestTogetherCallsEach(t *testing.T) {
 // is reported as a success.
 func TestTogetherSurvivesAPanic(t *testing.T) {
 	for _, n := range []int{1, 2, 7} {
-		err := together(t.Context(), n, func(ctx context.Context, i int) error {
+		err := Together(t.Context(), n, func(ctx context.Context, i int) error {
 			if i == n-1 {
 				panic("a bug")
 			}
@@ -853,7 +853,7 @@ func TestTogetherEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	for _, n := range []int{1, 3} {
-		err := together(ctx, n, func(ctx context.Context, _ int) error {
+		err := Together(ctx, n, func(ctx context.Context, _ int) error {
 			<-ctx.Done()
 			return ctx.Err()
 		})

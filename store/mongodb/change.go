@@ -252,4 +252,4 @@ func (s *Store) settle(ctx context.Context) (some bool) {
 	return some
 }
 
-func (s *Store) primaryKeys() *mongo.Collection { return s.primary.Collection(document.Keys) }
+func (s *Store) primaryKeys() collection { return s.primary.Collection(document.Keys) }

@@ -25,9 +25,9 @@ type Store struct {
 
 	// primary is the database as the primary has it; a copy that lags behind must not decide who gets in, nor what
 	// is stored already. The collections below are read as the URI prefers.
-	primary                      *mongo.Database
-	namespaces, retrievers, keys *mongo.Collection
-	events                       *mongo.Collection // as the primary has them: a trail that lags behind is none
+	primary                      *database
+	namespaces, retrievers, keys collection
+	events                       collection // as the primary has them: a trail that lags behind is none
 
 	unfinished atomic.Bool   // a change that this process made could not be finished
 	settled    atomic.Int64  // when it was last looked for unfinished changes, in nanoseconds since 1970
@@ -64,8 +64,9 @@ func open(uri, database string, logger *slog.Logger, configure func(*options.Cli
 	if err != nil {
 		return nil, fmt.Errorf("the MongoDB URI %w", badOptions(o, err))
 	}
-	db := client.Database(database)
-	primary := client.Database(database, options.Database().SetReadPreference(readpref.Primary()).SetWriteConcern(writeconcern.Majority()))
+	db := reading(client.Database(database), cmp.Or(o.ReadPreference, readpref.Primary()), o.ReadConcern)
+	asPrimary := options.Database().SetReadPreference(readpref.Primary()).SetWriteConcern(writeconcern.Majority())
+	primary := reading(client.Database(database, asPrimary), readpref.Primary(), o.ReadConcern)
 	return &Store{
 		client:     client,
 		logger:     logger,

@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
-	"go.mongodb.org/mongo-driver/v2/mongo"
 
 	"retrieverkeys/apikey"
 	"retrieverkeys/store/document"
@@ -46,7 +45,7 @@ func (s *Store) NamespacesCalled(ctx context.Context, ref string) ([]apikey.Name
 	}}})
 }
 
-func findNamespaces(ctx context.Context, c *mongo.Collection, filter bson.D) ([]apikey.Namespace, error) {
+func findNamespaces(ctx context.Context, c collection, filter bson.D) ([]apikey.Namespace, error) {
 	return all(ctx, c, find{filter: filter, fields: namespaceFields}, document.Namespace)
 }
 

@@ -41,7 +41,7 @@ import (
 
 var (
 	aList    = bson.D{{Key: "$type", Value: int32(bson.TypeArray)}}
-	notList  = bson.E{Key: "$not", Value: aList}
+	notList  = bson.E{Key: "$not", Value: encoded(aList)}
 	notText  = not("$gt", "") // $type would say it too, but no index finds by that
 	someText = bson.D{{Key: "$gt", Value: ""}, notList}
 	noID     = bson.D{{Key: "key_id", Value: notText}, {Key: "$and", Value: bson.A{
@@ -51,14 +51,23 @@ var (
 
 	// usableKey is what document.Key asks of a document, but for the tenant. The hash is told by a pattern, because
 	// for a negated one MongoDB considers no index: that of key_hash must not compete for lists.
-	usableKey = bson.E{Key: "$nor", Value: bson.A{
+	usableKey = bson.E{Key: "$nor", Value: encoded(bson.A{
 		noID,
 		bson.D{{Key: "key_hash", Value: bson.D{{Key: "$not", Value: bson.Regex{Pattern: ".", Options: "s"}}}}},
 		bson.D{{Key: "key_hash", Value: aList}},
-	}}
+	})}
 	// unusableKey is the opposite, as far as indexes can tell.
 	unusableKey = bson.D{{Key: "$or", Value: bson.A{bson.D{{Key: "key_hash", Value: notText}}, noID}}}
 )
+
+// encoded is a part of queries that is always the same, as the driver writes it anew each time.
+func encoded(v any) bson.RawValue {
+	kind, value, err := bson.MarshalValue(v)
+	if err != nil {
+		panic(err)
+	}
+	return bson.RawValue{Type: kind, Value: value}
+}
 
 // is matches the value and not a list that holds it.
 func is(v any) bson.D { return bson.D{{Key: "$eq", Value: v}, notList} }

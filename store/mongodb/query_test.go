@@ -13,6 +13,7 @@ import (
 
 	"retrieverkeys/apikey"
 	"retrieverkeys/store/document"
+	"retrieverkeys/store/mongodb/mongodbtest"
 )
 
 var (
@@ -189,6 +190,29 @@ func summary(command bson.Raw) string {
 }
 
 func number[T any](items []T, err error) (int, error) { return len(items), err }
+
+// A find says which concern the URI names, of whichever database it is, and when its caller stops waiting. Without that it
+// returns what may be rolled back, or the server goes on looking for nobody.
+func TestFindsTellConcernAndTime(t *testing.T) {
+	p, uri := mongodbtest.NewProxy(t, testURI)
+	p.Start()
+	s, w := opened(t, uri+"&readConcernLevel=majority")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	// What the deployment thinks of the concern is its own affair.
+	_, _ = s.KeysByHash(ctx, "hash")
+	_, _ = s.Namespaces(ctx, "int_1", []string{"ns_1"})
+	commands := w.take()
+	if len(commands) != 2 {
+		t.Errorf("%d commands", len(commands))
+	}
+	for _, c := range commands {
+		level, _ := c.Lookup("readConcern", "level").StringValueOK()
+		if ms, _ := c.Lookup("maxTimeMS").AsInt64OK(); level != "majority" || ms < 1 || ms > 60_000 {
+			t.Errorf("concern %q, %d ms: %v", level, ms, c)
+		}
+	}
+}
 
 // Whatever a caller or a document sends as an id, a name or a hash is a text to compare with, and nothing that
 // MongoDB carries out.

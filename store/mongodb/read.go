@@ -2,13 +2,40 @@ package mongodb
 
 import (
 	"context"
-	"fmt"
-	"sync"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/mongo/readconcern"
+	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
+	"go.mongodb.org/mongo-driver/v2/x/bsonx/bsoncore"
 )
+
+// database is a database with what its finds have to say themselves: the driver gives commands neither the preference nor
+// the concern of their database.
+type database struct {
+	*mongo.Database
+	prefer  *options.RunCmdOptionsBuilder
+	concern bson.D // nothing, if there is none
+}
+
+func reading(db *mongo.Database, prefer *readpref.ReadPref, concern *readconcern.ReadConcern) *database {
+	d := &database{Database: db, prefer: options.RunCmd().SetReadPreference(prefer)}
+	if concern != nil && concern.Level != "" {
+		d.concern = bson.D{{Key: "readConcern", Value: bson.D{{Key: "level", Value: concern.Level}}}}
+	}
+	return d
+}
+
+// collection is a collection of a database.
+type collection struct {
+	*mongo.Collection
+	in *database
+}
+
+func (d *database) Collection(name string) collection {
+	return collection{d.Database.Collection(name), d}
+}
 
 // find is one find command.
 type find struct {
@@ -18,29 +45,48 @@ type find struct {
 	limit  int // 0: all that match, where the filter itself bounds them
 }
 
-// each calls f with every document found and how many more are at hand, and returns their number. f must not keep
-// the document.
-func (q find) each(ctx context.Context, c *mongo.Collection, f func(doc bson.Raw, more int)) (n int, err error) {
-	projection := make(bson.D, len(q.fields))
-	for i, name := range q.fields {
-		projection[i] = bson.E{Key: name, Value: int32(1)}
+// command is the find as a command, written in half the time that the driver's Find takes for filter, projection and
+// sort. It also has the driver tell the server how long anybody waits for it.
+func (q find) command(collection string, batch int) bson.D {
+	c := bson.D{
+		{Key: "find", Value: collection}, {Key: "filter", Value: q.filter}, {Key: "projection", Value: projection(q.fields)},
+		{Key: "batchSize", Value: int32(batch)},
 	}
-	// A batch larger than the limit lets the server see the end, and close its cursor, in the same trip.
-	batch := 10_000
-	o := options.Find().SetProjection(projection)
 	if q.sort != nil {
-		o.SetSort(q.sort)
+		c = append(c, bson.E{Key: "sort", Value: q.sort})
 	}
 	if q.limit > 0 {
-		o.SetLimit(int64(q.limit))
+		c = append(c, bson.E{Key: "limit", Value: int64(q.limit)})
+	}
+	return c
+}
+
+// projection is written as it is sent, in a sixth of the time that the driver takes.
+func projection(fields []string) bson.RawValue {
+	start, doc := bsoncore.AppendDocumentStart(make([]byte, 0, 24*(1+len(fields))))
+	for _, name := range fields {
+		doc = bsoncore.AppendInt32Element(doc, name, 1)
+	}
+	doc, _ = bsoncore.AppendDocumentEnd(doc, start)
+	return bson.RawValue{Type: bson.TypeEmbeddedDocument, Value: doc}
+}
+
+// each calls f with every document found and how many more are at hand, and returns their number. f must not keep
+// the document.
+func (q find) each(ctx context.Context, c collection, f func(doc bson.Raw, more int)) (n int, err error) {
+	// A batch larger than the limit lets the server see the end, and close its cursor, in the same trip.
+	batch := 10_000
+	if q.limit > 0 {
 		batch = q.limit + 1
 	}
+	command := append(q.command(c.Name(), batch), c.in.concern...)
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	cursor, err := again(ctx, func() (*mongo.Cursor, error) { return c.Find(ctx, q.filter, o.SetBatchSize(int32(batch))) })
+	cursor, err := again(ctx, func() (*mongo.Cursor, error) { return c.in.RunCommandCursor(ctx, command, c.in.prefer) })
 	if err != nil {
 		return 0, failure(err)
 	}
+	cursor.SetBatchSize(int32(batch))
 	// With a context that has ended this sends nothing: the server forgets the cursor by itself.
 	defer func() { _ = cursor.Close(ctx) }()
 	for cursor.Next(ctx) {
@@ -51,7 +97,7 @@ func (q find) each(ctx context.Context, c *mongo.Collection, f func(doc bson.Raw
 }
 
 // all returns what decode makes of the documents found, without those it finds unusable.
-func all[T any](ctx context.Context, c *mongo.Collection, q find, decode func(bson.Raw) (T, bool)) ([]T, error) {
+func all[T any](ctx context.Context, c collection, q find, decode func(bson.Raw) (T, bool)) ([]T, error) {
 	var items []T
 	_, err := q.each(ctx, c, func(doc bson.Raw, more int) {
 		if items == nil {
@@ -65,7 +111,7 @@ func all[T any](ctx context.Context, c *mongo.Collection, q find, decode func(bs
 }
 
 // count counts what matches.
-func count(ctx context.Context, c *mongo.Collection, filter bson.D) (int, error) {
+func count(ctx context.Context, c collection, filter bson.D) (int, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	n, err := again(ctx, func() (int64, error) { return c.CountDocuments(ctx, filter) })
@@ -86,37 +132,4 @@ func inTurn[T any](limit int, parts ...func(limit int) ([]T, error)) ([]T, error
 		items = append(items, more...)
 	}
 	return items, nil
-}
-
-// sideBySide calls f for 0 to n-1, a few at a time, and returns one of the errors, if any. The first error ends the
-// others' context. A panic in f becomes an error.
-func sideBySide(ctx context.Context, n int, f func(ctx context.Context, i int) error) error {
-	const atATime = 16
-	if n == 1 {
-		return f(ctx, 0)
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	var wg sync.WaitGroup
-	var once sync.Once
-	var first error
-	turns := make(chan struct{}, atATime)
-	for i := range n {
-		turns <- struct{}{} // comes soon when the context has ended: then every f does nothing but fail
-		wg.Go(func() {
-			var err error
-			defer func() {
-				if p := recover(); p != nil {
-					err = fmt.Errorf("panic: %v", p)
-				}
-				if err != nil {
-					once.Do(func() { first = err; cancel() })
-				}
-				<-turns
-			}()
-			err = f(ctx, i)
-		})
-	}
-	wg.Wait()
-	return first
 }
