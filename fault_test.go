@@ -208,7 +208,7 @@ func withstand(t *testing.T, d deployment, env fields, proxies []*mongodbtest.Pr
 	t.Logf("served again after %v", time.Since(began))
 	all(traffic)
 	all((*writer).check)
-	tr.settle(goroutines + len(writers))
+	tr.settle(goroutines, len(writers))
 }
 
 // eventuallyReady waits until the server says that it is ready.

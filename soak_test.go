@@ -158,7 +158,7 @@ func soak(t *testing.T, d deployment, env fields, size scale, befall func(random
 	for _, w := range writers {
 		w.check()
 	}
-	tr.settle(goroutines + writersAtOnce + othersAtOnce)
+	tr.settle(goroutines, writersAtOnce+othersAtOnce)
 	t.Logf("resident memory %d MB before, %d MB after; goroutines %d before, %d after", rss>>20, memory()>>20, goroutines, runtime.NumGoroutine())
 	t.Logf("memory and goroutines, each fifth of the time: %s", strings.Join(meanwhile, ", "))
 	t.Logf("requests:\n%s", tr)
