@@ -81,6 +81,7 @@ func NewHandler(o Options) http.Handler {
 		counted: o.Metrics.Authentication, logger: o.Logger,
 	}
 	gate := newGate(cmp.Or(o.MaxConcurrent, 100), o.MaxBodyBytes, o.Metrics, o.Logger)
+	gate.hold = min(gate.hold, o.Timeout)
 	endpoint := func(h http.Handler, refuse refuse) http.Handler {
 		return gate.before(identify.before(h, refuse), refuse)
 	}
