@@ -21,14 +21,14 @@ import (
 )
 
 // gate lets so many requests be worked on at a time, so that more of them than the machine can do make none slower than it must
-// be. A few wait for their turn, first come first served, and not for long; the others are refused at once, before anything is
-// done for them. Nobody holds a turn while a client is slow: its body is read before, and its answer is left to it.
+// be. A few wait for their turn, first come first served, and not for long; the others are refused before anything is done
+// for them. Nobody holds a turn while a client is slow: its body is read before, and its answer is left to it.
 type gate struct {
 	turns    *semaphore.Weighted
 	waiting  atomic.Int64
 	mayWait  int64
 	wait     time.Duration       // for a turn, at most
-	hold     time.Duration       // of a refusal
+	hold     time.Duration       // until a refusal is told
 	haste    time.Duration       // that a client has for the rest of a long answer where too much is unsent already
 	arriving *semaphore.Weighted // bytes of bodies, but for what each has in any case
 	unsent   *semaphore.Weighted // bytes of long answers that clients are slow to take
