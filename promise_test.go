@@ -3,6 +3,7 @@ package main
 import (
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -122,6 +123,9 @@ func TestEveryBadBearerGetsOneAnswer(t *testing.T) {
 			got := s.request(http.MethodPost, "/graphql", "not even JSON", map[string]string{"Authorization": authorization})
 			if got.status != http.StatusUnauthorized || got.header.Get("WWW-Authenticate") != `Bearer error="invalid_token"` {
 				t.Errorf("%.40q: status %d, WWW-Authenticate %q", authorization, got.status, got.header.Get("WWW-Authenticate"))
+			}
+			if vary := got.header.Values("Vary"); !slices.Contains(vary, "Accept") {
+				t.Errorf("Vary: %s", vary)
 			}
 			if i == 0 {
 				first = got

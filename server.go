@@ -183,6 +183,11 @@ const (
 )
 
 func (p *program) serve(ctx context.Context) (err error) {
+	defer func() { // after all others
+		if ctx.Err() != nil && err == nil {
+			p.logger.InfoContext(ctx, "stopped")
+		}
+	}()
 	build := version()
 	metrics := telemetry.NewMetrics(build.number, build.commit)
 	tracer, endTraces, err := p.tracer(ctx, build.number)

@@ -140,7 +140,7 @@ func TestStopAnswersWhatIsUnderWay(t *testing.T) {
 			if err != nil || resp.StatusCode != http.StatusCreated || !resp.Close {
 				t.Errorf("%d %s %v, closes %t", resp.StatusCode, answer, err, resp.Close)
 			}
-			if err := p.cmd.Wait(); err != nil {
+			if err := p.cmd.Wait(); err != nil || !strings.Contains(p.errors.String(), `"msg":"stopped"`) {
 				t.Errorf("%v\n%s", err, p.errors)
 			}
 			engine := d.open(t)

@@ -138,6 +138,7 @@ func refuse(w http.ResponseWriter, media string, status int, e *apikey.Error) {
 // WriteError answers a request that was refused before it reached GraphQL, with the same body as GraphQL's own
 // refusals: errors, and no data.
 func WriteError(w http.ResponseWriter, r *http.Request, status int, e *apikey.Error) {
+	w.Header().Add("Vary", "Accept")
 	refuse(w, responseMedia(r.Header.Values("Accept"), mediaJSON, mediaResponse), status, e)
 }
 

@@ -3,6 +3,7 @@ package ratelimit
 import (
 	"context"
 	"errors"
+	"net"
 	"strconv"
 	"strings"
 	"sync"
@@ -269,6 +270,19 @@ func TestWhatIsNoUseStaysDown(t *testing.T) {
 	}
 	if err := <-told; err != nil {
 		t.Error(err)
+	}
+}
+
+// Why Redis does not answer is logged, but not where it is.
+func TestOutagesTellNoAddress(t *testing.T) {
+	const host = "10.0.0.5"
+	for _, err := range []error{
+		&net.OpError{Op: "dial", Addr: &net.TCPAddr{IP: net.ParseIP(host)}, Err: errors.New("refused")}, &net.DNSError{Err: "no such host", Name: host},
+		errors.New("MOVED 866 " + host + ":6379"), errors.New("ASK 866 " + host + ":6379"),
+	} {
+		if got := withoutAddress(err).Error(); got == "" || strings.Contains(got, host) {
+			t.Errorf("%s: %s", err, got)
+		}
 	}
 }
 

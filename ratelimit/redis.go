@@ -166,5 +166,8 @@ func withoutAddress(err error) error {
 	if op, ok := errors.AsType[*net.OpError](err); ok {
 		return op.Err
 	}
+	if word, _, _ := strings.Cut(err.Error(), " "); word == "MOVED" || word == "ASK" {
+		return errors.New("it is one of a cluster, which cannot be used")
+	}
 	return err
 }

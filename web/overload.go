@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"runtime"
@@ -20,17 +21,20 @@ import (
 )
 
 // gate lets so many requests be worked on at a time, so that more of them than the machine can do make none slower than it must
-// be. A few wait for their turn, first come first served, and not for long; the others are refused at once, before anything is
-// done for them. Nobody holds a turn while a client is slow: its body is read before, and its answer is left to it.
+// be. A few wait for their turn, first come first served, and not for long; the others are refused before anything is done
+// for them. Nobody holds a turn while a client is slow: its body is read before, and its answer is left to it.
 type gate struct {
 	turns    *semaphore.Weighted
 	waiting  atomic.Int64
 	mayWait  int64
 	wait     time.Duration       // for a turn, at most
+	hold     time.Duration       // until a refusal is told
 	haste    time.Duration       // that a client has for the rest of a long answer where too much is unsent already
 	arriving *semaphore.Weighted // bytes of bodies, but for what each has in any case
 	unsent   *semaphore.Weighted // bytes of long answers that clients are slow to take
 	metrics  Metrics
+	logger   *slog.Logger
+	untold   atomic.Int64 // refusals that the log has not been told of
 }
 
 const (
@@ -49,10 +53,11 @@ const (
 	patience = 20 * time.Millisecond
 )
 
-func newGate(turns int, maxBody int64, metrics Metrics) *gate {
+func newGate(turns int, maxBody int64, metrics Metrics, logger *slog.Logger) *gate {
 	return &gate{
-		turns: semaphore.NewWeighted(int64(turns)), mayWait: int64(turns) * waitersPerTurn, wait: 500 * time.Millisecond, haste: time.Second,
-		arriving: semaphore.NewWeighted(max(mostArriving, 4*maxBody)), unsent: semaphore.NewWeighted(mostUnsent), metrics: metrics,
+		turns: semaphore.NewWeighted(int64(turns)), mayWait: int64(turns) * waitersPerTurn, wait: 500 * time.Millisecond,
+		hold: 800 * time.Millisecond, haste: time.Second,
+		arriving: semaphore.NewWeighted(max(mostArriving, 4*maxBody)), unsent: semaphore.NewWeighted(mostUnsent), metrics: metrics, logger: logger,
 	}
 }
 
@@ -77,9 +82,35 @@ func (g *gate) before(next http.Handler, refuse refuse) http.Handler {
 	})
 }
 
+// early refuses what there is no room for, before anything is done for it: not even its body is read. It takes its time to say so:
+// whoever is told at once may ask again at once, and five refusals cost as much as an answer.
+func (g *gate) early(next http.Handler, refuse refuse) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if g.waiting.Load() < g.mayWait {
+			next.ServeHTTP(w, r)
+			return
+		}
+		timer := time.NewTimer(g.hold)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-r.Context().Done():
+		}
+		g.refuse(w, r, refuse)
+	})
+}
+
 func (g *gate) refuse(w http.ResponseWriter, r *http.Request, refuse refuse) {
 	if !errors.Is(r.Context().Err(), context.Canceled) { // a client that left was not refused
 		g.metrics.Refused()
+		if g.untold.Add(1) == 1 { // one line for all of a second: so many would cost more than they tell
+			time.AfterFunc(time.Second, func() {
+				g.logger.Warn("requests were refused: there is more to do than can be done", "count", g.untold.Swap(0))
+			})
+		}
+		if x := exchangeOf(r.Context()); x != nil {
+			x.refused = true
+		}
 	}
 	e := refused()
 	setErrorHeaders(w, e)

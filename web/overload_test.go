@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -50,7 +51,7 @@ func (c *counters) until(waiting int64) {
 // and the others are told at once, before anything is done for them.
 func TestTooManyAreRefused(t *testing.T) {
 	var c counters
-	g := newGate(1, 0, c.metrics())
+	g := newGate(1, 0, c.metrics(), slog.New(slog.DiscardHandler))
 	g.wait = time.Hour
 	var mu sync.Mutex
 	var served []string
@@ -97,10 +98,51 @@ func TestTooManyAreRefused(t *testing.T) {
 	}
 }
 
+// While there is no room, nothing is done for a request: its body is not read. It is told after a while, so that who asks again at
+// once cannot do so often; and the log has one line for all of a second, not one for each.
+func TestRefusalsAreCheap(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var c counters
+		var log bytes.Buffer
+		logger := slog.New(slog.NewTextHandler(&log, nil))
+		g := newGate(1, 0, c.metrics(), logger)
+		g.waiting.Store(g.mayWait)
+		h := withRequestID(logged(logger, func(string, string, int, time.Duration) {}, g.early(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+			t.Error("it was let in")
+		}), refuseREST)))
+		began := time.Now()
+		var wg sync.WaitGroup
+		for range 3 {
+			wg.Go(func() {
+				w := httptest.NewRecorder()
+				h.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/", failing{errors.New("it was read")}))
+				if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") != "1" || w.Header().Get("X-Request-Id") == "" {
+					t.Errorf("%d %v %s", w.Code, w.Header(), w.Body)
+				}
+			})
+		}
+		wg.Wait()
+		if took := time.Since(began); took != g.hold {
+			t.Errorf("refused after %v", took)
+		}
+		ctx, leave := context.WithCancel(t.Context())
+		leave()
+		h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(ctx, http.MethodPost, "/", nil))
+		if took := time.Since(began); took != g.hold {
+			t.Errorf("who left is waited for: %v", took)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if got := log.String(); c.refused.Load() != 3 || strings.Count(got, "count=3") != 1 || strings.Count(got, "\n") != 2 || strings.Count(got, "msg=request ") != 1 { // of who left
+			t.Errorf("%d were refused\n%s", c.refused.Load(), got)
+		}
+	})
+}
+
 // Whoever went away must not be worked for, and must not take the turn with him.
 func TestWhoWaitsMayGo(t *testing.T) {
 	var c counters
-	g := newGate(1, 0, c.metrics())
+	g := newGate(1, 0, c.metrics(), slog.New(slog.DiscardHandler))
 	g.wait = time.Hour
 	if !g.enter(t.Context()) {
 		t.Fatal("the first must wait")
@@ -260,7 +302,7 @@ func TestUnsentAnswersAreBounded(t *testing.T) {
 	const long = 64 << 20
 	for name, parts := range map[string][]int{"at once": {long}, "in parts": {8, long, 1}} {
 		t.Run(name, func(t *testing.T) {
-			g := newGate(1, 0, (&counters{}).metrics())
+			g := newGate(1, 0, (&counters{}).metrics(), slog.New(slog.DiscardHandler))
 			g.unsent, g.haste = semaphore.NewWeighted(1), time.Millisecond
 			failed := make(chan error, 1)
 			server := httptest.NewServer(g.before(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -300,7 +342,7 @@ func TestUnsentAnswersAreBounded(t *testing.T) {
 // was sent.
 func TestBodiesAreBounded(t *testing.T) {
 	var c counters
-	g := newGate(1, 0, c.metrics())
+	g := newGate(1, 0, c.metrics(), slog.New(slog.DiscardHandler))
 	g.arriving = semaphore.NewWeighted(4 * freeBody)
 	h := g.received(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
@@ -336,7 +378,7 @@ func TestBodiesAreBounded(t *testing.T) {
 // Connections that nothing is asked on must not keep out those that ask; those that ask are not cut.
 func TestIdleConnectionsMakeRoom(t *testing.T) {
 	working, goOn := make(chan struct{}), make(chan struct{})
-	g := newGate(10, 1<<20, (&counters{}).metrics())
+	g := newGate(10, 1<<20, (&counters{}).metrics(), slog.New(slog.DiscardHandler))
 	server := httptest.NewUnstartedServer(g.received(g.before(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/work" {
 			close(working)

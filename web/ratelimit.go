@@ -46,7 +46,7 @@ func (b budgets) take(ctx context.Context, h http.Header, c apikey.Caller) error
 	h.Set("X-RateLimit-Reset", strconv.FormatInt(int64(math.Ceil(float64(left.Reset.UnixMilli())/1000)), 10))
 	if !left.Allowed {
 		return &apikey.Error{
-			Code: apikey.RateLimited, Message: "This key has spent its " + strconv.Itoa(limit) + " requests a minute.", RetryAfter: left.RetryAfter,
+			Code: apikey.RateLimited, Message: "This key has spent its requests: its limit is " + strconv.Itoa(limit) + " a minute.", RetryAfter: left.RetryAfter,
 		}
 	}
 	return nil

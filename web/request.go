@@ -173,7 +173,19 @@ func only(field string, values []string) (string, error) {
 	return one, nil
 }
 
-type requestIDKey struct{}
+type exchangeKey struct{}
+
+// exchange is what is known of a request and its answer all along the way.
+type exchange struct {
+	id      string
+	refused bool // for want of a turn or of memory
+}
+
+// exchangeOf returns nil where the context is no request's.
+func exchangeOf(ctx context.Context) *exchange {
+	x, _ := ctx.Value(exchangeKey{}).(*exchange)
+	return x
+}
 
 var goodRequestID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,128}$`)
 
@@ -185,12 +197,14 @@ func withRequestID(next http.Handler) http.Handler {
 			id = rand.Text()
 		}
 		w.Header().Set("X-Request-Id", id)
-		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), requestIDKey{}, id)))
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), exchangeKey{}, &exchange{id: id})))
 	})
 }
 
 // RequestID returns the id of the request that the context belongs to; empty where there is none.
 func RequestID(ctx context.Context) string {
-	id, _ := ctx.Value(requestIDKey{}).(string)
-	return id
+	if x := exchangeOf(ctx); x != nil {
+		return x.id
+	}
+	return ""
 }

@@ -80,18 +80,19 @@ func NewHandler(o Options) http.Handler {
 		service: o.Service, trusted: o.TrustedProxies, budgets: budgets{o.Limiter, o.RateLimit}, failures: newFailures(o.Limiter, o.AuthFailures),
 		counted: o.Metrics.Authentication, logger: o.Logger,
 	}
-	gate := newGate(cmp.Or(o.MaxConcurrent, 100), o.MaxBodyBytes, o.Metrics)
+	gate := newGate(cmp.Or(o.MaxConcurrent, 100), o.MaxBodyBytes, o.Metrics, o.Logger)
+	gate.hold = min(gate.hold, o.Timeout)
 	endpoint := func(h http.Handler, refuse refuse) http.Handler {
 		return gate.before(identify.before(h, refuse), refuse)
 	}
 	withBody := func(h http.Handler, refuse refuse) http.Handler {
-		return limited(o.Timeout, o.MaxBodyBytes, gate.received(endpoint(h, refuse), refuse))
+		return gate.early(limited(o.Timeout, o.MaxBodyBytes, gate.received(endpoint(h, refuse), refuse)), refuse)
 	}
 	twin := rest{service: o.Service, timeout: o.Timeout, logger: o.Logger}
 
 	mux := http.NewServeMux()
 	mux.Handle("/graphql", preflighted(o.RefuseGraphQL, withBody(o.GraphQL, o.RefuseGraphQL)))
-	mux.Handle("GET "+keysPath, answered(o.Timeout, endpoint(http.HandlerFunc(twin.list), refuseREST)))
+	mux.Handle("GET "+keysPath, gate.early(answered(o.Timeout, endpoint(http.HandlerFunc(twin.list), refuseREST)), refuseREST))
 	mux.Handle("POST "+keysPath, withBody(http.HandlerFunc(twin.create), refuseREST))
 	mux.Handle("DELETE "+keysPath+"/{key_id}", withBody(http.HandlerFunc(twin.revoke), refuseREST))
 	mux.HandleFunc(keysPath, only405("GET", "POST"))
@@ -264,7 +265,11 @@ func logged(logger *slog.Logger, count func(route, method string, status int, to
 				method = "other"
 			}
 			count(r.Pattern, method, rec.status, time.Since(start))
-			logger.InfoContext(r.Context(), "request", "method", method, "route", r.Pattern, "status", rec.status,
+			level := slog.LevelInfo
+			if x := exchangeOf(r.Context()); x != nil && x.refused {
+				level = slog.LevelDebug // the gate tells of all together
+			}
+			logger.Log(r.Context(), level, "request", "method", method, "route", r.Pattern, "status", rec.status,
 				"bytes", rec.bytes, "cut", cut, "duration", time.Since(start))
 			if cut {
 				panic(p)
