@@ -1,45 +1,23 @@
 package main
 
-import (
-	"runtime"
-	"runtime/debug"
-	"runtime/metrics"
-)
+import "runtime/debug"
 
-// Go collects garbage when the heap has doubled. That of a server with small answers is a few megabytes, so it collects dozens
-// of times a second, at a third of all its work. Here the heap may grow to five times its size, but by no more than the
-// headroom at that; it may always double.
-const (
-	mostGrowth  = 400 // per cent
-	leastGrowth = 100 // what Go does
-	headroom    = 24 << 20
-)
+// mostBallast is the heap that nobody uses. Go collects garbage when the heap has doubled. That of a server with small answers is a
+// few megabytes, so it collects dozens of times a second, at a third of all its work. Memory that is never touched is none of
+// the machine's, but counts when Go doubles: whatever is in use, so much garbage more may be left.
+const mostBallast = 20 << 20
 
-// growth is by how many per cent a heap with so many bytes in use may grow before garbage is collected.
-func growth(live uint64) int {
-	return int(min(max(headroom*100/max(live, 1), leastGrowth), mostGrowth))
-}
+var ballast []byte
 
-// tuneMemory sets how much the heap may grow, and again after each collection, unless GOGC tells it. GOMEMLIMIT holds either
-// way: near it Go collects as often as it takes.
+// tuneMemory lets the heap grow by more than Go would, unless GOGC tells by how much. GOMEMLIMIT holds either way: the ballast
+// counts for it, too, and is a small part of it.
 func tuneMemory() {
-	if told := debug.SetGCPercent(mostGrowth); told != leastGrowth {
+	const unless = 100 // per cent: what Go does
+	if told := debug.SetGCPercent(unless); told != unless {
 		debug.SetGCPercent(told)
 		return
 	}
-	type unused struct{ _ *unused }
-	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
-	now := mostGrowth
-	var afterNext func()
-	afterNext = func() { // whatever is unused is cleaned up at the next collection
-		runtime.AddCleanup(new(unused), func(struct{}) {
-			metrics.Read(live)
-			if next := growth(live[0].Value.Uint64()); next != now {
-				now = next
-				debug.SetGCPercent(next)
-			}
-			afterNext()
-		}, struct{}{})
-	}
-	afterNext()
+	ballast = make([]byte, ballastWithin(debug.SetMemoryLimit(-1)))
 }
+
+func ballastWithin(limit int64) int64 { return min(mostBallast, limit/8) }

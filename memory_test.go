@@ -1,12 +1,15 @@
 package main
 
-import "testing"
+import (
+	"math"
+	"testing"
+)
 
-// A small heap may grow much, a large one as Go would have it: else a gigabyte in use would take five.
-func TestGrowth(t *testing.T) {
-	for live, want := range map[uint64]int{0: 400, 1: 400, 4 << 20: 400, 6 << 20: 400, 12 << 20: 200, 24 << 20: 100, 1 << 30: 100, 1 << 62: 100} {
-		if got := growth(live); got != want {
-			t.Errorf("with %d bytes in use the heap may grow by %d %%, not %d", live, got, want)
+// A process that may have little memory must not spend it on nothing.
+func TestBallast(t *testing.T) {
+	for limit, want := range map[int64]int64{math.MaxInt64: 20 << 20, 800 << 20: 20 << 20, 80 << 20: 10 << 20, 0: 0} {
+		if got := ballastWithin(limit); got != want {
+			t.Errorf("of %d bytes %d are left unused, not %d", limit, got, want)
 		}
 	}
 }
