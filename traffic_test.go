@@ -41,11 +41,11 @@ func newTraffic(t *testing.T, url string) *traffic {
 	return &traffic{t: t, url: url, client: &http.Client{Transport: transport, Timeout: maxWait}, tally: map[string]int{}}
 }
 
-// settle waits until no more goroutines are left than there were before so many clients came, but for one for each connection
-// to the store, of which a request uses up to three at once.
+// settle waits until no more goroutines are left than there were before so many clients came, but for the proxy's two for each
+// connection to the store, of which a request uses up to three at once.
 func (tr *traffic) settle(before, clients int) {
 	tr.t.Helper()
-	goroutines := before + 3*clients
+	goroutines := before + 2*3*clients
 	tr.client.CloseIdleConnections()
 	http.DefaultClient.CloseIdleConnections()
 	for began := time.Now(); runtime.NumGoroutine() > goroutines; time.Sleep(10 * time.Millisecond) {
