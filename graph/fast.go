@@ -29,8 +29,8 @@ func (fast) InterceptField(ctx context.Context, next graphql.Resolver) (any, err
 	if !ok || c == nil || err != nil {
 		return res, err
 	}
-	p, ok := compile(graphql.GetOperationContext(ctx), graphql.GetFieldContext(ctx).Field.Selections, &connectionObject)
-	if !ok {
+	p := loaded(ctx).shapes.of(graphql.GetOperationContext(ctx), graphql.GetFieldContext(ctx).Field).plan
+	if p == nil {
 		return res, nil
 	}
 	return graphql.WriterFunc(func(w io.Writer) {
@@ -58,7 +58,7 @@ type writer[T any] func(b []byte, v T) []byte
 type object[T any] struct {
 	name   string
 	fields map[string]writer[T]
-	nested map[string]func(op *graphql.OperationContext, selections ast.SelectionSet) (writer[T], bool)
+	nested map[string]func(c *compiler, selections ast.SelectionSet) (writer[T], bool)
 }
 
 // plan is how a selection is written: a label and a writer for each field.
@@ -69,15 +69,22 @@ type slot[T any] struct {
 	write writer[T]
 }
 
+// compiler makes plans for one operation.
+type compiler struct {
+	op    *graphql.OperationContext
+	slots int // that it has made
+}
+
 // compile makes a plan of a selection; false where something in it is not known.
-func compile[T any](op *graphql.OperationContext, selections ast.SelectionSet, o *object[T]) (plan[T], bool) {
-	fields := graphql.CollectFields(op, selections, []string{o.name})
+func compile[T any](c *compiler, selections ast.SelectionSet, o *object[T]) (plan[T], bool) {
+	fields := graphql.CollectFields(c.op, selections, []string{o.name})
+	c.slots += len(fields)
 	p := make(plan[T], 0, len(fields))
 	before := "{"
 	for _, f := range fields {
 		write, ok := o.fields[f.Name]
 		if nested := o.nested[f.Name]; nested != nil {
-			write, ok = nested(op, f.Selections)
+			write, ok = nested(c, f.Selections)
 		} else if f.Name == "__typename" {
 			write, ok = func(b []byte, _ T) []byte { return wire.Text(b, o.name) }, true
 		}
@@ -99,9 +106,9 @@ func (p plan[T]) write(b []byte, v T) []byte {
 }
 
 // within makes the writer of a field with selections, out of how its object is written and where that is in v.
-func within[T, U any](o *object[U], write func(b []byte, v T, p plan[U]) []byte) func(*graphql.OperationContext, ast.SelectionSet) (writer[T], bool) {
-	return func(op *graphql.OperationContext, selections ast.SelectionSet) (writer[T], bool) {
-		p, ok := compile(op, selections, o)
+func within[T, U any](o *object[U], write func(b []byte, v T, p plan[U]) []byte) func(*compiler, ast.SelectionSet) (writer[T], bool) {
+	return func(c *compiler, selections ast.SelectionSet) (writer[T], bool) {
+		p, ok := compile(c, selections, o)
 		return func(b []byte, v T) []byte { return write(b, v, p) }, ok
 	}
 }
@@ -117,7 +124,7 @@ var connectionObject = object[*ApiKeyConnection]{
 	fields: map[string]writer[*ApiKeyConnection]{
 		"total": func(b []byte, c *ApiKeyConnection) []byte { return strconv.AppendInt(b, int64(c.Total), 10) },
 	},
-	nested: map[string]func(*graphql.OperationContext, ast.SelectionSet) (writer[*ApiKeyConnection], bool){
+	nested: map[string]func(*compiler, ast.SelectionSet) (writer[*ApiKeyConnection], bool){
 		"results": within(&keyObject, func(b []byte, c *ApiKeyConnection, p plan[*apikey.Key]) []byte {
 			return wire.Array(b, len(c.Items), func(b []byte, i int) []byte { return p.write(b, &c.Items[i]) })
 		}),
@@ -135,7 +142,7 @@ var edgeObject = object[edge]{
 	fields: map[string]writer[edge]{
 		"cursor": func(b []byte, e edge) []byte { return wire.Text(b, e.connection.Cursor(e.index)) },
 	},
-	nested: map[string]func(*graphql.OperationContext, ast.SelectionSet) (writer[edge], bool){
+	nested: map[string]func(*compiler, ast.SelectionSet) (writer[edge], bool){
 		"node": within(&keyObject, func(b []byte, e edge, p plan[*apikey.Key]) []byte {
 			return p.write(b, &e.connection.Items[e.index])
 		}),
@@ -185,7 +192,7 @@ var keyObject = object[*apikey.Key]{
 		"rotatedTo":   func(b []byte, k *apikey.Key) []byte { return wire.OptionalText(b, k.RotatedTo) },
 		"rotatedFrom": func(b []byte, k *apikey.Key) []byte { return wire.OptionalText(b, k.RotatedFrom) },
 	},
-	nested: map[string]func(*graphql.OperationContext, ast.SelectionSet) (writer[*apikey.Key], bool){
+	nested: map[string]func(*compiler, ast.SelectionSet) (writer[*apikey.Key], bool){
 		"scopes": within(&scopeObject, func(b []byte, k *apikey.Key, p plan[*apikey.Scope]) []byte {
 			return wire.Array(b, len(k.Scopes), func(b []byte, i int) []byte { return p.write(b, &k.Scopes[i]) })
 		}),

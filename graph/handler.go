@@ -61,7 +61,6 @@ func NewHandler(o Options) http.Handler {
 	exec.SetQueryCache(parsed{})
 	exec.Use(introspectionGate{o.Introspection})
 	exec.Use(o.Limits)
-	exec.Use(loaders{o.Service, o.Tracer})
 	exec.Use(newObserver(o))
 	if o.Tracer != nil {
 		exec.Use(mutations{o.Tracer})
@@ -70,7 +69,7 @@ func NewHandler(o Options) http.Handler {
 		exec.Use(fast{})
 	}
 	h := handler{
-		exec: exec, documents: newDocuments(o.Manifest, o.ManifestOnly), parser: newParser(o.Limits, o.Introspection == IntrospectionPublic),
+		exec: exec, loaders: loaders{o.Service, o.Tracer}, documents: newDocuments(o.Manifest, o.ManifestOnly), parser: newParser(o.Limits, o.Introspection == IntrospectionPublic),
 		playground: o.Playground, logger: o.Logger,
 	}
 	if o.Metrics.CacheLookups != nil {

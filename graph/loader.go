@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 
@@ -28,8 +29,11 @@ type loader struct {
 	caller    apikey.Caller
 	namespace string
 
-	names    apikey.Names
-	listings map[string]int // the index in names.Listings, by the arguments
+	doc       *document
+	shapes    *shapes // the document's, or else the operation's own
+	names     apikey.Names
+	listings  map[string]int        // the index in names.Listings, by the arguments
+	arguments map[*ast.Field]string // of the fields that the listings are for
 
 	mu    sync.Mutex
 	reads map[readKey]*read
@@ -83,15 +87,16 @@ type loaders struct {
 	tracer  trace.Tracer
 }
 
-func (loaders) ExtensionName() string                   { return "Loaders" }
-func (loaders) Validate(graphql.ExecutableSchema) error { return nil }
-
-func (l loaders) InterceptOperation(ctx context.Context, next graphql.OperationHandler) graphql.ResponseHandler {
-	own := &loader{service: l.service, tracer: l.tracer, caller: apikey.CallerFrom(ctx), namespace: apikey.NamespaceFrom(ctx), reads: map[readKey]*read{}, pages: map[apikey.RetrieverID]page{}}
-	if op := graphql.GetOperationContext(ctx); op.Operation.Operation == ast.Query {
-		own.plan(ctx, op)
+// with is the context with a loader for an operation of the document.
+func (l loaders) with(ctx context.Context, doc *document) context.Context {
+	shapes := doc.shapes
+	if shapes == nil {
+		shapes = newShapes(math.MaxInt)
 	}
-	return next(context.WithValue(ctx, loaderKey{}, own))
+	return context.WithValue(ctx, loaderKey{}, &loader{
+		service: l.service, tracer: l.tracer, caller: apikey.CallerFrom(ctx), namespace: apikey.NamespaceFrom(ctx),
+		doc: doc, shapes: shapes, reads: map[readKey]*read{}, pages: map[apikey.RetrieverID]page{},
+	})
 }
 
 func loaded(ctx context.Context) *loader {
@@ -121,8 +126,13 @@ func (l *loader) retriever(ctx context.Context, ns *apikey.Namespace, id string)
 
 // keys returns the listings of the retrievers' keys, with what the current field selects of them.
 func (l *loader) keys(ctx context.Context, rs []*apikey.Retriever, o apikey.ListOptions) ([]apikey.Listing, error) {
-	o.Wants, o.Fields = selectedConnection(ctx, "ApiKeyConnection")
-	arguments := currentArguments(ctx)
+	op, field := graphql.GetOperationContext(ctx), graphql.GetFieldContext(ctx).Field
+	s := l.shapes.of(op, field)
+	o.Wants, o.Fields = s.wants, s.fields
+	arguments, known := l.arguments[field.Field]
+	if !known {
+		arguments = argumentsKey(field.ArgumentMap(op.Variables))
+	}
 	listings := make([]apikey.Listing, len(rs))
 	var missing []*apikey.Retriever
 	var at []int
@@ -213,9 +223,12 @@ func (l *loader) auditEvents(ctx context.Context, r *apikey.Retriever, read func
 	})
 }
 
-// plan collects what the operation names.
+// plan collects what a query names.
 func (l *loader) plan(ctx context.Context, op *graphql.OperationContext) {
-	l.names.Namespace, l.listings = l.namespace, map[string]int{}
+	if op.Operation.Operation != ast.Query {
+		return
+	}
+	l.names.Namespace, l.listings, l.arguments = l.namespace, map[string]int{}, map[*ast.Field]string{}
 	p := planner{loader: l, ctx: ctx, op: op}
 	for _, f := range p.fields(op.Operation.SelectionSet, "Query") {
 		switch f.Name {
@@ -297,6 +310,7 @@ func (p planner) keysOf(refs []apikey.RetrieverRef, selections ast.SelectionSet)
 			continue // the field itself will tell
 		}
 		key := argumentsKey(raw)
+		p.arguments[f.Field] = key
 		i, known := p.listings[key]
 		if !known {
 			i = len(p.names.Listings)
@@ -304,9 +318,9 @@ func (p planner) keysOf(refs []apikey.RetrieverRef, selections ast.SelectionSet)
 			p.names.Listings = append(p.names.Listings, apikey.ListingOf{Options: plannedOptions(args)})
 		}
 		of := &p.names.Listings[i]
-		wants, fields := connectionParts(p.op, f.Selections, "ApiKeyConnection")
-		of.Options.Wants = union(of.Options.Wants, wants)
-		of.Options.Fields |= fields
+		s := p.shapes.of(p.op, f)
+		of.Options.Wants = union(of.Options.Wants, s.wants)
+		of.Options.Fields |= s.fields
 		of.Retrievers = append(of.Retrievers, refs...)
 	}
 }

@@ -2,6 +2,8 @@ package graph
 
 import (
 	"context"
+	"slices"
+	"sync"
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/vektah/gqlparser/v2/ast"
@@ -84,4 +86,44 @@ func connectionParts(op *graphql.OperationContext, selections ast.SelectionSet, 
 		}
 	}
 	return wants, fields
+}
+
+// shape is what the selections of a field of type ApiKeyConnection ask for, and how they are written.
+type shape struct {
+	selections ast.SelectionSet
+	wants      apikey.Wants
+	fields     apikey.Fields
+	plan       plan[*ApiKeyConnection] // nil: left to gqlgen
+}
+
+// shapes keeps what was found out of a text's selections, for the next time. The first field of those that are merged tells one
+// from another, mostly.
+type shapes struct {
+	mu   sync.Mutex
+	kept map[*ast.Field]*shape
+	free int // slots that may be kept: as many as the text has bytes, so that they take no more than its document
+}
+
+func newShapes(slots int) *shapes { return &shapes{kept: map[*ast.Field]*shape{}, free: slots} }
+
+// of returns the shape of a field's selections.
+func (s *shapes) of(op *graphql.OperationContext, f graphql.CollectedField) *shape {
+	s.mu.Lock()
+	kept, known := s.kept[f.Field]
+	s.mu.Unlock()
+	if known && slices.Equal(kept.selections, f.Selections) {
+		return kept
+	}
+	made, c := &shape{selections: f.Selections}, compiler{op: op, slots: len(f.Selections)}
+	made.wants, made.fields = connectionParts(op, f.Selections, connectionObject.name)
+	if p, ok := compile(&c, f.Selections, &connectionObject); ok {
+		made.plan = p
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, known = s.kept[f.Field]; !known && c.slots <= s.free {
+		s.kept[f.Field] = made
+		s.free -= c.slots
+	}
+	return made
 }

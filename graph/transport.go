@@ -2,7 +2,6 @@ package graph
 
 import (
 	"cmp"
-	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -22,6 +21,7 @@ import (
 // repeats what it could not read, and leaves data out of a response where nothing was executed.
 type handler struct {
 	exec       *executor.Executor
+	loaders    loaders
 	documents  documents
 	parser     parser
 	playground string // where browsers are sent that come here for a page; empty: nowhere
@@ -92,7 +92,7 @@ func (h handler) execute(w http.ResponseWriter, r *http.Request, media string, p
 	op := &graphql.OperationContext{}
 	doc, errs := h.parser.parse(ctx, params.Query)
 	if errs == nil {
-		ctx = context.WithValue(ctx, documentKey{}, doc)
+		ctx = h.loaders.with(ctx, doc)
 		op, errs = h.exec.CreateOperationContext(ctx, params)
 	}
 	if errs != nil {
@@ -105,6 +105,7 @@ func (h handler) execute(w http.ResponseWriter, r *http.Request, media string, p
 		refuse(w, media, http.StatusMethodNotAllowed, apikey.Invalid("", "GET runs queries only; send other operations by POST."))
 		return
 	}
+	loaded(ctx).plan(ctx, op)
 	respond, ctx := h.exec.DispatchOperation(ctx, op)
 	response := respond(ctx)
 	if response == nil {
