@@ -29,7 +29,7 @@ func (fast) InterceptField(ctx context.Context, next graphql.Resolver) (any, err
 	if !ok || c == nil || err != nil {
 		return res, err
 	}
-	p := loaded(ctx).shapes.of(graphql.GetOperationContext(ctx), graphql.GetFieldContext(ctx).Field).plan
+	p := loaded(ctx).shapes.of(ctx, graphql.GetOperationContext(ctx), graphql.GetFieldContext(ctx).Field).plan
 	if p == nil {
 		return res, nil
 	}

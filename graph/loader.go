@@ -32,8 +32,8 @@ type loader struct {
 	doc       *document
 	shapes    *shapes // the document's, or else the operation's own
 	names     apikey.Names
-	listings  map[string]int        // the index in names.Listings, by the arguments
-	arguments map[*ast.Field]string // of the fields that the listings are for
+	listings  map[string]int            // the index in names.Listings, by the arguments
+	arguments map[*ast.Field]*arguments // of the fields that the listings are for
 
 	mu    sync.Mutex
 	reads map[readKey]*read
@@ -127,12 +127,9 @@ func (l *loader) retriever(ctx context.Context, ns *apikey.Namespace, id string)
 // keys returns the listings of the retrievers' keys, with what the current field selects of them.
 func (l *loader) keys(ctx context.Context, rs []*apikey.Retriever, o apikey.ListOptions) ([]apikey.Listing, error) {
 	op, field := graphql.GetOperationContext(ctx), graphql.GetFieldContext(ctx).Field
-	s := l.shapes.of(op, field)
+	s := l.shapes.of(ctx, op, field)
 	o.Wants, o.Fields = s.wants, s.fields
-	arguments, known := l.arguments[field.Field]
-	if !known {
-		arguments = argumentsKey(field.ArgumentMap(op.Variables))
-	}
+	arguments := l.argumentsOf(ctx, op, field, s).key
 	listings := make([]apikey.Listing, len(rs))
 	var missing []*apikey.Retriever
 	var at []int
@@ -228,7 +225,7 @@ func (l *loader) plan(ctx context.Context, op *graphql.OperationContext) {
 	if op.Operation.Operation != ast.Query {
 		return
 	}
-	l.names.Namespace, l.listings, l.arguments = l.namespace, map[string]int{}, map[*ast.Field]string{}
+	l.names.Namespace, l.listings, l.arguments = l.namespace, map[string]int{}, map[*ast.Field]*arguments{}
 	p := planner{loader: l, ctx: ctx, op: op}
 	for _, f := range p.fields(op.Operation.SelectionSet, "Query") {
 		switch f.Name {
@@ -304,21 +301,19 @@ func (p planner) keysOf(refs []apikey.RetrieverRef, selections ast.SelectionSet)
 		if f.Name != "apiKeys" {
 			continue
 		}
-		raw := f.ArgumentMap(p.op.Variables)
-		args, err := (&executionContext{}).field_Retriever_apiKeys_args(p.ctx, raw)
-		if err != nil {
+		s := p.shapes.of(p.ctx, p.op, f)
+		a := p.argumentsOf(p.ctx, p.op, f, s)
+		if a.err != nil {
 			continue // the field itself will tell
 		}
-		key := argumentsKey(raw)
-		p.arguments[f.Field] = key
-		i, known := p.listings[key]
+		p.arguments[f.Field] = a
+		i, known := p.listings[a.key]
 		if !known {
 			i = len(p.names.Listings)
-			p.listings[key] = i
-			p.names.Listings = append(p.names.Listings, apikey.ListingOf{Options: plannedOptions(args)})
+			p.listings[a.key] = i
+			p.names.Listings = append(p.names.Listings, apikey.ListingOf{Options: a.options})
 		}
 		of := &p.names.Listings[i]
-		s := p.shapes.of(p.op, f)
 		of.Options.Wants = union(of.Options.Wants, s.wants)
 		of.Options.Fields |= s.fields
 		of.Retrievers = append(of.Retrievers, refs...)
@@ -362,6 +357,30 @@ func union(a, b apikey.Wants) apikey.Wants {
 // currentArguments is argumentsKey of the current field.
 func currentArguments(ctx context.Context) string {
 	return argumentsKey(graphql.GetFieldContext(ctx).Field.ArgumentMap(graphql.GetOperationContext(ctx).Variables))
+}
+
+// arguments are those of a field apiKeys.
+type arguments struct {
+	key     string // argumentsKey
+	options apikey.ListOptions
+	err     error
+}
+
+// argumentsOf returns the arguments of a field with that shape.
+func (l *loader) argumentsOf(ctx context.Context, op *graphql.OperationContext, f graphql.CollectedField, s *shape) *arguments {
+	if s.arguments != nil {
+		return s.arguments
+	}
+	if known := l.arguments[f.Field]; known != nil {
+		return known
+	}
+	return readArguments(ctx, op, f)
+}
+
+func readArguments(ctx context.Context, op *graphql.OperationContext, f graphql.CollectedField) *arguments {
+	raw := f.ArgumentMap(op.Variables)
+	args, err := (&executionContext{}).field_Retriever_apiKeys_args(ctx, raw)
+	return &arguments{argumentsKey(raw), plannedOptions(args), err}
 }
 
 // plannedOptions makes the options of a listing of its field's arguments, which the generated code has read.

@@ -88,12 +88,13 @@ func connectionParts(op *graphql.OperationContext, selections ast.SelectionSet, 
 	return wants, fields
 }
 
-// shape is what the selections of a field of type ApiKeyConnection ask for, and how they are written.
+// shape is what a field apiKeys asks for, and how it is written.
 type shape struct {
 	selections ast.SelectionSet
 	wants      apikey.Wants
 	fields     apikey.Fields
 	plan       plan[*ApiKeyConnection] // nil: left to gqlgen
+	arguments  *arguments              // nil: they depend on variables
 }
 
 // shapes keeps what was found out of a text's selections, for the next time. The first field of those that are merged tells one
@@ -106,8 +107,8 @@ type shapes struct {
 
 func newShapes(slots int) *shapes { return &shapes{kept: map[*ast.Field]*shape{}, free: slots} }
 
-// of returns the shape of a field's selections.
-func (s *shapes) of(op *graphql.OperationContext, f graphql.CollectedField) *shape {
+// of returns the shape of a field.
+func (s *shapes) of(ctx context.Context, op *graphql.OperationContext, f graphql.CollectedField) *shape {
 	s.mu.Lock()
 	kept, known := s.kept[f.Field]
 	s.mu.Unlock()
@@ -119,6 +120,9 @@ func (s *shapes) of(op *graphql.OperationContext, f graphql.CollectedField) *sha
 	if p, ok := compile(&c, f.Selections, &connectionObject); ok {
 		made.plan = p
 	}
+	if !slices.ContainsFunc(f.Arguments, func(a *ast.Argument) bool { return variable(a.Value) }) {
+		made.arguments = readArguments(ctx, op, f)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, known = s.kept[f.Field]; !known && c.slots <= s.free {
@@ -126,4 +130,9 @@ func (s *shapes) of(op *graphql.OperationContext, f graphql.CollectedField) *sha
 		s.free -= c.slots
 	}
 	return made
+}
+
+// variable reports whether a value is a variable, or has one in it.
+func variable(v *ast.Value) bool {
+	return v.Kind == ast.Variable || slices.ContainsFunc(v.Children, func(c *ast.ChildValue) bool { return variable(c.Value) })
 }
