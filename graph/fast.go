@@ -29,10 +29,13 @@ func (fast) InterceptField(ctx context.Context, next graphql.Resolver) (any, err
 	if !ok || c == nil || err != nil {
 		return res, err
 	}
-	p := loaded(ctx).shapes.of(ctx, graphql.GetOperationContext(ctx), graphql.GetFieldContext(ctx).Field).plan
-	if p == nil {
+	l := loaded(ctx)
+	s := l.shapes.of(ctx, graphql.GetOperationContext(ctx), graphql.GetFieldContext(ctx).Field)
+	if s.plan == nil {
 		return res, nil
 	}
+	size := int64(s.slots * slotBytes * len(c.Items))
+	l.unwritten.Add(size)
 	return graphql.WriterFunc(func(w io.Writer) {
 		// All marshalers of one response write to one buffer, whose own space is used if it has enough.
 		buf, ok := w.(interface {
@@ -41,15 +44,15 @@ func (fast) InterceptField(ctx context.Context, next graphql.Resolver) (any, err
 		})
 		var b []byte
 		if ok {
-			buf.Grow(keyBytes * len(c.Items))
+			buf.Grow(int(max(size, l.unwritten.Swap(0)))) // the first has it grow once, for all
 			b = buf.AvailableBuffer()
 		}
-		_, _ = w.Write(p.write(b, c))
+		_, _ = w.Write(s.plan.write(b, c))
 	}), nil
 }
 
-// keyBytes is about as long as a key with all its fields.
-const keyBytes = 900
+// slotBytes is about as long as a field is, with its name.
+const slotBytes = 32
 
 // writer appends a value's JSON.
 type writer[T any] func(b []byte, v T) []byte

@@ -8,6 +8,7 @@ import (
 	"math"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/vektah/gqlparser/v2/ast"
@@ -30,7 +31,8 @@ type loader struct {
 	namespace string
 
 	doc       *document
-	shapes    *shapes // the document's, or else the operation's own
+	shapes    *shapes      // the document's, or else the operation's own
+	unwritten atomic.Int64 // about how many bytes the lists will have that were resolved
 	names     apikey.Names
 	listings  map[string]int            // the index in names.Listings, by the arguments
 	arguments map[*ast.Field]*arguments // of the fields that the listings are for

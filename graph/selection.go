@@ -94,6 +94,7 @@ type shape struct {
 	wants      apikey.Wants
 	fields     apikey.Fields
 	plan       plan[*ApiKeyConnection] // nil: left to gqlgen
+	slots      int                     // of the plan, and of those within it
 	arguments  *arguments              // nil: they depend on variables
 }
 
@@ -118,7 +119,7 @@ func (s *shapes) of(ctx context.Context, op *graphql.OperationContext, f graphql
 	made, c := &shape{selections: f.Selections}, compiler{op: op, slots: len(f.Selections)}
 	made.wants, made.fields = connectionParts(op, f.Selections, connectionObject.name)
 	if p, ok := compile(&c, f.Selections, &connectionObject); ok {
-		made.plan = p
+		made.plan, made.slots = p, c.slots
 	}
 	if !slices.ContainsFunc(f.Arguments, func(a *ast.Argument) bool { return variable(a.Value) }) {
 		made.arguments = readArguments(ctx, op, f)
