@@ -17,13 +17,7 @@ import (
 // context and a marshaler for each field of each key: that is most of what a list costs. Resolvers, errors and nulls stay
 // gqlgen's; below a connection there is none of them. What it does not know it leaves to gqlgen. Not to install it is the
 // way without it, and a test compares the two.
-type fast struct{}
-
-func (fast) ExtensionName() string                   { return "Fast" }
-func (fast) Validate(graphql.ExecutableSchema) error { return nil }
-
-// InterceptField puts a connection that writes itself in place of one that was resolved.
-func (fast) InterceptField(ctx context.Context, next graphql.Resolver) (any, error) {
+func fast(ctx context.Context, next graphql.Resolver) (any, error) {
 	res, err := next(ctx)
 	c, ok := res.(*ApiKeyConnection)
 	if !ok || c == nil || err != nil {
@@ -213,13 +207,11 @@ var scopeObject = object[*apikey.Scope]{
 
 // upper writes a value of an enum: in the schema they are the vendor's in upper case.
 func upper[S ~string](b []byte, s S) []byte {
-	b = append(b, '"')
-	for i := range len(s) {
-		c := s[i]
+	b = append(append(b, '"'), s...)
+	for i, c := range b[len(b)-len(s):] {
 		if 'a' <= c && c <= 'z' {
-			c -= 'a' - 'A'
+			b[len(b)-len(s)+i] -= 'a' - 'A'
 		}
-		b = append(b, c)
 	}
 	return append(b, '"')
 }

@@ -62,15 +62,15 @@ func NewHandler(o Options) http.Handler {
 	exec.Use(introspectionGate{o.Introspection})
 	exec.Use(o.Limits)
 	exec.Use(newObserver(o))
-	if o.Tracer != nil {
-		exec.Use(mutations{o.Tracer})
-	}
-	if !o.slow {
-		exec.Use(fast{})
-	}
 	h := handler{
-		exec: exec, loaders: loaders{o.Service, o.Tracer}, documents: newDocuments(o.Manifest, o.ManifestOnly), parser: newParser(o.Limits, o.Introspection == IntrospectionPublic),
+		exec: exec, loaders: loaders{o.Service, o.Tracer}, fields: fast, documents: newDocuments(o.Manifest, o.ManifestOnly), parser: newParser(o.Limits, o.Introspection == IntrospectionPublic),
 		playground: o.Playground, logger: o.Logger,
+	}
+	if o.slow {
+		h.fields = func(ctx context.Context, next graphql.Resolver) (any, error) { return next(ctx) }
+	}
+	if o.Tracer != nil {
+		h.fields = mutations(o.Tracer, h.fields)
 	}
 	if o.Metrics.CacheLookups != nil {
 		h.parser.cache.looked, h.documents.sent.looked = o.Metrics.CacheLookups("documents"), o.Metrics.CacheLookups("texts")

@@ -275,7 +275,7 @@ func (p planner) fields(selections ast.SelectionSet, satisfies ...string) []grap
 
 // id is the field's argument, empty where it is none.
 func (p planner) id(f graphql.CollectedField) string {
-	id, _ := scalar.UnmarshalID(f.ArgumentMap(p.op.Variables)["id"])
+	id, _ := scalar.UnmarshalID(argument(f.Field, "id", p.op.Variables))
 	return id
 }
 

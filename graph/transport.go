@@ -22,6 +22,7 @@ import (
 type handler struct {
 	exec       *executor.Executor
 	loaders    loaders
+	fields     graphql.FieldMiddleware // what each goes through, without the closures that an extension takes
 	documents  documents
 	parser     parser
 	playground string // where browsers are sent that come here for a page; empty: nowhere
@@ -105,6 +106,7 @@ func (h handler) execute(w http.ResponseWriter, r *http.Request, media string, p
 		refuse(w, media, http.StatusMethodNotAllowed, apikey.Invalid("", "GET runs queries only; send other operations by POST."))
 		return
 	}
+	op.ResolverMiddleware = h.fields
 	loaded(ctx).plan(ctx, op)
 	respond, ctx := h.exec.DispatchOperation(ctx, op)
 	response := respond(ctx)
