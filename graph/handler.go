@@ -62,8 +62,10 @@ func NewHandler(o Options) http.Handler {
 	exec.Use(introspectionGate{o.Introspection})
 	exec.Use(o.Limits)
 	exec.Use(newObserver(o))
+	loaders := loaders{o.Service, o.Tracer}
+	exec.Use(loaders)
 	h := handler{
-		exec: exec, loaders: loaders{o.Service, o.Tracer}, fields: fast, documents: newDocuments(o.Manifest, o.ManifestOnly), parser: newParser(o.Limits, o.Introspection == IntrospectionPublic),
+		exec: exec, loaders: loaders, fields: fast, documents: newDocuments(o.Manifest, o.ManifestOnly), parser: newParser(o.Limits, o.Introspection == IntrospectionPublic),
 		playground: o.Playground, logger: o.Logger,
 	}
 	if o.slow {

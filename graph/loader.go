@@ -20,10 +20,9 @@ import (
 
 type representation = scalar.Representation
 
-// loader reads for one operation what its fields name, together: the first field that needs something asks for all that
-// the operation is known to name from its text, and the others share the answer. Nobody waits for a timer or for fields
-// that may never be resolved. What is named within a list, and so is not known before, is read once for each set of
-// equal arguments.
+// loader reads for one operation what its fields name, together: all that the operation is known to name from its text is
+// read before its fields are resolved. Nobody waits for a timer or for fields that may never be resolved. What is named
+// within a list, and so is not known before, is read once for each set of equal arguments.
 type loader struct {
 	service   *apikey.Service
 	tracer    trace.Tracer // nil: no spans
@@ -99,6 +98,28 @@ func (l loaders) with(ctx context.Context, doc *document) context.Context {
 		service: l.service, tracer: l.tracer, caller: apikey.CallerFrom(ctx), namespace: apikey.NamespaceFrom(ctx),
 		doc: doc, shapes: shapes, reads: map[readKey]*read{}, pages: map[apikey.RetrieverID]page{},
 	})
+}
+
+func (loaders) ExtensionName() string                   { return "Loaders" }
+func (loaders) Validate(graphql.ExecutableSchema) error { return nil }
+
+// InterceptResponse reads what is named, if anything is.
+func (loaders) InterceptResponse(ctx context.Context, next graphql.ResponseHandler) *graphql.Response {
+	if l := loaded(ctx); l != nil && len(l.names.Namespaces)+len(l.names.Retrievers)+len(l.names.Keys)+len(l.names.Nodes) > 0 {
+		l.readAhead(ctx)
+	}
+	return next(ctx)
+}
+
+// readAhead leaves what goes wrong to the fields, which ask for the same. Left to ask first, each of them would wait on a goroutine
+// of its own, with a stack that has grown.
+func (l *loader) readAhead(ctx context.Context) {
+	defer func() {
+		if p := recover(); p != nil {
+			_ = graphql.GetOperationContext(ctx).RecoverFunc(ctx, p) // logs it
+		}
+	}()
+	_, _ = l.found(ctx)
 }
 
 func loaded(ctx context.Context) *loader {
