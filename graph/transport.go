@@ -38,12 +38,12 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}()
 	w.Header().Add("Vary", "Accept")
 	media := responseMedia(r.Header.Values("Accept"), mediaJSON, mediaResponse, mediaPage)
-	asked := r.URL.Query()
-	if media == mediaPage && r.Method == http.MethodGet && h.playground != "" && !asked.Has("documentId") && !asked.Has("extensions") {
-		http.Redirect(w, r, h.playground+playgroundFragment(asked), http.StatusSeeOther)
-		return
-	}
 	if media == mediaPage {
+		asked := r.URL.Query()
+		if r.Method == http.MethodGet && h.playground != "" && !asked.Has("documentId") && !asked.Has("extensions") {
+			http.Redirect(w, r, h.playground+playgroundFragment(asked), http.StatusSeeOther)
+			return
+		}
 		media = responseMedia(r.Header.Values("Accept"), mediaJSON, mediaResponse)
 	}
 	var req *request
@@ -146,7 +146,7 @@ func WriteError(w http.ResponseWriter, r *http.Request, status int, e *apikey.Er
 
 // write sends the response. data is finished JSON, and left out where it is nil: nothing was executed.
 func write(w http.ResponseWriter, media string, status int, errs gqlerror.List, data json.RawMessage) {
-	start := []byte("{")
+	start := append(make([]byte, 0, 32), '{')
 	if len(errs) > 0 {
 		text, err := json.Marshal(errs)
 		if err != nil {
