@@ -88,7 +88,7 @@ func compile[T any](c *compiler, selections ast.SelectionSet, o *object[T]) (pla
 		if !ok || len(f.Deferrables) > 0 {
 			return nil, false
 		}
-		p = append(p, slot[T]{before + strconv.Quote(f.Alias) + ":", write})
+		p = append(p, slot[T]{before + `"` + f.Alias + `":`, write}) // of letters, digits and underscores
 		before = ","
 	}
 	return p, len(p) > 0

@@ -86,10 +86,9 @@ func validate(doc *ast.QueryDocument, suggestions bool) (errs gqlerror.List) {
 		}
 	}()
 	observers := &core.Events{}
-	checks := validation(suggestions).GetInner()
-	for _, name := range slices.Sorted(maps.Keys(checks)) {
-		checks[name](observers, func(options ...core.ErrorOption) {
-			err := &gqlerror.Error{Rule: name}
+	for _, check := range checks[suggestions] {
+		check.RuleFunc(observers, func(options ...core.ErrorOption) {
+			err := &gqlerror.Error{Rule: check.Name}
 			for _, o := range options {
 				o(err)
 			}
@@ -102,7 +101,10 @@ func validate(doc *ast.QueryDocument, suggestions bool) (errs gqlerror.List) {
 	return errs
 }
 
-func validation(suggestions bool) *rules.Rules {
+// checks are what is validated, in its order: with suggestions, and without.
+var checks = map[bool][]core.Rule{true: validation(true), false: validation(false)}
+
+func validation(suggestions bool) (sorted []core.Rule) {
 	r := rules.NewDefaultRules()
 	if !suggestions { // "did you mean" tells names
 		r.ReplaceRule(rules.FieldsOnCorrectTypeRule.Name, rules.FieldsOnCorrectTypeRuleWithoutSuggestions.RuleFunc)
@@ -111,7 +113,11 @@ func validation(suggestions bool) *rules.Rules {
 		r.ReplaceRule(rules.KnownTypeNamesRule.Name, rules.KnownTypeNamesRuleWithoutSuggestions.RuleFunc)
 		r.ReplaceRule(rules.ValuesOfCorrectTypeRule.Name, rules.ValuesOfCorrectTypeRuleWithoutSuggestions.RuleFunc)
 	}
-	return r
+	all := r.GetInner()
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		sorted = append(sorted, core.Rule{Name: name, RuleFunc: all[name]})
+	}
+	return sorted
 }
 
 // parsed hands a document that the transport has parsed on to gqlgen's executor, which takes it for a cache's.
