@@ -3,6 +3,7 @@ package graph
 import (
 	"context"
 	"io"
+	"slices"
 	"strconv"
 
 	"github.com/99designs/gqlgen/graphql"
@@ -53,7 +54,7 @@ type writer[T any] func(b []byte, v T) []byte
 
 // object is how a type of the schema is written: its own fields, and those that have selections.
 type object[T any] struct {
-	name   string
+	types  []string // its own, and those that it is one of
 	fields map[string]writer[T]
 	nested map[string]func(c *compiler, selections ast.SelectionSet) (writer[T], bool)
 }
@@ -74,16 +75,19 @@ type compiler struct {
 
 // compile makes a plan of a selection; false where something in it is not known.
 func compile[T any](c *compiler, selections ast.SelectionSet, o *object[T]) (plan[T], bool) {
-	fields := graphql.CollectFields(c.op, selections, []string{o.name})
+	fields := graphql.CollectFields(c.op, selections, o.types)
 	c.slots += len(fields)
 	p := make(plan[T], 0, len(fields))
 	before := "{"
-	for _, f := range fields {
+	for i, f := range fields {
+		if slices.ContainsFunc(fields[:i], func(other graphql.CollectedField) bool { return other.Alias == f.Alias }) {
+			continue // gqlgen collects __typename of a union beside that of the type itself
+		}
 		write, ok := o.fields[f.Name]
 		if nested := o.nested[f.Name]; nested != nil {
 			write, ok = nested(c, f.Selections)
 		} else if f.Name == "__typename" {
-			write, ok = func(b []byte, _ T) []byte { return wire.Text(b, o.name) }, true
+			write, ok = func(b []byte, _ T) []byte { return wire.Text(b, o.types[0]) }, true
 		}
 		if !ok || len(f.Deferrables) > 0 {
 			return nil, false
@@ -117,7 +121,7 @@ type edge struct {
 }
 
 var connectionObject = object[*ApiKeyConnection]{
-	name: "ApiKeyConnection",
+	types: apiKeyConnectionImplementors,
 	fields: map[string]writer[*ApiKeyConnection]{
 		"total": func(b []byte, c *ApiKeyConnection) []byte { return strconv.AppendInt(b, int64(c.Total), 10) },
 	},
@@ -135,7 +139,7 @@ var connectionObject = object[*ApiKeyConnection]{
 }
 
 var edgeObject = object[edge]{
-	name: "ApiKeyEdge",
+	types: apiKeyEdgeImplementors,
 	fields: map[string]writer[edge]{
 		"cursor": func(b []byte, e edge) []byte { return wire.Text(b, e.connection.Cursor(e.index)) },
 	},
@@ -147,7 +151,7 @@ var edgeObject = object[edge]{
 }
 
 var pageInfoObject = object[PageInfo]{
-	name: "PageInfo",
+	types: pageInfoImplementors,
 	fields: map[string]writer[PageInfo]{
 		"hasNextPage":     func(b []byte, p PageInfo) []byte { return strconv.AppendBool(b, p.HasNextPage) },
 		"hasPreviousPage": func(b []byte, p PageInfo) []byte { return strconv.AppendBool(b, p.HasPreviousPage) },
@@ -157,7 +161,7 @@ var pageInfoObject = object[PageInfo]{
 }
 
 var keyObject = object[*apikey.Key]{
-	name: "ApiKey",
+	types: apiKeyImplementors,
 	fields: map[string]writer[*apikey.Key]{
 		"id":                func(b []byte, k *apikey.Key) []byte { return wire.Text(b, k.ID) },
 		"keyId":             func(b []byte, k *apikey.Key) []byte { return wire.Text(b, k.ID) },
@@ -197,7 +201,7 @@ var keyObject = object[*apikey.Key]{
 }
 
 var scopeObject = object[*apikey.Scope]{
-	name: "ApiKeyScope",
+	types: apiKeyScopeImplementors,
 	fields: map[string]writer[*apikey.Scope]{
 		"resourceType": func(b []byte, s *apikey.Scope) []byte { return upper(b, s.ResourceType) },
 		"resourceId":   func(b []byte, s *apikey.Scope) []byte { return wire.Text(b, s.ResourceID) },

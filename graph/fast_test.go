@@ -117,15 +117,18 @@ func (o *operation) selection(typeName string, depth int) string {
 		case kind == 0:
 			b.WriteString("__typename " + directive)
 		case kind == 1 && depth > 0:
-			on := rapid.SampledFrom([]string{"", "on " + typeName + " "}).Draw(o.t, "condition")
-			b.WriteString("... " + on + directive + o.selection(typeName, depth-1))
+			on := o.condition(typeName)
+			b.WriteString("... on " + on + " " + directive + o.selection(on, depth-1))
 		case kind == 2 && depth > 0:
+			b.WriteString("... " + directive + o.selection(typeName, depth-1))
+		case kind == 3 && depth > 0:
 			i := len(o.fragments)
 			name := fmt.Sprintf("F%d", i)
 			o.fragments = append(o.fragments, "") // others are drawn meanwhile
-			text := o.selection(typeName, depth-1)
-			o.fragments[i] = "fragment " + name + " on " + typeName + " " + text
+			on := o.condition(typeName)
+			o.fragments[i] = "fragment " + name + " on " + on + " " + o.selection(on, depth-1)
 			b.WriteString("..." + name + " " + directive)
+		case len(served.Types[typeName].Fields) == 0: // of a union
 		default:
 			f := rapid.SampledFrom(served.Types[typeName].Fields).Draw(o.t, "field")
 			if strings.HasPrefix(f.Name, "__") {
@@ -143,6 +146,15 @@ func (o *operation) selection(typeName string, depth int) string {
 	}
 	b.WriteString("__typename }")
 	return b.String()
+}
+
+// condition draws a type that a fragment within another may be on.
+func (o *operation) condition(typeName string) string {
+	on := []string{typeName}
+	for _, abstract := range served.GetImplements(served.Types[typeName]) {
+		on = append(on, abstract.Name)
+	}
+	return rapid.SampledFrom(on).Draw(o.t, "condition")
 }
 
 // tokens are those of a JSON text, in their order.

@@ -43,7 +43,7 @@ var keyFields = map[string]apikey.Fields{
 // fieldsOf returns the fields of a key that a selection shows.
 func fieldsOf(op *graphql.OperationContext, selections ast.SelectionSet) apikey.Fields {
 	var fields apikey.Fields
-	for _, f := range graphql.CollectFields(op, selections, []string{"ApiKey", "Node", "_Entity"}) {
+	for _, f := range graphql.CollectFields(op, selections, apiKeyImplementors) {
 		fields |= keyFields[f.Name]
 	}
 	return fields
@@ -117,7 +117,7 @@ func (s *shapes) of(ctx context.Context, op *graphql.OperationContext, f graphql
 		return kept
 	}
 	made, c := &shape{selections: f.Selections}, compiler{op: op, slots: len(f.Selections)}
-	made.wants, made.fields = connectionParts(op, f.Selections, connectionObject.name)
+	made.wants, made.fields = connectionParts(op, f.Selections, "ApiKeyConnection")
 	if p, ok := compile(&c, f.Selections, &connectionObject); ok {
 		made.plan, made.slots = p, c.slots
 	}
