@@ -83,7 +83,7 @@ func TestShapesAreBoundedByTheirText(t *testing.T) {
 	doc, _ := p.parse(ctx, text)
 	slots := 0
 	for _, s := range doc.shapes.kept {
-		slots += s.slots
+		slots += s.itemSlots
 	}
 	if slots == 0 || slots > len(text) {
 		t.Errorf("%d slots of a text of %d bytes", slots, len(text))

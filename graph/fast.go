@@ -29,7 +29,7 @@ func fast(ctx context.Context, next graphql.Resolver) (any, error) {
 	if s.plan == nil {
 		return res, nil
 	}
-	size := int64(s.slots * slotBytes * len(c.Items))
+	size := int64(s.itemSlots * slotBytes * len(c.Items))
 	l.unwritten.Add(size)
 	return graphql.WriterFunc(func(w io.Writer) {
 		// All marshalers of one response write to one buffer, whose own space is used if it has enough.
@@ -46,8 +46,8 @@ func fast(ctx context.Context, next graphql.Resolver) (any, error) {
 	}), nil
 }
 
-// slotBytes is about as long as a field is, with its name.
-const slotBytes = 32
+// slotBytes is a little more than a field takes, with its name, of those that lists show.
+const slotBytes = 36
 
 // writer appends a value's JSON.
 type writer[T any] func(b []byte, v T) []byte

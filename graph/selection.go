@@ -94,7 +94,7 @@ type shape struct {
 	wants      apikey.Wants
 	fields     apikey.Fields
 	plan       plan[*ApiKeyConnection] // nil: left to gqlgen
-	slots      int                     // of the plan, and of those within it
+	itemSlots  int                     // of the plans for what is in the connection
 	arguments  *arguments              // nil: they depend on variables
 }
 
@@ -103,7 +103,7 @@ type shape struct {
 type shapes struct {
 	mu   sync.Mutex
 	kept map[*ast.Field]*shape
-	free int // slots that may be kept: as many as the text has bytes, so that they take no more than its document
+	free int // selections and slots that may be kept: as many as the text has bytes, so that they take no more than its document
 }
 
 func newShapes(slots int) *shapes { return &shapes{kept: map[*ast.Field]*shape{}, free: slots} }
@@ -116,19 +116,20 @@ func (s *shapes) of(ctx context.Context, op *graphql.OperationContext, f graphql
 	if known && slices.Equal(kept.selections, f.Selections) {
 		return kept
 	}
-	made, c := &shape{selections: f.Selections}, compiler{op: op, slots: len(f.Selections)}
+	made, c := &shape{selections: f.Selections}, compiler{op: op}
 	made.wants, made.fields = connectionParts(op, f.Selections, "ApiKeyConnection")
 	if p, ok := compile(&c, f.Selections, &connectionObject); ok {
-		made.plan, made.slots = p, c.slots
+		made.plan, made.itemSlots = p, c.slots-len(p)
 	}
 	if !slices.ContainsFunc(f.Arguments, func(a *ast.Argument) bool { return variable(a.Value) }) {
 		made.arguments = readArguments(ctx, op, f)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, known = s.kept[f.Field]; !known && c.slots <= s.free {
+	cost := len(f.Selections) + c.slots
+	if _, known = s.kept[f.Field]; !known && cost <= s.free {
 		s.kept[f.Field] = made
-		s.free -= c.slots
+		s.free -= cost
 	}
 	return made
 }
