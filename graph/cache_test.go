@@ -1,9 +1,12 @@
 package graph
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/99designs/gqlgen/graphql"
 
 	"retrieverkeys/apikey"
 )
@@ -46,5 +49,43 @@ func TestACacheKeepsNothingForTheAnonymous(t *testing.T) {
 	c.Add(t.Context(), "text", 1)
 	if _, kept := c.Get(t.Context(), "text"); kept {
 		t.Error("it is kept")
+	}
+}
+
+// What is found out of a text is kept beside it, and bounded by its length, too: many operations of one text may spread the same
+// fragment.
+func TestShapesAreBoundedByTheirText(t *testing.T) {
+	text := "fragment C on ApiKeyConnection { results { " + aliases(90, "name") + "} }"
+	const operations = 50
+	for i := range operations {
+		text += fmt.Sprintf(` query Q%d { retriever(id: "ret_1_05") { apiKeys { ...C } } }`, i)
+	}
+	ctx := apikey.WithCaller(t.Context(), apikey.Caller{Key: &apikey.Key{}})
+	p := newParser(limits, true)
+	for i := range operations {
+		doc, errs := p.parse(ctx, text)
+		if errs != nil {
+			t.Fatal(errs)
+		}
+		op := &graphql.OperationContext{Doc: doc.QueryDocument, Operation: doc.Operations[i]}
+		for _, r := range graphql.CollectFields(op, op.Operation.SelectionSet, nil) {
+			for _, f := range graphql.CollectFields(op, r.Selections, nil) {
+				first, again := doc.shapes.of(ctx, op, f), doc.shapes.of(ctx, op, f)
+				if i == 0 && first != again {
+					t.Error("the first is not kept")
+				}
+				if i == operations-1 && first == again {
+					t.Error("the last is kept")
+				}
+			}
+		}
+	}
+	doc, _ := p.parse(ctx, text)
+	slots := 0
+	for _, s := range doc.shapes.kept {
+		slots += s.itemSlots
+	}
+	if slots == 0 || slots > len(text) {
+		t.Errorf("%d slots of a text of %d bytes", slots, len(text))
 	}
 }

@@ -10,7 +10,7 @@ import (
 type Node any
 
 // ApiKeyConnection is a page of keys. Its edges are made only where they are asked for.
-type ApiKeyConnection struct{ *connection[apikey.Key] }
+type ApiKeyConnection struct{ connection[apikey.Key] }
 
 // ApiKeyEdge is a key and its cursor.
 type ApiKeyEdge struct {
@@ -28,7 +28,7 @@ func (c ApiKeyConnection) Edges() []ApiKeyEdge {
 }
 
 // RetrieverConnection is a page of retrievers. Its edges are made only where they are asked for.
-type RetrieverConnection struct{ *connection[apikey.Retriever] }
+type RetrieverConnection struct{ connection[apikey.Retriever] }
 
 // RetrieverEdge is a retriever and its cursor.
 type RetrieverEdge struct {
@@ -46,7 +46,7 @@ func (c RetrieverConnection) Edges() []RetrieverEdge {
 }
 
 // AuditEventConnection is a page of audit events. Its edges are made only where they are asked for.
-type AuditEventConnection struct{ *connection[apikey.Event] }
+type AuditEventConnection struct{ connection[apikey.Event] }
 
 // AuditEventEdge is an audit event and its cursor.
 type AuditEventEdge struct {
@@ -67,10 +67,10 @@ func (c AuditEventConnection) Edges() []AuditEventEdge {
 type connection[T any] struct{ *apikey.Connection[T] }
 
 // Results returns the page's items.
-func (c *connection[T]) Results() []T { return c.Items }
+func (c connection[T]) Results() []T { return c.Items }
 
 // PageInfo returns where the page stands.
-func (c *connection[T]) PageInfo() PageInfo {
+func (c connection[T]) PageInfo() PageInfo {
 	info := PageInfo{HasNextPage: c.HasNextPage, HasPreviousPage: c.HasPreviousPage}
 	if n := len(c.Items); n > 0 {
 		start, end := c.Cursor(0), c.Cursor(n-1)
@@ -89,15 +89,18 @@ func keys(listings []apikey.Listing, err error) ([]*ApiKeyConnection, error) {
 		return nil, err
 	}
 	out := make([]*ApiKeyConnection, len(listings))
-	errs := make(graphql.BatchErrorList, len(listings))
-	failed := false
+	var errs graphql.BatchErrorList
 	for i, l := range listings {
-		errs[i], failed = l.Err, failed || l.Err != nil
 		if l.Err == nil {
-			out[i] = &ApiKeyConnection{&connection[apikey.Key]{l.Keys}}
+			out[i] = &ApiKeyConnection{connection[apikey.Key]{l.Keys}}
+			continue
 		}
+		if errs == nil {
+			errs = make(graphql.BatchErrorList, len(listings))
+		}
+		errs[i] = l.Err
 	}
-	if failed {
+	if errs != nil {
 		return out, errs
 	}
 	return out, nil
@@ -107,14 +110,14 @@ func retrievers(c *apikey.Connection[apikey.Retriever], err error) (*RetrieverCo
 	if err != nil {
 		return nil, err
 	}
-	return &RetrieverConnection{&connection[apikey.Retriever]{c}}, nil
+	return &RetrieverConnection{connection[apikey.Retriever]{c}}, nil
 }
 
 func auditEvents(c *apikey.Connection[apikey.Event], err error) (*AuditEventConnection, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &AuditEventConnection{&connection[apikey.Event]{c}}, nil
+	return &AuditEventConnection{connection[apikey.Event]{c}}, nil
 }
 
 func viewer(k *apikey.Key, err error) (*Viewer, error) {

@@ -3,6 +3,7 @@ package graph
 import (
 	"context"
 	"io"
+	"slices"
 	"strconv"
 
 	"github.com/99designs/gqlgen/graphql"
@@ -17,22 +18,19 @@ import (
 // context and a marshaler for each field of each key: that is most of what a list costs. Resolvers, errors and nulls stay
 // gqlgen's; below a connection there is none of them. What it does not know it leaves to gqlgen. Not to install it is the
 // way without it, and a test compares the two.
-type fast struct{}
-
-func (fast) ExtensionName() string                   { return "Fast" }
-func (fast) Validate(graphql.ExecutableSchema) error { return nil }
-
-// InterceptField puts a connection that writes itself in place of one that was resolved.
-func (fast) InterceptField(ctx context.Context, next graphql.Resolver) (any, error) {
+func fast(ctx context.Context, next graphql.Resolver) (any, error) {
 	res, err := next(ctx)
 	c, ok := res.(*ApiKeyConnection)
 	if !ok || c == nil || err != nil {
 		return res, err
 	}
-	p, ok := compile(graphql.GetOperationContext(ctx), graphql.GetFieldContext(ctx).Field.Selections, &connectionObject)
-	if !ok {
+	l := loaded(ctx)
+	s := l.shapes.of(ctx, graphql.GetOperationContext(ctx), graphql.GetFieldContext(ctx).Field)
+	if s.plan == nil {
 		return res, nil
 	}
+	size := int64(s.itemSlots * slotBytes * len(c.Items))
+	l.unwritten.Add(size)
 	return graphql.WriterFunc(func(w io.Writer) {
 		// All marshalers of one response write to one buffer, whose own space is used if it has enough.
 		buf, ok := w.(interface {
@@ -41,24 +39,24 @@ func (fast) InterceptField(ctx context.Context, next graphql.Resolver) (any, err
 		})
 		var b []byte
 		if ok {
-			buf.Grow(keyBytes * len(c.Items))
+			buf.Grow(int(max(size, l.unwritten.Swap(0)))) // the first has it grow once, for all
 			b = buf.AvailableBuffer()
 		}
-		_, _ = w.Write(p.write(b, c))
+		_, _ = w.Write(s.plan.write(b, c))
 	}), nil
 }
 
-// keyBytes is about as long as a key with all its fields.
-const keyBytes = 900
+// slotBytes is a little more than a field takes, with its name, of those that lists show.
+const slotBytes = 36
 
 // writer appends a value's JSON.
 type writer[T any] func(b []byte, v T) []byte
 
 // object is how a type of the schema is written: its own fields, and those that have selections.
 type object[T any] struct {
-	name   string
+	types  []string // its own, and those that it is one of
 	fields map[string]writer[T]
-	nested map[string]func(op *graphql.OperationContext, selections ast.SelectionSet) (writer[T], bool)
+	nested map[string]func(c *compiler, selections ast.SelectionSet) (writer[T], bool)
 }
 
 // plan is how a selection is written: a label and a writer for each field.
@@ -69,22 +67,32 @@ type slot[T any] struct {
 	write writer[T]
 }
 
+// compiler makes plans for one operation.
+type compiler struct {
+	op    *graphql.OperationContext
+	slots int // that it has made
+}
+
 // compile makes a plan of a selection; false where something in it is not known.
-func compile[T any](op *graphql.OperationContext, selections ast.SelectionSet, o *object[T]) (plan[T], bool) {
-	fields := graphql.CollectFields(op, selections, []string{o.name})
+func compile[T any](c *compiler, selections ast.SelectionSet, o *object[T]) (plan[T], bool) {
+	fields := graphql.CollectFields(c.op, selections, o.types)
+	c.slots += len(fields)
 	p := make(plan[T], 0, len(fields))
 	before := "{"
-	for _, f := range fields {
+	for i, f := range fields {
+		if slices.ContainsFunc(fields[:i], func(other graphql.CollectedField) bool { return other.Alias == f.Alias }) {
+			continue // gqlgen collects __typename of a union beside that of the type itself
+		}
 		write, ok := o.fields[f.Name]
 		if nested := o.nested[f.Name]; nested != nil {
-			write, ok = nested(op, f.Selections)
+			write, ok = nested(c, f.Selections)
 		} else if f.Name == "__typename" {
-			write, ok = func(b []byte, _ T) []byte { return wire.Text(b, o.name) }, true
+			write, ok = func(b []byte, _ T) []byte { return wire.Text(b, o.types[0]) }, true
 		}
 		if !ok || len(f.Deferrables) > 0 {
 			return nil, false
 		}
-		p = append(p, slot[T]{before + strconv.Quote(f.Alias) + ":", write})
+		p = append(p, slot[T]{before + `"` + f.Alias + `":`, write}) // of letters, digits and underscores
 		before = ","
 	}
 	return p, len(p) > 0
@@ -99,9 +107,9 @@ func (p plan[T]) write(b []byte, v T) []byte {
 }
 
 // within makes the writer of a field with selections, out of how its object is written and where that is in v.
-func within[T, U any](o *object[U], write func(b []byte, v T, p plan[U]) []byte) func(*graphql.OperationContext, ast.SelectionSet) (writer[T], bool) {
-	return func(op *graphql.OperationContext, selections ast.SelectionSet) (writer[T], bool) {
-		p, ok := compile(op, selections, o)
+func within[T, U any](o *object[U], write func(b []byte, v T, p plan[U]) []byte) func(*compiler, ast.SelectionSet) (writer[T], bool) {
+	return func(c *compiler, selections ast.SelectionSet) (writer[T], bool) {
+		p, ok := compile(c, selections, o)
 		return func(b []byte, v T) []byte { return write(b, v, p) }, ok
 	}
 }
@@ -113,11 +121,11 @@ type edge struct {
 }
 
 var connectionObject = object[*ApiKeyConnection]{
-	name: "ApiKeyConnection",
+	types: apiKeyConnectionImplementors,
 	fields: map[string]writer[*ApiKeyConnection]{
 		"total": func(b []byte, c *ApiKeyConnection) []byte { return strconv.AppendInt(b, int64(c.Total), 10) },
 	},
-	nested: map[string]func(*graphql.OperationContext, ast.SelectionSet) (writer[*ApiKeyConnection], bool){
+	nested: map[string]func(*compiler, ast.SelectionSet) (writer[*ApiKeyConnection], bool){
 		"results": within(&keyObject, func(b []byte, c *ApiKeyConnection, p plan[*apikey.Key]) []byte {
 			return wire.Array(b, len(c.Items), func(b []byte, i int) []byte { return p.write(b, &c.Items[i]) })
 		}),
@@ -131,11 +139,11 @@ var connectionObject = object[*ApiKeyConnection]{
 }
 
 var edgeObject = object[edge]{
-	name: "ApiKeyEdge",
+	types: apiKeyEdgeImplementors,
 	fields: map[string]writer[edge]{
 		"cursor": func(b []byte, e edge) []byte { return wire.Text(b, e.connection.Cursor(e.index)) },
 	},
-	nested: map[string]func(*graphql.OperationContext, ast.SelectionSet) (writer[edge], bool){
+	nested: map[string]func(*compiler, ast.SelectionSet) (writer[edge], bool){
 		"node": within(&keyObject, func(b []byte, e edge, p plan[*apikey.Key]) []byte {
 			return p.write(b, &e.connection.Items[e.index])
 		}),
@@ -143,7 +151,7 @@ var edgeObject = object[edge]{
 }
 
 var pageInfoObject = object[PageInfo]{
-	name: "PageInfo",
+	types: pageInfoImplementors,
 	fields: map[string]writer[PageInfo]{
 		"hasNextPage":     func(b []byte, p PageInfo) []byte { return strconv.AppendBool(b, p.HasNextPage) },
 		"hasPreviousPage": func(b []byte, p PageInfo) []byte { return strconv.AppendBool(b, p.HasPreviousPage) },
@@ -153,7 +161,7 @@ var pageInfoObject = object[PageInfo]{
 }
 
 var keyObject = object[*apikey.Key]{
-	name: "ApiKey",
+	types: apiKeyImplementors,
 	fields: map[string]writer[*apikey.Key]{
 		"id":                func(b []byte, k *apikey.Key) []byte { return wire.Text(b, k.ID) },
 		"keyId":             func(b []byte, k *apikey.Key) []byte { return wire.Text(b, k.ID) },
@@ -185,7 +193,7 @@ var keyObject = object[*apikey.Key]{
 		"rotatedTo":   func(b []byte, k *apikey.Key) []byte { return wire.OptionalText(b, k.RotatedTo) },
 		"rotatedFrom": func(b []byte, k *apikey.Key) []byte { return wire.OptionalText(b, k.RotatedFrom) },
 	},
-	nested: map[string]func(*graphql.OperationContext, ast.SelectionSet) (writer[*apikey.Key], bool){
+	nested: map[string]func(*compiler, ast.SelectionSet) (writer[*apikey.Key], bool){
 		"scopes": within(&scopeObject, func(b []byte, k *apikey.Key, p plan[*apikey.Scope]) []byte {
 			return wire.Array(b, len(k.Scopes), func(b []byte, i int) []byte { return p.write(b, &k.Scopes[i]) })
 		}),
@@ -193,7 +201,7 @@ var keyObject = object[*apikey.Key]{
 }
 
 var scopeObject = object[*apikey.Scope]{
-	name: "ApiKeyScope",
+	types: apiKeyScopeImplementors,
 	fields: map[string]writer[*apikey.Scope]{
 		"resourceType": func(b []byte, s *apikey.Scope) []byte { return upper(b, s.ResourceType) },
 		"resourceId":   func(b []byte, s *apikey.Scope) []byte { return wire.Text(b, s.ResourceID) },
@@ -203,13 +211,11 @@ var scopeObject = object[*apikey.Scope]{
 
 // upper writes a value of an enum: in the schema they are the vendor's in upper case.
 func upper[S ~string](b []byte, s S) []byte {
-	b = append(b, '"')
-	for i := range len(s) {
-		c := s[i]
+	b = append(append(b, '"'), s...)
+	for i, c := range b[len(b)-len(s):] {
 		if 'a' <= c && c <= 'z' {
-			c -= 'a' - 'A'
+			b[len(b)-len(s)+i] -= 'a' - 'A'
 		}
-		b = append(b, c)
 	}
 	return append(b, '"')
 }

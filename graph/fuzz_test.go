@@ -312,9 +312,7 @@ func FuzzBody(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		var got request
-		err := members(body, map[string]any{
-			"query": &got.Query, "operationName": &got.OperationName, "variables": &got.Variables, "extensions": &got.Extensions, "documentId": &got.documentID,
-		})
+		err := got.read(body)
 		var want struct {
 			Query, OperationName, DocumentID *string
 			Variables, Extensions            map[string]any

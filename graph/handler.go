@@ -61,17 +61,18 @@ func NewHandler(o Options) http.Handler {
 	exec.SetQueryCache(parsed{})
 	exec.Use(introspectionGate{o.Introspection})
 	exec.Use(o.Limits)
-	exec.Use(loaders{o.Service, o.Tracer})
 	exec.Use(newObserver(o))
-	if o.Tracer != nil {
-		exec.Use(mutations{o.Tracer})
-	}
-	if !o.slow {
-		exec.Use(fast{})
-	}
+	loaders := loaders{o.Service, o.Tracer}
+	exec.Use(loaders)
 	h := handler{
-		exec: exec, documents: newDocuments(o.Manifest, o.ManifestOnly), parser: newParser(o.Limits, o.Introspection == IntrospectionPublic),
+		exec: exec, loaders: loaders, fields: fast, documents: newDocuments(o.Manifest, o.ManifestOnly), parser: newParser(o.Limits, o.Introspection == IntrospectionPublic),
 		playground: o.Playground, logger: o.Logger,
+	}
+	if o.slow {
+		h.fields = func(ctx context.Context, next graphql.Resolver) (any, error) { return next(ctx) }
+	}
+	if o.Tracer != nil {
+		h.fields = mutations(o.Tracer, h.fields)
 	}
 	if o.Metrics.CacheLookups != nil {
 		h.parser.cache.looked, h.documents.sent.looked = o.Metrics.CacheLookups("documents"), o.Metrics.CacheLookups("texts")

@@ -268,7 +268,7 @@ const schemaList = 20
 
 // representations is how many there are: one that is in no list is a list of one.
 func (m *measure) representations(f *ast.Field) int {
-	switch given := m.argument(f, "representations").(type) {
+	switch given := argument(f, "representations", m.variables).(type) {
 	case nil:
 		return 0
 	case []any:
@@ -314,7 +314,7 @@ func sizeOf(v any) int {
 // page is how many items a connection shows at most. What is no page is for its field to refuse.
 func (m *measure) page(f *ast.Field) int {
 	for _, name := range []string{"first", "last"} {
-		if n, err := scalar.UnmarshalInt(m.argument(f, name)); err == nil {
+		if n, err := scalar.UnmarshalInt(argument(f, name, m.variables)); err == nil {
 			return min(max(n, 0), apikey.MaxPage)
 		}
 	}
@@ -325,12 +325,12 @@ func (m *measure) page(f *ast.Field) int {
 }
 
 // argument is what the field is given, nil where that cannot be told.
-func (m *measure) argument(f *ast.Field, name string) any {
+func argument(f *ast.Field, name string, variables map[string]any) any {
 	a := f.Arguments.ForName(name)
 	if a == nil {
 		return nil
 	}
-	v, _ := a.Value.Value(m.variables)
+	v, _ := a.Value.Value(variables)
 	return v
 }
 

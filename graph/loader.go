@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/vektah/gqlparser/v2/ast"
@@ -18,18 +20,21 @@ import (
 
 type representation = scalar.Representation
 
-// loader reads for one operation what its fields name, together: the first field that needs something asks for all that
-// the operation is known to name from its text, and the others share the answer. Nobody waits for a timer or for fields
-// that may never be resolved. What is named within a list, and so is not known before, is read once for each set of
-// equal arguments.
+// loader reads for one operation what its fields name, together: all that the operation is known to name from its text is
+// read before its fields are resolved. Nobody waits for a timer or for fields that may never be resolved. What is named
+// within a list, and so is not known before, is read once for each set of equal arguments.
 type loader struct {
 	service   *apikey.Service
 	tracer    trace.Tracer // nil: no spans
 	caller    apikey.Caller
 	namespace string
 
-	names    apikey.Names
-	listings map[string]int // the index in names.Listings, by the arguments
+	doc       *document
+	shapes    *shapes      // the document's, or else the operation's own
+	unwritten atomic.Int64 // about how many bytes the lists will have that were resolved
+	names     apikey.Names
+	listings  map[string]int            // the index in names.Listings, by the arguments
+	arguments map[*ast.Field]*arguments // of the fields that the listings are for
 
 	mu    sync.Mutex
 	reads map[readKey]*read
@@ -83,15 +88,38 @@ type loaders struct {
 	tracer  trace.Tracer
 }
 
+// with is the context with a loader for an operation of the document.
+func (l loaders) with(ctx context.Context, doc *document) context.Context {
+	shapes := doc.shapes
+	if shapes == nil {
+		shapes = newShapes(math.MaxInt)
+	}
+	return context.WithValue(ctx, loaderKey{}, &loader{
+		service: l.service, tracer: l.tracer, caller: apikey.CallerFrom(ctx), namespace: apikey.NamespaceFrom(ctx),
+		doc: doc, shapes: shapes, reads: map[readKey]*read{}, pages: map[apikey.RetrieverID]page{},
+	})
+}
+
 func (loaders) ExtensionName() string                   { return "Loaders" }
 func (loaders) Validate(graphql.ExecutableSchema) error { return nil }
 
-func (l loaders) InterceptOperation(ctx context.Context, next graphql.OperationHandler) graphql.ResponseHandler {
-	own := &loader{service: l.service, tracer: l.tracer, caller: apikey.CallerFrom(ctx), namespace: apikey.NamespaceFrom(ctx), reads: map[readKey]*read{}, pages: map[apikey.RetrieverID]page{}}
-	if op := graphql.GetOperationContext(ctx); op.Operation.Operation == ast.Query {
-		own.plan(ctx, op)
+// InterceptResponse reads what is named, if anything is.
+func (loaders) InterceptResponse(ctx context.Context, next graphql.ResponseHandler) *graphql.Response {
+	if l := loaded(ctx); l != nil && len(l.names.Namespaces)+len(l.names.Retrievers)+len(l.names.Keys)+len(l.names.Nodes) > 0 {
+		l.readAhead(ctx)
 	}
-	return next(context.WithValue(ctx, loaderKey{}, own))
+	return next(ctx)
+}
+
+// readAhead leaves what goes wrong to the fields, which ask for the same. Left to ask first, each of them would wait on a goroutine
+// of its own, with a stack that has grown.
+func (l *loader) readAhead(ctx context.Context) {
+	defer func() {
+		if p := recover(); p != nil {
+			_ = graphql.GetOperationContext(ctx).RecoverFunc(ctx, p) // logs it
+		}
+	}()
+	_, _ = l.found(ctx)
 }
 
 func loaded(ctx context.Context) *loader {
@@ -121,8 +149,10 @@ func (l *loader) retriever(ctx context.Context, ns *apikey.Namespace, id string)
 
 // keys returns the listings of the retrievers' keys, with what the current field selects of them.
 func (l *loader) keys(ctx context.Context, rs []*apikey.Retriever, o apikey.ListOptions) ([]apikey.Listing, error) {
-	o.Wants, o.Fields = selectedConnection(ctx, "ApiKeyConnection")
-	arguments := currentArguments(ctx)
+	op, field := graphql.GetOperationContext(ctx), graphql.GetFieldContext(ctx).Field
+	s := l.shapes.of(ctx, op, field)
+	o.Wants, o.Fields = s.wants, s.fields
+	arguments := l.argumentsOf(ctx, op, field, s).key
 	listings := make([]apikey.Listing, len(rs))
 	var missing []*apikey.Retriever
 	var at []int
@@ -213,9 +243,12 @@ func (l *loader) auditEvents(ctx context.Context, r *apikey.Retriever, read func
 	})
 }
 
-// plan collects what the operation names.
+// plan collects what a query names.
 func (l *loader) plan(ctx context.Context, op *graphql.OperationContext) {
-	l.names.Namespace, l.listings = l.namespace, map[string]int{}
+	if op.Operation.Operation != ast.Query {
+		return
+	}
+	l.names.Namespace, l.listings, l.arguments = l.namespace, map[string]int{}, map[*ast.Field]*arguments{}
 	p := planner{loader: l, ctx: ctx, op: op}
 	for _, f := range p.fields(op.Operation.SelectionSet, "Query") {
 		switch f.Name {
@@ -263,7 +296,7 @@ func (p planner) fields(selections ast.SelectionSet, satisfies ...string) []grap
 
 // id is the field's argument, empty where it is none.
 func (p planner) id(f graphql.CollectedField) string {
-	id, _ := scalar.UnmarshalID(f.ArgumentMap(p.op.Variables)["id"])
+	id, _ := scalar.UnmarshalID(argument(f.Field, "id", p.op.Variables))
 	return id
 }
 
@@ -291,22 +324,21 @@ func (p planner) keysOf(refs []apikey.RetrieverRef, selections ast.SelectionSet)
 		if f.Name != "apiKeys" {
 			continue
 		}
-		raw := f.ArgumentMap(p.op.Variables)
-		args, err := (&executionContext{}).field_Retriever_apiKeys_args(p.ctx, raw)
-		if err != nil {
+		s := p.shapes.of(p.ctx, p.op, f)
+		a := p.argumentsOf(p.ctx, p.op, f, s)
+		if a.err != nil {
 			continue // the field itself will tell
 		}
-		key := argumentsKey(raw)
-		i, known := p.listings[key]
+		p.arguments[f.Field] = a
+		i, known := p.listings[a.key]
 		if !known {
 			i = len(p.names.Listings)
-			p.listings[key] = i
-			p.names.Listings = append(p.names.Listings, apikey.ListingOf{Options: plannedOptions(args)})
+			p.listings[a.key] = i
+			p.names.Listings = append(p.names.Listings, apikey.ListingOf{Options: a.options})
 		}
 		of := &p.names.Listings[i]
-		wants, fields := connectionParts(p.op, f.Selections, "ApiKeyConnection")
-		of.Options.Wants = union(of.Options.Wants, wants)
-		of.Options.Fields |= fields
+		of.Options.Wants = union(of.Options.Wants, s.wants)
+		of.Options.Fields |= s.fields
 		of.Retrievers = append(of.Retrievers, refs...)
 	}
 }
@@ -348,6 +380,30 @@ func union(a, b apikey.Wants) apikey.Wants {
 // currentArguments is argumentsKey of the current field.
 func currentArguments(ctx context.Context) string {
 	return argumentsKey(graphql.GetFieldContext(ctx).Field.ArgumentMap(graphql.GetOperationContext(ctx).Variables))
+}
+
+// arguments are those of a field apiKeys.
+type arguments struct {
+	key     string // argumentsKey
+	options apikey.ListOptions
+	err     error
+}
+
+// argumentsOf returns the arguments of a field with that shape.
+func (l *loader) argumentsOf(ctx context.Context, op *graphql.OperationContext, f graphql.CollectedField, s *shape) *arguments {
+	if s.arguments != nil {
+		return s.arguments
+	}
+	if known := l.arguments[f.Field]; known != nil {
+		return known
+	}
+	return readArguments(ctx, op, f)
+}
+
+func readArguments(ctx context.Context, op *graphql.OperationContext, f graphql.CollectedField) *arguments {
+	raw := f.ArgumentMap(op.Variables)
+	args, err := (&executionContext{}).field_Retriever_apiKeys_args(ctx, raw)
+	return &arguments{argumentsKey(raw), plannedOptions(args), err}
 }
 
 // plannedOptions makes the options of a listing of its field's arguments, which the generated code has read.

@@ -173,15 +173,11 @@ func asking[T any](ctx context.Context, tracer trace.Tracer, what string, f func
 }
 
 // mutations makes a span of each mutation's field. Fields of queries ask through the loader, which makes its own.
-type mutations struct{ tracer trace.Tracer }
-
-func (mutations) ExtensionName() string                   { return "Mutations" }
-func (mutations) Validate(graphql.ExecutableSchema) error { return nil }
-
-func (m mutations) InterceptField(ctx context.Context, next graphql.Resolver) (any, error) {
-	f := graphql.GetFieldContext(ctx)
-	if f.Object != "Mutation" {
-		return next(ctx)
+func mutations(tracer trace.Tracer, others graphql.FieldMiddleware) graphql.FieldMiddleware {
+	return func(ctx context.Context, next graphql.Resolver) (any, error) {
+		if f := graphql.GetFieldContext(ctx); f.Object == "Mutation" {
+			return asking(ctx, tracer, f.Field.Name, next)
+		}
+		return others(ctx, next)
 	}
-	return asking(ctx, m.tracer, f.Field.Name, next)
 }

@@ -18,22 +18,29 @@ import (
 type parser struct {
 	limits      Limits
 	suggestions bool // what names there are, for wrong ones
-	cache       *cache[*ast.QueryDocument]
+	cache       *cache[*document]
+}
+
+// document is a text that was parsed and is valid.
+type document struct {
+	*ast.QueryDocument
+
+	shapes *shapes // nil: they may depend on variables
 }
 
 func newParser(limits Limits, suggestions bool) parser {
 	return parser{
 		limits: limits, suggestions: suggestions,
-		cache: newCache(func(text string, _ *ast.QueryDocument) int { return len(text) }),
+		cache: newCache(func(text string, _ *document) int { return len(text) }),
 	}
 }
 
 // parse returns the document of a text that is valid and within the limits, or all that is wrong with it.
-func (p parser) parse(ctx context.Context, text string) (*ast.QueryDocument, gqlerror.List) {
+func (p parser) parse(ctx context.Context, text string) (*document, gqlerror.List) {
 	if doc, known := p.cache.Get(ctx, text); known {
 		return doc, nil
 	}
-	doc, err := queryparser.ParseQueryWithTokenLimit(&ast.Source{Input: text}, p.limits.Tokens)
+	parsed, err := queryparser.ParseQueryWithTokenLimit(&ast.Source{Input: text}, p.limits.Tokens)
 	if err != nil {
 		errs := gqlerror.List{gqlerror.WrapIfUnwrapped(err)}
 		if strings.HasPrefix(errs[0].Message, "exceeded token limit") {
@@ -42,11 +49,11 @@ func (p parser) parse(ctx context.Context, text string) (*ast.QueryDocument, gql
 		errcode.Set(errs[0], errcode.ParseFailed)
 		return nil, errs
 	}
-	if err := p.limits.check(doc); err != nil {
+	if err := p.limits.check(parsed); err != nil {
 		return nil, gqlerror.List{err}
 	}
-	errs := validate(doc, p.suggestions && len(text) <= longestSuggested)
-	if len(doc.Operations) == 0 {
+	errs := validate(parsed, p.suggestions && len(text) <= longestSuggested)
+	if len(parsed.Operations) == 0 {
 		errs = gqlerror.List{gqlerror.Errorf("The document has no operation.")}
 	}
 	if len(errs) > 0 {
@@ -54,6 +61,10 @@ func (p parser) parse(ctx context.Context, text string) (*ast.QueryDocument, gql
 			errcode.Set(e, errcode.ValidationFailed)
 		}
 		return nil, errs
+	}
+	doc := &document{QueryDocument: parsed}
+	if !strings.Contains(text, "@") { // no directive
+		doc.shapes = newShapes(len(text))
 	}
 	p.cache.Add(ctx, text, doc)
 	return doc, nil
@@ -75,10 +86,9 @@ func validate(doc *ast.QueryDocument, suggestions bool) (errs gqlerror.List) {
 		}
 	}()
 	observers := &core.Events{}
-	checks := validation(suggestions).GetInner()
-	for _, name := range slices.Sorted(maps.Keys(checks)) {
-		checks[name](observers, func(options ...core.ErrorOption) {
-			err := &gqlerror.Error{Rule: name}
+	for _, check := range checks[suggestions] {
+		check.RuleFunc(observers, func(options ...core.ErrorOption) {
+			err := &gqlerror.Error{Rule: check.Name}
 			for _, o := range options {
 				o(err)
 			}
@@ -91,7 +101,10 @@ func validate(doc *ast.QueryDocument, suggestions bool) (errs gqlerror.List) {
 	return errs
 }
 
-func validation(suggestions bool) *rules.Rules {
+// checks are what is validated, in its order: with suggestions, and without.
+var checks = map[bool][]core.Rule{true: validation(true), false: validation(false)}
+
+func validation(suggestions bool) (sorted []core.Rule) {
 	r := rules.NewDefaultRules()
 	if !suggestions { // "did you mean" tells names
 		r.ReplaceRule(rules.FieldsOnCorrectTypeRule.Name, rules.FieldsOnCorrectTypeRuleWithoutSuggestions.RuleFunc)
@@ -100,18 +113,19 @@ func validation(suggestions bool) *rules.Rules {
 		r.ReplaceRule(rules.KnownTypeNamesRule.Name, rules.KnownTypeNamesRuleWithoutSuggestions.RuleFunc)
 		r.ReplaceRule(rules.ValuesOfCorrectTypeRule.Name, rules.ValuesOfCorrectTypeRuleWithoutSuggestions.RuleFunc)
 	}
-	return r
+	all := r.GetInner()
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		sorted = append(sorted, core.Rule{Name: name, RuleFunc: all[name]})
+	}
+	return sorted
 }
-
-type documentKey struct{}
 
 // parsed hands a document that the transport has parsed on to gqlgen's executor, which takes it for a cache's.
 type parsed struct{}
 
-// Get returns the request's document.
+// Get returns the document that the loader is for.
 func (parsed) Get(ctx context.Context, _ string) (*ast.QueryDocument, bool) {
-	doc, ok := ctx.Value(documentKey{}).(*ast.QueryDocument)
-	return doc, ok
+	return loaded(ctx).doc.QueryDocument, true
 }
 
 // Add keeps nothing: parser has a cache.

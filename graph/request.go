@@ -114,37 +114,67 @@ func fromBody(r *http.Request) (*request, int, *apikey.Error) {
 		return nil, http.StatusBadRequest, apikey.Invalid("", "The body is not UTF-8.")
 	}
 	req := &request{}
-	names := map[string]any{
-		"query": &req.Query, "operationName": &req.OperationName, "variables": &req.Variables, "extensions": &req.Extensions, "documentId": &req.documentID,
-	}
-	if err := members(body, names); err != nil {
+	if err := req.read(body); err != nil {
 		return nil, http.StatusBadRequest, err
 	}
 	return req, http.StatusOK, nil
 }
 
-// members reads the members of a JSON object, each of which may stand there once and be null. Others are passed over.
-func members(text []byte, names map[string]any) *apikey.Error {
+// read reads a JSON object, whose members may each stand there once and be null. It passes over those that it does not know.
+func (r *request) read(text []byte) *apikey.Error {
+	err := r.members(text)
+	if err != nil && !json.Valid(text) { // which is wrong in any case, and found only as far as was read
+		return noObject()
+	}
+	return err
+}
+
+func noObject() *apikey.Error { return apikey.Invalid("", "The body is not a JSON object.") }
+
+func (r *request) members(text []byte) *apikey.Error {
 	dec := json.NewDecoder(bytes.NewReader(text))
-	if start, _ := dec.Token(); start != json.Delim('{') || !json.Valid(text) {
-		return apikey.Invalid("", "The body is not a JSON object.")
+	dec.UseNumber()
+	if start, _ := dec.Token(); start != json.Delim('{') {
+		return noObject()
 	}
 	seen := map[string]bool{}
 	for dec.More() {
-		token, _ := dec.Token() // it is valid JSON
+		token, err := dec.Token()
+		if err != nil {
+			return noObject()
+		}
 		name, _ := token.(string)
-		var value json.RawMessage
-		_ = dec.Decode(&value)
 		if seen[name] {
 			return apikey.Invalid("", "The body has a member twice.")
 		}
 		seen[name] = true
-		to, known := names[name]
-		if _, isText := to.(*string); isText && json.Unmarshal(value, to) != nil || known && !isText && decode(value, to) != nil {
+		if dec.Decode(r.member(name)) != nil {
 			return apikey.Invalid(name, "%s is of the wrong type.", name)
 		}
 	}
+	end, _ := dec.Token()
+	if _, err := dec.Token(); end != json.Delim('}') || !errors.Is(err, io.EOF) {
+		return noObject()
+	}
 	return nil
+}
+
+// member is where a member of that name goes.
+func (r *request) member(name string) any {
+	switch name {
+	case "query":
+		return &r.Query
+	case "operationName":
+		return &r.OperationName
+	case "variables":
+		return &r.Variables
+	case "extensions":
+		return &r.Extensions
+	case "documentId":
+		return &r.documentID
+	default:
+		return &json.RawMessage{}
+	}
 }
 
 // decode reads exactly one JSON value; numbers keep all their digits.

@@ -2,6 +2,8 @@ package graph
 
 import (
 	"context"
+	"slices"
+	"sync"
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/vektah/gqlparser/v2/ast"
@@ -41,7 +43,7 @@ var keyFields = map[string]apikey.Fields{
 // fieldsOf returns the fields of a key that a selection shows.
 func fieldsOf(op *graphql.OperationContext, selections ast.SelectionSet) apikey.Fields {
 	var fields apikey.Fields
-	for _, f := range graphql.CollectFields(op, selections, []string{"ApiKey", "Node", "_Entity"}) {
+	for _, f := range graphql.CollectFields(op, selections, apiKeyImplementors) {
 		fields |= keyFields[f.Name]
 	}
 	return fields
@@ -84,4 +86,55 @@ func connectionParts(op *graphql.OperationContext, selections ast.SelectionSet, 
 		}
 	}
 	return wants, fields
+}
+
+// shape is what a field apiKeys asks for, and how it is written.
+type shape struct {
+	selections ast.SelectionSet
+	wants      apikey.Wants
+	fields     apikey.Fields
+	plan       plan[*ApiKeyConnection] // nil: left to gqlgen
+	itemSlots  int                     // of the plans for what is in the connection
+	arguments  *arguments              // nil: they depend on variables
+}
+
+// shapes keeps what was found out of a text's selections, for the next time. The first field of those that are merged tells one
+// from another, mostly.
+type shapes struct {
+	mu   sync.Mutex
+	kept map[*ast.Field]*shape
+	free int // selections and slots that may be kept: as many as the text has bytes, so that they take no more than its document
+}
+
+func newShapes(slots int) *shapes { return &shapes{kept: map[*ast.Field]*shape{}, free: slots} }
+
+// of returns the shape of a field.
+func (s *shapes) of(ctx context.Context, op *graphql.OperationContext, f graphql.CollectedField) *shape {
+	s.mu.Lock()
+	kept, known := s.kept[f.Field]
+	s.mu.Unlock()
+	if known && slices.Equal(kept.selections, f.Selections) {
+		return kept
+	}
+	made, c := &shape{selections: f.Selections}, compiler{op: op}
+	made.wants, made.fields = connectionParts(op, f.Selections, "ApiKeyConnection")
+	if p, ok := compile(&c, f.Selections, &connectionObject); ok {
+		made.plan, made.itemSlots = p, c.slots-len(p)
+	}
+	if !slices.ContainsFunc(f.Arguments, func(a *ast.Argument) bool { return variable(a.Value) }) {
+		made.arguments = readArguments(ctx, op, f)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	cost := len(f.Selections) + c.slots
+	if _, known = s.kept[f.Field]; !known && cost <= s.free {
+		s.kept[f.Field] = made
+		s.free -= cost
+	}
+	return made
+}
+
+// variable reports whether a value is a variable, or has one in it.
+func variable(v *ast.Value) bool {
+	return v.Kind == ast.Variable || slices.ContainsFunc(v.Children, func(c *ast.ChildValue) bool { return variable(c.Value) })
 }

@@ -2,7 +2,6 @@ package graph
 
 import (
 	"cmp"
-	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -22,6 +21,8 @@ import (
 // repeats what it could not read, and leaves data out of a response where nothing was executed.
 type handler struct {
 	exec       *executor.Executor
+	loaders    loaders
+	fields     graphql.FieldMiddleware // what each goes through, without the closures that an extension takes
 	documents  documents
 	parser     parser
 	playground string // where browsers are sent that come here for a page; empty: nowhere
@@ -37,12 +38,12 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}()
 	w.Header().Add("Vary", "Accept")
 	media := responseMedia(r.Header.Values("Accept"), mediaJSON, mediaResponse, mediaPage)
-	asked := r.URL.Query()
-	if media == mediaPage && r.Method == http.MethodGet && h.playground != "" && !asked.Has("documentId") && !asked.Has("extensions") {
-		http.Redirect(w, r, h.playground+playgroundFragment(asked), http.StatusSeeOther)
-		return
-	}
 	if media == mediaPage {
+		asked := r.URL.Query()
+		if r.Method == http.MethodGet && h.playground != "" && !asked.Has("documentId") && !asked.Has("extensions") {
+			http.Redirect(w, r, h.playground+playgroundFragment(asked), http.StatusSeeOther)
+			return
+		}
 		media = responseMedia(r.Header.Values("Accept"), mediaJSON, mediaResponse)
 	}
 	var req *request
@@ -92,7 +93,7 @@ func (h handler) execute(w http.ResponseWriter, r *http.Request, media string, p
 	op := &graphql.OperationContext{}
 	doc, errs := h.parser.parse(ctx, params.Query)
 	if errs == nil {
-		ctx = context.WithValue(ctx, documentKey{}, doc)
+		ctx = h.loaders.with(ctx, doc)
 		op, errs = h.exec.CreateOperationContext(ctx, params)
 	}
 	if errs != nil {
@@ -105,6 +106,8 @@ func (h handler) execute(w http.ResponseWriter, r *http.Request, media string, p
 		refuse(w, media, http.StatusMethodNotAllowed, apikey.Invalid("", "GET runs queries only; send other operations by POST."))
 		return
 	}
+	op.ResolverMiddleware = h.fields
+	loaded(ctx).plan(ctx, op)
 	respond, ctx := h.exec.DispatchOperation(ctx, op)
 	response := respond(ctx)
 	if response == nil {
@@ -144,7 +147,7 @@ func WriteError(w http.ResponseWriter, r *http.Request, status int, e *apikey.Er
 
 // write sends the response. data is finished JSON, and left out where it is nil: nothing was executed.
 func write(w http.ResponseWriter, media string, status int, errs gqlerror.List, data json.RawMessage) {
-	start := []byte("{")
+	start := append(make([]byte, 0, 32), '{')
 	if len(errs) > 0 {
 		text, err := json.Marshal(errs)
 		if err != nil {
