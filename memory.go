@@ -7,17 +7,15 @@ import "runtime/debug"
 // the machine's, but counts when Go doubles: whatever is in use, so much garbage more may be left.
 const mostBallast = 20 << 20
 
-var ballast []byte
-
-// tuneMemory lets the heap grow by more than Go would, unless GOGC tells by how much. GOMEMLIMIT holds either way: the ballast
-// counts for it, too, and is a small part of it.
-func tuneMemory() {
+// ballast lets the heap grow by more than Go would for as long as it is kept, unless GOGC tells by how much. GOMEMLIMIT holds
+// either way: the ballast counts for it, too, and is a small part of it.
+func ballast() []byte {
 	const unless = 100 // per cent: what Go does
 	if told := debug.SetGCPercent(unless); told != unless {
 		debug.SetGCPercent(told)
-		return
+		return nil
 	}
-	ballast = make([]byte, ballastWithin(debug.SetMemoryLimit(-1)))
+	return make([]byte, ballastWithin(debug.SetMemoryLimit(-1)))
 }
 
 func ballastWithin(limit int64) int64 { return min(mostBallast, limit/8) }

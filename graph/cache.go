@@ -2,8 +2,10 @@ package graph
 
 import (
 	"context"
+	"hash/maphash"
 	"sync"
 
+	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 
 	"retrieverkeys/apikey"
@@ -17,6 +19,7 @@ const cacheBytes = 512 << 10
 type cache[T any] struct {
 	size   func(key string, value T) int // in bytes
 	looked func(hit bool)                // is told of each Get; nil: nobody is
+	once   *sightings                    // if set, what comes for the first time is not kept
 
 	mu    sync.Mutex
 	items *simplelru.LRU[string, T]
@@ -44,7 +47,7 @@ func (c *cache[T]) Get(_ context.Context, key string) (T, bool) {
 // callers it keeps nothing: nobody in particular shall push out what others use.
 func (c *cache[T]) Add(ctx context.Context, key string, value T) {
 	size := c.size(key, value)
-	if size > cacheBytes || apikey.CallerFrom(ctx).Anonymous() {
+	if size > cacheBytes || apikey.CallerFrom(ctx).Anonymous() || c.once != nil && !c.once.again(key) {
 		return
 	}
 	c.mu.Lock()
@@ -56,4 +59,22 @@ func (c *cache[T]) Add(ctx context.Context, key string, value T) {
 	for c.free -= size; c.free < 0; {
 		c.items.RemoveOldest()
 	}
+}
+
+// sightings remembers that texts came, but not the texts.
+type sightings struct {
+	seed maphash.Seed
+	last *lru.Cache[uint64, struct{}]
+}
+
+// newSightings remembers the last thousand texts.
+func newSightings() *sightings {
+	last, _ := lru.New[uint64, struct{}](1000) // it refuses sizes below 1 only
+	return &sightings{maphash.MakeSeed(), last}
+}
+
+// again reports whether the text came before.
+func (s *sightings) again(text string) bool {
+	before, _ := s.last.ContainsOrAdd(maphash.String(s.seed, text), struct{}{})
+	return before
 }

@@ -52,6 +52,34 @@ func TestACacheKeepsNothingForTheAnonymous(t *testing.T) {
 	}
 }
 
+// Many texts come once and never again, because ids are written into them: they must not push out what comes again.
+func TestWhatComesOnceIsNotKept(t *testing.T) {
+	ctx := apikey.WithCaller(t.Context(), apikey.Caller{Key: &apikey.Key{}})
+	p := newParser(limits, true)
+	come := func(text string) bool {
+		t.Helper()
+		if _, errs := p.parse(ctx, text); errs != nil {
+			t.Fatal(errs)
+		}
+		_, kept := p.cache.Get(ctx, text)
+		return kept
+	}
+	const often = "{ viewer { keyId } }"
+	for time, want := range []bool{false, true, true} {
+		if kept := come(often); kept != want {
+			t.Errorf("kept when it has come %d times: %t", time+1, kept)
+		}
+	}
+	for i := range 2_000 {
+		if come(fmt.Sprintf(`{ retriever(id: "ret_%d") { name } }`, i)) {
+			t.Errorf("text %d is kept", i)
+		}
+	}
+	if _, kept := p.cache.Get(ctx, often); !kept || p.cache.items.Len() != 1 {
+		t.Errorf("what comes often is kept: %t, among %d", kept, p.cache.items.Len())
+	}
+}
+
 // What is found out of a text is kept beside it, and bounded by its length, too: many operations of one text may spread the same
 // fragment.
 func TestShapesAreBoundedByTheirText(t *testing.T) {

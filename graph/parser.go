@@ -29,10 +29,9 @@ type document struct {
 }
 
 func newParser(limits Limits, suggestions bool) parser {
-	return parser{
-		limits: limits, suggestions: suggestions,
-		cache: newCache(func(text string, _ *document) int { return len(text) }),
-	}
+	c := newCache(func(text string, _ *document) int { return len(text) })
+	c.once = newSightings() // texts with ids written into them never come again, and would take tens of megabytes
+	return parser{limits: limits, suggestions: suggestions, cache: c}
 }
 
 // parse returns the document of a text that is valid and within the limits, or all that is wrong with it.
