@@ -264,7 +264,7 @@ func TestSlowClientsHoldNoTurn(t *testing.T) {
 	if err != nil || list.StatusCode != http.StatusOK {
 		t.Fatal(list, err)
 	}
-	defer list.Body.Close() //nolint:errcheck // it is read to its end
+	defer list.Body.Close()
 	others("while one reads a long list")
 	if body, err := io.ReadAll(list.Body); err != nil || !bytes.HasSuffix(body, []byte("],\"total\":100000}\n")) {
 		t.Errorf("the list ends after %d bytes: %v", len(body), err)
