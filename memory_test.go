@@ -7,7 +7,7 @@ import (
 
 // A process that may have little memory must not spend it on nothing.
 func TestBallast(t *testing.T) {
-	for limit, want := range map[int64]int64{math.MaxInt64: 20 << 20, 800 << 20: 20 << 20, 80 << 20: 10 << 20, 0: 0} {
+	for limit, want := range map[int64]int64{math.MaxInt64: 16 << 20, 800 << 20: 16 << 20, 80 << 20: 10 << 20, 0: 0} {
 		if got := ballastWithin(limit); got != want {
 			t.Errorf("of %d bytes %d are left unused, not %d", limit, got, want)
 		}

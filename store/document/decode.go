@@ -447,11 +447,24 @@ func element(all []byte) (name []byte, v value, rest []byte, ok bool) {
 	return all[1:end], v, rest, ok
 }
 
+// readValue reads what almost all values are by itself, which takes a third of the time that bsoncore does.
 func readValue(b []byte, t bsoncore.Type) (v value, rest []byte, ok bool) {
-	if t == bsoncore.TypeString && len(b) >= lengthBytes { // as most are
-		if end := lengthBytes + int64(binary.LittleEndian.Uint32(b)); end <= int64(len(b)) {
-			return value{bsoncore.Value{Type: t, Data: b[:end]}}, b[end:], true
+	length := int64(-1)
+	switch t {
+	case bsoncore.TypeNull:
+		length = 0
+	case bsoncore.TypeDateTime:
+		length = 8
+	case bsoncore.TypeString, bsoncore.TypeArray, bsoncore.TypeEmbeddedDocument:
+		if len(b) < lengthBytes {
+			break
 		}
+		if length = int64(binary.LittleEndian.Uint32(b)); t == bsoncore.TypeString {
+			length += lengthBytes
+		}
+	}
+	if 0 <= length && length <= int64(len(b)) {
+		return value{bsoncore.Value{Type: t, Data: b[:length]}}, b[length:], true
 	}
 	read, rest, ok := bsoncore.ReadValue(b, t)
 	return value{read}, rest, ok
