@@ -96,6 +96,9 @@ func (g *gate) early(next http.Handler, refuse refuse) http.Handler {
 		case <-timer.C:
 		case <-r.Context().Done():
 		}
+		if r.ContentLength != 0 { // net/http reads what has come of the body, and must not wait for the rest
+			setReadDeadline(w, time.Now().Add(patience))
+		}
 		g.refuse(w, r, refuse)
 	})
 }
@@ -155,6 +158,7 @@ type turn struct {
 	mu      sync.Mutex
 	held    bool
 	writing bool
+	hurried bool // the client has only haste left for what is being sent
 	unsent  int64
 }
 
@@ -163,63 +167,57 @@ func (t *turn) Write(b []byte) (int, error) {
 		t.end()
 		return t.ResponseWriter.Write(b)
 	}
-	t.mu.Lock()
-	t.writing = true
-	t.mu.Unlock()
-	timer := time.AfterFunc(patience, func() { t.give(int64(len(b)) + t.behind) })
+	t.write(true)
+	kept := int64(len(b)) + t.behind
+	timer := time.AfterFunc(patience, func() { t.give(kept) })
 	defer func() {
 		timer.Stop()
-		t.written()
+		t.write(false)
 	}()
 	return t.ResponseWriter.Write(b)
 }
 
-// give gives the turn away while an answer of n bytes is still being written.
-func (t *turn) give(n int64) {
+func (t *turn) write(on bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.writing = on
+}
+
+// give gives the turn away while a part of an answer is written, of which so many bytes are kept.
+func (t *turn) give(kept int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch {
-	case !t.writing || !t.held:
-	case t.gate.unsent.TryAcquire(n):
-		t.held, t.unsent = false, n
+	case !t.writing || !t.held || t.hurried:
+	case t.gate.unsent.TryAcquire(kept):
+		t.held, t.unsent = false, kept
 		t.gate.leave()
 	default:
+		t.hurried = true
 		_ = http.NewResponseController(t.ResponseWriter).SetWriteDeadline(time.Now().Add(t.gate.haste)) // where there is none to set, there is no client that could stall
 	}
 }
 
-// written gives back what was taken while the client was slow.
-func (t *turn) written() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.gate.unsent.Release(t.unsent)
-	t.writing, t.unsent = false, 0
-}
-
-// end gives the turn back, if it is still held.
+// end gives back all that the turn has.
 func (t *turn) end() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.held {
 		t.gate.leave()
 	}
-	t.held = false
+	t.gate.unsent.Release(t.unsent)
+	t.held, t.hurried, t.unsent = false, false, 0
 }
 
-// again waits for another turn, unless it is still held, to go on with an answer that has begun. It is not refused for others'
-// sake: what was done for it would be lost.
-func (t *turn) again(ctx context.Context, within time.Duration) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.held {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, within)
-	defer cancel()
+// again waits for another turn, to go on with an answer that has begun. It is not refused for others' sake: what was done for
+// it would be lost.
+func (t *turn) again(ctx context.Context) error {
 	if err := t.gate.turns.Acquire(ctx, 1); err != nil {
 		return err
 	}
 	t.gate.metrics.Working(1)
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.held = true
 	return nil
 }

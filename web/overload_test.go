@@ -139,6 +139,28 @@ func TestRefusalsAreCheap(t *testing.T) {
 	})
 }
 
+// A client that has announced a body and sends nothing must not keep its refusal, and a server that stops, waiting.
+func TestRefusalsWaitForNoBody(t *testing.T) {
+	var c counters
+	g := newGate(1, 0, c.metrics(), slog.New(slog.DiscardHandler))
+	g.hold = time.Millisecond
+	g.waiting.Store(g.mayWait)
+	server := httptest.NewServer(g.early(http.NotFoundHandler(), refuseREST))
+	defer server.Close()
+	conn, err := net.Dial("tcp", strings.TrimPrefix(server.URL, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close() //nolint:errcheck // it is read no more
+	if _, err := io.WriteString(conn, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n{}"); err != nil {
+		t.Fatal(err)
+	}
+	_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if line, err := bufio.NewReader(conn).ReadString('\n'); err != nil || !strings.Contains(line, "503") {
+		t.Errorf("%q %v", line, err)
+	}
+}
+
 // Whoever went away must not be worked for, and must not take the turn with him.
 func TestWhoWaitsMayGo(t *testing.T) {
 	var c counters
@@ -294,6 +316,47 @@ func TestPartsOfAListTakeTurns(t *testing.T) {
 	close(goOn)
 	if body := <-list; !strings.HasSuffix(body, fmt.Sprintf(`"total":%d}`+"\n", 2*apikey.MaxPage)) {
 		t.Error("the list is not whole")
+	}
+}
+
+// stalled is a client that takes nothing until something has happened.
+type stalled struct {
+	*httptest.ResponseRecorder
+	until func()
+}
+
+func (s stalled) Write(b []byte) (int, error) {
+	s.until()
+	return s.ResponseRecorder.Write(b)
+}
+
+// A client that was slow needs no turn for what is left of its page: else the slow would keep all turns busy, for a little each.
+func TestWhatIsLeftOfAPageNeedsNoTurn(t *testing.T) {
+	working, goOn := make(chan struct{}), make(chan struct{})
+	h := handler(&shelf{keys: apikey.MaxPage}, func(o *Options) {
+		o.MaxConcurrent = 1
+		o.GraphQL = http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+			close(working)
+			<-goOn
+		})
+	})
+	request := func(method, path string) *http.Request {
+		r := httptest.NewRequest(method, path, nil)
+		r.Header.Set("Authorization", "Bearer "+token)
+		r.Header.Set("X-Namespace", "production")
+		r.Header.Set("Content-Type", "application/json")
+		return r
+	}
+	var other sync.WaitGroup
+	defer other.Wait()
+	defer close(goOn)
+	slow := stalled{httptest.NewRecorder(), sync.OnceFunc(func() {
+		other.Go(func() { h.ServeHTTP(httptest.NewRecorder(), request(http.MethodPost, "/graphql")) })
+		<-working // when this one's turn was given away
+	})}
+	h.ServeHTTP(slow, request(http.MethodGet, keysURL))
+	if body := slow.Body.String(); !strings.HasSuffix(body, fmt.Sprintf(`"total":%d}`+"\n", apikey.MaxPage)) {
+		t.Errorf("the list is not whole: %d %.200s", slow.Code, body)
 	}
 }
 

@@ -82,7 +82,7 @@ func appendKey(b []byte, k *apikey.Key) []byte {
 }
 
 // list answers with all keys of a retriever, however many: page after page, so that they are never all in memory. Once it
-// has begun to answer, each page and each write has the whole timeout. What fails then cuts the connection, because a
+// has begun to answer, to read a page and to send it may each take the whole timeout. What fails then cuts the connection, because a
 // short list that looks whole would be worse than none.
 func (h rest) list(w http.ResponseWriter, r *http.Request) {
 	// Who may read nothing is not told what is wrong with the request.
@@ -104,9 +104,10 @@ func (h rest) list(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusOK)
 	b, total := append(make([]byte, 0, min(partBytes, keyBytes*(1+len(page)))), `{"results":[`...), 0
 	for {
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(h.timeout)) // where there is none to set, there is no client that could stall
 		for i := range page {
 			if len(b) > partBytes-keyBytes {
-				h.part(w, r, b, keyBytes*(len(page)-i))
+				h.write(w, b, keyBytes*(len(page)-i))
 				b = b[:0]
 			}
 			if total > 0 {
@@ -122,7 +123,7 @@ func (h rest) list(w http.ResponseWriter, r *http.Request) {
 			h.abort(r, err)
 		}
 	}
-	h.write(w, fmt.Appendf(b, "],\"total\":%d}\n", total))
+	h.write(w, fmt.Appendf(b, "],\"total\":%d}\n", total), 0)
 }
 
 const (
@@ -136,30 +137,19 @@ func (h rest) nextPage(w http.ResponseWriter, r *http.Request, reader *apikey.Ke
 	defer cancel()
 	if t, ok := w.(*turn); ok {
 		t.end()
-		if err := t.again(ctx, h.timeout); err != nil {
+		if err := t.again(ctx); err != nil {
 			return nil, err
 		}
 	}
 	return reader.Next(ctx)
 }
 
-// part sends a part of an answer while what is behind it is kept, and waits for a turn where it was lost meanwhile.
-func (h rest) part(w http.ResponseWriter, r *http.Request, part []byte, behind int) {
-	t, ok := w.(*turn)
-	if !ok {
-		h.write(w, part)
-		return
+// write sends a part of a page while what is behind it is kept, or cuts the connection to a client that does not take it in
+// time. To make a part is little work: where the turn was given away meanwhile, the rest of the page is made without one.
+func (h rest) write(w http.ResponseWriter, part []byte, behind int) {
+	if t, ok := w.(*turn); ok {
+		t.behind = int64(behind)
 	}
-	t.behind = int64(behind)
-	h.write(w, part)
-	if err := t.again(r.Context(), h.timeout); err != nil {
-		h.abort(r, err)
-	}
-}
-
-// write sends a part of an answer, or cuts the connection to a client that does not take it in time.
-func (h rest) write(w http.ResponseWriter, part []byte) {
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(h.timeout)) // where there is none to set, there is no client that could stall
 	if _, err := w.Write(part); err != nil {
 		panic(http.ErrAbortHandler)
 	}
