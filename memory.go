@@ -1,6 +1,9 @@
 package main
 
-import "runtime/debug"
+import (
+	"os"
+	"runtime/debug"
+)
 
 // mostBallast is the heap that nobody uses. Go collects garbage when the heap has doubled. That of a server with small answers is a
 // few megabytes, so it collects dozens of times a second, at a third of all its work. Memory that is never touched is none of
@@ -10,9 +13,7 @@ const mostBallast = 16 << 20
 // ballast lets the heap grow by more than Go would for as long as it is kept, unless GOGC tells by how much. GOMEMLIMIT holds
 // either way: the ballast counts for it, too, and is a small part of it.
 func ballast() []byte {
-	const unless = 100 // per cent: what Go does
-	if told := debug.SetGCPercent(unless); told != unless {
-		debug.SetGCPercent(told)
+	if os.Getenv("GOGC") != "" {
 		return nil
 	}
 	return make([]byte, ballastWithin(debug.SetMemoryLimit(-1)))

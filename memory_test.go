@@ -12,4 +12,10 @@ func TestBallast(t *testing.T) {
 			t.Errorf("of %d bytes %d are left unused, not %d", limit, got, want)
 		}
 	}
+	for gogc, want := range map[string]int{"": 16 << 20, "100": 0, "off": 0} {
+		t.Setenv("GOGC", gogc)
+		if got := len(ballast()); got != want {
+			t.Errorf("with GOGC=%s %d bytes are left unused, not %d", gogc, got, want)
+		}
+	}
 }

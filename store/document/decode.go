@@ -450,7 +450,7 @@ func element(all []byte) (name []byte, v value, rest []byte, ok bool) {
 // readValue reads what almost all values are by itself, which takes a third of the time that bsoncore does.
 func readValue(b []byte, t bsoncore.Type) (v value, rest []byte, ok bool) {
 	length := int64(-1)
-	switch t {
+	switch t { //nolint:exhaustive // the others are left to bsoncore
 	case bsoncore.TypeNull:
 		length = 0
 	case bsoncore.TypeDateTime:

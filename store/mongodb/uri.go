@@ -46,8 +46,8 @@ func parse(uri string, logger *slog.Logger) (o *options.ClientOptions, database 
 	// Shorter than a request may take, so that it is answered, and a pool never waits long for a server that is gone.
 	setDefault(&o.ServerSelectionTimeout, 3*time.Second)
 	// A server that came back is found when the last try to reach it has ended, so this is how long it may stay unseen. It is five
-	// round trips (TCP, TLS, hello, SCRAM) of a cluster on another continent. One that is too busy to connect in time is not pushed
-	// further down by it: the driver tries two connections of a pool at a time, and keeps those that work when one of them fails.
+	// round trips (TCP, TLS, hello, SCRAM) of a cluster on another continent. One that is too busy to let anybody in is not stormed:
+	// the driver tries two connections of a pool at a time. It keeps those that work, unless it is the password that takes too long.
 	setDefault(&o.ConnectTimeout, 800*time.Millisecond)
 	// The driver would try again until the request ends, and without a pause: see again.
 	o.SetRetryReads(false)
