@@ -208,11 +208,15 @@ func (Limits) ExtensionName() string { return "Limits" }
 // Validate is for gqlgen.
 func (Limits) Validate(graphql.ExecutableSchema) error { return nil }
 
-// MutateOperationContext refuses an operation whose answer could be too large, now that its variables are known.
+// MutateOperationContext refuses an operation whose answer could be too large, now that its variables are known; and one of which
+// they do not tell what it selects.
 func (l Limits) MutateOperationContext(_ context.Context, op *graphql.OperationContext) *gqlerror.Error {
 	m := measure{variables: op.Variables, sizes: map[string]int{}}
 	cost := m.selections(op.Operation.SelectionSet)
 	switch {
+	case m.unclear != "":
+		e := apikey.Invalid(m.unclear, "$%s is null, where @skip or @include must be told true or false.", m.unclear)
+		return &gqlerror.Error{Message: e.Message, Extensions: extensions(e)}
 	case m.entities > l.Entities:
 		return refusal("MAX_ENTITIES", apikey.Invalid("representations", "representations must be at most %d, not %d (MAX_ENTITIES).", l.Entities, m.entities))
 	case cost > l.Complexity:
@@ -227,6 +231,7 @@ type measure struct {
 	variables map[string]any
 	sizes     map[string]int // of variables
 	entities  int            // representations of the largest _entities
+	unclear   string         // a variable that is null and decides whether something is selected
 }
 
 // selections is how many fields a selection makes, where those of fragments count for whichever type they are on.
@@ -235,14 +240,26 @@ func (m *measure) selections(set ast.SelectionSet) int {
 	for _, s := range set {
 		switch s := s.(type) {
 		case *ast.Field:
+			m.conditions(s.Directives)
 			sum = saturated(sum + m.field(s))
 		case *ast.InlineFragment:
+			m.conditions(s.Directives)
 			sum = saturated(sum + m.selections(s.SelectionSet))
 		case *ast.FragmentSpread:
+			m.conditions(s.Directives)
 			sum = saturated(sum + m.selections(s.Definition.SelectionSet))
 		}
 	}
 	return sum
+}
+
+// conditions looks at @skip and @include: a variable with a default may be null there, which only its value shows.
+func (m *measure) conditions(list ast.DirectiveList) {
+	for _, d := range list {
+		if a := d.Arguments.ForName("if"); a != nil && a.Value.Kind == ast.Variable && m.variables[a.Value.Raw] == nil {
+			m.unclear = a.Value.Raw
+		}
+	}
 }
 
 func (m *measure) field(f *ast.Field) int {

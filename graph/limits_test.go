@@ -183,3 +183,37 @@ func TestErrorsAreFew(t *testing.T) {
 		}
 	}
 }
+
+// Operations of one document share its fragments, but not their variables' defaults: else one is measured, and answered, as another.
+func TestDefaultsAreOfTheirOperation(t *testing.T) {
+	const pages = `query A($n: Int, $ns: ID) { ...Q } query B($n: Int = 1, $ns: ID = "ns_2") { ...Q }
+		fragment Q on Query { namespace(id: $ns) { id retrievers(first: 1000) { results { apiKeys(first: $n) { results { keyId name } } } } } }`
+	if text := fmt.Sprint(askedFor(t, expecting(""), "A", pages, nil)); !strings.Contains(text, "(MAX_COMPLEXITY)") {
+		t.Errorf("%.300s", text)
+	}
+	const named = `query A($ns: ID) { ...Q } query B($ns: ID = "ns_2") { ...Q } fragment Q on Query { namespace(id: $ns) { id } }`
+	for operation, want := range map[string]string{"A": "ns_1", "B": "ns_2"} {
+		want = "map[data:map[namespace:map[id:" + want + "]]]"
+		if text := fmt.Sprint(askedFor(t, &catalog{}, operation, named, nil)); text != want {
+			t.Errorf("%s: %.300s", operation, text)
+		}
+	}
+}
+
+// A variable with a default may stand where no null may, but be null itself. That is the client's fault, and no fault of the program.
+func TestConditionsAreNoNull(t *testing.T) {
+	for _, query := range []string{
+		"query($x: Boolean = true) { serverInfo @skip(if: $x) { version } }",
+		"query($x: Boolean = true) { ... @include(if: $x) { __typename } }",
+		"query($x: Boolean = true) { ...F @include(if: $x) } fragment F on Query { __typename }",
+		"query($x: Boolean = true) { ...F } fragment F on Query { viewer { keyId @skip(if: $x) } }",
+	} {
+		text := fmt.Sprint(asked(t, expecting(""), query, map[string]any{"x": nil}))
+		if !strings.Contains(text, "$x is null") || !strings.Contains(text, "code:BAD_USER_INPUT") || strings.Contains(text, "data:") {
+			t.Errorf("%s: %.300s", query, text)
+		}
+		if text := fmt.Sprint(asked(t, expecting(""), query, nil)); strings.Contains(text, "$x is null") {
+			t.Errorf("%s with its default: %.300s", query, text)
+		}
+	}
+}

@@ -165,8 +165,14 @@ func (c *catalog) EventPage(ctx context.Context, _ apikey.InternalID, _ apikey.R
 // asked runs an operation as an admin in ns_1, and returns the response.
 func asked(t *testing.T, store *catalog, query string, variables map[string]any) (response map[string]any) {
 	t.Helper()
+	return askedFor(t, store, "", query, variables)
+}
+
+// askedFor asks for one of several operations.
+func askedFor(t *testing.T, store *catalog, operation, query string, variables map[string]any) (response map[string]any) {
+	t.Helper()
 	h := NewHandler(Options{Service: &apikey.Service{Store: store}, Introspection: IntrospectionPublic, Limits: limits, Logger: slog.New(slog.DiscardHandler)})
-	body, err := json.Marshal(map[string]any{"query": query, "variables": variables})
+	body, err := json.Marshal(map[string]any{"query": query, "operationName": operation, "variables": variables})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -97,6 +97,13 @@ func validate(doc *ast.QueryDocument, suggestions bool) (errs gqlerror.List) {
 		})
 	}
 	core.Walk(served, doc, observers)
+	if len(doc.Operations) > 1 {
+		// The walk notes at a variable which operation's it is, and with that its default. Where operations share a fragment the
+		// last one's stays. The variables that an operation is run with have its own defaults already.
+		forget := &core.Events{}
+		forget.OnValue(func(_ *core.Walker, v *ast.Value) { v.VariableDefinition = nil })
+		core.Walk(served, doc, forget)
+	}
 	return errs
 }
 
