@@ -1,9 +1,6 @@
 package main
 
-import (
-	"os"
-	"runtime/debug"
-)
+import "runtime/debug"
 
 // mostBallast is the heap that nobody uses. Go collects garbage when the heap has doubled. That of a server with small answers is a
 // few megabytes, so it collects dozens of times a second, at a third of all its work. Memory that is never touched is none of
@@ -12,8 +9,8 @@ const mostBallast = 16 << 20
 
 // ballast lets the heap grow by more than Go would for as long as it is kept, unless GOGC tells by how much. GOMEMLIMIT holds
 // either way: the ballast counts for it, too, and is a small part of it.
-func ballast() []byte {
-	if os.Getenv("GOGC") != "" {
+func ballast(getenv func(string) string) []byte {
+	if getenv("GOGC") != "" {
 		return nil
 	}
 	return make([]byte, ballastWithin(debug.SetMemoryLimit(-1)))

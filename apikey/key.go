@@ -4,6 +4,7 @@ package apikey
 
 import (
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -51,6 +52,38 @@ type Key struct {
 	Revision    int64 // how often the key was changed here; last_used_at does not count
 
 	Status Status // StatusAt the instant of the request; set by the Service
+}
+
+// detach gives the key memory of its own: a store may read the keys of a list into memory that they share, and any of them
+// would keep it all.
+func (k *Key) detach() {
+	for _, s := range []*string{(*string)(&k.ID), &k.Hash, (*string)(&k.InternalID), &k.UserID, &k.Name, &k.Description} {
+		*s = strings.Clone(*s)
+	}
+	for _, s := range []**string{&k.Prefix, &k.SubscriptionID, &k.OrganizationID, &k.CreatedBy, &k.RevokedBy, &k.PrincipalID} {
+		*s = detached(*s, strings.Clone)
+	}
+	for _, t := range []**time.Time{&k.ExpiresAt, &k.LastUsedAt, &k.CreatedAt, &k.RevokedAt} {
+		*t = detached(*t, func(t time.Time) time.Time { return t })
+	}
+	for _, id := range []**ID{&k.RotatedTo, &k.RotatedFrom} {
+		*id = detached(*id, func(id ID) ID { return ID(strings.Clone(string(id))) })
+	}
+	k.RateLimitOverride = detached(k.RateLimitOverride, func(n int32) int32 { return n })
+	k.Permissions, k.Scopes, k.AllowedOrigins = slices.Clone(k.Permissions), slices.Clone(k.Scopes), slices.Clone(k.AllowedOrigins)
+	for i, s := range k.Scopes {
+		k.Scopes[i].ResourceID, k.Scopes[i].Operations = strings.Clone(s.ResourceID), slices.Clone(s.Operations)
+	}
+	for i, o := range k.AllowedOrigins {
+		k.AllowedOrigins[i] = strings.Clone(o)
+	}
+}
+
+func detached[T any](v *T, clone func(T) T) *T {
+	if v == nil {
+		return nil
+	}
+	return new(clone(*v))
 }
 
 // Status is a key's state.

@@ -301,6 +301,9 @@ func scanKeys(ctx context.Context, q *query, keys []Key) (*Connection[Key], erro
 	c, err := scanned(ctx, keys, q.position, q.Order.Direction, q.window, q.Wants)
 	if err == nil {
 		c.Items = slices.Clone(c.Items) // what is not on the page can be forgotten
+		for i := range c.Items {
+			c.Items[i].detach()
+		}
 	}
 	return c, err
 }
