@@ -72,12 +72,16 @@ func once[T any](ctx context.Context, l *loader, what, of string, f func(context
 	}
 	select {
 	case <-r.done:
-		value, _ := r.value.(T)
-		return value, r.err
 	case <-ctx.Done():
-		var none T
-		return none, apikey.Outage(ctx.Err())
+		select {
+		case <-r.done: // what is there is answered, however late it is
+		default:
+			var none T
+			return none, apikey.Outage(ctx.Err())
+		}
 	}
+	value, _ := r.value.(T)
+	return value, r.err
 }
 
 type loaderKey struct{}
