@@ -226,16 +226,7 @@ func TestLongListTakesLittleMemory(t *testing.T) {
 	url := served(t, s)
 	runtime.GC()
 	runtime.ReadMemStats(&before)
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url+keysURL, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("Authorization", "Bearer "+token)
-	req.Header.Set("X-Namespace", "production")
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
+	resp := askList(t, url)
 	defer resp.Body.Close()
 	got := 0
 	items := bufio.NewReader(resp.Body)
@@ -307,8 +298,8 @@ func TestListOfAStoreThatStalls(t *testing.T) {
 	}
 }
 
-// readList asks for the list and reads as much of it as there is.
-func readList(t *testing.T, url string) (status int, text []byte, err error) {
+// askList asks for the list, whose body is for the caller to read and close.
+func askList(t *testing.T, url string) *http.Response {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url+keysURL, nil)
 	if err != nil {
@@ -320,6 +311,13 @@ func readList(t *testing.T, url string) (status int, text []byte, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return resp
+}
+
+// readList asks for the list and reads as much of it as there is.
+func readList(t *testing.T, url string) (status int, text []byte, err error) {
+	t.Helper()
+	resp := askList(t, url)
 	defer resp.Body.Close()
 	text, err = io.ReadAll(resp.Body)
 	return resp.StatusCode, text, err
