@@ -51,6 +51,9 @@ func presenter(logger *slog.Logger) graphql.ErrorPresenterFunc {
 			e = apikey.Classify(err)
 		}
 		shown.Message, shown.Extensions = e.Message, extensions(e)
+		if e.Limit != "" {
+			shown.Err = limitError(e.Limit)
+		}
 		if fc := graphql.GetFieldContext(ctx); len(shown.Locations) == 0 && fc != nil && fc.Field.Field != nil && fc.Field.Position != nil {
 			shown.Locations = []gqlerror.Location{{Line: fc.Field.Position.Line, Column: fc.Field.Position.Column}}
 		}

@@ -86,18 +86,23 @@ func once[T any](ctx context.Context, l *loader, what, of string, f func(context
 
 type loaderKey struct{}
 
+// mostRetained is how much memory the keys that an operation lists may take, in bytes.
+const mostRetained = 32 << 20
+
 // loaders gives each operation a loader.
 type loaders struct {
 	service *apikey.Service
 	tracer  trace.Tracer
+	limits  Limits
 }
 
-// with is the context with a loader for an operation of the document.
+// with is the context with a loader and a budget for an operation of the document.
 func (l loaders) with(ctx context.Context, doc *document) context.Context {
 	shapes := doc.shapes
 	if shapes == nil {
 		shapes = newShapes(math.MaxInt)
 	}
+	ctx = apikey.WithBudget(ctx, apikey.NewBudget(l.limits.Reads, mostRetained))
 	return context.WithValue(ctx, loaderKey{}, &loader{
 		service: l.service, tracer: l.tracer, caller: apikey.CallerFrom(ctx), namespace: apikey.NamespaceFrom(ctx),
 		doc: doc, shapes: shapes, reads: map[readKey]*read{}, pages: map[apikey.RetrieverID]page{},

@@ -1,0 +1,99 @@
+package apikey
+
+import (
+	"context"
+	"math"
+	"sync/atomic"
+)
+
+// Budget bounds what one request costs: the documents that stores look at for it, the memory that the keys of its lists
+// take, and how many calls of a store it makes at the same time. It travels in the request's context, as the deadline
+// does. All its methods accept a nil Budget, which bounds nothing: commands and background work have none.
+type Budget struct {
+	reads, memory    int64
+	looked, retained atomic.Int64
+	calls            chan struct{} // holds one for each call of a store under way
+}
+
+// maxCalls is how many calls of a store one request makes at the same time, so that it does not take the whole pool.
+const maxCalls = 16
+
+// NewBudget returns the Budget of one request: it may look at that many documents (MAX_READS), and the keys that it lists
+// may take that many bytes of memory (MAX_RESPONSE_BYTES). Zero bounds nothing.
+func NewBudget(reads, memory int) *Budget {
+	b := &Budget{reads: int64(reads), memory: int64(memory), calls: make(chan struct{}, maxCalls)}
+	if reads == 0 {
+		b.reads = math.MaxInt64
+	}
+	if memory == 0 {
+		b.memory = math.MaxInt64
+	}
+	return b
+}
+
+type budgetKey struct{}
+
+// WithBudget returns a context that carries the budget of a request.
+func WithBudget(ctx context.Context, b *Budget) context.Context {
+	return context.WithValue(ctx, budgetKey{}, b)
+}
+
+// BudgetFrom returns the budget of the request; nil where there is none.
+func BudgetFrom(ctx context.Context) *Budget {
+	b, _ := ctx.Value(budgetKey{}).(*Budget)
+	return b
+}
+
+// Look charges documents that were looked at, or are about to be. It fails when the budget is spent.
+func (b *Budget) Look(documents int) error {
+	if b == nil || b.looked.Add(int64(documents)) <= b.reads {
+		return nil
+	}
+	e := Invalid("", "The request looks at too many documents: at most %d are allowed (MAX_READS). Ask for fewer lists, for smaller pages, or without total.", b.reads)
+	e.Limit = "MAX_READS"
+	return e
+}
+
+// Left returns how many more documents may be looked at; it is never negative.
+func (b *Budget) Left() int {
+	if b == nil {
+		return math.MaxInt
+	}
+	return int(max(0, b.reads-b.looked.Load()))
+}
+
+// retain charges the memory of what the request keeps until it is answered, in bytes.
+func (b *Budget) retain(bytes int) error {
+	if b == nil || b.retained.Add(int64(bytes)) <= b.memory {
+		return nil
+	}
+	e := Invalid("first", "The answer is too large: at most %d bytes are allowed (MAX_RESPONSE_BYTES). Ask for smaller pages with first, or for fewer lists.", b.memory)
+	e.Limit = "MAX_RESPONSE_BYTES"
+	return e
+}
+
+// Call waits until the request may make one more call of a store, and returns what ends that call. It fails when the
+// context ends first. Together, within the call, needs no further wait.
+func (b *Budget) Call(ctx context.Context) (done func(), err error) {
+	if b == nil {
+		return func() {}, nil
+	}
+	select {
+	case b.calls <- struct{}{}:
+		return b.callEnded, nil
+	case <-ctx.Done():
+		return nil, Outage(ctx.Err())
+	}
+}
+
+// tryCall is Call where it need not wait.
+func (b *Budget) tryCall() bool {
+	select {
+	case b.calls <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
+func (b *Budget) callEnded() { <-b.calls }
