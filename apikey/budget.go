@@ -12,16 +12,21 @@ import (
 type Budget struct {
 	reads, memory    int64
 	looked, retained atomic.Int64
-	calls            chan struct{} // holds one for each call of a store under way
+	calls            chan struct{}         // holds one for each call of a store under way
+	large            chan struct{}         // holds one for each read of many lists under way
+	exceeded         atomic.Pointer[Error] // what was refused first
 }
 
 // maxCalls is how many calls of a store one request makes at the same time, so that it does not take the whole pool.
 const maxCalls = 16
 
+// maxLarge is how many reads of about KeysAtOnce keys one request makes at the same time.
+const maxLarge = 4
+
 // NewBudget returns the Budget of one request: it may look at that many documents (MAX_READS), and the keys that it lists
 // may take that many bytes of memory (MAX_RESPONSE_BYTES). Zero bounds nothing.
 func NewBudget(reads, memory int) *Budget {
-	b := &Budget{reads: int64(reads), memory: int64(memory), calls: make(chan struct{}, maxCalls)}
+	b := &Budget{reads: int64(reads), memory: int64(memory), calls: make(chan struct{}, maxCalls), large: make(chan struct{}, maxLarge)}
 	if reads == 0 {
 		b.reads = math.MaxInt64
 	}
@@ -49,9 +54,21 @@ func (b *Budget) Look(documents int) error {
 	if b == nil || b.looked.Add(int64(documents)) <= b.reads {
 		return nil
 	}
-	e := Invalid("", "The request looks at too many documents: at most %d are allowed (MAX_READS). Ask for fewer lists, for smaller pages, or without total.", b.reads)
-	e.Limit = "MAX_READS"
-	return e
+	return b.exceed(Invalid("", "The request looks at too many documents: at most %d are allowed (MAX_READS). Ask for fewer lists, for smaller pages, or without total.", b.reads), "MAX_READS")
+}
+
+func (b *Budget) exceed(e *Error, limit string) error {
+	e.Limit = limit
+	b.exceeded.CompareAndSwap(nil, e)
+	return b.exceeded.Load()
+}
+
+// Exceeded returns the error of the first charge that the budget refused; nil if it refused none.
+func (b *Budget) Exceeded() *Error {
+	if b == nil {
+		return nil
+	}
+	return b.exceeded.Load()
 }
 
 // Left returns how many more documents may be looked at; it is never negative.
@@ -67,20 +84,37 @@ func (b *Budget) retain(bytes int) error {
 	if b == nil || b.retained.Add(int64(bytes)) <= b.memory {
 		return nil
 	}
-	e := Invalid("first", "The answer is too large: at most %d bytes are allowed (MAX_RESPONSE_BYTES). Ask for smaller pages with first, or for fewer lists.", b.memory)
-	e.Limit = "MAX_RESPONSE_BYTES"
-	return e
+	return b.exceed(Invalid("first", "The answer is too large: at most %d bytes are allowed (MAX_RESPONSE_BYTES). Ask for smaller pages with first, or for fewer lists.", b.memory), "MAX_RESPONSE_BYTES")
 }
 
 // Call waits until the request may make one more call of a store, and returns what ends that call. It fails when the
-// context ends first. Together, within the call, needs no further wait.
+// budget is spent, or the context ends first. Together, within the call, needs no further wait.
 func (b *Budget) Call(ctx context.Context) (done func(), err error) {
 	if b == nil {
 		return func() {}, nil
 	}
+	if done, err = enter(ctx, b.calls); err != nil {
+		return nil, err
+	}
+	if e := b.Exceeded(); e != nil {
+		done()
+		return nil, e
+	}
+	return done, nil
+}
+
+// readLarge is for a read of many keys what Call is for each of its calls.
+func (b *Budget) readLarge(ctx context.Context) (done func(), err error) {
+	if b == nil {
+		return func() {}, nil
+	}
+	return enter(ctx, b.large)
+}
+
+func enter(ctx context.Context, places chan struct{}) (leave func(), err error) {
 	select {
-	case b.calls <- struct{}{}:
-		return b.callEnded, nil
+	case places <- struct{}{}:
+		return func() { <-places }, nil
 	case <-ctx.Done():
 		return nil, Outage(ctx.Err())
 	}

@@ -264,6 +264,13 @@ func (s *Service) firstPages(ctx context.Context, tenant InternalID, ids []Retri
 	} else {
 		r = q.run(probe(q.window), q.fields())
 	}
+	if len(ids)*r.Limit > KeysAtOnce {
+		done, err := budget.readLarge(ctx)
+		if err != nil {
+			return nil, err
+		}
+		defer done()
+	}
 	for read := 0; read < len(ids); {
 		pages, err := s.Store.KeyPages(ctx, tenant, ids[read:], r)
 		if err != nil {

@@ -106,7 +106,7 @@ type EventPosition struct {
 }
 
 // KeysAtOnce is about how many keys one read of a Store returns at most, whatever is asked of it.
-const KeysAtOnce = 20_000
+const KeysAtOnce = 2000
 
 // KeyRange selects a run of a retriever's keys in their order: newest first, keys with no readable creation date
 // last, ties by descending id.

@@ -20,6 +20,9 @@ import (
 // parsing and validation are gqlgen's own; a bad argument is named; anything else shows nothing of itself.
 func presenter(logger *slog.Logger) graphql.ErrorPresenterFunc {
 	return func(ctx context.Context, err error) *gqlerror.Error {
+		if l := loaded(ctx); l != nil {
+			l.failed.Add(1)
+		}
 		shown := &gqlerror.Error{Path: graphql.GetPath(ctx)}
 		var located *gqlerror.Error
 		if errors.As(err, &located) {

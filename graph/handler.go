@@ -74,6 +74,7 @@ func NewHandler(o Options) http.Handler {
 	if o.Tracer != nil {
 		h.fields = mutations(o.Tracer, h.fields)
 	}
+	h.fields = unlessOver(h.fields)
 	if o.Metrics.CacheLookups != nil {
 		h.parser.cache.looked, h.documents.sent.looked = o.Metrics.CacheLookups("documents"), o.Metrics.CacheLookups("texts")
 	}

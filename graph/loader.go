@@ -26,6 +26,7 @@ type representation = scalar.Representation
 type loader struct {
 	service   *apikey.Service
 	tracer    trace.Tracer // nil: no spans
+	limits    Limits
 	caller    apikey.Caller
 	namespace string
 
@@ -35,6 +36,9 @@ type loader struct {
 	names     apikey.Names
 	listings  map[string]int            // the index in names.Listings, by the arguments
 	arguments map[*ast.Field]*arguments // of the fields that the listings are for
+
+	budget *apikey.Budget // nil: of a mutation, whose answer must not be lost
+	failed atomic.Int64   // fields
 
 	mu    sync.Mutex
 	reads map[readKey]*read
@@ -87,7 +91,10 @@ func once[T any](ctx context.Context, l *loader, what, of string, f func(context
 type loaderKey struct{}
 
 // mostRetained is how much memory the keys that an operation lists may take, in bytes.
-const mostRetained = 32 << 20
+const mostRetained = 24 << 20
+
+// mostFieldErrors is how many fields of a query may fail. gqlgen compares each error with all others: 18,000 took 5 s.
+const mostFieldErrors = 1000
 
 // loaders gives each operation a loader.
 type loaders struct {
@@ -96,15 +103,14 @@ type loaders struct {
 	limits  Limits
 }
 
-// with is the context with a loader and a budget for an operation of the document.
+// with is the context with a loader for an operation of the document.
 func (l loaders) with(ctx context.Context, doc *document) context.Context {
 	shapes := doc.shapes
 	if shapes == nil {
 		shapes = newShapes(math.MaxInt)
 	}
-	ctx = apikey.WithBudget(ctx, apikey.NewBudget(l.limits.Reads, mostRetained))
 	return context.WithValue(ctx, loaderKey{}, &loader{
-		service: l.service, tracer: l.tracer, caller: apikey.CallerFrom(ctx), namespace: apikey.NamespaceFrom(ctx),
+		service: l.service, tracer: l.tracer, limits: l.limits, caller: apikey.CallerFrom(ctx), namespace: apikey.NamespaceFrom(ctx),
 		doc: doc, shapes: shapes, reads: map[readKey]*read{}, pages: map[apikey.RetrieverID]page{},
 	})
 }
@@ -252,11 +258,32 @@ func (l *loader) auditEvents(ctx context.Context, r *apikey.Retriever, read func
 	})
 }
 
-// plan collects what a query names.
-func (l *loader) plan(ctx context.Context, op *graphql.OperationContext) {
-	if op.Operation.Operation != ast.Query {
-		return
+// over reports whether the query fails as a whole, so that what its fields come to is of no use.
+func (l *loader) over() bool {
+	return l.budget != nil && (l.budget.Exceeded() != nil || l.failed.Load() > mostFieldErrors)
+}
+
+// unlessOver has fields come to nothing, at once, when their query fails as a whole.
+func unlessOver(fields graphql.FieldMiddleware) graphql.FieldMiddleware {
+	return func(ctx context.Context, next graphql.Resolver) (any, error) {
+		if loaded(ctx).over() {
+			return graphql.Null, nil
+		}
+		res, err := fields(ctx, next)
+		if (res == nil || err != nil) && loaded(ctx).over() {
+			return graphql.Null, nil
+		}
+		return res, err
 	}
+}
+
+// plan collects what a query names, and gives it a budget.
+func (l *loader) plan(ctx context.Context, op *graphql.OperationContext) context.Context {
+	if op.Operation.Operation != ast.Query {
+		return ctx
+	}
+	l.budget = apikey.NewBudget(l.limits.Reads, mostRetained)
+	ctx = apikey.WithBudget(ctx, l.budget)
 	l.names.Namespace, l.listings, l.arguments = l.namespace, map[string]int{}, map[*ast.Field]*arguments{}
 	p := planner{loader: l, ctx: ctx, op: op}
 	for _, f := range p.fields(op.Operation.SelectionSet, "Query") {
@@ -290,6 +317,7 @@ func (l *loader) plan(ctx context.Context, op *graphql.OperationContext) {
 			}
 		}
 	}
+	return ctx
 }
 
 // planner collects what one operation names.

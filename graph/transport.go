@@ -107,13 +107,20 @@ func (h handler) execute(w http.ResponseWriter, r *http.Request, media string, p
 		return
 	}
 	op.ResolverMiddleware = h.fields
-	loaded(ctx).plan(ctx, op)
+	ctx = loaded(ctx).plan(ctx, op)
 	respond, ctx := h.exec.DispatchOperation(ctx, op)
 	response := respond(ctx)
 	if response == nil {
 		w.Header().Set("Retry-After", "1")
 		refuse(w, media, http.StatusServiceUnavailable, &apikey.Error{Code: apikey.Unavailable, Message: "This took too long. Try again shortly, or ask for less."})
 		return
+	}
+	if loaded(ctx).over() {
+		if e := loaded(ctx).budget.Exceeded(); e != nil {
+			refuse(w, media, requestErrorStatus(media), e) // one error says it, in place of one for each field
+			return
+		}
+		response.Errors, response.Data = response.Errors[:mostErrors], json.RawMessage("null")
 	}
 	slices.SortStableFunc(response.Errors, byPlace)
 	write(w, media, http.StatusOK, response.Errors, response.Data)

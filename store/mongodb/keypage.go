@@ -67,8 +67,9 @@ func (s *Store) keyPages(ctx context.Context, tenant apikey.InternalID, retrieve
 	return pages, nil
 }
 
-// maxTogether is how many retrievers one read asks for: as many runs of an index as MongoDB merges without sorting.
-const maxTogether = 200
+// maxTogether is how many retrievers one read asks for. MongoDB merges as many runs of an index without sorting, and
+// KeysAtOnce is enough for all keys of most.
+const maxTogether = 100
 
 // keyPagesTogether reads the first pages of several retrievers at once, and returns the indexes of those that may
 // have more than it put into pages, which is then nothing.
