@@ -12,6 +12,7 @@ import (
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/vektah/gqlparser/v2/ast"
+	"github.com/vektah/gqlparser/v2/gqlerror"
 	"go.opentelemetry.io/otel/trace"
 
 	"retrieverkeys/apikey"
@@ -118,12 +119,22 @@ func (l loaders) with(ctx context.Context, doc *document) context.Context {
 func (loaders) ExtensionName() string                   { return "Loaders" }
 func (loaders) Validate(graphql.ExecutableSchema) error { return nil }
 
-// InterceptResponse reads what is named, if anything is.
+// InterceptResponse reads what is named, if anything is. A query that fails as a whole is answered with what was too much, in
+// place of an error for each of its fields.
 func (loaders) InterceptResponse(ctx context.Context, next graphql.ResponseHandler) *graphql.Response {
-	if l := loaded(ctx); l != nil && len(l.names.Namespaces)+len(l.names.Retrievers)+len(l.names.Keys)+len(l.names.Nodes) > 0 {
+	l := loaded(ctx)
+	if l != nil && len(l.names.Namespaces)+len(l.names.Retrievers)+len(l.names.Keys)+len(l.names.Nodes) > 0 {
 		l.readAhead(ctx)
 	}
-	return next(ctx)
+	response := next(ctx)
+	if response == nil || l == nil || !l.over() {
+		return response
+	}
+	if e := l.budget.Exceeded(); e != nil {
+		return &graphql.Response{Errors: gqlerror.List{refusal(e.Limit, e)}}
+	}
+	response.Errors, response.Data = response.Errors[:mostErrors], json.RawMessage("null")
+	return response
 }
 
 // readAhead leaves what goes wrong to the fields, which ask for the same. Left to ask first, each of them would wait on a goroutine

@@ -115,15 +115,12 @@ func (h handler) execute(w http.ResponseWriter, r *http.Request, media string, p
 		refuse(w, media, http.StatusServiceUnavailable, &apikey.Error{Code: apikey.Unavailable, Message: "This took too long. Try again shortly, or ask for less."})
 		return
 	}
-	if loaded(ctx).over() {
-		if e := loaded(ctx).budget.Exceeded(); e != nil {
-			refuse(w, media, requestErrorStatus(media), e) // one error says it, in place of one for each field
-			return
-		}
-		response.Errors, response.Data = response.Errors[:mostErrors], json.RawMessage("null")
-	}
 	slices.SortStableFunc(response.Errors, byPlace)
-	write(w, media, http.StatusOK, response.Errors, response.Data)
+	status := http.StatusOK
+	if response.Data == nil {
+		status = requestErrorStatus(media)
+	}
+	write(w, media, status, response.Errors, response.Data)
 }
 
 // byPlace orders errors as the fields they are about stand in the operation; fields are resolved side by side, and
