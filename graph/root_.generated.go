@@ -1365,8 +1365,8 @@ type Retriever implements Node {
 
   """
   The API keys that name this retriever in their scopes. Keys without a value to order by stand last in either
-  direction; ties go by key id in the same direction. A filter, and any order but the default one, work on retrievers
-  with at most 20,000 keys.
+  direction; ties go by key id in the same direction. Orders by name and by last use work on retrievers with at most
+  20,000 keys.
   """
   apiKeys(
     "Whether to list revoked and expired keys too. False, or null: active keys only."
