@@ -132,7 +132,7 @@ func TestCostIsBounded(t *testing.T) {
 // What dashboards, gateways and the playground ask is far from all limits.
 func TestOrdinaryCostIsAllowed(t *testing.T) {
 	all := strings.Join([]string{"id", "keyId", "keyHash", "keyPrefix", "keyType", "name", "description", "internalId", "organizationId", "userId",
-		"subscriptionId", "principalId", "permissions", "scopes { resourceType resourceId operations }", "rateLimitOverride", "status",
+		"subscriptionId", "principalId", "isInternal", "permissions", "scopes { resourceType resourceId operations }", "rateLimitOverride", "status",
 		"expiresAt", "lastUsedAt", "createdAt", "createdBy", "revokedAt", "revokedBy", "allowedOrigins"}, " ")
 	for name, query := range map[string]string{
 		"fifty retrievers by alias": "{" + aliases(50, `retriever(id: "ret_1_%02d") { ...R }`) + "} fragment R on Retriever { apiKeys(first: 100) { results { " + all + " } total } }",
