@@ -13,6 +13,8 @@ type Service struct {
 	Store Store
 	Now   func() time.Time // nil is time.Now
 	Usage *Usage           // nil notes nothing
+	// RateLimit is how many requests a minute a key without a limit of its own may make; 0 means any number.
+	RateLimit int
 }
 
 func (s *Service) now() time.Time {
