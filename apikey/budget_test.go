@@ -1,201 +1,79 @@
 package apikey
 
 import (
-	"context"
 	"fmt"
 	"slices"
-	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 )
 
-// Without it a request looks at more than it may, or one that has exactly enough is refused.
-func TestBudgetIsCharged(t *testing.T) {
-	b := NewBudget(10, 100)
-	if err := b.Look(10); err != nil || b.Left() != 0 || b.Exceeded() != nil {
-		t.Errorf("ten of ten: %v, %d left", err, b.Left())
-	}
-	e := Classify(b.Look(1))
-	if e.Code != BadUserInput || e.Limit != "MAX_READS" || !strings.Contains(e.Message, "MAX_READS") || !strings.Contains(e.Message, "10") || b.Exceeded() != e {
-		t.Errorf("eleven of ten: %+v", e)
-	}
-	if err := b.retain(100); err != nil {
-		t.Errorf("a hundred bytes of a hundred: %v", err)
-	}
-	b = NewBudget(0, 100)
-	if e := Classify(b.retain(101)); e.Code != BadUserInput || e.Limit != "MAX_RESPONSE_BYTES" || !strings.Contains(e.Message, "MAX_RESPONSE_BYTES") {
-		t.Errorf("101 bytes of a hundred: %+v", e)
-	}
-	if err := b.Look(1 << 40); err != nil || b.Left() < 1<<50 {
-		t.Errorf("any number of documents: %v, %d left", err, b.Left())
-	}
-	var none *Budget
-	if none.Look(1) != nil || none.retain(1) != nil || none.Exceeded() != nil || none.Left() < 1<<50 || BudgetFrom(t.Context()) != nil {
-		t.Error("no budget refuses")
-	}
-}
-
-// Without it one request takes all connections of a store, waits for itself for ever, or reads on when its budget is spent.
-func TestCallsOfARequestAreFew(t *testing.T) {
-	b := NewBudget(1, 0)
-	var under, most atomic.Int64
-	call := func(ctx context.Context) {
-		if n := under.Add(1); n > most.Load() {
-			most.Store(n)
-		}
-		time.Sleep(time.Millisecond)
-		under.Add(-1)
-	}
-	// Calls within calls, each of which a store makes into many.
-	err := Together(t.Context(), 40, func(ctx context.Context, _ int) error {
-		done, err := b.Call(ctx)
-		if err != nil {
-			return err
-		}
-		defer done()
-		return b.Together(ctx, 5, func(ctx context.Context, _ int) error {
-			return b.Together(ctx, 2, func(ctx context.Context, _ int) error { call(ctx); return nil })
-		})
-	})
-	if err != nil || most.Load() > maxCalls || most.Load() < 2 {
-		t.Errorf("%d calls at once, %v", most.Load(), err)
-	}
-	for range maxCalls {
-		if _, err := b.Call(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-	}
-	ended, end := context.WithCancel(t.Context())
-	end()
-	if _, err := b.Call(ended); codeOf(t, err) != Unavailable {
-		t.Errorf("a call that waits in vain: %v", err)
-	}
-	b = NewBudget(1, 0)
-	_ = b.Look(2)
-	if _, err := b.Call(t.Context()); codeOf(t, err) != BadUserInput || len(b.calls) != 0 {
-		t.Errorf("a call with nothing left: %v", err)
-	}
-}
-
-// Without it the lists of an operation cost nothing where they have no keys, or keep more than fits into memory.
-func TestListsAreCharged(t *testing.T) {
-	keys := []Key{keyOf("a"), keyOf("b")}
-	list := func(b *Budget, n int, o ListOptions) error {
-		rs := make([]*Retriever, n)
-		for i := range rs {
-			rs[i] = &Retriever{ID: "ret_1"}
-		}
-		out, err := (&Service{Store: &memory{keys: keys}, Now: frozen}).List(WithBudget(t.Context(), b), admin(), rs, o)
-		for _, l := range out {
-			if l.Err != nil {
-				err = l.Err
-			}
-		}
-		return err
-	}
-	for name, o := range map[string]ListOptions{
-		"a total":  {Wants: Wants{Total: true}},
-		"a page":   {Wants: Wants{Items: true}},
-		"a filter": {Wants: Wants{Items: true}, Filter: Filter{Search: "x"}},
-	} {
-		b := NewBudget(100, 0)
-		if err := list(b, 10, o); err != nil || b.Left() != 0 {
-			t.Errorf("%s: %v, %d left", name, err, b.Left())
-		}
-		if err := list(NewBudget(100, 0), 11, o); codeOf(t, err) != BadUserInput {
-			t.Errorf("eleven of %s: %v", name, err)
-		}
-	}
-	for name, o := range map[string]ListOptions{
-		"a page":                     {Wants: Wants{Items: true}},
-		"a filter":                   {Wants: Wants{Items: true}, Filter: Filter{UnusedSince: at(0)}},
-		"a filter, and their number": {Wants: everything, Filter: Filter{UnusedSince: at(0)}},
-	} {
-		any := NewBudget(0, 0)
-		if err := list(any, 10, o); err != nil || any.retained.Load() < 10*2*500 {
-			t.Errorf("%s takes %d bytes: %v", name, any.retained.Load(), err)
-		}
-		bytes := int(any.retained.Load())
-		if err := list(NewBudget(0, bytes), 10, o); err != nil {
-			t.Errorf("%s that fits: %v", name, err)
-		}
-		if err := list(NewBudget(0, bytes-1), 10, o); codeOf(t, err) != BadUserInput {
-			t.Errorf("%s that does not fit: %v", name, err)
-		}
-	}
-}
-
-// partial is a store that returns the pages of one retriever at a time.
-type partial struct{ *memory }
-
-func (p partial) KeyPages(ctx context.Context, tenant InternalID, ids []RetrieverID, r KeyRange) ([][]Key, error) {
-	return p.memory.KeyPages(ctx, tenant, ids[:1], r)
-}
-
-// Without it the retrievers whose keys do not come with the first read have none.
-func TestPagesThatComeInParts(t *testing.T) {
-	store := &memory{}
-	var rs []*Retriever
+// Without it whoever has spent a budget rotates the key, and has it again.
+func TestSuccessorsGoOnWithTheBudget(t *testing.T) {
+	store := fixture()
+	s := newService(store)
+	id := ID("key_1")
 	for i := range 5 {
-		id := fmt.Sprintf("ret_%d", i)
-		rs = append(rs, &Retriever{ID: RetrieverID(id)})
-		store.keys = append(store.keys, keyOf(ID("key_"+id), func(k *Key) { k.Scopes[0].ResourceID = id }))
-	}
-	for _, o := range []ListOptions{{Wants: everything}, {Wants: everything, Filter: Filter{UnusedSince: at(0)}}} {
-		out, err := (&Service{Store: partial{store}, Now: frozen}).List(t.Context(), admin(), rs, o)
+		rotated, err := s.Rotate(t.Context(), writer(Write), "shop", id, time.Hour)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for i := range rs {
-			if got := ids(out[i].Keys); got != "key_"+string(rs[i].ID) || out[i].Keys.Total != 1 {
-				t.Errorf("%s: %q", rs[i].ID, got)
+		for _, k := range []Key{rotated.Key, rotated.Previous, find(t, store, rotated.Key.ID)} {
+			if got, err := s.BudgetOf(t.Context(), &k); err != nil || got != "hash of key_1" {
+				t.Errorf("rotation %d: %s spends the budget of %q, %v", i, k.ID, got, err)
 			}
 		}
+		id = rotated.Key.ID
+	}
+	store.reads()
+	if last := find(t, store, id); last.Budget != "hash of key_1" {
+		t.Errorf("the last one's is %q", last.Budget)
+	} else if _, err := s.BudgetOf(t.Context(), &last); err != nil || store.reads() != "" {
+		t.Errorf("a key that says whose budget it spends is looked up")
 	}
 }
 
-// A person at 3 a.m. pastes what they have: a whole key, or the beginning of one. Without it they are told that there is no
-// such key.
-func TestAPastedKeyIsFound(t *testing.T) {
-	secret := mint(retrieverKeyPrefix)
-	foreign := "vendor-live_0123456789abcdefghij" // of no form that is known here
-	keys := []Key{
-		keyOf("the_key", func(k *Key) { k.Hash, k.Prefix = secret.Hash(), new(secret.Prefix()) }),
-		keyOf("same_prefix", func(k *Key) { k.Prefix = new(secret.Prefix()) }),
-		keyOf("no_prefix", func(k *Key) { k.Hash = digest(foreign) }),
-		keyOf("names_it", func(k *Key) { k.Description = "was " + secret.Reveal()[:20] }),
-		keyOf("another", func(k *Key) { k.Prefix = new("ret_sk_zzz...") }),
+// What older versions rotated says only which key came before. It must share the budget all the same, however long the chain.
+func TestBudgetsOfKeysThatOlderVersionsRotated(t *testing.T) {
+	store := &memory{}
+	after := func(id ID, before ID, edits ...func(*Key)) {
+		store.keys = append(store.keys, keyOf(id, append([]func(*Key){func(k *Key) { k.RotatedFrom = &before }}, edits...)...))
 	}
-	for text, want := range map[string]string{
-		secret.Reveal():                "the_key same_prefix",
-		" " + secret.Reveal() + "\n":   "the_key same_prefix",
-		secret.Reveal()[:20]:           "the_key same_prefix names_it",
-		secret.Reveal()[:11]:           "the_key same_prefix names_it",
-		secret.Reveal()[:10]:           "the_key same_prefix names_it",
-		secret.Reveal()[:59] + "!":     "the_key same_prefix",
-		foreign:                        "no_prefix",
-		foreign[:20]:                   "",
-		"ret_sk_":                      "the_key same_prefix names_it another",
-		strings.ToUpper(foreign):       "",
-		"sk_" + secret.Reveal()[7:]:    "",
-		"RET_SK_ZZZ":                   "another",
-		secret.Reveal()[:10] + "...":   "the_key same_prefix",
-		secret.Hash():                  "",
-		strings.Repeat("x", maxSearch): "",
+	store.keys = append(store.keys, keyOf("a"))
+	after("b", "a")
+	after("c", "b")
+	after("d", "c", func(k *Key) { k.Budget = "hash of a" }) // by this version
+	after("e", "d")                                          // by an older one beside it
+	after("orphan", "gone")
+	after("after the orphan", "orphan")
+	after("x", "y")
+	after("y", "x")
+	after("itself", "itself")
+	after("theirs", "b", func(k *Key) { k.InternalID = "int_2" }) // int_2 has no b
+	store.keys = append(store.keys, keyOf("twin", func(k *Key) { k.Hash = "2" }), keyOf("twin", func(k *Key) { k.Hash = "1" }))
+	after("after the twins", "twin")
+	for i := range 3 * maxRotations {
+		after(ID(fmt.Sprintf("long %d", i)), ID(fmt.Sprintf("long %d", i-1)))
+	}
+	s := newService(store)
+	for id, want := range map[ID]string{
+		"a": "hash of a", "b": "hash of a", "c": "hash of a", "d": "hash of a", "e": "hash of a",
+		"orphan": "hash of orphan", "after the orphan": "hash of orphan", "theirs": "hash of theirs", "after the twins": "1", "itself": "hash of itself",
 	} {
-		c, err := list1(t, keys, ListOptions{Filter: Filter{Search: text}, Wants: everything})
-		if err != nil {
-			t.Fatal(err)
-		}
-		got, wanted := strings.Fields(ids(c)), strings.Fields(want)
-		slices.Sort(got)
-		slices.Sort(wanted)
-		if !slices.Equal(got, wanted) {
-			t.Errorf("%q finds %q, want %q", text, got, wanted)
+		k := store.keys[slices.IndexFunc(store.keys, func(k Key) bool { return k.ID == id })]
+		if got, err := s.BudgetOf(t.Context(), &k); err != nil || got != want {
+			t.Errorf("%s spends the budget of %q, %v, want %q", id, got, err, want)
 		}
 	}
-	if _, err := list1(t, keys, ListOptions{Filter: Filter{Search: strings.Repeat("é", maxSearch+1)}, Wants: everything}); Classify(err).Field != "filter.search" {
-		t.Errorf("a search of 201 characters: %v", err)
+	// A ring, which only another program could make, and a chain without end are looked at so far and no further.
+	for _, id := range []ID{"x", "y", "long 299"} {
+		store.reads()
+		k := store.keys[slices.IndexFunc(store.keys, func(k Key) bool { return k.ID == id })]
+		if got, err := s.BudgetOf(t.Context(), &k); err != nil || got == "" || len(store.reads()) > maxRotations*len("CurrentKeys ") {
+			t.Errorf("%s: %q, %v", id, got, err)
+		}
+	}
+	store.fails = "CurrentKeys"
+	if _, err := s.BudgetOf(t.Context(), &store.keys[1]); codeAndField(t, err) != "UNAVAILABLE" {
+		t.Errorf("an outage: %v", err)
 	}
 }

@@ -250,8 +250,8 @@ const listCost = 10
 
 // firstPages reads the first pages of a listing, matched by index. Those that it does not need stay empty.
 func (s *Service) firstPages(ctx context.Context, tenant InternalID, ids []RetrieverID, q *query) ([]firstPage, error) {
-	budget := BudgetFrom(ctx)
-	if err := budget.Look(listCost * len(ids)); err != nil {
+	cost := CostFrom(ctx)
+	if err := cost.Look(listCost * len(ids)); err != nil {
 		return nil, err
 	}
 	first := make([]firstPage, len(ids))
@@ -265,7 +265,7 @@ func (s *Service) firstPages(ctx context.Context, tenant InternalID, ids []Retri
 		r = q.run(probe(q.window), q.fields())
 	}
 	if len(ids)*r.Limit > KeysAtOnce {
-		done, err := budget.readLarge(ctx)
+		done, err := cost.readLarge(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -279,7 +279,7 @@ func (s *Service) firstPages(ctx context.Context, tenant InternalID, ids []Retri
 		for _, keys := range pages {
 			if q.scans() {
 				first[read].scan = q.scan(q.window, q.Wants)
-				if err := first[read].scan.look(budget, keys); err != nil {
+				if err := first[read].scan.look(cost, keys); err != nil {
 					return nil, err
 				}
 			} else {
@@ -288,7 +288,7 @@ func (s *Service) firstPages(ctx context.Context, tenant InternalID, ids []Retri
 				for i := range keys {
 					bytes += keys[i].size()
 				}
-				if err := budget.retain(bytes); err != nil {
+				if err := cost.retain(bytes); err != nil {
 					return nil, err
 				}
 			}
@@ -340,7 +340,7 @@ func (s *Service) finish(ctx context.Context, tenant InternalID, id RetrieverID,
 		if err != nil {
 			return err
 		}
-		if err := scan.look(BudgetFrom(ctx), pages[0]); err != nil {
+		if err := scan.look(CostFrom(ctx), pages[0]); err != nil {
 			return err
 		}
 	}

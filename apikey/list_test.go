@@ -590,6 +590,7 @@ func TestListReadsTheFieldsAskedFor(t *testing.T) {
 		k.Prefix, k.SubscriptionID, k.OrganizationID, k.UserID, k.Name, k.Description = new("p"), new("s"), new("org_1"), "u", "n", "d"
 		k.Permissions, k.RateLimitOverride, k.LastUsedAt, k.CreatedBy = []Permission{Read}, new(int32(1)), at(-1), new("c")
 		k.RevokedBy, k.AllowedOrigins, k.PrincipalID, k.ExpiresAt = new("r"), []string{"o"}, new("p"), at(1)
+		k.IsInternal, k.Budget = true, "b"
 	})
 	c, err := list1(t, []Key{full}, ListOptions{Fields: AllFields, Wants: everything})
 	if err != nil {

@@ -46,7 +46,7 @@ func (q *query) scan(w window, wants Wants) *keyScan {
 func (s *keyScan) next() KeyRange { return s.query.run(s.window, s.query.fields()) }
 
 // look takes the page that was read of next.
-func (s *keyScan) look(b *Budget, page []Key) error {
+func (s *keyScan) look(b *Cost, page []Key) error {
 	s.done = len(page) < s.window.limit
 	s.looked += len(page)
 	if field := s.query.Order.Field; s.looked > ScanLimit && (field == ByName || field == ByLastUsedAt) {

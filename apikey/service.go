@@ -12,6 +12,8 @@ type Service struct {
 	Store Store
 	Now   func() time.Time // nil is time.Now
 	Usage *Usage           // nil notes nothing
+	// RateLimit is how many requests a minute a key without a limit of its own may make; 0 means any number.
+	RateLimit int
 }
 
 func (s *Service) now() time.Time {
@@ -128,7 +130,7 @@ func (s *Service) retrieversIn(ctx context.Context, c Caller, ns *Namespace, w w
 	if err := search.check("search"); err != nil {
 		return nil, err
 	}
-	if err := BudgetFrom(ctx).Look(listCost); err != nil {
+	if err := CostFrom(ctx).Look(listCost); err != nil {
 		return nil, err
 	}
 	src := source[Retriever]{at: retrieverAt, run: func(ctx context.Context, w window) ([]Retriever, error) {

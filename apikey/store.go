@@ -37,7 +37,7 @@ type Store interface {
 
 // Reader is what a Store tells of keys and what they belong to. Every read but KeysByHash is confined to one tenant.
 // Documents that are old or odd are returned with the defaults of Key; those without a usable id or hash are never
-// returned. A read charges the documents that it looks at to the context's Budget, and ends with its error.
+// returned. A read charges the documents that it looks at to the context's Cost, and ends with its error.
 type Reader interface {
 	// KeysByHash returns the keys that carry the hash, two at most, as the primary holds them.
 	KeysByHash(ctx context.Context, hash string) ([]Key, error)

@@ -19,8 +19,8 @@ func Together(ctx context.Context, n int, f func(ctx context.Context, i int) err
 }
 
 // Together is the function Together for a store, within one of the request's calls: each f counts as a call too. Those
-// that the budget has no room for at the moment are made one after another, as part of the call that is under way.
-func (b *Budget) Together(ctx context.Context, n int, f func(ctx context.Context, i int) error) error {
+// that there is no place for at the moment are made one after another, as part of the call that is under way.
+func (b *Cost) Together(ctx context.Context, n int, f func(ctx context.Context, i int) error) error {
 	if b == nil {
 		return Together(ctx, n, f)
 	}

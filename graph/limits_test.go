@@ -139,7 +139,7 @@ func TestCostIsBounded(t *testing.T) {
 // What dashboards, gateways and the playground ask is far from all limits.
 func TestOrdinaryCostIsAllowed(t *testing.T) {
 	all := strings.Join([]string{"id", "keyId", "keyHash", "keyPrefix", "keyType", "name", "description", "internalId", "organizationId", "userId",
-		"subscriptionId", "principalId", "permissions", "scopes { resourceType resourceId operations }", "rateLimitOverride", "status",
+		"subscriptionId", "principalId", "isInternal", "permissions", "scopes { resourceType resourceId operations }", "rateLimitOverride", "status",
 		"expiresAt", "lastUsedAt", "createdAt", "createdBy", "revokedAt", "revokedBy", "allowedOrigins"}, " ")
 	for name, query := range map[string]string{
 		"fifty retrievers by alias": "{" + aliases(50, `retriever(id: "ret_1_%02d") { ...R }`) + "} fragment R on Retriever { apiKeys(first: 100) { results { " + all + " } total } }",
@@ -257,7 +257,7 @@ type charged struct{ *catalog }
 
 func (c charged) KeyPages(ctx context.Context, tenant apikey.InternalID, ids []apikey.RetrieverID, r apikey.KeyRange) ([][]apikey.Key, error) {
 	pages, _ := c.catalog.KeyPages(ctx, tenant, ids, r)
-	return pages, apikey.BudgetFrom(ctx).Look(len(slices.Concat(pages...)))
+	return pages, apikey.CostFrom(ctx).Look(len(slices.Concat(pages...)))
 }
 
 // Operations of one document share its fragments, but not their variables' defaults: else one is measured, and answered, as another.

@@ -38,8 +38,8 @@ type loader struct {
 	listings  map[string]int            // the index in names.Listings, by the arguments
 	arguments map[*ast.Field]*arguments // of the fields that the listings are for
 
-	budget *apikey.Budget // nil: of a mutation, whose answer must not be lost
-	failed atomic.Int64   // fields
+	cost   *apikey.Cost // nil: of a mutation, whose answer must not be lost
+	failed atomic.Int64 // fields
 
 	mu    sync.Mutex
 	reads map[readKey]*read
@@ -130,7 +130,7 @@ func (loaders) InterceptResponse(ctx context.Context, next graphql.ResponseHandl
 	if response == nil || l == nil || !l.over() {
 		return response
 	}
-	if e := l.budget.Exceeded(); e != nil {
+	if e := l.cost.Exceeded(); e != nil {
 		return &graphql.Response{Errors: gqlerror.List{refusal(e.Limit, e)}}
 	}
 	response.Errors, response.Data = response.Errors[:mostErrors], json.RawMessage("null")
@@ -271,7 +271,7 @@ func (l *loader) auditEvents(ctx context.Context, r *apikey.Retriever, read func
 
 // over reports whether the query fails as a whole, so that what its fields come to is of no use.
 func (l *loader) over() bool {
-	return l.budget != nil && (l.budget.Exceeded() != nil || l.failed.Load() > mostFieldErrors)
+	return l.cost != nil && (l.cost.Exceeded() != nil || l.failed.Load() > mostFieldErrors)
 }
 
 // unlessOver has fields come to nothing, at once, when their query fails as a whole.
@@ -288,13 +288,13 @@ func unlessOver(fields graphql.FieldMiddleware) graphql.FieldMiddleware {
 	}
 }
 
-// plan collects what a query names, and gives it a budget.
+// plan collects what a query names, and bounds what it may cost.
 func (l *loader) plan(ctx context.Context, op *graphql.OperationContext) context.Context {
 	if op.Operation.Operation != ast.Query {
 		return ctx
 	}
-	l.budget = apikey.NewBudget(l.limits.Reads, mostRetained)
-	ctx = apikey.WithBudget(ctx, l.budget)
+	l.cost = apikey.NewCost(l.limits.Reads, mostRetained)
+	ctx = apikey.WithCost(ctx, l.cost)
 	l.names.Namespace, l.listings, l.arguments = l.namespace, map[string]int{}, map[*ast.Field]*arguments{}
 	p := planner{loader: l, ctx: ctx, op: op}
 	for _, f := range p.fields(op.Operation.SelectionSet, "Query") {

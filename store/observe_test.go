@@ -101,10 +101,10 @@ func (e waiting) Ping(context.Context) error {
 }
 
 // One request must not take all connections of the store, however many of its fields ask at once.
-func TestCallsWaitForTheirBudget(t *testing.T) {
+func TestCallsOfARequestWait(t *testing.T) {
 	e := waiting{begun: make(chan struct{}, 100), end: make(chan struct{})}
 	observed := store.Observed(e, store.Observer{Called: func(string, string, time.Duration) {}})
-	ctx := apikey.WithBudget(t.Context(), apikey.NewBudget(0, 0))
+	ctx := apikey.WithCost(t.Context(), apikey.NewCost(0, 0))
 	var calls sync.WaitGroup
 	for range 40 {
 		calls.Go(func() { _ = observed.Ping(ctx) })
@@ -122,9 +122,9 @@ func TestCallsWaitForTheirBudget(t *testing.T) {
 	if len(e.begun) != 24 {
 		t.Errorf("%d calls began later", len(e.begun))
 	}
-	spent := apikey.NewBudget(1, 0)
+	spent := apikey.NewCost(1, 0)
 	_ = spent.Look(2)
-	if err := observed.Ping(apikey.WithBudget(t.Context(), spent)); apikey.Classify(err).Code != apikey.BadUserInput || len(e.begun) != 24 {
+	if err := observed.Ping(apikey.WithCost(t.Context(), spent)); apikey.Classify(err).Code != apikey.BadUserInput || len(e.begun) != 24 {
 		t.Errorf("a call with nothing left: %v", err)
 	}
 }

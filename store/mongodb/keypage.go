@@ -46,7 +46,7 @@ func (s *Store) keyPages(ctx context.Context, tenant apikey.InternalID, retrieve
 	if n := max(1, apikey.KeysAtOnce/r.Limit); len(left) > n {
 		pages, left = pages[:left[n]], left[:n]
 	}
-	err := apikey.BudgetFrom(ctx).Together(ctx, len(left), func(ctx context.Context, n int) (err error) {
+	err := apikey.CostFrom(ctx).Together(ctx, len(left), func(ctx context.Context, n int) (err error) {
 		i := left[n]
 		pages[i], err = s.keyPage(ctx, tenant, retrievers[i], r)
 		return err
@@ -215,7 +215,7 @@ func (s *Store) keyPageInParts(ctx context.Context, tenant apikey.InternalID, re
 		func(ctx context.Context) (err error) { keyed, err = s.keyed(ctx, tenant, retriever, r); return err },
 		func(ctx context.Context) (err error) { unkeyed, err = s.unkeyed(ctx, tenant, retriever, r); return err },
 	}
-	err := apikey.BudgetFrom(ctx).Together(ctx, len(parts), func(ctx context.Context, i int) error { return parts[i](ctx) })
+	err := apikey.CostFrom(ctx).Together(ctx, len(parts), func(ctx context.Context, i int) error { return parts[i](ctx) })
 	if err != nil {
 		return nil, err
 	}

@@ -99,7 +99,7 @@ func (q find) each(ctx context.Context, c collection, f func(doc bson.Raw, more 
 	if err := cursor.Err(); err != nil {
 		return n, failure(err)
 	}
-	return n, apikey.BudgetFrom(ctx).Look(n)
+	return n, apikey.CostFrom(ctx).Look(n)
 }
 
 // all returns what decode makes of the documents found, without those it finds unusable.
@@ -116,19 +116,19 @@ func all[T any](ctx context.Context, c collection, q find, decode func(bson.Raw)
 	return items, err
 }
 
-// count counts what matches, as far as the request's budget reaches.
+// count counts what matches, as far as the request's Cost allows.
 func count(ctx context.Context, c collection, filter bson.D) (int, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	budget, o := apikey.BudgetFrom(ctx), options.Count()
-	if left := budget.Left(); left < math.MaxInt {
+	cost, o := apikey.CostFrom(ctx), options.Count()
+	if left := cost.Left(); left < math.MaxInt {
 		o.SetLimit(int64(left) + 1)
 	}
 	n, err := again(ctx, func() (int64, error) { return c.CountDocuments(ctx, filter, o) })
 	if err != nil {
 		return 0, failure(err)
 	}
-	return int(n), budget.Look(int(n))
+	return int(n), cost.Look(int(n))
 }
 
 // inTurn reads a list that lies in several parts: each with what is left of the limit, as long as any is left.

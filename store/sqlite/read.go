@@ -83,7 +83,7 @@ func (s *Store) keyPage(ctx context.Context, tenant apikey.InternalID, retriever
 		if !more {
 			break
 		}
-		if err := apikey.BudgetFrom(ctx).Look(rows); err != nil {
+		if err := apikey.CostFrom(ctx).Look(rows); err != nil {
 			return nil, err
 		}
 		at, id := &before, &beforeID
@@ -275,7 +275,7 @@ func query[T any](ctx context.Context, s *Store, statement read, found []T, deco
 		return cmp.Or(ctx.Err(), rows.Err())
 	})
 	if err == nil {
-		err = apikey.BudgetFrom(ctx).Look(looked)
+		err = apikey.CostFrom(ctx).Look(looked)
 	}
 	if err != nil {
 		return nil, err
@@ -283,17 +283,17 @@ func query[T any](ctx context.Context, s *Store, statement read, found []T, deco
 	return found, nil
 }
 
-// count counts rows, as far as the request's budget reaches.
+// count counts rows, as far as the request's Cost allows.
 func count(ctx context.Context, s *Store, statement read, args ...any) (n int, err error) {
-	budget, most, looked := apikey.BudgetFrom(ctx), -1, 0 // without a limit
-	if left := budget.Left(); left < math.MaxInt {
+	cost, most, looked := apikey.CostFrom(ctx), -1, 0 // without a limit
+	if left := cost.Left(); left < math.MaxInt {
 		most = left + 1
 	}
 	err = s.reading(ctx, func(uncanceled context.Context) error {
 		return s.statements[statement].QueryRowContext(uncanceled, append(args, most)...).Scan(&n, &looked)
 	})
 	if err == nil {
-		err = budget.Look(looked)
+		err = cost.Look(looked)
 	}
 	return n, err
 }

@@ -58,16 +58,16 @@ func TestFewActiveKeysAmongMany(t *testing.T) {
 		t.Errorf("CountKeys: %d, %v", n, err)
 	}
 	for _, allowed := range []int{many + len(active), rowsAtOnce + 1, 3} {
-		budget := apikey.NewBudget(allowed, 0)
-		ctx := apikey.WithBudget(t.Context(), budget)
+		cost := apikey.NewCost(allowed, 0)
+		ctx := apikey.WithCost(t.Context(), cost)
 		_, err := s.KeyPages(ctx, tenant, []apikey.RetrieverID{"ret_1"}, apikey.KeyRange{Limit: 5, ActiveAt: at})
-		if refused := budget.Exceeded() != nil; refused != (allowed < 2*rowsAtOnce) || refused != (err != nil) {
-			t.Errorf("a budget of %d: %v", allowed, err)
+		if refused := cost.Exceeded() != nil; refused != (allowed < 2*rowsAtOnce) || refused != (err != nil) {
+			t.Errorf("a Cost of %d: %v", allowed, err)
 		}
-		budget = apikey.NewBudget(allowed, 0)
-		_, err = s.CountKeys(apikey.WithBudget(t.Context(), budget), tenant, "ret_1", at)
-		if refused := budget.Exceeded() != nil; refused != (allowed < many) || refused != (err != nil) {
-			t.Errorf("a count with a budget of %d: %v", allowed, err)
+		cost = apikey.NewCost(allowed, 0)
+		_, err = s.CountKeys(apikey.WithCost(t.Context(), cost), tenant, "ret_1", at)
+		if refused := cost.Exceeded() != nil; refused != (allowed < many) || refused != (err != nil) {
+			t.Errorf("a count with a Cost of %d: %v", allowed, err)
 		}
 	}
 }

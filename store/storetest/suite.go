@@ -482,8 +482,8 @@ func manyPages(t *testing.T, e store.Engine) {
 	}
 }
 
-// readsAreCharged: what a read looks at is charged to the request's budget, and a read that the budget does not allow ends with
-// the budget's error. Without it one request looks at everything there is.
+// readsAreCharged: what a read looks at is charged to the request's Cost, and a read that it does not allow ends with its
+// error. Without it one request looks at everything there is.
 func readsAreCharged(t *testing.T, e store.Engine) {
 	var b document.Batch
 	for i := range 20 {
@@ -509,14 +509,14 @@ func readsAreCharged(t *testing.T, e store.Engine) {
 		},
 		"CountRetrievers": func(ctx context.Context) error { _, err := e.CountRetrievers(ctx, OddTenant, OddNamespace); return err },
 	} {
-		enough := apikey.NewBudget(1000, 0)
-		if err := read(apikey.WithBudget(t.Context(), enough)); err != nil || enough.Left() != 980 {
+		enough := apikey.NewCost(1000, 0)
+		if err := read(apikey.WithCost(t.Context(), enough)); err != nil || enough.Left() != 980 {
 			t.Errorf("%s: %d of 1000 are left, %v", name, enough.Left(), err)
 		}
-		few := apikey.NewBudget(19, 0)
-		err := read(apikey.WithBudget(t.Context(), few))
+		few := apikey.NewCost(19, 0)
+		err := read(apikey.WithCost(t.Context(), few))
 		if apikey.Classify(err).Code != apikey.BadUserInput || few.Left() != 0 || few.Exceeded() == nil {
-			t.Errorf("%s of 20 with a budget of 19: %v", name, err)
+			t.Errorf("%s of 20 of which 19 may be looked at: %v", name, err)
 		}
 	}
 }
