@@ -63,11 +63,13 @@ func FuzzCreateBody(f *testing.F) {
 	f.Add(`{"NAME":"a","name":"a","name":"b"}`)
 	f.Add(`{"name":"a","rate_limit_override":-0e0}`)
 	f.Add(`[1e999]`)
+	f.Add("\ufeff" + `{"name":"a"}`)
 	f.Fuzz(func(t *testing.T, body string) {
 		got, err := createBody(&http.Request{Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body))})
 		if wrong, ok := errors.AsType[invalids](err); err != nil && (!ok || len(wrong) == 0) {
 			t.Fatalf("%q: %v", body, err)
 		}
+		body = strings.TrimPrefix(body, "\ufeff")
 		all := map[string]json.RawMessage{}
 		good := utf8.ValidString(body) && json.Unmarshal([]byte(body), &all) == nil && all["name"] != nil && len(all) == countNames(body)
 		if !good {
