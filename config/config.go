@@ -316,7 +316,7 @@ func (c *Config) settings() *flag.FlagSet {
 		c.Playground = s == "on"
 		return choice(new(string), "on", "off")(s)
 	})
-	fs.Func("CORS_ALLOWED_ORIGINS", "origins, comma-separated, whose pages may call from a browser, such as https://app.example.com or https://*.example.com; default none",
+	fs.Func("CORS_ALLOWED_ORIGINS", "origins, comma-separated, whose pages may call from a browser, such as https://app.example.com or https://*.example.com; default none, but for the demo of the bare command those of localhost",
 		func(s string) error {
 			c.CORSOrigins = list(s)
 			return nil
