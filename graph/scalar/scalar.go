@@ -145,10 +145,10 @@ func UnmarshalRepresentation(v any) (Representation, error) {
 	if !ok {
 		return Representation{}, wrong
 	}
-	name, _ := object["__typename"].(string)
-	id, err := UnmarshalID(object["id"])
-	if name == "" || err != nil {
-		return Representation{Err: wrong}, nil
+	var r Representation
+	r.TypeName, _ = object["__typename"].(string)
+	if r.ID, r.Err = UnmarshalID(object["id"]); r.TypeName == "" || r.Err != nil {
+		r = Representation{Err: wrong}
 	}
-	return Representation{TypeName: name, ID: id}, nil
+	return r, nil
 }
