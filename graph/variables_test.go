@@ -128,6 +128,7 @@ func TestBadVariables(t *testing.T) {
 		{readsEntities, `{"e":["key_1"]}`, "$e[0] must be an object with __typename and id."},
 		{readsEntities, `{"e":[null]}`, "$e[0] cannot be null."},
 		{readsEntities, `{}`, "$e must be defined."},
+		{`query($n: Int! = 1) { retrievers(first: $n) { total } }`, `{"n":null}`, "$n cannot be null."},
 		{`query($n: Int = 3000000000) { retrievers(first: $n) { total } }`, `{}`, "$n must be an Int: a whole number of 32 bits."},
 		{`query($d: DateTime = "never") { retriever(id: "ret_1_05") { apiKeys(filter: {unusedSince: $d}) { total } } }`, `{}`, "$d must be an RFC 3339 date and time, such as 2026-03-01T09:30:00Z."},
 		{`query($f: ApiKeyFilter = {unusedSince: "never"}) { retriever(id: "ret_1_05") { apiKeys(filter: $f) { total } } }`, `{}`, "$f.unusedSince must be an RFC 3339 date and time, such as 2026-03-01T09:30:00Z."},
@@ -178,6 +179,9 @@ func TestGoodVariables(t *testing.T) {
 		if _, got, _ := varied(t, http.MethodGet, mediaJSON, query, none); got["errors"] != nil || strings.Contains(fmt.Sprint(got), "key_") {
 			t.Errorf("%s: %v", none, got)
 		}
+	}
+	if _, got, _ := varied(t, http.MethodPost, mediaJSON, strings.Replace(query, "$n: Int,", "$n: Int! = 1,", 1), `{}`); !reflect.DeepEqual(got, want) {
+		t.Errorf("the default of what is required: %v, not %v", got, want)
 	}
 	if _, got, _ := varied(t, http.MethodPost, mediaJSON, `query($n: Int) { retrievers(first: $n) { total } }`, `{"n":2147483647}`); !strings.Contains(fmt.Sprint(got), "first must be at most 1000.") {
 		t.Errorf("the largest Int: %v", got)
