@@ -71,9 +71,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 	if p.manifest, errs = readManifest(ctx, cfg); errs != nil {
 		problems = append(problems, about("PERSISTED_OPERATIONS", errs)...)
 	}
-	if p.cors, errs = web.NewCORS(cfg.CORSOrigins); errs != nil {
-		problems = append(problems, about("CORS_ALLOWED_ORIGINS", errs)...)
-	}
+	p.cors, errs = web.NewCORS(cfg.CORSOrigins, cfg.CORSHeaders...)
+	problems = append(problems, errs...)
 	if len(problems) > 0 {
 		for _, p := range problems {
 			_, _ = fmt.Fprintln(stderr, "retrieverkeys:", printableBut(p.Error(), "\n"))

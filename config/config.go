@@ -43,6 +43,7 @@ type Config struct {
 	Introspection  string
 	Playground     bool
 	CORSOrigins    []string
+	CORSHeaders    []string
 	MaxBodyBytes   int64
 	Limits         Limits
 	RateLimit      int // requests a minute; 0: unlimited
@@ -210,6 +211,10 @@ func Parse(args []string, getenv func(string) string) (Config, []error) {
 	if getenv("DEMO") == "" {
 		c.Demo = c.Command == "" && embedded
 	}
+	// Whoever tries the demo tries it from a page of their own, on whichever port their tools chose.
+	if c.Demo && c.Command == "" && embedded && getenv("CORS_ALLOWED_ORIGINS") == "" {
+		c.CORSOrigins = []string{"http://localhost:*", "http://127.0.0.1:*", "http://[::1]:*"}
+	}
 	if c.Introspection == "" {
 		c.Introspection = "authenticated"
 		if embedded {
@@ -311,11 +316,14 @@ func (c *Config) settings() *flag.FlagSet {
 		c.Playground = s == "on"
 		return choice(new(string), "on", "off")(s)
 	})
-	fs.Func("CORS_ALLOWED_ORIGINS", "origins, comma-separated, whose pages may call from a browser, such as https://app.example.com or https://*.example.com; default none",
+	fs.Func("CORS_ALLOWED_ORIGINS", "origins, comma-separated, whose pages may call from a browser, such as https://app.example.com or https://*.example.com; default none, but for the demo of the bare command those of localhost",
 		func(s string) error {
-			for part := range strings.SplitSeq(s, ",") {
-				c.CORSOrigins = append(c.CORSOrigins, strings.TrimSpace(part))
-			}
+			c.CORSOrigins = list(s)
+			return nil
+		})
+	fs.Func("CORS_ALLOWED_HEADERS", "request headers, comma-separated, that these pages may send beside those that GraphQL clients and tracers are known to; default none",
+		func(s string) error {
+			c.CORSHeaders = list(s)
 			return nil
 		})
 	c.AuthFailures = 6_000
@@ -420,23 +428,45 @@ func notEmpty(to *string) func(string) error {
 	}
 }
 
-// prefixes reads a list of addresses and CIDRs.
+// list returns the members of a comma-separated list. It passes over empty ones: a comma at the end means nothing.
+func list(s string) (members []string) {
+	for part := range strings.SplitSeq(s, ",") {
+		if part = strings.TrimSpace(part); part != "" {
+			members = append(members, part)
+		}
+	}
+	return members
+}
+
+// prefixes reads a list of addresses and CIDRs. An address of IPv6 may stand in brackets. Those of IPv4 that are written as of
+// IPv6 count as of IPv4, as the addresses that they are compared with do.
 func prefixes(to *[]netip.Prefix) func(string) error {
 	return func(s string) error {
-		for part := range strings.SplitSeq(s, ",") {
-			part = strings.TrimSpace(part)
-			prefix, err := netip.ParsePrefix(part)
-			if address, addressErr := netip.ParseAddr(part); addressErr == nil {
-				prefix, err = netip.PrefixFrom(address.Unmap().WithZone(""), address.Unmap().BitLen()), nil
+		for _, member := range list(s) {
+			prefix, err := netip.ParsePrefix(member)
+			address, addressErr := netip.ParseAddr(member)
+			if strings.HasPrefix(member, "[") {
+				var withPort netip.AddrPort
+				withPort, addressErr = netip.ParseAddrPort(member + ":0")
+				address = withPort.Addr()
+			}
+			if addressErr == nil {
+				prefix, err = netip.PrefixFrom(address.WithZone(""), address.BitLen()), nil
 			}
 			if err != nil {
-				return fmt.Errorf("must be a list of addresses and CIDRs, which %q is not", part)
+				return fmt.Errorf("must be a list of addresses and CIDRs, which %q is not", member)
+			}
+			if prefix.Addr().Is4In6() && prefix.Bits() >= mappedBits {
+				prefix = netip.PrefixFrom(prefix.Addr().Unmap(), prefix.Bits()-mappedBits)
 			}
 			*to = append(*to, prefix)
 		}
 		return nil
 	}
 }
+
+// mappedBits are those before an address of IPv4 that is written as one of IPv6.
+const mappedBits = 96
 
 // turnsPerCore keeps all cores busy while requests wait for a store near by. With more, those that a store far away would
 // leave time for, answers come later under load.

@@ -106,7 +106,7 @@ func NewHandler(o Options) http.Handler {
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		writeError(w, &apikey.Error{Code: apikey.NotFound, Message: "There is nothing at this path."})
 	})
-	served := hardened(unhurried(leaving(o.Stopping, o.CORS.wrap(compressed(mux)))))
+	served := hardened(unhurried(leaving(o.Stopping, o.CORS.wrap(o.Logger, compressed(mux)))))
 	return withRequestID(traced(o.Tracer, logged(o.Logger, o.Metrics.Request, served)))
 }
 
