@@ -90,7 +90,7 @@ func TestDuplicateHash(t *testing.T) {
 		insert(t, s, document.Keys, bson.D{{Key: "key_id", Value: id}, {Key: "internal_id", Value: "int_1"}, {Key: "key_hash", Value: "same"}})
 	}
 	if err := s.EnsureIndexes(t.Context()); err != nil {
-		t.Fatal(err)
+		t.Fatal(err, w.log.String())
 	}
 	if got := w.log.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "key_hash") || !strings.Contains(got, "unique") || strings.Contains(got, "same") {
 		t.Errorf("logged %s", got)

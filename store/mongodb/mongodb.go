@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -29,9 +30,15 @@ type Store struct {
 	namespaces, retrievers, keys collection
 	events                       collection // as the primary has them: a trail that lags behind is none
 
-	unfinished atomic.Bool   // a change that this process made could not be finished
-	settled    atomic.Int64  // when it was last looked for unfinished changes, in nanoseconds since 1970
-	recheck    time.Duration // after how long a read looks for them again
+	settler *settler
+	left    leftovers
+	pending pending
+	sweep   sweep
+	scan    atomic.Bool // the next sweep looks through all keys: no index finds what is unfinished
+
+	building sync.Mutex      // of who makes indexes
+	begun    map[string]bool // whose build this process began and has not seen the end of
+	collated sync.Once       // the warning of collections that have a collation
 }
 
 var _ store.Engine = (*Store)(nil)
@@ -65,41 +72,54 @@ func open(uri, database string, logger *slog.Logger, configure func(*options.Cli
 		return nil, fmt.Errorf("the MongoDB URI %w", badOptions(o, err))
 	}
 	db := reading(client.Database(database), cmp.Or(o.ReadPreference, readpref.Primary()), o.ReadConcern)
-	asPrimary := options.Database().SetReadPreference(readpref.Primary()).SetWriteConcern(writeconcern.Majority())
+	asPrimary := options.Database().SetReadPreference(readpref.Primary()).SetWriteConcern(majority(o.WriteConcern))
 	primary := reading(client.Database(database, asPrimary), readpref.Primary(), o.ReadConcern)
-	return &Store{
+	s := &Store{
 		client:     client,
 		logger:     logger,
-		recheck:    recheckAfter,
+		settler:    &settler{logger: logger, recheck: recheckAfter},
+		begun:      map[string]bool{},
 		primary:    primary,
 		events:     primary.Collection(document.Events),
 		namespaces: db.Collection(document.Namespaces),
 		retrievers: db.Collection(document.Retrievers),
 		keys:       db.Collection(document.Keys),
-	}, nil
+	}
+	s.settler.settle = s.FinishAll
+	s.settler.start()
+	return s, nil
 }
 
-// Prepare makes the indexes that are missing, and finishes the changes that some process was stopped in the midst of.
-// The error is an outage, after which to call it again.
+// majority is the concern of all writes. What the URI says of it counts where it asks for more: that the journal is on disk.
+func majority(uris *writeconcern.WriteConcern) *writeconcern.WriteConcern {
+	w := writeconcern.Majority()
+	if uris != nil && uris.Journal != nil && *uris.Journal {
+		w.Journal = uris.Journal
+	}
+	return w
+}
+
+// Prepare makes the indexes that are missing, which may take hours and ends with the context, and has what some process was stopped
+// in the midst of be finished. The error is an outage, after which to call it again.
 func (s *Store) Prepare(ctx context.Context) error {
 	if err := s.EnsureIndexes(ctx); err != nil {
 		return err
 	}
-	_, err := s.FinishAll(ctx)
-	if hasCode(err, codeUnauthorized) {
-		s.logger.Warn("this MongoDB user may not finish the changes of keys that were left unfinished: audit events stay in the keys' documents")
-		return nil
+	if name, err := s.lookForPending(ctx); err == nil && name == "" {
+		s.scan.Store(true)
 	}
-	return err
+	s.settler.once(ctx)
+	return nil
 }
 
-// Ping returns nil if a server that can answer reads does so now.
+// Ping returns nil if the primary answers now. Without one nobody is let in, whatever other members could tell.
 func (s *Store) Ping(ctx context.Context) error {
-	return failure(s.client.Ping(ctx, readpref.PrimaryPreferred()))
+	return failure(s.client.Ping(ctx, readpref.Primary()))
 }
 
 // Close ends all connections, after a moment for the reads under way.
 func (s *Store) Close() error {
+	s.settler.close()
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second) //nolint:forbidigo // there is no caller's context to end with
 	defer cancel()
 	return failure(s.client.Disconnect(ctx))
