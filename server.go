@@ -169,7 +169,7 @@ func (p *program) open(ctx context.Context, with ...mongodb.Option) (engine stor
 		engine, err = sqlite.Open(ctx, p.cfg.EmbeddedPath)
 		return engine, func(context.Context) error { return nil }, err
 	}
-	m, err := mongodb.Open(p.cfg.MongoURI, p.cfg.MongoDatabase, p.logger, with...)
+	m, err := mongodb.Open(p.cfg.MongoURI, p.cfg.MongoDatabase, p.logger, append(with, mongodb.WithServerAPI(p.cfg.MongoServerAPI))...)
 	if err != nil {
 		return nil, nil, err
 	}

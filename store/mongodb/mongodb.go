@@ -90,6 +90,15 @@ func open(uri, database string, logger *slog.Logger, configure func(*options.Cli
 	return s, nil
 }
 
+// WithServerAPI declares a version of the Stable API, which a deployment may require of every command; empty: none.
+func WithServerAPI(version string) Option {
+	return func(o *options.ClientOptions) {
+		if version != "" {
+			o.SetServerAPIOptions(options.ServerAPI(options.ServerAPIVersion(version)))
+		}
+	}
+}
+
 // majority is the concern of all writes. What the URI says of it counts where it asks for more: that the journal is on disk.
 func majority(uris *writeconcern.WriteConcern) *writeconcern.WriteConcern {
 	w := writeconcern.Majority()
