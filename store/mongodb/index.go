@@ -85,7 +85,7 @@ func (s *Store) EnsureIndexes(ctx context.Context) error {
 		case hasCode(err, codeUnauthorized):
 			s.logger.Warn("this MongoDB user may not make indexes: without them reading is slow")
 			return nil
-		case !isA[mongo.ServerError](err) || hasCode(err, outageCodes...):
+		case codes(err) == nil || hasCode(err, outageCodes...):
 			return failure(err)
 		default: // it may stand in the way of this index alone
 			s.logger.Warn("an index cannot be made yet: it is tried again", "collection", ix.collection, "fields", ix.String(), "codes", codes(err))
@@ -135,21 +135,23 @@ func (s *Store) ensure(ctx context.Context, ix index, existing []existingIndex) 
 	return err
 }
 
-// buildTime is a deadline for those who build an index that is none for the server: the driver passes on deadlines of less than 25
-// days (maxTimeMS), at which the server would throw the build away, and gives a deadline of the URI's (timeoutMS) to what has none.
+// buildTime is a deadline that is none for the server: the driver passes on those of less than 25 days (maxTimeMS), at which the server
+// would throw the build away, and gives the URI's (timeoutMS) to what has none.
 const buildTime = 365 * 24 * time.Hour
 
-// create makes an index and waits until it is there. Where the server is building the same one already it waits for that.
+// create makes an index and waits until it is there or the context ends. Where the server is building the same one already it waits
+// for that.
 func (s *Store) create(ctx context.Context, log *slog.Logger, ix index, name string) error {
-	ctx, cancel := context.WithTimeout(ctx, buildTime)
+	building, cancel := context.WithTimeout(context.WithoutCancel(ctx), buildTime)
 	defer cancel()
+	defer context.AfterFunc(ctx, cancel)()
 	began := time.Now()
 	log.Info("an index is being made", "unique", ix.unique)
 	s.begun[ix.id()] = true
-	_, err := s.primary.Collection(ix.collection).Indexes().CreateOne(ctx, mongo.IndexModel{
+	_, err := s.primary.Collection(ix.collection).Indexes().CreateOne(building, mongo.IndexModel{
 		Keys: ix.keys, Options: options.Index().SetName(name).SetUnique(ix.unique),
 	})
-	if err == nil || isA[mongo.ServerError](err) {
+	if err == nil || codes(err) != nil {
 		delete(s.begun, ix.id())
 	}
 	if err == nil {
@@ -197,12 +199,13 @@ func (s *Store) clash(ctx context.Context, ix index) bool {
 	return cursor.Next(ctx)
 }
 
-// codes are the server's reasons. Its words, which quote documents, are for no log.
+// codes are the server's reasons; nil where it is not the server that tells. Its words, which quote documents, are for no log.
 func codes(err error) []int {
-	if server, ok := errors.AsType[mongo.ServerError](err); ok {
-		return server.ErrorCodes()
+	server, ok := errors.AsType[mongo.ServerError](err)
+	if !ok || hasCode(err, 0) { // which the driver gives to a connection that broke
+		return nil
 	}
-	return nil
+	return server.ErrorCodes()
 }
 
 // String shows the fields.
