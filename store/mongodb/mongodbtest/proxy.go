@@ -328,16 +328,36 @@ func readMessage(from io.Reader) ([]byte, error) {
 	return message, err
 }
 
-// command returns the command that a message holds.
+// command returns the command that a message holds, with the documents that drivers send behind it as the list that they are of it.
 func command(message []byte) (name string, doc bson.Raw) {
 	at := headerSize + 4 + 1 // flags, kind of section
 	if opCode(message) == opQuery {
 		at = headerSize + 4 + bytes.IndexByte(message[headerSize+4:], 0) + 1 + 4 + 4 // flags, collection, skip, limit
 	}
-	length := binary.LittleEndian.Uint32(message[at:])
-	doc = bson.Raw(message[at : at+int(length)])
-	return doc.Index(0).Key(), doc
+	doc = bson.Raw(message[at : at+length(message[at:])])
+	name = doc.Index(0).Key()
+	const sequence = 1 // a kind of section: its length, the list's name, documents
+	if rest := message[at+len(doc):]; opCode(message) == opMsg && len(rest) > 1+4 && rest[0] == sequence {
+		rest = rest[1 : 1+length(rest[1:])]
+		list, rest, _ := bytes.Cut(rest[4:], []byte{0})
+		var documents bson.A
+		for len(rest) > 0 {
+			documents = append(documents, bson.Raw(rest[:length(rest)]))
+			rest = rest[length(rest):]
+		}
+		end := doc[:len(doc)-1]
+		one, err := bson.Marshal(bson.D{{Key: string(list), Value: documents}})
+		if err != nil {
+			panic(err)
+		}
+		doc = slices.Concat(end, bson.Raw(one)[4:])
+		binary.LittleEndian.PutUint32(doc, uint32(len(doc)))
+	}
+	return name, doc
 }
+
+// length is that which a document, or what is told like one, begins with.
+func length(b []byte) int { return int(binary.LittleEndian.Uint32(b)) }
 
 func opCode(message []byte) uint32 { return binary.LittleEndian.Uint32(message[opCodeAt:]) }
 
