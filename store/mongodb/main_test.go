@@ -129,7 +129,33 @@ func indexed(t testing.TB) (*Store, *witness) {
 type witness struct {
 	mu       sync.Mutex
 	commands []bson.Raw
-	log      bytes.Buffer
+	log      buffer
+}
+
+// buffer is a bytes.Buffer for several goroutines.
+type buffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+func (b *buffer) Len() int { return len(b.String()) }
+
+func (b *buffer) Reset() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.b.Reset()
 }
 
 func (w *witness) started(_ context.Context, e *event.CommandStartedEvent) {

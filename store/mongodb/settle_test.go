@@ -1,7 +1,6 @@
 package mongodb
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -23,10 +22,10 @@ import (
 	"retrieverkeys/store/mongodb/mongodbtest"
 )
 
-// settling is a settler on its own, whose rounds are what the test makes of them.
-func newSettler(t *testing.T, settle func(context.Context) (bool, error)) (*settler, *bytes.Buffer) {
+// newSettler returns a settler on its own, whose rounds are what the test makes of them.
+func newSettler(t *testing.T, settle func(context.Context) (bool, error)) (*settler, *buffer) {
 	t.Helper()
-	var log bytes.Buffer
+	var log buffer
 	s := &settler{settle: settle, logger: slog.New(slog.NewTextHandler(&log, nil)), recheck: recheckAfter}
 	s.start()
 	t.Cleanup(s.close)
@@ -37,15 +36,24 @@ func newSettler(t *testing.T, settle func(context.Context) (bool, error)) (*sett
 // told in one line. Otherwise a right that is missing would make every read dearer, and fill a disk with warnings.
 func TestRoundsThatFailComeLaterAndLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var rounds []time.Time
+		var mu sync.Mutex
+		var began []time.Time
 		broken := true
 		s, log := newSettler(t, func(context.Context) (bool, error) {
-			rounds = append(rounds, time.Now())
+			mu.Lock()
+			defer mu.Unlock()
+			began = append(began, time.Now())
 			if broken {
 				return false, errors.New("refused")
 			}
 			return true, nil
 		})
+		take := func() []time.Time {
+			mu.Lock()
+			defer mu.Unlock()
+			defer func() { began = nil }()
+			return began
+		}
 		for range 600 { // ten minutes of readers and of changes
 			for range 10 {
 				if r := s.due(false); r != nil {
@@ -56,6 +64,7 @@ func TestRoundsThatFailComeLaterAndLater(t *testing.T) {
 			time.Sleep(time.Second)
 		}
 		synctest.Wait()
+		rounds := take()
 		want := []time.Duration{100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 51200, 60000, 60000, 60000}
 		for i, pause := range want {
 			if got := rounds[i+1].Sub(rounds[i]); got != pause*time.Millisecond {
@@ -68,16 +77,18 @@ func TestRoundsThatFailComeLaterAndLater(t *testing.T) {
 		if n := strings.Count(log.String(), "\n"); n != len(rounds) {
 			t.Errorf("%d lines about %d rounds:\n%s", n, len(rounds), log)
 		}
+		mu.Lock()
 		broken = false
+		mu.Unlock()
 		log.Reset()
 		time.Sleep(lastPause)
 		synctest.Wait()
 		if s.failing() || strings.Count(log.String(), "\n") != 1 || !strings.Contains(log.String(), "finished again") {
 			t.Errorf("failing %t, logged %s", s.failing(), log)
 		}
-		rounds = nil
+		take()
 		time.Sleep(time.Hour)
-		if len(rounds) > 0 {
+		if rounds := take(); len(rounds) > 0 {
 			t.Errorf("%d rounds that nobody asked for", len(rounds))
 		}
 	})
@@ -183,9 +194,9 @@ func TestWhatIsLeftMeanwhile(t *testing.T) {
 // A panic in the background must not end the process, nor the finishing.
 func TestSettlerSurvivesAPanic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		rounds := 0
+		var rounds atomic.Int64
 		s, log := newSettler(t, func(context.Context) (bool, error) {
-			if rounds++; rounds == 1 {
+			if rounds.Add(1) == 1 {
 				panic("of the test")
 			}
 			return true, nil
@@ -197,8 +208,8 @@ func TestSettlerSurvivesAPanic(t *testing.T) {
 		s.wait(t.Context(), r, patience)
 		time.Sleep(firstPause)
 		synctest.Wait()
-		if rounds != 2 || s.failing() || !strings.Contains(log.String(), "panic: of the test") {
-			t.Errorf("%d rounds, logged %s", rounds, log)
+		if rounds.Load() != 2 || s.failing() || !strings.Contains(log.String(), "panic: of the test") {
+			t.Errorf("%d rounds, logged %s", rounds.Load(), log)
 		}
 	})
 }
@@ -254,12 +265,12 @@ func TestReadsCostTheSameWhileEventsCannotBeMoved(t *testing.T) {
 	if err := s.InsertKey(t.Context(), crashKey("key_1"), crashEvent("evt_1")); err != nil {
 		t.Fatal(err)
 	}
-	for began := time.Now(); !strings.Contains(logged(w), "retry_in"); {
+	for began := time.Now(); !strings.Contains(w.log.String(), "retry_in"); {
 		if time.Since(began) > 20*time.Second {
 			t.Fatal("no round failed")
 		}
 	}
-	before := logged(w)
+	before := w.log.String()
 	w.take()
 	const reads = 50
 	for range reads {
@@ -276,16 +287,10 @@ func TestReadsCostTheSameWhileEventsCannotBeMoved(t *testing.T) {
 	if sent := names(w.take()); len(sent) != 3*reads || slices.ContainsFunc(sent, func(name string) bool { return name != "find" }) {
 		t.Errorf("%d reads sent %v", 3*reads, sent)
 	}
-	if after := logged(w); after != before {
+	if after := w.log.String(); after != before {
 		t.Errorf("logged meanwhile: %s", strings.TrimPrefix(after, before))
 	}
 	checkTrail(t, s, 1)
-}
-
-func logged(w *witness) string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.log.String()
 }
 
 // A change that cannot be finished must not keep back the others, be there more of them than one round tries.
