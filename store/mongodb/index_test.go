@@ -222,7 +222,9 @@ func TestIndexOutage(t *testing.T) {
 // An index is built in the order in which it is missed, and with no deadline that the server knows of, whatever the URI and the caller
 // say: at a deadline the server throws a build away, and the next try begins it anew, for ever.
 func TestIndexesAreBuiltInOrderAndWithoutADeadline(t *testing.T) {
-	s, w := dropped(t, testURI+"?timeoutMS=60000")
+	p, uri := mongodbtest.NewProxy(t, testURI)
+	p.Start()
+	s, w := dropped(t, uri+"&timeoutMS=60000")
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := s.EnsureIndexes(ctx); err != nil {
