@@ -67,7 +67,7 @@ func (p *program) version(context.Context) error {
 // commandTimeout bounds each call of a command to the store.
 const commandTimeout = 30 * time.Second
 
-// withStore runs a command on the configured store, as it is: a command must work at once, and makes no indexes.
+// withStore runs a command on the configured store as it is. A command must work at once, so it makes no indexes.
 func (p *program) withStore(ctx context.Context, f func(context.Context, store.Engine) error) (err error) {
 	engine, _, err := p.open(ctx)
 	if err != nil {

@@ -162,8 +162,8 @@ func isTerminal(w io.Writer) bool {
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
-// open opens the configured store. prepare makes it ready for long use, and fails while it cannot be reached: it is for what serves,
-// because indexes of a large store may take hours. The store works without, if slowly.
+// open opens the configured store. prepare makes its indexes, and fails while it cannot be reached. Only serve calls it, because building
+// indexes can take hours; commands work without.
 func (p *program) open(ctx context.Context, with ...mongodb.Option) (engine store.Engine, prepare func(context.Context) error, err error) {
 	if p.cfg.MongoURI == "" {
 		engine, err = sqlite.Open(ctx, p.cfg.EmbeddedPath)
@@ -371,8 +371,8 @@ const (
 )
 
 // prepare makes the store ready as soon as it can be reached, seeds the demo where it is wanted, and from then on
-// reports every hour what no list shows. It has no deadline: an index of many documents takes hours, and requests are
-// served meanwhile.
+// reports every hour what no list shows. It has no deadline, because building an index can take hours. Requests are served
+// meanwhile.
 func (p *program) prepare(ctx context.Context, engine store.Engine, prepare func(context.Context) error, url string, metrics *telemetry.Metrics) {
 	for wait := firstRetry; ; wait = min(2*wait, lastRetry) {
 		err := prepare(ctx)

@@ -122,12 +122,12 @@ type status struct {
 	Status string `json:"status"`
 }
 
-// readyTimeout is how long a probe waits for the store. Orchestrators give up after a second by default, so the answer must be
-// there well before: one that comes late reads as a dead process.
+// readyTimeout is how long a probe waits for the store. Orchestrators give up after a second by default, and take a late answer for a
+// dead process.
 const readyTimeout = 600 * time.Millisecond
 
-// ready asks the store once for all probes of the same time: probes wait for no turn, and must not take all of its connections.
-// A store that does not even notice that the time is up keeps no probe waiting.
+// ready asks the store once for all concurrent probes: probes wait for no turn, and must not take all of its connections. A check that
+// ignores its context does not keep a probe waiting.
 func ready(check func(context.Context) error, stopping <-chan struct{}) http.HandlerFunc {
 	var asking singleflight.Group
 	return func(w http.ResponseWriter, r *http.Request) {
@@ -138,7 +138,7 @@ func ready(check func(context.Context) error, stopping <-chan struct{}) http.Han
 		timer := time.NewTimer(readyTimeout)
 		defer timer.Stop()
 		result := asking.DoChan("", func() (_ any, err error) {
-			defer func() { // it has a goroutine of its own, where a panic would end the process
+			defer func() { // singleflight runs it in a goroutine, where a panic would end the process
 				if p := recover(); p != nil {
 					err = fmt.Errorf("panic: %v", p)
 				}
@@ -226,8 +226,8 @@ func setReadDeadline(w http.ResponseWriter, at time.Time) {
 	_ = http.NewResponseController(w).SetReadDeadline(at) // where there is none to set, there is no client that could stall
 }
 
-// answered bounds the time until a request begins to be answered, by a deadline that the store sees too. The answer itself may
-// take longer: what next does for it after that has its own deadlines, in contexts from onward.
+// answered gives the request's context a deadline for the time until the answer begins. An answer that takes longer goes on in contexts from
+// onward, which have deadlines of their own.
 func answered(timeout time.Duration, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), clientKey{}, r.Context()), timeout)

@@ -44,7 +44,7 @@ func (s *Store) currentKeys(ctx context.Context, tenant apikey.InternalID, id ap
 			unfinished = append(unfinished, slices.Clone(doc))
 		}
 	})
-	if !s.settler.failing() { // what cannot be finished now would be tried in vain by every change
+	if !s.settler.failing() { // else every change would try in vain, and the settler tries anyway
 		for _, doc := range unfinished {
 			s.finishOrRemember(ctx, doc)
 		}
@@ -147,8 +147,7 @@ func (s *Store) UseKeys(ctx context.Context, uses []apikey.Use) error {
 // finishTimeout bounds the finishing of one change, which goes on when the request that made it has ended.
 const finishTimeout = 5 * time.Second
 
-// finishOrRemember finishes a change that is made. It stands whether or not that succeeds; where it does not, the settler tries
-// again.
+// finishOrRemember finishes a change that is made. The change stands either way. If finishing fails, the settler tries again.
 func (s *Store) finishOrRemember(ctx context.Context, doc bson.Raw) {
 	_, err := s.finishInTime(context.WithoutCancel(ctx), doc)
 	if err != nil && s.settler.left() {
@@ -156,7 +155,7 @@ func (s *Store) finishOrRemember(ctx context.Context, doc bson.Raw) {
 	}
 }
 
-// finishInTime finishes a change, or takes down that it is left.
+// finishInTime finishes a change, or remembers that it is unfinished.
 func (s *Store) finishInTime(ctx context.Context, doc bson.Raw) (finished bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, finishTimeout)
 	defer cancel()
@@ -169,8 +168,8 @@ func (s *Store) finishInTime(ctx context.Context, doc bson.Raw) (finished bool, 
 	return true, nil
 }
 
-// finish puts where they belong the successor and the events that the document of a key carries. It reports whether the successor
-// is there, also where the events are not.
+// finish inserts the successor and the events that a key's document carries, and then takes them out of the document. It reports whether
+// the successor is inserted, also with an error.
 func (s *Store) finish(ctx context.Context, doc bson.Raw) (placed bool, err error) {
 	events, successor := document.PendingEvents(doc)
 	if len(events) == 0 {

@@ -35,7 +35,7 @@ func failure(err error) error {
 	}
 }
 
-// advice is what an operator does about errors that a setting mends, by the server's code.
+// advice says which setting helps with an error, by the server's code.
 var advice = map[int]string{
 	18:     authAdvice,
 	8000:   authAdvice,
@@ -54,7 +54,7 @@ const (
 	primaryAdvice = "where this does not pass, MONGODB_URI names one member: name the replica set (replicaSet=), without directConnection"
 )
 
-// advised adds to an error what may mend it, for logs.
+// advised adds advice to an error. Only logs show it.
 func advised(err error) error {
 	if server, ok := errors.AsType[mongo.ServerError](err); ok {
 		for _, code := range server.ErrorCodes() {
@@ -100,7 +100,7 @@ var outageCodes = []int{
 	13436, // NotPrimaryOrSecondary
 }
 
-// passingCodes are the server's ways to say that something else is in the way of this one command for now.
+// passingCodes say that something else is in the way of this command for now.
 var passingCodes = []int{
 	46,    // LockBusy
 	63,    // StaleShardVersion

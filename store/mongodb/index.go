@@ -28,12 +28,12 @@ type index struct {
 func up(field string) bson.E   { return bson.E{Key: field, Value: int32(1)} }
 func down(field string) bson.E { return bson.E{Key: field, Value: int32(-1)} }
 
-// pendingIndex finds unfinished changes. While it is missing no read looks for any.
+// pendingIndex finds unfinished changes. While it is missing, no read looks for them.
 var pendingIndex = index{document.Keys, bson.D{up("pending_events.audit_id"), up("internal_id")}, false}
 
-// indexes are made in this order, which is that in which they are missed: by every request, by lists, by changes, by what finishes
-// them, by the trail, by commands. Unique ones but that of key_hash begin with internal_id, the recommended shard key: a unique index of
-// a sharded collection must begin with the shard key.
+// indexes are listed in the order in which serve makes them, the most needed first: for authentication, lists, changes, unfinished changes,
+// audit events and commands. All unique indexes except key_hash begin with internal_id, the recommended shard key, because a
+// unique index of a sharded collection must begin with the shard key.
 var indexes = []index{
 	{document.Keys, bson.D{up("key_hash")}, true},
 	{document.Namespaces, bson.D{up("internal_id"), up("namespace_id")}, true},
@@ -51,11 +51,11 @@ var indexes = []index{
 	{document.Namespaces, bson.D{up("namespace_name")}, false},
 }
 
-// EnsureIndexes makes the indexes that are missing, one after the other, however long that takes. It drops none, and takes one with the
-// same fields and no other options for what it would make. Where the documents or the deployment do not allow a unique one it
-// makes a plain one and warns, and where it may make none at all it warns and leaves it: everything works then, if slowly. The error
-// is one that passes, an outage above all, after which to call it again. What is being built goes on meanwhile on the server, and is
-// waited for rather than begun again.
+// EnsureIndexes makes the missing indexes one after the other, however long that takes. It never drops an index, and keeps an existing one
+// that has the same fields and no other options. If the documents or the deployment do not allow a unique index, it makes a plain one
+// and warns. If it may not make an index at all, it warns and goes on: everything works without, but slowly. An error is temporary,
+// such as an outage, and the caller calls again. A build that was begun goes on on the server meanwhile, and the next call waits
+// for it instead of starting it again.
 func (s *Store) EnsureIndexes(ctx context.Context) error {
 	s.building.Lock()
 	defer s.building.Unlock()
@@ -87,7 +87,7 @@ func (s *Store) EnsureIndexes(ctx context.Context) error {
 			return nil
 		case codes(err) == nil || hasCode(err, outageCodes...):
 			return failure(err)
-		default: // it may stand in the way of this index alone
+		default: // other indexes may be possible all the same
 			s.logger.Warn("an index cannot be made yet: it is tried again", "collection", ix.collection, "fields", ix.String(), "codes", codes(err))
 			passing = err
 		}
@@ -98,11 +98,11 @@ func (s *Store) EnsureIndexes(ctx context.Context) error {
 	return nil
 }
 
-// ensure makes one index, unless it is among those that exist. The error is one that may pass.
+// ensure makes one index, unless it exists. An error is temporary.
 func (s *Store) ensure(ctx context.Context, ix index, existing []existingIndex) error {
 	log := s.logger.With("collection", ix.collection, "fields", ix.String())
 	ours, others := ix.among(existing)
-	if ours.name != "" && !s.begun[ix.id()] { // it may be one that somebody else is building: that is not ours to wait for
+	if ours.name != "" && !s.begun[ix.id()] { // another process may still be building it, which need not be waited for
 		switch {
 		case ix.unique && !ours.unique:
 			log.Warn("an index is not unique: once the documents allow it, drop it, and the next start makes a unique one", "name", ours.name)
@@ -115,7 +115,7 @@ func (s *Store) ensure(ctx context.Context, ix index, existing []existingIndex) 
 		log.Warn("an index has the fields of one that is missing, but its options make it useless for that", "name", other.name,
 			"options", strings.Join(other.options, ", "), "do", other.remedy(ix.collection))
 		if other.hidden() {
-			return nil // it is the one that is missing, and the server makes no second one
+			return nil // once it is unhidden it is the right one, and the server makes no second one
 		}
 	}
 	name := cmp.Or(ours.name, ix.freeName(existing))
@@ -135,12 +135,11 @@ func (s *Store) ensure(ctx context.Context, ix index, existing []existingIndex) 
 	return err
 }
 
-// buildTime is a deadline that is none for the server: the driver passes on those of less than 25 days (maxTimeMS), at which the server
-// would throw the build away, and gives the URI's (timeoutMS) to what has none.
+// buildTime is a deadline that the server never learns of. The driver sends deadlines of less than 25 days as maxTimeMS, at which the
+// server throws a build away, and it applies timeoutMS of the URI to calls without a deadline.
 const buildTime = 365 * 24 * time.Hour
 
-// create makes an index and waits until it is there or the context ends. Where the server is building the same one already it waits
-// for that.
+// create makes an index and waits until it is there or the context ends. If the server is already building it, create waits for that build.
 func (s *Store) create(ctx context.Context, log *slog.Logger, ix index, name string) error {
 	building, cancel := context.WithTimeout(context.WithoutCancel(ctx), buildTime)
 	defer cancel()
@@ -160,8 +159,8 @@ func (s *Store) create(ctx context.Context, log *slog.Logger, ix index, name str
 	return err
 }
 
-// neverIndexed are the server's ways to say that it makes no such index of these documents, today or tomorrow. All others may
-// pass: an index that is plain where it should be unique stays so until somebody drops it.
+// neverIndexed are the codes that say that these documents or this deployment do not allow the index. All other errors are taken to be
+// temporary, because an index that is made plain instead of unique stays plain until somebody drops it.
 var neverIndexed = []int{
 	59, // CommandNotFound
 	67, // CannotCreateIndex: of a sharded collection that is sharded by something else, or one too many
@@ -178,8 +177,8 @@ var neverIndexed = []int{
 	17280, // KeyTooLong, before 4.4
 }
 
-// clash reports whether documents have the same values in the fields of an index. It looks through all of them, and is for servers that
-// do not say why they make no index: FerretDB v1.
+// clash reports whether two documents have the same values in the fields of an index. It scans the collection, and is needed only for servers
+// that do not say why they refuse an index: FerretDB v1.
 func (s *Store) clash(ctx context.Context, ix index) bool {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
@@ -199,10 +198,11 @@ func (s *Store) clash(ctx context.Context, ix index) bool {
 	return cursor.Next(ctx)
 }
 
-// codes are the server's reasons; nil where it is not the server that tells. Its words, which quote documents, are for no log.
+// codes returns the codes of the server's answer, nil if the error is not the server's answer. Its text quotes documents and must not be
+// logged.
 func codes(err error) []int {
 	server, ok := errors.AsType[mongo.ServerError](err)
-	if !ok || hasCode(err, 0) { // which the driver gives to a connection that broke
+	if !ok || hasCode(err, 0) { // the driver's code for a broken connection
 		return nil
 	}
 	return server.ErrorCodes()
@@ -216,7 +216,7 @@ func (ix index) String() string {
 
 func (ix index) id() string { return ix.collection + " " + ix.String() }
 
-// freeName is the name that MongoDB would give the index, unless another one has it.
+// freeName returns the name that MongoDB gives such an index by default, or a longer one if another index has that name.
 func (ix index) freeName(existing []existingIndex) string {
 	var parts []string
 	for _, k := range ix.keys {
@@ -234,15 +234,15 @@ type existingIndex struct {
 	name    string
 	keys    bson.Raw
 	unique  bool
-	options []string // those that keep it from answering queries
+	options []string // the options that keep it from answering our queries
 }
 
 const hidden = "hidden"
 
-// hidden reports whether to show it is all that it takes.
+// hidden reports whether unhiding the index is all that it takes.
 func (e existingIndex) hidden() bool { return slices.Equal(e.options, []string{hidden}) }
 
-// remedy is what an operator does about the options.
+// remedy returns what an operator does about the options.
 func (e existingIndex) remedy(collection string) string {
 	if e.hidden() {
 		return fmt.Sprintf("db.%s.unhideIndex(%q)", collection, e.name)
@@ -250,7 +250,7 @@ func (e existingIndex) remedy(collection string) string {
 	return fmt.Sprintf("db.%s.dropIndex(%q), and start again", collection, e.name)
 }
 
-// listIndexes returns the indexes of a collection, those that are being built among them.
+// listIndexes returns the indexes of a collection, including those that are being built.
 func (s *Store) listIndexes(ctx context.Context, collection string) ([]existingIndex, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
@@ -262,7 +262,7 @@ func (s *Store) listIndexes(ctx context.Context, collection string) ([]existingI
 	if err != nil {
 		return nil, failure(err)
 	}
-	var collation bson.RawValue // of the collection, which its index of _id always has
+	var collation bson.RawValue // of the collection; its index of _id always has it
 	for _, spec := range specs {
 		if name, _ := spec.Lookup("name").StringValueOK(); name == "_id_" {
 			collation = spec.Lookup("collation")
@@ -270,7 +270,7 @@ func (s *Store) listIndexes(ctx context.Context, collection string) ([]existingI
 	}
 	if !isSimple(collation) {
 		s.collated.Do(func() {
-			s.logger.Warn("a collection has a collation, by which ids that differ may be taken for the same: copy it into one that has none", "collection", collection)
+			s.logger.Warn("a collection has a collation, which may take different ids for the same: copy the collection into one without", "collection", collection)
 		})
 	}
 	existing := make([]existingIndex, len(specs))
@@ -294,14 +294,14 @@ func (s *Store) listIndexes(ctx context.Context, collection string) ([]existingI
 	return existing, nil
 }
 
-// isSet reads an option that is on or off, which other programs write as a number.
+// isSet reads an option that is on or off. Other programs write it as a number.
 func isSet(v bson.RawValue) bool {
 	on, _ := v.BooleanOK()
 	number, _ := v.AsInt64OK()
 	return on || number != 0
 }
 
-// isSimple reports whether a collation is none.
+// isSimple reports whether a collation compares byte by byte.
 func isSimple(v bson.RawValue) bool {
 	doc, ok := v.DocumentOK()
 	if !ok {
@@ -311,7 +311,7 @@ func isSimple(v bson.RawValue) bool {
 	return locale == "simple"
 }
 
-// among returns the one of the indexes that does what this one shall, if there is one, and those that have its fields but cannot.
+// among returns the existing index that serves as this one, if any, and those that have its fields but options that prevent it.
 func (ix index) among(existing []existingIndex) (ours existingIndex, others []existingIndex) {
 	for _, e := range existing {
 		switch {

@@ -26,8 +26,8 @@ func (s *Store) KeysByHash(ctx context.Context, hash string) ([]apikey.Key, erro
 	return nil, nil
 }
 
-// leftSuccessor returns a successor that this process could not put in its place, as the primary has it now. Somebody else may have put
-// it there and have changed it since, so its place is looked at last, and counts.
+// leftSuccessor returns a successor that this process could not insert, as the primary has it now. Another process may have inserted and
+// changed it since, so the inserted one is read last, and wins.
 func (s *Store) leftSuccessor(ctx context.Context, of leftover) (left []apikey.Key, err error) {
 	_, err = find{filter: of.filter, fields: []string{"successor"}}.each(ctx, s.primaryKeys(), func(doc bson.Raw, _ int) {
 		_, successor := document.PendingEvents(doc)
@@ -50,7 +50,7 @@ func (s *Store) keysByHash(ctx context.Context, hash string) ([]apikey.Key, erro
 	var keys []apikey.Key
 	q := find{filter: bson.D{{Key: "key_hash", Value: is(hash)}}, fields: document.KeyFieldNames(apikey.AllFields), limit: 2}
 	n, err := q.each(ctx, s.primary.Collection(document.Keys), func(doc bson.Raw, _ int) {
-		if k, ok := document.Key(doc, apikey.AllFields); ok && k.Hash == hash { // a collation may hold more for equal
+		if k, ok := document.Key(doc, apikey.AllFields); ok && k.Hash == hash { // a collation may find others equal
 			keys = append(keys, k)
 		}
 	})

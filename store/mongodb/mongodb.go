@@ -34,11 +34,11 @@ type Store struct {
 	left    leftovers
 	pending pending
 	sweep   sweep
-	scan    atomic.Bool // the next sweep looks through all keys: no index finds what is unfinished
+	scan    atomic.Bool // the next sweep scans all keys, because the index of pending events cannot be made
 
-	building sync.Mutex      // of who makes indexes
-	begun    map[string]bool // whose build this process began and has not seen the end of
-	collated sync.Once       // the warning of collections that have a collation
+	building sync.Mutex      // one caller makes indexes at a time
+	begun    map[string]bool // the indexes whose build this process began without seeing its end
+	collated sync.Once       // warns once of collections that have a collation
 }
 
 var _ store.Engine = (*Store)(nil)
@@ -90,7 +90,7 @@ func open(uri, database string, logger *slog.Logger, configure func(*options.Cli
 	return s, nil
 }
 
-// WithServerAPI declares a version of the Stable API, which a deployment may require of every command; empty: none.
+// WithServerAPI declares a version of the Stable API with every command, as some deployments require. An empty version declares none.
 func WithServerAPI(version string) Option {
 	return func(o *options.ClientOptions) {
 		if version != "" {
@@ -99,7 +99,7 @@ func WithServerAPI(version string) Option {
 	}
 }
 
-// majority is the concern of all writes. What the URI says of it counts where it asks for more: that the journal is on disk.
+// majority is the write concern of all writes. Of the URI's own concern it keeps what asks for more: journal=true.
 func majority(uris *writeconcern.WriteConcern) *writeconcern.WriteConcern {
 	w := writeconcern.Majority()
 	if uris != nil && uris.Journal != nil && *uris.Journal {
@@ -108,8 +108,8 @@ func majority(uris *writeconcern.WriteConcern) *writeconcern.WriteConcern {
 	return w
 }
 
-// Prepare makes the indexes that are missing, which may take hours and ends with the context, and has what some process was stopped
-// in the midst of be finished. The error is an outage, after which to call it again.
+// Prepare makes the missing indexes, which may take hours and ends with the context. Then it finishes what other processes left unfinished.
+// An error is temporary, and the caller calls again.
 func (s *Store) Prepare(ctx context.Context) error {
 	if err := s.EnsureIndexes(ctx); err != nil {
 		return err
@@ -121,7 +121,7 @@ func (s *Store) Prepare(ctx context.Context) error {
 	return nil
 }
 
-// Ping returns nil if the primary answers now. Without one nobody is let in, whatever other members could tell.
+// Ping returns nil if the primary answers now. Authentication needs the primary, so other members do not count.
 func (s *Store) Ping(ctx context.Context) error {
 	return failure(s.client.Ping(ctx, readpref.Primary()))
 }

@@ -42,7 +42,7 @@ type find struct {
 	filter bson.D
 	sort   bson.D
 	fields []string
-	hint   string // an index's name, where no other one will do
+	hint   string // the name of the index that must be used; empty if the server may choose
 	limit  int    // 0: all that match, where the filter itself bounds them
 }
 

@@ -18,10 +18,10 @@ import (
 	"retrieverkeys/store/document"
 )
 
-// What changes leave unfinished is finished by one goroutine, off the path of requests. Reads ask for a round of it: now and then, for
-// what other processes left, and at once where this process could not put a successor in its place. Such a read waits a moment
-// for the round, so that it sees what it asked for. Where a round fails the next one comes after a pause, each longer than the
-// one before, and no read waits that long.
+// One goroutine finishes what changes left unfinished. It works in rounds. A change that this process could not finish asks for a round at
+// once. A read asks for one at most once a second, because another process may have left something, and waits a moment for it,
+// so that the read sees the result. After a round that fails the goroutine pauses, longer each time, and no read waits for
+// a pause to end.
 
 const (
 	// recheckAfter is how long reads rely on there being nothing unfinished.
@@ -44,11 +44,11 @@ type settler struct {
 	asked chan struct{} // holds one
 
 	mu     sync.Mutex
-	next   *round        // asked for, under way or waiting for the end of a pause; nil: none
-	begins time.Time     // when next begins, at the latest
-	last   time.Time     // when reads last asked for a round
-	pause  time.Duration // 0 while nothing fails
-	again  bool          // something was left since the round under way began
+	next   *round        // the round that is asked for, running, or due after a pause; nil if there is none
+	begins time.Time     // when next begins or began
+	last   time.Time     // when a read last asked for a round
+	pause  time.Duration // before next, after a failure; else 0
+	again  bool          // a change was left unfinished since the running round began
 }
 
 // round is one look for what is unfinished.
@@ -96,7 +96,7 @@ func (s *settler) run(ctx context.Context) {
 	}
 }
 
-// finished ends a round, and returns how long to pause before the next one; 0 where nobody waits for one.
+// finished ends a round and returns how long to pause before the next one: 0 if the round succeeded.
 func (s *settler) finished(some bool, err error) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -118,14 +118,15 @@ func (s *settler) finished(some bool, err error) time.Duration {
 	return s.pause
 }
 
-// ask has a round begin. The caller holds the lock, and there is no next one.
+// ask starts a round. The caller holds the lock and has checked that next is nil.
 func (s *settler) ask() {
 	s.next, s.begins = &round{done: make(chan struct{})}, time.Now()
 	s.asked <- struct{}{}
 }
 
-// due returns the round that a reader waits for, which it asks for where it is time; of readers side by side one does. Those who miss
-// a successor wait for any round that is near. Otherwise it is nil.
+// due returns the round that a reader waits for, or nil if it need not wait. It starts a round if the last one was long enough ago; only one
+// of several concurrent readers gets that round. While a successor is missing, every reader also waits for a round that begins
+// soon.
 func (s *settler) due(missing bool) *round {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -141,7 +142,7 @@ func (s *settler) due(missing bool) *round {
 	return s.next
 }
 
-// left has a round begin because this process left something, and reports whether that is news: nothing failed so far.
+// left starts a round because this process could not finish a change. It reports false if one is running or due already.
 func (s *settler) left() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -160,7 +161,7 @@ func (s *settler) failing() bool {
 	return s.pause > 0
 }
 
-// wait reports whether the round finished something, as far as it is known in time.
+// wait waits for the round, for no longer than patience, and reports whether it finished something.
 func (s *settler) wait(ctx context.Context, r *round, patience time.Duration) bool {
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
@@ -174,7 +175,7 @@ func (s *settler) wait(ctx context.Context, r *round, patience time.Duration) bo
 	return false
 }
 
-// once runs a round, or waits for the one that comes next.
+// once runs a round, or waits for the next one if there is one.
 func (s *settler) once(ctx context.Context) {
 	s.mu.Lock()
 	if s.next == nil {
@@ -185,7 +186,7 @@ func (s *settler) once(ctx context.Context) {
 	s.wait(ctx, r, 2*lastPause)
 }
 
-// guarded turns a panic into an error: it would end the process.
+// guarded calls f and turns a panic into an error. In a goroutine of its own a panic would end the process.
 func guarded[T any](f func() (T, error)) (v T, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -195,8 +196,7 @@ func guarded[T any](f func() (T, error)) (v T, err error) {
 	return f()
 }
 
-// settling reads keys. Where a round for it finishes something, it reads again. What hinders the finishing does not hinder the
-// reading.
+// settling reads keys, and reads them again if a round finished something meanwhile. A round that fails does not fail the read.
 func settling[T any](ctx context.Context, s *Store, read func() (T, error)) (T, error) {
 	r := s.settler.due(s.left.misses())
 	v, err := read()
@@ -206,14 +206,13 @@ func settling[T any](ctx context.Context, s *Store, read func() (T, error)) (T, 
 	return v, err
 }
 
-// leftovers are the keys whose changes this process could not finish, and that it can find by their _id whatever indexes there
-// are.
+// leftovers are the keys whose changes this process could not finish. It finds them by their _id, so it needs no other index.
 type leftovers struct {
 	mu   sync.Mutex
 	keys map[string]leftover
 }
 
-// maxLeft is how many leftovers are kept. More than that are found by the index of pending events alone.
+// maxLeft bounds the leftovers that a process remembers. It finds more of them only by the index of pending events.
 const maxLeft = 1000
 
 type leftover struct {
@@ -226,7 +225,7 @@ type leftover struct {
 
 func leftoverID(doc bson.Raw) string { return doc.Lookup("_id").String() }
 
-// add takes down a key that is not finished; placed says that its successor is where it belongs.
+// add remembers a key that is not finished. placed says that its successor is stored as a document of its own.
 func (l *leftovers) add(doc bson.Raw, placed bool) {
 	doc = bytes.Clone(doc)
 	of := leftover{filter: bson.D{{Key: "_id", Value: doc.Lookup("_id")}, internalID(doc)}}
@@ -252,7 +251,7 @@ func (l *leftovers) remove(ids ...string) {
 	}
 }
 
-// all are the leftovers' ids and what selects them.
+// all returns the leftovers' ids, and the filters that select them.
 func (l *leftovers) all() (ids []string, anyOf bson.A) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -262,7 +261,7 @@ func (l *leftovers) all() (ids []string, anyOf bson.A) {
 	return ids, anyOf
 }
 
-// misses reports whether some successor is not in its place.
+// misses reports whether some successor is not stored as a document of its own.
 func (l *leftovers) misses() bool {
 	_, ok := l.find(func(of leftover) bool { return of.hash != "" })
 	return ok
@@ -279,14 +278,15 @@ func (l *leftovers) find(is func(leftover) bool) (leftover, bool) {
 	return leftover{}, false
 }
 
-// pending is what is known of the index of pending events. Without it no read looks for them: it would look through all keys.
+// pending is what the process knows of the index of pending events. Without that index no read looks for pending events, because it would
+// scan all keys.
 type pending struct {
 	mu    sync.Mutex
-	name  string    // empty: there is none, or nobody knows
-	asked time.Time // when it was last looked for
+	name  string    // empty if there is none, or if that is unknown
+	asked time.Time // when the server was last asked for it
 }
 
-// askAgainAfter is how long an index that is not there is taken to be missing. Another process may make it.
+// askAgainAfter is how long an index that was missing is assumed to be missing still. Another process may make it.
 const askAgainAfter = time.Minute
 
 func (p *pending) set(name string) {
@@ -295,7 +295,7 @@ func (p *pending) set(name string) {
 	p.name, p.asked = name, time.Now()
 }
 
-// look returns the index's name, which it asks for where it is time.
+// look returns the index's name. It lists the indexes if the name is unknown and was not asked for lately.
 func (p *pending) look(list func() (name string, err error)) (string, error) {
 	p.mu.Lock()
 	name, known := p.name, p.name != "" || time.Since(p.asked) < askAgainAfter
@@ -310,7 +310,7 @@ func (p *pending) look(list func() (name string, err error)) (string, error) {
 	return name, err
 }
 
-// lookForPending looks for the index of pending events.
+// lookForPending returns the name of the index of pending events, or an empty name.
 func (s *Store) lookForPending(ctx context.Context) (string, error) {
 	return s.pending.look(func() (string, error) {
 		existing, err := s.listIndexes(ctx, document.Keys)
@@ -322,15 +322,15 @@ func (s *Store) lookForPending(ctx context.Context) (string, error) {
 	})
 }
 
-// unfinishedKeys returns documents of keys with pending events that meet the conditions: all that there are, where an index finds
-// them; else those that this process left.
+// unfinishedKeys returns the documents of keys that have pending events and meet the conditions: all of them if there is an index for that,
+// else only the leftovers of this process.
 func (s *Store) unfinishedKeys(ctx context.Context, limit int, conditions ...bson.E) ([]bson.Raw, error) {
 	name, err := s.lookForPending(ctx)
 	if err != nil {
 		return nil, err
 	}
 	if name != "" {
-		// The hint keeps the server from looking through all keys instead, while the index is still being built, say.
+		// With the hint, the server refuses the query while the index is still being built, instead of scanning all keys.
 		q := find{filter: append(bson.D{somethingPending}, conditions...), hint: name, limit: limit}
 		found, err := s.findUnfinished(ctx, q)
 		if !hasCode(err, codeBadValue) {
@@ -359,23 +359,23 @@ func (s *Store) findUnfinished(ctx context.Context, q find) ([]bson.Raw, error) 
 }
 
 const (
-	// finishBatch is how many unfinished changes are read at a time.
+	// finishBatch is how many unfinished changes one query returns.
 	finishBatch = 100
-	// maxFailures is how many changes a round fails to finish before it leaves the others to the next one.
+	// maxFailures is how many changes a round may fail to finish before it leaves the rest to the next round.
 	maxFailures = 20
-	// maxTried is how many changes that cannot be finished are told from others.
+	// maxTried bounds the changes that a sweep remembers as failed.
 	maxTried = 10_000
 )
 
-// sweep goes through all that is unfinished, in as many rounds as it takes.
+// sweep is one pass over all unfinished changes. It may take several rounds.
 type sweep struct {
 	mu    sync.Mutex
-	tried bson.A // the _ids of those that could not be finished
-	err   error  // why not, the last of them
+	tried bson.A // the _ids of the keys that could not be finished
+	err   error  // why the last of them could not
 }
 
-// FinishAll finishes the changes that some process was stopped in the midst of, and reports whether there were any. It goes on past
-// those that cannot be finished, and tells of them by an error: of so many at a time, and of the others when it is called again.
+// FinishAll finishes the changes that some process left unfinished, and reports whether it finished any. It skips changes that it cannot
+// finish, and returns an error for them. After maxFailures of them it stops; the next call goes on with the others.
 func (s *Store) FinishAll(ctx context.Context) (some bool, err error) {
 	s.sweep.mu.Lock()
 	defer s.sweep.mu.Unlock()
@@ -408,14 +408,14 @@ func (s *Store) FinishAll(ctx context.Context) (some bool, err error) {
 		err = s.sweep.err
 		s.sweep.tried, s.sweep.err = nil, nil
 		if err == nil {
-			s.left.remove(left...) // somebody else finished them
+			s.left.remove(left...) // another process has finished them
 		}
 		return some, err
 	}
 	return some, s.sweep.err
 }
 
-// sweepKeys returns the next keys of the sweep, with a scan those that no index finds, too.
+// sweepKeys returns the next keys of the sweep. With scan it looks through all keys, whatever indexes there are.
 func (s *Store) sweepKeys(ctx context.Context, scan bool) ([]bson.Raw, error) {
 	var conditions bson.D
 	if len(s.sweep.tried) > 0 {
