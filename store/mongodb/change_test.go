@@ -139,12 +139,12 @@ var recoveries = map[string]func(*testing.T, *Store){
 		}
 	},
 	"the next list": func(t *testing.T, s *Store) {
-		pages, err := s.KeyPages(t.Context(), crashTenant, []apikey.RetrieverID{"ret_1"}, apikey.KeyRange{Limit: 10})
-		if err != nil {
+		if _, err := s.KeyPages(t.Context(), crashTenant, []apikey.RetrieverID{"ret_1"}, apikey.KeyRange{Limit: 10}); err != nil {
 			t.Error(err)
 		}
 		settled(t, s)
-		if pages, err = s.KeyPages(t.Context(), crashTenant, []apikey.RetrieverID{"ret_1"}, apikey.KeyRange{Limit: 10}); err != nil {
+		pages, err := s.KeyPages(t.Context(), crashTenant, []apikey.RetrieverID{"ret_1"}, apikey.KeyRange{Limit: 10})
+		if err != nil {
 			t.Error(err)
 		}
 		n, err := s.CountKeys(t.Context(), crashTenant, "ret_1", time.Time{})

@@ -283,7 +283,7 @@ func (s *Store) listIndexes(ctx context.Context, collection string) ([]existingI
 			"sparse": isSet(spec.Lookup("sparse")), hidden: isSet(spec.Lookup(hidden)),
 			"partialFilterExpression": spec.Lookup("partialFilterExpression").Type != 0,
 			"expireAfterSeconds":      spec.Lookup("expireAfterSeconds").Type != 0,
-			"collation":               !spec.Lookup("collation").Equal(collation) && !(isSimple(collation) && isSimple(spec.Lookup("collation"))),
+			"collation":               !spec.Lookup("collation").Equal(collation) && (!isSimple(collation) || !isSimple(spec.Lookup("collation"))),
 		} {
 			if is {
 				e.options = append(e.options, option)
