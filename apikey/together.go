@@ -11,7 +11,7 @@ import (
 const sideBySide = 16
 
 // Together calls f for 0 to n-1, several side by side, and returns one of the errors, if any. The first error ends the
-// others' context. A panic in f becomes an error.
+// others' context, and is its cause. A panic in f becomes an error.
 func Together(ctx context.Context, n int, f func(ctx context.Context, i int) error) error {
 	guarded := func(ctx context.Context, i int) (err error) {
 		defer func() {
@@ -27,14 +27,14 @@ func Together(ctx context.Context, n int, f func(ctx context.Context, i int) err
 	case 1:
 		return guarded(ctx, 0)
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	var wg sync.WaitGroup
 	var once sync.Once
 	var first error
 	do := func(i int) {
 		if err := guarded(ctx, i); err != nil {
-			once.Do(func() { first = err; cancel() })
+			once.Do(func() { first = err; cancel(err) })
 		}
 	}
 	turns := make(chan struct{}, sideBySide-1)
