@@ -13,6 +13,8 @@ type Service struct {
 	Store Store
 	Now   func() time.Time // nil is time.Now
 	Usage *Usage           // nil notes nothing
+
+	denials denials
 }
 
 func (s *Service) now() time.Time {
