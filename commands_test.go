@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -81,6 +82,8 @@ func TestVersionAndSchema(t *testing.T) {
 	}
 }
 
+var keyID = regexp.MustCompile(`^key_[0-9A-Za-z]{24}$`)
+
 // The key that bootstrap prints must work, and a second run must add to the organization instead of making another
 // of the same name.
 func TestBootstrap(t *testing.T) {
@@ -108,6 +111,25 @@ func TestBootstrap(t *testing.T) {
 		}
 		if other[0] != first[0] || other[1] != first[1] || other[2] == first[2] {
 			t.Errorf("another namespace made %v beside %v", other, first)
+		}
+		// Who made a key that may do everything, and when, is the first thing to ask when one turns up.
+		trail := trailOf(t, d)
+		if len(trail) != 3 {
+			t.Errorf("%d events of three keys", len(trail))
+		}
+		for i, e := range trail {
+			ns := first[2]
+			if i == 2 {
+				ns = other[2]
+			}
+			if e.Action != apikey.KeyCreated || e.Outcome != apikey.Success || e.ActorType != apikey.Operator || e.ActorID != operator() || e.ActorKeyID != nil ||
+				e.ResourceType != apikey.ResourceAPIKey || !keyID.MatchString(e.ResourceID) || string(e.InternalID) != first[1] || string(e.NamespaceID) != ns ||
+				e.IPAddress != nil || !slices.ContainsFunc(e.Changes, func(c apikey.FieldChange) bool { return c.Field == "status" && value(c.After) == "active" }) {
+				t.Errorf("event %d: %+v", i, e)
+			}
+		}
+		if file := stored(t, d, "pending_events"); file != "" {
+			t.Errorf("%s has an event in a key's document", file)
 		}
 		s := serve(t, d.env)
 		for _, k := range []string{key, another} {
@@ -208,6 +230,9 @@ func TestDemo(t *testing.T) {
 	}
 	if code := s.stop(); code != exitOK {
 		t.Errorf("exit code %d", code)
+	}
+	if trail := trailOf(t, d); len(trail) != 1 || trail[0].Action != apikey.KeyCreated || trail[0].ActorType != apikey.Operator || trail[0].ActorID != operator() {
+		t.Errorf("the trail of the admin key: %+v", trail)
 	}
 	if strings.Contains(s.errors.String(), key) {
 		t.Error("the log holds the key")

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/user"
 	"slices"
 	"strconv"
 	"strings"
@@ -91,10 +90,11 @@ func theNamespace(found []apikey.Namespace, ref string) (*apikey.Namespace, erro
 	return &found[0], nil
 }
 
-// operator is the name that the system knows its user by; where it knows none, the number.
+// operator is the name that the system knows its user by; where it knows none, the number. What the environment says does
+// not count: anybody could be somebody else.
 func operator() string {
-	if u, err := user.Current(); err == nil {
-		return u.Username
+	if name := systemUser(); name != "" {
+		return name
 	}
 	return "uid " + strconv.Itoa(os.Getuid())
 }

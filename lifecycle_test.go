@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"database/sql"
 	"encoding/json"
 	"fmt"
 	"io/fs"
@@ -16,6 +18,8 @@ import (
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"retrieverkeys/apikey"
 	"retrieverkeys/store/document"
@@ -216,6 +220,60 @@ func stored(t *testing.T, d deployment, text string) string {
 		t.Fatal(err)
 	}
 	return found
+}
+
+// trailOf returns all audit events of the store, in the order in which they were stored. Those that are on their way are not
+// among them.
+func trailOf(t *testing.T, d deployment) (events []apikey.Event) {
+	t.Helper()
+	add := func(doc bson.Raw) {
+		e, ok := document.Event(doc)
+		if !ok {
+			t.Fatalf("an event that cannot be read: %v", doc)
+		}
+		events = append(events, e)
+	}
+	if path, embedded := d.env["EMBEDDED_PATH"].(string); embedded {
+		db, err := sql.Open("sqlite", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = db.Close() }()
+		rows, err := db.QueryContext(t.Context(), "SELECT document FROM audit_events ORDER BY pk")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = rows.Close() }()
+		for rows.Next() {
+			var doc []byte
+			if err := rows.Scan(&doc); err != nil {
+				t.Fatal(err)
+			}
+			add(doc)
+		}
+		if err := rows.Err(); err != nil {
+			t.Fatal(err)
+		}
+		return events
+	}
+	client, err := mongo.Connect(options.Client().ApplyURI(testURI))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = client.Disconnect(context.Background()) }()
+	name, _ := d.env["MONGODB_DATABASE"].(string)
+	found, err := client.Database(name).Collection(document.Events).Find(t.Context(), bson.D{}, options.Find().SetSort(bson.D{{Key: "timestamp", Value: 1}}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var docs []bson.Raw
+	if err := found.All(t.Context(), &docs); err != nil {
+		t.Fatal(err)
+	}
+	for _, doc := range docs {
+		add(doc)
+	}
+	return events
 }
 
 // auditOf returns a retriever's audit events, newest first.

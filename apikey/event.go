@@ -98,7 +98,9 @@ func newEventID(at time.Time) EventID {
 // one that the key was made for.
 func (c Caller) Made(k *Key, ns NamespaceID, at time.Time) Event {
 	e := c.event(KeyCreated, ResourceAPIKey, string(k.ID), at, ns, k.Retrievers())
-	e.Changes = changes(&Key{}, k)
+	made := *k
+	made.Status = made.StatusAt(at)
+	e.Changes = changes(&Key{}, &made)
 	return e
 }
 

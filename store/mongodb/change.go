@@ -50,7 +50,7 @@ func (s *Store) currentKeys(ctx context.Context, tenant apikey.InternalID, id ap
 
 // InsertKey implements apikey.Store.
 func (s *Store) InsertKey(ctx context.Context, k apikey.Key, e apikey.Event) error {
-	doc, err := document.Set(newKey(k), bson.D{{Key: "pending_events", Value: bson.A{document.FromEvent(e)}}})
+	doc, err := document.Carrying(newKey(k), e)
 	if err != nil {
 		return err
 	}
