@@ -254,6 +254,9 @@ func (p *program) revokeKey(ctx context.Context) error {
 			return p.writeJSON(web.Key{Of: k})
 		}
 		_, err = fmt.Fprintf(p.stdout, "%s %q is revoked since %s, by %s.\n", printable(string(k.ID)), printable(k.Name), dated(k.RevokedAt), cmp.Or(printable(value(k.RevokedBy)), "somebody unknown"))
+		if err == nil && k.RotatedTo != nil {
+			_, err = fmt.Fprintf(p.stdout, "It was rotated before: %s took its place and is not revoked with it.\n", printable(string(*k.RotatedTo)))
+		}
 		return err
 	})
 }

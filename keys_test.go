@@ -81,7 +81,7 @@ func TestKeysCommands(t *testing.T) {
 			t.Errorf("unconfirmed: exit code %d\n%s%s", code, out, errs)
 		}
 		for range 2 { // the second time it is no error
-			if out = ok(t, d, "keys", "revoke", "--namespace", "ns_prod", "--yes", id); !strings.Contains(out, "is revoked since") {
+			if out = ok(t, d, "keys", "revoke", "--namespace", "ns_prod", "--yes", id); !strings.Contains(out, "is revoked since") || !strings.Contains(out, rotated.KeyID+" took its place") {
 				t.Errorf("revoke prints %s", out)
 			}
 		}

@@ -11,6 +11,8 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -340,6 +342,49 @@ func TestDeniedAttemptsAreKept(t *testing.T) {
 		}
 		if got := s.query("admin", "production", `{ apiKey(id: "key_tie_b") { status } }`); !strings.Contains(got.body, `"ACTIVE"`) {
 			t.Errorf("the key: %s", got.body)
+		}
+	})
+}
+
+// Whoever tries what they may not, a hundred times a request, must not have the store write a hundred times, nor bury the trail;
+// and how often it was is told all the same. Who found a key in a web page leaves nothing.
+func TestDeniedAttemptsAreBounded(t *testing.T) {
+	onEveryStore(t, func(t *testing.T, d deployment) {
+		d = seeded(t, d)
+		importBatch(t, d, document.Batch{Keys: manyKeys(200)})
+		s := serve(t, d.env)
+		attempt := func(caller string, from int) {
+			var b strings.Builder
+			b.WriteString("mutation {")
+			for i := from; i < from+100; i++ {
+				fmt.Fprintf(&b, ` a%d: revokeApiKey(input: {id: "key_many_%04d"}) { apiKey { id } }`, i, i)
+			}
+			b.WriteString(" }")
+			codes := s.query(caller, "production", b.String()).codes(t)
+			if len(codes) != 100 || slices.ContainsFunc(codes, func(code string) bool { return code != "FORBIDDEN" }) {
+				t.Errorf("%s: %v", caller, codes)
+			}
+		}
+		attempt("reader", 0)
+		attempt("retriever", 0)
+		attempt("reader", 100)
+		s.stop()
+		kept, more := 0, 0
+		for _, e := range trailOf(t, d) {
+			switch {
+			case e.Outcome != apikey.Denied || e.Action != apikey.KeyRevoked || e.ActorKeyID == nil || *e.ActorKeyID != "key_caller_reader" || !slices.Equal(e.RetrieverIDs, []apikey.RetrieverID{"ret_many"}):
+				t.Errorf("event %+v", e)
+			case len(e.Changes) == 0:
+				kept++
+			default:
+				n, err := strconv.Atoi(value(e.Changes[0].After))
+				if more += n; err != nil || e.Changes[0].Field != "denied_attempts" {
+					t.Errorf("event %+v", e)
+				}
+			}
+		}
+		if kept < 10 || kept > 20 || kept+more != 200 { // within one minute, or two
+			t.Errorf("%d attempts are kept, and there are %d more, of 200", kept, more)
 		}
 	})
 }
