@@ -122,18 +122,13 @@ func TestOperatorsAreNamedByTheSystem(t *testing.T) {
 		identities = append(identities, identity{&syscall.Credential{Uid: 54321, Gid: 54321}, "uid 54321"})
 	}
 	for _, i := range identities {
-		// Not in t.TempDir, where others may not look.
-		dir, err := os.MkdirTemp("", "operator")
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = os.RemoveAll(dir) })
+		dir := t.TempDir()
 		content, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
 		}
 		program := filepath.Join(dir, "retrieverkeys")
-		if err := errors.Join(os.Chmod(dir, 0o777), os.WriteFile(program, content, 0o755)); err != nil {
+		if err := errors.Join(os.Chmod(filepath.Dir(dir), 0o755), os.Chmod(dir, 0o777), os.WriteFile(program, content, 0o755)); err != nil {
 			t.Fatal(err)
 		}
 		run := func(args ...string) string {

@@ -155,7 +155,7 @@ func (d *denials) note(who actor, refused error, attempt *Event, as wish, now ti
 		}
 		if len(d.actors)+len(d.sums) >= mostActors {
 			return nil, false, &Error{
-				Code: Unavailable, Message: "This is not permitted, and so many others try what they may not that no more of it can be recorded. Try again in a minute.", RetryAfter: time.Minute,
+				Code: Unavailable, Message: "This is not permitted, and the attempt cannot be recorded now, because too many others are. Try again in a minute.", RetryAfter: time.Minute,
 			}
 		}
 		t = &tries{minute: minuteOf(now)}
