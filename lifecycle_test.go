@@ -460,7 +460,7 @@ func TestTwinsAgree(t *testing.T) {
 	}
 	callers := []string{
 		"", "admin", "reader", "writer", "manager", "foreign", "nothing", "unknown_permission", "retriever", "revoked", "expired", "scoped", "pattern",
-		"staging", "organization", "executor", "origin", "nobody", "odd_status", "odd_revoked", "odd_scopes", "odd_scope", "odd_operations",
+		"staging", "organization", "executor", "origin", "user_scoped", "session", "robot", "nobody", "odd_status", "odd_revoked", "odd_scopes", "odd_scope", "odd_operations",
 		"odd_permissions", "odd_type", "odd_tenant",
 	}
 	onEveryStore(t, func(t *testing.T, d deployment) {

@@ -226,7 +226,7 @@ func (p *program) serve(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, closeLimiter()) }()
 
 	usage := &apikey.Usage{Store: engine, Logger: p.logger}
-	service := &apikey.Service{Store: engine, Usage: usage}
+	service := &apikey.Service{Store: engine, Usage: usage, RateLimit: p.cfg.RateLimit}
 	playground := ""
 	if p.cfg.Playground {
 		playground = "/"

@@ -130,14 +130,14 @@ func (s *Service) storeDenial(ctx context.Context, who actor, d *denial, attempt
 	return err
 }
 
-// deniedAgain returns why the caller was refused, where they asked for the very same within this minute and still lack the
-// permission that it takes. Nothing has to be read to say so again.
+// deniedAgain returns why the caller was refused, where they asked for the very same within this minute and their key, whatever
+// the other one is, still may not do it. Nothing has to be read to say so again.
 func (s *Service) deniedAgain(c Caller, as wish) error {
 	need := Write
 	if as.action == KeyRevoked {
 		need = Delete
 	}
-	if c.authorize(need) == nil {
+	if c.authorizeChange(need) == nil {
 		return nil
 	}
 	return s.denials.again(c.actor(), as, s.now())

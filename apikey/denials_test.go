@@ -192,6 +192,17 @@ func TestRememberedDenialsDecideNothingElse(t *testing.T) {
 		if err := change(t.Context(), s, writer(Admin), "shop"); err != nil {
 			t.Errorf("%s when the same key has become an admin's: %v", action, err)
 		}
+		// A key of a type that changes nothing is refused again like one without the permission.
+		store = fixture()
+		s = newService(store)
+		c := writer(Admin)
+		c.Key.Type = UserScoped
+		for i := range 2 {
+			store.reads()
+			if err := change(t.Context(), s, c, "shop"); codeAndField(t, err) != "FORBIDDEN" || (store.reads() == "") != (i == 1) {
+				t.Errorf("%s by a key of another type: %v", action, err)
+			}
+		}
 	}
 }
 

@@ -62,7 +62,7 @@ type Config struct {
 }
 
 // Limits bound what one GraphQL request may ask for.
-type Limits struct{ Depth, Aliases, RootFields, Directives, Tokens, Entities, Complexity int }
+type Limits struct{ Depth, Aliases, RootFields, Directives, Tokens, Entities, Complexity, Reads int }
 
 // Keys are the arguments of the keys commands.
 type Keys struct {
@@ -337,6 +337,7 @@ func (c *Config) settings() *flag.FlagSet {
 		{"MAX_TOKENS", "tokens of an operation's text; with fragments spread it may have four times as many fields and values", &c.Limits.Tokens, 15_000},
 		{"MAX_ENTITIES", "entities that a gateway may ask for at once", &c.Limits.Entities, 500},
 		{"MAX_COMPLEXITY", "fields of the answer, were all pages full", &c.Limits.Complexity, 2_000_000},
+		{"MAX_READS", "documents that one request may look at in the store; each list counts ten more", &c.Limits.Reads, 200_000},
 	} {
 		*limit.to = limit.value
 		fs.Func(limit.name, fmt.Sprintf("the most %s; default %d", limit.of, limit.value), number(limit.to))

@@ -20,6 +20,9 @@ import (
 // parsing and validation are gqlgen's own; a bad argument is named; anything else shows nothing of itself.
 func presenter(logger *slog.Logger) graphql.ErrorPresenterFunc {
 	return func(ctx context.Context, err error) *gqlerror.Error {
+		if l := loaded(ctx); l != nil {
+			l.failed.Add(1)
+		}
 		shown := &gqlerror.Error{Path: graphql.GetPath(ctx)}
 		var located *gqlerror.Error
 		if errors.As(err, &located) {
@@ -51,6 +54,9 @@ func presenter(logger *slog.Logger) graphql.ErrorPresenterFunc {
 			e = apikey.Classify(err)
 		}
 		shown.Message, shown.Extensions = e.Message, extensions(e)
+		if e.Limit != "" {
+			shown.Err = limitError(e.Limit)
+		}
 		if fc := graphql.GetFieldContext(ctx); len(shown.Locations) == 0 && fc != nil && fc.Field.Field != nil && fc.Field.Position != nil {
 			shown.Locations = []gqlerror.Location{{Line: fc.Field.Position.Line, Column: fc.Field.Position.Column}}
 		}

@@ -62,7 +62,7 @@ func NewHandler(o Options) http.Handler {
 	exec.Use(introspectionGate{o.Introspection})
 	exec.Use(o.Limits)
 	exec.Use(newObserver(o))
-	loaders := loaders{o.Service, o.Tracer}
+	loaders := loaders{o.Service, o.Tracer, o.Limits}
 	exec.Use(loaders)
 	h := handler{
 		exec: exec, loaders: loaders, fields: fast, documents: newDocuments(o.Manifest, o.ManifestOnly), parser: newParser(o.Limits, o.Introspection == IntrospectionPublic),
@@ -74,6 +74,7 @@ func NewHandler(o Options) http.Handler {
 	if o.Tracer != nil {
 		h.fields = mutations(o.Tracer, h.fields)
 	}
+	h.fields = unlessOver(h.fields)
 	if o.Metrics.CacheLookups != nil {
 		h.parser.cache.looked, h.documents.sent.looked = o.Metrics.CacheLookups("documents"), o.Metrics.CacheLookups("texts")
 	}

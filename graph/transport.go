@@ -107,7 +107,7 @@ func (h handler) execute(w http.ResponseWriter, r *http.Request, media string, p
 		return
 	}
 	op.ResolverMiddleware = h.fields
-	loaded(ctx).plan(ctx, op)
+	ctx = loaded(ctx).plan(ctx, op)
 	respond, ctx := h.exec.DispatchOperation(ctx, op)
 	response := respond(ctx)
 	if response == nil {
@@ -116,7 +116,11 @@ func (h handler) execute(w http.ResponseWriter, r *http.Request, media string, p
 		return
 	}
 	slices.SortStableFunc(response.Errors, byPlace)
-	write(w, media, http.StatusOK, response.Errors, response.Data)
+	status := http.StatusOK
+	if response.Data == nil {
+		status = requestErrorStatus(media)
+	}
+	write(w, media, status, response.Errors, response.Data)
 }
 
 // byPlace orders errors as the fields they are about stand in the operation; fields are resolved side by side, and

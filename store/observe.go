@@ -21,7 +21,8 @@ type Observer struct {
 	Tracer trace.Tracer // makes spans within those that are recorded; nil: none
 }
 
-// Observed is the engine, with every call of it told to the observer.
+// Observed is the engine, with every call of it told to the observer. A call begins when the Cost of its request allows one
+// more.
 func Observed(e Engine, o Observer) Engine { return observed{e, o} }
 
 type observed struct {
@@ -38,6 +39,11 @@ func see[T any](ctx context.Context, o *Observer, call string, f func(context.Co
 	if o.Tracer != nil && trace.SpanFromContext(ctx).IsRecording() {
 		ctx, span = o.Tracer.Start(ctx, "store "+call, trace.WithAttributes(attribute.String("store.engine", o.Engine), attribute.String("store.call", call)))
 	}
+	ended, err := apikey.CostFrom(ctx).Call(ctx)
+	if err != nil {
+		return value, err
+	}
+	defer ended()
 	start := time.Now()
 	err = errPanicked
 	defer func() {

@@ -18,7 +18,7 @@ import (
 type identified struct {
 	service  *apikey.Service
 	trusted  []netip.Prefix // the proxies that are believed
-	budgets  budgets
+	budgets  *budgets
 	failures *failures
 	counted  func(outcome string) // what became of credentials
 	next     http.Handler
@@ -50,10 +50,11 @@ func (h identified) identify(w http.ResponseWriter, r *http.Request) (context.Co
 	if err != nil {
 		return nil, err
 	}
-	if err := caller.CheckOrigin(r.Header.Get("Origin")); err != nil {
+	// Taken first, because requests that are refused below count as well.
+	if err := h.budgets.take(ctx, w.Header(), caller); err != nil {
 		return nil, err
 	}
-	if err := h.budgets.take(ctx, w.Header(), caller); err != nil {
+	if err := caller.CheckOrigin(r.Header.Get("Origin")); err != nil {
 		return nil, err
 	}
 	ns, err := namespace(r)

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -24,7 +25,7 @@ type rest struct {
 	logger  *slog.Logger
 }
 
-// Key is an API key as the vendor's endpoints show it: its 22 fields, in the vendor's order, and behind them what is told
+// Key is an API key as the vendor's endpoints show it: its 23 fields, in the vendor's order, and behind them what is told
 // but once.
 type Key struct {
 	Of       *apikey.Key    // one that the Service returned with all its fields
@@ -78,6 +79,7 @@ func appendKey(b []byte, k *apikey.Key) []byte {
 		b = wire.Texts(b, k.AllowedOrigins)
 	}
 	b = wire.OptionalText(append(b, `,"principal_id":`...), k.PrincipalID)
+	b = strconv.AppendBool(append(b, `,"is_internal":`...), k.IsInternal)
 	return append(b, '}')
 }
 

@@ -200,7 +200,7 @@ func TestListIsTheVendors(t *testing.T) {
 		`"internal_id":"int_1","organization_id":"org_0","user_id":"usr_1","name":"Key 0","description":"` + strings.Repeat("x", 200) + `","permissions":["read"],` +
 		`"scopes":[{"resource_type":"retriever","resource_id":"ret_1","operations":["execute_retriever"]}],"rate_limit_override":null,"status":"active",` +
 		`"expires_at":null,"last_used_at":null,"created_at":"2026-01-01T00:00:00.000Z","created_by":"usr_0","revoked_at":null,"revoked_by":null,` +
-		`"allowed_origins":null,"principal_id":null}],"total":1}` + "\n"
+		`"allowed_origins":null,"principal_id":null,"is_internal":false}],"total":1}` + "\n"
 	if status != http.StatusOK || body != want || header.Get("Content-Type") != "application/json; charset=utf-8" || header.Get("Cache-Control") != "no-store" {
 		t.Errorf("%d %v\n%s\nwant\n%s", status, header, body, want)
 	}
@@ -398,7 +398,7 @@ func TestCreate(t *testing.T) {
 	if err := json.Unmarshal([]byte(body), &made); err != nil || status != http.StatusCreated || header.Get("Cache-Control") != "no-store" {
 		t.Fatalf("%d %s %v", status, body, err)
 	}
-	if len(made) != 23 || made["expires_at"] != "2998-12-31T23:00:00.000Z" || made["rate_limit_override"] != 7.0 || made["created_by"] != "usr_caller" || len(fmt.Sprint(made["key"])) != 60 {
+	if len(made) != 24 || made["expires_at"] != "2998-12-31T23:00:00.000Z" || made["rate_limit_override"] != 7.0 || made["created_by"] != "usr_caller" || len(fmt.Sprint(made["key"])) != 60 {
 		t.Errorf("made %s", body)
 	}
 	if len(s.inserted) != 1 || s.inserted[0].Name != "a" || s.inserted[0].AllowedOrigins[0] != "https://a.example" || len(s.events) != 1 || *s.events[0].IPAddress != "127.0.0.1" {

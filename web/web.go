@@ -79,7 +79,7 @@ func NewHandler(o Options) http.Handler {
 		o.Limiter = ratelimit.NewMemory(time.Now)
 	}
 	identify := identified{
-		service: o.Service, trusted: o.TrustedProxies, budgets: budgets{o.Limiter, o.RateLimit}, failures: newFailures(o.Limiter, o.AuthFailures),
+		service: o.Service, trusted: o.TrustedProxies, budgets: newBudgets(o.Service, o.Limiter, o.RateLimit), failures: newFailures(o.Limiter, o.AuthFailures),
 		counted: o.Metrics.Authentication, logger: o.Logger,
 	}
 	gate := newGate(cmp.Or(o.MaxConcurrent, 100), o.MaxBodyBytes, o.Metrics, o.Logger)

@@ -102,6 +102,45 @@ func TestParseRefusesDocuments(t *testing.T) {
 			`api_keys[2].rate_limit_override: must be a whole number of 32 bits`,
 			`api_keys[3].rate_limit_override: must be a whole number`,
 		}},
+		{"limits that limit nothing", keyFile(
+			`{"key_id": "1", "key_hash": "1", "internal_id": "int", "rate_limit_override": 0}`,
+			`{"key_id": "2", "key_hash": "2", "internal_id": "int", "rate_limit_override": -1}`,
+			`{"key_id": "3", "key_hash": "3", "internal_id": "int", "rate_limit_override": {"$numberLong": "-2147483647"}}`,
+			`{"key_id": "4", "key_hash": "4", "internal_id": "int", "rate_limit_override": -0.0}`,
+			`{"key_id": "5", "key_hash": "5", "internal_id": "int", "rate_limit_override": {"$numberLong": "-9223372036854775808"}}`,
+			`{"key_id": "6", "key_hash": "6", "internal_id": "int", "rate_limit_override": 1}`,
+			`{"key_id": "7", "key_hash": "7", "internal_id": "int", "rate_limit_override": {"$numberDouble": "-Infinity"}}`,
+			`{"key_id": "8", "key_hash": "8", "internal_id": "int", "rate_limit_override": null}`,
+		), []string{
+			`api_keys[0].rate_limit_override: must be at least 1`,
+			`api_keys[1].rate_limit_override: must be at least 1`,
+			`api_keys[2].rate_limit_override: must be at least 1`,
+			`api_keys[3].rate_limit_override: must be at least 1`,
+			`api_keys[4].rate_limit_override: must be a whole number of 32 bits`,
+			`api_keys[6].rate_limit_override: must be a whole number of 32 bits`,
+		}},
+		{"ids that are patterns", `{"namespaces": [
+			{"namespace_id": "ns_*", "namespace_name": "a", "internal_id": "int"},
+			{"namespace_id": "ns_1", "namespace_name": "every *", "description": "*", "internal_id": "int"},
+			{"namespace_id": "*", "namespace_name": "c", "internal_id": "int"}
+		], "retrievers": [
+			{"retriever_id": "*", "namespace_id": "ns_1", "internal_id": "int"},
+			{"retriever_id": "ret_1", "retriever_name": "every *", "namespace_id": "ns_1", "internal_id": "int"},
+			{"retriever_id": "ret_*", "namespace_id": "ns_*", "internal_id": "int"}
+		], "api_keys": [
+			{"key_id": "key_*", "key_hash": "h", "internal_id": "int", "scopes": [{"resource_type": "retriever", "resource_id": "ret_*"}]}
+		]}`, []string{
+			`namespaces[0].namespace_id: must not hold a *, which in a key's scopes stands for any run of characters`,
+			`namespaces[2].namespace_id: must not hold a *, which in a key's scopes stands for any run of characters`,
+			`retrievers[0].retriever_id: must not hold a *, which in a key's scopes stands for any run of characters`,
+			`retrievers[2].retriever_id: must not hold a *, which in a key's scopes stands for any run of characters`,
+			`retrievers[2].namespace_id: must not hold a *, which in a key's scopes stands for any run of characters`,
+		}},
+		{"booleans", keyFile(`{"key_id": "1", "key_hash": "1", "internal_id": "int", "is_internal": "true"}`,
+			`{"key_id": "2", "key_hash": "2", "internal_id": "int", "is_internal": 1}`, `{"key_id": "3", "key_hash": "3", "internal_id": "int", "is_internal": null}`,
+			`{"key_id": "4", "key_hash": "4", "internal_id": "int", "is_internal": true}`), []string{
+			`api_keys[0].is_internal: must be true or false`, `api_keys[1].is_internal: must be true or false`,
+		}},
 		{"lists", keyFile(`{` + identity + `, "permissions": "read", "allowed_origins": ["https://a.example", 7, null], "scopes": {}}`), []string{
 			`api_keys[0].permissions: must be a list of texts`,
 			`api_keys[0].allowed_origins[1]: must be a text`, `api_keys[0].allowed_origins[2]: must be a text`,
