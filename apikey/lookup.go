@@ -197,6 +197,15 @@ func (s *Service) readPages(ctx context.Context, c Caller, l *listing, ids []Ret
 	return err
 }
 
+// NamespaceAsked is Namespace for an id or a name that the caller asks for. An empty one is nothing's: it does not mean that the
+// request names no namespace.
+func (f *Found) NamespaceAsked(ref string) (*Namespace, error) {
+	if ref == "" {
+		return nil, notFound("namespace")
+	}
+	return f.Namespace(ref)
+}
+
 // Namespace returns the namespace with that id or name; the id wins.
 func (f *Found) Namespace(ref string) (*Namespace, error) {
 	ns, err := f.resolve(ref)

@@ -73,7 +73,7 @@ func (p Page) window(l list, limit int) (window, error) {
 		text  *string
 		to    **position
 	}{{"after", p.After, &w.after}, {"before", p.Before, &w.before}} {
-		if bound.text == nil {
+		if bound.text == nil || *bound.text == "" { // which many clients send for no cursor
 			continue
 		}
 		pos, ok := parseCursor(*bound.text, l)

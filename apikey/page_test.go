@@ -40,8 +40,10 @@ func TestPageValidation(t *testing.T) {
 		{"after with before", Page{After: &good, Before: &good}, "", 25},
 		{"after with last", Page{After: &good, Last: new(3)}, "", 3},
 		{"before with first", Page{Before: &good, First: new(3)}, "", 3},
-		{"after nothing", Page{After: new("")}, "after", 0},
-		{"before nothing", Page{Before: new("")}, "before", 0},
+		{"after nothing", Page{After: new("")}, "", 25},
+		{"before nothing", Page{Before: new("")}, "", 25},
+		{"after and before nothing", Page{After: new(""), Before: new(""), First: new(3)}, "", 3},
+		{"after white space", Page{After: new(" ")}, "after", 0},
 		{"after what is no cursor", Page{After: new("ret_1")}, "after", 0},
 		{"before what is no cursor", Page{Before: new("ret_1")}, "before", 0},
 		{"after another list's", Page{After: &other}, "after", 0},
@@ -58,10 +60,17 @@ func TestPageValidation(t *testing.T) {
 			continue
 		}
 		if err != nil || w.limit != tt.limit || w.fromEnd != (tt.page.Last != nil) ||
-			(w.after != nil) != (tt.page.After != nil) || (w.before != nil) != (tt.page.Before != nil) {
+			(w.after != nil) != (sent(tt.page.After) != "") || (w.before != nil) != (sent(tt.page.Before) != "") {
 			t.Errorf("%s: %+v, %v", tt.name, w, err)
 		}
 	}
+}
+
+func sent(p *string) string {
+	if p == nil {
+		return ""
+	}
+	return *p
 }
 
 // Without it a caller is shown the text that it sent as a cursor, whatever it is.

@@ -871,6 +871,26 @@ func TestTogetherSurvivesAPanic(t *testing.T) {
 	}
 }
 
+// Calls that are given up because one beside them met an outage must be told from those whose caller has left: metrics count both.
+func TestTogetherTellsWhyItGivesUp(t *testing.T) {
+	outage := Outage(errors.New("down"))
+	waiting := make(chan struct{})
+	var cause error
+	err := Together(t.Context(), 2, func(ctx context.Context, i int) error {
+		if i == 0 {
+			<-waiting
+			return outage
+		}
+		close(waiting)
+		<-ctx.Done()
+		cause = context.Cause(ctx)
+		return ctx.Err()
+	})
+	if !errors.Is(err, outage) || !errors.Is(cause, outage) {
+		t.Errorf("it returned %v, and gave up the other because of %v", err, cause)
+	}
+}
+
 // Without it a request whose client has gone away reads on.
 func TestTogetherEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())

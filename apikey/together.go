@@ -8,7 +8,7 @@ import (
 )
 
 // Together calls f for 0 to n-1, up to 16 side by side, and returns one of the errors, if any. The first error ends the
-// others' context. A panic in f becomes an error.
+// others' context, and is its cause. A panic in f becomes an error.
 func Together(ctx context.Context, n int, f func(ctx context.Context, i int) error) error {
 	turns := make(chan struct{}, maxCalls-1)
 	wait := func() bool {
@@ -43,14 +43,14 @@ func together(ctx context.Context, n int, take func() bool, give func(), f func(
 	case 1:
 		return guarded(ctx, 0)
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	var wg sync.WaitGroup
 	var once sync.Once
 	var first error
 	do := func(i int) {
 		if err := guarded(ctx, i); err != nil {
-			once.Do(func() { first = err; cancel() })
+			once.Do(func() { first = err; cancel(err) })
 		}
 	}
 	for i := range n - 1 {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"slices"
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/99designs/gqlgen/graphql/executor"
@@ -18,9 +19,18 @@ import (
 
 //go:generate go tool gqlgen generate
 
-// served is the schema without @defer: a response is sent whole, and gqlgen would leave out of it what was to follow.
+// served is the schema without what gqlparser adds to every schema and this server or its clients do not have. @defer: a response
+// is sent whole, and gqlgen would leave out of it what was to follow. DIRECTIVE_DEFINITION: the specification's editions up to
+// September 2025 do not have that location, and strict clients refuse a schema with a location that they do not know.
 var served = func() *ast.Schema {
 	delete(parsedSchema.Directives, "defer")
+	for _, d := range parsedSchema.Directives {
+		d.Locations = slices.DeleteFunc(d.Locations, func(l ast.DirectiveLocation) bool { return l == ast.LocationDirectiveDefinition })
+	}
+	locations := parsedSchema.Types["__DirectiveLocation"]
+	locations.EnumValues = slices.DeleteFunc(locations.EnumValues, func(v *ast.EnumValueDefinition) bool {
+		return v.Name == string(ast.LocationDirectiveDefinition)
+	})
 	return parsedSchema
 }()
 

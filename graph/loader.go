@@ -310,8 +310,8 @@ func (l *loader) plan(ctx context.Context, op *graphql.OperationContext) context
 			p.node(p.id(f), f.Selections)
 		case "namespace":
 			ref := l.namespace
-			if id := p.id(f); id != "" {
-				ref = id
+			if argument(f.Field, "id", op.Variables) != nil {
+				ref = p.id(f)
 			}
 			p.namespace(ref, f.Selections)
 		case "viewer":

@@ -16,7 +16,8 @@ import (
 // Observer is told of each call of an engine, never with a value of it.
 type Observer struct {
 	Engine string // its name in spans
-	// Called is told how the call ended: ok, unavailable, error, or canceled where whoever asked has left.
+	// Called is told how the call ended: ok, unavailable, error, or canceled if whoever asked has left. A call that was given up because one
+	// beside it met an outage met it too.
 	Called func(call, outcome string, took time.Duration)
 	Tracer trace.Tracer // makes spans within those that are recorded; nil: none
 }
@@ -64,7 +65,7 @@ func outcomeOf(ctx context.Context, err error) string {
 	switch {
 	case err == nil, errors.Is(err, document.ErrNotEmpty): // which the demo asks for
 		return "ok"
-	case errors.Is(ctx.Err(), context.Canceled):
+	case errors.Is(ctx.Err(), context.Canceled) && apikey.Classify(context.Cause(ctx)).Code != apikey.Unavailable:
 		return "canceled"
 	case apikey.Classify(err).Code == apikey.Unavailable:
 		return "unavailable"

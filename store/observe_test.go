@@ -64,6 +64,10 @@ func TestOutcomesOfCalls(t *testing.T) {
 	late, cancel := context.WithDeadline(t.Context(), time.Time{})
 	defer cancel()
 	outage := apikey.Outage(errors.New("down"))
+	given, giveUp := context.WithCancelCause(t.Context())
+	giveUp(fmt.Errorf("beside it: %w", outage))
+	needless, notNeeded := context.WithCancelCause(t.Context())
+	notNeeded(&apikey.Error{Code: apikey.NotFound})
 	for _, c := range []struct {
 		ctx  context.Context
 		err  error
@@ -76,6 +80,8 @@ func TestOutcomesOfCalls(t *testing.T) {
 		{t.Context(), fmt.Errorf("wrapped: %w", outage), "unavailable"},
 		{late, outage, "unavailable"},
 		{left, outage, "canceled"},
+		{given, outage, "unavailable"},
+		{needless, outage, "canceled"},
 		{t.Context(), errors.New("something else"), "error"},
 	} {
 		var got string

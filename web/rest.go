@@ -2,7 +2,6 @@ package web
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -135,12 +134,12 @@ const (
 
 // nextPage waits for its turn, behind whoever waits already, and reads on.
 func (h rest) nextPage(w http.ResponseWriter, r *http.Request, reader *apikey.KeyReader) ([]apikey.Key, error) {
-	ctx, cancel := context.WithTimeout(r.Context(), h.timeout)
+	ctx, cancel := onward(r.Context(), h.timeout)
 	defer cancel()
 	if t, ok := w.(*turn); ok {
 		t.end()
 		if err := t.again(ctx); err != nil {
-			return nil, err
+			return nil, apikey.Outage(err)
 		}
 	}
 	return reader.Next(ctx)

@@ -1,6 +1,7 @@
 package document
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -17,6 +18,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"retrieverkeys/apikey"
+	"retrieverkeys/wire"
 )
 
 // Batch is a set of documents to be stored together. A key's may carry events, see Carrying, which are stored with it.
@@ -89,7 +91,14 @@ func Parse(r io.Reader) (Batch, error) {
 	lists := map[string]*[]bson.Raw{Namespaces: &b.Namespaces, Retrievers: &b.Retrievers, Keys: &b.Keys}
 	var problems Problems
 
-	dec := json.NewDecoder(r)
+	file := bufio.NewReader(r)
+	start, _ := file.Peek(4)
+	text, err := wire.UTF8(start)
+	if err != nil {
+		return Batch{}, fmt.Errorf("the file %w", err)
+	}
+	_, _ = file.Discard(len(start) - len(text))
+	dec := json.NewDecoder(file)
 	if err := expect(dec, '{'); err != nil {
 		return Batch{}, err
 	}

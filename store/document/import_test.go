@@ -3,8 +3,10 @@ package document_test
 import (
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
+	"testing/iotest"
 
 	"github.com/google/go-cmp/cmp"
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -37,6 +39,13 @@ func TestParseRefusesFile(t *testing.T) {
 		{`{"api_keys": {}}`, `api_keys: not an import file: "[" was expected`},
 		{`{"api_keys": null}`, `api_keys: not an import file: "[" was expected`},
 		{`{"api_keys": [{]}`, `api_keys[0]: not JSON, after byte 14: invalid character ']' looking for beginning of object key string`},
+		{"\xff\xfe{\x00}\x00", `the file is in UTF-16: save it as UTF-8`},
+		{"\xfe\xff\x00{\x00}", `the file is in UTF-16: save it as UTF-8`},
+		{"{\x00}\x00", `the file is in UTF-16: save it as UTF-8`},
+		{"\x00{\x00}", `the file is in UTF-16: save it as UTF-8`},
+		{"\ufeff", `the file ends in the middle of a JSON value`},
+		{"\ufeff[]", `not an import file: "{" was expected`},
+		{"\ufeff\ufeff{}", `not JSON, after byte 0: invalid character 'ï' looking for beginning of value`},
 		{`{"namespaces": []} x`, `something follows the end of the JSON value`},
 		{`{"namespaces": []}{}`, `something follows the end of the JSON value`},
 		{keyFile(`{"x": ` + strings.Repeat(`[`, 20000) + strings.Repeat(`]`, 20000) + `}`), `api_keys[0]: not JSON, after byte 14: invalid character '[' exceeded max depth`},
@@ -48,6 +57,24 @@ func TestParseRefusesFile(t *testing.T) {
 		if problems := (document.Problems)(nil); errors.As(err, &problems) {
 			t.Errorf("%.60s: the problem is one of documents", c.file)
 		}
+	}
+}
+
+// Without it a file that an editor has saved with a mark that nobody sees cannot be loaded.
+func TestParseSkipsAByteOrderMark(t *testing.T) {
+	file := keyFile(`{`+identity+`}`) + "\n"
+	want, err := document.Parse(strings.NewReader(file))
+	if err != nil || want.Len() != 1 {
+		t.Fatalf("%d documents, %v", want.Len(), err)
+	}
+	for name, r := range map[string]io.Reader{"whole": strings.NewReader("\ufeff" + file), "byte by byte": iotest.OneByteReader(strings.NewReader("\ufeff" + file))} {
+		if got, err := document.Parse(r); err != nil || !cmp.Equal(got, want) {
+			t.Errorf("%s: %d documents, %v", name, got.Len(), err)
+		}
+	}
+	broken := errors.New("the disk is gone")
+	if _, err := document.Parse(iotest.ErrReader(broken)); !errors.Is(err, broken) {
+		t.Errorf("a file that cannot be read: %v", err)
 	}
 }
 

@@ -217,8 +217,8 @@ func (s *Store) insert(ctx context.Context, l *list, indexes []int) ([]refusal, 
 		delete(carriers, indexes[e.Index])
 	}
 	for _, doc := range carriers {
-		if s.finishOrRemember(ctx, doc); s.unfinished.Load() {
-			break // the next read finishes the others, too
+		if !s.finishOrRemember(ctx, doc) {
+			break // a server finishes the others, too
 		}
 	}
 	return refused, nil

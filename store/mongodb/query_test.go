@@ -85,8 +85,7 @@ func TestCommands(t *testing.T) {
 	retrieverPage := func(r apikey.RetrieverRange) func(context.Context) (int, error) {
 		return func(ctx context.Context) (int, error) { return number(s.RetrieverPage(ctx, "int_1", "ns_1", r)) }
 	}
-	s.recheck = time.Hour // nothing but what the read itself asks for
-	s.settled.Store(time.Now().UnixNano())
+	looksEvery(s, time.Hour) // nothing but what the read itself asks for
 	for _, c := range []struct {
 		name  string
 		read  func(context.Context) (int, error)

@@ -45,7 +45,8 @@ type find struct {
 	filter bson.D
 	sort   bson.D
 	fields []string
-	limit  int // 0: all that match, where the filter itself bounds them
+	hint   string // the name of the index that must be used; empty if the server may choose
+	limit  int    // 0: all that match, where the filter itself bounds them
 }
 
 // command is the find as a command, written in half the time that the driver's Find takes for filter, projection and
@@ -57,6 +58,9 @@ func (q find) command(collection string, batch int) bson.D {
 	}
 	if q.sort != nil {
 		c = append(c, bson.E{Key: "sort", Value: q.sort})
+	}
+	if q.hint != "" {
+		c = append(c, bson.E{Key: "hint", Value: q.hint})
 	}
 	if q.limit > 0 {
 		c = append(c, bson.E{Key: "limit", Value: int64(q.limit)})
