@@ -138,7 +138,9 @@ func TestCommands(t *testing.T) {
 			"find namespaces " + namespace},
 		{"AllNamespaces", func(ctx context.Context) (int, error) { return number(s.AllNamespaces(ctx)) }, 2, "find namespaces " + namespace},
 		{"KeysWithID", func(ctx context.Context) (int, error) { return number(s.KeysWithID(ctx, "key_00001")) }, 2, "aggregate api_keys; find api_keys " + everyKeyField},
-		{"KeysWithPrefix", func(ctx context.Context) (int, error) { return number(s.KeysWithPrefix(ctx, []string{"ret_sk_none..."})) }, 0, "find api_keys " + everyKeyField},
+		{"KeysWithPrefix", func(ctx context.Context) (int, error) {
+			return number(s.KeysWithPrefix(ctx, []string{"ret_sk_none..."}))
+		}, 0, "find api_keys " + everyKeyField},
 		{"EventPage", func(ctx context.Context) (int, error) {
 			return number(s.EventPage(ctx, "int_1", "ret_1", apikey.EventRange{Limit: 3}))
 		}, 2, "find api_keys internal_id revision pending_events successor; find audit_events"},
