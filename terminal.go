@@ -165,10 +165,10 @@ func printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		tag := firstTag <= r && r <= lastTag
 		flag = r == blackFlag || flag && tag
-		if !config.Printable(r) && !(tag && flag) {
-			return utf8.RuneError
+		if config.Printable(r) || tag && flag {
+			return r
 		}
-		return r
+		return utf8.RuneError
 	}, s)
 }
 
