@@ -42,11 +42,11 @@ func (Secret) MarshalBSONValue() (typ byte, value []byte, err error) {
 // LogValue returns [redacted].
 func (Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
 
-// Prefix is what a key shows of its plaintext: the first ten characters and "...".
-func (s Secret) Prefix() string { return s.Reveal()[:shownChars] + "..." }
+// prefixChars is how much of its plaintext a key shows.
+const prefixChars = 10
 
-// shownChars is how many characters of its plaintext a key shows.
-const shownChars = 10
+// Prefix is what a key shows of its plaintext: the first ten characters and "...".
+func (s Secret) Prefix() string { return s.Reveal()[:prefixChars] + "..." }
 
 // Hash is the digest under which the key is stored and looked up.
 func (s Secret) Hash() string { return digest(s.Reveal()) }
@@ -190,7 +190,7 @@ func leakAt(text []byte, at int) (s Secret, whole, ok bool) {
 		for end < len(text) && end-at < maxTokenBytes && isBase62(text[end]) {
 			end++
 		}
-		if end-at >= shownChars {
+		if end-at >= prefixChars {
 			fragment := string(text[at:end])
 			return Secret{&fragment}, false, true
 		}
@@ -253,7 +253,7 @@ func HideKeys(text string) string {
 	var b strings.Builder
 	bytes := []byte(text)
 	for at := 0; at < len(text); {
-		if s, whole, ok := leakAt(bytes, at); ok && (whole || len(s.Reveal()) > shownChars && s.LooksMinted()) {
+		if s, whole, ok := leakAt(bytes, at); ok && (whole || len(s.Reveal()) > prefixChars && s.LooksMinted()) {
 			b.WriteString(s.Prefix())
 			at += len(s.Reveal())
 			continue

@@ -52,10 +52,13 @@ func (ec *executionContext) __resolve_entities(ctx context.Context, representati
 	for i, r := range representations {
 		kind, known := entityTypes[r.TypeName]
 		var n apikey.Node
-		if known {
-			n, err = found.Entity(kind, r.ID)
-		} else {
+		switch {
+		case r.Err != nil:
+			err = apikey.Invalid("representations", "representations[%d] %s.", i, r.Err)
+		case !known:
 			err = apikey.Invalid("representations", "There is no entity of this __typename here.")
+		default:
+			n, err = found.Entity(kind, r.ID)
 		}
 		if err != nil {
 			ec.Error(graphql.WithPathContext(ctx, graphql.NewPathWithIndex(i)), err)

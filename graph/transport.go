@@ -95,8 +95,14 @@ func requestErrorStatus(media string) int {
 func (h handler) execute(w http.ResponseWriter, r *http.Request, media string, params *graphql.RawParams) {
 	ctx := graphql.StartOperationTrace(r.Context())
 	params.Headers = r.Header
-	op := &graphql.OperationContext{}
+	op := &graphql.OperationContext{RawQuery: params.Query}
 	doc, errs := h.parser.parse(ctx, params.Query)
+	if errs == nil {
+		op.Operation, errs = operationOf(doc, params.OperationName)
+	}
+	if errs == nil {
+		params.Variables, errs = coerce(served, op.Operation, params.Variables)
+	}
 	if errs == nil {
 		ctx = h.loaders.with(ctx, doc)
 		op, errs = h.exec.CreateOperationContext(ctx, params)
@@ -112,7 +118,7 @@ func (h handler) execute(w http.ResponseWriter, r *http.Request, media string, p
 		return
 	}
 	op.ResolverMiddleware = h.fields
-	loaded(ctx).plan(ctx, op)
+	ctx = loaded(ctx).plan(ctx, op)
 	respond, ctx := h.exec.DispatchOperation(ctx, op)
 	response := respond(ctx)
 	if response == nil {
@@ -121,7 +127,11 @@ func (h handler) execute(w http.ResponseWriter, r *http.Request, media string, p
 		return
 	}
 	slices.SortStableFunc(response.Errors, byPlace)
-	write(w, media, http.StatusOK, response.Errors, response.Data)
+	status := http.StatusOK
+	if response.Data == nil {
+		status = requestErrorStatus(media)
+	}
+	write(w, media, status, response.Errors, response.Data)
 }
 
 // byPlace orders errors as the fields they are about stand in the operation; fields are resolved side by side, and

@@ -2,13 +2,13 @@ package web
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -24,7 +24,7 @@ type rest struct {
 	logger  *slog.Logger
 }
 
-// Key is an API key as the vendor's endpoints show it: its 22 fields, in the vendor's order, and behind them what is told
+// Key is an API key as the vendor's endpoints show it: its 23 fields, in the vendor's order, and behind them what is told
 // but once.
 type Key struct {
 	Of       *apikey.Key    // one that the Service returned with all its fields
@@ -78,6 +78,7 @@ func appendKey(b []byte, k *apikey.Key) []byte {
 		b = wire.Texts(b, k.AllowedOrigins)
 	}
 	b = wire.OptionalText(append(b, `,"principal_id":`...), k.PrincipalID)
+	b = strconv.AppendBool(append(b, `,"is_internal":`...), k.IsInternal)
 	return append(b, '}')
 }
 
@@ -133,12 +134,12 @@ const (
 
 // nextPage waits for its turn, behind whoever waits already, and reads on.
 func (h rest) nextPage(w http.ResponseWriter, r *http.Request, reader *apikey.KeyReader) ([]apikey.Key, error) {
-	ctx, cancel := context.WithTimeout(r.Context(), h.timeout)
+	ctx, cancel := onward(r.Context(), h.timeout)
 	defer cancel()
 	if t, ok := w.(*turn); ok {
 		t.end()
 		if err := t.again(ctx); err != nil {
-			return nil, err
+			return nil, apikey.Outage(err)
 		}
 	}
 	return reader.Next(ctx)
