@@ -22,8 +22,9 @@ FROM gcr.io/distroless/static-debian13:nonroot
 COPY --from=build /out/retrieverkeys /retrieverkeys
 COPY --from=build --chown=65532:65532 /out/data /data
 USER 65532:65532
-ENV LISTEN_ADDR=0.0.0.0:8080 ADMIN_ADDR=0.0.0.0:8081 DEMO=false
-EXPOSE 8080 8081
+# ADMIN_ADDR stays 127.0.0.1:8081, within the container: what scrapes it from outside sets it, such as to 0.0.0.0:8081.
+ENV LISTEN_ADDR=0.0.0.0:8080 DEMO=false
+EXPOSE 8080
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["/retrieverkeys", "healthcheck"]
 ENTRYPOINT ["/retrieverkeys"]
 CMD ["serve"]

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -18,6 +19,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"retrieverkeys/apikey"
+	"retrieverkeys/config"
 	"retrieverkeys/graph"
 	"retrieverkeys/store"
 	"retrieverkeys/store/document"
@@ -64,6 +66,10 @@ func (p *program) version(context.Context) error {
 	return err
 }
 
+func (p *program) completion(context.Context) error {
+	return config.WriteCompletion(p.stdout, p.cfg.Operands[0])
+}
+
 // commandTimeout bounds each call of a command to the store.
 const commandTimeout = 30 * time.Second
 
@@ -94,9 +100,114 @@ func (p *program) importFile(ctx context.Context) error {
 		if err != nil {
 			return refused(p.cfg.Operands[0], err)
 		}
+		for _, warning := range dangling(ctx, engine, batch) {
+			complain(p.stderr, errors.New("warning: "+warning))
+		}
 		_, err = fmt.Fprintf(p.stdout, "Stored %s; %d were there already and are left as they are.\n", counted(done.Stored, "document"), done.Existing)
 		return err
 	})
+}
+
+// dangling says of an imported batch which keys name a retriever, and which retrievers a namespace, that the store does not have.
+// That is no error: what is missing may be imported next.
+func dangling(ctx context.Context, engine store.Engine, b document.Batch) []string {
+	retrievers, namespaces := newReferences("retriever"), newReferences("namespace")
+	for _, doc := range b.Keys {
+		if k, ok := document.Key(doc, apikey.FieldInternalID|apikey.FieldScopes); ok {
+			for _, id := range k.Retrievers() {
+				if !strings.Contains(string(id), "*") { // which stands for whatever there is
+					retrievers.add(k.InternalID, string(k.ID), string(id))
+				}
+			}
+		}
+	}
+	for _, doc := range b.Retrievers {
+		if r, ok := document.Retriever(doc); ok {
+			namespaces.add(r.InternalID, string(r.ID), string(r.NamespaceID))
+		}
+	}
+	return slices.Concat(
+		retrievers.missing("key", "They authenticate, but no list shows them until it is there", func(tenant apikey.InternalID, ids []string) (there []string, err error) {
+			asked := make([]apikey.RetrieverID, len(ids))
+			for i, id := range ids {
+				asked[i] = apikey.RetrieverID(id)
+			}
+			found, err := engine.Retrievers(ctx, tenant, asked)
+			for _, r := range found {
+				there = append(there, string(r.ID))
+			}
+			return there, err
+		}),
+		namespaces.missing("retriever", "Nobody sees them until it is there", func(tenant apikey.InternalID, ids []string) (there []string, err error) {
+			found, err := engine.Namespaces(ctx, tenant, ids)
+			for _, n := range found {
+				there = append(there, string(n.ID))
+			}
+			return there, err
+		}),
+	)
+}
+
+// references are what documents name of another list.
+type references struct {
+	kind string
+	from []reference
+	ids  map[apikey.InternalID]map[string]bool // whether it is there
+}
+
+type reference struct {
+	tenant   apikey.InternalID
+	from, to string
+}
+
+func newReferences(kind string) *references {
+	return &references{kind: kind, ids: map[apikey.InternalID]map[string]bool{}}
+}
+
+func (r *references) add(tenant apikey.InternalID, from, to string) {
+	r.from = append(r.from, reference{tenant, from, to})
+	if r.ids[tenant] == nil {
+		r.ids[tenant] = map[string]bool{}
+	}
+	r.ids[tenant][to] = false
+}
+
+// missing looks up what is named, and says what is not there.
+func (r *references) missing(thing, hence string, lookUp func(apikey.InternalID, []string) ([]string, error)) []string {
+	const atOnce, shown = 1000, 5
+	for tenant, ids := range r.ids {
+		for chunk := range slices.Chunk(slices.Sorted(maps.Keys(ids)), atOnce) {
+			there, err := lookUp(tenant, chunk)
+			if err != nil {
+				return []string{fmt.Sprintf("whether there is each %s that is named could not be looked up: %v", r.kind, err)}
+			}
+			for _, id := range there {
+				ids[id] = true
+			}
+		}
+	}
+	var examples []string
+	froms := map[reference]bool{}
+	for _, ref := range r.from {
+		if from := (reference{tenant: ref.tenant, from: ref.from}); !r.ids[ref.tenant][ref.to] && !froms[from] {
+			froms[from] = true
+			if len(examples) < shown {
+				examples = append(examples, fmt.Sprintf("%s (%s)", ref.from, ref.to))
+			}
+		}
+	}
+	if len(froms) == 0 {
+		return nil
+	}
+	list := strings.Join(examples, ", ")
+	if more := len(froms) - len(examples); more > 0 {
+		list += fmt.Sprintf(" and %d more", more)
+	}
+	verb := "name"
+	if len(froms) == 1 {
+		verb = "names"
+	}
+	return []string{fmt.Sprintf("%s %s a %s that is not in the store: %s. %s.", counted(len(froms), thing), verb, r.kind, list, hence)}
 }
 
 // mustExist returns an error where there is no embedded store although it is configured. One that was made for the asking,
@@ -132,10 +243,15 @@ func (p *program) backup(ctx context.Context) (err error) {
 
 // refused says of a batch with bad documents that nothing of it was stored.
 func refused(file string, err error) error {
-	if _, ok := errors.AsType[document.Problems](err); ok {
-		return fmt.Errorf("%s was refused, and nothing of it stored:\n%w", file, err)
+	problems, bad := errors.AsType[document.Problems](err)
+	if !bad {
+		return fmt.Errorf("%s: %w", file, err)
 	}
-	return fmt.Errorf("%s: %w", file, err)
+	lines := []error{fmt.Errorf("%s was refused, and nothing of it stored", file)}
+	for _, line := range problems.Lines() {
+		lines = append(lines, detail("  "+line))
+	}
+	return errors.Join(lines...)
 }
 
 // progressBar draws how much is done on one line of a terminal.
@@ -189,7 +305,7 @@ func (p *program) bootstrap(ctx context.Context) error {
 
   The admin key is shown this once: keep it where you keep secrets.
 `, p.cfg.Organization, value(ns.OrganizationID), ns.InternalID, ns.Name, ns.ID, secret.Reveal(), key.ID)
-		return err
+		return unseen(key.ID, err)
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -34,6 +35,9 @@ func TestEveryProblemIsToldAtOnce(t *testing.T) {
 			"MAX_DEPTH": "0", "MAX_COMPLEXITY": "much", "MAX_TOKENS": "9223372036854775807", "ADMIN_ADDR": "on", "RATE_LIMIT_PER_MINUTE": "-1", "REST": "true",
 		}, []string{"REDIS_URL must be", "AUTH_FAILURES_PER_MINUTE", "MAX_CONCURRENT_REQUESTS", "MAX_CONNECTIONS", "ADMIN_ADDR", "RATE_LIMIT_PER_MINUTE", "MAX_TOKENS", "MAX_DEPTH", "MAX_COMPLEXITY", `CORS_ALLOWED_ORIGINS names "app.example.com"`, "CORS_ALLOWED_ORIGINS names *", `CORS_ALLOWED_HEADERS names "no header"`, `which "proxy" is not`, "PERSISTED_OPERATIONS open none.json", "PERSISTED_ONLY", "LISTEN_ADDR", "MONGODB_URI", "INTROSPECTION", "PLAYGROUND", `REST="true" must be on or off`, "DEMO", "REQUEST_TIMEOUT", "SHUTDOWN_DELAY", "MAX_BODY_BYTES", "LOG_FORMAT", "LOG_LEVEL"}},
 		{"only a manifest that is not there", []string{"serve"}, fields{"PERSISTED_ONLY": "true"}, []string{"set PERSISTED_OPERATIONS"}},
+		{"two stores", []string{"serve"}, fields{"MONGODB_URI": "mongodb://127.0.0.1:1", "EMBEDDED_PATH": "store.db"}, []string{"EMBEDDED_PATH are both set"}},
+		{"two stores for a command", []string{"keys", "scan", "-"}, fields{"MONGODB_URI": "mongodb://127.0.0.1:1", "EMBEDDED_PATH": "store.db"}, []string{"EMBEDDED_PATH are both set"}},
+		{"names with ports", []string{"serve"}, fields{"ADMIN_HOSTS": "metrics.example, http://a:1"}, []string{`ADMIN_HOSTS="metrics.example, http://a:1" must be a list of names`}},
 		{"serve without a store", []string{"serve"}, nil, []string{"MONGODB_URI or EMBEDDED_PATH"}},
 		{"an unknown command and a setting", []string{"sevre"}, fields{"LOG_LEVEL": "loud"}, []string{`unknown command "sevre"`, "LOG_LEVEL"}},
 		{"missing flags", []string{"bootstrap"}, nil, []string{"--organization is required", "--namespace is required"}},
@@ -104,7 +108,7 @@ func TestSettingsFromFiles(t *testing.T) {
 }
 
 func TestHelpTellsEveryCommandAndSetting(t *testing.T) {
-	for _, args := range [][]string{{"--help"}, {"help"}, {"import", "-h"}} {
+	for _, args := range [][]string{{"--help"}, {"help"}, {"-h"}, {"--help", "--json"}, {"help", "--help"}} {
 		code, out, errs := command(t, nil, args...)
 		if code != exitOK || errs != "" || !strings.Contains(out, "retrieverkeys bootstrap --organization NAME") || !strings.Contains(out, "REQUEST_TIMEOUT") {
 			t.Errorf("%v: exit code %d\n%s%s", args, code, out, errs)
@@ -112,7 +116,84 @@ func TestHelpTellsEveryCommandAndSetting(t *testing.T) {
 	}
 }
 
+// Who asks for help about a command wants to read about that command, not about forty settings.
+func TestHelpOfACommand(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		want []string
+	}{
+		{[]string{"import", "-h"}, []string{"Usage: retrieverkeys import FILE"}},
+		{[]string{"keys", "list", "--namespace", "x", "--help"}, []string{"Usage: retrieverkeys keys list --namespace NS", "  --search TEXT            only keys with TEXT", "required", "Example:"}},
+		{[]string{"help", "keys", "scan"}, []string{"--exit-code              exit with 3"}},
+		{[]string{"keys", "--help"}, []string{"retrieverkeys keys rotate", "help keys COMMAND"}},
+		{[]string{"help", "retrievers"}, []string{"retrieverkeys retrievers list [--namespace NS]"}},
+		{[]string{"serve", "--help"}, []string{"Usage: retrieverkeys serve"}},
+	} {
+		code, out, errs := command(t, nil, c.args...)
+		for _, want := range append(c.want, "retrieverkeys") {
+			if code != exitOK || errs != "" || !strings.Contains(out, want) || strings.Contains(out, "REQUEST_TIMEOUT") || strings.Contains(out, "bootstrap") {
+				t.Errorf("%v: exit code %d, want %q in\n%s%s", c.args, code, want, out, errs)
+			}
+		}
+	}
+	for _, command := range config.Commands { // each has a help, in lines that a terminal does not break
+		var b strings.Builder
+		config.WriteHelp(&b, command.Name)
+		for line := range strings.Lines(b.String()) {
+			if len(line) > 81 {
+				t.Errorf("help of %q: %q", command.Name, line)
+			}
+		}
+	}
+	for _, args := range [][]string{{"help", "sevre"}, {"sevre", "--help"}} {
+		if code, out, errs := command(t, nil, args...); code != exitUsage || out != "" || !strings.Contains(errs, `unknown command "sevre"; did you mean serve?`) {
+			t.Errorf("%v: exit code %d\n%s%s", args, code, out, errs)
+		}
+	}
+	if code, out, _ := command(t, nil, "keys", "revoke", "--yes", "--", "--help"); code == exitOK || out != "" {
+		t.Errorf("an operand that looks like a flag: exit code %d\n%s", code, out)
+	}
+}
+
+// Shells are told what there is, in scripts that they can read.
+func TestCompletion(t *testing.T) {
+	for _, shell := range []string{"bash", "zsh", "fish"} {
+		code, script, errs := command(t, nil, "completion", shell)
+		for _, want := range []string{"bootstrap", "revoke", "retrievers", "exit-code", "federation"} {
+			if code != exitOK || !strings.Contains(script, want) {
+				t.Errorf("%s: exit code %d, nothing about %s in\n%s%s", shell, code, want, script, errs)
+			}
+		}
+		if path, err := exec.LookPath(shell); err == nil {
+			if out, err := exec.Command(path, "-n", "-c", script).CombinedOutput(); err != nil {
+				t.Errorf("%s does not read it: %v\n%s", shell, err, out)
+			}
+		}
+	}
+	if code, _, errs := command(t, nil, "completion", "tcsh"); code != exitUsage || !strings.Contains(errs, "bash, zsh or fish") {
+		t.Errorf("exit code %d, %s", code, errs)
+	}
+	if path, err := exec.LookPath("bash"); err == nil {
+		_, script, _ := command(t, nil, "completion", "bash")
+		for line, want := range map[string]string{
+			"retrieverkeys b": "bootstrap backup", "retrieverkeys keys r": "rotate revoke", "retrieverkeys keys scan --e": "--exit-code",
+			"retrieverkeys schema --f": "--federation", "retrieverkeys completion f": "fish",
+		} {
+			words := strings.Fields(line)
+			ask := fmt.Sprintf("%s\nCOMP_WORDS=(%s) COMP_CWORD=%d; _retrieverkeys; echo ${COMPREPLY[*]}", script, line, len(words)-1)
+			if out, err := exec.Command(path, "-c", ask).Output(); err != nil || strings.TrimSpace(string(out)) != want {
+				t.Errorf("%s: %q, %v, want %q", line, out, err, want)
+			}
+		}
+	}
+}
+
 func TestVersionAndSchema(t *testing.T) {
+	for _, args := range [][]string{{"--version"}, {"-version"}} {
+		if code, out, _ := command(t, nil, args...); code != exitOK || !strings.HasPrefix(out, "retrieverkeys ") {
+			t.Errorf("%v: %d %q", args, code, out)
+		}
+	}
 	if code, out, _ := command(t, nil, "version"); code != exitOK || !regexp.MustCompile(`^retrieverkeys \S+\ncommit \S+\ngo\S+`).MatchString(out) {
 		t.Errorf("version: %d %q", code, out)
 	}

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,9 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
-	"unicode"
 
 	"retrieverkeys/apikey"
 	"retrieverkeys/store"
@@ -34,18 +31,25 @@ type desk struct {
 // atDesk runs a command in the namespace that is named on the command line.
 func (p *program) atDesk(ctx context.Context, f func(context.Context, desk) error) error {
 	return p.onStore(ctx, func(ctx context.Context, engine store.Engine) error {
-		found, err := engine.NamespacesCalled(ctx, p.cfg.Namespace)
+		ns, err := p.namespace(ctx, engine)
 		if err != nil {
 			return err
 		}
-		ns, err := theNamespace(found, p.cfg.Namespace)
-		if err != nil {
-			return err
-		}
-		return inFlags(f(ctx, desk{
-			engine: engine, service: &apikey.Service{Store: engine}, caller: apikey.NewOperator(operator(), *ns), namespace: ns,
-		}))
+		return inFlags(f(ctx, newDesk(engine, ns)))
 	})
+}
+
+func newDesk(engine store.Engine, ns *apikey.Namespace) desk {
+	return desk{engine: engine, service: &apikey.Service{Store: engine}, caller: apikey.NewOperator(operator(), *ns), namespace: ns}
+}
+
+// namespace finds the namespace that is named on the command line.
+func (p *program) namespace(ctx context.Context, engine store.Engine) (*apikey.Namespace, error) {
+	found, err := engine.NamespacesCalled(ctx, p.cfg.Namespace)
+	if err != nil {
+		return nil, err
+	}
+	return theNamespace(found, p.cfg.Namespace)
 }
 
 // onStore is withStore where there is a store.
@@ -77,17 +81,22 @@ func theNamespace(found []apikey.Namespace, ref string) (*apikey.Namespace, erro
 		found = byID
 	}
 	if len(found) == 0 {
-		return nil, fmt.Errorf("there is no namespace %q", ref)
+		return nil, fmt.Errorf("there is no namespace \"%s\"", ref)
 	}
 	slices.SortFunc(found, func(a, b apikey.Namespace) int { return cmp.Compare(a.ID, b.ID) })
 	if slices.ContainsFunc(found, func(n apikey.Namespace) bool { return n.InternalID != found[0].InternalID }) {
 		var choices []string
 		for _, n := range found {
-			choices = append(choices, fmt.Sprintf("%s (%s)", n.ID, cmp.Or(value(n.OrganizationName), string(n.InternalID))))
+			choices = append(choices, fmt.Sprintf("%s (%s)", n.ID, organization(&n)))
 		}
-		return nil, fmt.Errorf("several organizations have a namespace %q: name it by its id, one of %s", ref, strings.Join(choices, ", "))
+		return nil, fmt.Errorf("several organizations have a namespace \"%s\": name it by its id, one of %s", ref, strings.Join(choices, ", "))
 	}
 	return &found[0], nil
+}
+
+// organization is what people call the namespace's organization by.
+func organization(n *apikey.Namespace) string {
+	return cmp.Or(value(n.OrganizationName), string(n.InternalID))
 }
 
 // operator is the name that the system knows its user by; where it knows none, the number. What the environment says does
@@ -106,34 +115,66 @@ type listed struct {
 }
 
 func (p *program) listKeys(ctx context.Context) error {
+	search, err := p.search()
+	if err != nil {
+		return err
+	}
 	return p.atDesk(ctx, func(ctx context.Context, d desk) error {
 		var keys []listed
 		var err error
 		if p.cfg.Keys.Retriever != "" {
 			var r *apikey.Retriever
 			if r, err = d.service.Retriever(ctx, d.caller, string(d.namespace.ID), p.cfg.Keys.Retriever); err == nil {
-				keys, err = p.keysOf(ctx, d, r, p.cfg.Keys.IncludeRevoked)
+				keys, err = keysOf(ctx, d, r, p.cfg.Keys.IncludeRevoked, search)
 			}
 		} else {
-			keys, err = p.searchNamespace(ctx, d)
+			// Whoever looks for a key must not be told that there is none because it is revoked.
+			keys, err = keysOfNamespace(ctx, d, p.cfg.Keys.IncludeRevoked || search != "", search)
 		}
 		if err != nil {
 			return err
 		}
-		if p.cfg.Keys.JSON {
+		if p.cfg.JSON {
 			items := make([]web.Key, len(keys))
 			for i := range keys {
 				items[i] = web.Key{Of: &keys[i].Key}
 			}
 			return p.writeJSON(map[string]any{"results": items, "total": len(items)})
 		}
+		if len(keys) == 0 && apikey.HideKeys(search) != search {
+			_, _ = fmt.Fprintln(p.stderr, "retrieverkeys keys scan - reads a key from standard input and looks for it in all organizations, and among their own keys too.")
+		}
 		return p.writeTable(keys)
 	})
 }
 
+// search is the text to search for, read from the standard input where the command line says so.
+func (p *program) search() (string, error) {
+	if p.cfg.Keys.Search != "-" {
+		return p.cfg.Keys.Search, nil
+	}
+	if isTerminal(p.stdin) {
+		_, _ = fmt.Fprint(p.stderr, "Search for: ")
+	}
+	line, err := p.line()
+	if err == nil && line == "" {
+		err = errors.New("--search - needs a text on standard input")
+	}
+	return line, err
+}
+
+// line reads one line of the standard input.
+func (p *program) line() (string, error) {
+	line, err := bufio.NewReader(p.stdin).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return "", err
+	}
+	return strings.TrimSpace(line), nil
+}
+
 // keysOf reads all keys of a retriever, or those that a search is for.
-func (p *program) keysOf(ctx context.Context, d desk, r *apikey.Retriever, includeRevoked bool) ([]listed, error) {
-	reader, err := d.service.ReadKeys(d.caller, r, includeRevoked, p.cfg.Keys.Search)
+func keysOf(ctx context.Context, d desk, r *apikey.Retriever, includeRevoked bool, search string) ([]listed, error) {
+	reader, err := d.service.ReadKeys(d.caller, r, includeRevoked, search)
 	if err != nil {
 		return nil, err
 	}
@@ -149,31 +190,39 @@ func (p *program) keysOf(ctx context.Context, d desk, r *apikey.Retriever, inclu
 	}
 }
 
-// searchNamespace looks for keys in all states, of all retrievers of the namespace, each key once.
-func (p *program) searchNamespace(ctx context.Context, d desk) ([]listed, error) {
+// keysOfNamespace reads the keys of all retrievers of the namespace, each key once.
+func keysOfNamespace(ctx context.Context, d desk, includeRevoked bool, search string) ([]listed, error) {
 	var keys []listed
 	seen := map[apikey.ID]bool{}
+	err := eachRetriever(ctx, d, func(r *apikey.Retriever) error {
+		found, err := keysOf(ctx, d, r, includeRevoked, search)
+		for _, k := range found {
+			if !seen[k.ID] {
+				seen[k.ID] = true
+				keys = append(keys, k)
+			}
+		}
+		return err
+	})
+	return keys, err
+}
+
+// eachRetriever calls f with all retrievers of the desk's namespace, by name, up to the first error.
+func eachRetriever(ctx context.Context, d desk, f func(*apikey.Retriever) error) error {
 	first, page := apikey.MaxPage, apikey.Page{}
 	page.First = &first
 	for {
 		rs, err := d.service.RetrieversIn(ctx, d.caller, d.namespace, page, "", apikey.Wants{Items: true, HasNext: true})
 		if err != nil {
-			return nil, err
+			return err
 		}
 		for i := range rs.Items {
-			found, err := p.keysOf(ctx, d, &rs.Items[i], true)
-			if err != nil {
-				return nil, err
-			}
-			for _, k := range found {
-				if !seen[k.ID] {
-					seen[k.ID] = true
-					keys = append(keys, k)
-				}
+			if err := f(&rs.Items[i]); err != nil {
+				return err
 			}
 		}
 		if !rs.HasNextPage {
-			return keys, nil
+			return nil
 		}
 		end := rs.Cursor(len(rs.Items) - 1)
 		page.After = &end
@@ -206,8 +255,8 @@ func (p *program) rotateKey(ctx context.Context) error {
 
 // writeMinted shows a new key and its plaintext, and what became of the one whose place it took.
 func (p *program) writeMinted(m *apikey.Minted, previous *apikey.Key) error {
-	if p.cfg.Keys.JSON {
-		return p.writeJSON(web.Key{Of: &m.Key, Secret: &m.Secret, Previous: previous})
+	if p.cfg.JSON {
+		return unseen(m.Key.ID, p.writeJSON(web.Key{Of: &m.Key, Secret: &m.Secret, Previous: previous}))
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "\n  Key      %s  %s\n", m.Key.ID, printable(m.Key.Name))
@@ -217,7 +266,15 @@ func (p *program) writeMinted(m *apikey.Minted, previous *apikey.Key) error {
 	}
 	b.WriteString("\n  The secret is shown this once: keep it where you keep secrets.\n")
 	_, err := io.WriteString(p.stdout, b.String())
-	return err
+	return unseen(m.Key.ID, err)
+}
+
+// unseen says of a key that was made and could not be shown that nobody will see its plaintext.
+func unseen(id apikey.ID, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("the key %s was made, but its plaintext could not be shown and is lost: revoke it and make another (%v)", id, err) //nolint:errorlint // not the end of the output that is no failure
 }
 
 // fate says what is to become of a key.
@@ -233,32 +290,133 @@ func fate(k *apikey.Key) string {
 }
 
 func (p *program) revokeKey(ctx context.Context) error {
-	return p.atDesk(ctx, func(ctx context.Context, d desk) error {
-		id := apikey.ID(p.cfg.Operands[0])
-		if !p.cfg.Keys.Yes {
-			found, err := d.engine.CurrentKeys(ctx, d.namespace.InternalID, id)
-			if err != nil {
-				return err
-			}
-			if len(found) > 0 {
-				if err := p.confirm(&found[0]); err != nil {
-					return err
-				}
-			}
-		}
-		k, err := d.service.Revoke(ctx, d.caller, string(d.namespace.ID), id)
+	id := apikey.ID(p.cfg.Operands[0])
+	if hidden := apikey.HideKeys(string(id)); hidden != string(id) {
+		return fmt.Errorf("%s is a key, not the id of one: retrieverkeys keys scan - reads it from standard input and tells its id. Your shell may have kept it in its history", hidden)
+	}
+	return p.onStore(ctx, func(ctx context.Context, engine store.Engine) error {
+		found, in, err := p.keyToRevoke(ctx, engine, id)
 		if err != nil {
 			return err
 		}
-		if p.cfg.Keys.JSON {
+		if found != nil && !p.cfg.Keys.Yes {
+			if err := p.confirm(found); err != nil {
+				return err
+			}
+		}
+		d := newDesk(engine, in)
+		k, err := d.service.Revoke(ctx, d.caller, string(in.ID), id)
+		if err != nil {
+			return err
+		}
+		if p.cfg.JSON {
 			return p.writeJSON(web.Key{Of: k})
 		}
-		_, err = fmt.Fprintf(p.stdout, "%s %q is revoked since %s, by %s.\n", printable(string(k.ID)), printable(k.Name), dated(k.RevokedAt), cmp.Or(printable(value(k.RevokedBy)), "somebody unknown"))
+		_, err = fmt.Fprintf(p.stdout, "%s \"%s\" is revoked since %s, by %s.\n", printable(string(k.ID)), printable(k.Name), dated(k.RevokedAt), cmp.Or(printable(value(k.RevokedBy)), "somebody unknown"))
 		if err == nil && k.RotatedTo != nil {
 			_, err = fmt.Fprintf(p.stdout, "It was rotated before: %s took its place and is not revoked with it.\n", printable(string(*k.RotatedTo)))
 		}
 		return err
 	})
+}
+
+// keyToRevoke finds the key, nil where there is none, and the namespace to revoke it in: where none is named, one without a name
+// that stands for the key's organization.
+func (p *program) keyToRevoke(ctx context.Context, engine store.Engine, id apikey.ID) (*apikey.Key, *apikey.Namespace, error) {
+	if p.cfg.Namespace != "" {
+		ns, err := p.namespace(ctx, engine)
+		if err != nil {
+			return nil, nil, err
+		}
+		keys, err := engine.CurrentKeys(ctx, ns.InternalID, id)
+		if err != nil || len(keys) == 0 {
+			return nil, ns, err
+		}
+		return &keys[0], ns, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, searchTimeout)
+	defer cancel()
+	keys, err := engine.KeysWithID(ctx, id)
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(keys) == 0 {
+		return nil, nil, fmt.Errorf("there is no key \"%s\" in the store", id)
+	}
+	if len(keys) > 1 {
+		registry, err := newRegistry(ctx, engine)
+		if err != nil {
+			return nil, nil, err
+		}
+		several := []error{fmt.Errorf("several organizations have a key \"%s\": say which is meant", id)}
+		slices.SortFunc(keys, func(a, b apikey.Key) int { return cmp.Compare(a.InternalID, b.InternalID) })
+		for i := range keys {
+			several = append(several, detail(fmt.Sprintf("  %s   \"%s\" of %s", registry.revocation(&keys[i], true), keys[i].Name, registry.organization(&keys[i]))))
+		}
+		return nil, nil, errors.Join(several...)
+	}
+	return &keys[0], &apikey.Namespace{InternalID: keys[0].InternalID, OrganizationID: keys[0].OrganizationID}, nil
+}
+
+// searchTimeout bounds what looks at all keys or all organizations of a store.
+const searchTimeout = 10 * time.Minute
+
+// registry has the namespaces of all organizations, for what is to be said of a key of whichever.
+type registry struct {
+	engine store.Engine
+	of     map[apikey.InternalID][]apikey.Namespace // by id
+}
+
+func newRegistry(ctx context.Context, engine store.Engine) (registry, error) {
+	r := registry{engine, map[apikey.InternalID][]apikey.Namespace{}}
+	all, err := engine.AllNamespaces(ctx)
+	slices.SortFunc(all, func(a, b apikey.Namespace) int { return cmp.Compare(a.ID, b.ID) })
+	for _, n := range all {
+		r.of[n.InternalID] = append(r.of[n.InternalID], n)
+	}
+	return r, err
+}
+
+// organization is what people call the key's organization by.
+func (r registry) organization(k *apikey.Key) string {
+	id := cmp.Or(value(k.OrganizationID), string(k.InternalID))
+	for _, n := range r.of[k.InternalID] {
+		if n.OrganizationName != nil {
+			return fmt.Sprintf("%s (%s)", *n.OrganizationName, id)
+		}
+	}
+	return id
+}
+
+// revocation is the command that revokes the key, with a namespace of its organization where its id alone does not tell it.
+func (r registry) revocation(k *apikey.Key, ambiguous bool) string {
+	words := []string{"retrieverkeys", "keys", "revoke"}
+	if in := r.of[k.InternalID]; ambiguous && len(in) > 0 {
+		words = append(words, "--namespace", quoted(r.reference(&in[0])))
+	}
+	if strings.HasPrefix(string(k.ID), "-") {
+		words = append(words, "--")
+	}
+	return strings.Join(append(words, quoted(string(k.ID))), " ")
+}
+
+// reference is the namespace's id, or, where several organizations use that, its name, unless they use that too.
+func (r registry) reference(n *apikey.Namespace) string {
+	for tenant, others := range r.of {
+		if tenant != n.InternalID && slices.ContainsFunc(others, func(o apikey.Namespace) bool { return o.ID == n.ID }) {
+			return n.Name
+		}
+	}
+	return string(n.ID)
+}
+
+// quoted is the word as a shell reads it.
+func quoted(word string) string {
+	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:@%+"
+	if word != "" && strings.Trim(word, plain) == "" {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
 // confirm asks whether the key is to be revoked.
@@ -267,114 +425,20 @@ func (p *program) confirm(k *apikey.Key) error {
 	if k.LastUsedAt != nil {
 		used = "last used " + dated(k.LastUsedAt)
 	}
-	_, err := fmt.Fprintf(p.stderr, "%s %q (%s), made %s by %s, %s.\nRevoke it? It cannot be undone. [y/N] ",
-		printable(string(k.ID)), printable(k.Name), cmp.Or(printable(value(k.Prefix)), "no prefix"), dated(k.CreatedAt),
+	_, err := fmt.Fprintf(p.stderr, "%s \"%s\" (%s), made %s by %s, %s.\nRevoke it? It cannot be undone. [y/N] ",
+		printable(string(k.ID)), printable(k.Name), cmp.Or(printable(value(k.Prefix)), "no prefix"), cmp.Or(dated(k.CreatedAt), "at an unknown time"),
 		cmp.Or(printable(value(k.CreatedBy)), "somebody unknown"), used)
 	if err != nil {
 		return err
 	}
-	line, err := bufio.NewReader(p.stdin).ReadString('\n')
-	if err != nil && !errors.Is(err, io.EOF) {
+	line, err := p.line()
+	if err != nil {
 		return err
 	}
-	if answer := strings.ToLower(strings.TrimSpace(line)); answer != "y" && answer != "yes" {
+	if answer := strings.ToLower(line); answer != "y" && answer != "yes" {
 		return errors.New("nothing was revoked")
 	}
 	return nil
-}
-
-// leak is a plaintext key in a file, and what the store knows of it.
-type leak struct {
-	File      string             `json:"file"`
-	Line      int                `json:"line"`
-	Prefix    string             `json:"key_prefix"`
-	Status    string             `json:"status"` // "unknown" where the store has no such key
-	KeyID     apikey.ID          `json:"key_id,omitempty"`
-	Name      string             `json:"name,omitempty"`
-	Namespace apikey.NamespaceID `json:"namespace_id,omitempty"`
-	Retriever apikey.RetrieverID `json:"retriever_id,omitempty"`
-}
-
-func (p *program) scanFiles(ctx context.Context) error {
-	return p.onStore(ctx, func(ctx context.Context, engine store.Engine) error {
-		leaks := []leak{}
-		var failed []error
-		known := map[string]leak{}
-		for _, file := range p.cfg.Operands {
-			err := p.scanFile(file, func(s apikey.Secret, line int) error {
-				l, asked := known[s.Hash()]
-				if !asked {
-					var err error
-					if l, err = lookUp(ctx, engine, s); err != nil {
-						return err
-					}
-					known[s.Hash()] = l
-				}
-				l.File, l.Line = file, line
-				leaks = append(leaks, l)
-				return nil
-			})
-			failed = append(failed, err)
-		}
-		return errors.Join(append(failed, p.writeLeaks(leaks))...)
-	})
-}
-
-// scanFile calls found for each key in the file, up to its first error.
-func (p *program) scanFile(name string, found func(apikey.Secret, int) error) error {
-	r := p.stdin
-	if name != "-" {
-		f, err := os.Open(name) //nolint:gosec // the operator names it
-		if err != nil {
-			return err
-		}
-		defer f.Close() //nolint:errcheck // nothing was written
-		r = f
-	}
-	var failed error
-	err := apikey.FindSecrets(r, func(s apikey.Secret, line int) {
-		if failed == nil {
-			failed = found(s, line)
-		}
-	})
-	return errors.Join(err, failed)
-}
-
-// lookUp asks the store what it knows of a plaintext.
-func lookUp(ctx context.Context, engine store.Engine, s apikey.Secret) (leak, error) {
-	l := leak{Prefix: s.Prefix(), Status: "unknown"}
-	keys, err := engine.KeysByHash(ctx, s.Hash())
-	if err != nil || len(keys) == 0 {
-		return l, err
-	}
-	k := &keys[0]
-	l.Status, l.KeyID, l.Name = string(k.StatusAt(time.Now())), k.ID, k.Name
-	rs, err := engine.Retrievers(ctx, k.InternalID, k.Retrievers())
-	if err == nil && len(rs) > 0 {
-		l.Namespace, l.Retriever = rs[0].NamespaceID, rs[0].ID
-	}
-	return l, err
-}
-
-func (p *program) writeLeaks(leaks []leak) error {
-	if p.cfg.Keys.JSON {
-		return p.writeJSON(map[string]any{"results": leaks, "total": len(leaks)})
-	}
-	rows := [][]string{{"WHERE", "PREFIX", "STATUS", "KEY ID", "NAME", "NAMESPACE", "RETRIEVER"}}
-	alive := 0
-	for _, l := range leaks {
-		rows = append(rows, []string{l.File + ":" + strconv.Itoa(l.Line), l.Prefix, strings.ToUpper(l.Status), string(l.KeyID), l.Name, string(l.Namespace), string(l.Retriever)})
-		if l.Status == string(apikey.Active) {
-			alive++
-		}
-	}
-	if len(leaks) > 0 {
-		if err := p.table(rows); err != nil {
-			return err
-		}
-	}
-	_, err := fmt.Fprintf(p.stdout, "%s found, %d of them alive.\n", counted(len(leaks), "key"), alive)
-	return err
 }
 
 func (p *program) writeTable(keys []listed) error {
@@ -392,49 +456,4 @@ func (p *program) writeTable(keys []listed) error {
 	}
 	_, err := fmt.Fprintf(p.stdout, "%s.\n", counted(len(keys), "key"))
 	return err
-}
-
-// table writes rows in columns.
-func (p *program) table(rows [][]string) error {
-	w := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
-	for _, row := range rows {
-		for i := range row {
-			row[i] = cmp.Or(printable(row[i]), "-")
-		}
-		_, _ = fmt.Fprintln(w, strings.Join(row, "\t"))
-	}
-	return w.Flush()
-}
-
-func (p *program) writeJSON(v any) error {
-	enc := json.NewEncoder(p.stdout)
-	enc.SetIndent("", "  ")
-	enc.SetEscapeHTML(false)
-	return enc.Encode(v)
-}
-
-// printable replaces what could change a terminal's state, or what is seen of the rest of the line.
-func printable(s string) string { return printableBut(s, "") }
-
-func printableBut(s, allowed string) string {
-	return strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) && !strings.ContainsRune(allowed, r) {
-			return '\uFFFD'
-		}
-		return r
-	}, s)
-}
-
-func dated(t *time.Time) string {
-	if t == nil {
-		return ""
-	}
-	return t.UTC().Format(time.RFC3339)
-}
-
-func counted(n int, thing string) string {
-	if n == 1 {
-		return "1 " + thing
-	}
-	return strconv.Itoa(n) + " " + thing + "s"
 }

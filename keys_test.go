@@ -72,7 +72,7 @@ func TestKeysCommands(t *testing.T) {
 			t.Fatal(err)
 		}
 		out = ok(t, d, "keys", "scan", file)
-		if !strings.Contains(out, file+":2") || strings.Contains(out, file+":3") || !strings.Contains(out, id) || !strings.Contains(out, "2 keys found, 2 of them alive.") || plaintext.MatchString(out) {
+		if !strings.Contains(out, file+":2") || strings.Contains(out, file+":3") || !strings.Contains(out, "1 fragment found") || !strings.Contains(out, "has 59 characters of a key, in line 3 of "+file) || !strings.Contains(out, id) || !strings.Contains(out, "2 keys found, 2 of them alive.") || plaintext.MatchString(out) {
 			t.Errorf("scan prints\n%s", out)
 		}
 
@@ -169,7 +169,17 @@ func TestKeysCommandsRefuse(t *testing.T) {
 		{"list, create, rotate, revoke or scan", exitUsage, []string{"keys"}},
 		{`unknown command "keys kill"`, exitUsage, []string{"keys", "kill"}},
 		{"--namespace is required", exitUsage, []string{"keys", "list"}},
-		{"--retriever or --search", exitUsage, []string{"keys", "list", "--namespace", "ns_prod"}},
+		{`unknown command "kyes"; did you mean keys?`, exitUsage, []string{"kyes", "list"}},
+		{`unknown command "keys lsit"; did you mean keys list?`, exitUsage, []string{"keys", "lsit"}},
+		{`unknown command "namespace"; did you mean namespaces?`, exitUsage, []string{"namespace", "list"}},
+		{`unknown command "revoke"; did you mean keys revoke?`, exitUsage, []string{"revoke", "key_1"}},
+		{"namespaces needs to be told what to do: list", exitUsage, []string{"namespaces"}},
+		{"unknown flag --namspace; did you mean --namespace?", exitUsage, []string{"keys", "list", "--namspace", "ns_prod"}},
+		{"unknown flag --wholly-other\n", exitUsage, []string{"keys", "list", "--wholly-other"}},
+		{"--namespace needs a value", exitUsage, []string{"keys", "list", "--namespace"}},
+		{`--json takes no value, not "maybe"`, exitUsage, []string{"keys", "list", "--json=maybe"}},
+		{"--search - needs a text on standard input", exitFailed, []string{"keys", "list", "--namespace", "ns_prod", "--search", "-"}},
+		{`there is no key "key_nowhere" in the store`, exitFailed, []string{"keys", "revoke", "--yes", "key_nowhere"}},
 		{"--name is required", exitUsage, []string{"keys", "create", "--namespace", "ns_prod", "--retriever", "main"}},
 		{"RFC 3339", exitUsage, []string{"keys", "create", "--expires-at", "soon"}},
 		{"greater than zero", exitUsage, []string{"keys", "create", "--rate-limit", "0"}},

@@ -36,9 +36,12 @@ const (
 	exitOK     = 0
 	exitFailed = 1
 	exitUsage  = 2 // wrong settings, flags or commands: nothing was started
+	exitAlive  = 3 // keys scan --exit-code found a key that is alive
 )
 
 func main() {
+	// Whoever reads the log may go away, and the server goes on: Go ends a process that writes to a broken pipe otherwise.
+	signal.Ignore(syscall.SIGPIPE)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	unused := ballast(os.Getenv)
@@ -52,8 +55,9 @@ func main() {
 // context ends.
 func run(ctx context.Context, args []string, getenv func(string) string, stdin io.Reader, stdout, stderr io.Writer) int {
 	cfg, problems := config.Parse(args, getenv)
+	stdout = output{stdout}
 	if cfg.Help {
-		config.WriteHelp(stdout)
+		config.WriteHelp(stdout, cfg.Topic)
 		return exitOK
 	}
 	if cfg.MongoURI != "" {
@@ -75,7 +79,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 	problems = append(problems, errs...)
 	if len(problems) > 0 {
 		for _, p := range problems {
-			_, _ = fmt.Fprintln(stderr, "retrieverkeys:", printableBut(p.Error(), "\n"))
+			complain(stderr, p)
 		}
 		_, _ = fmt.Fprintln(stderr, "retrieverkeys --help tells the commands and settings.")
 		return exitUsage
@@ -97,28 +101,43 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 		return attributes
 	})
 	command := map[string]func(context.Context) error{
-		"":            p.serve,
-		"serve":       p.serve,
-		"bootstrap":   p.bootstrap,
-		"import":      p.importFile,
-		"backup":      p.backup,
-		"keys list":   p.listKeys,
-		"keys create": p.createKey,
-		"keys rotate": p.rotateKey,
-		"keys revoke": p.revokeKey,
-		"keys scan":   p.scanFiles,
-		"schema":      p.schema,
-		"healthcheck": p.healthcheck,
-		"version":     p.version,
+		"":                p.serve,
+		"serve":           p.serve,
+		"bootstrap":       p.bootstrap,
+		"import":          p.importFile,
+		"backup":          p.backup,
+		"keys list":       p.listKeys,
+		"keys create":     p.createKey,
+		"keys rotate":     p.rotateKey,
+		"keys revoke":     p.revokeKey,
+		"keys scan":       p.scanFiles,
+		"namespaces list": p.listNamespaces,
+		"retrievers list": p.listRetrievers,
+		"schema":          p.schema,
+		"healthcheck":     p.healthcheck,
+		"completion":      p.completion,
+		"version":         p.version,
 	}[cfg.Command]
-	if err := command(ctx); err != nil {
-		if e, ok := errors.AsType[*apikey.Error](err); ok && errors.Unwrap(e) != nil {
-			p.logger.ErrorContext(ctx, "the command failed", "cause", errors.Unwrap(e)) // the message is one for clients, and tells no cause
-		}
-		_, _ = fmt.Fprintln(stderr, "retrieverkeys:", printableBut(err.Error(), "\n"))
+	return p.exit(ctx, command(ctx))
+}
+
+// exit says what a command ended with, and returns the exit code.
+func (p *program) exit(ctx context.Context, err error) int {
+	if err == nil {
+		return exitOK
+	}
+	if e, ok := errors.AsType[*apikey.Error](err); ok && errors.Unwrap(e) != nil {
+		p.logger.ErrorContext(ctx, "the command failed", "cause", errors.Unwrap(e)) // the message is one for clients, and tells no cause
+	}
+	said := complain(p.stderr, err)
+	switch {
+	case errors.Is(err, errAlive):
+		return exitAlive
+	case !said:
+		return exitOK
+	default:
 		return exitFailed
 	}
-	return exitOK
 }
 
 // program is one run of the program.
@@ -150,15 +169,6 @@ func about(what string, errs []error) []error {
 		errs[i] = fmt.Errorf("%s %w", what, err)
 	}
 	return errs
-}
-
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
 // open opens the configured store. prepare makes its indexes, and fails while it cannot be reached. Only serve calls it, because building
@@ -204,6 +214,11 @@ func (p *program) serve(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, engine.Close()) }()
+	if p.cfg.MongoURI == "" {
+		for _, what := range sqlite.Exposed(p.cfg.EmbeddedPath) {
+			p.logger.WarnContext(ctx, "the embedded store is open to others: "+what)
+		}
+	}
 	engine = store.Observed(engine, store.Observer{Engine: p.engineName(), Called: metrics.StoreCall, Tracer: tracer})
 
 	var lc net.ListenConfig
@@ -211,7 +226,7 @@ func (p *program) serve(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("LISTEN_ADDR: %w", err)
 	}
-	url := "http://" + listener.Addr().String()
+	url := urlOf(listener.Addr())
 
 	admin, err := p.serveAdmin(ctx, metrics)
 	if err != nil {
@@ -316,10 +331,19 @@ func (p *program) serveAdmin(ctx context.Context, metrics *telemetry.Metrics) (s
 	if err != nil {
 		return nil, fmt.Errorf("ADMIN_ADDR: %w", err)
 	}
-	server := &http.Server{Handler: web.NewAdminHandler(metrics.Handler()), ReadHeaderTimeout: readHeaderTimeout}
+	server := &http.Server{Handler: web.NewAdminHandler(metrics.Handler(), p.cfg.AdminAddr, p.cfg.AdminHosts), ReadHeaderTimeout: readHeaderTimeout}
 	go func() { _ = server.Serve(listener) }() // it ends when it is closed
-	p.logger.InfoContext(ctx, "serving metrics", "url", "http://"+listener.Addr().String()+"/metrics")
+	p.logger.InfoContext(ctx, "serving metrics", "url", urlOf(listener.Addr())+"/metrics")
 	return server.Close, nil
+}
+
+// urlOf is where whoever reads it on this machine finds the listener. One that listens everywhere has an address that opens nowhere.
+func urlOf(a net.Addr) string {
+	host, port, err := net.SplitHostPort(a.String())
+	if ip := net.ParseIP(host); err == nil && ip.IsUnspecified() {
+		return "http://" + net.JoinHostPort("127.0.0.1", port)
+	}
+	return "http://" + a.String()
 }
 
 // tracer returns a tracer, nil where there shall be no traces, and what ends it after the last request.
@@ -378,7 +402,9 @@ func (p *program) prepare(ctx context.Context, engine store.Engine, prepare func
 	for wait := firstRetry; ; wait = min(2*wait, lastRetry) {
 		err := prepare(ctx)
 		if err == nil && p.cfg.Demo {
-			err = p.demo(ctx, engine, url)
+			if err = p.demo(ctx, engine, url); errors.Is(err, errNobodyReads) {
+				err = nil // the store is ready all the same, and the next start says how to make another key
+			}
 		}
 		if err == nil {
 			if wait > firstRetry {

@@ -396,14 +396,17 @@ type target struct {
 	retrievers []Retriever // those of the ones that the key names which there are
 }
 
-// target returns the key if the caller sees it in the namespace; with anywhere, if it is the organization's.
+// target returns the key if the caller sees it in the namespace; with anywhere, if it is the organization's, for which no
+// namespace needs to be named.
 func (s *Service) target(ctx context.Context, c Caller, namespace string, id ID, anywhere bool) (target, error) {
 	var ns *Namespace
 	var keys []Key
 	err := Together(ctx, 2, func(ctx context.Context, i int) (err error) {
-		if i == 0 {
+		if i == 0 && anywhere && namespace == "" {
+			ns = &Namespace{}
+		} else if i == 0 {
 			ns, err = s.resolve(ctx, c, namespace)
-		} else if namespace != "" && id != "" {
+		} else if (anywhere || namespace != "") && id != "" {
 			keys, err = s.Store.CurrentKeys(ctx, c.tenant(), id)
 		}
 		return err

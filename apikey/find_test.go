@@ -97,9 +97,10 @@ func TestFindSecrets(t *testing.T) {
 // A key that is cut by the end of what is read at a time is found all the same.
 func TestFindSecretsAcrossBuffers(t *testing.T) {
 	key := mint(retrieverKeyPrefix).Reveal()
+	const kept = maxTokenBytes - 1 + escapeBytes
 	for _, buffers := range []int{1, 2} {
-		for back := range 2*len(key) + 2 {
-			lead := buffers*(64<<10) - (buffers-1)*(len(key)-1) - back
+		for back := range kept + len(key) + 2 {
+			lead := buffers*leakBuffer - (buffers-1)*kept - back
 			text := strings.Repeat("\n", lead) + key + "\n" + key
 			want := []finding{{key, lead + 1}, {key, lead + 2}}
 			if got := findings(t, strings.NewReader(text)); !slices.Equal(got, want) {
@@ -145,4 +146,84 @@ func FuzzFindSecrets(f *testing.F) {
 			t.Errorf("the key in line %d of %q is not found", line, text)
 		}
 	})
+}
+
+// A key in a log that was cut off, or that has no checksum of ours, must not go by unnoticed; what merely has such letters in it
+// is none.
+func TestFindLeaksFindsFragments(t *testing.T) {
+	key, admin := mint(retrieverKeyPrefix).Reveal(), mint(organizationKeyPrefix).Reveal()
+	cut := "ret_sk_Ab3"
+	for _, c := range []struct {
+		text string
+		want []string
+	}{
+		{key[:10], []string{key[:10]}},
+		{key[:9], nil},
+		{admin[:10] + "…", []string{admin[:10]}},
+		{"a=" + key[:59] + "\n", []string{key[:59]}},
+		{"a=" + key[:59] + "_", []string{key[:59]}},
+		{`{"line":"\n` + cut + `"}`, []string{cut}},
+		{`{"line":"\u003d` + cut + `\x26"}`, []string{cut}},
+		{"token%3D" + cut + "%26", []string{cut}},
+		{"token=" + cut + "&" + key, []string{cut, key}},
+		{"task_ret_sk_Ab3 risk_sk_Abcdefg xsk_Abcdefg", nil},
+		{"sk_test_Abcdefgh", nil},
+		{key[:20] + key, []string{key[:20] + "ret", key}},
+		{strings.Repeat("\n", leakBuffer-3) + cut, []string{cut}},
+		{strings.Repeat("x", leakBuffer-3) + cut, nil},
+		{cut + strings.Repeat("x", 2*leakBuffer), []string{cut + strings.Repeat("x", maxTokenBytes-len(cut))}},
+	} {
+		for how, r := range map[string]io.Reader{"whole": strings.NewReader(c.text), "in bytes": iotest.OneByteReader(strings.NewReader(c.text))} {
+			var got []string
+			err := FindLeaks(r, func(s Secret, whole bool, _ int) {
+				if _, recognized := Recognize(s.Reveal()); recognized != whole {
+					t.Errorf("%q: %s is whole: %t", c.text, s.Reveal(), whole)
+				}
+				got = append(got, s.Reveal())
+			})
+			if err != nil || !slices.Equal(got, c.want) {
+				t.Errorf("%.80q, %s: found %v, want %v, %v", c.text, how, got, c.want, err)
+			}
+		}
+	}
+	// What was read before a failure is looked at too.
+	var got []string
+	broken := io.MultiReader(strings.NewReader(key), iotest.ErrReader(io.ErrUnexpectedEOF))
+	if err := FindLeaks(broken, func(s Secret, _ bool, _ int) { got = append(got, s.Reveal()) }); !errors.Is(err, io.ErrUnexpectedEOF) || !slices.Equal(got, []string{key}) {
+		t.Errorf("a file that is cut off: found %v, %v", got, err)
+	}
+}
+
+// An error or a file's name that holds a key must not repeat it.
+func TestHideKeys(t *testing.T) {
+	key, admin := mint(retrieverKeyPrefix).Reveal(), mint(organizationKeyPrefix).Reveal()
+	for text, want := range map[string]string{
+		"":                              "",
+		"nothing":                       "nothing",
+		"open " + key + ": not there":   "open " + key[:10] + "...: not there",
+		admin + key:                     admin[:10] + "..." + key[:10] + "...",
+		"x" + admin:                     "x" + admin[:10] + "...",
+		"é " + key[:40] + " é":          "é " + key[:10] + "... é",
+		key[:10]:                        key[:10],
+		"open sk_customers.csv":         "open sk_customers.csv",
+		"disk_Customers1":               "disk_Customers1",
+		"open sk_aB3aB3aB3aB3aB3aB3.gz": "open sk_aB3aB3a....gz",
+	} {
+		if got := HideKeys(text); got != want {
+			t.Errorf("%q becomes %q, want %q", text, got, want)
+		}
+	}
+}
+
+// Wherever in a text a whole key stands, it is noticed.
+func TestHoldsKey(t *testing.T) {
+	key, admin := mint(retrieverKeyPrefix).Reveal(), mint(organizationKeyPrefix).Reveal()
+	for text, want := range map[string]bool{
+		"": false, "sk_": false, "ret_sk_": false, key: true, admin: true, "sk_sk_" + key: true, "x" + admin + "x": true, "ret_" + admin: true,
+		`{ retriever(id: "` + key + `") { id } }`: true, key[:59]: false, key[:59] + "_": false, "sk_" + admin + "\n": true,
+	} {
+		if got := HoldsKey(text); got != want {
+			t.Errorf("%q: %t", text, got)
+		}
+	}
 }

@@ -1,6 +1,7 @@
 package apikey
 
 import (
+	"bytes"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
@@ -9,6 +10,7 @@ import (
 	"hash/crc32"
 	"io"
 	"log/slog"
+	"regexp"
 	"strings"
 	"time"
 )
@@ -122,37 +124,94 @@ func Recognize(token string) (Secret, bool) {
 // FindSecrets reads a text to its end and calls found for each key in it that Recognize recognizes, with the number of
 // its line, from 1.
 func FindSecrets(r io.Reader, found func(s Secret, line int)) error {
-	const longest = len(retrieverKeyPrefix) + randomChars + checksumChars
-	buf := make([]byte, 0, 64<<10)
-	line := 1
+	return FindLeaks(r, func(s Secret, whole bool, line int) {
+		if whole {
+			found(s, line)
+		}
+	})
+}
+
+// FindLeaks reads a text to its end and calls found for each key in it, and for each fragment: what begins like a key,
+// has at least the characters that a key shows of itself, and is not whole. A fragment was cut off or altered, or is a
+// key without a checksum, which was made elsewhere.
+func FindLeaks(r io.Reader, found func(s Secret, whole bool, line int)) error {
+	buf := make([]byte, 0, leakBuffer)
+	line, at := 1, 0
 	for {
-		n, err := io.ReadFull(r, buf[len(buf):cap(buf)])
+		n, err := r.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
-		end := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
-		if err != nil && !end {
-			return err
-		}
-		// A key that the buffer cuts off begins in what is kept.
+		// A key that the end of the buffer cuts off begins in what is kept.
 		done := len(buf)
-		if !end {
-			done -= longest - 1
+		if err == nil {
+			done -= maxTokenBytes - 1
 		}
-		for at := 0; at < done; at++ {
+		for ; at < done; at++ {
 			switch buf[at] {
 			case '\n':
 				line++
 			case 'r', 's':
-				if s, ok := secretAt(buf[at:]); ok {
-					found(s, line)
+				s, whole, ok := leakAt(buf, at)
+				if ok {
+					found(s, whole, line)
+				}
+				if whole {
 					at += len(s.Reveal()) - 1
 				}
 			}
 		}
-		if end {
+		switch {
+		case errors.Is(err, io.EOF):
 			return nil
+		case err != nil:
+			return err
 		}
-		buf = buf[:copy(buf, buf[done:])]
+		if kept := min(at, done) - escapeBytes; kept > 0 { // what is before a fragment tells whether it begins there
+			at -= kept
+			buf = buf[:copy(buf, buf[kept:])]
+		}
 	}
+}
+
+const (
+	leakBuffer  = 64 << 10
+	escapeBytes = 6 // of the longest sequence that escape matches
+)
+
+// leakAt returns the key, or else the fragment of one, that begins at that place of the text.
+func leakAt(text []byte, at int) (s Secret, whole, ok bool) {
+	if s, ok := secretAt(text[at:]); ok {
+		return s, true, true
+	}
+	for _, prefix := range []string{retrieverKeyPrefix, organizationKeyPrefix} {
+		if !bytes.HasPrefix(text[at:], []byte(prefix)) || !begins(text[max(0, at-escapeBytes):at]) {
+			continue
+		}
+		end := at + len(prefix)
+		for end < len(text) && end-at < maxTokenBytes && isBase62(text[end]) {
+			end++
+		}
+		if end-at >= prefixChars {
+			fragment := string(text[at:end])
+			return Secret{&fragment}, false, true
+		}
+	}
+	return Secret{}, false, false
+}
+
+// escape matches the escaped characters of JSON, of programs and of URLs, whose last letter is no part of a word.
+var escape = regexp.MustCompile(`(\\[abfnrtv]|\\x[0-9A-Fa-f]{2}|\\u[0-9A-Fa-f]{4}|%[0-9A-Fa-f]{2})$`)
+
+// begins reports whether a word begins behind that text.
+func begins(before []byte) bool {
+	if len(before) == 0 {
+		return true
+	}
+	last := before[len(before)-1]
+	return !isBase62(last) && last != '_' || escape.Match(before)
+}
+
+func isBase62(c byte) bool {
+	return '0' <= c && c <= '9' || 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z'
 }
 
 // secretAt returns the key that the text begins with.
@@ -164,6 +223,61 @@ func secretAt(text []byte) (Secret, bool) {
 		}
 	}
 	return Secret{}, false
+}
+
+// HoldsKey reports whether a whole key stands in the text.
+func HoldsKey(text string) bool {
+	for rest := text; ; {
+		i := strings.Index(rest, organizationKeyPrefix)
+		if i < 0 {
+			return false
+		}
+		n := len(organizationKeyPrefix) + randomChars + checksumChars
+		if at := i - len(retrieverKeyPrefix) + len(organizationKeyPrefix); at >= 0 {
+			if _, ok := secretAt([]byte(rest[at:min(len(rest), i+n)])); ok {
+				return true
+			}
+		}
+		if _, ok := secretAt([]byte(rest[i:min(len(rest), i+n)])); ok {
+			return true
+		}
+		rest = rest[i+1:]
+	}
+}
+
+// HideKeys shortens each key in the text, and what looks like more of a key than it shows, to what a key shows.
+func HideKeys(text string) string {
+	if !strings.Contains(text, organizationKeyPrefix) {
+		return text
+	}
+	var b strings.Builder
+	bytes := []byte(text)
+	for at := 0; at < len(text); {
+		if s, whole, ok := leakAt(bytes, at); ok && (whole || len(s.Reveal()) > prefixChars && s.LooksMinted()) {
+			b.WriteString(s.Prefix())
+			at += len(s.Reveal())
+			continue
+		}
+		b.WriteByte(text[at])
+		at++
+	}
+	return b.String()
+}
+
+// LooksMinted reports whether the text behind the prefix could have been drawn at random. The prefix of retrievers' keys
+// is enough for that; names of other things begin with that of organizations' keys too.
+func (s Secret) LooksMinted() bool {
+	text, organization := strings.CutPrefix(s.Reveal(), organizationKeyPrefix)
+	if !organization {
+		return true
+	}
+	kinds := 0
+	for _, kind := range []string{base62[:10], base62[10:36], base62[36:]} {
+		if strings.ContainsAny(text, kind) {
+			kinds++
+		}
+	}
+	return kinds > 1
 }
 
 // checksum is the CRC-32 (IEEE) of text in base62, zero-padded to six characters.

@@ -18,7 +18,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 	"unicode/utf8"
 )
 
@@ -26,6 +25,7 @@ import (
 type Config struct {
 	Command string // one of the names in Commands; empty is the bare command
 	Help    bool   // print the help instead
+	Topic   string // what the help is about: a command, or the first word of several; empty: everything
 
 	// Arguments of the commands.
 	Operands     []string // what is no flag: files, or a key's id
@@ -34,10 +34,12 @@ type Config struct {
 	Email        string   // bootstrap
 	Keys         Keys     // keys
 	Federation   bool     // schema
+	JSON         bool     // keys, namespaces, retrievers: print JSON instead of a table
 
 	// Settings. The contract of each stands beside its name in settings.
 	ListenAddr     string
 	AdminAddr      string // empty: off
+	AdminHosts     []string
 	MongoURI       string
 	MongoDatabase  string
 	MongoServerAPI string // empty: none is declared
@@ -80,7 +82,7 @@ type Keys struct {
 	RateLimit      *int
 	Overlap        time.Duration // rotate
 	Yes            bool          // revoke: do not ask
-	JSON           bool
+	ExitCode       bool          // scan: fail where a key is alive
 }
 
 // DefaultEmbeddedPath is where the embedded store is kept where nothing else is said.
@@ -89,6 +91,7 @@ const DefaultEmbeddedPath = "data/retrieverkeys.db"
 // Command is something the program can do.
 type Command struct {
 	Name, Arguments, Summary string
+	Example                  string // arguments that make sense; empty: none
 	flags                    func(*Config, *flag.FlagSet)
 	required                 []string // flags
 	operand                  string   // what it takes beside flags, one of them; empty: nothing
@@ -102,35 +105,44 @@ var Commands = []Command{
 	{
 		Name: "bootstrap", Arguments: "--organization NAME --namespace NAME [--email E]",
 		Summary: "make an organization, a namespace and an admin key, and print the key once",
+		Example: "--organization Acme --namespace production",
 		flags: func(c *Config, fs *flag.FlagSet) {
-			fs.Func("organization", "", name(&c.Organization))
-			fs.Func("namespace", "", name(&c.Namespace))
-			fs.StringVar(&c.Email, "email", "", "")
+			fs.Func("organization", "the `NAME` of the organization; one that exists is added to", name(&c.Organization))
+			fs.Func("namespace", "the `NAME` of the namespace; one that exists is kept", name(&c.Namespace))
+			fs.StringVar(&c.Email, "email", "", "the address `E` of who made it, kept with the namespace")
 		},
 		required: []string{"organization", "namespace"},
 	},
-	{Name: "import", Arguments: "FILE", Summary: "load namespaces, retrievers and keys from Extended JSON, all or nothing", operand: "file"},
-	{Name: "backup", Arguments: "FILE", Summary: "copy the embedded store to a new file, also while it serves", operand: "file"},
 	{
-		Name: "keys list", Arguments: "--namespace NS --retriever R [--include-revoked] [--search TEXT] [--json]",
-		Summary: "list a retriever's keys; with --search and no --retriever, look through the whole namespace, revoked ones too",
+		Name: "import", Arguments: "FILE", Summary: "load namespaces, retrievers and keys from Extended JSON, all or nothing",
+		Example: "export.json", operand: "file",
+	},
+	{
+		Name: "backup", Arguments: "FILE", Summary: "copy the embedded store to a new file, also while it serves",
+		Example: "retrieverkeys-backup.db", operand: "file",
+	},
+	{
+		Name: "keys list", Arguments: "--namespace NS [--retriever R] [--include-revoked] [--search TEXT] [--json]",
+		Summary: "list the keys of a namespace or of one retriever; a search without --retriever finds revoked keys too",
+		Example: "--namespace production --search ret_sk_Ab3",
 		flags: func(c *Config, fs *flag.FlagSet) {
 			keysFlags(c, fs)
-			fs.Func("retriever", "", notEmpty(&c.Keys.Retriever))
-			fs.Func("search", "", notEmpty(&c.Keys.Search))
-			fs.BoolVar(&c.Keys.IncludeRevoked, "include-revoked", false, "")
+			fs.Func("retriever", "only the keys of the retriever `R`, by id or name", notEmpty(&c.Keys.Retriever))
+			fs.Func("search", "only keys with `TEXT` in name, description or prefix, in any case; a key, or its beginning, finds itself; - reads the text from standard input, which keeps a key out of the shell's history", notEmpty(&c.Keys.Search))
+			fs.BoolVar(&c.Keys.IncludeRevoked, "include-revoked", false, "list revoked and expired keys too")
 		},
 		required: []string{"namespace"},
 	},
 	{
 		Name: "keys create", Arguments: "--namespace NS --retriever R --name NAME [--description D] [--expires-at TIME] [--origin O]... [--rate-limit N] [--json]",
 		Summary: "make a key, and print its plaintext once",
+		Example: "--namespace production --retriever product-search --name Storefront --expires-at 2030-01-01T00:00:00Z",
 		flags: func(c *Config, fs *flag.FlagSet) {
 			keysFlags(c, fs)
-			fs.Func("retriever", "", notEmpty(&c.Keys.Retriever))
-			fs.StringVar(&c.Keys.Name, "name", "", "")
-			fs.StringVar(&c.Keys.Description, "description", "", "")
-			fs.Func("expires-at", "", func(s string) error {
+			fs.Func("retriever", "the retriever `R` that the key executes, by id or name", notEmpty(&c.Keys.Retriever))
+			fs.StringVar(&c.Keys.Name, "name", "", "the key's `NAME`, 1 to 100 characters")
+			fs.StringVar(&c.Keys.Description, "description", "", "what it is for, `D`, up to 500 characters")
+			fs.Func("expires-at", "when it ends, an RFC 3339 `TIME` such as 2030-01-31T12:00:00Z; default never", func(s string) error {
 				t, err := time.Parse(time.RFC3339, s)
 				if err != nil {
 					return errors.New("must be an RFC 3339 time, such as 2027-01-31T12:00:00Z")
@@ -138,8 +150,9 @@ var Commands = []Command{
 				c.Keys.ExpiresAt = &t
 				return nil
 			})
-			fs.Func("origin", "", func(s string) error { c.Keys.Origins = append(c.Keys.Origins, s); return nil })
-			fs.Func("rate-limit", "", func(s string) error {
+			fs.Func("origin", "an origin `O` whose pages may use it, such as https://app.example.com or https://*.example.com; may be repeated; default all",
+				func(s string) error { c.Keys.Origins = append(c.Keys.Origins, s); return nil })
+			fs.Func("rate-limit", "at most `N` requests a minute", func(s string) error {
 				n, err := strconv.ParseInt(s, 10, 32)
 				limit := int(n)
 				c.Keys.RateLimit = &limit
@@ -151,9 +164,10 @@ var Commands = []Command{
 	{
 		Name: "keys rotate", Arguments: "--namespace NS [--overlap DURATION] [--json] KEY_ID",
 		Summary: "put a new key in an active one's place, and print its plaintext once; the old one works on for the overlap, such as 24h",
+		Example: "--namespace production --overlap 24h key_0123456789abcdefghijABCD",
 		flags: func(c *Config, fs *flag.FlagSet) {
 			keysFlags(c, fs)
-			fs.Func("overlap", "", func(s string) (err error) {
+			fs.Func("overlap", "for how long the old key works on, a `DURATION` such as 24h, up to 720h; default 0s", func(s string) (err error) {
 				if c.Keys.Overlap, err = time.ParseDuration(s); err != nil || c.Keys.Overlap < 0 {
 					return errors.New("must be a duration such as 24h")
 				}
@@ -163,35 +177,66 @@ var Commands = []Command{
 		required: []string{"namespace"}, operand: "key id",
 	},
 	{
-		Name: "keys revoke", Arguments: "--namespace NS [--yes] [--json] KEY_ID",
-		Summary: "end a key of the namespace's organization for good; asks first unless --yes",
+		Name: "keys revoke", Arguments: "[--namespace NS] [--yes] [--json] KEY_ID",
+		Summary: "end a key for good; asks first unless --yes",
+		Example: "key_0123456789abcdefghijABCD",
 		flags: func(c *Config, fs *flag.FlagSet) {
 			keysFlags(c, fs)
-			fs.BoolVar(&c.Keys.Yes, "yes", false, "")
+			fs.Lookup("namespace").Usage = "a namespace `NS` of the key's organization, by id or name; needed only where several organizations have a key of that id"
+			fs.BoolVar(&c.Keys.Yes, "yes", false, "do not ask")
 		},
-		required: []string{"namespace"}, operand: "key id",
+		operand: "key id",
 	},
 	{
-		Name: "keys scan", Arguments: "[--json] FILE...",
-		Summary: "find keys in files by prefix and checksum, and tell which are alive; - is the standard input",
-		flags:   func(c *Config, fs *flag.FlagSet) { fs.BoolVar(&c.Keys.JSON, "json", false, "") },
+		Name: "keys scan", Arguments: "[--exit-code] [--json] FILE...",
+		Summary: "find keys, and fragments of keys, in files, and tell which are alive; - is the standard input; reads gzip and UTF-16 too",
+		Example: "--exit-code app.log app.log.1.gz",
+		flags: func(c *Config, fs *flag.FlagSet) {
+			fs.BoolVar(&c.Keys.ExitCode, "exit-code", false, "exit with 3 where a key is alive")
+			jsonFlag(c, fs)
+		},
 		operand: "file", many: true,
 	},
 	{
+		Name: "namespaces list", Arguments: "[--json]", Summary: "list the namespaces of all organizations",
+		flags: jsonFlag,
+	},
+	{
+		Name: "retrievers list", Arguments: "[--namespace NS] [--json]", Summary: "list the retrievers of a namespace, or of all",
+		Example: "--namespace production",
+		flags: func(c *Config, fs *flag.FlagSet) {
+			fs.Func("namespace", "only those of the namespace `NS`, by id or name", notEmpty(&c.Namespace))
+			jsonFlag(c, fs)
+		},
+	},
+	{
 		Name: "schema", Arguments: "[--federation]", Summary: "print the GraphQL schema, or what a gateway composes of it",
-		flags: func(c *Config, fs *flag.FlagSet) { fs.BoolVar(&c.Federation, "federation", false, "") },
+		flags: func(c *Config, fs *flag.FlagSet) {
+			fs.BoolVar(&c.Federation, "federation", false, "print the schema of the Apollo Federation subgraph")
+		},
 	},
 	{Name: "healthcheck", Summary: "exit 0 if the server at LISTEN_ADDR is ready"},
-	{Name: "version", Summary: "print the version"},
+	{
+		Name: "completion", Arguments: "bash|zsh|fish", Summary: "print a script that completes commands and flags in a shell",
+		Example: "bash > /etc/bash_completion.d/retrieverkeys", operand: "shell",
+	},
+	{Name: "version", Summary: "print the version; so does --version"},
 }
 
 // Parse reads the arguments (without the program's name) and the environment. The problems are all there are; with
 // any of them nothing should be started.
 func Parse(args []string, getenv func(string) string) (Config, []error) {
 	var c Config
-	if help(args) {
+	if about, asked := helpAbout(args); asked {
+		var err error
+		if c.Topic, err = topic(about); err != nil {
+			return c, []error{err}
+		}
 		c.Help = true
 		return c, nil
+	}
+	if len(args) == 1 && slices.Contains([]string{"--version", "-version"}, args[0]) {
+		args = []string{"version"}
 	}
 	problems := append(c.parseCommand(args), c.parseSettings(getenv)...)
 	var wrong []error
@@ -199,6 +244,9 @@ func Parse(args []string, getenv func(string) string) (Config, []error) {
 	problems = append(problems, wrong...)
 
 	stored := c.MongoURI != "" || getenv("MONGODB_URI"+ofFile) != "" || c.EmbeddedPath != ""
+	if c.MongoURI != "" && c.EmbeddedPath != "" {
+		problems = append(problems, errors.New("MONGODB_URI (or MONGODB_URI_FILE) and EMBEDDED_PATH are both set: set only that of the store that is meant"))
+	}
 	if c.Command == "serve" && !stored {
 		problems = append(problems, errors.New("serve needs a store: set MONGODB_URI or EMBEDDED_PATH"))
 	}
@@ -228,25 +276,14 @@ func Parse(args []string, getenv func(string) string) (Config, []error) {
 	return c, problems
 }
 
-func help(args []string) bool {
-	return slices.ContainsFunc(args, func(a string) bool { return a == "-h" || a == "-help" || a == "--help" }) ||
-		len(args) > 0 && args[0] == "help"
-}
-
 func (c *Config) parseCommand(args []string) []error {
-	name := ""
-	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
-		name, args = args[0], args[1:]
-	}
-	if name == "keys" && len(args) > 0 && !strings.HasPrefix(args[0], "-") {
-		name, args = name+" "+args[0], args[1:]
-	}
+	name, args := commandName(args)
 	i := slices.IndexFunc(Commands, func(c Command) bool { return c.Name == name })
 	switch {
-	case name == "keys":
-		return []error{errors.New("keys needs to be told what to do: list, create, rotate, revoke or scan")}
+	case len(group(name)) > 0:
+		return []error{fmt.Errorf("%s needs to be told what to do: %s", name, alternatives(group(name)))}
 	case i < 0:
-		return []error{fmt.Errorf("unknown command %q", name)}
+		return []error{unknownCommand(name)}
 	}
 	command := Commands[i]
 	c.Command = name
@@ -260,13 +297,26 @@ func (c *Config) parseCommand(args []string) []error {
 	var operands []string
 	// Parse stops at a wrong flag and at what is no flag; going on behind it finds all there are.
 	for len(args) > 0 {
+		if args[0] == "--" {
+			operands = append(operands, args[1:]...)
+			break
+		}
 		err := fs.Parse(args)
 		if err != nil {
-			problems = append(problems, err)
+			problems = append(problems, flagProblem(fs, err))
 		}
 		if err != nil && len(fs.Args()) == len(args) {
 			args = args[1:] // bad syntax such as ---x is not consumed
 			continue
+		}
+		unknown := err != nil && strings.HasPrefix(err.Error(), notDefined) && !strings.Contains(args[len(args)-len(fs.Args())-1], "=")
+		if rest := fs.Args(); unknown && command.operand == "" && len(rest) > 0 && !strings.HasPrefix(rest[0], "-") {
+			args = rest[1:] // its value, most likely
+			continue
+		}
+		if rest := fs.Args(); err == nil && len(rest) < len(args) && args[len(args)-len(rest)-1] == "--" {
+			operands = append(operands, rest...)
+			break
 		}
 		args = fs.Args()
 		if len(args) > 0 && (!strings.HasPrefix(args[0], "-") || args[0] == "-") {
@@ -286,8 +336,8 @@ func (c *Config) parseCommand(args []string) []error {
 	case command.operand != "" && len(operands) == 0, len(operands) > 1 && !command.many:
 		problems = append(problems, fmt.Errorf("%s takes one %s, not %d", name, command.operand, len(operands)))
 	}
-	if name == "keys list" && !given["retriever"] && !given["search"] {
-		problems = append(problems, errors.New("keys list needs --retriever or --search"))
+	if name == "completion" && len(operands) == 1 && completions[operands[0]] == nil {
+		problems = append(problems, fmt.Errorf("there is no completion for the shell %q: bash, zsh or fish", operands[0]))
 	}
 	c.Operands = operands
 	return problems
@@ -309,6 +359,7 @@ func (c *Config) settings() *flag.FlagSet {
 		}
 		return address(s)
 	})
+	fs.Func("ADMIN_HOSTS", "names, comma-separated, by which ADMIN_ADDR is asked beside localhost, addresses and its own; default none", hosts(&c.AdminHosts))
 	fs.StringVar(&c.MongoURI, "MONGODB_URI", "", "a MongoDB deployment; empty: the embedded store")
 	fs.Func("MONGODB_URI_FILE", "a file that holds MONGODB_URI", fromFile(&c.MongoURI))
 	fs.Func("MONGODB_SERVER_API", "1: declare version 1 of MongoDB's Stable API, which some deployments require; default none", choice(&c.MongoServerAPI, "1"))
@@ -453,7 +504,7 @@ func name(to *string) func(string) error {
 			return errors.New("must have 1 to 100 characters")
 		case strings.TrimSpace(s) != s:
 			return errors.New("must not begin or end with a space")
-		case !utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }):
+		case !utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool { return !Printable(r) }):
 			return errors.New("must be of printable characters")
 		}
 		*to = s
@@ -463,8 +514,12 @@ func name(to *string) func(string) error {
 
 // keysFlags are what the keys commands have in common.
 func keysFlags(c *Config, fs *flag.FlagSet) {
-	fs.Func("namespace", "", notEmpty(&c.Namespace))
-	fs.BoolVar(&c.Keys.JSON, "json", false, "")
+	fs.Func("namespace", "the namespace `NS`, by id or name", notEmpty(&c.Namespace))
+	jsonFlag(c, fs)
+}
+
+func jsonFlag(c *Config, fs *flag.FlagSet) {
+	fs.BoolVar(&c.JSON, "json", false, "print JSON")
 }
 
 func notEmpty(to *string) func(string) error {
@@ -583,18 +638,18 @@ func address(s string) error {
 	return nil
 }
 
-// WriteHelp writes what can be asked of the program and how it is configured.
-func WriteHelp(w io.Writer) {
-	var b strings.Builder
-	b.WriteString("retrieverkeys shows and controls the API keys of retrievers, over GraphQL and REST.\n\nCommands:\n")
-	for _, c := range Commands {
-		call := strings.Join(slices.DeleteFunc([]string{"retrieverkeys", c.Name, c.Arguments}, func(s string) bool { return s == "" }), " ")
-		fmt.Fprintf(&b, "  %s\n        %s\n", call, c.Summary)
+const lettersAndDigits = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+
+// hosts reads a list of names of hosts.
+func hosts(to *[]string) func(string) error {
+	return func(s string) error {
+		for part := range strings.SplitSeq(s, ",") {
+			part = strings.TrimSpace(part)
+			if part == "" || strings.Trim(part, lettersAndDigits+"-._") != "" {
+				return fmt.Errorf("must be a list of names of hosts, without ports, which %q is not", part)
+			}
+			*to = append(*to, part)
+		}
+		return nil
 	}
-	b.WriteString("\nSettings, from the environment:\n")
-	new(Config).settings().VisitAll(func(f *flag.Flag) {
-		fmt.Fprintf(&b, "  %-24s %s\n", f.Name, f.Usage)
-	})
-	fmt.Fprintf(&b, "  %-24s %s\n", "OTEL_*", "OpenTelemetry's own: OTEL_EXPORTER_OTLP_ENDPOINT, or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT, says where traces go; default nowhere")
-	_, _ = io.WriteString(w, b.String())
 }

@@ -57,6 +57,9 @@ func ReadManifest(ctx context.Context, text []byte, limits Limits) (Manifest, []
 		if other, twice := m[bare(id)]; bare(id) == "" || twice && other != text {
 			problems = append(problems, fmt.Errorf("has an operation with the id %q, which is none, or another's", id))
 		}
+		if apikey.HoldsKey(text) {
+			problems = append(problems, fmt.Errorf("has an operation that holds an API key, %q: clients send what changes as a variable", id))
+		}
 		if _, errs := p.parse(ctx, text); errs != nil {
 			problems = append(problems, fmt.Errorf("has an operation that cannot be run, %q: %s", id, errs[0].Message))
 		}
@@ -106,7 +109,7 @@ func (d documents) complete(ctx context.Context, req *request) *apikey.Error {
 		req.Query = text
 	case hashed && hashOf(req.Query) != id:
 		return apikey.Invalid("extensions.persistedQuery.sha256Hash", "The hash is not that of the query.")
-	case hashed && d.trusted == nil:
+	case hashed && d.trusted == nil && !apikey.HoldsKey(req.Query):
 		d.sent.Add(ctx, ownID(ctx, id), req.Query)
 	}
 	if d.trusted != nil && !d.trusted[req.Query] {

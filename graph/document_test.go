@@ -3,10 +3,15 @@ package graph
 import (
 	"context"
 	"encoding/json"
+	"log/slog"
 	"maps"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"retrieverkeys/apikey"
 )
@@ -221,6 +226,70 @@ func TestResponseMedia(t *testing.T) {
 	} {
 		if got := responseMedia([]string{accept}, mediaJSON, mediaResponse, mediaPage); got != want {
 			t.Errorf("%q: %s, want %s", accept, got, want)
+		}
+	}
+}
+
+// A key in an operation's text must not stay in the memory of the server, nor get an id by which others could ask for the text.
+func TestTextsWithAKeyAreNotKept(t *testing.T) {
+	_, secret := apikey.NewAdminKey(apikey.Namespace{}, "", "", "", time.Now())
+	ctx := apikey.WithCaller(t.Context(), apikey.Caller{Key: &apikey.Key{Type: apikey.Standard}})
+	for text, kept := range map[string]bool{
+		`{ retriever(id: "x") { apiKeys(filter: {search: "` + secret.Reveal() + `"}) { total } } }`:      false,
+		`{ retriever(id: "x") { apiKeys(filter: {search: "` + secret.Reveal()[:20] + `"}) { total } } }`: true,
+		"{ viewer { keyId } } # " + secret.Reveal():                                                      false,
+	} {
+		d, p := newDocuments(nil, false), newParser(limits, true)
+		for range 3 { // what comes once is kept by nobody
+			if err := d.complete(ctx, ask("", text, extension(hashOf(text)))); err != nil {
+				t.Fatal(err)
+			}
+			if _, errs := p.parse(ctx, text); errs != nil {
+				t.Fatal(errs)
+			}
+		}
+		_, parsed := p.cache.Get(ctx, text)
+		if err := d.complete(ctx, ask("", "", extension(hashOf(text)))); (err == nil) != kept || parsed != kept {
+			t.Errorf("%q: registered: %v; cached: %t, want %t", apikey.HideKeys(text), err == nil, parsed, kept)
+		}
+	}
+	manifest := `{"abc":"{ retriever(id: \"` + secret.Reveal() + `\") { id } }"}`
+	if _, errs := ReadManifest(t.Context(), []byte(manifest), limits); len(errs) != 1 || !strings.Contains(errs[0].Error(), "holds an API key") || strings.Contains(errs[0].Error(), secret.Reveal()) {
+		t.Errorf("a manifest with a key: %v", errs)
+	}
+}
+
+// A URL is kept where nobody looks after secrets, so a key must not be taken in one, in whatever form.
+func TestKeysInURLsAreRefused(t *testing.T) {
+	_, admin := apikey.NewAdminKey(apikey.Namespace{}, "", "", "", time.Now())
+	secret := admin.Reveal()
+	h := NewHandler(Options{Service: &apikey.Service{}, Introspection: IntrospectionPublic, Limits: limits, Logger: slog.New(slog.DiscardHandler), Playground: "/"})
+	for _, c := range []struct {
+		name    string
+		asked   url.Values
+		refused bool
+	}{
+		{"the text", url.Values{"query": {`{ retriever(id: "` + secret + `") { id } }`}}, true},
+		{"a comment", url.Values{"query": {"{ __typename } #" + secret}}, true},
+		{"a variable", url.Values{"query": {"{ __typename }"}, "variables": {`{"search":"` + secret + `"}`}}, true},
+		{"within a variable", url.Values{"query": {"{ __typename }"}, "variables": {`{"filter":{"search":["x` + secret + `"]}}`}}, true},
+		{"an escaped variable", url.Values{"query": {"{ __typename }"}, "variables": {`{"search":"\u0073` + secret[1:] + `"}`}}, true},
+		{"a variable's name", url.Values{"query": {"{ __typename }"}, "variables": {`{"` + secret + `":1}`}}, true},
+		{"what is no JSON", url.Values{"query": {"{ __typename }"}, "variables": {`{` + secret}}, true},
+		{"an operation's name", url.Values{"query": {"{ __typename }"}, "operationName": {secret}}, true},
+		{"a second text", url.Values{"query": {"{ __typename }", secret}}, true},
+		{"how a key begins", url.Values{"query": {"{ __typename }"}, "variables": {`{"search":"` + secret[:20] + `"}`}}, false},
+	} {
+		for _, accept := range []string{"application/json", "text/html"} {
+			r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/graphql?"+c.asked.Encode(), nil)
+			r.Header.Set("Accept", accept)
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			got := w.Body.String()
+			refused := w.Code == http.StatusBadRequest && strings.Contains(got, `"field":"`) && strings.Contains(got, `"code":"BAD_USER_INPUT"`) && strings.Contains(got, "by POST")
+			if refused != c.refused || strings.Contains(got, secret) || strings.Contains(w.Header().Get("Location"), secret) {
+				t.Errorf("%s, %s: %d %s %s", c.name, accept, w.Code, got, w.Header().Get("Location"))
+			}
 		}
 	}
 }

@@ -77,18 +77,18 @@ var valuesIn = []struct {
 	{regexp.MustCompile(`(?s)(Expected value of type "[^"]*"), found .*$`), "$1."},
 	{regexp.MustCompile(`(?s)\b(Unexpected|found) (\w+) ".*$`), "$1 $2"},
 	{regexp.MustCompile(`^exceeded token limit of (\d+)$`), "The operation has too many tokens: at most $1 are allowed (MAX_TOKENS)."},
-	{regexp.MustCompile(fmt.Sprintf(`"[@$\w\[\]!]{%d,}"`, longestName+1)), `"…"`},
+	{regexp.MustCompile(fmt.Sprintf(`[@$\w\[\]!…]{%d,}`, longestName+1)), "…"},
 }
 
 // longestName is longer than any name of the schema.
 const longestName = 40
 
-// longestMessage is how much of a message is looked at, in bytes: names in it can be as long as a body.
+// longestMessage is how much of a message is looked at, in bytes: its beginning and its end. Names in it can be as long as a body.
 const longestMessage = 1 << 10
 
 func withoutValues(message string) string {
 	if len(message) > longestMessage {
-		message = strings.ToValidUTF8(message[:longestMessage], "")
+		message = strings.ToValidUTF8(message[:longestMessage/2], "") + "…" + strings.ToValidUTF8(message[len(message)-longestMessage/2:], "")
 	}
 	for _, v := range valuesIn {
 		message = v.pattern.ReplaceAllString(message, v.instead)

@@ -15,9 +15,17 @@ import (
 	"retrieverkeys/apikey"
 )
 
-// What somebody pasted into the wrong place must not come back, nor get into the log of whoever logs errors.
+// What somebody pasted into the wrong place must not come back, nor get into the log of whoever logs errors. Nor must a name that is
+// as long as a body, or a letter longer than those of the schema.
 func TestErrorsRepeatNoValues(t *testing.T) {
-	const secret = "sk_000000000000000000000000000000000000000000000000000000"
+	errorsRepeat(t, "sk_000000000000000000000000000000000000000000000000000000", 0)
+	errorsRepeat(t, strings.Repeat("n", longestName+1), longestName)
+	errorsRepeat(t, strings.Repeat("n", 4_000), longestName)
+}
+
+// errorsRepeat puts the secret into all places of a request, of which no answer may repeat more than so many characters, where it says
+// how many, and no answer is long.
+func errorsRepeat(t *testing.T, secret string, most int) {
 	h := NewHandler(Options{Service: &apikey.Service{Store: expecting("")}, Introspection: IntrospectionPublic, Limits: limits, Logger: slog.New(slog.DiscardHandler)})
 	for name, body := range map[string]map[string]any{
 		"an Int":               {"query": `{ retrievers(first: "SECRET") { total } }`},
@@ -66,7 +74,11 @@ func TestErrorsRepeatNoValues(t *testing.T) {
 		r.Header.Set("Content-Type", "application/json")
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, r)
-		if got := w.Body.String(); strings.Contains(got, secret) || !strings.Contains(got, `"message"`) {
+		repeated := secret
+		if most > 0 {
+			repeated = secret[:most+1]
+		}
+		if got := w.Body.String(); strings.Contains(got, repeated) || !strings.Contains(got, `"message"`) || len(got) > 2_000 {
 			t.Errorf("%s: %s", name, got)
 		}
 	}

@@ -68,6 +68,25 @@ func playgroundFragment(asked url.Values) string {
 	return "#" + fragment.Encode()
 }
 
+// keyInURL returns which part of what is asked by a URL holds a whole API key, be it escaped as JSON does it; empty where none does.
+func keyInURL(u *url.URL) string {
+	asked := u.Query()
+	for _, name := range []string{"query", "operationName", "variables", "extensions", "documentId"} {
+		for _, text := range asked[name] {
+			var value any
+			if json.Unmarshal([]byte(text), &value) == nil {
+				if unescaped, err := json.Marshal(value); err == nil && apikey.HoldsKey(string(unescaped)) {
+					return name
+				}
+			}
+			if apikey.HoldsKey(text) {
+				return name
+			}
+		}
+	}
+	return ""
+}
+
 // fromQuery reads a request from the URL.
 func fromQuery(r *http.Request) (*request, *apikey.Error) {
 	query, err := url.ParseQuery(r.URL.RawQuery)

@@ -37,6 +37,11 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}()
 	w.Header().Add("Vary", "Accept")
+	if where := keyInURL(r.URL); r.Method == http.MethodGet && where != "" {
+		refuse(w, responseMedia(r.Header.Values("Accept"), mediaJSON, mediaResponse), http.StatusBadRequest,
+			apikey.Invalid(where, "The URL holds an API key, and URLs are kept in histories and logs: send the operation by POST, and revoke the key if others may have seen it."))
+		return
+	}
 	media := responseMedia(r.Header.Values("Accept"), mediaJSON, mediaResponse, mediaPage)
 	if media == mediaPage {
 		asked := r.URL.Query()

@@ -166,6 +166,20 @@ func (o observed) NamespacesCalled(ctx context.Context, ref string) ([]apikey.Na
 	return see(ctx, &o.observer, "NamespacesCalled", func(ctx context.Context) ([]apikey.Namespace, error) { return o.engine.NamespacesCalled(ctx, ref) })
 }
 
+func (o observed) AllNamespaces(ctx context.Context) ([]apikey.Namespace, error) {
+	return see(ctx, &o.observer, "AllNamespaces", o.engine.AllNamespaces)
+}
+
+func (o observed) KeysWithID(ctx context.Context, id apikey.ID) ([]apikey.Key, error) {
+	return see(ctx, &o.observer, "KeysWithID", func(ctx context.Context) ([]apikey.Key, error) { return o.engine.KeysWithID(ctx, id) })
+}
+
+func (o observed) KeysWithPrefix(ctx context.Context, prefixes []string) ([]apikey.Key, error) {
+	return see(ctx, &o.observer, "KeysWithPrefix", func(ctx context.Context) ([]apikey.Key, error) {
+		return o.engine.KeysWithPrefix(ctx, prefixes)
+	})
+}
+
 func (o observed) CountUnusable(ctx context.Context) (int, error) {
 	return see(ctx, &o.observer, "CountUnusable", o.engine.CountUnusable)
 }

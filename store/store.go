@@ -24,6 +24,16 @@ type Engine interface {
 	// NamespacesCalled returns the namespaces with that id or name, of all tenants, in no order.
 	NamespacesCalled(ctx context.Context, ref string) ([]apikey.Namespace, error)
 
+	// AllNamespaces returns every namespace, of all tenants, in no order.
+	AllNamespaces(ctx context.Context) ([]apikey.Namespace, error)
+
+	// KeysWithID returns the keys with that id, of all tenants, in no order.
+	KeysWithID(ctx context.Context, id apikey.ID) ([]apikey.Key, error)
+
+	// KeysWithPrefix returns the keys that are stored with one of these prefixes, of all tenants, in no order. No index
+	// holds prefixes: it looks at every key, so it is for an operator who waits, not for requests.
+	KeysWithPrefix(ctx context.Context, prefixes []string) ([]apikey.Key, error)
+
 	// CountUnusable counts the key documents without a usable id or hash, which no list shows.
 	CountUnusable(ctx context.Context) (int, error)
 

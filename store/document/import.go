@@ -61,7 +61,10 @@ func (p Problem) Error() string {
 // Problems is everything that is wrong with a batch; it is then refused whole.
 type Problems []Problem
 
-func (ps Problems) Error() string {
+func (ps Problems) Error() string { return strings.Join(ps.Lines(), "\n") }
+
+// Lines are the first problems, and how many more there are.
+func (ps Problems) Lines() []string {
 	const shown = 20
 	lines := make([]string, 0, shown+1)
 	for _, p := range ps[:min(len(ps), shown)] {
@@ -70,7 +73,7 @@ func (ps Problems) Error() string {
 	if len(ps) > shown {
 		lines = append(lines, fmt.Sprintf("and %d more", len(ps)-shown))
 	}
-	return strings.Join(lines, "\n")
+	return lines
 }
 
 // The names of the lists of an import file, which are the collections' names.

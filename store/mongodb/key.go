@@ -2,6 +2,7 @@ package mongodb
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -70,9 +71,47 @@ func (s *Store) Keys(ctx context.Context, tenant apikey.InternalID, ids []apikey
 	})
 }
 
+// KeysWithID returns the keys with that id, of all tenants, in no order. The index orders ids within a tenant, so this
+// asks for the tenants first and then looks up the id in each.
+func (s *Store) KeysWithID(ctx context.Context, id apikey.ID) ([]apikey.Key, error) {
+	if id == "" {
+		return nil, nil
+	}
+	c := s.primary.Collection(document.Keys)
+	return settling(ctx, s, func() ([]apikey.Key, error) {
+		tenants, err := distinctTexts(ctx, c, "internal_id")
+		if err != nil {
+			return nil, err
+		}
+		var keys []apikey.Key
+		for chunk := range slices.Chunk(tenants, 1000) {
+			more, err := all(ctx, c, find{filter: keysOfAny(among(chunk), []apikey.ID{id}), fields: document.KeyFieldNames(apikey.AllFields)},
+				(&document.KeyReader{Fields: apikey.AllFields}).Key)
+			if err != nil {
+				return nil, err
+			}
+			keys = append(keys, more...)
+		}
+		return keys, nil
+	})
+}
+
+// KeysWithPrefix returns the keys that are stored with one of these prefixes, of all tenants, in no order.
+func (s *Store) KeysWithPrefix(ctx context.Context, prefixes []string) ([]apikey.Key, error) {
+	c := s.primary.Collection(document.Keys)
+	return settling(ctx, s, func() ([]apikey.Key, error) {
+		return all(ctx, c, find{filter: bson.D{{Key: "key_prefix", Value: among(prefixes)}}, fields: document.KeyFieldNames(apikey.AllFields)},
+			(&document.KeyReader{Fields: apikey.AllFields}).Key)
+	})
+}
+
 // keysWithIDs selects the keys that document.Key reads with these ids.
 func keysWithIDs(tenant apikey.InternalID, ids []apikey.ID) bson.D {
-	return bson.D{{Key: "internal_id", Value: is(string(tenant))}, {Key: "$or", Value: bson.A{
+	return keysOfAny(is(string(tenant)), ids)
+}
+
+func keysOfAny(tenant bson.D, ids []apikey.ID) bson.D {
+	return bson.D{{Key: "internal_id", Value: tenant}, {Key: "$or", Value: bson.A{
 		bson.D{{Key: "key_id", Value: among(ids)}},
 		bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: documentIDsOf(ids)}}}, {Key: "key_id", Value: notText}},
 	}}}

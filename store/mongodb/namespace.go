@@ -45,6 +45,11 @@ func (s *Store) NamespacesCalled(ctx context.Context, ref string) ([]apikey.Name
 	}}})
 }
 
+// AllNamespaces returns every namespace, of all tenants, in no order.
+func (s *Store) AllNamespaces(ctx context.Context) ([]apikey.Namespace, error) {
+	return findNamespaces(ctx, s.primary.Collection(document.Namespaces), bson.D{})
+}
+
 func findNamespaces(ctx context.Context, c collection, filter bson.D) ([]apikey.Namespace, error) {
 	return all(ctx, c, find{filter: filter, fields: namespaceFields}, document.Namespace)
 }

@@ -9,8 +9,9 @@ import (
 	"retrieverkeys/store/document"
 )
 
-// The queries, and the index that answers each. None of them scans a collection, needs a transaction or $elemMatch,
-// and whatever comes from outside is a value in them, never an operator. Each is one command, but where it is told.
+// The queries, and the index that answers each. None of them needs a transaction or $elemMatch, none but two that only
+// operators ask scans a collection, and whatever comes from outside is a value in them, never an operator. Each is one
+// command, but where it is told.
 //
 //	KeysByHash              api_keys    key_hash
 //	Keys                    api_keys    internal_id, key_id; where a key has none, _id
@@ -26,6 +27,9 @@ import (
 //	EventPage, CountEvents  api_keys    pending_events.audit_id, internal_id
 //	                        audit_events internal_id, retriever_ids, (resource_id,) timestamp, audit_id
 //	InsertEvent             audit_events _id
+//	KeysWithID              api_keys    internal_id, of which it asks for all tenants first; then as Keys
+//	KeysWithPrefix          api_keys    none: it looks at every key, for an operator who waits
+//	AllNamespaces           namespaces  none: it returns them all
 //	NamespacesCalled        namespaces  namespace_id; namespace_name
 //	Namespaces              namespaces  internal_id, namespace_id; internal_id, namespace_name, namespace_id
 //	OrganizationNamespaces  namespaces  organization_name

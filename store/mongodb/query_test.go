@@ -135,6 +135,11 @@ func TestCommands(t *testing.T) {
 		{"CountRetrievers", func(ctx context.Context) (int, error) { return s.CountRetrievers(ctx, "int_1", "ns_1") }, 2, "aggregate retrievers"},
 		{"NamespacesCalled", func(ctx context.Context) (int, error) { return number(s.NamespacesCalled(ctx, "production")) }, 2,
 			"find namespaces " + namespace},
+		{"AllNamespaces", func(ctx context.Context) (int, error) { return number(s.AllNamespaces(ctx)) }, 2, "find namespaces " + namespace},
+		{"KeysWithID", func(ctx context.Context) (int, error) { return number(s.KeysWithID(ctx, "key_00001")) }, 2, "aggregate api_keys; find api_keys " + everyKeyField},
+		{"KeysWithPrefix", func(ctx context.Context) (int, error) {
+			return number(s.KeysWithPrefix(ctx, []string{"ret_sk_none..."}))
+		}, 0, "find api_keys " + everyKeyField},
 		{"EventPage", func(ctx context.Context) (int, error) {
 			return number(s.EventPage(ctx, "int_1", "ret_1", apikey.EventRange{Limit: 3}))
 		}, 2, "find api_keys internal_id revision pending_events successor; find audit_events"},
@@ -157,7 +162,7 @@ func TestCommands(t *testing.T) {
 			var sent []string
 			for _, command := range w.take() {
 				sent = append(sent, summary(command))
-				ofAnyTenant := slices.Contains([]string{"KeysByHash", "CountUnusable", "OrganizationNamespaces", "NamespacesCalled", "no CurrentKeys", "Ping"}, c.name)
+				ofAnyTenant := slices.Contains([]string{"KeysByHash", "CountUnusable", "OrganizationNamespaces", "NamespacesCalled", "AllNamespaces", "KeysWithID", "KeysWithPrefix", "no CurrentKeys", "Ping"}, c.name)
 				if !ofAnyTenant && !strings.Contains(command.String(), `"internal_id": {"$eq": "int_1","$not"`) {
 					t.Errorf("no tenant in %s", command)
 				}

@@ -135,6 +135,31 @@ func count(ctx context.Context, c collection, filter bson.D) (int, error) {
 	return int(n), cost.Look(int(n))
 }
 
+// distinctTexts returns the texts that an indexed field has, each once. It is an aggregation, because the answer to the
+// command distinct has to fit into one document.
+func distinctTexts(ctx context.Context, c collection, field string) ([]string, error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	groups, err := again(ctx, func() (groups []struct {
+		Text string `bson:"_id"`
+	}, err error) {
+		cursor, err := c.Aggregate(ctx, bson.A{
+			bson.D{{Key: "$match", Value: bson.D{{Key: field, Value: someText}}}},
+			bson.D{{Key: "$sort", Value: bson.D{{Key: field, Value: 1}}}},
+			bson.D{{Key: "$group", Value: bson.D{{Key: "_id", Value: "$" + field}}}},
+		})
+		if err != nil {
+			return nil, err
+		}
+		return groups, cursor.All(ctx, &groups)
+	})
+	texts := make([]string, len(groups))
+	for i, g := range groups {
+		texts[i] = g.Text
+	}
+	return texts, failure(err)
+}
+
 // inTurn reads a list that lies in several parts: each with what is left of the limit, as long as any is left.
 func inTurn[T any](limit int, parts ...func(limit int) ([]T, error)) ([]T, error) {
 	var items []T

@@ -214,6 +214,27 @@ func (s *Store) NamespacesCalled(ctx context.Context, ref string) ([]apikey.Name
 	return query(ctx, s, namespacesCalled, nil, document.Namespace, ref)
 }
 
+// AllNamespaces implements store.Engine.
+func (s *Store) AllNamespaces(ctx context.Context) ([]apikey.Namespace, error) {
+	return query(ctx, s, allNamespaces, nil, document.Namespace)
+}
+
+// KeysWithID implements store.Engine.
+func (s *Store) KeysWithID(ctx context.Context, id apikey.ID) ([]apikey.Key, error) {
+	return query(ctx, s, keysOfAnyTenant, nil, key(apikey.AllFields), id)
+}
+
+// KeysWithPrefix implements store.Engine.
+func (s *Store) KeysWithPrefix(ctx context.Context, prefixes []string) ([]apikey.Key, error) {
+	return query(ctx, s, allKeys, nil, func(doc bson.Raw) (apikey.Key, bool) {
+		k, ok := document.Key(doc, apikey.FieldPrefix)
+		if !ok || k.Prefix == nil || !slices.Contains(prefixes, *k.Prefix) {
+			return apikey.Key{}, false
+		}
+		return document.Key(doc, apikey.AllFields)
+	})
+}
+
 // EventPage implements apikey.Store.
 func (s *Store) EventPage(ctx context.Context, tenant apikey.InternalID, retriever apikey.RetrieverID, r apikey.EventRange) ([]apikey.Event, error) {
 	statement, args := eventsNewestFirst, []any{tenant, retriever}

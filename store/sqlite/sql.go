@@ -110,6 +110,9 @@ const (
 	countRetrievers
 	namespacesByOrganization
 	namespacesCalled
+	allNamespaces
+	keysOfAnyTenant
+	allKeys
 	countUnusable
 	eventsNewestFirst
 	eventsOldestFirst
@@ -184,6 +187,15 @@ var readSQL = [reads]string{
 	namespacesByOrganization: `SELECT document FROM namespaces WHERE organization_name = ?`,
 	namespacesCalled: `
 		SELECT document FROM namespaces WHERE id = ?1 UNION ALL SELECT document FROM namespaces WHERE name = ?1 AND id <> ?1`,
+	allNamespaces: `SELECT document FROM namespaces WHERE pk > 0`,
+	// The index orders ids within a tenant: this steps from tenant to tenant in it, and looks up the id in each.
+	keysOfAnyTenant: `
+		WITH RECURSIVE tenants (tenant) AS (
+			SELECT min(tenant) FROM api_keys WHERE tenant >= ''
+			UNION ALL
+			SELECT (SELECT min(k.tenant) FROM api_keys k WHERE k.tenant > t.tenant) FROM tenants t WHERE t.tenant IS NOT NULL)
+		SELECT k.document FROM tenants t CROSS JOIN api_keys k ON k.tenant = t.tenant AND k.id = ?`,
+	allKeys:       `SELECT document FROM api_keys WHERE pk > 0`,
 	countUnusable: `SELECT count(*), count(*) FROM (SELECT 1 FROM api_keys WHERE hash IS NULL LIMIT ?)`,
 	eventsNewestFirst: `
 		SELECT e.document FROM audit_event_retrievers r CROSS JOIN audit_events e ON e.pk = r.audit_event

@@ -344,6 +344,54 @@ func namespacesCalled(t *testing.T, e store.Engine) {
 	}
 }
 
+// keysOfAllTenants: whoever administers the store finds a key by its id or by how it begins, whoever's it is, and sees
+// every namespace. Without it a leaked key cannot be ended before somebody has found out whose it is.
+func keysOfAllTenants(t *testing.T, e store.Engine) {
+	key := func(tenant, id, prefix string) bson.Raw {
+		k := apikey.Key{ID: apikey.ID(id), Hash: hashOf(tenant + id), InternalID: apikey.InternalID(tenant), Name: tenant + " " + id, Stored: apikey.Active}
+		if prefix != "" {
+			k.Prefix = &prefix
+		}
+		return document.FromKey(k)
+	}
+	mustImport(t, e, document.Batch{
+		Namespaces: []bson.Raw{
+			document.FromNamespace(apikey.Namespace{ID: "ns_1", Name: "production", InternalID: "int_1"}, ""),
+			document.FromNamespace(apikey.Namespace{ID: "ns_1", Name: "production", InternalID: "int_2"}, ""),
+		},
+		Keys: []bson.Raw{
+			key("int_1", "key_1", "ret_sk_abc..."), key("int_2", "key_1", "ret_sk_abd..."), key("int_2", "key_2", "ret_sk_abc..."),
+			key("int_3", "key_3", ""), key("int_4", "key_4", "ret_sk_abc"),
+		},
+	})
+	names := func(keys []apikey.Key) string {
+		var found []string
+		for _, k := range keys {
+			found = append(found, k.Name)
+		}
+		slices.Sort(found)
+		return strings.Join(found, ", ")
+	}
+	for id, want := range map[apikey.ID]string{"key_1": "int_1 key_1, int_2 key_1", "key_3": "int_3 key_3", "key_9": "", "": ""} {
+		found, err := e.KeysWithID(t.Context(), id)
+		equal(t, fmt.Sprintf("KeysWithID %q", id), want, names(found), err)
+	}
+	for _, c := range []struct {
+		prefixes []string
+		want     string
+	}{
+		{[]string{"ret_sk_abc...", "ret_sk_abc"}, "int_1 key_1, int_2 key_2, int_4 key_4"},
+		{[]string{"ret_sk_abd..."}, "int_2 key_1"},
+		{[]string{"ret_sk_ab", "ret_sk_...", ""}, ""},
+		{nil, ""},
+	} {
+		found, err := e.KeysWithPrefix(t.Context(), c.prefixes)
+		equal(t, fmt.Sprintf("KeysWithPrefix %q", c.prefixes), c.want, names(found), err)
+	}
+	all, err := e.AllNamespaces(t.Context())
+	equal(t, "AllNamespaces", 2, len(all), err)
+}
+
 // lifecycle runs the Service on the engine through random lives of a few keys, and holds every answer to a plain model:
 // who gets in, what is listed, what the trail tells.
 func lifecycle(t *testing.T, e store.Engine) {

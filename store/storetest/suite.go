@@ -44,6 +44,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Engine) {
 		{"events", events},
 		{"lives of keys", lifecycle},
 		{"namespaces of all tenants", namespacesCalled},
+		{"keys of all tenants", keysOfAllTenants},
 		{"import twice", importTwice},
 		{"import never revives", importNeverRevives},
 		{"import clashes", importClashes},
