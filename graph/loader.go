@@ -8,7 +8,6 @@ import (
 	"math"
 	"slices"
 	"sync"
-	"sync/atomic"
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/vektah/gqlparser/v2/ast"
@@ -30,8 +29,8 @@ type loader struct {
 	namespace string
 
 	doc       *document
-	shapes    *shapes      // the document's, or else the operation's own
-	unwritten atomic.Int64 // about how many bytes the lists will have that were resolved
+	shapes    *shapes // the document's, or else the operation's own
+	answer    *answer // of the operation; nil until it runs
 	names     apikey.Names
 	listings  map[string]int            // the index in names.Listings, by the arguments
 	arguments map[*ast.Field]*arguments // of the fields that the listings are for
@@ -281,7 +280,7 @@ func (l *loader) plan(ctx context.Context, op *graphql.OperationContext) {
 			args, err := (&executionContext{}).field_Query__entities_args(ctx, f.ArgumentMap(op.Variables))
 			representations, _ := args["representations"].([]representation)
 			if err == nil {
-				p.entities(representations, f.Selections)
+				p.entities(distinct(representations), f.Selections)
 			}
 		}
 	}
