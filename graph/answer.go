@@ -4,11 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
-	"strconv"
 	"sync"
 	"sync/atomic"
 
@@ -154,14 +155,12 @@ func (a *answer) root(ctx context.Context, next graphql.RootResolver) graphql.Ma
 }
 
 // change is around each field of a mutation. They run one after the other, and each is written before the next one runs: where
-// the answer is too large already, the next one must not.
+// the answer is too large already, or there is no memory for more, the next one must not.
 func (a *answer) change(ctx context.Context, next graphql.RootResolver) graphql.Marshaler {
-	if a.most > 0 && a.size > a.most {
+	if refused := a.full(); refused != nil {
 		f := graphql.GetRootFieldContext(ctx).Field
-		err := a.tooLarge()
-		err.Message = "This was not done: the answer has more than " + strconv.FormatInt(a.most, 10) + " bytes already (MAX_RESPONSE_BYTES). Send it in a request of its own, or ask for fewer fields."
-		err.Path, err.Locations = ast.Path{ast.PathName(f.Alias)}, []gqlerror.Location{{Line: f.Position.Line, Column: f.Position.Column}}
-		graphql.AddError(ctx, presented{err})
+		refused.Path, refused.Locations = ast.Path{ast.PathName(f.Alias)}, []gqlerror.Location{{Line: f.Position.Line, Column: f.Position.Column}}
+		graphql.AddError(ctx, presented{refused})
 		return graphql.Null
 	}
 	m := next(ctx)
@@ -170,12 +169,65 @@ func (a *answer) change(ctx context.Context, next graphql.RootResolver) graphql.
 	}
 	own := &answer{mutation: true}
 	m.MarshalGQL(own)
-	a.size += own.size + int64(len(own.b))
+	own.put()
+	for _, p := range own.parts {
+		a.size += int64(len(p))
+	}
 	return graphql.WriterFunc(func(w io.Writer) {
 		a.takeOver(w)
 		a.put()
-		a.parts, a.b = append(a.parts, own.parts...), own.b
+		a.parts = append(a.parts, own.parts...)
+		a.b = newPart(512)
 	})
+}
+
+// full tells why the next field of a mutation must not run; nil: it may.
+func (a *answer) full() *gqlerror.Error {
+	if a.most > 0 && a.size > a.most {
+		return refusal("MAX_RESPONSE_BYTES", apikey.Invalid("", "This was not done: the answer has more than %d bytes without it (MAX_RESPONSE_BYTES). Send it in a request of its own, or ask for fewer fields.", a.most))
+	}
+	need := a.size - partBytes - a.held
+	if a.memory == nil || need <= 0 {
+		return nil
+	}
+	if !a.memory.Take(a.ctx, need) {
+		return unavailable("This was not done: there are too many large answers on their way. Try again shortly.")
+	}
+	a.held += need
+	return nil
+}
+
+// mostShown is how often a mutation may show a field of its keys. Of what a key has, which the mutation only learns when it has
+// run, the answer then has as many copies at most.
+const mostShown = 10
+
+// MutateOperationContext refuses a mutation whose answer could be too large however large its keys are.
+func (s answers) MutateOperationContext(_ context.Context, op *graphql.OperationContext) *gqlerror.Error {
+	if op.Operation.Operation != ast.Mutation || s.most == 0 {
+		return nil
+	}
+	for _, f := range graphql.CollectFields(op, op.Operation.SelectionSet, mutationImplementors) {
+		shown := map[string]int{}
+		count(op, f, shown)
+		for _, name := range slices.Sorted(maps.Keys(shown)) {
+			if times := shown[name]; times > mostShown {
+				return refusal("MAX_RESPONSE_BYTES", apikey.Invalid("", "%s shows %s %d times. A mutation may show each field %d times at most: its answer is sent whole, whatever MAX_RESPONSE_BYTES says.", f.Name, name, times, mostShown))
+			}
+		}
+	}
+	return nil
+}
+
+// count counts the fields below f by their names.
+func count(op *graphql.OperationContext, f graphql.CollectedField, shown map[string]int) {
+	types := []string{f.Definition.Type.Name()}
+	if types[0] == "ApiKey" {
+		types = apiKeyImplementors
+	}
+	for _, below := range graphql.CollectFields(op, f.Selections, types) {
+		shown[below.Name]++
+		count(op, below, shown)
+	}
 }
 
 // takeOver moves what was written to gqlgen's buffer here.
@@ -380,7 +432,7 @@ func (p presented) Error() string { return p.as.Message }
 // unlessEnded presents errors of answers that have not ended early. Of the others nobody sees them, and there may be many.
 func unlessEnded(present graphql.ErrorPresenterFunc) graphql.ErrorPresenterFunc {
 	return func(ctx context.Context, err error) *gqlerror.Error {
-		if p, ok := err.(presented); ok { //nolint:errorlint // it is not wrapped
+		if p, ok := errors.AsType[presented](err); ok {
 			return p.as
 		}
 		if l := loaded(ctx); l != nil && l.answer != nil {
