@@ -56,6 +56,7 @@ type answer struct {
 
 	expected atomic.Int64 // about how many bytes the lists will have that were resolved
 	made     atomic.Int64 // fields that gqlgen has made
+	failed   atomic.Int64 // fields that have an error
 	ended    atomic.Pointer[gqlerror.Error]
 
 	// The rest belongs to the goroutine that writes.
@@ -424,22 +425,36 @@ func (answers) InterceptResponse(ctx context.Context, next graphql.ResponseHandl
 	return r
 }
 
+// mostFailures is how many errors an answer may have. For each that gqlgen adds it may look through all others.
+const mostFailures = 5000
+
+// tooManyErrors ends an answer with the last of its errors, which the others most probably resemble.
+func tooManyErrors(err *gqlerror.Error) *gqlerror.Error {
+	return &gqlerror.Error{Message: fmt.Sprintf("More than %d fields failed, the last with: %s", mostFailures, err.Message), Extensions: err.Extensions, Err: err.Err}
+}
+
 // presented is an error that is shown as it is.
 type presented struct{ as *gqlerror.Error }
 
 func (p presented) Error() string { return p.as.Message }
 
-// unlessEnded presents errors of answers that have not ended early. Of the others nobody sees them, and there may be many.
-func unlessEnded(present graphql.ErrorPresenterFunc) graphql.ErrorPresenterFunc {
+// counted presents errors, and counts them. Those of an answer that has ended nobody sees, and there may be many.
+func counted(present graphql.ErrorPresenterFunc) graphql.ErrorPresenterFunc {
 	return func(ctx context.Context, err error) *gqlerror.Error {
-		if p, ok := errors.AsType[presented](err); ok {
-			return p.as
+		var a *answer
+		if l := loaded(ctx); l != nil {
+			a = l.answer
 		}
-		if l := loaded(ctx); l != nil && l.answer != nil {
-			if ended := l.answer.ended.Load(); ended != nil {
-				return ended
-			}
+		if a != nil && a.ended.Load() != nil {
+			return a.ended.Load()
 		}
-		return present(ctx, err)
+		p, ok := errors.AsType[presented](err)
+		if !ok {
+			p.as = present(ctx, err)
+		}
+		if a != nil && !a.mutation && a.failed.Add(1) > mostFailures {
+			a.end(tooManyErrors(p.as))
+		}
+		return p.as
 	}
 }

@@ -336,6 +336,23 @@ func TestFieldsOutsideOfPlainListsAreBounded(t *testing.T) {
 	}
 }
 
+// Each error that gqlgen adds may cost a look at all others: 90,000 of them took 16 s, long after the request's time was up. They
+// end the answer, and what they say is told once.
+func TestErrorsOfAnAnswerAreBounded(t *testing.T) {
+	store := newWide(1, 1)
+	ask := func(each int) (*httptest.ResponseRecorder, int) {
+		w := store.request(t, t.Context(), Options{}, mediaJSON, "{ retrievers(first: 100) { results { "+aliases(each, "apiKeys(first: -1) { total }")+"} } }", nil)
+		return w, strings.Count(w.Body.String(), `"message"`)
+	}
+	if w, n := ask(50); w.Code != http.StatusOK || n != 5000 {
+		t.Errorf("%d errors: %d %.300s", n, w.Code, w.Body)
+	}
+	if w, n := ask(51); n != 1 || !strings.HasPrefix(w.Body.String(), `{"errors":[{"message":"More than 5000 fields failed, the last with: first must`) ||
+		!strings.Contains(w.Body.String(), `"code":"BAD_USER_INPUT"`) || strings.Contains(w.Body.String(), `"data"`) {
+		t.Errorf("%d errors: %d %.300s", n, w.Code, w.Body)
+	}
+}
+
 // What many gateways' clients ask for is asked for many times in one request. It must be read and resolved once, and stand at
 // each of its places, with its errors.
 func TestEqualEntitiesAreOne(t *testing.T) {

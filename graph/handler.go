@@ -60,7 +60,7 @@ type Options struct {
 // context, as apikey.WithCaller and apikey.WithNamespace put them there.
 func NewHandler(o Options) http.Handler {
 	exec := executor.New(NewExecutableSchema(Config{Resolvers: &Resolver{Service: o.Service, Version: o.Version}}))
-	exec.SetErrorPresenter(unlessEnded(presenter(o.Logger)))
+	exec.SetErrorPresenter(counted(presenter(o.Logger)))
 	exec.SetRecoverFunc(recoverer(o.Logger))
 	exec.SetQueryCache(parsed{})
 	exec.Use(introspectionGate{o.Introspection})
