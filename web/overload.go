@@ -50,8 +50,9 @@ const (
 	// perAddress is the part of it that those from one address may have. A body of the largest size takes an eighth at most, because
 	// the buffer for it doubles.
 	perAddress = 4
-	// slowPart is the part of the memory for answers that those may hold whose clients take them slowly.
-	slowPart = 4
+	// slowPart is the part of the memory for answers that those may hold whose clients take them slowly. The largest answer that
+	// the program allows fits in.
+	slowPart = 2
 	// shortAnswer is what goes out without waiting for the client, and needs no memory for answers.
 	shortAnswer = 64 << 10
 	// compressorBytes is what it takes to compress an answer while it is sent.
