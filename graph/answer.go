@@ -376,6 +376,8 @@ func (a *answer) length() int64 {
 
 // send sends the answer, and gives back the memory of each part that is sent.
 func (a *answer) send(w http.ResponseWriter, media string) {
+	a.cancel()
+	a.ctx, a.cancel = nil, func() {} // what was read must not be kept while a client is slow
 	setHeaders(w, media, a.length())
 	w.WriteHeader(http.StatusOK)
 	if _, err := w.Write(a.head()); err != nil {

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"weak"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -24,7 +25,8 @@ type wide struct {
 	shelves
 
 	events []apikey.Event
-	read   func() // is called for each page of keys; nil: nothing is
+	read   func()                   // is called for each page of keys; nil: nothing is
+	last   weak.Pointer[apikey.Key] // the first of those that were read last
 }
 
 func newWide(keys, origins int) *wide {
@@ -54,7 +56,11 @@ func (w *wide) KeyPages(ctx context.Context, tenant apikey.InternalID, ids []api
 	if w.read != nil {
 		w.read()
 	}
-	return w.shelves.KeyPages(ctx, tenant, ids, r)
+	pages, err := w.shelves.KeyPages(ctx, tenant, ids, r)
+	if len(pages[0]) > 0 {
+		w.last = weak.Make(&pages[0][0])
+	}
+	return pages, err
 }
 
 func (w *wide) Keys(_ context.Context, _ apikey.InternalID, ids []apikey.ID, _ apikey.Fields) (found []apikey.Key, err error) {
@@ -275,6 +281,40 @@ func TestAnswersTakeMemory(t *testing.T) {
 	r.Header.Set("Content-Type", "application/json")
 	if h.ServeHTTP(torn{httptest.NewRecorder()}, r); memory.most == 0 || memory.taken != 0 {
 		t.Errorf("of %d bytes %d are not given back where the client leaves", memory.most, memory.taken)
+	}
+}
+
+// looking looks at memory while an answer is taken.
+type looking struct {
+	*httptest.ResponseRecorder
+	look func()
+}
+
+func (w looking) Write(b []byte) (int, error) {
+	w.look()
+	return w.ResponseRecorder.Write(b)
+}
+
+// While a client takes its answer slowly, what the answer was made from must be free: that may be as much again, and nobody
+// counts it.
+func TestWhatWasReadIsNotKept(t *testing.T) {
+	store := newWide(50, 1000)
+	h := NewHandler(Options{Service: &apikey.Service{Store: store}, Limits: limits, Logger: slog.New(slog.DiscardHandler)})
+	admin := apikey.Caller{Key: &apikey.Key{Type: apikey.Standard, InternalID: "int_1", Permissions: []apikey.Permission{apikey.Admin}}}
+	r := httptest.NewRequestWithContext(apikey.WithNamespace(apikey.WithCaller(t.Context(), admin), "ns_1"), http.MethodPost, "/graphql",
+		strings.NewReader(`{"query": "{ retriever(id: \"ret_1\") { apiKeys { results { allowedOrigins } } } }"}`))
+	r.Header.Set("Content-Type", "application/json")
+	looked, kept := 0, 0
+	w := looking{httptest.NewRecorder(), func() {
+		looked++
+		runtime.GC()
+		if store.last.Value() != nil {
+			kept++
+		}
+	}}
+	h.ServeHTTP(w, r)
+	if looked < 10 || kept > 0 || !strings.HasSuffix(w.Body.String(), "}}}") {
+		t.Errorf("kept at %d of %d writes: %d %.100s", kept, looked, w.Code, w.Body)
 	}
 }
 
