@@ -159,23 +159,6 @@ func TestPagesOfListsTakeMemory(t *testing.T) {
 	}
 }
 
-// What keys take is about what they are said to take, in particular those with long lists.
-func TestSizesOfKeys(t *testing.T) {
-	s := &shelf{}
-	k := s.key(1)
-	short := keySize(&k)
-	if text := len(appendKey(nil, &k)); short < text || short > 2*text {
-		t.Errorf("a key of %d bytes is said to take %d", text, short)
-	}
-	for range 10_000 {
-		k.AllowedOrigins = append(k.AllowedOrigins, "https://shop.example.com")
-		k.Scopes = append(k.Scopes, apikey.Scope{ResourceType: apikey.ResourceRetriever, ResourceID: "ret_1"})
-	}
-	if text := len(appendKey(nil, &k)); keySize(&k) < text || keySize(&k) > 2*text {
-		t.Errorf("a key of %d bytes is said to take %d", text, keySize(&k))
-	}
-}
-
 // heldBody is a body that comes in part, and then not to its end.
 type heldBody struct {
 	io.Reader

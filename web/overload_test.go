@@ -297,7 +297,7 @@ func TestSlowClientsHoldNoTurn(t *testing.T) {
 func TestPartsOfAListTakeTurns(t *testing.T) {
 	second, goOn := make(chan struct{}), make(chan struct{})
 	s := &shelf{keys: 2 * apikey.MaxPage, page: func(_ context.Context, number int) error {
-		if number == 1 {
+		if number == 2 { // two reads make the first page
 			close(second)
 			<-goOn
 		}

@@ -118,7 +118,7 @@ func (h rest) list(w http.ResponseWriter, r *http.Request) {
 				b = append(b, ',')
 			}
 			b = appendKey(b, &page[i])
-			behind -= keySize(&page[i])
+			behind -= page[i].Size()
 			total++
 			if len(b) > partBytes-keyBytes {
 				h.write(w, b, behind)
@@ -164,23 +164,9 @@ func (a *Answers) await(ctx context.Context, timeout time.Duration, bytes int64)
 func bytesOf(page []apikey.Key) int {
 	sum := 0
 	for i := range page {
-		sum += keySize(&page[i])
+		sum += page[i].Size()
 	}
 	return sum
-}
-
-// keySize is about what a key takes in memory. Documents may have texts and lists of any length.
-func keySize(k *apikey.Key) int {
-	const text = 16 // of each, beside its bytes
-	n := keyBytes + len(k.Name) + len(k.Description) + len(k.UserID) + text*len(k.Permissions)
-	for _, o := range k.AllowedOrigins {
-		n += text + len(o)
-	}
-	for i := range k.Scopes {
-		s := &k.Scopes[i]
-		n += 4*text + len(s.ResourceID) + text*len(s.Operations)
-	}
-	return n
 }
 
 // nextPage waits for its turn, behind whoever waits already, and reads on.
