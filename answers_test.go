@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"regexp"
@@ -74,9 +75,7 @@ func TestLongAnswersTakeLittle(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			env := fields{"GOMEMLIMIT": "300MiB"}
-			for name, value := range d.env {
-				env[name] = value
-			}
+			maps.Copy(env, d.env)
 			p := start(t, env)
 			body, err := json.Marshal(fields{"query": c.query, "variables": c.variables})
 			if err != nil {
@@ -96,7 +95,7 @@ func TestLongAnswersTakeLittle(t *testing.T) {
 						t.Error(err)
 						return
 					}
-					defer resp.Body.Close() //nolint:errcheck // it was read
+					defer resp.Body.Close()
 					start, err := io.ReadAll(io.LimitReader(resp.Body, 300))
 					if err != nil {
 						t.Error(err)
@@ -196,9 +195,7 @@ func TestAnswersFitIntoTheMemoryLimit(t *testing.T) {
 	}
 	d := long(t)
 	env := fields{"GOMEMLIMIT": "64MiB"}
-	for name, value := range d.env {
-		env[name] = value
-	}
+	maps.Copy(env, d.env)
 	p := start(t, env)
 	const query = `{ retriever(id: "ret_main") { apiKeys(first: 500) { results { allowedOrigins } } } }`
 	if got := p.query("admin", "production", query); got.status != http.StatusOK || !strings.Contains(got.body, "more than 8388608 bytes (MAX_RESPONSE_BYTES)") {

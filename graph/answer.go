@@ -105,6 +105,9 @@ func (a *answer) end(err *gqlerror.Error) {
 	a.cancel()
 }
 
+// over reports whether a query's answer has ended early.
+func (a *answer) over() bool { return a.ended.Load() != nil }
+
 func (a *answer) tooLarge() *gqlerror.Error {
 	return refusal("MAX_RESPONSE_BYTES", apikey.Invalid("", "The answer would have more than %d bytes (MAX_RESPONSE_BYTES). Ask for less: smaller pages with first, fewer fields, aliases or entities.", a.most))
 }
@@ -124,12 +127,12 @@ func (a *answer) field(fields graphql.FieldMiddleware) graphql.FieldMiddleware {
 		return fields
 	}
 	return func(ctx context.Context, next graphql.Resolver) (any, error) {
-		if a.made.Add(1) > a.fields && a.ended.Load() == nil {
+		if a.made.Add(1) > a.fields && !a.over() {
 			a.end(refusal("MAX_COMPLEXITY", apikey.Invalid("first",
 				"The answer has too many fields outside of plain lists: at most %d are allowed (a tenth of MAX_COMPLEXITY). Ask for smaller pages with first, or for fewer fields.", a.fields)))
 		}
-		if a.ended.Load() != nil {
-			return nil, nil
+		if a.over() {
+			return graphql.Null, nil
 		}
 		return fields(ctx, next)
 	}
@@ -149,7 +152,7 @@ func (a *answer) root(ctx context.Context, next graphql.RootResolver) graphql.Ma
 	}
 	return graphql.WriterFunc(func(w io.Writer) {
 		a.takeOver(w)
-		if a.ended.Load() == nil {
+		if !a.over() {
 			m.MarshalGQL(a)
 		}
 	})
@@ -271,7 +274,7 @@ func (a *answer) more() bool {
 	}
 	if !a.mutation {
 		switch size := a.size + int64(len(a.b)); {
-		case a.ended.Load() != nil:
+		case a.over():
 		case a.most > 0 && size > a.most:
 			a.end(a.tooLarge())
 		case a.ctx.Err() != nil:
@@ -279,7 +282,7 @@ func (a *answer) more() bool {
 		case !a.take():
 			a.end(unavailable("There are too many large answers on their way. Try again shortly, or ask for less."))
 		}
-		if a.ended.Load() != nil {
+		if a.over() {
 			a.drop()
 			return false
 		}
@@ -331,7 +334,7 @@ func (a *answer) array(n int, item func(i int)) {
 // finish takes what gqlgen has left to write, and the errors. If the answer has ended early its error is all that is left.
 func (a *answer) finish(r *graphql.Response) {
 	slices.SortStableFunc(r.Errors, byPlace)
-	if a.ended.Load() == nil {
+	if !a.over() {
 		if a.b == nil {
 			a.b = newPart(len(r.Data) + 1)
 		}
@@ -406,7 +409,7 @@ func newPart(bytes int) []byte {
 	if bytes < partBytes/4 {
 		return make([]byte, 0, bytes)
 	}
-	return parts.Get().(*[partBytes]byte)[:0] //nolint:forcetypeassert // there is nothing else in it
+	return parts.Get().(*[partBytes]byte)[:0] //nolint:errcheck,forcetypeassert // there is nothing else in it
 }
 
 func recycle(p []byte) {
@@ -428,7 +431,7 @@ func (answers) InterceptResponse(ctx context.Context, next graphql.ResponseHandl
 }
 
 // mostFailures is how many errors an answer may have. For each that gqlgen adds it may look through all others.
-const mostFailures = 5000
+const mostFailures = 2000
 
 // tooManyErrors ends an answer with the last of its errors, which the others most probably resemble.
 func tooManyErrors(err *gqlerror.Error) *gqlerror.Error {
@@ -447,7 +450,7 @@ func counted(present graphql.ErrorPresenterFunc) graphql.ErrorPresenterFunc {
 		if l := loaded(ctx); l != nil {
 			a = l.answer
 		}
-		if a != nil && a.ended.Load() != nil {
+		if a != nil && a.over() {
 			return a.ended.Load()
 		}
 		p, ok := errors.AsType[presented](err)

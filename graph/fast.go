@@ -44,7 +44,7 @@ func fast(ctx context.Context, next graphql.Resolver) (any, error) {
 		return planned(ctx, res, s.scopes, v, s.itemSlots*len(v))
 	case []string:
 		if v != nil {
-			return graphql.WriterFunc(func(w io.Writer) { appendTexts(w.(*answer), v) }), nil //nolint:forcetypeassert // all is written there
+			return graphql.WriterFunc(func(w io.Writer) { appendTexts(w.(*answer), v) }), nil //nolint:errcheck,forcetypeassert // all is written there
 		}
 	}
 	return res, nil
@@ -60,7 +60,7 @@ func planned[T any](ctx context.Context, res any, write writer[T], v T, slots in
 		return res, nil
 	}
 	loaded(ctx).answer.expected.Add(int64(slots * slotBytes))
-	return graphql.WriterFunc(func(w io.Writer) { write(w.(*answer), v) }), nil //nolint:forcetypeassert // all is written there
+	return graphql.WriterFunc(func(w io.Writer) { write(w.(*answer), v) }), nil //nolint:errcheck,forcetypeassert // all is written there
 }
 
 // slotBytes is a little more than a field takes, with its name, of those that lists show.
@@ -104,7 +104,8 @@ func compile[T any](c *compiler, selections ast.SelectionSet, o *object[T]) (pla
 		if slices.ContainsFunc(fields[:i], func(other graphql.CollectedField) bool { return other.Alias == f.Alias }) {
 			continue // gqlgen collects __typename of a union beside that of the type itself
 		}
-		s, ok := slot[T]{label: before + `"` + f.Alias + `":`}, true // of letters, digits and underscores
+		s := slot[T]{label: before + `"` + f.Alias + `":`} // of letters, digits and underscores
+		var ok bool
 		if nested := o.nested[f.Name]; nested != nil {
 			s.write, ok = nested(c, f.Selections)
 		} else if s.append, ok = o.fields[f.Name]; f.Name == "__typename" {

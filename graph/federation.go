@@ -86,7 +86,7 @@ func (ec *executionContext) __resolve_entities(ctx context.Context, representati
 		return entities
 	}
 	list := ec.marshalN_Entity2ᚕretrieverkeysᚋgraphᚐNode(ctx, graphql.GetFieldContext(ctx).Field.Selections, entities)
-	repeat(ctx, list.(graphql.Array), again) //nolint:forcetypeassert // of a list it makes one
+	repeat(ctx, list.(graphql.Array), again) //nolint:errcheck,forcetypeassert // of a list it makes one
 	return list
 }
 
