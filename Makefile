@@ -46,7 +46,7 @@ fuzz: ## every fuzz target, for FUZZTIME each
 		go test -run='^$$' -fuzz="^$$target\$$" -fuzztime=$(FUZZTIME) -fuzzminimizetime=100x $$package || exit 1; \
 	done
 
-e2e: ## suites from outside: clients, gateways, audits, browsers; needs Node.js
+e2e: ## suites from outside: clients, gateways, audits, browsers; needs Node.js and Python
 	npm --prefix e2e ci
 	npm --prefix e2e test
 

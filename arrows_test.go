@@ -14,7 +14,7 @@ var arrows = map[string][]string{
 	"retrieverkeys/wire":                      {},
 	"retrieverkeys/config":                    {},
 	"retrieverkeys/telemetry":                 {"github.com/prometheus/client_golang/", "go.opentelemetry.io/otel/"},
-	"retrieverkeys/store/document":            {"retrieverkeys/apikey", "go.mongodb.org/mongo-driver/v2/bson", "go.mongodb.org/mongo-driver/v2/x/bsonx/bsoncore"},
+	"retrieverkeys/store/document":            {"retrieverkeys/apikey", "retrieverkeys/wire", "go.mongodb.org/mongo-driver/v2/bson", "go.mongodb.org/mongo-driver/v2/x/bsonx/bsoncore"},
 	"retrieverkeys/store":                     {"retrieverkeys/apikey", "retrieverkeys/store/document", "go.opentelemetry.io/otel/attribute", "go.opentelemetry.io/otel/codes", "go.opentelemetry.io/otel/trace"},
 	"retrieverkeys/store/mongodb":             {"retrieverkeys/apikey", "retrieverkeys/store", "retrieverkeys/store/document", "go.mongodb.org/mongo-driver/", "go.opentelemetry.io/otel/attribute", "go.opentelemetry.io/otel/codes", "go.opentelemetry.io/otel/trace"},
 	"retrieverkeys/store/mongodb/mongodbtest": {"go.mongodb.org/mongo-driver/v2/bson", "go.mongodb.org/mongo-driver/v2/x/mongo/driver/connstring"},

@@ -67,18 +67,13 @@ func (p *program) version(context.Context) error {
 // commandTimeout bounds each call of a command to the store.
 const commandTimeout = 30 * time.Second
 
-// withStore runs a command on the configured store.
+// withStore runs a command on the configured store as it is. A command must work at once, so it makes no indexes.
 func (p *program) withStore(ctx context.Context, f func(context.Context, store.Engine) error) (err error) {
-	engine, prepare, err := p.open(ctx)
+	engine, _, err := p.open(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, engine.Close()) }()
-	preparing, cancel := context.WithTimeout(ctx, commandTimeout)
-	defer cancel()
-	if err := prepare(preparing); err != nil {
-		return err
-	}
 	return f(ctx, engine)
 }
 

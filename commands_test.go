@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"retrieverkeys/apikey"
+	"retrieverkeys/config"
 	"retrieverkeys/store/document"
 )
 
@@ -27,9 +28,10 @@ func TestEveryProblemIsToldAtOnce(t *testing.T) {
 			"REDIS_URL": "redis://:hunter2@h:port", "AUTH_FAILURES_PER_MINUTE": "-1", "MAX_CONCURRENT_REQUESTS": "0", "MAX_CONNECTIONS": "many",
 			"LISTEN_ADDR": "nowhere", "MONGODB_URI": "mongodb://user:hunter2@", "INTROSPECTION": "maybe", "PLAYGROUND": "yes", "DEMO": "perhaps",
 			"REQUEST_TIMEOUT": "soon", "SHUTDOWN_DELAY": "-1s", "MAX_BODY_BYTES": "-1", "LOG_FORMAT": "xml", "LOG_LEVEL": "loud",
-			"CORS_ALLOWED_ORIGINS": "https://app.example.com, app.example.com, *", "PERSISTED_OPERATIONS": "none.json", "PERSISTED_ONLY": "surely",
+			"CORS_ALLOWED_ORIGINS": "https://app.example.com, app.example.com, *", "CORS_ALLOWED_HEADERS": "X-Custom, no header", "TRUSTED_PROXIES": "10.0.0.0/8,proxy",
+			"PERSISTED_OPERATIONS": "none.json", "PERSISTED_ONLY": "surely",
 			"MAX_DEPTH": "0", "MAX_RESPONSE_BYTES": "0", "MAX_COMPLEXITY": "much", "MAX_TOKENS": "9223372036854775807", "ADMIN_ADDR": "on", "RATE_LIMIT_PER_MINUTE": "-1",
-		}, []string{"REDIS_URL must be", "AUTH_FAILURES_PER_MINUTE", "MAX_CONCURRENT_REQUESTS", "MAX_CONNECTIONS", "ADMIN_ADDR", "RATE_LIMIT_PER_MINUTE", "MAX_TOKENS", "MAX_DEPTH", "MAX_RESPONSE_BYTES", "MAX_COMPLEXITY", "CORS_ALLOWED_ORIGINS", "PERSISTED_OPERATIONS open none.json", "PERSISTED_ONLY", "LISTEN_ADDR", "MONGODB_URI", "INTROSPECTION", "PLAYGROUND", "DEMO", "REQUEST_TIMEOUT", "SHUTDOWN_DELAY", "MAX_BODY_BYTES", "LOG_FORMAT", "LOG_LEVEL"}},
+		}, []string{"REDIS_URL must be", "AUTH_FAILURES_PER_MINUTE", "MAX_CONCURRENT_REQUESTS", "MAX_CONNECTIONS", "ADMIN_ADDR", "RATE_LIMIT_PER_MINUTE", "MAX_TOKENS", "MAX_DEPTH", "MAX_RESPONSE_BYTES", "MAX_COMPLEXITY", `CORS_ALLOWED_ORIGINS names "app.example.com"`, "CORS_ALLOWED_ORIGINS names *", `CORS_ALLOWED_HEADERS names "no header"`, `which "proxy" is not`, "PERSISTED_OPERATIONS open none.json", "PERSISTED_ONLY", "LISTEN_ADDR", "MONGODB_URI", "INTROSPECTION", "PLAYGROUND", "DEMO", "REQUEST_TIMEOUT", "SHUTDOWN_DELAY", "MAX_BODY_BYTES", "LOG_FORMAT", "LOG_LEVEL"}},
 		{"only a manifest that is not there", []string{"serve"}, fields{"PERSISTED_ONLY": "true"}, []string{"set PERSISTED_OPERATIONS"}},
 		{"serve without a store", []string{"serve"}, nil, []string{"MONGODB_URI or EMBEDDED_PATH"}},
 		{"an unknown command and a setting", []string{"sevre"}, fields{"LOG_LEVEL": "loud"}, []string{`unknown command "sevre"`, "LOG_LEVEL"}},
@@ -57,6 +59,46 @@ func TestEveryProblemIsToldAtOnce(t *testing.T) {
 				t.Errorf("left behind: %v %v", left, err)
 			}
 		})
+	}
+}
+
+// A secret that is mounted as a file is read from there, as whoever made the file wrote it. Whatever is wrong with it is told without it.
+func TestSettingsFromFiles(t *testing.T) {
+	dir := t.TempDir()
+	path := func(name, text string) string {
+		p := filepath.Join(dir, name)
+		if err := os.WriteFile(p, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	const uri, redis = "mongodb://user:hunter2@h/db", "redis://:hunter2@h:6379"
+	for _, text := range []string{uri, uri + "\n", "\ufeff" + uri + "\r\n"} {
+		env := map[string]string{"MONGODB_URI_FILE": path("mongodb", text), "REDIS_URL_FILE": path("redis", redis+"\n"), "MONGODB_SERVER_API": "1"}
+		cfg, problems := config.Parse([]string{"serve"}, func(name string) string { return env[name] })
+		if len(problems) > 0 || cfg.MongoURI != uri || cfg.RedisURL != redis || cfg.MongoServerAPI != "1" || cfg.EmbeddedPath != "" {
+			t.Errorf("%q: %q, %q, %q, %q, %v", text, cfg.MongoURI, cfg.RedisURL, cfg.MongoServerAPI, cfg.EmbeddedPath, problems)
+		}
+	}
+	for _, c := range []struct {
+		env  fields
+		want string
+	}{
+		{fields{"MONGODB_URI_FILE": filepath.Join(dir, "absent")}, "MONGODB_URI_FILE cannot be read: no such file"},
+		{fields{"MONGODB_URI_FILE": uri}, "MONGODB_URI_FILE cannot be read: no such file"},
+		{fields{"MONGODB_URI_FILE": dir}, "MONGODB_URI_FILE cannot be read: is a directory"},
+		{fields{"MONGODB_URI_FILE": path("empty", " \n")}, "MONGODB_URI_FILE is empty"},
+		{fields{"MONGODB_URI_FILE": path("two", uri+"\n"+uri)}, "MONGODB_URI_FILE must hold the setting alone"},
+		{fields{"MONGODB_URI_FILE": path("large", strings.Repeat("x", 1<<20))}, "MONGODB_URI_FILE must hold the setting alone"},
+		{fields{"MONGODB_URI_FILE": path("bad", "http://hunter2")}, "MONGODB_URI is not a MongoDB connection string"},
+		{fields{"MONGODB_URI_FILE": path("good", uri), "MONGODB_URI": uri}, "MONGODB_URI and MONGODB_URI_FILE are both set"},
+		{fields{"EMBEDDED_PATH": filepath.Join(dir, "x.db"), "REDIS_URL_FILE": path("good redis", redis), "REDIS_URL": redis}, "REDIS_URL and REDIS_URL_FILE are both set"},
+		{fields{"MONGODB_URI": uri, "MONGODB_SERVER_API": "2"}, "MONGODB_SERVER_API=\"2\" must be 1"},
+	} {
+		code, _, errs := command(t, c.env, "serve")
+		if code != exitUsage || strings.Count(errs, "\n") != 2 || !strings.Contains(errs, c.want) || strings.Contains(errs, "hunter2") {
+			t.Errorf("%v: exit code %d, %q, want %q", c.env, code, errs, c.want)
+		}
 	}
 }
 

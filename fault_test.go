@@ -333,6 +333,74 @@ func TestStoreComesLate(t *testing.T) {
 	}
 }
 
+// The indexes of a large collection take hours. Meanwhile the server is ready and serves, an operator's commands work and build none, and
+// whoever is told to stop stops.
+func TestServesWhileIndexesAreBuilt(t *testing.T) {
+	d := seeded(t, onMongoDB(t))
+	proxy, env := behind(t, d)
+	building, never := make(chan struct{}), make(chan struct{})
+	var begun atomic.Int64
+	proxy.On(func(command string, _ bson.Raw) *mongodbtest.Fault {
+		if command == "createIndexes" {
+			if begun.Add(1) == 1 {
+				close(building)
+			}
+			<-never
+		}
+		return nil
+	})
+	proxy.Start()
+	defer close(never) // before the proxy stops
+	s := serve(t, env)
+	<-building
+	eventuallyReady(t, s)
+	if got := s.query("reader", "production", `{ retriever(id: "main") { apiKeys { total results { id } } } }`); !strings.Contains(got.body, `"total":4`) {
+		t.Errorf("a list: %d %s", got.status, got.body)
+	}
+	if got := s.query("admin", "production", `mutation { revokeApiKey(input: {id: "key_tie_a"}) { apiKey { status } } }`); !strings.Contains(got.body, `"REVOKED"`) {
+		t.Errorf("a change: %d %s", got.status, got.body)
+	}
+	if got := s.query("admin", "production", `{ retriever(id: "main") { auditEvents { total } } }`); !strings.Contains(got.body, `"total":1`) {
+		t.Errorf("the trail: %d %s", got.status, got.body)
+	}
+	for _, args := range [][]string{
+		{"keys", "list", "--namespace", "ns_prod", "--retriever", "main", "--include-revoked"}, {"keys", "revoke", "--namespace", "ns_prod", "--yes", "key_tie_b"},
+		{"bootstrap", "--organization", "A", "--namespace", "n"}, {"import", writeImport(t, fixture())},
+	} {
+		if code, out, errs := command(t, env, args...); code != exitOK {
+			t.Errorf("%v: exit code %d, %s%s", args, code, out, errs)
+		}
+	}
+	if n := begun.Load(); n != 1 {
+		t.Errorf("%d builds were begun, want the server's one", n)
+	}
+	if code := s.stop(); code != exitOK {
+		t.Errorf("exit code %d\n%s", code, s.errors)
+	}
+}
+
+// A store that is there but answers nothing, or takes connections and says nothing, is not ready, and whoever asks learns it.
+func TestNotReadyWhileTheStoreStalls(t *testing.T) {
+	d := seeded(t, onMongoDB(t))
+	proxy, env := behind(t, d)
+	proxy.Start()
+	s := serve(t, env)
+	eventuallyReady(t, s)
+	proxy.Pass(hanging)
+	for range 3 {
+		if got := s.request(http.MethodGet, "/readyz", "", nil); got.status != http.StatusServiceUnavailable || !strings.Contains(got.body, "the store does not answer") {
+			t.Errorf("/readyz: %d %s", got.status, got.body)
+		}
+	}
+	proxy.Cut()
+	if got := s.request(http.MethodGet, "/readyz", "", nil); got.status != http.StatusServiceUnavailable {
+		t.Errorf("/readyz: %d %s", got.status, got.body)
+	}
+	proxy.Pass(nil)
+	proxy.Cut()
+	eventuallyReady(t, s)
+}
+
 // While another process holds the embedded store's file, changes say so, and reads go on.
 func TestFileIsHeld(t *testing.T) {
 	d := seeded(t, embedded(t))

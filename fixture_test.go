@@ -115,7 +115,7 @@ func fixture() document.Batch {
 	}
 	b.Keys = []bson.Raw{
 		keyDoc("key_full", "ret_main", fields{
-			"subscription_id": "sub_1", "rate_limit_override": int32(120), "principal_id": "prn_1",
+			"subscription_id": "sub_1", "rate_limit_override": int32(120), "principal_id": "prn_1", "is_internal": true,
 			"permissions": []string{"read", "write"}, "expires_at": date("2999-01-01T00:00:00.5Z"),
 			"last_used_at": date("2026-03-01T10:00:00.123Z"), "created_at": date("2026-02-09T08:07:06.054Z"),
 			"allowed_origins": []string{"https://app.example.com", "https://*.example.org"},
@@ -151,6 +151,9 @@ func fixture() document.Batch {
 		callerDoc("organization", "int_a", "org_a", fields{"scopes": []fields{scope("organization", "org_a", "read_data")}}),
 		callerDoc("executor", "int_a", "org_a", fields{"scopes": []fields{scope("namespace", "*", "execute_retriever")}}),
 		callerDoc("origin", "int_a", "org_a", fields{"allowed_origins": []string{"https://*.example.com"}}),
+		callerDoc("user_scoped", "int_a", "org_a", fields{"key_type": "user_scoped", "permissions": []string{"admin"}}),
+		callerDoc("session", "int_a", "org_a", fields{"key_type": "session", "permissions": []string{"admin"}}),
+		callerDoc("robot", "int_a", "org_a", fields{"key_type": "robot", "permissions": []string{"admin"}}),
 	}
 	return b
 }
@@ -177,7 +180,7 @@ func oddFixture() document.Batch {
 		odd("key_wrong_types", fields{
 			"key_prefix": 1, "key_type": 2, "organization_id": 3, "user_id": 4, "name": 5, "description": 6, "permissions": "read",
 			"rate_limit_override": "many", "created_at": "yesterday", "created_by": 7, "last_used_at": "today", "revoked_by": 8,
-			"subscription_id": 9, "principal_id": 10, "allowed_origins": "https://app.example.com",
+			"subscription_id": 9, "principal_id": 10, "is_internal": "true", "allowed_origins": "https://app.example.com",
 			"scopes": bson.A{scope("retriever", "ret_odd"), "everything", fields{"resource_type": 1, "resource_id": 2, "operations": 3}},
 		}),
 		odd("key_status_unknown", fields{"status": "paused"}),

@@ -286,6 +286,25 @@ func TestDeniedAttemptsAreKept(t *testing.T) {
 	})
 }
 
+// Whoever tries the demo calls it from a page of their own, on a port that their tools chose. Elsewhere no page may call that is not
+// named.
+func TestTheDemosPagesMayCall(t *testing.T) {
+	demo, production := serveAs(t, embedded(t).env), serve(t, embedded(t).env)
+	for _, origin := range []string{"http://localhost:5173", "http://127.0.0.1:3000", "http://[::1]:8080", "http://localhost"} {
+		preflight := map[string]string{"Origin": origin, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization,content-type,x-namespace"}
+		if got := demo.request(http.MethodOptions, "/graphql", "", preflight); got.status/100 != 2 || got.header.Get("Access-Control-Allow-Origin") != origin {
+			t.Errorf("%s asks the demo: %d %v %s", origin, got.status, got.header, got.body)
+		}
+		if got := production.request(http.MethodOptions, "/graphql", "", preflight); got.status != http.StatusForbidden || !strings.Contains(got.body, "the origin "+origin+" may not call this server: CORS_ALLOWED_ORIGINS") {
+			t.Errorf("%s asks another: %d %v %s", origin, got.status, got.header, got.body)
+		}
+	}
+	preflight := map[string]string{"Origin": "https://localhost.example", "Access-Control-Request-Method": "POST"}
+	if got := demo.request(http.MethodOptions, "/graphql", "", preflight); got.status != http.StatusForbidden {
+		t.Errorf("a page from elsewhere asks the demo: %d %v %s", got.status, got.header, got.body)
+	}
+}
+
 // An address that anybody may claim is worth nothing as evidence: only proxies that the operator trusts are believed.
 func TestAuditTellsTheClientsAddress(t *testing.T) {
 	for _, c := range []struct{ trusted, forwarded, want string }{
@@ -293,6 +312,14 @@ func TestAuditTellsTheClientsAddress(t *testing.T) {
 		{"127.0.0.0/8,10.0.0.1", "203.0.113.9", "203.0.113.9"},
 		{"127.0.0.1", "198.51.100.7, 203.0.113.9, 127.0.0.1", "203.0.113.9"},
 		{"10.0.0.0/8", "203.0.113.9", "127.0.0.1"},
+		{"127.0.0.1", "[2001:db8::1]", "2001:db8::1"},
+		{"127.0.0.1", "[2001:db8::1]:443", "2001:db8::1"},
+		{"127.0.0.1,[2001:db8::2],", "6.6.6.6, 2001:db8::1, [2001:db8::2]:80", "2001:db8::1"},
+		{"127.0.0.1", "203.0.113.9,", "203.0.113.9"},
+		{"127.0.0.1", ", 203.0.113.9:5000 ,\t, ,", "203.0.113.9"},
+		{"127.0.0.1", ",,", "127.0.0.1"},
+		{"127.0.0.1", "203.0.113.9, unknown", "127.0.0.1"},
+		{"127.0.0.1", "203.0.113.9, [127.0.0.1]", "127.0.0.1"},
 	} {
 		d := seeded(t, embedded(t))
 		d.env["TRUSTED_PROXIES"] = c.trusted
@@ -345,7 +372,7 @@ func TestTwinsAgree(t *testing.T) {
 	}
 	callers := []string{
 		"", "admin", "reader", "writer", "manager", "foreign", "nothing", "unknown_permission", "retriever", "revoked", "expired", "scoped", "pattern",
-		"staging", "organization", "executor", "origin", "nobody", "odd_status", "odd_revoked", "odd_scopes", "odd_scope", "odd_operations",
+		"staging", "organization", "executor", "origin", "user_scoped", "session", "robot", "nobody", "odd_status", "odd_revoked", "odd_scopes", "odd_scope", "odd_operations",
 		"odd_permissions", "odd_type", "odd_tenant",
 	}
 	onEveryStore(t, func(t *testing.T, d deployment) {

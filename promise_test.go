@@ -117,8 +117,8 @@ func TestEveryBadBearerGetsOneAnswer(t *testing.T) {
 		for i, authorization := range []string{
 			"Bearer " + token("unknown"), "Bearer " + token("revoked"), "Bearer " + token("expired"), "Bearer " + token("odd_tenant"),
 			"Bearer " + token("odd_status"), "Bearer " + token("odd_status_unknown"), "Bearer " + token("odd_revoked"), "Bearer " + token("odd_expiry"),
-			"Bearer", "Bearer ", "Bearer  " + token("admin"), "Bearer " + token("admin") + ",", "Bearer " + token("admin") + " x",
-			"Basic " + token("admin"), token("admin"), "Bearer " + strings.Repeat("a", 513), "Bearer t\u00f6ken", "Bearer =", "Token x", ",",
+			"Bearer", "Bearer ", "Bearer \t", "Bearer " + token("admin") + ",", "Bearer " + token("admin") + " x", "Bearer \u00a0" + token("admin"),
+			"Bearer " + strings.Repeat("a", 513), "Bearer t\u00f6ken", "Bearer =",
 		} {
 			got := s.request(http.MethodPost, "/graphql", "not even JSON", map[string]string{"Authorization": authorization})
 			if got.status != http.StatusUnauthorized || got.header.Get("WWW-Authenticate") != `Bearer error="invalid_token"` {
@@ -137,10 +137,25 @@ func TestEveryBadBearerGetsOneAnswer(t *testing.T) {
 				t.Errorf("%.40q: %s", authorization, got.body)
 			}
 		}
-		for _, scheme := range []string{"bearer", "BEARER", "Bearer"} {
-			got := s.request(http.MethodPost, "/graphql", `{"query":"{ viewer { keyId } }"}`, map[string]string{"Authorization": scheme + " " + token("admin")})
+		for _, scheme := range []string{"bearer ", "BEARER ", "Bearer ", "Bearer  ", "Bearer\t", " Bearer \t "} {
+			got := s.request(http.MethodPost, "/graphql", `{"query":"{ viewer { keyId } }"}`, map[string]string{"Authorization": scheme + token("admin") + " "})
 			if got.status != http.StatusOK || got.body != `{"data":{"viewer":{"keyId":"key_caller_admin"}}}` {
-				t.Errorf("scheme %s: %d %s", scheme, got.status, got.body)
+				t.Errorf("scheme %q: %d %s", scheme, got.status, got.body)
+			}
+		}
+		// Whoever sends a key some other way is told which way is right. It is the same for every key, and for what is none.
+		for _, authorization := range []string{"Basic " + token("admin"), token("admin"), token("unknown"), "Token x", ",", "Bearer:" + token("admin"), "Bearer" + token("admin"), "X-Api-Key"} {
+			got := s.request(http.MethodPost, "/graphql", "not even JSON", map[string]string{"Authorization": authorization})
+			want := `{"errors":[{"message":"Send the key as Authorization: Bearer KEY. No other scheme is understood.","extensions":{"code":"UNAUTHENTICATED"}}]}`
+			if got.status != http.StatusUnauthorized || got.body != want || got.header.Get("WWW-Authenticate") != `Bearer error="invalid_token"` {
+				t.Errorf("%.40q: %d %s", authorization, got.status, got.body)
+			}
+		}
+		// An empty header is none: the request is anonymous.
+		for _, empty := range []string{"", " ", "\t "} {
+			got := s.request(http.MethodPost, "/graphql", `{"query":"{ serverInfo { version } }"}`, map[string]string{"Authorization": empty})
+			if got.status != http.StatusOK || !strings.HasPrefix(got.body, `{"data":`) {
+				t.Errorf("an empty Authorization, %q: %d %s", empty, got.status, got.body)
 			}
 		}
 		// A token in the URL is no bearer: the request is anonymous.
@@ -206,6 +221,12 @@ func TestNamespaceOfTheRequest(t *testing.T) {
 		{"by parameter", "/graphql?namespace=staging", nil, 200, `"id":"ns_stage"`},
 		{"the header wins over the parameter", "/graphql?namespace=staging", []string{"production"}, 200, `"id":"ns_prod"`},
 		{"an empty header counts as missing", "/graphql?namespace=staging", []string{""}, 200, `"id":"ns_stage"`},
+		{"a blank header counts as missing", "/graphql?namespace=staging", []string{" \t"}, 200, `"id":"ns_stage"`},
+		{"an empty header beside another", "/graphql", []string{"", "staging", " "}, 200, `"id":"ns_stage"`},
+		{"white space around it", "/graphql", []string{" production\t"}, 200, `"id":"ns_prod"`},
+		{"white space around the parameter", "/graphql?namespace=%20staging+", nil, 200, `"id":"ns_stage"`},
+		{"a blank parameter", "/graphql?namespace=+", nil, 200, `"code":"BAD_USER_INPUT","field":"X-Namespace"`},
+		{"twice the same but for white space", "/graphql", []string{"staging", "staging "}, 200, `"id":"ns_stage"`},
 		{"missing", "/graphql", nil, 200, `"code":"BAD_USER_INPUT","field":"X-Namespace"`},
 		{"empty", "/graphql", []string{""}, 200, `"code":"BAD_USER_INPUT","field":"X-Namespace"`},
 		{"twice the same", "/graphql", []string{"staging", "staging"}, 200, `"id":"ns_stage"`},

@@ -72,9 +72,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 	if p.manifest, errs = readManifest(ctx, cfg); errs != nil {
 		problems = append(problems, about("PERSISTED_OPERATIONS", errs)...)
 	}
-	if p.cors, errs = web.NewCORS(cfg.CORSOrigins); errs != nil {
-		problems = append(problems, about("CORS_ALLOWED_ORIGINS", errs)...)
-	}
+	p.cors, errs = web.NewCORS(cfg.CORSOrigins, cfg.CORSHeaders...)
+	problems = append(problems, errs...)
 	if len(problems) > 0 {
 		for _, p := range problems {
 			_, _ = fmt.Fprintln(stderr, "retrieverkeys:", printableBut(p.Error(), "\n"))
@@ -163,13 +162,14 @@ func isTerminal(w io.Writer) bool {
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
-// open opens the configured store. prepare makes it ready for use and fails while it cannot be reached.
+// open opens the configured store. prepare makes its indexes, and fails while it cannot be reached. Only serve calls it, because building
+// indexes can take hours; commands work without.
 func (p *program) open(ctx context.Context, with ...mongodb.Option) (engine store.Engine, prepare func(context.Context) error, err error) {
 	if p.cfg.MongoURI == "" {
 		engine, err = sqlite.Open(ctx, p.cfg.EmbeddedPath)
 		return engine, func(context.Context) error { return nil }, err
 	}
-	m, err := mongodb.Open(p.cfg.MongoURI, p.cfg.MongoDatabase, p.logger, with...)
+	m, err := mongodb.Open(p.cfg.MongoURI, p.cfg.MongoDatabase, p.logger, append(with, mongodb.WithServerAPI(p.cfg.MongoServerAPI))...)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -227,7 +227,7 @@ func (p *program) serve(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, closeLimiter()) }()
 
 	usage := &apikey.Usage{Store: engine, Logger: p.logger}
-	service := &apikey.Service{Store: engine, Usage: usage}
+	service := &apikey.Service{Store: engine, Usage: usage, RateLimit: p.cfg.RateLimit}
 	playground := ""
 	if p.cfg.Playground {
 		playground = "/"
@@ -371,21 +371,18 @@ func (p *program) engineName() string {
 	return "sqlite"
 }
 
-// How long to wait before trying again to reach a store that is down, and for it to be ready: an index of many documents
-// takes longer, and is made meanwhile.
+// How long to wait before trying again to reach a store that is down.
 const (
-	firstRetry     = time.Second
-	lastRetry      = 30 * time.Second
-	prepareTimeout = time.Minute
+	firstRetry = time.Second
+	lastRetry  = 30 * time.Second
 )
 
 // prepare makes the store ready as soon as it can be reached, seeds the demo where it is wanted, and from then on
-// reports every hour what no list shows.
+// reports every hour what no list shows. It has no deadline, because building an index can take hours. Requests are served
+// meanwhile.
 func (p *program) prepare(ctx context.Context, engine store.Engine, prepare func(context.Context) error, url string, metrics *telemetry.Metrics) {
 	for wait := firstRetry; ; wait = min(2*wait, lastRetry) {
-		attempt, cancel := context.WithTimeout(ctx, prepareTimeout)
-		err := prepare(attempt)
-		cancel()
+		err := prepare(ctx)
 		if err == nil && p.cfg.Demo {
 			err = p.demo(ctx, engine, url)
 		}
@@ -431,8 +428,8 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// healthcheckTimeout is how long a server may take to say that it is ready.
-const healthcheckTimeout = 3 * time.Second
+// healthcheckTimeout is how long a server may take to say whether it is ready. It knows within 0.6 s.
+const healthcheckTimeout = time.Second
 
 // healthcheck asks the server at LISTEN_ADDR whether it is ready.
 func (p *program) healthcheck(ctx context.Context) error {

@@ -84,13 +84,19 @@ type server struct {
 // serve runs the program as its users do, on a port of its own.
 func serve(t *testing.T, env fields) *server {
 	t.Helper()
+	return serveAs(t, env, "serve")
+}
+
+// serveAs is serve with other arguments.
+func serveAs(t *testing.T, env fields, args ...string) *server {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	s := &server{t: t, out: newBuffer(), errors: newBuffer(), ended: ended}
 	code := 0
 	go func() {
 		defer close(ended)
-		code = run(ctx, []string{"serve"}, getenv(env), strings.NewReader(""), s.out, s.errors)
+		code = run(ctx, args, getenv(env), strings.NewReader(""), s.out, s.errors)
 	}()
 	s.stop = func() int { cancel(); <-ended; return code }
 	t.Cleanup(func() {

@@ -44,6 +44,18 @@ func (c Caller) authorize(p Permission) error {
 	return forbidden("This needs a key with the permission " + string(p) + ".")
 }
 
+// authorizeChange is authorize for changes of keys. Keys of other types than these two can only read: the platform may limit them
+// in ways that nothing here checks.
+func (c Caller) authorizeChange(p Permission) error {
+	if err := c.authorize(p); err != nil {
+		return err
+	}
+	if c.Key.Type != Standard && c.Key.Type != MarketplaceSubscription {
+		return forbidden("A key of this type can read, and change nothing.")
+	}
+	return nil
+}
+
 // CheckOrigin returns Forbidden if the caller's key is limited to origins and the request's Origin header is not
 // one of them. A request without the header does not come from a browser's script and passes.
 func (c Caller) CheckOrigin(origin string) error {

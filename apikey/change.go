@@ -1,7 +1,6 @@
 package apikey
 
 import (
-	"cmp"
 	"context"
 	"math"
 	"slices"
@@ -155,12 +154,15 @@ func (s *Service) Create(ctx context.Context, c Caller, namespace, retriever str
 	now := s.instant()
 	named := []RetrieverID{r.ID}
 	attempt := c.event(KeyCreated, ResourceRetriever, string(r.ID), now, r.NamespaceID, named)
-	refused := c.authorize(Write)
+	refused := c.authorizeChange(Write)
 	if refused == nil && !c.covers(ManagePermissions, r.Namespace, r.ID) {
 		refused = forbidden("This key may not make keys for this retriever.")
 	}
 	if err := s.permit(ctx, c, refused, attempt); err != nil {
 		return nil, err
+	}
+	if strings.Contains(string(r.ID), "*") || strings.Contains(string(r.NamespaceID), "*") {
+		return nil, Invalid("retrieverId", "No key can be made for this retriever: its id, or that of its namespace, holds a *, which in a key's scopes stands for any run of characters.")
 	}
 
 	key, secret := newRetrieverKey(r.ID, c.Key.UserID, now)
@@ -178,12 +180,15 @@ func (s *Service) Create(ctx context.Context, c Caller, namespace, retriever str
 	return &Minted{Key: key, Secret: secret}, nil
 }
 
-// Update changes what is given of an active key; all else stays. It needs Write, and a caller who holds what the key
-// holds.
+// Update changes what is given of an active key; all else stays. It needs Write, a caller who holds what the key holds, and,
+// for limits that it raises, what mayGive asks for.
 func (s *Service) Update(ctx context.Context, c Caller, namespace string, id ID, settings Settings) (*Key, error) {
-	return s.change(ctx, c, namespace, id, KeyUpdated, settings.fields(), func(from Key, now time.Time) (Change, error) {
+	return s.change(ctx, c, namespace, id, KeyUpdated, func(from Key, now time.Time) (Change, error) {
 		to := from
 		if err := settings.apply(&to, now); err != nil {
+			return Change{}, err
+		}
+		if err := s.mayGive(ctx, c, &to, s.wider(&from, &to)); err != nil {
 			return Change{}, err
 		}
 		if err := mustBeActive(&from); err != nil {
@@ -205,15 +210,19 @@ type Rotated struct {
 	Previous Key
 }
 
-// Rotate puts a new key in the place of an active one: of the same name, description, expiry, origins, limit and
-// rights. It is the caller's, who is told its plaintext. The old key goes on working for the overlap, but never beyond its own expiry; without one it is revoked at
-// once. A key is rotated once. It needs Write, and a caller who holds what the key holds.
+// Rotate puts a new key in the place of an active one: of the same name, description, expiry, origins, limit, budget and
+// rights. It is the caller's, who is told its plaintext. The old key goes on working for the overlap, but never beyond its own
+// expiry; without one it is revoked at once. A key is rotated once. It needs Write, a caller who holds what the key holds, and
+// what mayGive asks for.
 func (s *Service) Rotate(ctx context.Context, c Caller, namespace string, id ID, overlap time.Duration) (*Rotated, error) {
 	var successor Key
 	var secret Secret
-	previous, err := s.change(ctx, c, namespace, id, KeyRotated, 0, func(from Key, now time.Time) (Change, error) {
+	previous, err := s.change(ctx, c, namespace, id, KeyRotated, func(from Key, now time.Time) (Change, error) {
 		if overlap < 0 || overlap > MaxOverlap {
 			return Change{}, Invalid("overlapSeconds", "overlapSeconds must be 0 to %d, which is 30 days.", int(MaxOverlap/time.Second))
+		}
+		if err := s.mayGive(ctx, c, &from, limits); err != nil { // the successor inherits them
+			return Change{}, err
 		}
 		if err := mustBeActive(&from); err != nil {
 			return Change{}, err
@@ -223,6 +232,10 @@ func (s *Service) Rotate(ctx context.Context, c Caller, namespace string, id ID,
 		}
 		if !from.readable() {
 			return Change{}, conflict("This key has limits that cannot be read, and so no other can take its place. Make a new one and revoke it.")
+		}
+		budget, err := s.BudgetOf(ctx, &from)
+		if err != nil {
+			return Change{}, err
 		}
 		prefix := organizationKeyPrefix
 		if from.Type == RetrieverKey {
@@ -235,7 +248,7 @@ func (s *Service) Rotate(ctx context.Context, c Caller, namespace string, id ID,
 		if c.Key.PrincipalID != nil { // else the key keeps to the documents of whom it was for
 			successor.PrincipalID = c.Key.PrincipalID
 		}
-		successor.RotatedFrom, successor.Revision = &from.ID, 0
+		successor.RotatedFrom, successor.Budget, successor.Revision = &from.ID, budget, 0
 
 		to := from
 		to.RotatedTo = &successor.ID
@@ -258,7 +271,7 @@ func (s *Service) Rotate(ctx context.Context, c Caller, namespace string, id ID,
 // Revoke ends a key for good and at once, an expired one too. To revoke one again changes nothing and is no error. It
 // needs Delete. An operator may revoke any key of the organization, also one whose retriever is gone.
 func (s *Service) Revoke(ctx context.Context, c Caller, namespace string, id ID) (*Key, error) {
-	return s.change(ctx, c, namespace, id, KeyRevoked, 0, func(from Key, now time.Time) (Change, error) {
+	return s.change(ctx, c, namespace, id, KeyRevoked, func(from Key, now time.Time) (Change, error) {
 		to := from
 		if from.Status == Revoked {
 			return Change{Key: to}, nil
@@ -324,9 +337,9 @@ func (s *Service) Admit(ctx context.Context, c Caller, action Action) error {
 const manyTries = 100
 
 // change finds a key that the caller may change, lets decide say how, and writes that with its event. What decide
-// leaves as it is, is not written. Of changes that race one wins; the others are told, but for a revocation, which is
-// decided anew.
-func (s *Service) change(ctx context.Context, c Caller, namespace string, id ID, action Action, fields Fields, decide func(from Key, now time.Time) (Change, error)) (*Key, error) {
+// leaves as it is, is not written. Where decide returns Forbidden, the denied attempt becomes an event. Of changes that race
+// one wins; the others are told, but for a revocation, which is decided anew.
+func (s *Service) change(ctx context.Context, c Caller, namespace string, id ID, action Action, decide func(from Key, now time.Time) (Change, error)) (*Key, error) {
 	if err := s.Admit(ctx, c, action); err != nil {
 		return nil, err
 	}
@@ -338,11 +351,14 @@ func (s *Service) change(ctx context.Context, c Caller, namespace string, id ID,
 		from, now := target.key, s.instant()
 		from.Status = from.StatusAt(now)
 		e := c.event(action, ResourceAPIKey, string(id), now, target.namespace, from.Retrievers())
-		if err := s.permit(ctx, c, c.mayChange(&from, action, fields, target.retrievers), e); err != nil {
+		if err := s.permit(ctx, c, c.mayChange(&from, action, target.retrievers), e); err != nil {
 			return nil, err
 		}
 		change, err := decide(from, now)
 		if err != nil {
+			if Classify(err).Code == Forbidden {
+				err = s.permit(ctx, c, err, e)
+			}
 			return nil, err
 		}
 		to := &change.Key
@@ -391,7 +407,7 @@ func (s *Service) target(ctx context.Context, c Caller, namespace string, id ID,
 	case len(keys) == 0:
 		return target{}, c.nothingIn(ns, "API key")
 	}
-	t := target{key: slices.MinFunc(keys, func(a, b Key) int { return cmp.Compare(a.Hash, b.Hash) })}
+	t := target{key: slices.MinFunc(keys, byHash)}
 	if named := t.key.Retrievers(); len(named) > 0 {
 		if t.retrievers, err = s.Store.Retrievers(ctx, c.tenant(), named); err != nil {
 			return target{}, err
@@ -409,13 +425,9 @@ func (s *Service) target(ctx context.Context, c Caller, namespace string, id ID,
 	return t, nil
 }
 
-// limits are the fields that limit what a key can be used for.
-const limits = FieldExpiresAt | FieldAllowedOrigins | FieldRateLimitOverride
-
-// mayChange returns nil if the caller may do that to a key that they see, in these fields. Nobody can update or rotate, and
-// so come to hold, what is stronger than they are, nor lift the limits of the key they hold; and all that the key reaches
-// must be theirs to manage.
-func (c Caller) mayChange(k *Key, action Action, fields Fields, retrievers []Retriever) error {
+// mayChange returns nil if the caller may do that to a key that they see. Nobody can update or rotate, and so come to hold,
+// what is stronger than they are; and all that the key reaches must be theirs to manage.
+func (c Caller) mayChange(k *Key, action Action, retrievers []Retriever) error {
 	need := Write
 	if action == KeyRevoked {
 		need = Delete
@@ -426,11 +438,8 @@ func (c Caller) mayChange(k *Key, action Action, fields Fields, retrievers []Ret
 			}
 		}
 	}
-	if err := c.authorize(need); err != nil {
+	if err := c.authorizeChange(need); err != nil {
 		return err
-	}
-	if k.Hash == c.Key.Hash && fields&limits != 0 && c.authorize(Admin) != nil {
-		return forbidden("A key may not change its own expiry, origins and limit, unless it is an admin's.")
 	}
 	for i := range k.Scopes {
 		s := &k.Scopes[i]
@@ -474,16 +483,24 @@ func (c Caller) reaches(s *Scope, op Operation, retrievers []Retriever) bool {
 // back until the key was revoked.
 func (s *Service) stillActive(ctx context.Context, c Caller) error {
 	if !c.Operator {
-		keys, err := s.Store.KeysByHash(ctx, c.Key.Hash)
-		if err != nil {
+		if _, err := s.ownKey(ctx, c); err != nil {
 			return err
-		}
-		if len(keys) != 1 || keys[0].StatusAt(s.now()) != Active {
-			return unauthenticated("The API key of this request is not active any more.")
 		}
 	}
 	s.used(c)
 	return nil
+}
+
+// ownKey returns the caller's key as it is now, which must be active.
+func (s *Service) ownKey(ctx context.Context, c Caller) (*Key, error) {
+	keys, err := s.Store.KeysByHash(ctx, c.Key.Hash)
+	if err != nil {
+		return nil, err
+	}
+	if len(keys) != 1 || keys[0].StatusAt(s.now()) != Active {
+		return nil, unauthenticated("The API key of this request is not active any more.")
+	}
+	return &keys[0], nil
 }
 
 // permit returns nil where nothing refused the caller, whose key is still active. Otherwise the attempt is kept as an event, and then refused: if

@@ -45,11 +45,13 @@ type Key struct {
 	RevokedBy         *string
 	AllowedOrigins    []string // nil: unrestricted; empty: no origin matches, because none could be read
 	PrincipalID       *string
+	IsInternal        bool
 
 	// What the server keeps beside the vendor's fields.
-	RotatedTo   *ID   // the key that took this one's place
-	RotatedFrom *ID   // the key whose place this one took
-	Revision    int64 // how often the key was changed here; last_used_at does not count
+	RotatedTo   *ID    // the key that took this one's place
+	RotatedFrom *ID    // the key whose place this one took
+	Budget      string // the hash of the key whose budget this one goes on with; empty: see Service.BudgetOf
+	Revision    int64  // how often the key was changed here; last_used_at does not count
 
 	Status Status // StatusAt the instant of the request; set by the Service
 }
@@ -57,7 +59,7 @@ type Key struct {
 // detach gives the key memory of its own: a store may read the keys of a list into memory that they share, and any of them
 // would keep it all.
 func (k *Key) detach() {
-	for _, s := range []*string{(*string)(&k.ID), &k.Hash, (*string)(&k.InternalID), &k.UserID, &k.Name, &k.Description} {
+	for _, s := range []*string{(*string)(&k.ID), &k.Hash, (*string)(&k.InternalID), &k.UserID, &k.Name, &k.Description, &k.Budget} {
 		*s = strings.Clone(*s)
 	}
 	for _, s := range []**string{&k.Prefix, &k.SubscriptionID, &k.OrganizationID, &k.CreatedBy, &k.RevokedBy, &k.PrincipalID} {
@@ -96,6 +98,15 @@ const (
 	Expired Status = "expired"
 )
 
+// RateLimit returns how many requests a minute the key may make; 0 means any number. The general limit applies to keys without
+// one of their own, and to keys whose own is below 1, which no API sets.
+func (k *Key) RateLimit(general int) int {
+	if own := k.RateLimitOverride; own != nil && *own > 0 {
+		return int(*own)
+	}
+	return max(general, 0)
+}
+
 // StatusAt derives the state at an instant. Revocation beats expiry; a key is expired from the very instant of
 // its expiry on. What the document holds but nobody can read has been folded into Stored as the refusing state.
 func (k *Key) StatusAt(now time.Time) Status {
@@ -130,6 +141,8 @@ const (
 	Standard                Type = "standard"
 	MarketplaceSubscription Type = "marketplace_subscription"
 	RetrieverKey            Type = "retriever"
+	UserScoped              Type = "user_scoped"
+	Session                 Type = "session"
 	UnknownType             Type = "unknown"
 	UnreadableType          Type = ""
 )
@@ -186,8 +199,10 @@ const (
 	FieldRevokedBy
 	FieldAllowedOrigins
 	FieldPrincipalID
+	FieldIsInternal
 	FieldRotatedTo
 	FieldRotatedFrom
+	FieldBudget
 	FieldRevision
 
 	AllFields    = FieldRevision<<1 - 1

@@ -1,14 +1,13 @@
 package apikey
 
 import (
-	"cmp"
 	"context"
 	"slices"
 	"strings"
 	"time"
 )
 
-// ScanLimit is how many items are looked through for what a store does not order or filter itself.
+// ScanLimit is how many keys of a retriever are looked through to order them by name or by last use, which no store does.
 const ScanLimit = 20_000
 
 // ListOptions are the arguments of a listing of keys.
@@ -25,7 +24,7 @@ type ListOptions struct {
 type Filter struct {
 	Status        []Status
 	KeyType       []Type
-	Search        string // a literal, case-insensitive part of name, description or prefix
+	Search        string // see the type search
 	CreatedBy     *string
 	UnusedSince   *time.Time // not used at or after this instant; never used counts
 	ExpiresBefore *time.Time
@@ -75,11 +74,15 @@ type query struct {
 	ListOptions
 	window window
 	list   list
+	search search
 	now    time.Time
 }
 
 func (o ListOptions) query(now time.Time) (query, error) {
-	q := query{ListOptions: o, now: now, list: o.Order.Field.list()}
+	q := query{ListOptions: o, now: now, list: o.Order.Field.list(), search: newSearch(o.Filter.Search)}
+	if err := q.search.check("filter.search"); err != nil {
+		return q, err
+	}
 	for _, s := range o.Filter.Status {
 		if s != Active && !o.IncludeRevoked {
 			return q, Invalid("filter.status", "Listing %s keys needs includeRevoked: true.", strings.ToUpper(string(s)))
@@ -99,8 +102,7 @@ func (q *query) onlyActive() bool {
 	return !q.IncludeRevoked || onlyActive
 }
 
-// scans reports whether the listing needs all keys of the retriever, because the store neither filters nor orders
-// that way.
+// scans reports whether keys are looked through here, because the store neither filters nor orders that way.
 func (q *query) scans() bool {
 	f := &q.Filter
 	return len(f.Status) > 0 && !q.onlyActive() || len(f.KeyType) > 0 || f.Search != "" || f.CreatedBy != nil ||
@@ -154,16 +156,13 @@ func (s *Service) List(ctx context.Context, c Caller, rs []*Retriever, o ListOpt
 	for i, r := range rs {
 		ids[i] = r.ID
 	}
-	keys := make([][]Key, len(rs))
-	if q.pages() {
-		keys, err = s.Store.KeyPages(ctx, c.tenant(), ids, q.keyRange())
-		if err != nil {
-			return nil, err
-		}
+	first, err := s.firstPages(ctx, c.tenant(), ids, &q)
+	if err != nil {
+		return nil, err
 	}
 	out := make([]Listing, len(rs))
 	err = Together(ctx, len(rs), func(ctx context.Context, i int) error {
-		out[i].Keys, out[i].Err = s.connectKeys(ctx, c.tenant(), ids[i], &q, keys[i])
+		out[i].Keys, out[i].Err = s.connectKeys(ctx, c.tenant(), ids[i], &q, first[i])
 		return nil
 	})
 	return out, err
@@ -186,11 +185,14 @@ func (s *Service) ReadKeys(c Caller, r *Retriever, includeRevoked bool, search s
 		return nil, err
 	}
 	o := ListOptions{IncludeRevoked: includeRevoked, Filter: Filter{Search: search}, Fields: AllFields}
-	q := query{ListOptions: o, window: window{limit: readFirst}, list: byCreatedAt, now: s.now()}
+	q := query{ListOptions: o, window: window{limit: readFirst}, list: byCreatedAt, search: newSearch(search), now: s.now()}
+	if err := q.search.check("search"); err != nil {
+		return nil, err
+	}
 	return &KeyReader{service: s, tenant: c.tenant(), retriever: r.ID, query: q}, nil
 }
 
-// readTogether is how many keys a KeyReader reads at a time: one more than a page, so that as many as a page are read at once and
+// readTogether is how many keys a KeyReader, or a scan, reads at a time: one more than a page, so that as many as a page are read at once and
 // known to be all.
 const readTogether = MaxPage + 1
 
@@ -247,14 +249,6 @@ func (r *KeyReader) read(ctx context.Context) ([]Key, error) {
 // pages reports whether the listing reads keys at all, which it does of all retrievers together.
 func (q *query) pages() bool { return q.Wants.reads() || q.scans() }
 
-// keyRange is what a listing reads of each retriever's keys. Where it needs all of them, that is enough for most.
-func (q *query) keyRange() KeyRange {
-	if q.scans() {
-		return q.run(probe(window{limit: MaxPage}), q.fields())
-	}
-	return q.run(probe(q.window), q.fields())
-}
-
 func (q *query) run(w window, fields Fields) KeyRange {
 	return KeyRange{
 		After: keyPosition(w.after), Before: keyPosition(w.before), FromEnd: w.fromEnd, Limit: w.limit,
@@ -269,7 +263,68 @@ func keyPosition(p *position) *KeyPosition {
 	return &KeyPosition{CreatedAt: p.time(), ID: ID(p.id)}
 }
 
-func (s *Service) connectKeys(ctx context.Context, tenant InternalID, id RetrieverID, q *query, got []Key) (*Connection[Key], error) {
+// firstPage is what was read of one retriever's keys together with those of others: the page itself, or the beginning
+// of a scan.
+type firstPage struct {
+	keys []Key
+	scan *keyScan
+}
+
+// listCost is what each list is charged besides the documents that are looked at for it.
+const listCost = 10
+
+// firstPages reads the first pages of a listing, matched by index. Those that it does not need stay empty.
+func (s *Service) firstPages(ctx context.Context, tenant InternalID, ids []RetrieverID, q *query) ([]firstPage, error) {
+	cost := CostFrom(ctx)
+	if err := cost.Look(listCost * len(ids)); err != nil {
+		return nil, err
+	}
+	first := make([]firstPage, len(ids))
+	if !q.pages() {
+		return first, nil
+	}
+	var r KeyRange
+	if q.scans() {
+		r = q.scan(q.window, q.Wants).next()
+	} else {
+		r = q.run(probe(q.window), q.fields())
+	}
+	if len(ids)*r.Limit > KeysAtOnce {
+		done, err := cost.readLarge(ctx)
+		if err != nil {
+			return nil, err
+		}
+		defer done()
+	}
+	for read := 0; read < len(ids); {
+		pages, err := s.Store.KeyPages(ctx, tenant, ids[read:], r)
+		if err != nil {
+			return nil, err
+		}
+		for _, keys := range pages {
+			if q.scans() {
+				first[read].scan = q.scan(q.window, q.Wants)
+				if err := first[read].scan.look(cost, keys); err != nil {
+					return nil, err
+				}
+			} else {
+				first[read].keys = keys
+				bytes := 0
+				for i := range keys {
+					bytes += keys[i].Size()
+				}
+				if err := cost.retain(bytes); err != nil {
+					return nil, err
+				}
+			}
+			read++
+		}
+	}
+	return first, nil
+}
+
+// connectKeys makes the page of one retriever's keys, of which the first were read.
+func (s *Service) connectKeys(ctx context.Context, tenant InternalID, id RetrieverID, q *query, first firstPage) (*Connection[Key], error) {
 	src := source[Key]{
 		at: q.position,
 		run: func(ctx context.Context, w window) ([]Key, error) {
@@ -283,54 +338,38 @@ func (s *Service) connectKeys(ctx context.Context, tenant InternalID, id Retriev
 			return s.Store.CountKeys(ctx, tenant, id, q.activeAt())
 		},
 	}
-	if q.scans() {
-		if len(got) > MaxPage {
-			return s.scanAll(ctx, tenant, id, q)
+	if first.scan == nil {
+		for i := range first.keys {
+			first.keys[i].Status = first.keys[i].StatusAt(q.now)
 		}
-		return scanKeys(ctx, q, got)
+		return src.connect(ctx, q.window, q.Wants, first.keys)
 	}
-	for i := range got {
-		got[i].Status = got[i].StatusAt(q.now)
-	}
-	return src.connect(ctx, q.window, q.Wants, got)
-}
-
-// scanTurns is of how many retrievers with many keys a process holds all of them at once.
-var scanTurns = make(chan struct{}, 4)
-
-// scanAll is scanKeys for a retriever with more keys than a page.
-func (s *Service) scanAll(ctx context.Context, tenant InternalID, id RetrieverID, q *query) (*Connection[Key], error) {
-	select {
-	case scanTurns <- struct{}{}:
-		defer func() { <-scanTurns }()
-	case <-ctx.Done():
-		return nil, Outage(ctx.Err())
-	}
-	all := KeyRange{Limit: ScanLimit + 1, ActiveAt: q.activeAt(), Fields: q.fields()}
-	pages, err := s.Store.KeyPages(ctx, tenant, []RetrieverID{id}, all)
-	if err != nil {
+	if err := s.finish(ctx, tenant, id, first.scan); err != nil {
 		return nil, err
 	}
-	if len(pages[0]) > ScanLimit {
-		return nil, Invalid("filter", "This retriever has more than %d keys: they can be listed in the default order, but not filtered, searched or ordered otherwise.", ScanLimit)
+	if first.scan.ranks {
+		return first.scan.connection(), nil
 	}
-	return scanKeys(ctx, q, pages[0])
+	src.run = func(ctx context.Context, w window) ([]Key, error) {
+		beyond := q.scan(window{after: w.after, before: w.before, fromEnd: w.fromEnd, limit: w.limit - 1}, Wants{Items: true})
+		err := s.finish(ctx, tenant, id, beyond)
+		return beyond.keys(), err
+	}
+	return src.connect(ctx, q.window, q.Wants, first.scan.keys())
 }
 
-// scanKeys makes a page of those of a retriever's keys that the query selects, by looking through all of them.
-func scanKeys(ctx context.Context, q *query, keys []Key) (*Connection[Key], error) {
-	for i := range keys {
-		keys[i].Status = keys[i].StatusAt(q.now)
-	}
-	keys = slices.DeleteFunc(keys, func(k Key) bool { return !q.selects(&k) })
-	c, err := scanned(ctx, keys, q.position, q.Order.Direction, q.window, q.Wants)
-	if err == nil {
-		c.Items = slices.Clone(c.Items) // what is not on the page can be forgotten
-		for i := range c.Items {
-			c.Items[i].detach()
+// finish reads on until the scan has all that it needs.
+func (s *Service) finish(ctx context.Context, tenant InternalID, id RetrieverID, scan *keyScan) error {
+	for !scan.done {
+		pages, err := s.Store.KeyPages(ctx, tenant, []RetrieverID{id}, scan.next())
+		if err != nil {
+			return err
+		}
+		if err := scan.look(CostFrom(ctx), pages[0]); err != nil {
+			return err
 		}
 	}
-	return c, err
+	return nil
 }
 
 // selects is the filter.
@@ -344,7 +383,7 @@ func (q *query) selects(k *Key) bool {
 		f.ExpiresBefore != nil && (k.ExpiresAt == nil || !k.ExpiresAt.Before(*f.ExpiresBefore)):
 		return false
 	}
-	return contains(f.Search, k.Name, k.Description, text(k.Prefix))
+	return q.search.finds(k)
 }
 
 // position is the key's place in the order asked for.
@@ -361,67 +400,4 @@ func (q *query) position(k *Key) position {
 		p.value, p.null = timeValue(k.CreatedAt)
 	}
 	return p
-}
-
-// scanned makes a page of items that were all read, by ordering them here: by value, ties by id in the same
-// direction, items without a value last in both.
-func scanned[T any](ctx context.Context, items []T, at func(*T) position, d Direction, w window, wants Wants) (*Connection[T], error) {
-	compare := func(a, b position) int {
-		if a.null != b.null {
-			if a.null {
-				return 1
-			}
-			return -1
-		}
-		order := cmp.Or(strings.Compare(a.value, b.value), strings.Compare(a.id, b.id))
-		if d == Descending {
-			order = -order
-		}
-		return order
-	}
-	slices.SortFunc(items, func(a, b T) int { return compare(at(&a), at(&b)) })
-	src := source[T]{
-		at: at,
-		run: func(_ context.Context, w window) ([]T, error) {
-			from, to := 0, len(items)
-			if w.after != nil {
-				from, _ = slices.BinarySearchFunc(items, *w.after, func(i T, p position) int { return cmp.Or(compare(at(&i), p), -1) })
-			}
-			if w.before != nil {
-				to, _ = slices.BinarySearchFunc(items, *w.before, func(i T, p position) int { return compare(at(&i), p) })
-			}
-			run := items[from:max(from, to)]
-			switch {
-			case len(run) <= w.limit:
-			case w.fromEnd:
-				run = run[len(run)-w.limit:]
-			default:
-				run = run[:w.limit]
-			}
-			return run, nil
-		},
-		count: func(context.Context) (int, error) { return len(items), nil },
-	}
-	got, err := src.run(ctx, probe(w))
-	if err != nil {
-		return nil, err
-	}
-	return src.connect(ctx, w, wants, got)
-}
-
-// contains reports whether part, if any is asked for, occurs literally in one of the texts, without regard to case.
-func contains(part string, texts ...string) bool {
-	part = folded(part)
-	return part == "" || slices.ContainsFunc(texts, func(t string) bool { return strings.Contains(folded(t), part) })
-}
-
-// folded is the text without regard to case. There and back, because letters such as the two small sigmas meet in their
-// capital only, and others, such as the sign of the kelvin, in their small letter.
-func folded(s string) string { return strings.ToUpper(strings.ToLower(s)) }
-
-func text(s *string) string {
-	if s == nil {
-		return ""
-	}
-	return *s
 }

@@ -469,31 +469,90 @@ func TestScansAreBounded(t *testing.T) {
 	for i := range ScanLimit + 1 {
 		keys = append(keys, keyOf(ID(fmt.Sprintf("key_%05d", i))))
 	}
+	keys[700].Name = "so rare"
 	keys = append(keys, keyOf("other", func(k *Key) { k.Scopes[0].ResourceID = "ret_2" }))
 	rs := []*Retriever{{ID: "ret_1"}, {ID: "ret_2"}}
 	store := &memory{keys: keys}
 	s := &Service{Store: store, Now: frozen}
 
-	out, err := s.List(t.Context(), admin(), rs, ListOptions{Order: Order{ByName, Ascending}, Wants: everything})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := codeOf(t, out[0].Err); got != BadUserInput || out[0].Keys != nil || !strings.Contains(out[0].Err.Error(), "20000") {
-		t.Errorf("20,001 keys were scanned: %v", out[0].Err)
-	}
-	if out[1].Err != nil || ids(out[1].Keys) != "other" {
-		t.Errorf("the neighbour was refused too: %v", out[1].Err)
+	for _, field := range []OrderField{ByName, ByLastUsedAt} {
+		out, err := s.List(t.Context(), admin(), rs, ListOptions{Order: Order{field, Ascending}, Wants: everything})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e := Classify(out[0].Err); e.Code != BadUserInput || e.Field != "orderBy" || out[0].Keys != nil || !strings.Contains(e.Message, "20000") {
+			t.Errorf("20,001 keys were ordered by %q: %v", field, out[0].Err)
+		}
+		if out[1].Err != nil || ids(out[1].Keys) != "other" {
+			t.Errorf("the neighbour was refused too: %v", out[1].Err)
+		}
 	}
 
-	out, err = s.List(t.Context(), admin(), rs, ListOptions{Page: Page{Last: new(2)}, Wants: everything})
-	if err != nil || out[0].Err != nil || ids(out[0].Keys) != "key_00001 key_00000" || out[0].Keys.Total != ScanLimit+1 {
-		t.Errorf("the default listing: %+v, %v", out, err)
+	const some = 3*MaxPage + 1
+	store.keys = keys[:some]
+	for name, o := range map[string]ListOptions{
+		"the default order": {Page: Page{Last: new(2)}, Wants: everything},
+		"a filter":          {Page: Page{Last: new(2)}, Filter: Filter{UnusedSince: at(0)}, Wants: everything},
+		"without total":     {Page: Page{Last: new(2)}, Filter: Filter{UnusedSince: at(0)}, Wants: Wants{Items: true, HasNext: true, HasPrevious: true}},
+		"the oldest first":  {Page: Page{First: new(2)}, Order: Order{ByCreatedAt, Ascending}, Wants: everything},
+		"by expiry":         {Page: Page{First: new(2)}, Order: Order{ByExpiresAt, Ascending}, Wants: everything},
+		"a rare search":     {Filter: Filter{Search: "RARE"}, Wants: everything},
+	} {
+		out, err := s.List(t.Context(), admin(), rs[:1], o)
+		if err != nil || out[0].Err != nil {
+			t.Fatal(name, err, out[0].Err)
+		}
+		c := out[0].Keys
+		want, total, more := "key_00001 key_00000", some, true
+		switch {
+		case o.Filter.Search != "":
+			want, total, more = "key_00700", 1, false
+		case o.Page.First != nil:
+			want = "key_00000 key_00001"
+		}
+		if ids(c) != want || o.Wants.Total && c.Total != total || c.HasPreviousPage != (more && o.Page.Last != nil) || c.HasNextPage != (more && o.Page.First != nil) {
+			t.Errorf("%s: %q of %d, %v %v", name, ids(c), c.Total, c.HasPreviousPage, c.HasNextPage)
+		}
 	}
 
 	store.keys = keys[1:]
-	out, err = s.List(t.Context(), admin(), rs, ListOptions{Order: Order{ByName, Ascending}, Page: Page{First: new(1)}, Wants: everything})
+	out, err := s.List(t.Context(), admin(), rs, ListOptions{Order: Order{ByName, Ascending}, Page: Page{First: new(1)}, Wants: everything})
 	if err != nil || out[0].Err != nil || out[0].Keys.Total != ScanLimit || ids(out[0].Keys) != "key_00001" {
 		t.Errorf("20,000 keys were refused: %+v, %v", out, err)
+	}
+}
+
+// Without it a scan reads on when it has its page, and a search costs the whole list though nobody asks how many there are.
+func TestScansEndWithTheirPage(t *testing.T) {
+	store := &memory{}
+	for i := range 3 * MaxPage {
+		store.keys = append(store.keys, keyOf(ID(fmt.Sprintf("key_%05d", i))))
+	}
+	list := func(o ListOptions) string {
+		t.Helper()
+		out, err := (&Service{Store: store, Now: frozen}).List(t.Context(), admin(), []*Retriever{{ID: "ret_1"}}, o)
+		if err != nil || out[0].Err != nil {
+			t.Fatal(err, out[0].Err)
+		}
+		return ids(out[0].Keys) + ": " + store.reads()
+	}
+	page := Wants{Items: true, HasNext: true}
+	for _, tt := range []struct {
+		options ListOptions
+		want    string
+	}{
+		{ListOptions{Filter: Filter{Search: "KEY"}, Page: Page{First: new(1)}, Wants: page}, "key_02999: KeyPages(1001)"},
+		{ListOptions{Filter: Filter{Search: "key_01500"}, Page: Page{First: new(1)}, Wants: page}, "key_01500: KeyPages(1001) KeyPages(1001) KeyPages(1001)"},
+		{ListOptions{Filter: Filter{Search: "key_00001"}, Page: Page{Last: new(1)}, Wants: Wants{Items: true}}, "key_00001: KeyPages(1001) KeyPages(1001) KeyPages(1001)"},
+		{ListOptions{Filter: Filter{Search: "key"}, Page: Page{Last: new(1)}, Wants: Wants{Items: true}}, "key_00000: KeyPages(1001)"},
+		{ListOptions{Filter: Filter{Search: "KEY"}, Page: Page{First: new(1)}, Wants: everything}, "key_02999: KeyPages(1001) KeyPages(1001) KeyPages(1001)"},
+	} {
+		for i := range store.keys {
+			store.keys[i].Name = string(store.keys[i].ID)
+		}
+		if got := list(tt.options); got != tt.want {
+			t.Errorf("%q: %s, want %s", tt.options.Filter.Search, got, tt.want)
+		}
 	}
 }
 
@@ -531,6 +590,7 @@ func TestListReadsTheFieldsAskedFor(t *testing.T) {
 		k.Prefix, k.SubscriptionID, k.OrganizationID, k.UserID, k.Name, k.Description = new("p"), new("s"), new("org_1"), "u", "n", "d"
 		k.Permissions, k.RateLimitOverride, k.LastUsedAt, k.CreatedBy = []Permission{Read}, new(int32(1)), at(-1), new("c")
 		k.RevokedBy, k.AllowedOrigins, k.PrincipalID, k.ExpiresAt = new("r"), []string{"o"}, new("p"), at(1)
+		k.IsInternal, k.Budget = true, "b"
 	})
 	c, err := list1(t, []Key{full}, ListOptions{Fields: AllFields, Wants: everything})
 	if err != nil {
@@ -561,49 +621,37 @@ func TestCaseIsFolded(t *testing.T) {
 	for part, text := range map[string]string{
 		"οδος": "ΟΔΟΣ", "ΟΔΟΣ": "οδός οδος", "οδοσ": "οδος", "istanbul": "İSTANBUL", "İ": "iz", "kelvin": "\u212Aelvin", "STRASSE": "Strasse", "ſ": "S",
 	} {
-		if !contains(part, "", text) {
+		if s := newSearch(part); !s.in("", text) {
 			t.Errorf("%q does not contain %q", text, part)
 		}
 	}
-	if contains("a", "", "b") || !contains("", "b") {
+	if a, none := newSearch("a"), newSearch(""); a.in("", "b") || !none.in("b") {
 		t.Error("what is not there is found, or nothing is not")
 	}
 }
 
 // Without it one operation with many filters holds all keys of as many retrievers at once, and keeps them until it is answered.
-func TestLongScansTakeTurnsAndKeepOnlyTheirPage(t *testing.T) {
+func TestScansKeepOnlyTheirPage(t *testing.T) {
 	store := &memory{}
-	for i := range MaxPage + 2 {
+	for i := range 3 * MaxPage {
 		store.keys = append(store.keys, keyOf(ID(fmt.Sprintf("key_%05d", i))))
 	}
-	rs := slices.Repeat([]*Retriever{{ID: "ret_1"}}, 3*cap(scanTurns))
-	o := ListOptions{Order: Order{Field: ByName}, Page: Page{First: new(2)}, Wants: everything}
-	out, err := (&Service{Store: store, Now: frozen}).List(t.Context(), admin(), rs, o)
+	q, err := ListOptions{Order: Order{Field: ByName}, Page: Page{First: new(2)}, Wants: everything}.query(frozen())
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, l := range out {
-		if l.Err != nil || l.Keys.Total != MaxPage+2 || len(l.Keys.Items) != 2 || cap(l.Keys.Items) > 4 {
-			t.Errorf("%v: %+v", l.Err, l.Keys)
-		}
+	s := &Service{Store: store, Now: frozen}
+	first, err := s.firstPages(t.Context(), "int_1", []RetrieverID{"ret_1", "ret_2"}, &q)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if got := strings.Count(store.reads(), "KeyPages(20001)"); got != len(rs) {
-		t.Errorf("%d scans", got)
+	scan := first[0].scan
+	if len(scan.found) != 3 || scan.done || !first[1].scan.done {
+		t.Errorf("%d of the first page are kept", len(scan.found))
 	}
-	for range cap(scanTurns) {
-		scanTurns <- struct{}{}
-	}
-	ended, end := context.WithCancel(t.Context())
-	end()
-	out, err = (&Service{Store: store, Now: frozen}).List(ended, admin(), rs[:1], o)
-	for range cap(scanTurns) {
-		<-scanTurns
-	}
-	if err == nil {
-		err = out[0].Err
-	}
-	if codeOf(t, err) != Unavailable {
-		t.Errorf("who waits for a turn in vain: %v", err)
+	c, err := s.connectKeys(t.Context(), "int_1", "ret_1", &q, first[0])
+	if err != nil || c.Total != 3*MaxPage || len(c.Items) != 2 || cap(c.Items) > 4 || len(scan.found) != 3 {
+		t.Errorf("%+v, %v", c, err)
 	}
 }
 

@@ -81,7 +81,7 @@ func (s *Service) lookUp(ctx context.Context, c Caller, n Names) (*Found, error)
 		})
 	}
 	for i, of := range n.Listings {
-		listings[i] = &listing{pages: map[RetrieverID][]Key{}}
+		listings[i] = &listing{first: map[RetrieverID]firstPage{}}
 		if listings[i].query, listings[i].err = of.Options.query(f.now); listings[i].err == nil {
 			ids := idsOf(of.Retrievers)
 			reads.add(func(ctx context.Context) error { return s.readPages(ctx, c, listings[i], ids) })
@@ -145,7 +145,7 @@ func (f *Found) readNamed(ctx context.Context, n Names) error {
 type listing struct {
 	query query
 	err   error
-	pages map[RetrieverID][]Key
+	first map[RetrieverID]firstPage
 }
 
 // list makes the listings of those retrievers that there are.
@@ -162,13 +162,13 @@ func (f *Found) list(ctx context.Context, of []ListingOf, listings []*listing) e
 				continue
 			}
 			seen[r.ID] = true
-			if _, read := l.pages[r.ID]; !read && l.err == nil {
+			if _, read := l.first[r.ID]; !read && l.err == nil {
 				missing = append(missing, r.ID)
 			}
 			part := Listing{Err: l.err}
 			if l.err == nil {
 				connects.add(func(ctx context.Context) error {
-					part.Keys, part.Err = f.service.connectKeys(ctx, f.caller.tenant(), r.ID, &l.query, l.pages[r.ID])
+					part.Keys, part.Err = f.service.connectKeys(ctx, f.caller.tenant(), r.ID, &l.query, l.first[r.ID])
 					return nil
 				})
 			}
@@ -188,19 +188,22 @@ func (f *Found) list(ctx context.Context, of []ListingOf, listings []*listing) e
 	return err
 }
 
-// readPages reads the pages of a listing, if it needs them.
+// readPages reads the first pages of a listing, if it needs them.
 func (s *Service) readPages(ctx context.Context, c Caller, l *listing, ids []RetrieverID) error {
-	pages := make([][]Key, len(ids))
-	if l.query.pages() {
-		var err error
-		if pages, err = s.Store.KeyPages(ctx, c.tenant(), ids, l.query.keyRange()); err != nil {
-			return err
-		}
+	first, err := s.firstPages(ctx, c.tenant(), ids, &l.query)
+	for i := range first {
+		l.first[ids[i]] = first[i]
 	}
-	for i, id := range ids {
-		l.pages[id] = pages[i]
+	return err
+}
+
+// NamespaceAsked is Namespace for an id or a name that the caller asks for. An empty one is nothing's: it does not mean that the
+// request names no namespace.
+func (f *Found) NamespaceAsked(ref string) (*Namespace, error) {
+	if ref == "" {
+		return nil, notFound("namespace")
 	}
-	return nil
+	return f.Namespace(ref)
 }
 
 // Namespace returns the namespace with that id or name; the id wins.

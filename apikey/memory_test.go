@@ -351,8 +351,10 @@ func projected(keys []Key, fields Fields) []Key {
 			{FieldRevokedBy, func() { p.RevokedBy = k.RevokedBy }},
 			{FieldAllowedOrigins, func() { p.AllowedOrigins = k.AllowedOrigins }},
 			{FieldPrincipalID, func() { p.PrincipalID = k.PrincipalID }},
+			{FieldIsInternal, func() { p.IsInternal = k.IsInternal }},
 			{FieldRotatedTo, func() { p.RotatedTo = k.RotatedTo }},
 			{FieldRotatedFrom, func() { p.RotatedFrom = k.RotatedFrom }},
+			{FieldBudget, func() { p.Budget = k.Budget }},
 			{FieldRevision, func() { p.Revision = k.Revision }},
 		} {
 			if fields&f.field != 0 {

@@ -3,6 +3,7 @@ package apikey
 import (
 	"cmp"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -15,20 +16,25 @@ func originAllowed(allowed []string, origin string) bool {
 	if !ok || strings.HasPrefix(got.host, "*") || strings.Trim(got.host, hostChars) != "" {
 		return false
 	}
-	for _, a := range allowed {
+	return slices.ContainsFunc(allowed, func(a string) bool {
 		want, ok := parseOrigin(a)
-		if !ok || want.scheme != got.scheme || want.port != got.port {
-			continue
-		}
-		if apex, wild := strings.CutPrefix(want.host, "*"); wild {
-			if len(got.host) > len(apex) && strings.HasSuffix(got.host, apex) {
-				return true
-			}
-		} else if want.host == got.host {
-			return true
-		}
+		return ok && want.covers(got)
+	})
+}
+
+// originsWithin reports whether every origin that some match is also matched by others. Nil matches every origin, as in
+// Key.AllowedOrigins. An entry that cannot be read matches none.
+func originsWithin(some, others []string) bool {
+	if some == nil || others == nil {
+		return others == nil
 	}
-	return false
+	return !slices.ContainsFunc(some, func(s string) bool {
+		inner, ok := parseOrigin(s)
+		return ok && !slices.ContainsFunc(others, func(o string) bool {
+			outer, ok := parseOrigin(o)
+			return ok && outer.covers(inner)
+		})
+	})
 }
 
 // isOrigin reports whether a key can be limited to it: an origin as browsers send it, or all subdomains of one. Names of
@@ -50,6 +56,15 @@ const (
 )
 
 type origin struct{ scheme, host, port string }
+
+// covers reports whether o matches every origin that other matches. An origin without a wildcard matches itself alone.
+func (o origin) covers(other origin) bool {
+	if o.scheme != other.scheme || o.port != other.port {
+		return false
+	}
+	apex, wild := strings.CutPrefix(o.host, "*")
+	return o.host == other.host || wild && len(other.host) > len(apex) && strings.HasSuffix(other.host, apex)
+}
 
 // parseOrigin takes scheme://host[:port] with nothing behind it; the host may begin with the wildcard label "*.".
 func parseOrigin(s string) (origin, bool) {

@@ -1,6 +1,9 @@
 package apikey
 
-import "context"
+import (
+	"context"
+	"slices"
+)
 
 // MaxPage is the largest page, and the page of keys where none is asked for.
 const MaxPage = 1000
@@ -70,7 +73,7 @@ func (p Page) window(l list, limit int) (window, error) {
 		text  *string
 		to    **position
 	}{{"after", p.After, &w.after}, {"before", p.Before, &w.before}} {
-		if bound.text == nil {
+		if bound.text == nil || *bound.text == "" { // which many clients send for no cursor
 			continue
 		}
 		pos, ok := parseCursor(*bound.text, l)
@@ -89,6 +92,53 @@ type source[T any] struct {
 	run   func(ctx context.Context, w window) ([]T, error)
 	count func(ctx context.Context) (int, error)
 	at    func(*T) position
+}
+
+// only is the part of the source that matches. It reads the source page by page and keeps what is asked for.
+func (s source[T]) only(matches func(*T) bool) source[T] {
+	each := func(ctx context.Context, w window, f func(*T) (more bool)) error {
+		w.limit = MaxPage
+		for {
+			page, err := s.run(ctx, w)
+			if err != nil {
+				return err
+			}
+			if w.fromEnd {
+				slices.Reverse(page)
+			}
+			for i := range page {
+				if matches(&page[i]) && !f(&page[i]) {
+					return nil
+				}
+			}
+			if len(page) < w.limit {
+				return nil
+			}
+			last := s.at(&page[len(page)-1])
+			if w.fromEnd {
+				w.before = &last
+			} else {
+				w.after = &last
+			}
+		}
+	}
+	return source[T]{
+		at: s.at,
+		run: func(ctx context.Context, w window) (found []T, err error) {
+			err = each(ctx, w, func(item *T) bool {
+				found = append(found, *item)
+				return len(found) < w.limit
+			})
+			if w.fromEnd {
+				slices.Reverse(found)
+			}
+			return found, err
+		},
+		count: func(ctx context.Context) (n int, err error) {
+			err = each(ctx, window{}, func(*T) bool { n++; return true })
+			return n, err
+		},
+	}
 }
 
 // connect reads one page of the source. got holds the window's items and, if there is one, the item beyond it:

@@ -40,8 +40,10 @@ func TestPageValidation(t *testing.T) {
 		{"after with before", Page{After: &good, Before: &good}, "", 25},
 		{"after with last", Page{After: &good, Last: new(3)}, "", 3},
 		{"before with first", Page{Before: &good, First: new(3)}, "", 3},
-		{"after nothing", Page{After: new("")}, "after", 0},
-		{"before nothing", Page{Before: new("")}, "before", 0},
+		{"after nothing", Page{After: new("")}, "", 25},
+		{"before nothing", Page{Before: new("")}, "", 25},
+		{"after and before nothing", Page{After: new(""), Before: new(""), First: new(3)}, "", 3},
+		{"after white space", Page{After: new(" ")}, "after", 0},
 		{"after what is no cursor", Page{After: new("ret_1")}, "after", 0},
 		{"before what is no cursor", Page{Before: new("ret_1")}, "before", 0},
 		{"after another list's", Page{After: &other}, "after", 0},
@@ -58,10 +60,17 @@ func TestPageValidation(t *testing.T) {
 			continue
 		}
 		if err != nil || w.limit != tt.limit || w.fromEnd != (tt.page.Last != nil) ||
-			(w.after != nil) != (tt.page.After != nil) || (w.before != nil) != (tt.page.Before != nil) {
+			(w.after != nil) != (sent(tt.page.After) != "") || (w.before != nil) != (sent(tt.page.Before) != "") {
 			t.Errorf("%s: %+v, %v", tt.name, w, err)
 		}
 	}
+}
+
+func sent(p *string) string {
+	if p == nil {
+		return ""
+	}
+	return *p
 }
 
 // Without it a caller is shown the text that it sent as a cursor, whatever it is.
@@ -85,14 +94,27 @@ func (r row) String() string {
 	return fmt.Sprintf("%d%s", *r.value, r.id)
 }
 
-func (r *row) position() position {
-	p := position{list: byName, id: r.id}
-	if r.value == nil {
-		p.null = true
-	} else {
-		p.value = fmt.Sprint(*r.value)
-	}
+// key is a key of which both the creation and the expiry are the row's value.
+func (r row) key() Key {
+	return keyOf(ID(r.id), func(k *Key) {
+		if k.CreatedAt = nil; r.value != nil {
+			k.CreatedAt, k.ExpiresAt = at(1+*r.value), at(1+*r.value)
+		}
+	})
+}
+
+func (r row) position(l list) position {
+	p := position{list: l, id: r.id}
+	p.value, p.null = timeValue(r.key().CreatedAt)
 	return p
+}
+
+func idsOfRows(rows []row) string {
+	var all []string
+	for _, r := range rows {
+		all = append(all, r.id)
+	}
+	return strings.Join(all, " ")
 }
 
 // compare is the order that the contract tells, told independently: without a value last, ties by id, both in the
@@ -120,15 +142,21 @@ type asked struct {
 	limit         int
 }
 
-func (a asked) window() window {
-	w := window{fromEnd: a.fromEnd, limit: a.limit}
-	if a.after != nil {
-		w.after = new(a.after.position())
+func (a asked) page(l list) Page {
+	p := Page{First: &a.limit}
+	if a.fromEnd {
+		p.First, p.Last = nil, &a.limit
 	}
-	if a.before != nil {
-		w.before = new(a.before.position())
+	for _, bound := range []struct {
+		at *row
+		to **string
+	}{{a.after, &p.After}, {a.before, &p.Before}} {
+		if bound.at != nil {
+			at := bound.at.position(l)
+			*bound.to = new(at.cursor())
+		}
 	}
-	return w
+	return p
 }
 
 // relay is the connection algorithm of the specification, read literally but for two things: a cursor cuts at its
@@ -189,13 +217,37 @@ func TestConnectionsFollowTheRelaySpecification(t *testing.T) {
 		}
 		d := rapid.SampledFrom([]Direction{Ascending, Descending}).Draw(t, "direction")
 
-		want, hasNext, hasPrevious := relay(rows, d, a)
-		got, err := scanned(t.Context(), slices.Clone(rows), (*row).position, d, a.window(), wants)
-		if err != nil {
-			t.Fatal(err)
+		// Keys are ordered by the store, filtered here, or ordered here, whatever the query asks for.
+		options := ListOptions{Wants: wants, Order: Order{Field: ByExpiresAt, Direction: d}}
+		if d == Descending {
+			options.Order = rapid.SampledFrom([]Order{{}, {Field: ByExpiresAt}}).Draw(t, "order")
 		}
-		if fmt.Sprint(got.Items) != fmt.Sprint(want) {
-			t.Fatalf("page %v, want %v", got.Items, want)
+		var keys []Key
+		for _, r := range rows {
+			keys = append(keys, r.key())
+		}
+		if rapid.Bool().Draw(t, "filter") {
+			options.Filter.CreatedBy = new("usr_1")
+			for i := range keys {
+				keys[i].CreatedBy = new("usr_1")
+			}
+			for _, r := range all { // the neighbours that the filter leaves out
+				other := r.key()
+				other.ID += "2"
+				keys = append(keys, other)
+			}
+		}
+		options.Page = a.page(options.Order.Field.list())
+
+		want, hasNext, hasPrevious := relay(rows, d, a)
+		s := &Service{Store: &memory{keys: keys}, Now: frozen}
+		out, err := s.List(t.Context(), admin(), []*Retriever{{ID: "ret_1"}}, options)
+		if err != nil || out[0].Err != nil {
+			t.Fatal(err, out[0].Err)
+		}
+		got := out[0].Keys
+		if reads := wants.reads() || options.Filter.CreatedBy != nil || options.Order != (Order{}); reads && ids(got) != idsOfRows(want) {
+			t.Fatalf("page %v, want %v", ids(got), want)
 		}
 		if wants.HasNext && got.HasNextPage != hasNext {
 			t.Fatalf("hasNextPage %v of %v, want %v", got.HasNextPage, got.Items, hasNext)
@@ -207,7 +259,7 @@ func TestConnectionsFollowTheRelaySpecification(t *testing.T) {
 			t.Fatalf("total %d, want %d", got.Total, len(rows))
 		}
 		for i := range got.Items {
-			p := got.Items[i].position()
+			p := want[i].position(options.Order.Field.list())
 			if c := got.Cursor(i); c != p.cursor() {
 				t.Fatalf("item %d has the cursor %q, want %q", i, c, p.cursor())
 			}
@@ -218,17 +270,19 @@ func TestConnectionsFollowTheRelaySpecification(t *testing.T) {
 // Without it nulls come first in one of the directions, or ties are broken in an order of their own, and a page that
 // ends between two equal values repeats or skips.
 func TestOrder(t *testing.T) {
-	rows := []row{{nil, "a"}, {nil, "c"}, {new(1), "b"}, {new(2), "a"}, {new(2), "d"}, {new(3), "c"}, {nil, "b"}}
-	for d, want := range map[Direction]string{
-		Ascending:  "[1b 2a 2d 3c -a -b -c]",
-		Descending: "[3c 2d 2a 1b -c -b -a]",
-	} {
-		c, err := scanned(t.Context(), slices.Clone(rows), (*row).position, d, window{limit: 10}, Wants{Items: true})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := fmt.Sprint(c.Items); got != want {
-			t.Errorf("%q: %v, want %v", d, got, want)
+	var keys []Key
+	for _, r := range []row{{nil, "a"}, {nil, "c"}, {new(1), "e"}, {new(2), "d"}, {new(2), "f"}, {new(3), "g"}, {nil, "b"}} {
+		keys = append(keys, r.key())
+	}
+	for d, want := range map[Direction]string{Ascending: "e d f g a b c", Descending: "g f d e c b a"} {
+		for _, field := range []OrderField{ByCreatedAt, ByExpiresAt} {
+			c, err := list1(t, keys, ListOptions{Order: Order{field, d}, Wants: everything})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := ids(c); got != want {
+				t.Errorf("%q %q: %v, want %v", field, d, got, want)
+			}
 		}
 	}
 }

@@ -29,6 +29,10 @@ const (
 	ResourceTaxonomy          ResourceType = "taxonomy"
 	ResourceStorageConnection ResourceType = "storage_connection"
 	ResourceAlert             ResourceType = "alert"
+	ResourceAnnotation        ResourceType = "annotation"
+	ResourceDocument          ResourceType = "document"
+	ResourceSecret            ResourceType = "secret"
+	ResourceWebhook           ResourceType = "webhook"
 	UnknownResource           ResourceType = "unknown"
 )
 

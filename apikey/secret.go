@@ -40,8 +40,11 @@ func (Secret) MarshalBSONValue() (typ byte, value []byte, err error) {
 // LogValue returns [redacted].
 func (Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
 
+// prefixChars is how much of its plaintext a key shows.
+const prefixChars = 10
+
 // Prefix is what a key shows of its plaintext: the first ten characters and "...".
-func (s Secret) Prefix() string { return s.Reveal()[:10] + "..." }
+func (s Secret) Prefix() string { return s.Reveal()[:prefixChars] + "..." }
 
 // Hash is the digest under which the key is stored and looked up.
 func (s Secret) Hash() string { return digest(s.Reveal()) }

@@ -3,7 +3,6 @@ package apikey
 import (
 	"context"
 	"crypto/subtle"
-	"slices"
 	"time"
 )
 
@@ -13,6 +12,8 @@ type Service struct {
 	Store Store
 	Now   func() time.Time // nil is time.Now
 	Usage *Usage           // nil notes nothing
+	// RateLimit is how many requests a minute a key without a limit of its own may make; 0 means any number.
+	RateLimit int
 }
 
 func (s *Service) now() time.Time {
@@ -124,53 +125,61 @@ func (s *Service) RetrieversIn(ctx context.Context, c Caller, ns *Namespace, p P
 }
 
 // retrieversIn reads the window of the namespace, once both were found valid.
-func (s *Service) retrieversIn(ctx context.Context, c Caller, ns *Namespace, w window, search string, wants Wants) (*Connection[Retriever], error) {
-	at := func(r *Retriever) position {
-		return position{list: retrievers, value: r.Name, id: string(r.ID)}
+func (s *Service) retrieversIn(ctx context.Context, c Caller, ns *Namespace, w window, text string, wants Wants) (*Connection[Retriever], error) {
+	search := newSearch(text)
+	if err := search.check("search"); err != nil {
+		return nil, err
 	}
-	src := source[Retriever]{
-		at: at,
-		run: func(ctx context.Context, w window) ([]Retriever, error) {
-			return s.Store.RetrieverPage(ctx, c.tenant(), ns.ID, RetrieverRange{
-				After: retrieverPosition(w.after), Before: retrieverPosition(w.before), FromEnd: w.fromEnd, Limit: w.limit,
-			})
-		},
-		count: func(ctx context.Context) (int, error) {
-			return s.Store.CountRetrievers(ctx, c.tenant(), ns.ID)
-		},
+	if err := CostFrom(ctx).Look(listCost); err != nil {
+		return nil, err
 	}
-	var conn *Connection[Retriever]
-	var err error
-	if search == "" && c.coversNamespace(ReadData, ns) {
-		var got []Retriever
-		if wants.reads() {
-			if got, err = src.run(ctx, probe(w)); err != nil {
-				return nil, err
-			}
-		}
-		conn, err = src.connect(ctx, w, wants, got)
+	src := source[Retriever]{at: retrieverAt, run: func(ctx context.Context, w window) ([]Retriever, error) {
+		return s.retrieverPage(ctx, c, ns, w)
+	}}
+	whole := c.coversNamespace(ReadData, ns)
+	visible := whole // whether the caller sees any of them
+	if text == "" && whole {
+		src.count = func(ctx context.Context) (int, error) { return s.Store.CountRetrievers(ctx, c.tenant(), ns.ID) }
 	} else {
-		var all []Retriever
-		if all, err = src.run(ctx, window{limit: ScanLimit + 1}); err != nil {
+		looked := func(r *Retriever) bool {
+			covered := whole || c.covers(ReadData, ns, r.ID)
+			visible = visible || covered
+			return covered && search.in(r.Name, string(r.ID))
+		}
+		src = src.only(looked)
+	}
+	var got []Retriever
+	var err error
+	if wants.reads() {
+		if got, err = src.run(ctx, probe(w)); err != nil {
 			return nil, err
 		}
-		if len(all) > ScanLimit && (c.coversNamespace(ReadData, ns) || slices.ContainsFunc(all, func(r Retriever) bool { return c.covers(ReadData, ns, r.ID) })) {
-			return nil, Invalid("search", "This namespace has more than %d retrievers: they cannot be searched, nor listed by a key that sees only some of them.", ScanLimit)
-		}
-		visible := slices.DeleteFunc(all, func(r Retriever) bool { return !c.covers(ReadData, ns, r.ID) })
-		if len(visible) == 0 && !c.coversNamespace(ReadData, ns) {
-			return nil, notFound("namespace")
-		}
-		matching := slices.DeleteFunc(visible, func(r Retriever) bool { return !contains(search, r.Name, string(r.ID)) })
-		conn, err = scanned(ctx, matching, at, Ascending, w, wants)
 	}
-	if err != nil {
+	conn, err := src.connect(ctx, w, wants, got)
+	if err == nil && !visible {
+		_, err = src.run(ctx, window{limit: 1})
+	}
+	switch {
+	case err != nil:
 		return nil, err
+	case !visible:
+		return nil, notFound("namespace")
 	}
 	for i := range conn.Items {
 		conn.Items[i].Namespace = ns
 	}
 	return conn, nil
+}
+
+// retrieverPage reads a run of the namespace's retrievers.
+func (s *Service) retrieverPage(ctx context.Context, c Caller, ns *Namespace, w window) ([]Retriever, error) {
+	return s.Store.RetrieverPage(ctx, c.tenant(), ns.ID, RetrieverRange{
+		After: retrieverPosition(w.after), Before: retrieverPosition(w.before), FromEnd: w.fromEnd, Limit: w.limit,
+	})
+}
+
+func retrieverAt(r *Retriever) position {
+	return position{list: retrievers, value: r.Name, id: string(r.ID)}
 }
 
 func retrieverPosition(p *position) *RetrieverPosition {

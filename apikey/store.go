@@ -37,7 +37,7 @@ type Store interface {
 
 // Reader is what a Store tells of keys and what they belong to. Every read but KeysByHash is confined to one tenant.
 // Documents that are old or odd are returned with the defaults of Key; those without a usable id or hash are never
-// returned.
+// returned. A read charges the documents that it looks at to the context's Cost, and ends with its error.
 type Reader interface {
 	// KeysByHash returns the keys that carry the hash, two at most, as the primary holds them.
 	KeysByHash(ctx context.Context, hash string) ([]Key, error)
@@ -46,7 +46,8 @@ type Reader interface {
 	Keys(ctx context.Context, tenant InternalID, ids []ID, fields Fields) ([]Key, error)
 
 	// KeyPages returns for each retriever the keys that its id is named by, within the range, newest first. The
-	// result matches retrievers by index.
+	// result matches retrievers by index. Where all pages together would have more than about KeysAtOnce keys, it
+	// returns those of the first retrievers only, of at least one: ask again for the others.
 	KeyPages(ctx context.Context, tenant InternalID, retrievers []RetrieverID, r KeyRange) ([][]Key, error)
 
 	// CountKeys counts the keys that name the retriever; those active at activeAt only, unless it is zero.
@@ -103,6 +104,9 @@ type EventPosition struct {
 	Timestamp time.Time
 	ID        EventID
 }
+
+// KeysAtOnce is about how many keys one read of a Store returns at most, whatever is asked of it.
+const KeysAtOnce = 2000
 
 // KeyRange selects a run of a retriever's keys in their order: newest first, keys with no readable creation date
 // last, ties by descending id.

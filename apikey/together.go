@@ -7,12 +7,28 @@ import (
 	"sync"
 )
 
-// sideBySide is how many calls Together makes at once: one request must not take a store's whole pool.
-const sideBySide = 16
-
-// Together calls f for 0 to n-1, several side by side, and returns one of the errors, if any. The first error ends the
-// others' context. A panic in f becomes an error.
+// Together calls f for 0 to n-1, up to 16 side by side, and returns one of the errors, if any. The first error ends the
+// others' context, and is its cause. A panic in f becomes an error.
 func Together(ctx context.Context, n int, f func(ctx context.Context, i int) error) error {
+	turns := make(chan struct{}, maxCalls-1)
+	wait := func() bool {
+		turns <- struct{}{} // comes soon when the context has ended: then every f does nothing but fail
+		return true
+	}
+	return together(ctx, n, wait, func() { <-turns }, f)
+}
+
+// Together is the function Together for a store, within one of the request's calls: each f counts as a call too. Those
+// that there is no place for at the moment are made one after another, as part of the call that is under way.
+func (b *Cost) Together(ctx context.Context, n int, f func(ctx context.Context, i int) error) error {
+	if b == nil {
+		return Together(ctx, n, f)
+	}
+	return together(ctx, n, b.tryCall, b.callEnded, f)
+}
+
+// together makes each call but the last on a goroutine of its own where take allows it, and the others itself.
+func together(ctx context.Context, n int, take func() bool, give func(), f func(ctx context.Context, i int) error) error {
 	guarded := func(ctx context.Context, i int) (err error) {
 		defer func() {
 			if p := recover(); p != nil {
@@ -27,21 +43,23 @@ func Together(ctx context.Context, n int, f func(ctx context.Context, i int) err
 	case 1:
 		return guarded(ctx, 0)
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	var wg sync.WaitGroup
 	var once sync.Once
 	var first error
 	do := func(i int) {
 		if err := guarded(ctx, i); err != nil {
-			once.Do(func() { first = err; cancel() })
+			once.Do(func() { first = err; cancel(err) })
 		}
 	}
-	turns := make(chan struct{}, sideBySide-1)
 	for i := range n - 1 {
-		turns <- struct{}{} // comes soon when the context has ended: then every f does nothing but fail
+		if !take() {
+			do(i)
+			continue
+		}
 		wg.Go(func() {
-			defer func() { <-turns }()
+			defer give()
 			deepen(0)
 			do(i)
 		})

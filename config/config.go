@@ -7,10 +7,12 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"math"
 	"net"
 	"net/netip"
+	"os"
 	"runtime"
 	"slices"
 	"strconv"
@@ -38,11 +40,13 @@ type Config struct {
 	AdminAddr        string // empty: off
 	MongoURI         string
 	MongoDatabase    string
+	MongoServerAPI   string // empty: none is declared
 	EmbeddedPath     string
 	Demo             bool
 	Introspection    string
 	Playground       bool
 	CORSOrigins      []string
+	CORSHeaders      []string
 	MaxBodyBytes     int64
 	MaxResponseBytes int64
 	Limits           Limits
@@ -62,7 +66,7 @@ type Config struct {
 }
 
 // Limits bound what one GraphQL request may ask for.
-type Limits struct{ Depth, Aliases, RootFields, Directives, Tokens, Entities, Complexity int }
+type Limits struct{ Depth, Aliases, RootFields, Directives, Tokens, Entities, Complexity, Reads int }
 
 // Keys are the arguments of the keys commands.
 type Keys struct {
@@ -194,7 +198,7 @@ func Parse(args []string, getenv func(string) string) (Config, []error) {
 	c.Traces, wrong = traces(getenv)
 	problems = append(problems, wrong...)
 
-	stored := c.MongoURI != "" || c.EmbeddedPath != ""
+	stored := c.MongoURI != "" || getenv("MONGODB_URI"+ofFile) != "" || c.EmbeddedPath != ""
 	if c.Command == "serve" && !stored {
 		problems = append(problems, errors.New("serve needs a store: set MONGODB_URI or EMBEDDED_PATH"))
 	}
@@ -210,6 +214,10 @@ func Parse(args []string, getenv func(string) string) (Config, []error) {
 	embedded := c.MongoURI == ""
 	if getenv("DEMO") == "" {
 		c.Demo = c.Command == "" && embedded
+	}
+	// Whoever tries the demo tries it from a page of their own, on whichever port their tools chose.
+	if c.Demo && c.Command == "" && embedded && getenv("CORS_ALLOWED_ORIGINS") == "" {
+		c.CORSOrigins = []string{"http://localhost:*", "http://127.0.0.1:*", "http://[::1]:*"}
 	}
 	if c.Introspection == "" {
 		c.Introspection = "authenticated"
@@ -302,6 +310,8 @@ func (c *Config) settings() *flag.FlagSet {
 		return address(s)
 	})
 	fs.StringVar(&c.MongoURI, "MONGODB_URI", "", "a MongoDB deployment; empty: the embedded store")
+	fs.Func("MONGODB_URI_FILE", "a file that holds MONGODB_URI", fromFile(&c.MongoURI))
+	fs.Func("MONGODB_SERVER_API", "1: declare version 1 of MongoDB's Stable API, which some deployments require; default none", choice(&c.MongoServerAPI, "1"))
 	fs.StringVar(&c.MongoDatabase, "MONGODB_DATABASE", "", "the database of MONGODB_URI's deployment; default the URI's path, else retrieverkeys")
 	fs.StringVar(&c.EmbeddedPath, "EMBEDDED_PATH", "", "the embedded store's file; default "+DefaultEmbeddedPath)
 	fs.BoolVar(&c.Demo, "DEMO", false, "fill an empty store with a demo; default true for the bare command on the embedded store")
@@ -312,17 +322,21 @@ func (c *Config) settings() *flag.FlagSet {
 		c.Playground = s == "on"
 		return choice(new(string), "on", "off")(s)
 	})
-	fs.Func("CORS_ALLOWED_ORIGINS", "origins, comma-separated, whose pages may call from a browser, such as https://app.example.com or https://*.example.com; default none",
+	fs.Func("CORS_ALLOWED_ORIGINS", "origins, comma-separated, whose pages may call from a browser, such as https://app.example.com or https://*.example.com; default none, but for the demo of the bare command those of localhost",
 		func(s string) error {
-			for part := range strings.SplitSeq(s, ",") {
-				c.CORSOrigins = append(c.CORSOrigins, strings.TrimSpace(part))
-			}
+			c.CORSOrigins = list(s)
+			return nil
+		})
+	fs.Func("CORS_ALLOWED_HEADERS", "request headers, comma-separated, that these pages may send beside those that GraphQL clients and tracers are known to; default none",
+		func(s string) error {
+			c.CORSHeaders = list(s)
 			return nil
 		})
 	c.AuthFailures = 6_000
 	fs.Func("RATE_LIMIT_PER_MINUTE", "requests of each key that has no rate_limit_override; default 0: unlimited", count(&c.RateLimit))
 	fs.Func("AUTH_FAILURES_PER_MINUTE", "bearers of one address, or one /64 of IPv6, that let nobody in, before others from there are refused; default 6000; 0: unlimited", count(&c.AuthFailures))
 	fs.StringVar(&c.RedisURL, "REDIS_URL", "", "a Redis where all processes count requests and bad bearers together, such as redis://user:password@host:6379/0; default none: each counts for itself")
+	fs.Func("REDIS_URL_FILE", "a file that holds REDIS_URL", fromFile(&c.RedisURL))
 	fs.Func("MAX_BODY_BYTES", "the largest request body; default 1048576", func(s string) (err error) {
 		c.MaxBodyBytes, err = strconv.ParseInt(s, 10, 64)
 		return positive(c.MaxBodyBytes, err, "a whole number")
@@ -344,6 +358,7 @@ func (c *Config) settings() *flag.FlagSet {
 		{"MAX_TOKENS", "tokens of an operation's text; with fragments spread it may have four times as many fields and values", &c.Limits.Tokens, 15_000},
 		{"MAX_ENTITIES", "entities that a gateway may ask for at once", &c.Limits.Entities, 500},
 		{"MAX_COMPLEXITY", "fields of the answer, were all pages full", &c.Limits.Complexity, 2_000_000},
+		{"MAX_READS", "documents that one request may look at in the store; each list counts ten more", &c.Limits.Reads, 200_000},
 	} {
 		*limit.to = limit.value
 		fs.Func(limit.name, fmt.Sprintf("the most %s; default %d", limit.of, limit.value), number(limit.to))
@@ -387,10 +402,54 @@ func (c *Config) parseSettings(getenv func(string) string) []error {
 			if b, ok := f.Value.(interface{ IsBoolFlag() bool }); ok && b.IsBoolFlag() {
 				err = errors.New("must be true or false")
 			}
-			problems = append(problems, fmt.Errorf("%s=%q %w", f.Name, text, err))
+			told := fmt.Errorf("%s=%q %w", f.Name, text, err)
+			if strings.HasSuffix(f.Name, ofFile) { // somebody may have put the secret itself there
+				told = fmt.Errorf("%s %w", f.Name, err)
+			}
+			problems = append(problems, told)
+		}
+		if setting, is := strings.CutSuffix(f.Name, ofFile); is && getenv(setting) != "" {
+			problems = append(problems, fmt.Errorf("%s and %s are both set: set one of them", setting, f.Name))
 		}
 	})
 	return problems
+}
+
+// ofFile ends the names of settings that name a file for another setting.
+const ofFile = "_FILE"
+
+// maxSecret is how long a setting in a file may be.
+const maxSecret = 64 << 10
+
+// fromFile reads a setting from a file, as secrets are mounted into containers. No error tells what the file holds.
+func fromFile(to *string) func(string) error {
+	return func(path string) error {
+		text, err := readSecret(path)
+		if pathError, ok := errors.AsType[*fs.PathError](err); ok {
+			return fmt.Errorf("cannot be read: %w", pathError.Err)
+		}
+		value := strings.TrimSpace(strings.TrimPrefix(string(text), "\ufeff"))
+		switch {
+		case err != nil:
+			return fmt.Errorf("cannot be read: %w", err)
+		case value == "":
+			return errors.New("is empty")
+		case len(text) > maxSecret || strings.ContainsAny(value, "\r\n"):
+			return errors.New("must hold the setting alone, on one line")
+		}
+		*to = value
+		return nil
+	}
+}
+
+// readSecret reads a file, and no more of it than a setting may have and one byte.
+func readSecret(path string) ([]byte, error) {
+	f, err := os.Open(path) //nolint:gosec // the operator names it
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	return io.ReadAll(io.LimitReader(f, maxSecret+1))
 }
 
 // name reads a name of an organization or a namespace. The latter is written in a header.
@@ -425,23 +484,45 @@ func notEmpty(to *string) func(string) error {
 	}
 }
 
-// prefixes reads a list of addresses and CIDRs.
+// list returns the members of a comma-separated list. It passes over empty ones: a comma at the end means nothing.
+func list(s string) (members []string) {
+	for part := range strings.SplitSeq(s, ",") {
+		if part = strings.TrimSpace(part); part != "" {
+			members = append(members, part)
+		}
+	}
+	return members
+}
+
+// prefixes reads a list of addresses and CIDRs. An address of IPv6 may stand in brackets. Those of IPv4 that are written as of
+// IPv6 count as of IPv4, as the addresses that they are compared with do.
 func prefixes(to *[]netip.Prefix) func(string) error {
 	return func(s string) error {
-		for part := range strings.SplitSeq(s, ",") {
-			part = strings.TrimSpace(part)
-			prefix, err := netip.ParsePrefix(part)
-			if address, addressErr := netip.ParseAddr(part); addressErr == nil {
-				prefix, err = netip.PrefixFrom(address.Unmap().WithZone(""), address.Unmap().BitLen()), nil
+		for _, member := range list(s) {
+			prefix, err := netip.ParsePrefix(member)
+			address, addressErr := netip.ParseAddr(member)
+			if strings.HasPrefix(member, "[") {
+				var withPort netip.AddrPort
+				withPort, addressErr = netip.ParseAddrPort(member + ":0")
+				address = withPort.Addr()
+			}
+			if addressErr == nil {
+				prefix, err = netip.PrefixFrom(address.WithZone(""), address.BitLen()), nil
 			}
 			if err != nil {
-				return fmt.Errorf("must be a list of addresses and CIDRs, which %q is not", part)
+				return fmt.Errorf("must be a list of addresses and CIDRs, which %q is not", member)
+			}
+			if prefix.Addr().Is4In6() && prefix.Bits() >= mappedBits {
+				prefix = netip.PrefixFrom(prefix.Addr().Unmap(), prefix.Bits()-mappedBits)
 			}
 			*to = append(*to, prefix)
 		}
 		return nil
 	}
 }
+
+// mappedBits are those before an address of IPv4 that is written as one of IPv6.
+const mappedBits = 96
 
 // turnsPerCore keeps all cores busy while requests wait for a store near by. With more, those that a store far away would
 // leave time for, answers come later under load.

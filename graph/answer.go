@@ -56,7 +56,6 @@ type answer struct {
 
 	expected atomic.Int64 // about how many bytes the lists will have that were resolved
 	made     atomic.Int64 // fields that gqlgen has made
-	failed   atomic.Int64 // fields that have an error
 	ended    atomic.Pointer[gqlerror.Error]
 
 	// The rest belongs to the goroutine that writes.
@@ -79,11 +78,7 @@ func (s answers) begin(ctx context.Context, op *graphql.OperationContext) (conte
 // release gives back what the answer holds.
 func (a *answer) release() {
 	a.cancel()
-	for _, p := range append(a.parts, a.b) {
-		recycle(p)
-	}
-	a.parts, a.b = nil, nil
-	a.give(a.held)
+	a.forget()
 }
 
 // drop frees what was written of an answer that has ended.
@@ -357,6 +352,15 @@ func (a *answer) finish(r *graphql.Response) {
 	}
 }
 
+// forget drops what was written so far of an answer that goes on.
+func (a *answer) forget() {
+	for _, p := range append(a.parts, a.b) {
+		recycle(p)
+	}
+	a.parts, a.b, a.size, a.kept = nil, nil, 0, 0
+	a.give(a.held)
+}
+
 // head is what stands before the data.
 func (a *answer) head() []byte {
 	if len(a.errors) == 0 {
@@ -430,36 +434,23 @@ func (answers) InterceptResponse(ctx context.Context, next graphql.ResponseHandl
 	return r
 }
 
-// mostFailures is how many errors an answer may have. For each that gqlgen adds it may look through all others.
-const mostFailures = 2000
-
-// tooManyErrors ends an answer with the last of its errors, which the others most probably resemble.
-func tooManyErrors(err *gqlerror.Error) *gqlerror.Error {
-	return &gqlerror.Error{Message: fmt.Sprintf("More than %d fields failed, the last with: %s", mostFailures, err.Message), Extensions: err.Extensions, Err: err.Err}
-}
-
 // presented is an error that is shown as it is.
 type presented struct{ as *gqlerror.Error }
 
 func (p presented) Error() string { return p.as.Message }
 
-// counted presents errors, and counts them. Those of an answer that has ended nobody sees, and there may be many.
-func counted(present graphql.ErrorPresenterFunc) graphql.ErrorPresenterFunc {
+// unlessEnded presents errors of answers that have not ended early. Of the others nobody sees them, and there may be many.
+func unlessEnded(present graphql.ErrorPresenterFunc) graphql.ErrorPresenterFunc {
 	return func(ctx context.Context, err error) *gqlerror.Error {
-		var a *answer
-		if l := loaded(ctx); l != nil {
-			a = l.answer
-		}
-		if a != nil && a.over() {
-			return a.ended.Load()
+		l := loaded(ctx)
+		if l != nil && l.answer != nil && l.answer.over() {
+			return l.answer.ended.Load()
 		}
 		p, ok := errors.AsType[presented](err)
 		if !ok {
-			p.as = present(ctx, err)
+			return present(ctx, err)
 		}
-		if a != nil && !a.mutation && a.failed.Add(1) > mostFailures {
-			a.end(tooManyErrors(p.as))
-		}
+		l.failed.Add(1)
 		return p.as
 	}
 }

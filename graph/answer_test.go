@@ -139,9 +139,9 @@ var dear = []struct {
 	{"aliases of keys", `{ retriever(id: "ret_1") { apiKeys { results { ` + aliases(90, "allowedOrigins") + "} } } }", nil},
 	{"aliases within edges", `{ retriever(id: "ret_1") { apiKeys { edges { cursor node { ` + aliases(90, "scopes { operations resourceId }") + "} } } } }", nil},
 	{"one key by aliases", `{ apiKey(id: "key_1_05_00") { ` + aliases(90, "allowedOrigins") + "} }", nil},
-	{"events", "{ retrievers(first: 60) { results { " + aliases(30, "auditEvents(first: 40) { results { id actorId userAgent changes { field before after } } }") + "} } }", nil},
+	{"events", "{ retrievers(first: 30) { results { " + aliases(30, "auditEvents(first: 40) { results { id actorId userAgent changes { field before after } } }") + "} } }", nil},
 	{"retrievers", "{ " + aliases(90, "retrievers(first: 200) { results { id name namespace { id name description } } edges { cursor node { description } } }") + "}", nil},
-	{"keys of retrievers", "{ retrievers(first: 100) { results { id " + aliases(20, "apiKeys(first: 50) { results { name allowedOrigins } }") + "} } }", nil},
+	{"keys of retrievers", "{ retrievers(first: 60) { results { id " + aliases(20, "apiKeys(first: 1) { results { name allowedOrigins } }") + "} } }", nil},
 }
 
 // An answer that was not counted took 6.6 GB for one request. It must end as soon as it is too large: what is made of it until
@@ -373,23 +373,6 @@ func TestFieldsOutsideOfPlainListsAreBounded(t *testing.T) {
 	}
 	if diff := cmp.Diff(map[string]int{"MAX_COMPLEXITY": 1}, counted); diff != "" {
 		t.Error(diff)
-	}
-}
-
-// Each error that gqlgen adds may cost a look at all others: 90,000 of them took 16 s, long after the request's time was up. They
-// end the answer, and what they say is told once.
-func TestErrorsOfAnAnswerAreBounded(t *testing.T) {
-	store := newWide(1, 1)
-	ask := func(each int) (*httptest.ResponseRecorder, int) {
-		w := store.request(t, t.Context(), Options{}, mediaJSON, "{ retrievers(first: 100) { results { "+aliases(each, "apiKeys(first: -1) { total }")+"} } }", nil)
-		return w, strings.Count(w.Body.String(), `"message"`)
-	}
-	if w, n := ask(20); w.Code != http.StatusOK || n != 2000 {
-		t.Errorf("%d errors: %d %.300s", n, w.Code, w.Body)
-	}
-	if w, n := ask(21); n != 1 || !strings.HasPrefix(w.Body.String(), `{"errors":[{"message":"More than 2000 fields failed, the last with: first must`) ||
-		!strings.Contains(w.Body.String(), `"code":"BAD_USER_INPUT"`) || strings.Contains(w.Body.String(), `"data"`) {
-		t.Errorf("%d errors: %d %.300s", n, w.Code, w.Body)
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 )
 
 // everything selects all that a list shows of keys.
-const everything = `keyId keyHash keyPrefix keyType name description internalId organizationId userId subscriptionId principalId permissions
+const everything = `keyId keyHash keyPrefix keyType name description internalId organizationId userId subscriptionId principalId isInternal permissions
 	scopes { resourceType resourceId operations } rateLimitOverride status expiresAt lastUsedAt createdAt createdBy revokedAt revokedBy allowedOrigins`
 
 // shelves is a Store of as many retrievers as are asked for, each with the same keys.

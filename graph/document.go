@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"retrieverkeys/apikey"
+	"retrieverkeys/graph/scalar"
+	"retrieverkeys/wire"
 )
 
 // Manifest has the operations that are known before anybody sends them (persisted operations, trusted documents), by their
@@ -22,6 +24,10 @@ type Manifest map[string]string
 // preset: an object of texts by their hashes. The errors are all there are: an operation that the schema does not have, or that
 // asks for more than the limits allow, would fail at every client.
 func ReadManifest(ctx context.Context, text []byte, limits Limits) (Manifest, []error) {
+	text, err := wire.UTF8(text)
+	if err != nil {
+		return nil, []error{err}
+	}
 	named := map[string]string{}
 	var apollo struct {
 		Format     string `json:"format"`
@@ -117,19 +123,31 @@ const persistedQueryNotFound apikey.Code = "PERSISTED_QUERY_NOT_FOUND"
 // way of Apollo's clients, or as documentId, that of the GraphQL over HTTP specification.
 func (r *request) document() (id string, hashed bool, err *apikey.Error) {
 	extension, given := r.Extensions["persistedQuery"]
-	if !given {
+	if !given || extension == nil {
 		return bare(r.documentID), false, nil
 	}
 	persisted, _ := extension.(map[string]any)
 	id, _ = persisted["sha256Hash"].(string)
-	if id == "" || fmt.Sprint(persisted["version"]) != "1" || r.documentID != "" {
+	version, _ := scalar.UnmarshalInt(persisted["version"])
+	if id == "" || version != 1 || r.documentID != "" {
 		return "", false, apikey.Invalid("extensions.persistedQuery", "extensions.persistedQuery must be an object with version 1 and a sha256Hash, without a documentId beside it.")
 	}
 	return bare(id), true, nil
 }
 
-// bare is an id without the name of its algorithm, which some clients put before a hash and others do not.
-func bare(id string) string { return strings.TrimPrefix(id, "sha256:") }
+// bare is an id without the name of its algorithm, which some clients put before a hash and others do not. A hash is hexadecimal
+// in any case; an id that is no hash stays as it is.
+func bare(id string) string {
+	const algorithm = "sha256:"
+	hash := id
+	if len(id) > len(algorithm) && strings.EqualFold(id[:len(algorithm)], algorithm) {
+		hash = id[len(algorithm):]
+	}
+	if sum, err := hex.DecodeString(hash); err == nil && len(sum) == sha256.Size {
+		return strings.ToLower(hash)
+	}
+	return strings.TrimPrefix(id, algorithm)
+}
 
 func hashOf(text string) string {
 	sum := sha256.Sum256([]byte(text))

@@ -1,6 +1,7 @@
 package graph
 
 import (
+	"encoding/json"
 	"maps"
 	"slices"
 	"strings"
@@ -24,6 +25,15 @@ func TestReadManifest(t *testing.T) {
 			{"id":"1","name":"A","type":"query","body":"query A { viewer { keyId } }"}, {"id":"2","name":"B","type":"query","body":"query B { serverInfo { version } }"}]}`, "1 2", nil},
 		{"graphql-codegen's", `{"abc":"query A { viewer { keyId } }","def":"{ serverInfo { version } }"}`, "abc def", nil},
 		{"with the algorithm's name", `{"sha256:abc":"{ serverInfo { version } }"}`, "abc", nil},
+		{"a hash in upper case", `{"` + strings.ToUpper(someHash) + `":"{ serverInfo { version } }"}`, someHash, nil},
+		{"a hash in upper case with the algorithm's name", `{"SHA256:` + strings.ToUpper(someHash) + `":"{ serverInfo { version } }"}`, someHash, nil},
+		{"a hash in two cases", `{"` + someHash + `":"{ viewer { keyId } }","` + strings.ToUpper(someHash) + `":"{ viewer { userId } }"}`, "", []string{someHash}},
+		{"a hash in two cases for one text", `{"` + someHash + `":"{ viewer { keyId } }","Sha256:` + strings.ToUpper(someHash) + `":"{ viewer { keyId } }"}`, someHash, nil},
+		{"ids that are no hashes stay as they are", `{"ABC":"{ viewer { keyId } }","abc":"{ viewer { userId } }","SHA256:abc":"{ serverInfo { version } }","` + strings.ToUpper(someHash) + `F":"{ __typename }"}`,
+			strings.ToUpper(someHash) + "F ABC SHA256:abc abc", nil},
+		{"with a byte order mark", "\ufeff" + `{"abc":"{ serverInfo { version } }"}`, "abc", nil},
+		{"in UTF-16", inUTF16(`{"abc":"{ serverInfo { version } }"}`, true, true), "", []string{"is in UTF-16: save it as UTF-8"}},
+		{"in UTF-16 without a mark", inUTF16(`{"abc":"{ serverInfo { version } }"}`, false, false), "", []string{"is in UTF-16: save it as UTF-8"}},
 		{"an unknown format", `{"format":"other","version":1}`, "", []string{`"other"`}},
 		{"a later version", `{"format":"apollo-persisted-query-manifest","version":2,"operations":[]}`, "", []string{"version 2"}},
 		{"one id for two", `{"format":"apollo-persisted-query-manifest","version":1,"operations":[{"id":"1","body":"{ viewer { keyId } }"},{"id":"1","body":"{ viewer { userId } }"}]}`, "", []string{`two operations with the id "1"`}},
@@ -65,7 +75,8 @@ func ask(documentID, text string, extensions map[string]any) *request {
 
 func TestDocumentsAreFoundById(t *testing.T) {
 	somebody := apikey.WithCaller(t.Context(), apikey.Caller{Key: &apikey.Key{}})
-	manifest := Manifest{"one": `query One { viewer { keyId } }`}
+	manifest := Manifest{"one": `query One { viewer { keyId } }`, someHash: `query Hashed { viewer { keyId } }`}
+	upper := strings.ToUpper(hashOf(someText))
 	for _, c := range []struct {
 		name string
 		only bool
@@ -88,6 +99,18 @@ func TestDocumentsAreFoundById(t *testing.T) {
 		{name: "a hash sent before", sent: []*request{ask("", someText, extension(hashOf(someText)))}, ask: ask("", "", extension(hashOf(someText))), text: someText},
 		{name: "a hash sent before as documentId", sent: []*request{ask("", someText, extension(hashOf(someText)))}, ask: ask("sha256:"+hashOf(someText), "", nil), text: someText},
 		{name: "a text sent before without its hash", sent: []*request{ask("", someText, nil)}, ask: ask("", "", extension(hashOf(someText))), code: persistedQueryNotFound},
+		{name: "a hash in upper case with its text", ask: ask("", someText, extension(upper)), text: someText},
+		{name: "a hash in upper case with the algorithm's name", ask: ask("", someText, extension("SHA256:"+upper)), text: someText},
+		{name: "a hash in upper case with another text", ask: ask("", manifest["one"], extension(upper)), code: apikey.BadUserInput},
+		{name: "a hash sent before in upper case", sent: []*request{ask("", someText, extension(upper))}, ask: ask("", "", extension(hashOf(someText))), text: someText},
+		{name: "a hash sent before in lower case", sent: []*request{ask("", someText, extension(hashOf(someText)))}, ask: ask("", "", extension(upper)), text: someText},
+		{name: "a hash sent before in lower case as documentId", sent: []*request{ask("", someText, extension(hashOf(someText)))}, ask: ask("Sha256:"+upper, "", nil), text: someText},
+		{name: "a hash of the manifest in upper case", ask: ask(strings.ToUpper(someHash), "", nil), text: manifest[someHash]},
+		{name: "an id of the manifest in another case", ask: ask("ONE", "", nil), code: persistedQueryNotFound},
+		{name: "an extension that is null", ask: ask("", someText, map[string]any{"persistedQuery": nil}), text: someText},
+		{name: "an extension that is null beside a documentId", ask: ask("one", "", map[string]any{"persistedQuery": nil}), text: manifest["one"]},
+		{name: "an extension that is null, and nothing else", ask: ask("", "", map[string]any{"persistedQuery": nil}), code: apikey.BadUserInput},
+		{name: "a version as some languages write it", ask: ask("", someText, map[string]any{"persistedQuery": map[string]any{"version": json.Number("1.0"), "sha256Hash": hashOf(someText)}}), text: someText},
 		{name: "a hash that is no text", ask: ask("", "", extension(1)), code: apikey.BadUserInput},
 		{name: "an extension that is no object", ask: ask("", "", map[string]any{"persistedQuery": "one"}), code: apikey.BadUserInput},
 		{name: "another version", ask: ask("", "", map[string]any{"persistedQuery": map[string]any{"version": 2, "sha256Hash": "one"}}), code: apikey.BadUserInput},

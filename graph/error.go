@@ -20,6 +20,9 @@ import (
 // parsing and validation are gqlgen's own; a bad argument is named; anything else shows nothing of itself.
 func presenter(logger *slog.Logger) graphql.ErrorPresenterFunc {
 	return func(ctx context.Context, err error) *gqlerror.Error {
+		if l := loaded(ctx); l != nil {
+			l.failed.Add(1)
+		}
 		shown := &gqlerror.Error{Path: graphql.GetPath(ctx)}
 		var located *gqlerror.Error
 		if errors.As(err, &located) {
@@ -32,15 +35,6 @@ func presenter(logger *slog.Logger) graphql.ErrorPresenterFunc {
 		case errors.As(err, &e):
 		case located != nil && located.Extensions["code"] != nil:
 			located.Message = withoutValues(located.Message)
-			if len(located.Path) > 1 && located.Path[0] == ast.PathName("variable") { // which is no place in the response
-				place := located.Path[1:]
-				for i, element := range place { // its fields are the caller's
-					if name, ok := element.(ast.PathName); ok && len(name) > longestName {
-						place[i] = ast.PathName("…")
-					}
-				}
-				located.Message, located.Path = fmt.Sprintf("$%s %s", place, located.Message), nil
-			}
 			return located
 		case introspectionRefused(ctx):
 			e = introspectionError(ctx)
@@ -51,6 +45,9 @@ func presenter(logger *slog.Logger) graphql.ErrorPresenterFunc {
 			e = apikey.Classify(err)
 		}
 		shown.Message, shown.Extensions = e.Message, extensions(e)
+		if e.Limit != "" {
+			shown.Err = limitError(e.Limit)
+		}
 		if fc := graphql.GetFieldContext(ctx); len(shown.Locations) == 0 && fc != nil && fc.Field.Field != nil && fc.Field.Position != nil {
 			shown.Locations = []gqlerror.Location{{Line: fc.Field.Position.Line, Column: fc.Field.Position.Column}}
 		}
@@ -79,9 +76,6 @@ var valuesIn = []struct {
 	{regexp.MustCompile(`(?s)( cannot represent .*? value): .*?(\.? Did you mean (the \w+ \w+ )?"\w+"\?)?$`), "$1$2"},
 	{regexp.MustCompile(`(?s)(Expected value of type "[^"]*"), found .*$`), "$1."},
 	{regexp.MustCompile(`(?s)\b(Unexpected|found) (\w+) ".*$`), "$1 $2"},
-	{regexp.MustCompile(`(?s)^.* is not a valid (\w+)$`), "is not a valid $1"},
-	{regexp.MustCompile(`(?s)^cannot use value .* as (\w+)$`), "must be of type $1"},
-	{regexp.MustCompile(`(?s)^operation .* not found$`), "The document has no operation of that name."},
 	{regexp.MustCompile(`^exceeded token limit of (\d+)$`), "The operation has too many tokens: at most $1 are allowed (MAX_TOKENS)."},
 	{regexp.MustCompile(fmt.Sprintf(`"[@$\w\[\]!]{%d,}"`, longestName+1)), `"…"`},
 }

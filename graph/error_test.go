@@ -1,13 +1,16 @@
 package graph
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"strings"
 	"testing"
+	"unicode/utf16"
 
 	"retrieverkeys/apikey"
 )
@@ -76,13 +79,29 @@ func TestBodiesAreReadStrictly(t *testing.T) {
 		`{"query":"{ __typename }"}`: `{"data":{"__typename":"Query"}}`,
 		`{"query":"{ __typename }","variables":null,"operationName":null,"extra":[{}]}`: `{"data":{"__typename":"Query"}}`,
 		`{"query":"{ __typename }","query":"{ serverInfo { version } }"}`:               "twice",
-		`{"QUERY":"{ __typename }"}`:    "query is required",
-		`{"query":"{ __typename }"} {}`: "not a JSON object",
-		`[{"query":"{ __typename }"}]`:  "not a JSON object",
-		`null`:                          "not a JSON object",
-		``:                              "not a JSON object",
-		`{"query":"{ __typename }`:      "not a JSON object",
-		`{"query":1}`:                   "query is of the wrong type",
+		`{"QUERY":"{ __typename }"}`:                               "query is required",
+		`{"query":"{ __typename }"} {}`:                            "not a JSON object",
+		`[{"query":"{ __typename }"}]`:                             "The body is not a JSON object. Batches are not offered: send one operation.",
+		` [{"query":"{ __typename }"},{"query":"{ __typename }"}]`: "Batches are not offered",
+		`[]`:                                    "Batches are not offered",
+		`[{"query":"{ __typename }"}`:           "The body is not a JSON object.\"",
+		"\ufeff" + `{"query":"{ __typename }"}`: `{"data":{"__typename":"Query"}}`,
+		"\ufeff[]":                              "Batches are not offered",
+		"\ufeff":                                "not a JSON object",
+		"\ufeff\ufeff" + `{"query":"{ __typename }"}`:                                       "not a JSON object",
+		` ` + "\ufeff" + `{"query":"{ __typename }"}`:                                       "not a JSON object",
+		`{"query":"\ufeff{ __typename }"}`:                                                  `{"data":{"__typename":"Query"}}`,
+		inUTF16(`{"query":"{ __typename }"}`, true, true):                                   "The body is in UTF-16: send it in UTF-8.",
+		inUTF16(`{"query":"{ __typename }"}`, false, true):                                  "The body is in UTF-16: send it in UTF-8.",
+		inUTF16(`{"query":"{ __typename }"}`, true, false):                                  "The body is in UTF-16: send it in UTF-8.",
+		inUTF16(`{"query":"{ __typename }"}`, false, false):                                 "The body is in UTF-16: send it in UTF-8.",
+		`{"query":"{ __typename }","extensions":null}`:                                      `{"data":{"__typename":"Query"}}`,
+		`{"query":"{ __typename }","documentId":null,"extensions":{"persistedQuery":null}}`: `{"data":{"__typename":"Query"}}`,
+		`{"query":null,"extensions":{"persistedQuery":null}}`:                               "query is required",
+		`null`:                     "not a JSON object",
+		``:                         "not a JSON object",
+		`{"query":"{ __typename }`: "not a JSON object",
+		`{"query":1}`:              "query is of the wrong type",
 		`{"query":"{ __typename }","variables":[]}`:   "variables is of the wrong type",
 		`{"query":"{ __typename }","extensions":"x"}`: "extensions is of the wrong type",
 	} {
@@ -92,6 +111,47 @@ func TestBodiesAreReadStrictly(t *testing.T) {
 		h.ServeHTTP(w, r)
 		if got := w.Body.String(); !strings.Contains(got, want) || (w.Code == http.StatusOK) != strings.HasPrefix(want, "{") {
 			t.Errorf("%s: %d %s", body, w.Code, got)
+		}
+	}
+}
+
+// inUTF16 writes a text as some systems do.
+func inUTF16(text string, bigEndian, mark bool) string {
+	var order binary.AppendByteOrder = binary.LittleEndian
+	if bigEndian {
+		order = binary.BigEndian
+	}
+	if mark {
+		text = "\ufeff" + text
+	}
+	var b []byte
+	for _, unit := range utf16.Encode([]rune(text)) {
+		b = order.AppendUint16(b, unit)
+	}
+	return string(b)
+}
+
+// Who sends several operations and does not say which one to run must be told what is missing, and not that an operation without
+// a name does not exist.
+func TestOperationsAreNamed(t *testing.T) {
+	const two = `query A { __typename } query Secret { __typename }`
+	for _, c := range []struct{ name, query, want string }{
+		{"", two, "The document has several operations: name the one to run with operationName."},
+		{"B", two, "The document has no operation of that name: check operationName."},
+		{"a", two, "The document has no operation of that name: check operationName."},
+		{"B", `query A { __typename }`, "The document has no operation of that name: check operationName."},
+		{"B", `{ __typename }`, "The document has no operation of that name: check operationName."},
+	} {
+		want := map[string]any{"errors": []any{map[string]any{
+			"message": c.want, "extensions": map[string]any{"code": "GRAPHQL_VALIDATION_FAILED", "field": "operationName"},
+		}}}
+		if got := askedFor(t, expecting(""), c.name, c.query, nil); !reflect.DeepEqual(got, want) {
+			t.Errorf("%q of %s: %v", c.name, c.query, got)
+		}
+	}
+	for name, query := range map[string]string{"A": two, "Secret": two, "": `query A { __typename }`} {
+		if got := askedFor(t, expecting(""), name, query, nil); got["errors"] != nil || got["data"] == nil {
+			t.Errorf("%q of %s: %v", name, query, got)
 		}
 	}
 }

@@ -223,6 +223,7 @@ var keyObject = object[*apikey.Key]{
 		"userId":            func(b []byte, k *apikey.Key) []byte { return wire.Text(b, k.UserID) },
 		"subscriptionId":    func(b []byte, k *apikey.Key) []byte { return wire.OptionalText(b, k.SubscriptionID) },
 		"principalId":       func(b []byte, k *apikey.Key) []byte { return wire.OptionalText(b, k.PrincipalID) },
+		"isInternal":        func(b []byte, k *apikey.Key) []byte { return strconv.AppendBool(b, k.IsInternal) },
 		"permissions":       func(b []byte, k *apikey.Key) []byte { return uppers(b, k.Permissions) },
 		"rateLimitOverride": func(b []byte, k *apikey.Key) []byte { return wire.OptionalInt(b, k.RateLimitOverride) },
 		"status":            func(b []byte, k *apikey.Key) []byte { return upper(b, k.Status) },

@@ -71,10 +71,13 @@ func (ec *executionContext) __resolve_entities(ctx context.Context, representati
 		first[r] = i
 		kind, known := entityTypes[r.TypeName]
 		var n apikey.Node
-		if known {
-			n, err = found.Entity(kind, r.ID)
-		} else {
+		switch {
+		case r.Err != nil:
+			err = apikey.Invalid("representations", "representations[%d] %s.", i, r.Err)
+		case !known:
 			err = apikey.Invalid("representations", "There is no entity of this __typename here.")
+		default:
+			n, err = found.Entity(kind, r.ID)
 		}
 		if err != nil {
 			ec.Error(graphql.WithPathContext(ctx, graphql.NewPathWithIndex(i)), err)
@@ -100,6 +103,9 @@ func repeat(ctx context.Context, list graphql.Array, again map[int][]int) {
 		}
 		i, _ := err.Path[at].(ast.PathIndex)
 		for _, place := range again[int(i)] {
+			if loaded(ctx).over() {
+				return
+			}
 			same := *err
 			same.Path = slices.Clone(err.Path)
 			same.Path[at] = ast.PathIndex(place)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"slices"
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/99designs/gqlgen/graphql/executor"
@@ -18,9 +19,18 @@ import (
 
 //go:generate go tool gqlgen generate
 
-// served is the schema without @defer: a response is sent whole, and gqlgen would leave out of it what was to follow.
+// served is the schema without what gqlparser adds to every schema and this server or its clients do not have. @defer: a response
+// is sent whole, and gqlgen would leave out of it what was to follow. DIRECTIVE_DEFINITION: the specification's editions up to
+// September 2025 do not have that location, and strict clients refuse a schema with a location that they do not know.
 var served = func() *ast.Schema {
 	delete(parsedSchema.Directives, "defer")
+	for _, d := range parsedSchema.Directives {
+		d.Locations = slices.DeleteFunc(d.Locations, func(l ast.DirectiveLocation) bool { return l == ast.LocationDirectiveDefinition })
+	}
+	locations := parsedSchema.Types["__DirectiveLocation"]
+	locations.EnumValues = slices.DeleteFunc(locations.EnumValues, func(v *ast.EnumValueDefinition) bool {
+		return v.Name == string(ast.LocationDirectiveDefinition)
+	})
 	return parsedSchema
 }()
 
@@ -60,7 +70,7 @@ type Options struct {
 // context, as apikey.WithCaller and apikey.WithNamespace put them there.
 func NewHandler(o Options) http.Handler {
 	exec := executor.New(NewExecutableSchema(Config{Resolvers: &Resolver{Service: o.Service, Version: o.Version}}))
-	exec.SetErrorPresenter(counted(presenter(o.Logger)))
+	exec.SetErrorPresenter(unlessEnded(presenter(o.Logger)))
 	exec.SetRecoverFunc(recoverer(o.Logger))
 	exec.SetQueryCache(parsed{})
 	exec.Use(introspectionGate{o.Introspection})
@@ -68,7 +78,7 @@ func NewHandler(o Options) http.Handler {
 	exec.Use(newObserver(o))
 	answers := answers{o.MaxResponseBytes, int64(o.Limits.Complexity / slowerBy), o.Memory}
 	exec.Use(answers)
-	loaders := loaders{o.Service, o.Tracer}
+	loaders := loaders{o.Service, o.Tracer, o.Limits}
 	exec.Use(loaders)
 	h := handler{
 		exec: exec, loaders: loaders, answers: answers, fields: fast, documents: newDocuments(o.Manifest, o.ManifestOnly), parser: newParser(o.Limits, o.Introspection == IntrospectionPublic),
@@ -80,6 +90,7 @@ func NewHandler(o Options) http.Handler {
 	if o.Tracer != nil {
 		h.fields = mutations(o.Tracer, h.fields)
 	}
+	h.fields = unlessOver(h.fields)
 	if o.Metrics.CacheLookups != nil {
 		h.parser.cache.looked, h.documents.sent.looked = o.Metrics.CacheLookups("documents"), o.Metrics.CacheLookups("texts")
 	}

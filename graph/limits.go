@@ -23,6 +23,7 @@ type Limits struct {
 	Tokens     int // of the text; with fragments spread, its fields and values may be four times as many
 	Entities   int // representations of one _entities
 	Complexity int // fields of the answer, were all pages of connections full
+	Reads      int // documents that stores look at for one operation; 0: any number
 }
 
 // exceeded is the error of a request that asks for more than a limit, by the name of its setting.

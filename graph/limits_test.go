@@ -1,11 +1,18 @@
 package graph
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"retrieverkeys/apikey"
 )
 
 // limits are those that the server has where nothing else is set.
@@ -132,7 +139,7 @@ func TestCostIsBounded(t *testing.T) {
 // What dashboards, gateways and the playground ask is far from all limits.
 func TestOrdinaryCostIsAllowed(t *testing.T) {
 	all := strings.Join([]string{"id", "keyId", "keyHash", "keyPrefix", "keyType", "name", "description", "internalId", "organizationId", "userId",
-		"subscriptionId", "principalId", "permissions", "scopes { resourceType resourceId operations }", "rateLimitOverride", "status",
+		"subscriptionId", "principalId", "isInternal", "permissions", "scopes { resourceType resourceId operations }", "rateLimitOverride", "status",
 		"expiresAt", "lastUsedAt", "createdAt", "createdBy", "revokedAt", "revokedBy", "allowedOrigins"}, " ")
 	for name, query := range map[string]string{
 		"fifty retrievers by alias": "{" + aliases(50, `retriever(id: "ret_1_%02d") { ...R }`) + "} fragment R on Retriever { apiKeys(first: 100) { results { " + all + " } total } }",
@@ -182,6 +189,75 @@ func TestErrorsAreFew(t *testing.T) {
 			t.Errorf("%s: %d errors, %d bytes", name, n, len(text))
 		}
 	}
+}
+
+// gqlgen compares each error with all others, so a query of which thousands of fields fail took seconds. Those that fail after the
+// first thousand come to nothing, and the first are told.
+func TestFieldErrorsAreFew(t *testing.T) {
+	var representations []any
+	for range 300 {
+		representations = append(representations, map[string]any{"__typename": "Nothing", "id": "1"}, map[string]any{"__typename": "Retriever", "id": "ret_1_01"})
+	}
+	for name, tt := range map[string]struct {
+		query string
+		n     int
+		whole bool
+	}{
+		"a few":     {"query($r: [_Any!]!) { _entities(representations: $r) { ...R } } fragment R on Retriever { id " + aliases(2, `apiKeys(first: 1, after: "%02d") { total }`) + "}", 400, true},
+		"thousands": {"query($r: [_Any!]!) { _entities(representations: $r) { ...R } } fragment R on Retriever { id " + aliases(90, `apiKeys(first: 1, after: "%02d") { total }`) + "}", 400, false},
+	} {
+		response := asked(t, expecting("Namespaces Retrievers"), tt.query, map[string]any{"r": representations[:tt.n]})
+		errors, _ := response["errors"].([]any)
+		data, given := response["data"]
+		if whole := len(errors) == 200+200*2; tt.whole != whole || !tt.whole && (len(errors) != mostErrors || data != nil) || !given {
+			t.Errorf("%s: %d errors, data %.50v", name, len(errors), data)
+		}
+	}
+}
+
+// A request must not be able to look at all there is, and what is refused says by which setting, once.
+func TestReadsAreBounded(t *testing.T) {
+	query := "{ " + aliases(100, `retriever(id: "ret_1_50") { apiKeys(first: 1%02d) { total results { id } } }`) + " }"
+	limits := limits
+	for _, tt := range []struct {
+		reads   int
+		media   string
+		refused bool
+		status  int
+	}{{1000, mediaJSON, true, 200}, {1000, mediaResponse, true, 400}, {1_000_000, mediaResponse, false, 200}} {
+		limits.Reads = tt.reads
+		var told []string
+		h := NewHandler(Options{
+			Service: &apikey.Service{Store: charged{expecting("")}}, Introspection: IntrospectionPublic, Limits: limits, Logger: slog.New(slog.DiscardHandler),
+			Metrics: Metrics{
+				Operation:    func(_, _, outcome string, _ time.Duration) { told = append(told, outcome) },
+				LimitRefusal: func(limit string) { told = append(told, limit) },
+			},
+		})
+		body, _ := json.Marshal(map[string]any{"query": query})
+		admin := apikey.Caller{Key: &apikey.Key{Type: apikey.Standard, InternalID: "int_1", Permissions: []apikey.Permission{apikey.Admin}}}
+		r := httptest.NewRequestWithContext(apikey.WithNamespace(apikey.WithCaller(t.Context(), admin), "ns_1"), http.MethodPost, "/graphql", strings.NewReader(string(body)))
+		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set("Accept", tt.media)
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		got, want := w.Body.String(), `{"errors":[{"message":"The request looks at too many documents: at most 1000 are allowed (MAX_READS). `
+		if strings.HasPrefix(got, want) != tt.refused || strings.Contains(got, `"errors"`) != tt.refused || strings.Contains(got, `"data"`) == tt.refused ||
+			strings.Count(got, `"message"`) > 1 || w.Code != tt.status {
+			t.Errorf("%+v: %d %.200s", tt, w.Code, got)
+		}
+		if refusals := slices.Equal(told, []string{"BAD_USER_INPUT", "MAX_READS"}); refusals != tt.refused {
+			t.Errorf("%+v: told %q", tt, told)
+		}
+	}
+}
+
+// charged is a catalog that charges what it returns.
+type charged struct{ *catalog }
+
+func (c charged) KeyPages(ctx context.Context, tenant apikey.InternalID, ids []apikey.RetrieverID, r apikey.KeyRange) ([][]apikey.Key, error) {
+	pages, _ := c.catalog.KeyPages(ctx, tenant, ids, r)
+	return pages, apikey.CostFrom(ctx).Look(len(slices.Concat(pages...)))
 }
 
 // Operations of one document share its fragments, but not their variables' defaults: else one is measured, and answered, as another.

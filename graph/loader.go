@@ -8,6 +8,7 @@ import (
 	"math"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/vektah/gqlparser/v2/ast"
@@ -25,6 +26,7 @@ type representation = scalar.Representation
 type loader struct {
 	service   *apikey.Service
 	tracer    trace.Tracer // nil: no spans
+	limits    Limits
 	caller    apikey.Caller
 	namespace string
 
@@ -34,6 +36,9 @@ type loader struct {
 	names     apikey.Names
 	listings  map[string]int            // the index in names.Listings, by the arguments
 	arguments map[*ast.Field]*arguments // of the fields that the listings are for
+
+	cost   *apikey.Cost // nil: of a mutation, whose answer must not be lost
+	failed atomic.Int64 // fields
 
 	mu    sync.Mutex
 	reads map[readKey]*read
@@ -85,10 +90,17 @@ func once[T any](ctx context.Context, l *loader, what, of string, f func(context
 
 type loaderKey struct{}
 
+// mostRetained is how much memory the keys that an operation lists may take, in bytes.
+const mostRetained = 24 << 20
+
+// mostFieldErrors is how many fields of a query may fail. gqlgen compares each error with all others: 18,000 took 5 s.
+const mostFieldErrors = 1000
+
 // loaders gives each operation a loader.
 type loaders struct {
 	service *apikey.Service
 	tracer  trace.Tracer
+	limits  Limits
 }
 
 // with is the context with a loader for an operation of the document.
@@ -98,7 +110,7 @@ func (l loaders) with(ctx context.Context, doc *document) context.Context {
 		shapes = newShapes(math.MaxInt)
 	}
 	return context.WithValue(ctx, loaderKey{}, &loader{
-		service: l.service, tracer: l.tracer, caller: apikey.CallerFrom(ctx), namespace: apikey.NamespaceFrom(ctx),
+		service: l.service, tracer: l.tracer, limits: l.limits, caller: apikey.CallerFrom(ctx), namespace: apikey.NamespaceFrom(ctx),
 		doc: doc, shapes: shapes, reads: map[readKey]*read{}, pages: map[apikey.RetrieverID]page{},
 	})
 }
@@ -106,12 +118,24 @@ func (l loaders) with(ctx context.Context, doc *document) context.Context {
 func (loaders) ExtensionName() string                   { return "Loaders" }
 func (loaders) Validate(graphql.ExecutableSchema) error { return nil }
 
-// InterceptResponse reads what is named, if anything is.
+// InterceptResponse reads what is named, if anything is. A query that fails as a whole is answered with what was too much, in
+// place of an error for each of its fields.
 func (loaders) InterceptResponse(ctx context.Context, next graphql.ResponseHandler) *graphql.Response {
-	if l := loaded(ctx); l != nil && len(l.names.Namespaces)+len(l.names.Retrievers)+len(l.names.Keys)+len(l.names.Nodes) > 0 {
+	l := loaded(ctx)
+	if l != nil && len(l.names.Namespaces)+len(l.names.Retrievers)+len(l.names.Keys)+len(l.names.Nodes) > 0 {
 		l.readAhead(ctx)
 	}
-	return next(ctx)
+	response := next(ctx)
+	if response == nil || l == nil || !l.over() {
+		return response
+	}
+	if e := l.cost.Exceeded(); e != nil {
+		l.answer.end(refusal(e.Limit, e))
+		return response
+	}
+	l.answer.forget()
+	response.Errors, response.Data = response.Errors[:mostErrors], json.RawMessage("null")
+	return response
 }
 
 // readAhead leaves what goes wrong to the fields, which ask for the same. Left to ask first, each of them would wait on a goroutine
@@ -246,11 +270,32 @@ func (l *loader) auditEvents(ctx context.Context, r *apikey.Retriever, read func
 	})
 }
 
-// plan collects what a query names.
-func (l *loader) plan(ctx context.Context, op *graphql.OperationContext) {
-	if op.Operation.Operation != ast.Query {
-		return
+// over reports whether the query fails as a whole, so that what its fields come to is of no use.
+func (l *loader) over() bool {
+	return l.cost != nil && (l.cost.Exceeded() != nil || l.failed.Load() > mostFieldErrors)
+}
+
+// unlessOver has fields come to nothing, at once, when their query fails as a whole.
+func unlessOver(fields graphql.FieldMiddleware) graphql.FieldMiddleware {
+	return func(ctx context.Context, next graphql.Resolver) (any, error) {
+		if loaded(ctx).over() {
+			return graphql.Null, nil
+		}
+		res, err := fields(ctx, next)
+		if (res == nil || err != nil) && loaded(ctx).over() {
+			return graphql.Null, nil
+		}
+		return res, err
 	}
+}
+
+// plan collects what a query names, and bounds what it may cost.
+func (l *loader) plan(ctx context.Context, op *graphql.OperationContext) context.Context {
+	if op.Operation.Operation != ast.Query {
+		return ctx
+	}
+	l.cost = apikey.NewCost(l.limits.Reads, mostRetained)
+	ctx = apikey.WithCost(ctx, l.cost)
 	l.names.Namespace, l.listings, l.arguments = l.namespace, map[string]int{}, map[*ast.Field]*arguments{}
 	p := planner{loader: l, ctx: ctx, op: op}
 	for _, f := range p.fields(op.Operation.SelectionSet, "Query") {
@@ -266,8 +311,8 @@ func (l *loader) plan(ctx context.Context, op *graphql.OperationContext) {
 			p.node(p.id(f), f.Selections)
 		case "namespace":
 			ref := l.namespace
-			if id := p.id(f); id != "" {
-				ref = id
+			if argument(f.Field, "id", op.Variables) != nil {
+				ref = p.id(f)
 			}
 			p.namespace(ref, f.Selections)
 		case "viewer":
@@ -284,6 +329,7 @@ func (l *loader) plan(ctx context.Context, op *graphql.OperationContext) {
 			}
 		}
 	}
+	return ctx
 }
 
 // planner collects what one operation names.

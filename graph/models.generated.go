@@ -36,8 +36,9 @@ type CreateAPIKeyPayload struct {
 
 // What can be changed. Every field needs to know the namespace that is meant, as those of `Query` do, and keys are known by
 // a retriever of that namespace which they name. Creating, updating and rotating need a caller's key with the permission
-// `write`, revoking one with `delete`, and scopes of it must allow `manage_permissions` on all that the key reaches.
-// Otherwise the error is `FORBIDDEN`, and the attempt is kept as an audit event.
+// `write`, revoking one with `delete`, and scopes of it must allow `manage_permissions` on all that the key reaches. Keys
+// whose type is `USER_SCOPED`, `SESSION` or unknown change nothing, whatever their permissions. Otherwise the error is
+// `FORBIDDEN`, and the attempt is kept as an audit event.
 //
 // Fields are executed one after the other. One that fails is null with its error and leaves the others as they are.
 type Mutation struct {

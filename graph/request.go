@@ -15,6 +15,7 @@ import (
 	"github.com/99designs/gqlgen/graphql"
 
 	"retrieverkeys/apikey"
+	"retrieverkeys/wire"
 )
 
 // request is what is asked: an operation by its text, by the id of its document, or both.
@@ -104,17 +105,20 @@ func fromBody(r *http.Request) (*request, int, *apikey.Error) {
 		return nil, http.StatusUnsupportedMediaType, apikey.Invalid("Content-Encoding", "Send the operation uncompressed.")
 	}
 	body, err := io.ReadAll(r.Body)
+	text, encodingErr := wire.UTF8(body)
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
 		return nil, http.StatusRequestEntityTooLarge, apikey.Invalid("", "The body is larger than %d bytes.", tooLarge.Limit)
 	case err != nil:
 		return nil, http.StatusBadRequest, apikey.Invalid("", "The body could not be read.")
-	case !utf8.Valid(body):
+	case encodingErr != nil:
+		return nil, http.StatusBadRequest, apikey.Invalid("", "The body is in UTF-16: send it in UTF-8.")
+	case !utf8.Valid(text):
 		return nil, http.StatusBadRequest, apikey.Invalid("", "The body is not UTF-8.")
 	}
 	req := &request{}
-	if err := req.read(body); err != nil {
+	if err := req.read(text); err != nil {
 		return nil, http.StatusBadRequest, err
 	}
 	return req, http.StatusOK, nil
@@ -134,7 +138,11 @@ func noObject() *apikey.Error { return apikey.Invalid("", "The body is not a JSO
 func (r *request) members(text []byte) *apikey.Error {
 	dec := json.NewDecoder(bytes.NewReader(text))
 	dec.UseNumber()
-	if start, _ := dec.Token(); start != json.Delim('{') {
+	switch start, _ := dec.Token(); start {
+	case json.Delim('{'):
+	case json.Delim('['):
+		return apikey.Invalid("", "The body is not a JSON object. Batches are not offered: send one operation.")
+	default:
 		return noObject()
 	}
 	seen := map[string]bool{}

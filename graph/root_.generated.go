@@ -44,6 +44,7 @@ type ComplexityRoot struct {
 		Hash              func(childComplexity int) int
 		ID                func(childComplexity int) int
 		InternalID        func(childComplexity int) int
+		IsInternal        func(childComplexity int) int
 		LastUsedAt        func(childComplexity int) int
 		Name              func(childComplexity int) int
 		OrganizationID    func(childComplexity int) int
@@ -273,6 +274,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.ApiKey.InternalID(childComplexity), true
+	case "ApiKey.isInternal":
+		if e.ComplexityRoot.ApiKey.IsInternal == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKey.IsInternal(childComplexity), true
 	case "ApiKey.lastUsedAt":
 		if e.ComplexityRoot.ApiKey.LastUsedAt == nil {
 			break
@@ -1158,14 +1165,16 @@ type Query {
 """
 What can be changed. Every field needs to know the namespace that is meant, as those of ` + "`" + `Query` + "`" + ` do, and keys are known by
 a retriever of that namespace which they name. Creating, updating and rotating need a caller's key with the permission
-` + "`" + `write` + "`" + `, revoking one with ` + "`" + `delete` + "`" + `, and scopes of it must allow ` + "`" + `manage_permissions` + "`" + ` on all that the key reaches.
-Otherwise the error is ` + "`" + `FORBIDDEN` + "`" + `, and the attempt is kept as an audit event.
+` + "`" + `write` + "`" + `, revoking one with ` + "`" + `delete` + "`" + `, and scopes of it must allow ` + "`" + `manage_permissions` + "`" + ` on all that the key reaches. Keys
+whose type is ` + "`" + `USER_SCOPED` + "`" + `, ` + "`" + `SESSION` + "`" + ` or unknown change nothing, whatever their permissions. Otherwise the error is
+` + "`" + `FORBIDDEN` + "`" + `, and the attempt is kept as an audit event.
 
 Fields are executed one after the other. One that fails is null with its error and leaves the others as they are.
 """
 type Mutation {
   """
-  Make a key that executes one retriever and can do nothing else. If the response is lost, so is the plaintext: find the
+  Make a key that executes one retriever and can do nothing else. A retriever whose id, or whose namespace's id, holds a ` + "`" + `*` + "`" + `
+  gets none: in a key's scopes that would be a pattern, and the error is ` + "`" + `BAD_USER_INPUT` + "`" + `. If the response is lost, so is the plaintext: find the
   key by its name, revoke it, and make another.
   """
   createApiKey(
@@ -1176,7 +1185,8 @@ type Mutation {
   """
   Change an active key. Of changes that race one wins, and the others get ` + "`" + `CONFLICT` + "`" + `; so does a change of a key that is
   not active, and putting off the end of one that was rotated. The caller's key must hold the permissions, and its scopes
-  allow the operations, that the key has; its own limits it can change only as an admin's.
+  allow the operations, that the key has. Without the permission ` + "`" + `admin` + "`" + ` it can give no key but a retriever's a later
+  expiry, wider origins or a higher limit than its own; that is ` + "`" + `FORBIDDEN` + "`" + `, and so for itself, too.
   """
   updateApiKey(
     "Which key, and what to change."
@@ -1185,8 +1195,10 @@ type Mutation {
 
   """
   Put a new key in the place of an active one: of the same name, description, expiry, origins, limit and rights. It is the
-  caller's. A key can be rotated once; otherwise, and where it is not active, the error is ` + "`" + `CONFLICT` + "`" + `. The caller's key
-  must hold the permissions, and its scopes allow the operations, that the key has.
+  caller's, and both spend one budget of requests. A key can be rotated once; otherwise, and where it is not active, the
+  error is ` + "`" + `CONFLICT` + "`" + `. The caller's key must hold the permissions, and its scopes allow the operations, that the key has.
+  Without the permission ` + "`" + `admin` + "`" + ` it can rotate no key but a retriever's that has a later expiry, wider origins or a higher
+  limit than its own; that is ` + "`" + `FORBIDDEN` + "`" + `.
   """
   rotateApiKey(
     "Which key, and how long it still works."
@@ -1365,8 +1377,8 @@ type Retriever implements Node {
 
   """
   The API keys that name this retriever in their scopes. Keys without a value to order by stand last in either
-  direction; ties go by key id in the same direction. A filter, and any order but the default one, work on retrievers
-  with at most 20,000 keys.
+  direction; ties go by key id in the same direction. Orders by name and by last use work on retrievers with at most
+  20,000 keys.
   """
   apiKeys(
     "Whether to list revoked and expired keys too. False, or null: active keys only."
@@ -1542,11 +1554,13 @@ type ApiKey implements Node {
   subscriptionId: String
   "The end user on whose behalf the key acts, where documents have access lists of their own."
   principalId: String
+  "Whether the platform made the key for its own use; false where nobody recorded it."
+  isInternal: Boolean!
   "What the key allows; each permission includes the weaker ones."
   permissions: [ApiKeyPermission!]!
   "What the key is limited to; empty: not limited."
   scopes: [ApiKeyScope!]!
-  "How many requests a minute the key may make; null: the organization's own limit."
+  "How many requests a minute the key may make; null, or below 1: the organization's own limit."
   rateLimitOverride: Int
   "The state at the moment of the request."
   status: ApiKeyStatus!
@@ -1604,7 +1618,11 @@ enum ApiKeyType {
   MARKETPLACE_SUBSCRIPTION
   "A key that executes a retriever and can do nothing else."
   RETRIEVER
-  "A type that this version of the server does not know."
+  "A key that acts for one user of the organization. Here it can read, and change nothing."
+  USER_SCOPED
+  "A key that lasts as long as a user's session. Here it can read, and change nothing."
+  SESSION
+  "A type that this version of the server does not know. Here such a key can read, and change nothing."
   UNKNOWN
 }
 
@@ -1646,6 +1664,14 @@ enum ResourceType {
   STORAGE_CONNECTION
   "An alert."
   ALERT
+  "An annotation of a document."
+  ANNOTATION
+  "A document."
+  DOCUMENT
+  "A secret that the platform keeps, such as a password for outside storage."
+  SECRET
+  "A webhook."
+  WEBHOOK
   "A kind that this version of the server does not know."
   UNKNOWN
 }
@@ -1761,6 +1787,8 @@ func (ec *executionContext) childFields_ApiKey(ctx context.Context, field graphq
 		return ec.fieldContext_ApiKey_subscriptionId(ctx, field)
 	case "principalId":
 		return ec.fieldContext_ApiKey_principalId(ctx, field)
+	case "isInternal":
+		return ec.fieldContext_ApiKey_isInternal(ctx, field)
 	case "permissions":
 		return ec.fieldContext_ApiKey_permissions(ctx, field)
 	case "scopes":

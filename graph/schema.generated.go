@@ -685,6 +685,29 @@ func (ec *executionContext) fieldContext_ApiKey_principalId(_ context.Context, f
 	return graphql.NewScalarFieldContext("ApiKey", field, false, false, "String")
 }
 
+func (ec *executionContext) _ApiKey_isInternal(ctx context.Context, field graphql.CollectedField, obj *apikey.Key) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ApiKey_isInternal(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.IsInternal, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v bool) graphql.Marshaler {
+			return ec.marshalNBoolean2bool(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ApiKey_isInternal(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ApiKey", field, false, false, "Boolean")
+}
+
 func (ec *executionContext) _ApiKey_permissions(ctx context.Context, field graphql.CollectedField, obj *apikey.Key) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -4026,6 +4049,11 @@ func (ec *executionContext) _ApiKey(ctx context.Context, sel ast.SelectionSet, o
 			if out.Values[i] == graphql.RequiredNull {
 				out.Invalids++
 			}
+		case "isInternal":
+			out.Values[i] = ec._ApiKey_isInternal(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
 		case "permissions":
 			out.Values[i] = ec._ApiKey_permissions(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
@@ -5561,6 +5589,10 @@ var (
 		"TAXONOMY":           apikey.ResourceTaxonomy,
 		"STORAGE_CONNECTION": apikey.ResourceStorageConnection,
 		"ALERT":              apikey.ResourceAlert,
+		"ANNOTATION":         apikey.ResourceAnnotation,
+		"DOCUMENT":           apikey.ResourceDocument,
+		"SECRET":             apikey.ResourceSecret,
+		"WEBHOOK":            apikey.ResourceWebhook,
 		"UNKNOWN":            apikey.UnknownResource,
 	}
 	marshalNResourceType2retrieverkeysᚋapikeyᚐResourceType = map[apikey.ResourceType]string{
@@ -5575,6 +5607,10 @@ var (
 		apikey.ResourceTaxonomy:          "TAXONOMY",
 		apikey.ResourceStorageConnection: "STORAGE_CONNECTION",
 		apikey.ResourceAlert:             "ALERT",
+		apikey.ResourceAnnotation:        "ANNOTATION",
+		apikey.ResourceDocument:          "DOCUMENT",
+		apikey.ResourceSecret:            "SECRET",
+		apikey.ResourceWebhook:           "WEBHOOK",
 		apikey.UnknownResource:           "UNKNOWN",
 	}
 )

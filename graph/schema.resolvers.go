@@ -78,11 +78,10 @@ func (r *queryResolver) Namespace(ctx context.Context, id *string) (*apikey.Name
 	if err != nil {
 		return nil, err
 	}
-	ref := apikey.NamespaceFrom(ctx)
 	if id != nil {
-		ref = *id
+		return found.NamespaceAsked(*id)
 	}
-	return found.Namespace(ref)
+	return found.Namespace(apikey.NamespaceFrom(ctx))
 }
 
 func (r *queryResolver) Viewer(ctx context.Context) (*Viewer, error) {

@@ -25,6 +25,7 @@ var keyFields = map[string]apikey.Fields{
 	"userId":            apikey.FieldUserID,
 	"subscriptionId":    apikey.FieldSubscriptionID,
 	"principalId":       apikey.FieldPrincipalID,
+	"isInternal":        apikey.FieldIsInternal,
 	"permissions":       apikey.FieldPermissions,
 	"scopes":            apikey.FieldScopes,
 	"rateLimitOverride": apikey.FieldRateLimitOverride,

@@ -90,8 +90,14 @@ func requestErrorStatus(media string) int {
 func (h handler) execute(w http.ResponseWriter, r *http.Request, media string, params *graphql.RawParams) {
 	ctx := graphql.StartOperationTrace(r.Context())
 	params.Headers = r.Header
-	op := &graphql.OperationContext{}
+	op := &graphql.OperationContext{RawQuery: params.Query}
 	doc, errs := h.parser.parse(ctx, params.Query)
+	if errs == nil {
+		op.Operation, errs = operationOf(doc, params.OperationName)
+	}
+	if errs == nil {
+		params.Variables, errs = coerce(served, op.Operation, params.Variables)
+	}
 	if errs == nil {
 		ctx = h.loaders.with(ctx, doc)
 		op, errs = h.exec.CreateOperationContext(ctx, params)
@@ -110,7 +116,7 @@ func (h handler) execute(w http.ResponseWriter, r *http.Request, media string, p
 	defer answer.release()
 	loaded(ctx).answer = answer
 	op.ResolverMiddleware, op.RootResolverMiddleware = answer.field(h.fields), answer.root
-	loaded(ctx).plan(ctx, op)
+	ctx = loaded(ctx).plan(ctx, op)
 	respond, ctx := h.exec.DispatchOperation(ctx, op)
 	response := respond(ctx)
 	ended := answer.ended.Load()

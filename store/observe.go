@@ -16,12 +16,14 @@ import (
 // Observer is told of each call of an engine, never with a value of it.
 type Observer struct {
 	Engine string // its name in spans
-	// Called is told how the call ended: ok, unavailable, error, or canceled where whoever asked has left.
+	// Called is told how the call ended: ok, unavailable, error, or canceled if whoever asked has left. A call that was given up because one
+	// beside it met an outage met it too.
 	Called func(call, outcome string, took time.Duration)
 	Tracer trace.Tracer // makes spans within those that are recorded; nil: none
 }
 
-// Observed is the engine, with every call of it told to the observer.
+// Observed is the engine, with every call of it told to the observer. A call begins when the Cost of its request allows one
+// more.
 func Observed(e Engine, o Observer) Engine { return observed{e, o} }
 
 type observed struct {
@@ -38,6 +40,11 @@ func see[T any](ctx context.Context, o *Observer, call string, f func(context.Co
 	if o.Tracer != nil && trace.SpanFromContext(ctx).IsRecording() {
 		ctx, span = o.Tracer.Start(ctx, "store "+call, trace.WithAttributes(attribute.String("store.engine", o.Engine), attribute.String("store.call", call)))
 	}
+	ended, err := apikey.CostFrom(ctx).Call(ctx)
+	if err != nil {
+		return value, err
+	}
+	defer ended()
 	start := time.Now()
 	err = errPanicked
 	defer func() {
@@ -58,7 +65,7 @@ func outcomeOf(ctx context.Context, err error) string {
 	switch {
 	case err == nil, errors.Is(err, document.ErrNotEmpty): // which the demo asks for
 		return "ok"
-	case errors.Is(ctx.Err(), context.Canceled):
+	case errors.Is(ctx.Err(), context.Canceled) && apikey.Classify(context.Cause(ctx)).Code != apikey.Unavailable:
 		return "canceled"
 	case apikey.Classify(err).Code == apikey.Unavailable:
 		return "unavailable"

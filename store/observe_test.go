@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"sync"
 	"testing"
 	"time"
 
@@ -63,6 +64,10 @@ func TestOutcomesOfCalls(t *testing.T) {
 	late, cancel := context.WithDeadline(t.Context(), time.Time{})
 	defer cancel()
 	outage := apikey.Outage(errors.New("down"))
+	given, giveUp := context.WithCancelCause(t.Context())
+	giveUp(fmt.Errorf("beside it: %w", outage))
+	needless, notNeeded := context.WithCancelCause(t.Context())
+	notNeeded(&apikey.Error{Code: apikey.NotFound})
 	for _, c := range []struct {
 		ctx  context.Context
 		err  error
@@ -75,6 +80,8 @@ func TestOutcomesOfCalls(t *testing.T) {
 		{t.Context(), fmt.Errorf("wrapped: %w", outage), "unavailable"},
 		{late, outage, "unavailable"},
 		{left, outage, "canceled"},
+		{given, outage, "unavailable"},
+		{needless, outage, "canceled"},
 		{t.Context(), errors.New("something else"), "error"},
 	} {
 		var got string
@@ -83,5 +90,47 @@ func TestOutcomesOfCalls(t *testing.T) {
 		if got != c.want || !errors.Is(err, c.err) || len(keys) != 1 {
 			t.Errorf("%v: %q, %v, %d keys; want %q", c.err, got, err, len(keys), c.want)
 		}
+	}
+}
+
+// waiting is an engine whose calls end when they are told to.
+type waiting struct {
+	store.Engine
+	begun chan struct{}
+	end   chan struct{}
+}
+
+func (e waiting) Ping(context.Context) error {
+	e.begun <- struct{}{}
+	<-e.end
+	return nil
+}
+
+// One request must not take all connections of the store, however many of its fields ask at once.
+func TestCallsOfARequestWait(t *testing.T) {
+	e := waiting{begun: make(chan struct{}, 100), end: make(chan struct{})}
+	observed := store.Observed(e, store.Observer{Called: func(string, string, time.Duration) {}})
+	ctx := apikey.WithCost(t.Context(), apikey.NewCost(0, 0))
+	var calls sync.WaitGroup
+	for range 40 {
+		calls.Go(func() { _ = observed.Ping(ctx) })
+	}
+	for range 16 {
+		<-e.begun
+	}
+	ended, cancel := context.WithCancel(ctx)
+	cancel()
+	if err := observed.Ping(ended); apikey.Classify(err).Code != apikey.Unavailable || len(e.begun) != 0 {
+		t.Errorf("a seventeenth call began, %v", err)
+	}
+	close(e.end)
+	calls.Wait()
+	if len(e.begun) != 24 {
+		t.Errorf("%d calls began later", len(e.begun))
+	}
+	spent := apikey.NewCost(1, 0)
+	_ = spent.Look(2)
+	if err := observed.Ping(apikey.WithCost(t.Context(), spent)); apikey.Classify(err).Code != apikey.BadUserInput || len(e.begun) != 24 {
+		t.Errorf("a call with nothing left: %v", err)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"retrieverkeys/apikey"
+	"retrieverkeys/wire"
 )
 
 // invalid is one thing that is wrong with a body or a parameter, in the vendor's form, which is FastAPI's: where, what,
@@ -154,7 +155,10 @@ func object(r *http.Request) (map[string]any, error) {
 		return nil, &refusal{http.StatusBadRequest, "The body could not be read."}
 	}
 	invalidBody := func(msg, kind string) error { return invalids{{[]any{"body"}, msg, kind}} }
+	body, err = wire.UTF8(body)
 	switch {
+	case err != nil:
+		return nil, invalidBody("The body is in UTF-16: send it in UTF-8", "json_invalid")
 	case len(bytes.TrimSpace(body)) == 0:
 		return nil, invalidBody("Field required", "missing")
 	case !utf8.Valid(body) || !json.Valid(body):

@@ -3,8 +3,12 @@ package web
 import (
 	"bytes"
 	"compress/gzip"
+	"encoding/json"
+	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -67,6 +71,127 @@ func TestNewCORSTellsEveryProblem(t *testing.T) {
 	}
 }
 
+func TestNewCORSChecksHeaders(t *testing.T) {
+	for _, origins := range [][]string{nil, {"https://app.example.com"}} {
+		if _, errs := NewCORS(origins, "X-Custom", "x-custom", "authorization"); errs != nil {
+			t.Errorf("good headers with the origins %q: %v", origins, errs)
+		}
+		bad := []string{"no name", "Cookie", "Origin", "Sec-Fetch-Mode", "Access-Control-Request-Method", "*"}
+		_, errs := NewCORS(origins, append(bad, "X-Custom")...)
+		if len(errs) != len(bad) {
+			t.Errorf("%d problems: %v", len(errs), errs)
+		}
+		for _, err := range errs {
+			if !strings.HasPrefix(err.Error(), "CORS_ALLOWED_HEADERS names ") {
+				t.Error(err)
+			}
+		}
+	}
+	for _, bad := range []string{"*", "nonsense"} {
+		if _, errs := NewCORS([]string{bad}); len(errs) != 1 || !strings.HasPrefix(errs[0].Error(), "CORS_ALLOWED_ORIGINS names ") {
+			t.Errorf("%s: %v", bad, errs)
+		}
+	}
+}
+
+// Tools that a page has in it send headers of their own with each request. Without it such a page can ask nothing, whatever the
+// origins that are allowed.
+func TestPagesMaySendTheHeadersOfTheirTools(t *testing.T) {
+	for _, c := range []struct {
+		own, headers string
+		ok           bool
+	}{
+		{"", "authorization,content-type,x-namespace", true},
+		{"", "x-requested-with", true},
+		{"", "graphql-require-preflight", true},
+		{"", "apollo-require-preflight,x-apollo-operation-name", true},
+		{"", "x-datadog-origin,x-datadog-parent-id,x-datadog-sampling-priority,x-datadog-tags,x-datadog-trace-id", true},
+		{"", "x-datadog-sampled", true},
+		{"", "cache-control,pragma", true},
+		{"", "baggage,sentry-trace,traceparent,tracestate", true},
+		{"", "b3,newrelic,x-b3-sampled", true},
+		{"", "accept", true},
+		{"", "x-custom", false},
+		{"X-Custom", "authorization,x-custom", true},
+		{"X-CUSTOM", "x-custom", true},
+		{"X-Custom", "x-other", false},
+		{"", "cookie2", false},
+	} {
+		origins, errs := NewCORS([]string{"https://app.example.com"}, strings.Fields(c.own)...)
+		if errs != nil {
+			t.Fatal(errs)
+		}
+		url := served(t, &shelf{}, func(o *Options) { o.CORS = origins })
+		status, header, body := ask(t, http.MethodOptions, url+"/graphql", "", "Authorization", "", "X-Namespace", "", "Origin", "https://app.example.com",
+			"Access-Control-Request-Method", "POST", "Access-Control-Request-Headers", c.headers)
+		if allowed := status/100 == 2 && header.Get("Access-Control-Allow-Headers") == c.headers; allowed != c.ok {
+			t.Errorf("%s with %q: %d %v %s", c.headers, c.own, status, header, body)
+		}
+	}
+}
+
+// A browser tells its user no more of a refused preflight than that. The answer and the log tell whoever looks there which origin
+// it was, and which setting would let it in: not a header that would help with nothing.
+func TestRefusedPreflightsSayWhy(t *testing.T) {
+	origins, errs := NewCORS([]string{"https://app.example.com", "http://localhost:*"})
+	if errs != nil {
+		t.Fatal(errs)
+	}
+	const app = "https://app.example.com"
+	for _, c := range []struct {
+		name                    string
+		cors                    CORS
+		origin, method, headers string
+		message, setting        string
+	}{
+		{"nobody is allowed", CORS{}, app, "POST", "authorization", "Pages of the origin https://app.example.com may not call this server: CORS_ALLOWED_ORIGINS does not name it.", "CORS_ALLOWED_ORIGINS"},
+		{"another is allowed", origins, "https://other.example.com", "POST", "authorization", "Pages of the origin https://other.example.com may not call this server: CORS_ALLOWED_ORIGINS does not name it.", "CORS_ALLOWED_ORIGINS"},
+		{"another scheme", origins, "https://localhost:3000", "GET", "", "Pages of the origin https://localhost:3000 may not call this server: CORS_ALLOWED_ORIGINS does not name it.", "CORS_ALLOWED_ORIGINS"},
+		{"a file", origins, "null", "POST", "", "Pages of the origin null may not call this server: CORS_ALLOWED_ORIGINS does not name it.", "CORS_ALLOWED_ORIGINS"},
+		{"another header", origins, app, "POST", "authorization,x-custom,x-other", "Pages of the origin https://app.example.com may not send x-custom, x-other: CORS_ALLOWED_HEADERS does not name it.", "CORS_ALLOWED_HEADERS"},
+		{"another method", origins, app, "PUT", "", "Pages of the origin https://app.example.com may use GET, POST, DELETE here, and no other method.", ""},
+		{"no browser", origins, app, "POST", "x-namespace,authorization", "The preflight of the origin https://app.example.com is not one that browsers send.", ""},
+		{"what cannot be shown", CORS{}, "https://\u00e9.example", "POST", "", "Pages of the origin … may not call this server: CORS_ALLOWED_ORIGINS does not name it.", "CORS_ALLOWED_ORIGINS"},
+		{"what is too long to be shown", CORS{}, "https://" + strings.Repeat("a", 300), "POST", "", "Pages of the origin … may not call this server: CORS_ALLOWED_ORIGINS does not name it.", "CORS_ALLOWED_ORIGINS"},
+	} {
+		var log bytes.Buffer
+		h := handler(&shelf{}, func(o *Options) {
+			o.CORS, o.Logger = c.cors, slog.New(slog.NewJSONHandler(&log, nil))
+		})
+		for _, path := range []string{"/graphql", keysURL, "/nothing"} {
+			log.Reset()
+			r := httptest.NewRequestWithContext(t.Context(), http.MethodOptions, path, nil)
+			r.Header = http.Header{"Sec-Fetch-Site": {"cross-site"}, "Sec-Fetch-Mode": {"cors"}, "Origin": {c.origin}, "Access-Control-Request-Method": {c.method}}
+			if c.headers != "" {
+				r.Header.Set("Access-Control-Request-Headers", c.headers)
+			}
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			status, header, body := w.Code, w.Header(), w.Body.String()
+			want := fmt.Sprintf(`{"success":false,"status":403,"error":{"message":%q,"type":"ForbiddenError"}}`+"\n", c.message)
+			if status != http.StatusForbidden || body != want || header.Get("Access-Control-Allow-Origin") != "" {
+				t.Errorf("%s: %d %v\n got %s\nwant %s", c.name, status, header, body, want)
+			}
+			var line struct{ Msg, Origin, Reason, Setting string }
+			first, _, _ := strings.Cut(log.String(), "\n")
+			if err := json.Unmarshal([]byte(first), &line); err != nil || line.Msg != "a CORS preflight was refused" || line.Reason != c.message || line.Setting != c.setting || !strings.Contains(c.message, line.Origin) {
+				t.Errorf("%s: the log says %s", c.name, log.String())
+			}
+		}
+	}
+	// OPTIONS that is no preflight is a method that a path does not have.
+	if status, _, body := ask(t, http.MethodOptions, served(t, &shelf{})+keysURL, "", "Origin", app); status != http.StatusMethodNotAllowed {
+		t.Errorf("no preflight: %d %s", status, body)
+	}
+	// The demo's pages may have any port.
+	for _, origin := range []string{"http://localhost:3000", "http://localhost", "http://localhost:65535"} {
+		url := served(t, &shelf{}, func(o *Options) { o.CORS = origins })
+		if status, header, body := ask(t, http.MethodOptions, url+"/graphql", "", "Origin", origin, "Access-Control-Request-Method", "POST", "Access-Control-Request-Headers", "authorization"); status/100 != 2 || header.Get("Access-Control-Allow-Origin") != origin {
+			t.Errorf("%s: %d %v %s", origin, status, header, body)
+		}
+	}
+}
+
 // What a page of another site has a browser send must not run, unless the browser asked this server first.
 func TestOtherSitesMustAskFirst(t *testing.T) {
 	ran := false
@@ -88,6 +213,8 @@ func TestOtherSitesMustAskFirst(t *testing.T) {
 		{"another site's picture", []string{"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "no-cors", "Sec-Fetch-Dest", "image"}, false},
 		{"another site's form", []string{"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "cors", "Content-Type", "text/plain"}, false},
 		{"another site, through proxies", []string{"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "no-cors", "X-Request-Id", "1", "Traceparent", "2", "Baggage", "3"}, false},
+		{"another site, in an app", []string{"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "cors", "X-Requested-With", "com.example.app"}, false},
+		{"another site that asked as others do", []string{"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "cors", "GraphQL-Require-Preflight", "1"}, true},
 		{"another site that asked", []string{"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "cors", preflightHeader, "1"}, true},
 		{"another site with JSON", []string{"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "cors", "Content-Type", "application/json"}, true},
 		{"another site with a key", []string{"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "cors", "Authorization", "Bearer " + token}, true},

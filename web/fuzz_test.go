@@ -24,8 +24,15 @@ func FuzzClientAddress(f *testing.F) {
 	f.Add("[::1]:5", "[::1%x]:5,,", "")
 	f.Add("[::ffff:10.0.0.1%1]:5", "10.0.0.2:1", "[2001:db8::1]")
 	f.Add("@", "10.0.0.1", "")
+	f.Add("10.0.0.1:5", "[2001:db8::1]", "")
+	f.Add("10.0.0.1:5", "198.51.100.1, ,10.0.0.2,\t,", ",")
+	f.Add("10.0.0.1:5", "[10.0.0.2]", "[]")
 	trusted := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("::1/128")}
 	read := func(s string) (netip.Addr, bool) {
+		if inner, ok := strings.CutPrefix(s, "["); ok && strings.HasSuffix(inner, "]") {
+			address, err := netip.ParseAddr(strings.TrimSuffix(inner, "]"))
+			return address.Unmap().WithZone(""), err == nil && address.Is6()
+		}
 		if withPort, err := netip.ParseAddrPort(s); err == nil {
 			return withPort.Addr().Unmap().WithZone(""), true
 		}
@@ -38,7 +45,9 @@ func FuzzClientAddress(f *testing.F) {
 		chain := slices.Concat(strings.Split(first, ","), strings.Split(second, ","), []string{remote})
 		for i, text := range slices.Backward(chain) {
 			if i < len(chain)-1 {
-				text = strings.TrimSpace(text)
+				if text = strings.Trim(text, " \t"); text == "" {
+					continue
+				}
 			}
 			address, ok := read(text)
 			if !ok {
@@ -63,11 +72,13 @@ func FuzzCreateBody(f *testing.F) {
 	f.Add(`{"NAME":"a","name":"a","name":"b"}`)
 	f.Add(`{"name":"a","rate_limit_override":-0e0}`)
 	f.Add(`[1e999]`)
+	f.Add("\ufeff" + `{"name":"a"}`)
 	f.Fuzz(func(t *testing.T, body string) {
 		got, err := createBody(&http.Request{Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body))})
 		if wrong, ok := errors.AsType[invalids](err); err != nil && (!ok || len(wrong) == 0) {
 			t.Fatalf("%q: %v", body, err)
 		}
+		body = strings.TrimPrefix(body, "\ufeff")
 		all := map[string]json.RawMessage{}
 		good := utf8.ValidString(body) && json.Unmarshal([]byte(body), &all) == nil && all["name"] != nil && len(all) == countNames(body)
 		if !good {
@@ -136,22 +147,26 @@ func countNames(text string) int {
 	return n
 }
 
-// A token is what stands behind "Bearer " in the one header there is, and nothing is made up of what is not so.
+// A token is what stands behind "Bearer" and white space in the one header there is that is not empty, and nothing is made up of
+// what is not so.
 func FuzzBearer(f *testing.F) {
-	for _, header := range []string{"Bearer a", "bEARER  a ", "Bearer", "Basic a", "Bearer\ta", "Bearer a, Bearer b", "", " Bearer a", "Bearer \x00"} {
+	for _, header := range []string{"Bearer a", "bEARER  a ", "Bearer", "Basic a", "Bearer\ta", "Bearer a, Bearer b", "", " Bearer a", "Bearer \x00", "\t bearer\t \ta b\t", " \t ", "sk_bare", "Bearer\u00a0a"} {
 		f.Add(header)
 	}
-	shape := regexp.MustCompile(`(?is)\A[b]earer (.*)\z`)
+	shape := regexp.MustCompile(`(?is)\A[ \t]*bearer(?:[ \t]+(.*?))?[ \t]*\z`)
 	f.Fuzz(func(t *testing.T, header string) {
+		parts, empty := shape.FindStringSubmatch(header), strings.Trim(header, " \t") == ""
 		want := ""
-		if parts := shape.FindStringSubmatch(header); parts != nil {
+		if parts != nil {
 			want = parts[1]
 		}
 		token, sent, err := bearer(http.Header{"Authorization": {header}})
-		if token != want || !sent || err != nil {
+		told := err != nil && apikey.Classify(err).Code == apikey.Unauthenticated && strings.Contains(err.Error(), "Authorization: Bearer")
+		if token != want || sent == empty || told != (parts == nil && !empty) || !told && err != nil {
 			t.Errorf("%q: %q, %t, %v", header, token, sent, err)
 		}
-		if token, sent, err := bearer(http.Header{"Authorization": {header, "Bearer b"}}); token != "" || !sent || err == nil {
+		token, sent, err = bearer(http.Header{"Authorization": {header, "Bearer b"}})
+		if empty && (token != "b" || !sent || err != nil) || !empty && (token != "" || !sent || err == nil) {
 			t.Errorf("%q and another: %q, %t, %v", header, token, sent, err)
 		}
 	})
@@ -163,11 +178,15 @@ func FuzzNamespace(f *testing.F) {
 	f.Add("", "", "a", "b")
 	f.Add("a", "b", "c", "c")
 	f.Add("ns_1", "ns_1 ", "\xff", "$ne")
+	f.Add(" ", "\t", "a b ", " a b")
 	f.Fuzz(func(t *testing.T, header, another, parameter, again string) {
 		query := url.Values{"namespace": {parameter, again}}
 		r := &http.Request{Header: http.Header{"X-Namespace": {header, another}}, URL: &url.URL{RawQuery: query.Encode()}}
 		want, conflict := "", false
 		for _, pair := range [][]string{{header, another}, {parameter, again}} {
+			for i := range pair {
+				pair[i] = strings.Trim(pair[i], " \t")
+			}
 			names := map[string]bool{pair[0]: true, pair[1]: true}
 			delete(names, "")
 			if conflict = len(names) > 1; len(names) > 0 {

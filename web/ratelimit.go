@@ -17,30 +17,45 @@ import (
 
 // What the limiter counts.
 const (
-	ofKey     = "key"     // requests, by the key's hash
+	ofKey     = "key"     // requests, by organization and by the key whose budget they spend
 	ofAddress = "address" // bearers that let nobody in, by where they came from
 )
 
-// budgets gives each key so many requests a minute: its own number, or else the same for all.
+// budgets gives each key so many requests a minute: its own number, or else the same for all. Keys that replaced one another by
+// rotation share one budget.
 type budgets struct {
+	service   *apikey.Service
 	limiter   ratelimit.Limiter
 	perMinute int // of keys without a number of their own; 0: unlimited
+
+	mu    sync.Mutex
+	found *simplelru.LRU[string, string] // results of BudgetOf that took reads of the store, by the key's hash; they never change
+}
+
+// mostFound bounds found. Only keys that an older version made by rotation need a place there.
+const mostFound = 10_000
+
+func newBudgets(service *apikey.Service, limiter ratelimit.Limiter, perMinute int) *budgets {
+	b := &budgets{service: service, limiter: limiter, perMinute: perMinute}
+	b.found, _ = simplelru.NewLRU[string, string](mostFound, nil) // it refuses sizes below 1 only
+	return b
 }
 
 // take counts a request of the caller and tells in the response's headers what is left, as the vendor does. The error is of
 // who has nothing left.
-func (b budgets) take(ctx context.Context, h http.Header, c apikey.Caller) error {
+func (b *budgets) take(ctx context.Context, h http.Header, c apikey.Caller) error {
 	if c.Anonymous() {
 		return nil
 	}
-	limit := b.perMinute
-	if own := c.Key.RateLimitOverride; own != nil {
-		limit = int(*own)
-	}
-	if limit < 1 {
+	limit := c.Key.RateLimit(b.perMinute)
+	if limit == 0 {
 		return nil
 	}
-	left := b.limiter.Take(ctx, ofKey, c.Key.Hash, limit, 1)
+	whose, err := b.of(ctx, c.Key)
+	if err != nil {
+		return err
+	}
+	left := b.limiter.Take(ctx, ofKey, string(c.Key.InternalID)+"\x00"+whose, limit, 1)
 	h.Set("X-RateLimit-Limit", strconv.Itoa(limit))
 	h.Set("X-RateLimit-Remaining", strconv.Itoa(left.Remaining))
 	h.Set("X-RateLimit-Reset", strconv.FormatInt(int64(math.Ceil(float64(left.Reset.UnixMilli())/1000)), 10))
@@ -50,6 +65,26 @@ func (b budgets) take(ctx context.Context, h http.Header, c apikey.Caller) error
 		}
 	}
 	return nil
+}
+
+// of returns the hash of the key whose budget a key spends.
+func (b *budgets) of(ctx context.Context, k *apikey.Key) (string, error) {
+	if k.Budget != "" || k.RotatedFrom == nil {
+		return b.service.BudgetOf(ctx, k) // without asking the store
+	}
+	b.mu.Lock()
+	whose, known := b.found.Get(k.Hash)
+	b.mu.Unlock()
+	if known {
+		return whose, nil
+	}
+	whose, err := b.service.BudgetOf(ctx, k)
+	if err == nil {
+		b.mu.Lock()
+		b.found.Add(k.Hash, whose)
+		b.mu.Unlock()
+	}
+	return whose, err
 }
 
 // failures gives each address so many bearers a minute that let nobody in. When they are spent, only those that were let in lately

@@ -2,11 +2,14 @@ package web
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -32,7 +35,7 @@ func callerWith(hash string, limit ...int32) apikey.Caller {
 func TestABudgetIsSpentAndComesBack(t *testing.T) {
 	start := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	now := start
-	b := budgets{ratelimit.NewMemory(func() time.Time { return now }), 60}
+	b := newBudgets(nil, ratelimit.NewMemory(func() time.Time { return now }), 60)
 	take := func(c apikey.Caller) (bool, http.Header) {
 		h := http.Header{}
 		err := b.take(t.Context(), h, c)
@@ -80,15 +83,20 @@ func TestAKeysOwnLimitComesFirst(t *testing.T) {
 		{60, callerWith("a", 5), "5"},
 		{60, callerWith("a", 5000), "5000"},
 		{60, callerWith("a"), "60"},
+		{60, callerWith("a", 0), "60"}, // no limit of its own, and none that forbids everything
+		{60, callerWith("a", -1), "60"},
+		{60, callerWith("a", math.MinInt32), "60"},
+		{0, callerWith("a", 0), ""},
+		{0, callerWith("a", -7), ""},
 		{60, apikey.Caller{}, ""}, // who sends no key reads nothing
 	} {
 		h := http.Header{}
-		if err := (budgets{ratelimit.NewMemory(time.Now), c.general}).take(t.Context(), h, c.caller); err != nil || h.Get("X-RateLimit-Limit") != c.limit {
+		if err := newBudgets(nil, ratelimit.NewMemory(time.Now), c.general).take(t.Context(), h, c.caller); err != nil || h.Get("X-RateLimit-Limit") != c.limit {
 			t.Errorf("%d, %+v: %v, %v", c.general, c.caller.Key, h, err)
 		}
 	}
 	// A limit that is changed holds from the next request on.
-	b := budgets{ratelimit.NewMemory(time.Now), 0}
+	b := newBudgets(nil, ratelimit.NewMemory(time.Now), 0)
 	for _, limit := range []int32{100, 2, 50} {
 		h := http.Header{}
 		if err := b.take(t.Context(), h, callerWith("a", limit)); err != nil || h.Get("X-RateLimit-Limit") != strconv.Itoa(int(limit)) {
@@ -112,6 +120,131 @@ func TestSpentBudgetIsRefused(t *testing.T) {
 	}
 	if status, header, _ := ask(t, http.MethodPost, url+"/graphql", ""); status != http.StatusTooManyRequests || header.Get("Retry-After") == "" {
 		t.Errorf("GraphQL: %d %v", status, header)
+	}
+}
+
+// A request that is refused costs something, too. Without it a key from a site that it may not be used from asks without end.
+func TestRefusedRequestsSpendTheBudget(t *testing.T) {
+	for name, c := range map[string]struct {
+		path, body string
+		header     http.Header
+		caller     apikey.Key
+		want       int
+	}{
+		"a forbidden origin":      {keysURL, "", http.Header{"Origin": {"https://evil.example"}}, apikey.Key{AllowedOrigins: []string{"https://a.example"}}, http.StatusForbidden},
+		"origins nobody can read": {keysURL, "", http.Header{"Origin": {"https://a.example"}}, apikey.Key{AllowedOrigins: []string{}}, http.StatusForbidden},
+		"two namespaces":          {keysURL, "", http.Header{"X-Namespace": {"production", "staging"}}, apikey.Key{}, http.StatusBadRequest},
+		"no namespace":            {keysURL, "", http.Header{"X-Namespace": nil}, apikey.Key{}, http.StatusBadRequest},
+		"a bad parameter":         {keysURL + "?include_revoked=perhaps", "", nil, apikey.Key{}, http.StatusUnprocessableEntity},
+		"a bad body":              {keysURL, "{", nil, apikey.Key{}, http.StatusUnprocessableEntity},
+		"nothing there":           {"/v1/retrievers/none/api-keys", "", nil, apikey.Key{}, http.StatusNotFound},
+		"a retriever's key":       {keysURL, "", nil, apikey.Key{Type: apikey.RetrieverKey}, http.StatusForbidden},
+		"no permissions":          {keysURL, "", nil, apikey.Key{Permissions: []apikey.Permission{apikey.UnknownPermission}}, http.StatusForbidden},
+		"GraphQL from elsewhere":  {"/graphql", "{}", http.Header{"Origin": {"null"}}, apikey.Key{AllowedOrigins: []string{"https://a.example"}}, http.StatusForbidden},
+	} {
+		caller := c.caller
+		caller.ID, caller.UserID = "key_caller", "usr_caller"
+		caller.Type = cmp.Or(caller.Type, apikey.Standard)
+		if caller.Permissions == nil {
+			caller.Permissions = []apikey.Permission{apikey.Admin}
+		}
+		caller.RateLimitOverride = new(int32(2))
+		s := &shelf{keys: 1, caller: caller}
+		h := handler(s, func(o *Options) {
+			o.RefuseGraphQL = func(w http.ResponseWriter, _ *http.Request, status int, _ *apikey.Error) { w.WriteHeader(status) }
+		})
+		for i, want := range []int{c.want, c.want, http.StatusTooManyRequests} {
+			method := http.MethodGet
+			if c.body != "" {
+				method = http.MethodPost
+			}
+			r := httptest.NewRequest(method, c.path, strings.NewReader(c.body))
+			r.Header = http.Header{"Authorization": {"Bearer " + token}, "X-Namespace": {"production"}, "Content-Type": {"application/json"}}
+			maps.Copy(r.Header, c.header)
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			if w.Code != want || w.Header().Get("X-RateLimit-Remaining") != strconv.Itoa(max(0, 1-i)) {
+				t.Errorf("%s, request %d: %d, want %d; %v %s", name, i, w.Code, want, w.Header(), w.Body)
+			}
+		}
+	}
+}
+
+// chain is a store that knows keys by their ids, and counts how often it is asked for them.
+type chain struct {
+	apikey.Store
+
+	keys  []apikey.Key
+	down  bool
+	asked int
+}
+
+func (c *chain) CurrentKeys(_ context.Context, tenant apikey.InternalID, id apikey.ID) ([]apikey.Key, error) {
+	c.asked++
+	if c.down {
+		return nil, &apikey.Error{Code: apikey.Unavailable}
+	}
+	var found []apikey.Key
+	for _, k := range c.keys {
+		if k.InternalID == tenant && k.ID == id {
+			found = append(found, k)
+		}
+	}
+	return found, nil
+}
+
+// Without it whoever has spent a budget rotates the key, and has it again.
+func TestRotatedKeysShareOneBudget(t *testing.T) {
+	key := func(id, before, budget string, tenant apikey.InternalID) apikey.Key {
+		k := apikey.Key{ID: apikey.ID(id), Hash: "hash of " + id, Budget: budget, InternalID: tenant}
+		if before != "" {
+			k.RotatedFrom = new(apikey.ID(before))
+		}
+		return k
+	}
+	first, old, older, made := key("a", "", "", "int_1"), key("b", "a", "", "int_1"), key("c", "b", "", "int_1"), key("d", "c", "hash of a", "int_1")
+	theirs := key("b", "a", "", "int_2") // of another organization that uses the same ids
+	theirs.Hash = "hash of their b"
+	forged := key("evil", "a", "hash of a", "int_2") // and one that, in whatever way, came to name our budget
+	store := &chain{keys: []apikey.Key{first, old, older, made, theirs}}
+	limiter := ratelimit.NewMemory(time.Now)
+	processes := []*budgets{newBudgets(&apikey.Service{Store: store}, limiter, 4), newBudgets(&apikey.Service{Store: store}, limiter, 4)}
+	take := func(process int, k apikey.Key) string {
+		h := http.Header{}
+		if err := processes[process].take(t.Context(), h, apikey.Caller{Key: &k}); err != nil {
+			return string(apikey.Classify(err).Code)
+		}
+		return h.Get("X-RateLimit-Remaining")
+	}
+	for i, step := range []struct {
+		process int
+		key     apikey.Key
+		want    string
+	}{
+		{0, first, "3"}, {1, old, "2"}, {0, older, "1"}, {1, made, "0"},
+		{0, first, "RATE_LIMITED"}, {0, old, "RATE_LIMITED"}, {1, older, "RATE_LIMITED"}, {1, made, "RATE_LIMITED"},
+		{0, theirs, "3"}, {0, forged, "3"},
+	} {
+		if got := take(step.process, step.key); got != step.want {
+			t.Errorf("step %d, %s: %s, want %s", i, step.key.ID, got, step.want)
+		}
+	}
+	// Of a key that an older version rotated the chain is looked up once, and not at all where nothing is limited.
+	asked := store.asked
+	take(0, old)
+	take(0, made)
+	if err := newBudgets(&apikey.Service{Store: store}, limiter, 0).take(t.Context(), http.Header{}, apikey.Caller{Key: &older}); err != nil || store.asked != asked {
+		t.Errorf("%v, asked %d times more", err, store.asked-asked)
+	}
+	// What cannot be looked up is not let in without being counted, and is not remembered.
+	late := key("late", "d", "", "int_1")
+	store.down = true
+	if got := take(0, late); got != "UNAVAILABLE" {
+		t.Errorf("with the store down: %s", got)
+	}
+	store.down = false
+	if got := take(0, late); got != "RATE_LIMITED" {
+		t.Errorf("with the store up again: %s", got)
 	}
 }
 

@@ -18,7 +18,7 @@ import (
 type identified struct {
 	service  *apikey.Service
 	trusted  []netip.Prefix // the proxies that are believed
-	budgets  budgets
+	budgets  *budgets
 	failures *failures
 	counted  func(outcome string) // what became of credentials
 	next     http.Handler
@@ -50,10 +50,11 @@ func (h identified) identify(w http.ResponseWriter, r *http.Request) (context.Co
 	if err != nil {
 		return nil, err
 	}
-	if err := caller.CheckOrigin(r.Header.Get("Origin")); err != nil {
+	// Taken first, because requests that are refused below count as well.
+	if err := h.budgets.take(ctx, w.Header(), caller); err != nil {
 		return nil, err
 	}
-	if err := h.budgets.take(ctx, w.Header(), caller); err != nil {
+	if err := caller.CheckOrigin(r.Header.Get("Origin")); err != nil {
 		return nil, err
 	}
 	ns, err := namespace(r)
@@ -101,14 +102,19 @@ func (h identified) clientAddress(r *http.Request) string {
 	if err != nil {
 		return ""
 	}
-	forwarded := strings.Join(r.Header.Values("X-Forwarded-For"), ",")
-	for forwarded != "" && slices.ContainsFunc(h.trusted, func(p netip.Prefix) bool { return p.Contains(client) }) {
-		comma := strings.LastIndexByte(forwarded, ',')
-		address, err := parseAddress(strings.TrimSpace(forwarded[comma+1:]))
+	forwarded := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	for _, member := range slices.Backward(forwarded) {
+		if !slices.ContainsFunc(h.trusted, func(p netip.Prefix) bool { return p.Contains(client) }) {
+			break
+		}
+		if member = strings.Trim(member, whiteSpace); member == "" {
+			continue
+		}
+		address, err := parseAddress(member)
 		if err != nil {
 			break
 		}
-		client, forwarded = address, forwarded[:max(comma, 0)]
+		client = address
 	}
 	return client.String()
 }
@@ -122,8 +128,11 @@ func peerAddress(r *http.Request) string {
 	return peer.String()
 }
 
-// parseAddress reads an address, with a port or without.
+// parseAddress reads an address, with a port or without. One of IPv6 may stand in brackets.
 func parseAddress(s string) (netip.Addr, error) {
+	if strings.HasPrefix(s, "[") && strings.HasSuffix(s, "]") {
+		s += ":0"
+	}
 	if withPort, err := netip.ParseAddrPort(s); err == nil {
 		return withPort.Addr().Unmap().WithZone(""), nil
 	}
@@ -131,10 +140,18 @@ func parseAddress(s string) (netip.Addr, error) {
 	return address.Unmap().WithZone(""), err
 }
 
-// bearer returns the token of the Authorization header, if there is one. What is no bearer token comes back as an
-// empty one, which authenticates nobody.
+// whiteSpace is what a header may have around its value, and between its parts, without meaning anything by it.
+const whiteSpace = " \t"
+
+// bearer returns the token of the Authorization header, if there is one. An empty header is none. What is no bearer token comes
+// back as an empty one, which authenticates nobody. A key under another scheme, or under none, is told which one to send.
 func bearer(h http.Header) (token string, sent bool, err error) {
-	values := h.Values("Authorization")
+	var values []string
+	for _, v := range h.Values("Authorization") {
+		if v = strings.Trim(v, whiteSpace); v != "" {
+			values = append(values, v)
+		}
+	}
 	switch len(values) {
 	case 0:
 		return "", false, nil
@@ -142,15 +159,18 @@ func bearer(h http.Header) (token string, sent bool, err error) {
 	default:
 		return "", true, apikey.Invalid("Authorization", "Send the Authorization header once.")
 	}
-	scheme, token, _ := strings.Cut(values[0], " ")
+	scheme := values[0]
+	if end := strings.IndexAny(scheme, whiteSpace); end >= 0 {
+		scheme, token = scheme[:end], strings.TrimLeft(scheme[end:], whiteSpace)
+	}
 	if !strings.EqualFold(scheme, "Bearer") {
-		return "", true, nil
+		return "", true, &apikey.Error{Code: apikey.Unauthenticated, Message: "Send the key as Authorization: Bearer KEY. No other scheme is understood."}
 	}
 	return token, true, nil
 }
 
 // namespace returns the namespace, id or name, that the request names: in the header, else in the query parameter.
-// Empty ones count as missing.
+// Empty ones count as missing, and white space around them as nothing.
 func namespace(r *http.Request) (string, error) {
 	if named, err := only("X-Namespace", r.Header.Values("X-Namespace")); named != "" || err != nil {
 		return named, err
@@ -162,7 +182,7 @@ func namespace(r *http.Request) (string, error) {
 func only(field string, values []string) (string, error) {
 	one := ""
 	for _, v := range values {
-		if v == "" {
+		if v = strings.Trim(v, whiteSpace); v == "" {
 			continue
 		}
 		if one != "" && v != one {

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -25,7 +26,7 @@ type rest struct {
 	logger  *slog.Logger
 }
 
-// Key is an API key as the vendor's endpoints show it: its 22 fields, in the vendor's order, and behind them what is told
+// Key is an API key as the vendor's endpoints show it: its 23 fields, in the vendor's order, and behind them what is told
 // but once.
 type Key struct {
 	Of       *apikey.Key    // one that the Service returned with all its fields
@@ -79,6 +80,7 @@ func appendKey(b []byte, k *apikey.Key) []byte {
 		b = wire.Texts(b, k.AllowedOrigins)
 	}
 	b = wire.OptionalText(append(b, `,"principal_id":`...), k.PrincipalID)
+	b = strconv.AppendBool(append(b, `,"is_internal":`...), k.IsInternal)
 	return append(b, '}')
 }
 
@@ -155,9 +157,12 @@ func (a *Answers) page(page []apikey.Key) int64 {
 
 // await takes memory for an answer that has begun. It is not refused for others' sake: what was done for it would be lost.
 func (a *Answers) await(ctx context.Context, timeout time.Duration, bytes int64) error {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	ctx, cancel := onward(ctx, timeout)
 	defer cancel()
-	return a.free.Acquire(ctx, bytes)
+	if a.free.Acquire(ctx, bytes) != nil {
+		return refused()
+	}
+	return nil
 }
 
 // bytesOf is about what keys take in memory.
@@ -171,12 +176,12 @@ func bytesOf(page []apikey.Key) int {
 
 // nextPage waits for its turn, behind whoever waits already, and reads on.
 func (h rest) nextPage(w http.ResponseWriter, r *http.Request, reader *apikey.KeyReader) ([]apikey.Key, error) {
-	ctx, cancel := context.WithTimeout(r.Context(), h.timeout)
+	ctx, cancel := onward(r.Context(), h.timeout)
 	defer cancel()
 	if t, ok := w.(*turn); ok {
 		t.end()
 		if err := t.again(ctx); err != nil {
-			return nil, err
+			return nil, apikey.Outage(err)
 		}
 	}
 	return reader.Next(ctx)

@@ -18,6 +18,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"retrieverkeys/apikey"
@@ -200,7 +201,7 @@ func TestListIsTheVendors(t *testing.T) {
 		`"internal_id":"int_1","organization_id":"org_0","user_id":"usr_1","name":"Key 0","description":"` + strings.Repeat("x", 200) + `","permissions":["read"],` +
 		`"scopes":[{"resource_type":"retriever","resource_id":"ret_1","operations":["execute_retriever"]}],"rate_limit_override":null,"status":"active",` +
 		`"expires_at":null,"last_used_at":null,"created_at":"2026-01-01T00:00:00.000Z","created_by":"usr_0","revoked_at":null,"revoked_by":null,` +
-		`"allowed_origins":null,"principal_id":null}],"total":1}` + "\n"
+		`"allowed_origins":null,"principal_id":null,"is_internal":false}],"total":1}` + "\n"
 	if status != http.StatusOK || body != want || header.Get("Content-Type") != "application/json; charset=utf-8" || header.Get("Cache-Control") != "no-store" {
 		t.Errorf("%d %v\n%s\nwant\n%s", status, header, body, want)
 	}
@@ -296,6 +297,90 @@ func TestListOfAStoreThatStalls(t *testing.T) {
 			t.Errorf("page %d: %d, %d bytes, %v", stalling, status, len(text), err)
 		}
 	}
+}
+
+// A list whose time is up has met a store that is too slow, and its context says so: by a deadline, which MongoDB is told, too. A list whose
+// client leaves was canceled. To take the one for the other hides an outage from whoever is to be woken by it.
+func TestListsThatTimeOutAreNoClientsThatLeft(t *testing.T) {
+	for _, page := range []int{0, 1} {
+		for _, leaves := range []bool{false, true} {
+			t.Run(fmt.Sprintf("page %d, the client leaves %t", page, leaves), func(t *testing.T) {
+				const timeout = 300 * time.Millisecond
+				asked, ended := make(chan time.Time, 10), make(chan error, 10)
+				s := &shelf{keys: 3000, page: func(ctx context.Context, n int) error {
+					if n < page {
+						return nil
+					}
+					deadline, _ := ctx.Deadline()
+					asked <- deadline
+					<-ctx.Done()
+					ended <- ctx.Err()
+					return apikey.Outage(ctx.Err())
+				}}
+				url := served(t, s, func(o *Options) {
+					if o.Timeout = timeout; leaves {
+						o.Timeout = time.Hour
+					}
+				})
+				ctx, leave := context.WithCancel(t.Context())
+				defer leave()
+				req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+keysURL, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				req.Header.Set("Authorization", "Bearer "+token)
+				req.Header.Set("X-Namespace", "production")
+				go func() {
+					if resp, err := http.DefaultClient.Do(req); err == nil {
+						_, _ = io.Copy(io.Discard, resp.Body)
+						_ = resp.Body.Close()
+					}
+				}()
+				if deadline := <-asked; deadline.IsZero() {
+					t.Error("the store is not told until when")
+				}
+				want := context.DeadlineExceeded
+				if leaves {
+					leave()
+					want = context.Canceled
+				}
+				if err := <-ended; !errors.Is(err, want) {
+					t.Errorf("it ended with %v, want %v", err, want)
+				}
+			})
+		}
+	}
+}
+
+// Each page has the whole time: a list that takes longer than one request may in all is not cut off.
+func TestEachPageHasItsOwnDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const timeout = time.Second
+		var outlived time.Duration
+		h := answered(timeout, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			began := time.Now()
+			for range 5 {
+				ctx, cancel := onward(r.Context(), timeout)
+				deadline, ok := ctx.Deadline()
+				if left := time.Until(deadline); !ok || left != timeout || ctx.Err() != nil {
+					t.Errorf("after %v a page has %v, %v", time.Since(began), left, ctx.Err())
+				}
+				if RequestID(ctx) != RequestID(r.Context()) || RequestID(ctx) == "" {
+					t.Error("a page has not the request's values")
+				}
+				time.Sleep(timeout - time.Millisecond)
+				cancel()
+			}
+			outlived = time.Since(began)
+			if !errors.Is(r.Context().Err(), context.DeadlineExceeded) {
+				t.Errorf("the request itself: %v", r.Context().Err())
+			}
+		}))
+		withRequestID(h).ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil))
+		if outlived < 4*timeout {
+			t.Errorf("the answer took %v", outlived)
+		}
+	})
 }
 
 // askList asks for the list, whose body is for the caller to read and close.
@@ -398,7 +483,7 @@ func TestCreate(t *testing.T) {
 	if err := json.Unmarshal([]byte(body), &made); err != nil || status != http.StatusCreated || header.Get("Cache-Control") != "no-store" {
 		t.Fatalf("%d %s %v", status, body, err)
 	}
-	if len(made) != 23 || made["expires_at"] != "2998-12-31T23:00:00.000Z" || made["rate_limit_override"] != 7.0 || made["created_by"] != "usr_caller" || len(fmt.Sprint(made["key"])) != 60 {
+	if len(made) != 24 || made["expires_at"] != "2998-12-31T23:00:00.000Z" || made["rate_limit_override"] != 7.0 || made["created_by"] != "usr_caller" || len(fmt.Sprint(made["key"])) != 60 {
 		t.Errorf("made %s", body)
 	}
 	if len(s.inserted) != 1 || s.inserted[0].Name != "a" || s.inserted[0].AllowedOrigins[0] != "https://a.example" || len(s.events) != 1 || *s.events[0].IPAddress != "127.0.0.1" {
@@ -416,6 +501,11 @@ func TestCreate(t *testing.T) {
 		{`{"name":"a","description":null,"expires_at":null,"allowed_origins":null,"rate_limit_override":null}`, 201, nil},
 		{`{"name":"a","allowed_origins":[]}`, 201, []string{`"allowed_origins":null`}},
 		{` {"name":"a"} `, 201, nil},
+		{"\ufeff" + `{"name":"a"}`, 201, nil},
+		{"\ufeff", 422, []string{at(`["body"]`, "missing")}},
+		{"\ufeff\ufeff" + `{"name":"a"}`, 422, []string{at(`["body"]`, "json_invalid")}},
+		{"\xff\xfe{\x00}\x00", 422, []string{`"loc":["body"],"msg":"The body is in UTF-16: send it in UTF-8"`}},
+		{"\x00{\x00}", 422, []string{`"loc":["body"],"msg":"The body is in UTF-16: send it in UTF-8"`}},
 		{``, 422, []string{at(`["body"]`, "missing")}},
 		{`{}`, 422, []string{at(`["body","name"]`, "missing")}},
 		{`{"name":null}`, 422, []string{at(`["body","name"]`, "string_type")}},

@@ -4,6 +4,7 @@ package web
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -79,7 +80,7 @@ func NewHandler(o Options) http.Handler {
 		o.Limiter = ratelimit.NewMemory(time.Now)
 	}
 	identify := identified{
-		service: o.Service, trusted: o.TrustedProxies, budgets: budgets{o.Limiter, o.RateLimit}, failures: newFailures(o.Limiter, o.AuthFailures),
+		service: o.Service, trusted: o.TrustedProxies, budgets: newBudgets(o.Service, o.Limiter, o.RateLimit), failures: newFailures(o.Limiter, o.AuthFailures),
 		counted: o.Metrics.Authentication, logger: o.Logger,
 	}
 	if o.Answers == nil {
@@ -111,7 +112,7 @@ func NewHandler(o Options) http.Handler {
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		writeError(w, &apikey.Error{Code: apikey.NotFound, Message: "There is nothing at this path."})
 	})
-	served := hardened(unhurried(leaving(o.Stopping, o.CORS.wrap(compressed(mux)))))
+	served := hardened(unhurried(leaving(o.Stopping, o.CORS.wrap(o.Logger, compressed(mux)))))
 	return withRequestID(traced(o.Tracer, logged(o.Logger, o.Metrics.Request, served)))
 }
 
@@ -126,10 +127,12 @@ type status struct {
 	Status string `json:"status"`
 }
 
-// readyTimeout is how long the store may take to show that it answers.
-const readyTimeout = 2 * time.Second
+// readyTimeout is how long a probe waits for the store. Orchestrators give up after a second by default, and take a late answer for a
+// dead process.
+const readyTimeout = 600 * time.Millisecond
 
-// ready asks the store once for all who ask at the same time: probes wait for no turn, and must not take all of its connections.
+// ready asks the store once for all concurrent probes: probes wait for no turn, and must not take all of its connections. A check that
+// ignores its context does not keep a probe waiting.
 func ready(check func(context.Context) error, stopping <-chan struct{}) http.HandlerFunc {
 	var asking singleflight.Group
 	return func(w http.ResponseWriter, r *http.Request) {
@@ -137,11 +140,25 @@ func ready(check func(context.Context) error, stopping <-chan struct{}) http.Han
 			writeJSON(w, http.StatusServiceUnavailable, status{"stopping"})
 			return
 		}
-		_, err, _ := asking.Do("", func() (any, error) {
+		timer := time.NewTimer(readyTimeout)
+		defer timer.Stop()
+		result := asking.DoChan("", func() (_ any, err error) {
+			defer func() { // singleflight runs it in a goroutine, where a panic would end the process
+				if p := recover(); p != nil {
+					err = fmt.Errorf("panic: %v", p)
+				}
+			}()
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), readyTimeout)
 			defer cancel()
 			return nil, check(ctx)
 		})
+		var err error
+		select {
+		case asked := <-result:
+			err = asked.Err
+		case <-timer.C:
+			err = context.DeadlineExceeded
+		}
 		if err != nil {
 			writeJSON(w, http.StatusServiceUnavailable, status{"the store does not answer"})
 			return
@@ -214,28 +231,29 @@ func setReadDeadline(w http.ResponseWriter, at time.Time) {
 	_ = http.NewResponseController(w).SetReadDeadline(at) // where there is none to set, there is no client that could stall
 }
 
-// answered bounds the time until a request begins to be answered. How long the answer may then take is for next to say.
+// answered gives the request's context a deadline for the time until the answer begins. An answer that takes longer goes on in contexts from
+// onward, which have deadlines of their own.
 func answered(timeout time.Duration, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithCancel(r.Context())
+		ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), clientKey{}, r.Context()), timeout)
 		defer cancel()
-		next.ServeHTTP(&stopwatch{w, time.AfterFunc(timeout, cancel)}, r.WithContext(ctx))
+		next.ServeHTTP(w, r.WithContext(ctx))
 	})
 }
 
-// stopwatch stops its timer when the answer begins.
-type stopwatch struct {
-	http.ResponseWriter
-	timer *time.Timer
-}
+type clientKey struct{}
 
-func (w *stopwatch) WriteHeader(status int) {
-	w.timer.Stop()
-	w.ResponseWriter.WriteHeader(status)
+// onward returns a context for another part of an answer that has begun. It has the request's values and a deadline of its own,
+// and ends when the client leaves.
+func onward(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
+	client, ok := ctx.Value(clientKey{}).(context.Context)
+	if !ok {
+		return context.WithTimeout(ctx, timeout)
+	}
+	part, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
+	stop := context.AfterFunc(client, cancel)
+	return part, func() { stop(); cancel() }
 }
-
-// Unwrap lets http.ResponseController reach the connection.
-func (w *stopwatch) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // hardened sets the headers that keep browsers from guessing and leaking.
 func hardened(next http.Handler) http.Handler {

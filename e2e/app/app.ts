@@ -51,7 +51,7 @@ type Retriever = NonNullable<KeysQuery["retriever"]>;
 export type Promises = All<[
   Same<KeyFragment["id"], string>,
   Same<KeyFragment["status"], "ACTIVE" | "REVOKED" | "EXPIRED">,
-  Same<KeyFragment["keyType"], "STANDARD" | "MARKETPLACE_SUBSCRIPTION" | "RETRIEVER" | "UNKNOWN">,
+  Same<KeyFragment["keyType"], "STANDARD" | "MARKETPLACE_SUBSCRIPTION" | "RETRIEVER" | "USER_SCOPED" | "SESSION" | "UNKNOWN">,
   Same<KeyFragment["permissions"], Array<"READ" | "WRITE" | "DELETE" | "ADMIN" | "UNKNOWN">>,
   Same<KeyFragment["createdAt"], string | null>,
   Same<KeyFragment["allowedOrigins"], string[] | null>,

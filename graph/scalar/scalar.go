@@ -38,29 +38,54 @@ func UnmarshalID(v any) (string, error) {
 // MarshalInt writes a whole number.
 func MarshalInt(n int) graphql.Marshaler { return graphql.MarshalInt(n) }
 
-// UnmarshalInt reads a whole number of 32 bits. A text is none, even if it holds one.
+// UnmarshalInt reads a whole number of 32 bits, however JSON writes it: 3.0 and 30e-1 are 3. A text is none, even if it
+// holds one.
 func UnmarshalInt(v any) (int, error) {
 	var n int64
+	whole := true
 	switch v := v.(type) {
 	case int64:
 		n = v
 	case int: // a default of the schema's
 		n = int64(v)
 	case json.Number:
-		var err error
-		if n, err = v.Int64(); err != nil {
-			return 0, errNotInt
-		}
+		n, whole = wholeNumber(string(v))
 	default:
-		return 0, errNotInt
+		whole = false
 	}
-	if n < math.MinInt32 || n > math.MaxInt32 {
-		return 0, errNotInt
+	if !whole || n < math.MinInt32 || n > math.MaxInt32 {
+		return 0, errors.New("must be an Int: a whole number of 32 bits")
 	}
 	return int(n), nil
 }
 
-var errNotInt = errors.New("must be an Int: a whole number of 32 bits")
+// wholeNumber returns the value of a JSON number if that is a whole number that an int64 holds. It moves the decimal point in
+// the text: a float64 would round, and an exact number could take gigabytes for a few letters, such as 1e999999999.
+func wholeNumber(number string) (n int64, whole bool) {
+	number, exponent, _ := strings.Cut(strings.ToLower(number), "e")
+	digits, fraction, _ := strings.Cut(strings.TrimPrefix(number, "-"), ".")
+	significant := strings.TrimRight(digits+fraction, "0")
+	if strings.Trim(significant, "0") == "" {
+		return 0, true
+	}
+	shift := 0
+	if exponent != "" {
+		var err error
+		if shift, err = strconv.Atoi(exponent); err != nil {
+			return 0, false // so far out that no text that fits into memory brings it back
+		}
+	}
+	zeros := shift + len(digits) - len(significant)
+	if zeros < 0 || zeros > maxDigits {
+		return 0, false
+	}
+	sign := number[:len(number)-len(strings.TrimPrefix(number, "-"))]
+	n, err := strconv.ParseInt(sign+significant+strings.Repeat("0", zeros), 10, 64)
+	return n, err == nil
+}
+
+// maxDigits is how many digits an int64 has at most.
+const maxDigits = 19
 
 // MarshalDateTime writes an instant.
 func MarshalDateTime(t time.Time) graphql.Marshaler {
@@ -104,6 +129,7 @@ func UnmarshalKeyType(v any) (apikey.Type, error) {
 type Representation struct {
 	TypeName string
 	ID       string
+	Err      error // what is wrong with it; nil: nothing
 }
 
 // MarshalRepresentation writes a representation.
@@ -111,13 +137,18 @@ func MarshalRepresentation(r Representation) graphql.Marshaler {
 	return graphql.MarshalMap(map[string]any{"__typename": r.TypeName, "id": r.ID})
 }
 
-// UnmarshalRepresentation reads a representation. A gateway may send more with it than that.
+// UnmarshalRepresentation reads a representation. A gateway may send more with it than that. An object that tells no type or
+// no id is one representation that has an error: it must not take the others of its list with it.
 func UnmarshalRepresentation(v any) (Representation, error) {
-	object, _ := v.(map[string]any)
-	name, _ := object["__typename"].(string)
-	id, err := UnmarshalID(object["id"])
-	if name == "" || err != nil {
-		return Representation{}, errors.New("must be an object with __typename and id")
+	wrong := errors.New("must be an object with __typename and id")
+	object, ok := v.(map[string]any)
+	if !ok {
+		return Representation{}, wrong
 	}
-	return Representation{TypeName: name, ID: id}, nil
+	var r Representation
+	r.TypeName, _ = object["__typename"].(string)
+	if r.ID, r.Err = UnmarshalID(object["id"]); r.TypeName == "" || r.Err != nil {
+		r = Representation{Err: wrong}
+	}
+	return r, nil
 }

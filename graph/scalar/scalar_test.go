@@ -2,6 +2,7 @@ package scalar
 
 import (
 	"encoding/json"
+	"math/big"
 	"strings"
 	"testing"
 	"time"
@@ -22,6 +23,8 @@ func TestInputsAreStrict(t *testing.T) {
 		{"ID", "ret_1", "ret_1"}, {"ID", "", ""}, {"ID", int64(12), "12"}, {"ID", json.Number("12"), "12"},
 		{"ID", json.Number("12.5"), nil}, {"ID", 12.5, nil}, {"ID", true, nil}, {"ID", nil, nil}, {"ID", map[string]any{"$ne": nil}, nil}, {"ID", []any{"a"}, nil},
 		{"Int", int64(5), 5}, {"Int", json.Number("-5"), -5}, {"Int", int64(2147483647), 2147483647}, {"Int", json.Number("-2147483648"), -2147483648},
+		{"Int", json.Number("3.0"), 3}, {"Int", json.Number("3e0"), 3}, {"Int", json.Number("-0.0"), 0}, {"Int", json.Number("-30E-1"), -3}, {"Int", json.Number("0.00021474836470e+13"), 2147483647},
+		{"Int", json.Number("2147483648.0"), nil}, {"Int", json.Number("2.5"), nil}, {"Int", json.Number("1e-1"), nil}, {"Int", json.Number("3.00000000000000000001"), nil}, {"Int", json.Number("1e999999999"), nil}, {"Int", 3.0, nil},
 		{"Int", int64(2147483648), nil}, {"Int", json.Number("99999999999999999999"), nil}, {"Int", "5", nil}, {"Int", json.Number("5.5"), nil}, {"Int", true, nil}, {"Int", nil, nil},
 		{"DateTime", "2026-03-01T09:30:00Z", time.Date(2026, 3, 1, 9, 30, 0, 0, time.UTC)},
 		{"DateTime", "2026-03-01T09:30:00.123999+02:00", time.Date(2026, 3, 1, 7, 30, 0, 123e6, time.UTC)},
@@ -52,6 +55,60 @@ func TestDateTimeOutput(t *testing.T) {
 		MarshalDateTime(in).MarshalGQL(&b)
 		if b.String() != want {
 			t.Errorf("%v is written as %s, want %s", in, b.String(), want)
+		}
+	}
+}
+
+// A number is whole exactly where its value is, as arbitrary precision has it.
+func FuzzWholeNumber(f *testing.F) {
+	for _, text := range []string{"0", "-0.0e7", "3.0", "30e-1", "-9223372036854775808", "9223372036854775807.5", "92233720368547758070E-1", "0.5", "1e18", "1e19", "0e99999999999999999999", "1E-9223372036854775808"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if !json.Valid([]byte(text)) || strings.Trim(text, "-+.0123456789Ee") != "" {
+			return
+		}
+		got, whole := wholeNumber(text)
+		digits, exponent, _ := strings.Cut(strings.ToLower(text), "e")
+		if len(strings.TrimLeft(exponent, "+-0")) > 4 { // too much for arbitrary precision
+			if zero := strings.Trim(digits, "-0.") == ""; whole != zero && len(digits) < 1000 || got != 0 && zero {
+				t.Errorf("%s: %d, %t", text, got, whole)
+			}
+			return
+		}
+		want, ok := new(big.Rat).SetString(text)
+		if !ok {
+			t.Fatalf("%q is no number", text)
+		}
+		if isWhole := want.IsInt() && want.Num().IsInt64(); whole != isWhole || whole && got != want.Num().Int64() {
+			t.Errorf("%s: %d, %t, not %s", text, got, whole, want)
+		}
+	})
+}
+
+// Without it one representation of a gateway that has no id takes all others with it.
+func TestRepresentationsAreReadOneByOne(t *testing.T) {
+	for _, c := range []struct {
+		in    any
+		want  Representation
+		wrong bool // as one of several
+		err   bool // as a value at all
+	}{
+		{map[string]any{"__typename": "ApiKey", "id": "key_1", "more": 1}, Representation{TypeName: "ApiKey", ID: "key_1"}, false, false},
+		{map[string]any{"__typename": "ApiKey", "id": json.Number("7")}, Representation{TypeName: "ApiKey", ID: "7"}, false, false},
+		{map[string]any{"__typename": "ApiKey", "id": ""}, Representation{TypeName: "ApiKey"}, false, false},
+		{map[string]any{"__typename": "ApiKey"}, Representation{}, true, false},
+		{map[string]any{"__typename": "ApiKey", "id": nil}, Representation{}, true, false},
+		{map[string]any{"__typename": "ApiKey", "id": true}, Representation{}, true, false},
+		{map[string]any{"id": "key_1"}, Representation{}, true, false},
+		{map[string]any{"__typename": 5, "id": "key_1"}, Representation{}, true, false},
+		{map[string]any{}, Representation{}, true, false},
+		{"key_1", Representation{}, false, true},
+		{[]any{}, Representation{}, false, true},
+	} {
+		got, err := UnmarshalRepresentation(c.in)
+		if (err != nil) != c.err || (got.Err != nil) != c.wrong || got.TypeName != c.want.TypeName || got.ID != c.want.ID {
+			t.Errorf("%v: %+v, %v", c.in, got, err)
 		}
 	}
 }

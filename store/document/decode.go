@@ -109,10 +109,14 @@ func (r *KeyReader) Key(doc bson.Raw) (apikey.Key, bool) {
 			k.AllowedOrigins = r.readOrigins(v)
 		case apikey.FieldPrincipalID:
 			k.PrincipalID = r.optionalText(v)
+		case apikey.FieldIsInternal:
+			k.IsInternal, _ = v.BooleanOK()
 		case apikey.FieldRotatedTo:
 			k.RotatedTo = v.keyID()
 		case apikey.FieldRotatedFrom:
 			k.RotatedFrom = v.keyID()
+		case apikey.FieldBudget:
+			k.Budget = r.text(v)
 		case apikey.FieldRevision:
 			k.Revision = v.int64()
 		default:
@@ -174,8 +178,10 @@ var keyFields = []keyField{
 	{"revoked_by", apikey.FieldRevokedBy},
 	{"allowed_origins", apikey.FieldAllowedOrigins},
 	{"principal_id", apikey.FieldPrincipalID},
+	{"is_internal", apikey.FieldIsInternal},
 	{"rotated_to", apikey.FieldRotatedTo},
 	{"rotated_from", apikey.FieldRotatedFrom},
+	{"budget_hash", apikey.FieldBudget},
 	{"revision", apikey.FieldRevision},
 }
 
@@ -666,12 +672,13 @@ func everyOf[T ~string](v value, among *block[T], known []T, unknown T) []T {
 
 var (
 	statuses    = []apikey.Status{apikey.Active, apikey.Revoked, apikey.Expired}
-	keyTypes    = []apikey.Type{apikey.Standard, apikey.MarketplaceSubscription, apikey.RetrieverKey}
+	keyTypes    = []apikey.Type{apikey.Standard, apikey.MarketplaceSubscription, apikey.RetrieverKey, apikey.UserScoped, apikey.Session}
 	permissions = []apikey.Permission{apikey.Admin, apikey.Delete, apikey.Write, apikey.Read}
 	operations  = []apikey.Operation{apikey.ReadData, apikey.WriteData, apikey.DeleteData, apikey.ExecuteRetriever,
 		apikey.CreateRetriever, apikey.DeleteRetriever, apikey.ExecuteJob, apikey.CancelJob, apikey.CreateCluster,
 		apikey.DeleteCluster, apikey.ModifyCluster, apikey.ModifyInfrastructure, apikey.ManagePermissions}
 	resourceTypes = []apikey.ResourceType{apikey.ResourceOrganization, apikey.ResourceUser, apikey.ResourceAPIKey,
 		apikey.ResourceNamespace, apikey.ResourceCollection, apikey.ResourceBucket, apikey.ResourceRetriever,
-		apikey.ResourceCluster, apikey.ResourceTaxonomy, apikey.ResourceStorageConnection, apikey.ResourceAlert}
+		apikey.ResourceCluster, apikey.ResourceTaxonomy, apikey.ResourceStorageConnection, apikey.ResourceAlert,
+		apikey.ResourceAnnotation, apikey.ResourceDocument, apikey.ResourceSecret, apikey.ResourceWebhook}
 )

@@ -199,7 +199,7 @@ func TestKeyReadsOnlyWhatIsAsked(t *testing.T) {
 	for _, e := range elements {
 		names = append(names, e.Key())
 	}
-	names = append(names, "rotated_to", "rotated_from", "revision")
+	names = append(names, "rotated_to", "rotated_from", "budget_hash", "revision")
 	if diff := cmp.Diff(names, document.KeyFieldNames(apikey.AllFields)); diff != "" {
 		t.Errorf("the names of all fields: (-want +got)\n%s", diff)
 	}
@@ -221,7 +221,7 @@ func TestWrittenIsReadTheSame(t *testing.T) {
 				{ResourceType: apikey.ResourceNamespace, ResourceID: "ns"},
 			},
 			ExpiresAt: at(1), LastUsedAt: at(-1), CreatedAt: at(0), CreatedBy: text(""), RevokedAt: at(1_700_000_000_123), RevokedBy: text("x"),
-			AllowedOrigins: []string{"https://a.example"}, PrincipalID: text("p"), RotatedFrom: id("key_0"),
+			AllowedOrigins: []string{"https://a.example"}, PrincipalID: text("p"), IsInternal: true, RotatedFrom: id("key_0"), Budget: "b",
 		},
 		"bare": {ID: "key_1", Hash: "h", Type: apikey.Standard, Stored: apikey.Active},
 	} {

@@ -11,10 +11,13 @@ import (
 
 // FromKey writes a new API key as a document with all of the vendor's fields, nulls included.
 func FromKey(k apikey.Key) bson.Raw {
-	vendor := apikey.AllFields &^ (apikey.FieldRotatedTo | apikey.FieldRotatedFrom | apikey.FieldRevision)
+	vendor := apikey.AllFields &^ (apikey.FieldRotatedTo | apikey.FieldRotatedFrom | apikey.FieldBudget | apikey.FieldRevision)
 	d := append(bson.D{{Key: "key_id", Value: k.ID}, {Key: "key_hash", Value: k.Hash}}, KeyFields(k, vendor)...)
 	if k.RotatedFrom != nil {
 		d = append(d, KeyFields(k, apikey.FieldRotatedFrom)...)
+	}
+	if k.Budget != "" {
+		d = append(d, KeyFields(k, apikey.FieldBudget)...)
 	}
 	return raw(d)
 }
@@ -73,10 +76,14 @@ func keyValue(k apikey.Key, field apikey.Fields) any {
 		return k.AllowedOrigins
 	case apikey.FieldPrincipalID:
 		return k.PrincipalID
+	case apikey.FieldIsInternal:
+		return k.IsInternal
 	case apikey.FieldRotatedTo:
 		return k.RotatedTo
 	case apikey.FieldRotatedFrom:
 		return k.RotatedFrom
+	case apikey.FieldBudget:
+		return k.Budget
 	case apikey.FieldRevision:
 		return k.Revision
 	default:

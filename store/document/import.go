@@ -1,6 +1,7 @@
 package document
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -17,6 +18,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"retrieverkeys/apikey"
+	"retrieverkeys/wire"
 )
 
 // Batch is a set of documents to be stored together.
@@ -89,7 +91,14 @@ func Parse(r io.Reader) (Batch, error) {
 	lists := map[string]*[]bson.Raw{Namespaces: &b.Namespaces, Retrievers: &b.Retrievers, Keys: &b.Keys}
 	var problems Problems
 
-	dec := json.NewDecoder(r)
+	file := bufio.NewReader(r)
+	start, _ := file.Peek(4)
+	text, err := wire.UTF8(start)
+	if err != nil {
+		return Batch{}, fmt.Errorf("the file %w", err)
+	}
+	_, _ = file.Discard(len(start) - len(text))
+	dec := json.NewDecoder(file)
 	if err := expect(dec, '{'); err != nil {
 		return Batch{}, err
 	}
@@ -171,10 +180,12 @@ type kind int
 const (
 	isText kind = iota
 	isDate
-	isWholeNumber
+	isLimit
+	isBoolean
 	isTexts
 	isScopes
-	isID // anything
+	isLiteral // a text without *, because a scope that names it would be a pattern
+	isID      // anything
 )
 
 // rules are what is checked of each list's documents. Fields that are not told here are kept as they are.
@@ -187,7 +198,7 @@ type rules struct {
 var listRules = map[string]rules{
 	Namespaces: {
 		fields: map[string]kind{
-			"_id": isID, "namespace_id": isText, "namespace_name": isText, "description": isText, "internal_id": isText,
+			"_id": isID, "namespace_id": isLiteral, "namespace_name": isText, "description": isText, "internal_id": isText,
 			"organization_id": isText, "organization_name": isText, "created_by_email": isText,
 			"created_at": isDate, "updated_at": isDate,
 		},
@@ -196,7 +207,7 @@ var listRules = map[string]rules{
 	},
 	Retrievers: {
 		fields: map[string]kind{
-			"_id": isID, "retriever_id": isText, "retriever_name": isText, "description": isText, "namespace_id": isText,
+			"_id": isID, "retriever_id": isLiteral, "retriever_name": isText, "description": isText, "namespace_id": isLiteral,
 			"internal_id": isText, "created_at": isDate, "updated_at": isDate,
 		},
 		required: []string{"retriever_id", "namespace_id", "internal_id"},
@@ -207,9 +218,9 @@ var listRules = map[string]rules{
 			"_id": isID, "key_id": isText, "key_hash": isText, "key_prefix": isText, "key_type": isText,
 			"subscription_id": isText, "internal_id": isText, "organization_id": isText, "user_id": isText,
 			"name": isText, "description": isText, "permissions": isTexts, "scopes": isScopes,
-			"rate_limit_override": isWholeNumber, "status": isText, "expires_at": isDate, "last_used_at": isDate,
+			"rate_limit_override": isLimit, "status": isText, "expires_at": isDate, "last_used_at": isDate,
 			"created_at": isDate, "created_by": isText, "revoked_at": isDate, "revoked_by": isText,
-			"allowed_origins": isTexts, "principal_id": isText,
+			"allowed_origins": isTexts, "principal_id": isText, "is_internal": isBoolean,
 		},
 		required: []string{"key_hash", "internal_id"},
 		unique:   []string{"_id", "key_hash"},
@@ -359,6 +370,16 @@ func (k kind) check(field string, v any, bad func(field, format string, args ...
 		if _, ok := v.(string); !ok {
 			bad(field, "must be a text")
 		}
+	case isLiteral:
+		if s, ok := v.(string); !ok {
+			bad(field, "must be a text")
+		} else if strings.Contains(s, "*") {
+			bad(field, "must not hold a *, which in a key's scopes stands for any run of characters")
+		}
+	case isBoolean:
+		if _, ok := v.(bool); !ok {
+			bad(field, "must be true or false")
+		}
 	case isDate:
 		d, ok := v.(bson.DateTime)
 		if !ok {
@@ -366,19 +387,24 @@ func (k kind) check(field string, v any, bad func(field, format string, args ...
 		} else if t := d.Time(); t.Before(MinTime) || t.After(MaxTime) {
 			bad(field, "must be a date of the years 0 to 9999")
 		}
-	case isWholeNumber:
+	case isLimit:
+		var limit float64 // which holds all whole numbers of 32 bits, and of others whether they are too large
 		switch n := v.(type) {
 		case int32:
+			limit = float64(n)
 		case int64:
-			if n < math.MinInt32 || n > math.MaxInt32 {
-				bad(field, "must be a whole number of 32 bits")
-			}
+			limit = float64(n)
 		case float64:
-			if n != math.Trunc(n) || math.Abs(n) > math.MaxInt32 {
-				bad(field, "must be a whole number of 32 bits")
-			}
+			limit = n
 		default:
 			bad(field, "must be a whole number")
+			return
+		}
+		switch {
+		case limit != math.Trunc(limit) || math.Abs(limit) > math.MaxInt32:
+			bad(field, "must be a whole number of 32 bits")
+		case limit < 1:
+			bad(field, "must be at least 1")
 		}
 	case isTexts:
 		items, ok := v.(bson.A)

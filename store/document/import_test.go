@@ -3,8 +3,10 @@ package document_test
 import (
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
+	"testing/iotest"
 
 	"github.com/google/go-cmp/cmp"
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -37,6 +39,13 @@ func TestParseRefusesFile(t *testing.T) {
 		{`{"api_keys": {}}`, `api_keys: not an import file: "[" was expected`},
 		{`{"api_keys": null}`, `api_keys: not an import file: "[" was expected`},
 		{`{"api_keys": [{]}`, `api_keys[0]: not JSON, after byte 14: invalid character ']' looking for beginning of object key string`},
+		{"\xff\xfe{\x00}\x00", `the file is in UTF-16: save it as UTF-8`},
+		{"\xfe\xff\x00{\x00}", `the file is in UTF-16: save it as UTF-8`},
+		{"{\x00}\x00", `the file is in UTF-16: save it as UTF-8`},
+		{"\x00{\x00}", `the file is in UTF-16: save it as UTF-8`},
+		{"\ufeff", `the file ends in the middle of a JSON value`},
+		{"\ufeff[]", `not an import file: "{" was expected`},
+		{"\ufeff\ufeff{}", `not JSON, after byte 0: invalid character 'ï' looking for beginning of value`},
 		{`{"namespaces": []} x`, `something follows the end of the JSON value`},
 		{`{"namespaces": []}{}`, `something follows the end of the JSON value`},
 		{keyFile(`{"x": ` + strings.Repeat(`[`, 20000) + strings.Repeat(`]`, 20000) + `}`), `api_keys[0]: not JSON, after byte 14: invalid character '[' exceeded max depth`},
@@ -48,6 +57,24 @@ func TestParseRefusesFile(t *testing.T) {
 		if problems := (document.Problems)(nil); errors.As(err, &problems) {
 			t.Errorf("%.60s: the problem is one of documents", c.file)
 		}
+	}
+}
+
+// Without it a file that an editor has saved with a mark that nobody sees cannot be loaded.
+func TestParseSkipsAByteOrderMark(t *testing.T) {
+	file := keyFile(`{`+identity+`}`) + "\n"
+	want, err := document.Parse(strings.NewReader(file))
+	if err != nil || want.Len() != 1 {
+		t.Fatalf("%d documents, %v", want.Len(), err)
+	}
+	for name, r := range map[string]io.Reader{"whole": strings.NewReader("\ufeff" + file), "byte by byte": iotest.OneByteReader(strings.NewReader("\ufeff" + file))} {
+		if got, err := document.Parse(r); err != nil || !cmp.Equal(got, want) {
+			t.Errorf("%s: %d documents, %v", name, got.Len(), err)
+		}
+	}
+	broken := errors.New("the disk is gone")
+	if _, err := document.Parse(iotest.ErrReader(broken)); !errors.Is(err, broken) {
+		t.Errorf("a file that cannot be read: %v", err)
 	}
 }
 
@@ -101,6 +128,45 @@ func TestParseRefusesDocuments(t *testing.T) {
 			`api_keys[1].rate_limit_override: must be a whole number of 32 bits`,
 			`api_keys[2].rate_limit_override: must be a whole number of 32 bits`,
 			`api_keys[3].rate_limit_override: must be a whole number`,
+		}},
+		{"limits that limit nothing", keyFile(
+			`{"key_id": "1", "key_hash": "1", "internal_id": "int", "rate_limit_override": 0}`,
+			`{"key_id": "2", "key_hash": "2", "internal_id": "int", "rate_limit_override": -1}`,
+			`{"key_id": "3", "key_hash": "3", "internal_id": "int", "rate_limit_override": {"$numberLong": "-2147483647"}}`,
+			`{"key_id": "4", "key_hash": "4", "internal_id": "int", "rate_limit_override": -0.0}`,
+			`{"key_id": "5", "key_hash": "5", "internal_id": "int", "rate_limit_override": {"$numberLong": "-9223372036854775808"}}`,
+			`{"key_id": "6", "key_hash": "6", "internal_id": "int", "rate_limit_override": 1}`,
+			`{"key_id": "7", "key_hash": "7", "internal_id": "int", "rate_limit_override": {"$numberDouble": "-Infinity"}}`,
+			`{"key_id": "8", "key_hash": "8", "internal_id": "int", "rate_limit_override": null}`,
+		), []string{
+			`api_keys[0].rate_limit_override: must be at least 1`,
+			`api_keys[1].rate_limit_override: must be at least 1`,
+			`api_keys[2].rate_limit_override: must be at least 1`,
+			`api_keys[3].rate_limit_override: must be at least 1`,
+			`api_keys[4].rate_limit_override: must be a whole number of 32 bits`,
+			`api_keys[6].rate_limit_override: must be a whole number of 32 bits`,
+		}},
+		{"ids that are patterns", `{"namespaces": [
+			{"namespace_id": "ns_*", "namespace_name": "a", "internal_id": "int"},
+			{"namespace_id": "ns_1", "namespace_name": "every *", "description": "*", "internal_id": "int"},
+			{"namespace_id": "*", "namespace_name": "c", "internal_id": "int"}
+		], "retrievers": [
+			{"retriever_id": "*", "namespace_id": "ns_1", "internal_id": "int"},
+			{"retriever_id": "ret_1", "retriever_name": "every *", "namespace_id": "ns_1", "internal_id": "int"},
+			{"retriever_id": "ret_*", "namespace_id": "ns_*", "internal_id": "int"}
+		], "api_keys": [
+			{"key_id": "key_*", "key_hash": "h", "internal_id": "int", "scopes": [{"resource_type": "retriever", "resource_id": "ret_*"}]}
+		]}`, []string{
+			`namespaces[0].namespace_id: must not hold a *, which in a key's scopes stands for any run of characters`,
+			`namespaces[2].namespace_id: must not hold a *, which in a key's scopes stands for any run of characters`,
+			`retrievers[0].retriever_id: must not hold a *, which in a key's scopes stands for any run of characters`,
+			`retrievers[2].retriever_id: must not hold a *, which in a key's scopes stands for any run of characters`,
+			`retrievers[2].namespace_id: must not hold a *, which in a key's scopes stands for any run of characters`,
+		}},
+		{"booleans", keyFile(`{"key_id": "1", "key_hash": "1", "internal_id": "int", "is_internal": "true"}`,
+			`{"key_id": "2", "key_hash": "2", "internal_id": "int", "is_internal": 1}`, `{"key_id": "3", "key_hash": "3", "internal_id": "int", "is_internal": null}`,
+			`{"key_id": "4", "key_hash": "4", "internal_id": "int", "is_internal": true}`), []string{
+			`api_keys[0].is_internal: must be true or false`, `api_keys[1].is_internal: must be true or false`,
 		}},
 		{"lists", keyFile(`{` + identity + `, "permissions": "read", "allowed_origins": ["https://a.example", 7, null], "scopes": {}}`), []string{
 			`api_keys[0].permissions: must be a list of texts`,

@@ -17,19 +17,21 @@ import (
 // A change is one conditional write of one document, which every deployment makes atomically. The document carries what
 // else belongs to the change until it is where it belongs: its event in pending_events, and when it is rotated the key
 // that takes its place in successor. To finish a change is to insert these by their ids, and then to take them out of
-// the document. Each of these steps can be repeated, by whomever, and what a crash leaves is finished the same way.
+// the document. Each of these steps can be repeated, by whomever, and what a crash leaves is finished the same way: see settle.go.
 
 // CurrentKeys implements apikey.Store.
 func (s *Store) CurrentKeys(ctx context.Context, tenant apikey.InternalID, id apikey.ID) ([]apikey.Key, error) {
-	keys, err := settling(ctx, s, func() ([]apikey.Key, error) { return s.currentKeys(ctx, tenant, id) })
+	keys, err := s.currentKeys(ctx, tenant, id)
 	if err != nil || len(keys) > 0 {
 		return keys, err
 	}
 	// It may be a successor that is still in the other key's document.
-	if s.settle(ctx) {
-		return s.currentKeys(ctx, tenant, id)
+	found, err := s.unfinishedKeys(ctx, 1, bson.E{Key: "internal_id", Value: is(string(tenant))}, bson.E{Key: "successor.key_id", Value: string(id)})
+	if err != nil || len(found) == 0 {
+		return nil, err
 	}
-	return nil, nil
+	s.finishOrRemember(ctx, found[0])
+	return s.currentKeys(ctx, tenant, id)
 }
 
 func (s *Store) currentKeys(ctx context.Context, tenant apikey.InternalID, id apikey.ID) (keys []apikey.Key, err error) {
@@ -42,8 +44,10 @@ func (s *Store) currentKeys(ctx context.Context, tenant apikey.InternalID, id ap
 			unfinished = append(unfinished, slices.Clone(doc))
 		}
 	})
-	for _, doc := range unfinished {
-		s.finishOrRemember(ctx, doc)
+	if !s.settler.failing() { // else every change would try in vain, and the settler tries anyway
+		for _, doc := range unfinished {
+			s.finishOrRemember(ctx, doc)
+		}
 	}
 	return keys, err
 }
@@ -143,113 +147,54 @@ func (s *Store) UseKeys(ctx context.Context, uses []apikey.Use) error {
 // finishTimeout bounds the finishing of one change, which goes on when the request that made it has ended.
 const finishTimeout = 5 * time.Second
 
-// finishOrRemember finishes a change that is made. It stands whether or not that succeeds; where it does not, the next
-// read tries again.
+// finishOrRemember finishes a change that is made. The change stands either way. If finishing fails, the settler tries again.
 func (s *Store) finishOrRemember(ctx context.Context, doc bson.Raw) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishTimeout)
-	defer cancel()
-	if err := s.finish(ctx, doc); err != nil {
-		s.unfinished.Store(true)
+	_, err := s.finishInTime(context.WithoutCancel(ctx), doc)
+	if err != nil && s.settler.left() {
 		s.logger.WarnContext(ctx, "a change of a key is made, but its audit event is still in the key's document", "error", err, "cause", errors.Unwrap(err))
 	}
 }
 
-// finish puts where they belong the successor and the events that the document of a key carries.
-func (s *Store) finish(ctx context.Context, doc bson.Raw) error {
+// finishInTime finishes a change, or remembers that it is unfinished.
+func (s *Store) finishInTime(ctx context.Context, doc bson.Raw) (finished bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, finishTimeout)
+	defer cancel()
+	placed, err := s.finish(ctx, doc)
+	if err != nil {
+		s.left.add(doc, placed)
+		return false, err
+	}
+	s.left.remove(leftoverID(doc))
+	return true, nil
+}
+
+// finish inserts the successor and the events that a key's document carries, and then takes them out of the document. It reports whether
+// the successor is inserted, also with an error.
+func (s *Store) finish(ctx context.Context, doc bson.Raw) (placed bool, err error) {
 	events, successor := document.PendingEvents(doc)
 	if len(events) == 0 {
-		return nil
+		return true, nil
 	}
 	ctx, cancel := writing(ctx)
 	defer cancel()
 	if successor != nil {
 		if _, err := s.primaryKeys().InsertOne(ctx, successor); err != nil && !mongo.IsDuplicateKeyError(err) {
-			return failure(err)
+			return false, failure(err)
 		}
 	}
 	if err := s.insertEvents(ctx, events); err != nil {
-		return err
+		return true, err
 	}
 	// Who has changed the key since carries what is left to do, and finishes it.
 	k, _ := document.Key(doc, apikey.FieldRevision)
-	_, err := s.primaryKeys().UpdateOne(ctx, bson.D{{Key: "_id", Value: doc.Lookup("_id")}, internalID(doc), atRevision(k.Revision)},
+	_, err = s.primaryKeys().UpdateOne(ctx, bson.D{{Key: "_id", Value: doc.Lookup("_id")}, internalID(doc), atRevision(k.Revision)},
 		bson.D{{Key: "$unset", Value: bson.D{{Key: "pending_events", Value: ""}, {Key: "successor", Value: ""}}}})
-	return failure(err)
+	return true, failure(err)
 }
 
 // internalID selects by the document's own tenant, which is what a sharded collection is found by.
 func internalID(doc bson.Raw) bson.E {
 	return bson.E{Key: "internal_id", Value: doc.Lookup("internal_id")}
-}
-
-// finishBatch is how many unfinished changes are read at a time.
-const finishBatch = 100
-
-// FinishAll finishes all changes that some process was stopped in the midst of, and reports whether there were any.
-func (s *Store) FinishAll(ctx context.Context) (some bool, err error) {
-	for {
-		found, err := s.unfinishedKeys(ctx, "", finishBatch)
-		for _, doc := range found {
-			if err == nil {
-				err, some = s.finish(ctx, doc), true
-			}
-		}
-		if err != nil || len(found) < finishBatch {
-			return some, err
-		}
-	}
-}
-
-// unfinishedKeys returns documents of keys with pending events: of the tenant, or, where it is empty, of all.
-func (s *Store) unfinishedKeys(ctx context.Context, tenant apikey.InternalID, limit int) ([]bson.Raw, error) {
-	filter := bson.D{{Key: "pending_events.audit_id", Value: bson.D{{Key: "$gt", Value: ""}}}}
-	if tenant != "" {
-		filter = append(filter, bson.E{Key: "internal_id", Value: is(string(tenant))})
-	}
-	var found []bson.Raw
-	_, err := find{filter: filter, fields: []string{"internal_id", "revision", "pending_events", "successor"}, limit: limit}.
-		each(ctx, s.primaryKeys(), func(doc bson.Raw, _ int) {
-			if events, _ := document.PendingEvents(doc); len(events) > 0 {
-				found = append(found, slices.Clone(doc))
-			}
-		})
-	return found, err
-}
-
-// recheckAfter is how long a read relies on there being nothing unfinished.
-const recheckAfter = time.Second
-
-// settling reads keys, and side by side with that looks for what was left unfinished: at once for what this process could
-// not finish itself, now and then for what other processes left. If there was any, it reads again. What hinders the
-// finishing does not hinder the reading.
-func settling[T any](ctx context.Context, s *Store, read func() (T, error)) (T, error) {
-	if !s.settleNow() {
-		return read()
-	}
-	finished := make(chan bool, 1)
-	go func() { finished <- s.settle(ctx) }()
-	v, err := read()
-	if <-finished {
-		return read()
-	}
-	return v, err
-}
-
-// settleNow reports whether it is time to look for what is unfinished. Of readers side by side one looks.
-func (s *Store) settleNow() bool {
-	now, last := time.Now(), s.settled.Load()
-	due := now.Sub(time.Unix(0, last)) >= s.recheck
-	return s.unfinished.CompareAndSwap(true, false) || due && s.settled.CompareAndSwap(last, now.UnixNano())
-}
-
-// settle finishes what is unfinished, and reports whether there was anything.
-func (s *Store) settle(ctx context.Context) (some bool) {
-	some, err := s.FinishAll(ctx)
-	if err != nil {
-		s.unfinished.Store(true)
-		s.logger.WarnContext(ctx, "changes of keys are not finished", "error", err, "cause", errors.Unwrap(err))
-	}
-	return some
 }
 
 func (s *Store) primaryKeys() collection { return s.primary.Collection(document.Keys) }

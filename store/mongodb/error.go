@@ -16,8 +16,11 @@ import (
 
 // The server's error codes that decide something here.
 const (
-	codeUnauthorized = 13
-	codeDuplicateKey = 11000
+	codeInternalError     = 1
+	codeBadValue          = 2
+	codeUnauthorized      = 13
+	codeDuplicateKey      = 11000
+	codeDuplicateKeyOfOld = 11001
 )
 
 // failure is where the driver's errors become the product's: an outage, or an error that is Internal to callers.
@@ -26,10 +29,41 @@ func failure(err error) error {
 	case err == nil:
 		return nil
 	case isOutage(err):
-		return apikey.Outage(err)
+		return apikey.Outage(advised(err))
 	default:
-		return fmt.Errorf("mongodb: %w", err)
+		return fmt.Errorf("mongodb: %w", advised(err))
 	}
+}
+
+// advice says which setting helps with an error, by the server's code.
+var advice = map[int]string{
+	18:     authAdvice,
+	8000:   authAdvice,
+	20:     retryAdvice, // of a server that is no replica set
+	301:    retryAdvice, // of Amazon DocumentDB
+	322:    apiAdvice,   // APIVersionError
+	498870: apiAdvice,   // a version is required
+	10107:  primaryAdvice,
+	10058:  primaryAdvice,
+}
+
+const (
+	authAdvice    = "see to the user, the password and authSource in MONGODB_URI"
+	retryAdvice   = "where the deployment has no retryable writes, add retryWrites=false to MONGODB_URI"
+	apiAdvice     = "where the deployment requires the Stable API, set MONGODB_SERVER_API=1, else leave it empty"
+	primaryAdvice = "where this does not pass, MONGODB_URI names one member: name the replica set (replicaSet=), without directConnection"
+)
+
+// advised adds advice to an error. Only logs show it.
+func advised(err error) error {
+	if server, ok := errors.AsType[mongo.ServerError](err); ok {
+		for _, code := range server.ErrorCodes() {
+			if advice[code] != "" {
+				return fmt.Errorf("%w (%s)", err, advice[code])
+			}
+		}
+	}
+	return err
 }
 
 // outageCodes are the server's ways to say: not now, not I, or not you. A user without the rights is among them,
@@ -66,6 +100,21 @@ var outageCodes = []int{
 	13436, // NotPrimaryOrSecondary
 }
 
+// passingCodes say that something else is in the way of this command for now.
+var passingCodes = []int{
+	46,    // LockBusy
+	63,    // StaleShardVersion
+	112,   // WriteConflict
+	117,   // ConflictingOperationInProgress
+	150,   // StaleEpoch
+	249,   // StaleDbVersion
+	276,   // IndexBuildAborted
+	12587, // BackgroundOperationInProgressForNamespace, of old
+	13388, // StaleConfig
+	14031, // OutOfDiskSpace
+	16500, // of Cosmos DB: too many requests
+}
+
 // outageLabels are how the driver and newer servers mark what passes.
 var outageLabels = []string{
 	driver.NetworkError, driver.RetryableWriteError, driver.ErrSystemOverloadedError, driver.ErrRetryableError,
@@ -81,6 +130,7 @@ func isOutage(err error) bool {
 		isA[driver.RetryablePoolError](err) ||
 		isA[*auth.Error](err) ||
 		hasCode(err, outageCodes...) ||
+		hasCode(err, passingCodes...) ||
 		hasLabel(err, outageLabels...)
 }
 

@@ -92,7 +92,7 @@ func (s *Store) CountEvents(ctx context.Context, tenant apikey.InternalID, retri
 const maxPending = 1000
 
 func (s *Store) pendingEvents(ctx context.Context, tenant apikey.InternalID, retriever apikey.RetrieverID, about apikey.ID) ([]apikey.Event, error) {
-	docs, err := s.unfinishedKeys(ctx, tenant, maxPending)
+	docs, err := s.unfinishedKeys(ctx, maxPending, bson.E{Key: "internal_id", Value: is(string(tenant))})
 	var pending []apikey.Event
 	for _, doc := range docs {
 		events, _ := document.PendingEvents(doc)

@@ -14,10 +14,34 @@ import (
 // a successor that is still in the other key's document.
 func (s *Store) KeysByHash(ctx context.Context, hash string) ([]apikey.Key, error) {
 	keys, err := s.keysByHash(ctx, hash)
-	if err == nil && len(keys) == 0 && s.settleNow() && s.settle(ctx) {
+	if err != nil || len(keys) > 0 {
+		return keys, err
+	}
+	if of, ok := s.left.find(func(of leftover) bool { return of.hash == hash && hash != "" }); ok {
+		return s.leftSuccessor(ctx, of)
+	}
+	if r := s.settler.due(false); r != nil && s.settler.wait(ctx, r, patience) {
 		return s.keysByHash(ctx, hash)
 	}
-	return keys, err
+	return nil, nil
+}
+
+// leftSuccessor returns a successor that this process could not insert, as the primary has it now. Another process may have inserted and
+// changed it since, so the inserted one is read last, and wins.
+func (s *Store) leftSuccessor(ctx context.Context, of leftover) (left []apikey.Key, err error) {
+	_, err = find{filter: of.filter, fields: []string{"successor"}}.each(ctx, s.primaryKeys(), func(doc bson.Raw, _ int) {
+		_, successor := document.PendingEvents(doc)
+		if k, ok := document.Key(successor, apikey.AllFields); ok && k.Hash == of.hash {
+			left = append(left, k)
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	if keys, err := s.keysByHash(ctx, of.hash); err != nil || len(keys) > 0 {
+		return keys, err
+	}
+	return left, nil
 }
 
 // keysByHash takes a second document that carries the hash for one that makes the first ambiguous even where it is
@@ -26,7 +50,7 @@ func (s *Store) keysByHash(ctx context.Context, hash string) ([]apikey.Key, erro
 	var keys []apikey.Key
 	q := find{filter: bson.D{{Key: "key_hash", Value: is(hash)}}, fields: document.KeyFieldNames(apikey.AllFields), limit: 2}
 	n, err := q.each(ctx, s.primary.Collection(document.Keys), func(doc bson.Raw, _ int) {
-		if k, ok := document.Key(doc, apikey.AllFields); ok {
+		if k, ok := document.Key(doc, apikey.AllFields); ok && k.Hash == hash { // a collation may find others equal
 			keys = append(keys, k)
 		}
 	})

@@ -30,24 +30,23 @@ func (s *Store) keyPages(ctx context.Context, tenant apikey.InternalID, retrieve
 	wants := r.Fields
 	r.Fields |= apikey.FieldCreatedAt
 
-	left := make([]int, len(retrievers))
-	for i := range left {
-		left[i] = i
-	}
+	var left []int
 	if len(retrievers) > 1 && r.Limit >= apikey.MaxPage && r.After == nil && r.Before == nil && !r.FromEnd {
-		left = left[:0]
-		for from := 0; from < len(retrievers); from += maxTogether {
-			to := min(from+maxTogether, len(retrievers))
-			short, err := s.keyPagesTogether(ctx, tenant, retrievers[from:to], r, pages[from:to])
-			if err != nil {
-				return nil, err
-			}
-			for _, i := range short {
-				left = append(left, from+i)
-			}
+		pages = pages[:min(len(pages), maxTogether)]
+		short, err := s.keyPagesTogether(ctx, tenant, retrievers[:len(pages)], r, pages)
+		if err != nil {
+			return nil, err
+		}
+		left = short
+	} else {
+		for i := range pages {
+			left = append(left, i)
 		}
 	}
-	err := apikey.Together(ctx, len(left), func(ctx context.Context, n int) (err error) {
+	if n := max(1, apikey.KeysAtOnce/r.Limit); len(left) > n {
+		pages, left = pages[:left[n]], left[:n]
+	}
+	err := apikey.CostFrom(ctx).Together(ctx, len(left), func(ctx context.Context, n int) (err error) {
 		i := left[n]
 		pages[i], err = s.keyPage(ctx, tenant, retrievers[i], r)
 		return err
@@ -68,14 +67,15 @@ func (s *Store) keyPages(ctx context.Context, tenant apikey.InternalID, retrieve
 	return pages, nil
 }
 
-// maxTogether is how many retrievers one read asks for: as many runs of an index as MongoDB merges without sorting.
-const maxTogether = 200
+// maxTogether is how many retrievers one read asks for. MongoDB merges as many runs of an index without sorting, and
+// KeysAtOnce is enough for all keys of most.
+const maxTogether = 100
 
 // keyPagesTogether reads the first pages of several retrievers at once, and returns the indexes of those that may
 // have more than it put into pages, which is then nothing.
 func (s *Store) keyPagesTogether(ctx context.Context, tenant apikey.InternalID, retrievers []apikey.RetrieverID, r apikey.KeyRange, pages [][]apikey.Key) (short []int, err error) {
 	together := r
-	together.Limit = min(len(retrievers)*r.Limit, apikey.ScanLimit)
+	together.Limit = min(len(retrievers)*r.Limit, apikey.KeysAtOnce)
 	together.Fields |= apikey.FieldScopes
 	run, err := s.readRun(ctx, keysOf(tenant, retrievers, r.ActiveAt), together)
 	if err != nil {
@@ -215,7 +215,7 @@ func (s *Store) keyPageInParts(ctx context.Context, tenant apikey.InternalID, re
 		func(ctx context.Context) (err error) { keyed, err = s.keyed(ctx, tenant, retriever, r); return err },
 		func(ctx context.Context) (err error) { unkeyed, err = s.unkeyed(ctx, tenant, retriever, r); return err },
 	}
-	err := apikey.Together(ctx, len(parts), func(ctx context.Context, i int) error { return parts[i](ctx) })
+	err := apikey.CostFrom(ctx).Together(ctx, len(parts), func(ctx context.Context, i int) error { return parts[i](ctx) })
 	if err != nil {
 		return nil, err
 	}
@@ -256,7 +256,7 @@ func (s *Store) keyed(ctx context.Context, tenant apikey.InternalID, retriever a
 func (s *Store) unkeyed(ctx context.Context, tenant apikey.InternalID, retriever apikey.RetrieverID, r apikey.KeyRange) ([]apikey.Key, error) {
 	keys, err := all(ctx, s.keys, find{
 		filter: keysOf(tenant, []apikey.RetrieverID{retriever}, r.ActiveAt, bson.E{Key: "key_id", Value: notText}),
-		fields: document.KeyFieldNames(r.Fields), limit: apikey.ScanLimit,
+		fields: document.KeyFieldNames(r.Fields), limit: apikey.KeysAtOnce,
 	}, (&document.KeyReader{Fields: r.Fields}).Key)
 	return slices.DeleteFunc(keys, func(k apikey.Key) bool { return !within(k, r) }), err
 }

@@ -72,14 +72,34 @@ func openedOn(t testing.TB, uri, database string, logger *slog.Logger, started f
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.recheck = time.Hour // tests of the looking itself set it to 0
-	s.settled.Store(time.Now().UnixNano())
+	looksEvery(s, time.Hour) // tests of the looking itself set it to 0
 	t.Cleanup(func() {
 		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
 	})
 	return s
+}
+
+// looksEvery has reads look for what is unfinished so often, the next time so much later.
+func looksEvery(s *Store, d time.Duration) {
+	s.settler.mu.Lock()
+	defer s.settler.mu.Unlock()
+	s.settler.recheck, s.settler.last = d, time.Now()
+}
+
+// settled waits until nothing is asked of the settler, which must succeed before long.
+func settled(t testing.TB, s *Store) {
+	t.Helper()
+	for began := time.Now(); ; {
+		s.settler.once(t.Context())
+		if !s.settler.failing() {
+			return
+		}
+		if time.Since(began) > 20*time.Second {
+			t.Fatal("changes stay unfinished")
+		}
+	}
 }
 
 // dropped is opened, and its database dropped when the test ends.
@@ -109,7 +129,33 @@ func indexed(t testing.TB) (*Store, *witness) {
 type witness struct {
 	mu       sync.Mutex
 	commands []bson.Raw
-	log      bytes.Buffer
+	log      buffer
+}
+
+// buffer is a bytes.Buffer for several goroutines.
+type buffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+func (b *buffer) Len() int { return len(b.String()) }
+
+func (b *buffer) Reset() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.b.Reset()
 }
 
 func (w *witness) started(_ context.Context, e *event.CommandStartedEvent) {

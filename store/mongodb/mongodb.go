@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -29,9 +30,15 @@ type Store struct {
 	namespaces, retrievers, keys collection
 	events                       collection // as the primary has them: a trail that lags behind is none
 
-	unfinished atomic.Bool   // a change that this process made could not be finished
-	settled    atomic.Int64  // when it was last looked for unfinished changes, in nanoseconds since 1970
-	recheck    time.Duration // after how long a read looks for them again
+	settler *settler
+	left    leftovers
+	pending pending
+	sweep   sweep
+	scan    atomic.Bool // the next sweep scans all keys, because the index of pending events cannot be made
+
+	building sync.Mutex      // one caller makes indexes at a time
+	begun    map[string]bool // the indexes whose build this process began without seeing its end
+	collated sync.Once       // warns once of collections that have a collation
 }
 
 var _ store.Engine = (*Store)(nil)
@@ -65,41 +72,63 @@ func open(uri, database string, logger *slog.Logger, configure func(*options.Cli
 		return nil, fmt.Errorf("the MongoDB URI %w", badOptions(o, err))
 	}
 	db := reading(client.Database(database), cmp.Or(o.ReadPreference, readpref.Primary()), o.ReadConcern)
-	asPrimary := options.Database().SetReadPreference(readpref.Primary()).SetWriteConcern(writeconcern.Majority())
+	asPrimary := options.Database().SetReadPreference(readpref.Primary()).SetWriteConcern(majority(o.WriteConcern))
 	primary := reading(client.Database(database, asPrimary), readpref.Primary(), o.ReadConcern)
-	return &Store{
+	s := &Store{
 		client:     client,
 		logger:     logger,
-		recheck:    recheckAfter,
+		settler:    &settler{logger: logger, recheck: recheckAfter},
+		begun:      map[string]bool{},
 		primary:    primary,
 		events:     primary.Collection(document.Events),
 		namespaces: db.Collection(document.Namespaces),
 		retrievers: db.Collection(document.Retrievers),
 		keys:       db.Collection(document.Keys),
-	}, nil
+	}
+	s.settler.settle = s.FinishAll
+	s.settler.start()
+	return s, nil
 }
 
-// Prepare makes the indexes that are missing, and finishes the changes that some process was stopped in the midst of.
-// The error is an outage, after which to call it again.
+// WithServerAPI declares a version of the Stable API with every command, as some deployments require. An empty version declares none.
+func WithServerAPI(version string) Option {
+	return func(o *options.ClientOptions) {
+		if version != "" {
+			o.SetServerAPIOptions(options.ServerAPI(options.ServerAPIVersion(version)))
+		}
+	}
+}
+
+// majority is the write concern of all writes. Of the URI's own concern it keeps what asks for more: journal=true.
+func majority(uris *writeconcern.WriteConcern) *writeconcern.WriteConcern {
+	w := writeconcern.Majority()
+	if uris != nil && uris.Journal != nil && *uris.Journal {
+		w.Journal = uris.Journal
+	}
+	return w
+}
+
+// Prepare makes the missing indexes, which may take hours and ends with the context. Then it finishes what other processes left unfinished.
+// An error is temporary, and the caller calls again.
 func (s *Store) Prepare(ctx context.Context) error {
 	if err := s.EnsureIndexes(ctx); err != nil {
 		return err
 	}
-	_, err := s.FinishAll(ctx)
-	if hasCode(err, codeUnauthorized) {
-		s.logger.Warn("this MongoDB user may not finish the changes of keys that were left unfinished: audit events stay in the keys' documents")
-		return nil
+	if name, err := s.lookForPending(ctx); err == nil && name == "" {
+		s.scan.Store(true)
 	}
-	return err
+	s.settler.once(ctx)
+	return nil
 }
 
-// Ping returns nil if a server that can answer reads does so now.
+// Ping returns nil if the primary answers now. Authentication needs the primary, so other members do not count.
 func (s *Store) Ping(ctx context.Context) error {
-	return failure(s.client.Ping(ctx, readpref.PrimaryPreferred()))
+	return failure(s.client.Ping(ctx, readpref.Primary()))
 }
 
 // Close ends all connections, after a moment for the reads under way.
 func (s *Store) Close() error {
+	s.settler.close()
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second) //nolint:forbidigo // there is no caller's context to end with
 	defer cancel()
 	return failure(s.client.Disconnect(ctx))

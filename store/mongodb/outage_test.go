@@ -222,7 +222,8 @@ func TestNoStormOfRetries(t *testing.T) {
 			return s.UseKeys(ctx, []apikey.Use{{InternalID: "int_1", ID: "key_1", Hash: "hash", At: time.Now()}})
 		},
 		"finish": func(ctx context.Context) error {
-			return s.finish(ctx, unfinished)
+			_, err := s.finish(ctx, unfinished)
+			return err
 		},
 		"Import": func(ctx context.Context) error {
 			_, err := s.insert(ctx, &list{name: document.Keys, documents: manyKeys(1).Keys}, []int{0})
@@ -245,9 +246,9 @@ func TestNoStormOfRetries(t *testing.T) {
 func TestEveryCallIsBounded(t *testing.T) {
 	p, uri := mongodbtest.NewProxy(t, testURI)
 	p.Start()
+	t.Cleanup(func(d time.Duration) func() { return func() { callTimeout = d } }(callTimeout)) // after the store is closed
 	s, _ := opened(t, uri)
 	eventually(t, s)
-	defer func(d time.Duration) { callTimeout = d }(callTimeout)
 	callTimeout = 50 * time.Millisecond
 	hang := make(chan struct{})
 	p.On(func(command string, _ bson.Raw) *mongodbtest.Fault {

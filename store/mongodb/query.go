@@ -18,11 +18,11 @@ import (
 //	                                    a page that ends in a tie, or holds odd keys, one to three commands more:
 //	  keys without key_id   api_keys    internal_id, key_id
 //	CountUnusable           api_keys    key_hash; _id
-//	CurrentKeys             api_keys    as Keys
+//	CurrentKeys             api_keys    as Keys; where there is none, pending_events.audit_id, internal_id
 //	InsertKey, ChangeKey    api_keys    as Keys; then audit_events _id, and api_keys _id to take the event out
 //	UseKeys                 api_keys    as Keys, in one command for all
-//	before reads of keys, at most once a second
-//	                        api_keys    pending_events.audit_id
+//	in the background, at most once a second while keys are read
+//	                        api_keys    pending_events.audit_id, internal_id
 //	EventPage, CountEvents  api_keys    pending_events.audit_id, internal_id
 //	                        audit_events internal_id, retriever_ids, (resource_id,) timestamp, audit_id
 //	InsertEvent             audit_events _id
@@ -34,6 +34,9 @@ import (
 //	RetrieverPage           retrievers  the same, which is its order too; at the list's ends up to two commands
 //	CountRetrievers         retrievers  the same
 //	Import, what is stored  each        internal_id and the id; key_hash; _id
+//
+// No query names a collation. FerretDB v1 refuses the option, and a collection compares texts byte by byte unless it was made with a
+// collation. listIndexes warns of such a collection.
 //
 // MongoDB finds a list by each of its items, but for us a list is not its item (document.Key reads it as
 // nothing): where that could let somebody in, or spoil a count, the query says so. It does not for created_at and

@@ -72,7 +72,7 @@ func TestCommands(t *testing.T) {
 	at := &apikey.KeyPosition{CreatedAt: &aTime, ID: "key_00000"}
 	const (
 		everyKeyField = "key_id key_hash key_prefix key_type subscription_id internal_id organization_id user_id name description " +
-			"permissions scopes rate_limit_override status expires_at last_used_at created_at created_by revoked_at revoked_by allowed_origins principal_id rotated_to rotated_from revision"
+			"permissions scopes rate_limit_override status expires_at last_used_at created_at created_by revoked_at revoked_by allowed_origins principal_id is_internal rotated_to rotated_from budget_hash revision"
 		namespace = "namespace_id namespace_name description internal_id organization_id organization_name created_at updated_at"
 		retriever = "retriever_id retriever_name description namespace_id internal_id created_at updated_at"
 	)
@@ -85,8 +85,7 @@ func TestCommands(t *testing.T) {
 	retrieverPage := func(r apikey.RetrieverRange) func(context.Context) (int, error) {
 		return func(ctx context.Context) (int, error) { return number(s.RetrieverPage(ctx, "int_1", "ns_1", r)) }
 	}
-	s.recheck = time.Hour // nothing but what the read itself asks for
-	s.settled.Store(time.Now().UnixNano())
+	looksEvery(s, time.Hour) // nothing but what the read itself asks for
 	for _, c := range []struct {
 		name  string
 		read  func(context.Context) (int, error)

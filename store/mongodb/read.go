@@ -2,6 +2,7 @@ package mongodb
 
 import (
 	"context"
+	"math"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
@@ -9,6 +10,8 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/readconcern"
 	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
 	"go.mongodb.org/mongo-driver/v2/x/bsonx/bsoncore"
+
+	"retrieverkeys/apikey"
 )
 
 // database is a database with what its finds have to say themselves: the driver gives commands neither the preference nor
@@ -42,7 +45,8 @@ type find struct {
 	filter bson.D
 	sort   bson.D
 	fields []string
-	limit  int // 0: all that match, where the filter itself bounds them
+	hint   string // the name of the index that must be used; empty if the server may choose
+	limit  int    // 0: all that match, where the filter itself bounds them
 }
 
 // command is the find as a command, written in half the time that the driver's Find takes for filter, projection and
@@ -54,6 +58,9 @@ func (q find) command(collection string, batch int) bson.D {
 	}
 	if q.sort != nil {
 		c = append(c, bson.E{Key: "sort", Value: q.sort})
+	}
+	if q.hint != "" {
+		c = append(c, bson.E{Key: "hint", Value: q.hint})
 	}
 	if q.limit > 0 {
 		c = append(c, bson.E{Key: "limit", Value: int64(q.limit)})
@@ -93,7 +100,10 @@ func (q find) each(ctx context.Context, c collection, f func(doc bson.Raw, more 
 		f(cursor.Current, cursor.RemainingBatchLength())
 		n++
 	}
-	return n, failure(cursor.Err())
+	if err := cursor.Err(); err != nil {
+		return n, failure(err)
+	}
+	return n, apikey.CostFrom(ctx).Look(n)
 }
 
 // all returns what decode makes of the documents found, without those it finds unusable.
@@ -110,12 +120,19 @@ func all[T any](ctx context.Context, c collection, q find, decode func(bson.Raw)
 	return items, err
 }
 
-// count counts what matches.
+// count counts what matches, as far as the request's Cost allows.
 func count(ctx context.Context, c collection, filter bson.D) (int, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	n, err := again(ctx, func() (int64, error) { return c.CountDocuments(ctx, filter) })
-	return int(n), failure(err)
+	cost, o := apikey.CostFrom(ctx), options.Count()
+	if left := cost.Left(); left < math.MaxInt {
+		o.SetLimit(int64(left) + 1)
+	}
+	n, err := again(ctx, func() (int64, error) { return c.CountDocuments(ctx, filter, o) })
+	if err != nil {
+		return 0, failure(err)
+	}
+	return int(n), cost.Look(int(n))
 }
 
 // inTurn reads a list that lies in several parts: each with what is left of the limit, as long as any is left.

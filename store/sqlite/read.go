@@ -43,25 +43,64 @@ func (s *Store) CurrentKeys(ctx context.Context, tenant apikey.InternalID, id ap
 
 // KeyPages implements apikey.Store.
 func (s *Store) KeyPages(ctx context.Context, tenant apikey.InternalID, retrievers []apikey.RetrieverID, r apikey.KeyRange) ([][]apikey.Key, error) {
-	statement := keysNewestFirst
-	if r.FromEnd {
-		statement = keysOldestFirst
-	}
-	before, beforeID := keyBound(r.After, math.MaxInt64) // after it in the list is before it in time
-	after, afterID := keyBound(r.Before, math.MinInt64)
-	pages := make([][]apikey.Key, len(retrievers))
-	for i, id := range retrievers {
-		page, err := query(ctx, s, statement, nil, key(r.Fields),
-			tenant, id, before, beforeID, after, afterID, activeAfter(r.ActiveAt), r.Limit)
+	pages := make([][]apikey.Key, 0, len(retrievers))
+	for n := 0; n < apikey.KeysAtOnce && len(pages) < len(retrievers); n += len(pages[len(pages)-1]) {
+		page, err := s.keyPage(ctx, tenant, retrievers[len(pages)], r)
 		if err != nil {
 			return nil, err
 		}
-		if r.FromEnd {
-			slices.Reverse(page)
-		}
-		pages[i] = page
+		pages = append(pages, page)
 	}
 	return pages, nil
+}
+
+// rowsAtOnce is how many rows of a retriever's list one statement looks at, so that a list with few active keys among very
+// many others is read in small steps. Each step is charged.
+const rowsAtOnce = 2000
+
+func (s *Store) keyPage(ctx context.Context, tenant apikey.InternalID, retriever apikey.RetrieverID, r apikey.KeyRange) (page []apikey.Key, err error) {
+	statement, lastRow := keysNewestFirst, keyAfterRows
+	if r.FromEnd {
+		statement, lastRow = keysOldestFirst, keyBeforeRows
+	}
+	before, beforeID := keyBound(r.After, math.MaxInt64) // after it in the list is before it in time
+	after, afterID := keyBound(r.Before, math.MinInt64)
+	rows := max(rowsAtOnce, r.Limit)
+	for more := true; more && len(page) < r.Limit; {
+		run := []any{tenant, retriever, before, beforeID, after, afterID}
+		more = false
+		decode := key(r.Fields)
+		page, err = query(ctx, s, statement, page, func(doc bson.Raw) (apikey.Key, bool) {
+			if doc == nil {
+				more = true
+				return apikey.Key{}, false
+			}
+			return decode(doc)
+		}, append(run, activeAfter(r.ActiveAt), r.Limit-len(page), rows)...)
+		if err != nil {
+			return nil, err
+		}
+		if !more {
+			break
+		}
+		if err := apikey.CostFrom(ctx).Look(rows); err != nil {
+			return nil, err
+		}
+		at, id := &before, &beforeID
+		if r.FromEnd {
+			at, id = &after, &afterID
+		}
+		err = s.reading(ctx, func(uncanceled context.Context) error {
+			return s.statements[lastRow].QueryRowContext(uncanceled, append(run, rows-1)...).Scan(at, id)
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	if r.FromEnd {
+		slices.Reverse(page)
+	}
+	return page, nil
 }
 
 // keyBound is the position as a row of api_key_retrievers; where there is none, one with that date.
@@ -216,6 +255,7 @@ func (s *Store) CountUnusable(ctx context.Context) (int, error) {
 
 // query appends to found what the statement's documents say.
 func query[T any](ctx context.Context, s *Store, statement read, found []T, decode func(bson.Raw) (T, bool), args ...any) ([]T, error) {
+	looked := 0
 	err := s.reading(ctx, func(uncanceled context.Context) error {
 		rows, err := s.statements[statement].QueryContext(uncanceled, args...)
 		if err != nil {
@@ -227,22 +267,34 @@ func query[T any](ctx context.Context, s *Store, statement read, found []T, deco
 			if err := rows.Scan(&doc); err != nil {
 				return err
 			}
+			looked++
 			if item, ok := decode(bson.Raw(doc)); ok {
 				found = append(found, item)
 			}
 		}
 		return cmp.Or(ctx.Err(), rows.Err())
 	})
+	if err == nil {
+		err = apikey.CostFrom(ctx).Look(looked)
+	}
 	if err != nil {
 		return nil, err
 	}
 	return found, nil
 }
 
+// count counts rows, as far as the request's Cost allows.
 func count(ctx context.Context, s *Store, statement read, args ...any) (n int, err error) {
+	cost, most, looked := apikey.CostFrom(ctx), -1, 0 // without a limit
+	if left := cost.Left(); left < math.MaxInt {
+		most = left + 1
+	}
 	err = s.reading(ctx, func(uncanceled context.Context) error {
-		return s.statements[statement].QueryRowContext(uncanceled, args...).Scan(&n)
+		return s.statements[statement].QueryRowContext(uncanceled, append(args, most)...).Scan(&n, &looked)
 	})
+	if err == nil {
+		err = cost.Look(looked)
+	}
 	return n, err
 }
 

@@ -99,6 +99,8 @@ const (
 	keysByID
 	keysNewestFirst
 	keysOldestFirst
+	keyAfterRows
+	keyBeforeRows
 	countKeys
 	namespacesByRef
 	retrieversByID
@@ -122,18 +124,47 @@ const (
 var readSQL = [reads]string{
 	keysByHash: `SELECT document FROM api_keys WHERE hash = ?`,
 	keysByID:   `SELECT document FROM api_keys WHERE tenant = ? AND id = ?`,
+	// Of many keys few may be active. So each statement looks at ?9 rows of the run at most; where there are more rows, and
+	// not enough keys among those, a null follows the keys.
 	keysNewestFirst: `
-		SELECT k.document FROM api_key_retrievers r CROSS JOIN api_keys k ON k.pk = r.api_key
-		WHERE r.tenant = ? AND r.retriever_id = ? AND (r.created_at, r.id) < (?, ?) AND (r.created_at, r.id) > (?, ?)
-			AND r.active_until > ?
-		ORDER BY r.created_at DESC, r.id DESC LIMIT ?`,
+		SELECT document FROM (
+			SELECT k.document FROM (
+				SELECT active_until, api_key FROM api_key_retrievers
+				WHERE tenant = ?1 AND retriever_id = ?2 AND (created_at, id) < (?3, ?4) AND (created_at, id) > (?5, ?6)
+				ORDER BY created_at DESC, id DESC LIMIT ?9
+			) r CROSS JOIN api_keys k ON k.pk = r.api_key
+			WHERE r.active_until > ?7)
+		UNION ALL SELECT NULL FROM (
+			SELECT 1 FROM api_key_retrievers
+			WHERE tenant = ?1 AND retriever_id = ?2 AND (created_at, id) < (?3, ?4) AND (created_at, id) > (?5, ?6)
+			LIMIT 1 OFFSET ?9)
+		LIMIT ?8`,
 	keysOldestFirst: `
-		SELECT k.document FROM api_key_retrievers r CROSS JOIN api_keys k ON k.pk = r.api_key
-		WHERE r.tenant = ? AND r.retriever_id = ? AND (r.created_at, r.id) < (?, ?) AND (r.created_at, r.id) > (?, ?)
-			AND r.active_until > ?
-		ORDER BY r.created_at, r.id LIMIT ?`,
+		SELECT document FROM (
+			SELECT k.document FROM (
+				SELECT active_until, api_key FROM api_key_retrievers
+				WHERE tenant = ?1 AND retriever_id = ?2 AND (created_at, id) < (?3, ?4) AND (created_at, id) > (?5, ?6)
+				ORDER BY created_at, id LIMIT ?9
+			) r CROSS JOIN api_keys k ON k.pk = r.api_key
+			WHERE r.active_until > ?7)
+		UNION ALL SELECT NULL FROM (
+			SELECT 1 FROM api_key_retrievers
+			WHERE tenant = ?1 AND retriever_id = ?2 AND (created_at, id) < (?3, ?4) AND (created_at, id) > (?5, ?6)
+			LIMIT 1 OFFSET ?9)
+		LIMIT ?8`,
+	// The last of the rows that such a statement looked at.
+	keyAfterRows: `
+		SELECT created_at, id FROM api_key_retrievers
+		WHERE tenant = ? AND retriever_id = ? AND (created_at, id) < (?, ?) AND (created_at, id) > (?, ?)
+		ORDER BY created_at DESC, id DESC LIMIT 1 OFFSET ?`,
+	keyBeforeRows: `
+		SELECT created_at, id FROM api_key_retrievers
+		WHERE tenant = ? AND retriever_id = ? AND (created_at, id) < (?, ?) AND (created_at, id) > (?, ?)
+		ORDER BY created_at, id LIMIT 1 OFFSET ?`,
+	// A count ends when it has looked at as many rows as the last argument says, and tells how many those were.
 	countKeys: `
-		SELECT count(*) FROM api_key_retrievers WHERE tenant = ? AND retriever_id = ? AND active_until > ?`,
+		SELECT count(*) FILTER (WHERE active_until > ?3), count(*) FROM (
+			SELECT active_until FROM api_key_retrievers WHERE tenant = ?1 AND retriever_id = ?2 LIMIT ?4)`,
 	// Not by OR, for which SQLite would rather look at all namespaces of the tenant.
 	namespacesByRef: `
 		SELECT document FROM namespaces WHERE tenant = ?1 AND id = ?2
@@ -148,11 +179,12 @@ var readSQL = [reads]string{
 		SELECT document FROM retrievers
 		WHERE tenant = ? AND namespace_id = ? AND (name, id) > (?, ?) AND (name, id) < (?, ?)
 		ORDER BY name DESC, id DESC LIMIT ?`,
-	countRetrievers:          `SELECT count(*) FROM retrievers WHERE tenant = ? AND namespace_id = ?`,
+	countRetrievers: `
+		SELECT count(*), count(*) FROM (SELECT 1 FROM retrievers WHERE tenant = ? AND namespace_id = ? LIMIT ?)`,
 	namespacesByOrganization: `SELECT document FROM namespaces WHERE organization_name = ?`,
 	namespacesCalled: `
 		SELECT document FROM namespaces WHERE id = ?1 UNION ALL SELECT document FROM namespaces WHERE name = ?1 AND id <> ?1`,
-	countUnusable: `SELECT count(*) FROM api_keys WHERE hash IS NULL`,
+	countUnusable: `SELECT count(*), count(*) FROM (SELECT 1 FROM api_keys WHERE hash IS NULL LIMIT ?)`,
 	eventsNewestFirst: `
 		SELECT e.document FROM audit_event_retrievers r CROSS JOIN audit_events e ON e.pk = r.audit_event
 		WHERE r.tenant = ? AND r.retriever_id = ? AND (r.happened_at, r.id) < (?, ?) AND (r.happened_at, r.id) > (?, ?)
@@ -171,8 +203,11 @@ var readSQL = [reads]string{
 		WHERE r.tenant = ? AND r.retriever_id = ? AND r.resource_id = ?
 			AND (r.happened_at, r.id) < (?, ?) AND (r.happened_at, r.id) > (?, ?)
 		ORDER BY r.happened_at, r.id LIMIT ?`,
-	countEvents:      `SELECT count(*) FROM audit_event_retrievers WHERE tenant = ? AND retriever_id = ?`,
-	countEventsAbout: `SELECT count(*) FROM audit_event_retrievers WHERE tenant = ? AND retriever_id = ? AND resource_id = ?`,
+	countEvents: `
+		SELECT count(*), count(*) FROM (SELECT 1 FROM audit_event_retrievers WHERE tenant = ? AND retriever_id = ? LIMIT ?)`,
+	countEventsAbout: `
+		SELECT count(*), count(*) FROM (
+			SELECT 1 FROM audit_event_retrievers WHERE tenant = ? AND retriever_id = ? AND resource_id = ? LIMIT ?)`,
 }
 
 // write names a statement of a transaction's, prepared when one needs it.

@@ -121,6 +121,18 @@ func OddKeys() []OddKey {
 		{"created_by of a wrong type", doc("created_by", 7), func(k *apikey.Key) { k.CreatedBy = nil }},
 		{"revoked_by of a wrong type", doc("revoked_by", 7), func(k *apikey.Key) { k.RevokedBy = nil }},
 		{"principal_id of a wrong type", doc("principal_id", 7), func(k *apikey.Key) { k.PrincipalID = nil }},
+		{"is_internal false", doc("is_internal", false), func(k *apikey.Key) { k.IsInternal = false }},
+		{"is_internal a text", doc("is_internal", "true"), func(k *apikey.Key) { k.IsInternal = false }},
+		{"is_internal a number", doc("is_internal", 1), func(k *apikey.Key) { k.IsInternal = false }},
+		{"key_type user_scoped", doc("key_type", "user_scoped"), func(k *apikey.Key) { k.Type = apikey.UserScoped }},
+		{"key_type session", doc("key_type", "session"), func(k *apikey.Key) { k.Type = apikey.Session }},
+		{"scopes on the newest kinds of resources", doc("scopes", bson.A{
+			doc("resource_type", "annotation", "resource_id", "ann_1"), doc("resource_type", "document", "resource_id", "doc_1"),
+			doc("resource_type", "secret", "resource_id", "sec_1"), doc("resource_type", "webhook", "resource_id", "whk_1"),
+		}), scopes(apikey.Scope{ResourceType: apikey.ResourceAnnotation, ResourceID: "ann_1"}, apikey.Scope{ResourceType: apikey.ResourceDocument, ResourceID: "doc_1"},
+			apikey.Scope{ResourceType: apikey.ResourceSecret, ResourceID: "sec_1"}, apikey.Scope{ResourceType: apikey.ResourceWebhook, ResourceID: "whk_1"})},
+		{"budget_hash", doc("budget_hash", "0123"), func(k *apikey.Key) { k.Budget = "0123" }},
+		{"budget_hash of a wrong type", doc("budget_hash", 7), unchanged},
 
 		{"permissions a text", doc("permissions", "admin"), permissions(apikey.UnknownPermission)},
 		{"permissions a document", doc("permissions", doc("0", "admin")), permissions(apikey.UnknownPermission)},
@@ -225,6 +237,7 @@ func completeKey(id string) bson.D {
 		"revoked_by", "usr_3",
 		"allowed_origins", bson.A{"https://a.example", "https://*.b.example"},
 		"principal_id", "prn_1",
+		"is_internal", true,
 	)
 }
 
@@ -249,6 +262,7 @@ func completeWant(k *apikey.Key) {
 	k.RevokedBy = text("usr_3")
 	k.AllowedOrigins = []string{"https://a.example", "https://*.b.example"}
 	k.PrincipalID = text("prn_1")
+	k.IsInternal = true
 }
 
 // overlay returns the document with the fields set, new ones in front: where _id belongs.

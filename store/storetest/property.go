@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"slices"
@@ -268,9 +269,21 @@ func (w *world) drawQuestion(t *rapid.T) question {
 		}
 		ids := some(t, as[apikey.RetrieverID](append(retrieverIDs, "ret_nowhere")))
 		return question{fmt.Sprintf("KeyPages(%s, %q, %+v after %+v before %+v)", tenant, ids, r, r.After, r.Before), func(ctx context.Context, s questioned) (any, error) {
-			return s.KeyPages(ctx, tenant, ids, r)
+			return allPages(ctx, s, tenant, ids, r)
 		}}
 	}
+}
+
+// allPages asks for the pages of all retrievers: a store may return those of the first only.
+func allPages(ctx context.Context, s apikey.Reader, tenant apikey.InternalID, ids []apikey.RetrieverID, r apikey.KeyRange) (pages [][]apikey.Key, err error) {
+	for len(pages) < len(ids) {
+		some, err := s.KeyPages(ctx, tenant, ids[len(pages):], r)
+		if err != nil || len(some) == 0 {
+			return nil, errors.Join(err, ctx.Err())
+		}
+		pages = append(pages, some...)
+	}
+	return pages, nil
 }
 
 // drawKeyPosition draws a key's place, one where there need not be a key, or none.

@@ -32,6 +32,8 @@ func Run(t *testing.T, open func(t *testing.T) store.Engine) {
 		{"fields", onlyFieldsAskedFor},
 		{"tenancy", tenancy},
 		{"paging", paging},
+		{"many pages", manyPages},
+		{"reads are charged", readsAreCharged},
 		{"context ended", contextEnded},
 		{"insert a key", insertKey},
 		{"change a key", changeKey},
@@ -446,3 +448,75 @@ func equal[T any](t *testing.T, what string, want, got T, err error) {
 var anyEmpty = cmp.FilterPath(func(p cmp.Path) bool {
 	return !slices.ContainsFunc(p, func(s cmp.PathStep) bool { _, within := s.(cmp.StructField); return within })
 }, cmpopts.EquateEmpty())
+
+// manyPages: pages that are too many keys for one read come in several, and are then all there. Without it the keys of some
+// retrievers are taken for none.
+func manyPages(t *testing.T, e store.Engine) {
+	var b document.Batch
+	var ids []apikey.RetrieverID
+	want := map[apikey.RetrieverID]int{}
+	for r := range 8 {
+		id := fmt.Sprintf("ret_%d", r)
+		ids = append(ids, apikey.RetrieverID(id))
+		want[apikey.RetrieverID(id)] = r * 80
+		for i := range r * 80 {
+			b.Keys = append(b.Keys, encode(overlay(completeKey(fmt.Sprintf("key_%d_%d", r, i)), doc("scopes", []any{doc("resource_type", "retriever", "resource_id", id)}))))
+		}
+	}
+	mustImport(t, e, b)
+	for _, limit := range []int{10, 600, 1001} {
+		pages, err := allPages(t.Context(), e, OddTenant, ids, apikey.KeyRange{Limit: limit})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, id := range ids {
+			if len(pages[i]) != min(limit, want[id]) {
+				t.Errorf("limit %d: %s has %d keys, want %d", limit, id, len(pages[i]), min(limit, want[id]))
+			}
+		}
+	}
+	first, err := e.KeyPages(t.Context(), OddTenant, ids, apikey.KeyRange{Limit: 1001})
+	n := len(slices.Concat(first...))
+	if err != nil || n > apikey.KeysAtOnce+1001 {
+		t.Errorf("one read returned %d keys of %d retrievers, %v", n, len(first), err)
+	}
+}
+
+// readsAreCharged: what a read looks at is charged to the request's Cost, and a read that it does not allow ends with its
+// error. Without it one request looks at everything there is.
+func readsAreCharged(t *testing.T, e store.Engine) {
+	var b document.Batch
+	for i := range 20 {
+		b.Keys = append(b.Keys, encode(completeKey(fmt.Sprintf("key_%02d", i))))
+		b.Retrievers = append(b.Retrievers, document.FromRetriever(apikey.Retriever{
+			ID: apikey.RetrieverID(fmt.Sprintf("ret_%02d", i)), Name: "odd", NamespaceID: OddNamespace, InternalID: OddTenant,
+		}))
+	}
+	mustImport(t, e, b)
+	some := []apikey.RetrieverID{OddRetriever}
+	for name, read := range map[string]func(ctx context.Context) error{
+		"KeyPages": func(ctx context.Context) error {
+			_, err := e.KeyPages(ctx, OddTenant, some, apikey.KeyRange{Limit: 100})
+			return err
+		},
+		"CountKeys": func(ctx context.Context) error {
+			_, err := e.CountKeys(ctx, OddTenant, OddRetriever, time.Time{})
+			return err
+		},
+		"RetrieverPage": func(ctx context.Context) error {
+			_, err := e.RetrieverPage(ctx, OddTenant, OddNamespace, apikey.RetrieverRange{Limit: 100})
+			return err
+		},
+		"CountRetrievers": func(ctx context.Context) error { _, err := e.CountRetrievers(ctx, OddTenant, OddNamespace); return err },
+	} {
+		enough := apikey.NewCost(1000, 0)
+		if err := read(apikey.WithCost(t.Context(), enough)); err != nil || enough.Left() != 980 {
+			t.Errorf("%s: %d of 1000 are left, %v", name, enough.Left(), err)
+		}
+		few := apikey.NewCost(19, 0)
+		err := read(apikey.WithCost(t.Context(), few))
+		if apikey.Classify(err).Code != apikey.BadUserInput || few.Left() != 0 || few.Exceeded() == nil {
+			t.Errorf("%s of 20 of which 19 may be looked at: %v", name, err)
+		}
+	}
+}

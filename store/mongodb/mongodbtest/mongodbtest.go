@@ -12,11 +12,16 @@ import (
 	"strings"
 )
 
+func deployment() string { return os.Getenv("TEST_MONGODB_URI") } //nolint:forbidigo // of tests, not of the product
+
+// ofYours reports whether the tests run on a deployment of whoever runs them.
+func ofYours() bool { return deployment() != "" }
+
 // Start returns the URI of the deployment that TEST_MONGODB_URI names, or else of a FerretDB that it builds and starts
 // on a loopback port. stop ends that and removes its data.
 func Start(ctx context.Context) (uri string, stop func(), err error) {
-	if uri := os.Getenv("TEST_MONGODB_URI"); uri != "" { //nolint:forbidigo // of tests, not of the product
-		return uri, func() {}, nil
+	if ofYours() {
+		return deployment(), func() {}, nil
 	}
 	dir, err := os.MkdirTemp("", "ferretdb")
 	if err != nil {

@@ -31,7 +31,7 @@ type Rule func(command string, doc bson.Raw) *Fault
 // Passage passes an answer of the server on to the client, in its own way and time. With an error the connection breaks off.
 type Passage func(client net.Conn, answer []byte) error
 
-// Proxy stands between a store and a deployment. Commands that change documents take turns at it: FerretDB v1 loses
+// Proxy stands between a store and a deployment. In front of FerretDB v1, commands that change documents take turns at it: that loses
 // changes that are made side by side, and knows nothing of those that a driver repeats.
 type Proxy struct {
 	Addr     string       // where it listens
@@ -46,7 +46,7 @@ type Proxy struct {
 	rule     Rule
 	passage  Passage
 	wg       sync.WaitGroup
-	writes   *writes
+	writes   *writes // nil in front of other deployments
 }
 
 // writes holds the replies to writes that a driver may repeat, by their session and number.
@@ -68,7 +68,10 @@ func NewProxy(t testing.TB, deployment string) (p *Proxy, uri string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p = &Proxy{t: t, Addr: l.Addr().String(), target: parsed.Hosts[0], conns: map[net.Conn]bool{}, writes: &writes{replies: map[string][]byte{}}}
+	p = &Proxy{t: t, Addr: l.Addr().String(), target: parsed.Hosts[0], conns: map[net.Conn]bool{}}
+	if !ofYours() {
+		p.writes = &writes{replies: map[string][]byte{}}
+	}
 	_ = l.Close()
 	t.Cleanup(p.Stop)
 
@@ -228,7 +231,8 @@ func (p *Proxy) serve(client net.Conn) {
 func (p *Proxy) ask(server net.Conn, message []byte, name string, doc bson.Raw) ([]byte, error) {
 	number, repeatable := doc.Lookup("txnNumber").AsInt64OK()
 	id := fmt.Sprintf("%x %d", doc.Lookup("lsid").Value, number)
-	if changes[name] {
+	takesTurns := changes[name] && p.writes != nil
+	if takesTurns {
 		p.writes.Lock()
 		defer p.writes.Unlock()
 		if reply := p.writes.replies[id]; repeatable && reply != nil {
@@ -239,10 +243,58 @@ func (p *Proxy) ask(server net.Conn, message []byte, name string, doc bson.Raw) 
 		return nil, err
 	}
 	reply, err := readMessage(server)
-	if err == nil && changes[name] && repeatable {
+	if err != nil {
+		return nil, err
+	}
+	if reply, err = withoutTopologyVersion(reply); err != nil {
+		return nil, err
+	}
+	if takesTurns && repeatable {
 		p.writes.replies[id] = reply
 	}
-	return reply, err
+	return reply, nil
+}
+
+// topologyVersion is how servers since 4.4 tell drivers that they may wait for news: a driver then has a hello under way that is not
+// answered for ten seconds, for which Stop would wait, and in which it would not see what a rule says.
+const topologyVersion = "topologyVersion"
+
+// withoutTopologyVersion returns a server's answer as of a server that has no news to wait for.
+func withoutTopologyVersion(reply []byte) ([]byte, error) {
+	at := headerSize + 4 + 1 // flags, kind of section
+	if opCode(reply) == opReply {
+		at = headerSize + 4 + 8 + 4 + 4 // flags, cursor, from, number
+	}
+	if len(reply) < at+4 || !bytes.Contains(reply, []byte(topologyVersion)) {
+		return reply, nil
+	}
+	end := at + int(binary.LittleEndian.Uint32(reply[at:]))
+	if end > len(reply) {
+		return nil, fmt.Errorf("an answer of %d bytes holds a document that ends at %d", len(reply), end)
+	}
+	elements, err := bson.Raw(reply[at:end]).Elements()
+	if err != nil {
+		return nil, err
+	}
+	var kept bson.D
+	for _, e := range elements {
+		if e.Key() != topologyVersion {
+			kept = append(kept, bson.E{Key: e.Key(), Value: e.Value()})
+		}
+	}
+	doc, err := bson.Marshal(kept)
+	if err != nil {
+		return nil, err
+	}
+	rest := reply[end:]
+	if checksum := uint32(1); opCode(reply) == opMsg && binary.LittleEndian.Uint32(reply[headerSize:])&checksum != 0 {
+		rest = rest[:len(rest)-4] // it is of the answer as it was
+		reply = slices.Clone(reply)
+		binary.LittleEndian.PutUint32(reply[headerSize:], binary.LittleEndian.Uint32(reply[headerSize:])&^checksum)
+	}
+	changed := slices.Concat(reply[:at], doc, rest)
+	binary.LittleEndian.PutUint32(changed, uint32(len(changed)))
+	return changed, nil
 }
 
 func (p *Proxy) pass(client net.Conn, reply []byte) error {
@@ -276,16 +328,36 @@ func readMessage(from io.Reader) ([]byte, error) {
 	return message, err
 }
 
-// command returns the command that a message holds.
+// command returns the command that a message holds, with the documents that drivers send behind it as the list that they are of it.
 func command(message []byte) (name string, doc bson.Raw) {
 	at := headerSize + 4 + 1 // flags, kind of section
 	if opCode(message) == opQuery {
 		at = headerSize + 4 + bytes.IndexByte(message[headerSize+4:], 0) + 1 + 4 + 4 // flags, collection, skip, limit
 	}
-	length := binary.LittleEndian.Uint32(message[at:])
-	doc = bson.Raw(message[at : at+int(length)])
-	return doc.Index(0).Key(), doc
+	doc = bson.Raw(message[at : at+length(message[at:])])
+	name = doc.Index(0).Key()
+	const sequence = 1 // a kind of section: its length, the list's name, documents
+	if rest := message[at+len(doc):]; opCode(message) == opMsg && len(rest) > 1+4 && rest[0] == sequence {
+		rest = rest[1 : 1+length(rest[1:])]
+		list, rest, _ := bytes.Cut(rest[4:], []byte{0})
+		var documents bson.A
+		for len(rest) > 0 {
+			documents = append(documents, bson.Raw(rest[:length(rest)]))
+			rest = rest[length(rest):]
+		}
+		end := doc[:len(doc)-1]
+		one, err := bson.Marshal(bson.D{{Key: string(list), Value: documents}})
+		if err != nil {
+			panic(err)
+		}
+		doc = slices.Concat(end, bson.Raw(one)[4:])
+		binary.LittleEndian.PutUint32(doc, uint32(len(doc)))
+	}
+	return name, doc
 }
+
+// length is that which a document, or what is told like one, begins with.
+func length(b []byte) int { return int(binary.LittleEndian.Uint32(b)) }
 
 func opCode(message []byte) uint32 { return binary.LittleEndian.Uint32(message[opCodeAt:]) }
 

@@ -1,0 +1,133 @@
+package apikey
+
+import (
+	"context"
+	"math"
+	"sync/atomic"
+)
+
+// Cost counts and bounds what one request costs: the documents that stores look at for it, the memory that the keys of its lists
+// take, and how many calls of a store it makes at the same time. It travels in the request's context, as the deadline
+// does. All its methods accept a nil Cost, which bounds nothing: commands and background work have none.
+type Cost struct {
+	reads, memory    int64
+	looked, retained atomic.Int64
+	calls            chan struct{}         // holds one for each call of a store under way
+	large            chan struct{}         // holds one for each read of many lists under way
+	exceeded         atomic.Pointer[Error] // what was refused first
+}
+
+// maxCalls is how many calls of a store one request makes at the same time, so that it does not take the whole pool.
+const maxCalls = 16
+
+// maxLarge is how many reads of about KeysAtOnce keys one request makes at the same time.
+const maxLarge = 4
+
+// NewCost returns the Cost of one request: it may look at that many documents (MAX_READS), and the keys that it lists
+// may take that many bytes of memory (MAX_RESPONSE_BYTES). Zero bounds nothing.
+func NewCost(reads, memory int) *Cost {
+	b := &Cost{reads: int64(reads), memory: int64(memory), calls: make(chan struct{}, maxCalls), large: make(chan struct{}, maxLarge)}
+	if reads == 0 {
+		b.reads = math.MaxInt64
+	}
+	if memory == 0 {
+		b.memory = math.MaxInt64
+	}
+	return b
+}
+
+type costKey struct{}
+
+// WithCost returns a context that carries the cost of a request.
+func WithCost(ctx context.Context, b *Cost) context.Context {
+	return context.WithValue(ctx, costKey{}, b)
+}
+
+// CostFrom returns the cost of the request; nil where there is none.
+func CostFrom(ctx context.Context) *Cost {
+	b, _ := ctx.Value(costKey{}).(*Cost)
+	return b
+}
+
+// Look charges documents that were looked at, or are about to be. It fails where that is more than the request may.
+func (b *Cost) Look(documents int) error {
+	if b == nil || b.looked.Add(int64(documents)) <= b.reads {
+		return nil
+	}
+	return b.exceed(Invalid("", "The request looks at too many documents: at most %d are allowed (MAX_READS). Ask for fewer lists, for smaller pages, or without total.", b.reads), "MAX_READS")
+}
+
+func (b *Cost) exceed(e *Error, limit string) error {
+	e.Limit = limit
+	b.exceeded.CompareAndSwap(nil, e)
+	return b.exceeded.Load()
+}
+
+// Exceeded returns the error of the first charge that was refused; nil if none was.
+func (b *Cost) Exceeded() *Error {
+	if b == nil {
+		return nil
+	}
+	return b.exceeded.Load()
+}
+
+// Left returns how many more documents may be looked at; it is never negative.
+func (b *Cost) Left() int {
+	if b == nil {
+		return math.MaxInt
+	}
+	return int(max(0, b.reads-b.looked.Load()))
+}
+
+// retain charges the memory of what the request keeps until it is answered, in bytes.
+func (b *Cost) retain(bytes int) error {
+	if b == nil || b.retained.Add(int64(bytes)) <= b.memory {
+		return nil
+	}
+	return b.exceed(Invalid("first", "The answer is too large: at most %d bytes are allowed (MAX_RESPONSE_BYTES). Ask for smaller pages with first, or for fewer lists.", b.memory), "MAX_RESPONSE_BYTES")
+}
+
+// Call waits until the request may make one more call of a store, and returns what ends that call. It fails when the
+// request has cost too much, or the context ends first. Together, within the call, needs no further wait.
+func (b *Cost) Call(ctx context.Context) (done func(), err error) {
+	if b == nil {
+		return func() {}, nil
+	}
+	if done, err = enter(ctx, b.calls); err != nil {
+		return nil, err
+	}
+	if e := b.Exceeded(); e != nil {
+		done()
+		return nil, e
+	}
+	return done, nil
+}
+
+// readLarge is for a read of many keys what Call is for each of its calls.
+func (b *Cost) readLarge(ctx context.Context) (done func(), err error) {
+	if b == nil {
+		return func() {}, nil
+	}
+	return enter(ctx, b.large)
+}
+
+func enter(ctx context.Context, places chan struct{}) (leave func(), err error) {
+	select {
+	case places <- struct{}{}:
+		return func() { <-places }, nil
+	case <-ctx.Done():
+		return nil, Outage(ctx.Err())
+	}
+}
+
+// tryCall is Call where it need not wait.
+func (b *Cost) tryCall() bool {
+	select {
+	case b.calls <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
+func (b *Cost) callEnded() { <-b.calls }

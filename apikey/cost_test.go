@@ -1,0 +1,201 @@
+package apikey
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// Without it a request looks at more than it may, or one that has exactly enough is refused.
+func TestCostIsCharged(t *testing.T) {
+	b := NewCost(10, 100)
+	if err := b.Look(10); err != nil || b.Left() != 0 || b.Exceeded() != nil {
+		t.Errorf("ten of ten: %v, %d left", err, b.Left())
+	}
+	e := Classify(b.Look(1))
+	if e.Code != BadUserInput || e.Limit != "MAX_READS" || !strings.Contains(e.Message, "MAX_READS") || !strings.Contains(e.Message, "10") || b.Exceeded() != e {
+		t.Errorf("eleven of ten: %+v", e)
+	}
+	if err := b.retain(100); err != nil {
+		t.Errorf("a hundred bytes of a hundred: %v", err)
+	}
+	b = NewCost(0, 100)
+	if e := Classify(b.retain(101)); e.Code != BadUserInput || e.Limit != "MAX_RESPONSE_BYTES" || !strings.Contains(e.Message, "MAX_RESPONSE_BYTES") {
+		t.Errorf("101 bytes of a hundred: %+v", e)
+	}
+	if err := b.Look(1 << 40); err != nil || b.Left() < 1<<50 {
+		t.Errorf("any number of documents: %v, %d left", err, b.Left())
+	}
+	var none *Cost
+	if none.Look(1) != nil || none.retain(1) != nil || none.Exceeded() != nil || none.Left() < 1<<50 || CostFrom(t.Context()) != nil {
+		t.Error("no Cost refuses")
+	}
+}
+
+// Without it one request takes all connections of a store, waits for itself for ever, or reads on when it has cost too much.
+func TestCallsOfARequestAreFew(t *testing.T) {
+	b := NewCost(1, 0)
+	var under, most atomic.Int64
+	call := func(ctx context.Context) {
+		if n := under.Add(1); n > most.Load() {
+			most.Store(n)
+		}
+		time.Sleep(time.Millisecond)
+		under.Add(-1)
+	}
+	// Calls within calls, each of which a store makes into many.
+	err := Together(t.Context(), 40, func(ctx context.Context, _ int) error {
+		done, err := b.Call(ctx)
+		if err != nil {
+			return err
+		}
+		defer done()
+		return b.Together(ctx, 5, func(ctx context.Context, _ int) error {
+			return b.Together(ctx, 2, func(ctx context.Context, _ int) error { call(ctx); return nil })
+		})
+	})
+	if err != nil || most.Load() > maxCalls || most.Load() < 2 {
+		t.Errorf("%d calls at once, %v", most.Load(), err)
+	}
+	for range maxCalls {
+		if _, err := b.Call(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ended, end := context.WithCancel(t.Context())
+	end()
+	if _, err := b.Call(ended); codeOf(t, err) != Unavailable {
+		t.Errorf("a call that waits in vain: %v", err)
+	}
+	b = NewCost(1, 0)
+	_ = b.Look(2)
+	if _, err := b.Call(t.Context()); codeOf(t, err) != BadUserInput || len(b.calls) != 0 {
+		t.Errorf("a call with nothing left: %v", err)
+	}
+}
+
+// Without it the lists of an operation cost nothing where they have no keys, or keep more than fits into memory.
+func TestListsAreCharged(t *testing.T) {
+	keys := []Key{keyOf("a"), keyOf("b")}
+	list := func(b *Cost, n int, o ListOptions) error {
+		rs := make([]*Retriever, n)
+		for i := range rs {
+			rs[i] = &Retriever{ID: "ret_1"}
+		}
+		out, err := (&Service{Store: &memory{keys: keys}, Now: frozen}).List(WithCost(t.Context(), b), admin(), rs, o)
+		for _, l := range out {
+			if l.Err != nil {
+				err = l.Err
+			}
+		}
+		return err
+	}
+	for name, o := range map[string]ListOptions{
+		"a total":  {Wants: Wants{Total: true}},
+		"a page":   {Wants: Wants{Items: true}},
+		"a filter": {Wants: Wants{Items: true}, Filter: Filter{Search: "x"}},
+	} {
+		b := NewCost(100, 0)
+		if err := list(b, 10, o); err != nil || b.Left() != 0 {
+			t.Errorf("%s: %v, %d left", name, err, b.Left())
+		}
+		if err := list(NewCost(100, 0), 11, o); codeOf(t, err) != BadUserInput {
+			t.Errorf("eleven of %s: %v", name, err)
+		}
+	}
+	for name, o := range map[string]ListOptions{
+		"a page":                     {Wants: Wants{Items: true}},
+		"a filter":                   {Wants: Wants{Items: true}, Filter: Filter{UnusedSince: at(0)}},
+		"a filter, and their number": {Wants: everything, Filter: Filter{UnusedSince: at(0)}},
+	} {
+		any := NewCost(0, 0)
+		if err := list(any, 10, o); err != nil || any.retained.Load() < 10*2*500 {
+			t.Errorf("%s takes %d bytes: %v", name, any.retained.Load(), err)
+		}
+		bytes := int(any.retained.Load())
+		if err := list(NewCost(0, bytes), 10, o); err != nil {
+			t.Errorf("%s that fits: %v", name, err)
+		}
+		if err := list(NewCost(0, bytes-1), 10, o); codeOf(t, err) != BadUserInput {
+			t.Errorf("%s that does not fit: %v", name, err)
+		}
+	}
+}
+
+// partial is a store that returns the pages of one retriever at a time.
+type partial struct{ *memory }
+
+func (p partial) KeyPages(ctx context.Context, tenant InternalID, ids []RetrieverID, r KeyRange) ([][]Key, error) {
+	return p.memory.KeyPages(ctx, tenant, ids[:1], r)
+}
+
+// Without it the retrievers whose keys do not come with the first read have none.
+func TestPagesThatComeInParts(t *testing.T) {
+	store := &memory{}
+	var rs []*Retriever
+	for i := range 5 {
+		id := fmt.Sprintf("ret_%d", i)
+		rs = append(rs, &Retriever{ID: RetrieverID(id)})
+		store.keys = append(store.keys, keyOf(ID("key_"+id), func(k *Key) { k.Scopes[0].ResourceID = id }))
+	}
+	for _, o := range []ListOptions{{Wants: everything}, {Wants: everything, Filter: Filter{UnusedSince: at(0)}}} {
+		out, err := (&Service{Store: partial{store}, Now: frozen}).List(t.Context(), admin(), rs, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range rs {
+			if got := ids(out[i].Keys); got != "key_"+string(rs[i].ID) || out[i].Keys.Total != 1 {
+				t.Errorf("%s: %q", rs[i].ID, got)
+			}
+		}
+	}
+}
+
+// A person at 3 a.m. pastes what they have: a whole key, or the beginning of one. Without it they are told that there is no
+// such key.
+func TestAPastedKeyIsFound(t *testing.T) {
+	secret := mint(retrieverKeyPrefix)
+	foreign := "vendor-live_0123456789abcdefghij" // of no form that is known here
+	keys := []Key{
+		keyOf("the_key", func(k *Key) { k.Hash, k.Prefix = secret.Hash(), new(secret.Prefix()) }),
+		keyOf("same_prefix", func(k *Key) { k.Prefix = new(secret.Prefix()) }),
+		keyOf("no_prefix", func(k *Key) { k.Hash = digest(foreign) }),
+		keyOf("names_it", func(k *Key) { k.Description = "was " + secret.Reveal()[:20] }),
+		keyOf("another", func(k *Key) { k.Prefix = new("ret_sk_zzz...") }),
+	}
+	for text, want := range map[string]string{
+		secret.Reveal():                "the_key same_prefix",
+		" " + secret.Reveal() + "\n":   "the_key same_prefix",
+		secret.Reveal()[:20]:           "the_key same_prefix names_it",
+		secret.Reveal()[:11]:           "the_key same_prefix names_it",
+		secret.Reveal()[:10]:           "the_key same_prefix names_it",
+		secret.Reveal()[:59] + "!":     "the_key same_prefix",
+		foreign:                        "no_prefix",
+		foreign[:20]:                   "",
+		"ret_sk_":                      "the_key same_prefix names_it another",
+		strings.ToUpper(foreign):       "",
+		"sk_" + secret.Reveal()[7:]:    "",
+		"RET_SK_ZZZ":                   "another",
+		secret.Reveal()[:10] + "...":   "the_key same_prefix",
+		secret.Hash():                  "",
+		strings.Repeat("x", maxSearch): "",
+	} {
+		c, err := list1(t, keys, ListOptions{Filter: Filter{Search: text}, Wants: everything})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, wanted := strings.Fields(ids(c)), strings.Fields(want)
+		slices.Sort(got)
+		slices.Sort(wanted)
+		if !slices.Equal(got, wanted) {
+			t.Errorf("%q finds %q, want %q", text, got, wanted)
+		}
+	}
+	if _, err := list1(t, keys, ListOptions{Filter: Filter{Search: strings.Repeat("é", maxSearch+1)}, Wants: everything}); Classify(err).Field != "filter.search" {
+		t.Errorf("a search of 201 characters: %v", err)
+	}
+}

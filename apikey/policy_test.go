@@ -1,0 +1,510 @@
+package apikey
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+)
+
+// limitsOf is an edit that gives a key these limits.
+func limitsOf(end *time.Time, origins []string, limit *int32) func(*Key) {
+	return func(k *Key) { k.ExpiresAt, k.AllowedOrigins, k.RateLimitOverride = end, origins, limit }
+}
+
+// limitedWriter is a caller with the permission, and the store that holds their key, with their limits, and key_1 with its own.
+func limitedWriter(p Permission, own, target func(*Key)) (*memory, Caller) {
+	store := fixture()
+	i := slices.IndexFunc(store.keys, func(k Key) bool { return k.ID == "key_writer" })
+	own(&store.keys[i])
+	store.keys[0].Type = Standard
+	target(&store.keys[0])
+	c := writer(p)
+	own(c.Key)
+	return store, c
+}
+
+// kept reports whether the trail tells of one denied attempt on key_1, and of nothing else.
+func kept(store *memory, action Action) bool {
+	return len(store.events) == 1 && store.events[0].Outcome == Denied && store.events[0].Action == action && store.events[0].ResourceID == "key_1"
+}
+
+// Whoever rotates a key holds its plaintext. Without it a key that ends in an hour rotates one of the same rights that never ends.
+func TestRotationIsNoWayUp(t *testing.T) {
+	free := limitsOf(nil, nil, nil)
+	ends := func(seconds int) func(*Key) { return limitsOf(at(seconds), nil, nil) }
+	from := func(origins ...string) func(*Key) { return limitsOf(nil, origins, nil) }
+	limited := func(n int32) func(*Key) { return limitsOf(nil, nil, &n) }
+	for name, tt := range map[string]struct {
+		own, target func(*Key)
+		general     int
+		forbidden   bool
+	}{
+		"no limits at all":       {free, free, 0, false},
+		"limits of the key only": {free, limitsOf(at(9), []string{"https://a.example"}, new(int32(3))), 0, false},
+		"no limits of the key":   {limitsOf(at(9), []string{"https://a.example"}, new(int32(3))), free, 0, true},
+
+		"no end":         {ends(60), free, 0, true},
+		"a later end":    {ends(60), ends(61), 0, true},
+		"the same end":   {ends(60), ends(60), 0, false},
+		"an earlier end": {ends(60), ends(59), 0, false},
+
+		"no origins":                         {from("https://a.example"), free, 0, true},
+		"other origins":                      {from("https://a.example"), from("https://b.example"), 0, true},
+		"one origin more":                    {from("https://a.example"), from("https://a.example", "https://b.example"), 0, true},
+		"the same origins":                   {from("https://a.example", "https://b.example"), from("https://b.example", "https://a.example"), 0, false},
+		"some of the origins":                {from("https://a.example", "https://b.example"), from("https://b.example"), 0, false},
+		"the same, written otherwise":        {from("https://a.example"), from("HTTPS://A.example:443"), 0, false},
+		"another port":                       {from("https://a.example"), from("https://a.example:8443"), 0, true},
+		"another scheme":                     {from("https://a.example"), from("http://a.example"), 0, true},
+		"a subdomain of the wildcard":        {from("https://*.a.example"), from("https://x.a.example", "https://x.y.a.example"), 0, false},
+		"the wildcard itself":                {from("https://*.a.example"), from("https://*.a.example"), 0, false},
+		"a wildcard within the wildcard":     {from("https://*.a.example"), from("https://*.x.a.example"), 0, false},
+		"the apex of the wildcard":           {from("https://*.a.example"), from("https://a.example"), 0, true},
+		"a wildcard around the wildcard":     {from("https://*.x.a.example"), from("https://*.a.example"), 0, true},
+		"a wildcard where one is exact":      {from("https://x.a.example"), from("https://*.a.example"), 0, true},
+		"a wildcard of another name":         {from("https://*.a.example"), from("https://*.evil-a.example"), 0, true},
+		"own origins that nobody can read":   {from("nonsense"), from("https://a.example"), 0, true},
+		"none of which can be read":          {limitsOf(nil, []string{}, nil), from("https://a.example"), 0, true},
+		"origins of which one matches none":  {from("https://a.example"), from("nonsense", "https://a.example"), 0, false},
+		"neither list matches anything":      {limitsOf(nil, []string{}, nil), from("nonsense"), 0, false},
+		"a higher limit":                     {limited(10), limited(11), 0, true},
+		"the same limit":                     {limited(10), limited(10), 0, false},
+		"a lower limit":                      {limited(10), limited(9), 0, false},
+		"no limit":                           {limited(10), free, 0, true},
+		"no limit, which is a higher one":    {limited(10), free, 11, true},
+		"no limit, which is the same":        {limited(10), free, 10, false},
+		"no limit, which is a lower one":     {limited(10), free, 9, false},
+		"no own limit, which is a lower one": {free, limited(61), 60, true},
+		"no own limit, which is the same":    {free, limited(60), 60, false},
+		"no own limit at all":                {free, limited(1 << 30), 0, false},
+		"no limit of either":                 {free, free, 60, false},
+		"a limit of 0 counts as none":        {limited(10), limited(0), 0, true},
+		"a limit below 0 counts as none":     {limited(10), limited(-1), 11, true},
+		"an own limit of 0 is no higher one": {limited(0), limited(61), 60, true},
+		"an own limit below 0 is no ban":     {limited(-1), limited(60), 60, false},
+	} {
+		rotate := func(c Caller, store *memory) error {
+			s := newService(store)
+			s.RateLimit = tt.general
+			_, err := s.Rotate(t.Context(), c, "shop", "key_1", time.Minute)
+			return err
+		}
+		store, c := limitedWriter(Delete, tt.own, tt.target)
+		before := slices.Clone(store.keys)
+		err := rotate(c, store)
+		if tt.forbidden != (codeAndField(t, err) == "FORBIDDEN") || tt.forbidden != kept(store, KeyRotated) || !tt.forbidden && err != nil {
+			t.Errorf("%s: %v, and the trail has %+v", name, err, store.events)
+		}
+		if tt.forbidden && cmp.Diff(before, store.keys) != "" {
+			t.Errorf("%s: refused, and yet something was written", name)
+		}
+
+		// An admin and an operator hold everything anyway, and the keys of a retriever are who manages it's to give.
+		store, c = limitedWriter(Admin, tt.own, tt.target)
+		if err := rotate(c, store); err != nil {
+			t.Errorf("%s: an admin: %v", name, err)
+		}
+		store, _ = limitedWriter(Write, tt.own, tt.target)
+		if err := rotate(NewOperator("ada", store.namespaces[0]), store); err != nil {
+			t.Errorf("%s: an operator: %v", name, err)
+		}
+		store, c = limitedWriter(Write, tt.own, tt.target)
+		store.keys[0].Type = RetrieverKey
+		if err := rotate(c, store); codeAndField(t, err) == "FORBIDDEN" {
+			t.Errorf("%s: a retriever's key: %v", name, err)
+		}
+	}
+}
+
+// Without it a key lifts the limits of another one of the same rights, and whoever holds both has none; or a key that is beyond the
+// caller's already could not even be renamed or limited more.
+func TestUpdateIsNoWayUp(t *testing.T) {
+	days := func(n int) *time.Time { return at(n * 86400) }
+	origins := func(list ...string) *[]string { return &list }
+	const (
+		a, b, c = "https://a.example", "https://b.example", "https://c.example"
+	)
+	for name, tt := range map[string]struct {
+		own, target func(*Key)
+		settings    Settings
+		general     int
+		forbidden   bool
+	}{
+		"a later end, within the own":     {limitsOf(days(3), nil, nil), limitsOf(days(1), nil, nil), Settings{ExpiresAt: Given(days(3))}, 0, false},
+		"a later end, beyond it":          {limitsOf(days(3), nil, nil), limitsOf(days(1), nil, nil), Settings{ExpiresAt: Given(days(4))}, 0, true},
+		"no end":                          {limitsOf(days(3), nil, nil), limitsOf(days(1), nil, nil), Settings{ExpiresAt: Given[time.Time](nil)}, 0, true},
+		"an earlier end, still beyond it": {limitsOf(days(3), nil, nil), limitsOf(nil, nil, nil), Settings{ExpiresAt: Given(days(9))}, 0, false},
+		"the end that it has":             {limitsOf(days(3), nil, nil), limitsOf(days(9), nil, nil), Settings{ExpiresAt: Given(days(9))}, 0, false},
+		"no end, as it has":               {limitsOf(days(3), nil, nil), limitsOf(nil, nil, nil), Settings{ExpiresAt: Given[time.Time](nil)}, 0, false},
+
+		"more origins, within the own":     {limitsOf(nil, []string{a, b}, nil), limitsOf(nil, []string{a}, nil), Settings{AllowedOrigins: Given(origins(a, b))}, 0, false},
+		"more origins, beyond them":        {limitsOf(nil, []string{a, b}, nil), limitsOf(nil, []string{a}, nil), Settings{AllowedOrigins: Given(origins(a, c))}, 0, true},
+		"no origins":                       {limitsOf(nil, []string{a, b}, nil), limitsOf(nil, []string{a}, nil), Settings{AllowedOrigins: Given[[]string](nil)}, 0, true},
+		"an empty list of them":            {limitsOf(nil, []string{a, b}, nil), limitsOf(nil, []string{a}, nil), Settings{AllowedOrigins: Given(origins())}, 0, true},
+		"no origins, as it has":            {limitsOf(nil, []string{a, b}, nil), limitsOf(nil, nil, nil), Settings{AllowedOrigins: Given[[]string](nil)}, 0, false},
+		"fewer origins, still beyond them": {limitsOf(nil, []string{a}, nil), limitsOf(nil, []string{b, c}, nil), Settings{AllowedOrigins: Given(origins(c))}, 0, false},
+		"an origin of its wildcard":        {limitsOf(nil, []string{a}, nil), limitsOf(nil, []string{"https://*.c.example"}, nil), Settings{AllowedOrigins: Given(origins("https://x.c.example"))}, 0, false},
+		"origins in place of unreadable":   {limitsOf(nil, []string{a}, nil), limitsOf(nil, []string{}, nil), Settings{AllowedOrigins: Given(origins(b))}, 0, true},
+
+		"a higher limit, within the own": {limitsOf(nil, nil, new(int32(10))), limitsOf(nil, nil, new(int32(5))), Settings{RateLimitOverride: Given(new(10))}, 0, false},
+		"a higher limit, beyond it":      {limitsOf(nil, nil, new(int32(10))), limitsOf(nil, nil, new(int32(5))), Settings{RateLimitOverride: Given(new(11))}, 0, true},
+		"no limit":                       {limitsOf(nil, nil, new(int32(10))), limitsOf(nil, nil, new(int32(5))), Settings{RateLimitOverride: Given[int](nil)}, 0, true},
+		"no limit, beyond it":            {limitsOf(nil, nil, new(int32(10))), limitsOf(nil, nil, new(int32(5))), Settings{RateLimitOverride: Given[int](nil)}, 11, true},
+		"no limit, within it":            {limitsOf(nil, nil, new(int32(10))), limitsOf(nil, nil, new(int32(5))), Settings{RateLimitOverride: Given[int](nil)}, 10, false},
+		"no limit, which is a lower one": {limitsOf(nil, nil, new(int32(10))), limitsOf(nil, nil, new(int32(50))), Settings{RateLimitOverride: Given[int](nil)}, 20, false},
+		"a limit in place of a lower one": {
+			limitsOf(nil, nil, new(int32(10))), limitsOf(nil, nil, new(int32(0))), Settings{RateLimitOverride: Given(new(30))}, 20, true,
+		},
+		"a limit where there was none": {limitsOf(nil, nil, new(int32(10))), limitsOf(nil, nil, nil), Settings{RateLimitOverride: Given(new(30))}, 0, false},
+
+		"one that is raised beside ones that are lowered": {
+			limitsOf(days(3), []string{a}, new(int32(10))), limitsOf(days(9), nil, new(int32(5))),
+			Settings{ExpiresAt: Given(days(8)), AllowedOrigins: Given(origins(b)), RateLimitOverride: Given(new(11))}, 0, true,
+		},
+		"one that is raised within them beside ones that are beyond them": {
+			limitsOf(days(3), []string{a}, new(int32(10))), limitsOf(nil, nil, new(int32(5))),
+			Settings{Name: Given(new("new")), RateLimitOverride: Given(new(8))}, 0, false,
+		},
+		"a new name": {limitsOf(days(3), []string{a}, new(int32(10))), limitsOf(nil, nil, nil), named("new"), 0, false},
+		"a caller without limits": {limitsOf(nil, nil, nil), limitsOf(days(1), []string{a}, new(int32(1))), Settings{
+			ExpiresAt: Given[time.Time](nil), AllowedOrigins: Given[[]string](nil), RateLimitOverride: Given(new(1000)),
+		}, 0, false},
+	} {
+		update := func(c Caller, store *memory) error {
+			s := newService(store)
+			s.RateLimit = tt.general
+			_, err := s.Update(t.Context(), c, "shop", "key_1", tt.settings)
+			return err
+		}
+		store, c := limitedWriter(Write, tt.own, tt.target)
+		before := slices.Clone(store.keys)
+		err := update(c, store)
+		if tt.forbidden != (codeAndField(t, err) == "FORBIDDEN") || tt.forbidden != kept(store, KeyUpdated) || !tt.forbidden && err != nil {
+			t.Errorf("%s: %v, and the trail has %+v", name, err, store.events)
+		}
+		if tt.forbidden && cmp.Diff(before, store.keys) != "" {
+			t.Errorf("%s: refused, and yet something was written", name)
+		}
+		store, c = limitedWriter(Admin, tt.own, tt.target)
+		if err := update(c, store); err != nil {
+			t.Errorf("%s: an admin: %v", name, err)
+		}
+		store, c = limitedWriter(Write, tt.own, tt.target)
+		store.keys[0].Type = RetrieverKey
+		if err := update(c, store); err != nil {
+			t.Errorf("%s: a retriever's key: %v", name, err)
+		}
+	}
+}
+
+// A key that is to end must not be able to put off its own end, nor widen where it works. To narrow it harms nobody.
+func TestKeysDoNotLiftTheirOwnLimits(t *testing.T) {
+	for name, tt := range map[string]struct {
+		settings  Settings
+		forbidden bool
+	}{
+		"its end":          {Settings{ExpiresAt: Given(at(61))}, true},
+		"no end":           {Settings{ExpiresAt: Given[time.Time](nil)}, true},
+		"its origins":      {Settings{AllowedOrigins: Given(&[]string{"https://b.example"})}, true},
+		"no origins":       {Settings{AllowedOrigins: Given[[]string](nil)}, true},
+		"its limit":        {Settings{RateLimitOverride: Given(new(6))}, true},
+		"no limit":         {Settings{RateLimitOverride: Given[int](nil)}, true},
+		"an earlier end":   {Settings{ExpiresAt: Given(at(59))}, false},
+		"fewer origins":    {Settings{AllowedOrigins: Given(&[]string{"https://x.a.example"})}, false},
+		"a lower limit":    {Settings{RateLimitOverride: Given(new(4))}, false},
+		"what it has, all": {Settings{ExpiresAt: Given(at(60)), AllowedOrigins: Given(&[]string{"https://*.a.example"}), RateLimitOverride: Given(new(5))}, false},
+		"its name":         {named("new"), false},
+	} {
+		for _, p := range []Permission{Write, Delete, Admin} {
+			store := fixture()
+			store.keys[0].Hash, store.keys[0].Type, store.keys[0].Permissions = "its own", Standard, []Permission{p}
+			limitsOf(at(60), []string{"https://*.a.example"}, new(int32(5)))(&store.keys[0])
+			own := store.keys[0]
+			own.Scopes = nil
+			_, err := newService(store).Update(t.Context(), Caller{Key: &own}, "shop", "key_1", tt.settings)
+			forbidden := tt.forbidden && p != Admin
+			if forbidden != (codeAndField(t, err) == "FORBIDDEN") || forbidden != kept(store, KeyUpdated) || !forbidden && err != nil {
+				t.Errorf("%s, by %s: %v, and the trail has %+v", name, p, err, store.events)
+			}
+		}
+	}
+}
+
+// Without it a key rotates itself with an overlap: then there are two, and each lifts the limits of the other.
+func TestRelativesDoNotLiftEachOthersLimits(t *testing.T) {
+	store := fixture()
+	s := newService(store)
+	limit := limitsOf(at(3600), []string{"https://a.example"}, new(int32(5)))
+	store.keys[0].Hash, store.keys[0].Type, store.keys[0].Permissions = "its own", Standard, []Permission{Write}
+	limit(&store.keys[0])
+	store.keys[0].Scopes[0].Operations = nil
+	// caller is the holder of a key as it is now.
+	caller := func(id ID) Caller { k := find(t, store, id); return Caller{Key: &k} }
+
+	second, err := s.Rotate(t.Context(), caller("key_1"), "shop", "key_1", time.Minute)
+	if err != nil {
+		t.Fatalf("a key may rotate itself: %v", err)
+	}
+	third, err := s.Rotate(t.Context(), caller(second.Key.ID), "shop", second.Key.ID, time.Minute)
+	if err != nil {
+		t.Fatalf("and so may its successor: %v", err)
+	}
+	family := []ID{"key_1", second.Key.ID, third.Key.ID}
+	for _, by := range family {
+		for _, of := range family {
+			for name, settings := range map[string]Settings{
+				"end":     {ExpiresAt: Given[time.Time](nil)},
+				"origins": {AllowedOrigins: Given[[]string](nil)},
+				"limit":   {RateLimitOverride: Given[int](nil)},
+				"all":     {ExpiresAt: Given(at(7200)), AllowedOrigins: Given(&[]string{"https://*.example"}), RateLimitOverride: Given(new(6))},
+			} {
+				if _, err := s.Update(t.Context(), caller(by), "shop", of, settings); codeAndField(t, err) != "FORBIDDEN" {
+					t.Errorf("%s lifts the %s of %s: %v", by, name, of, err)
+				}
+			}
+		}
+	}
+	// The overlap is the end of the old keys, and so of what they may give: they cannot rotate what is to live on.
+	if _, err := s.Rotate(t.Context(), caller("key_1"), "shop", third.Key.ID, 0); codeAndField(t, err) != "FORBIDDEN" {
+		t.Errorf("a key in its overlap rotates one that lives on: %v", err)
+	}
+	// Nor can anybody stretch it, not even within what they may give.
+	if _, err := s.Update(t.Context(), caller(third.Key.ID), "shop", "key_1", Settings{ExpiresAt: Given(at(120))}); codeAndField(t, err) != "CONFLICT" {
+		t.Errorf("the overlap is stretched: %v", err)
+	}
+	// The youngest is as limited as the first was, and may limit the others more.
+	want := find(t, store, "key_1")
+	limit(&want)
+	if got := find(t, store, third.Key.ID); cmp.Diff(limitFields(want), limitFields(got)) != "" {
+		t.Errorf("after two rotations: %+v", got)
+	}
+	if _, err := s.Update(t.Context(), caller(third.Key.ID), "shop", "key_1", Settings{ExpiresAt: Given(at(5)), RateLimitOverride: Given(new(1))}); err != nil {
+		t.Errorf("to limit more: %v", err)
+	}
+}
+
+func limitFields(k Key) string {
+	return fmt.Sprint(k.ExpiresAt, k.AllowedOrigins, text(numberText(k.RateLimitOverride)))
+}
+
+// A request that was let in before its key was limited, or whose target changes meanwhile, must not be decided on what was. Otherwise
+// two processes do together what neither may.
+func TestLimitsAreThoseOfTheMoment(t *testing.T) {
+	free, limited := limitsOf(nil, nil, nil), limitsOf(at(60), []string{"https://a.example"}, new(int32(5)))
+	for _, tt := range []struct {
+		action Action
+		change func(context.Context, *Service, Caller) error
+	}{
+		{KeyRotated, func(ctx context.Context, s *Service, c Caller) error {
+			_, err := s.Rotate(ctx, c, "shop", "key_1", 0)
+			return err
+		}},
+		{KeyUpdated, func(ctx context.Context, s *Service, c Caller) error {
+			_, err := s.Update(ctx, c, "shop", "key_1", Settings{ExpiresAt: Given(at(3600))})
+			return err
+		}},
+	} {
+		store, _ := limitedWriter(Write, limited, limitsOf(at(120), nil, nil))
+		before := writer(Write) // as the key was when the request was let in
+		free(before.Key)
+		if err := tt.change(t.Context(), newService(store), before); codeAndField(t, err) != "FORBIDDEN" || !kept(store, tt.action) {
+			t.Errorf("%s by a key that was limited meanwhile: %v", tt.action, err)
+		}
+
+		// The target is raised by somebody else between the decision and the write.
+		memory, c := limitedWriter(Write, limitsOf(at(3600), nil, nil), limitsOf(at(60), nil, nil))
+		raced := &recording{memory: memory, before: func(int) {
+			if _, err := newService(memory).Update(t.Context(), writer(Admin), "shop", "key_1", Settings{ExpiresAt: Given[time.Time](nil)}); err != nil {
+				t.Error(err)
+			}
+		}}
+		if err := tt.change(t.Context(), newService(raced), c); codeAndField(t, err) != "CONFLICT" || find(t, memory, "key_1").ExpiresAt != nil {
+			t.Errorf("%s of a key that is changed meanwhile: %v", tt.action, err)
+		}
+	}
+
+	// A key that limits itself, and raises itself again in another process that still knows it as it was.
+	store := fixture()
+	store.keys[0].Hash, store.keys[0].Type, store.keys[0].Permissions = "its own", Standard, []Permission{Write}
+	store.keys[0].Scopes[0].Operations = nil
+	stale := store.keys[0]
+	s := newService(store)
+	if _, err := s.Update(t.Context(), Caller{Key: &stale}, "shop", "key_1", Settings{RateLimitOverride: Given(new(1))}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Update(t.Context(), Caller{Key: &stale}, "shop", "key_1", Settings{RateLimitOverride: Given(new(1000))}); codeAndField(t, err) != "FORBIDDEN" {
+		t.Errorf("a key takes back what it limited itself to: %v", err)
+	}
+}
+
+// An outage while the caller's key is looked at must not look like a permission, or like a refusal.
+func TestOutageWhileLimitsAreCompared(t *testing.T) {
+	store, c := limitedWriter(Write, limitsOf(at(60), nil, nil), limitsOf(nil, nil, nil))
+	calls := 0
+	s := newService(failingSecond{store, &calls})
+	if _, err := s.Rotate(t.Context(), c, "shop", "key_1", 0); codeAndField(t, err) != "UNAVAILABLE" || len(store.events) > 0 || find(t, store, "key_1").RotatedTo != nil {
+		t.Errorf("%v, %d events", err, len(store.events))
+	}
+}
+
+// failingSecond is a store that fails when it is asked for a key by its hash a second time.
+type failingSecond struct {
+	*memory
+	calls *int
+}
+
+func (f failingSecond) KeysByHash(ctx context.Context, hash string) ([]Key, error) {
+	if *f.calls++; *f.calls > 1 {
+		return nil, Outage(context.DeadlineExceeded)
+	}
+	return f.memory.KeysByHash(ctx, hash)
+}
+
+// What one list of origins lets in and another does not, is what is found between them. Otherwise wider origins pass as none.
+func TestOriginsWithin(t *testing.T) {
+	hosts := []string{"example", "a.example", "b.a.example", "c.b.a.example", "*.example", "*.a.example", "*.b.a.example", "A.Example", "evil-a.example", "nonsense/"}
+	origins := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) string {
+		return rapid.SampledFrom([]string{"https://", "http://", ""}).Draw(t, "scheme") + rapid.SampledFrom(hosts).Draw(t, "host") + rapid.SampledFrom([]string{"", ":443", ":80"}).Draw(t, "port")
+	}), 0, 3)
+	list := rapid.Custom(func(t *rapid.T) []string {
+		if rapid.Bool().Draw(t, "unrestricted") {
+			return nil
+		}
+		return append([]string{}, origins.Draw(t, "origins")...)
+	})
+	var asked []string // what browsers send: each of the hosts, and one below each that has not a name among them
+	for _, scheme := range []string{"https://", "http://"} {
+		for _, host := range append(hosts[:4:4], "x.example", "x.a.example", "x.b.a.example", "evil-a.example", "elsewhere.test") {
+			asked = append(asked, scheme+host, scheme+host+":80", scheme+host+":443")
+		}
+	}
+	admits := func(list []string, origin string) bool { return list == nil || originAllowed(list, origin) }
+	rapid.Check(t, func(t *rapid.T) {
+		some, others := list.Draw(t, "some"), list.Draw(t, "others")
+		beyond := slices.ContainsFunc(asked, func(o string) bool { return admits(some, o) && !admits(others, o) })
+		if got := originsWithin(some, others); got == beyond {
+			t.Fatalf("%q within %q: %t", some, others, got)
+		}
+	})
+}
+
+// The platform limits keys of these types in ways that nothing here checks. They read what they may, and change nothing.
+func TestKeysOfOtherTypesChangeNothing(t *testing.T) {
+	for typ, want := range map[Type]string{
+		Standard: "", MarketplaceSubscription: "", UserScoped: "FORBIDDEN", Session: "FORBIDDEN", UnknownType: "FORBIDDEN", UnreadableType: "FORBIDDEN", RetrieverKey: "FORBIDDEN",
+	} {
+		for action, change := range changes4 {
+			store := fixture()
+			before := slices.Clone(store.keys)
+			c := writer(Admin)
+			c.Key.Type = typ
+			err := change(t.Context(), newService(store), c, "shop")
+			if got := codeAndField(t, err); got != want {
+				t.Errorf("%s by a key of type %q: %q, want %q", action, typ, got, want)
+			}
+			denied := len(store.events) == 1 && store.events[0].Outcome == Denied && store.events[0].Action == action
+			if denied != (want != "") || want != "" && cmp.Diff(before, store.keys) != "" {
+				t.Errorf("%s by a key of type %q: the trail has %+v", action, typ, store.events)
+			}
+			// What they do not see is not there for them either, and they leave no trace with its owners.
+			if typ == UserScoped || typ == Session || typ == UnknownType {
+				if err := change(t.Context(), newService(fixture()), c, "absent"); codeAndField(t, err) != "NOT_FOUND" {
+					t.Errorf("%s in an absent namespace by a key of type %q: %v", action, typ, err)
+				}
+			}
+		}
+		if typ == UnreadableType || typ == RetrieverKey {
+			continue
+		}
+		store := fixture()
+		s := newService(store)
+		c := writer(Admin)
+		c.Key.Type = typ
+		r, err := s.Retriever(t.Context(), c, "shop", "ret_1")
+		if err != nil {
+			t.Errorf("a key of type %q reads no retriever: %v", typ, err)
+			continue
+		}
+		if got, err := s.List(t.Context(), c, []*Retriever{r}, ListOptions{Wants: everything}); err != nil || got[0].Err != nil {
+			t.Errorf("a key of type %q lists no keys: %v", typ, err)
+		}
+		if _, err := s.AuditEvents(t.Context(), c, r, "", Page{}, everything); err != nil {
+			t.Errorf("a key of type %q, of an admin, reads no trail: %v", typ, err)
+		}
+		c.Key.Permissions = []Permission{Read}
+		if _, err := s.AuditEvents(t.Context(), c, r, "", Page{}, everything); codeAndField(t, err) != "FORBIDDEN" {
+			t.Errorf("a key of type %q that may read, reads the trail: %v", typ, err)
+		}
+	}
+}
+
+// That is what it is to manage a retriever: SECURITY.md says so where it promises that there is no way up.
+func TestWhoManagesMakesKeysThatExecute(t *testing.T) {
+	store := fixture()
+	manager := writer(Write, Scope{ResourceNamespace, "ns_1", []Operation{ReadData, ManagePermissions}})
+	made, err := newService(store).Create(t.Context(), manager, "shop", "ret_1", named("new"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Scope{{ResourceRetriever, "ret_1", []Operation{ExecuteRetriever}}}
+	if diff := cmp.Diff(want, made.Key.Scopes); diff != "" || made.Key.Type != RetrieverKey {
+		t.Errorf("%s: (-want +got)\n%s", made.Key.Type, diff)
+	}
+	if _, err := newService(store).Rotate(t.Context(), manager, "shop", made.Key.ID, 0); err != nil {
+		t.Errorf("and rotates them: %v", err)
+	}
+}
+
+// In a scope a * is a pattern. Without it a caller who manages one namespace makes a key for the retriever "*" in it, which executes
+// all retrievers of the organization.
+func TestNoKeysForIDsThatArePatterns(t *testing.T) {
+	for _, tt := range []struct{ id, namespace string }{{"*", "ns_1"}, {"ret_*", "ns_1"}, {"*_1", "ns_1"}, {"ret_9", "ns_*"}} {
+		store := fixture()
+		store.namespaces = append(store.namespaces, Namespace{ID: "ns_*", Name: "patterns", InternalID: "int_1"})
+		store.retrievers = append(store.retrievers, Retriever{ID: RetrieverID(tt.id), Name: "odd", NamespaceID: NamespaceID(tt.namespace), InternalID: "int_1"})
+		s := newService(store)
+		n := len(store.keys)
+		for who, c := range map[string]Caller{
+			"an admin": writer(Admin), "an operator": NewOperator("ada", store.namespaces[0]),
+			"who manages the namespace": writer(Admin, Scope{ResourceNamespace, tt.namespace, []Operation{ReadData, ManagePermissions}}),
+		} {
+			for _, ref := range []string{tt.id, "odd"} {
+				if _, err := s.Create(t.Context(), c, tt.namespace, ref, named("new")); codeAndField(t, err) != "BAD_USER_INPUT retrieverId" {
+					t.Errorf("%s makes a key for %s of %s: %v", who, tt.id, tt.namespace, err)
+				}
+				if r, err := s.Retriever(t.Context(), c, tt.namespace, ref); err != nil || string(r.ID) != tt.id {
+					t.Errorf("%s does not read %s of %s: %v", who, tt.id, tt.namespace, err)
+				}
+			}
+		}
+		if len(store.keys) != n || len(store.events) > 0 {
+			t.Errorf("%s: %d keys were made", tt.id, len(store.keys)-n)
+		}
+		if _, err := s.Create(t.Context(), writer(Read), tt.namespace, "odd", named("new")); codeAndField(t, err) != "FORBIDDEN" {
+			t.Errorf("who may make no keys is told of ids: %v", err)
+		}
+	}
+
+	// A key that an older version made for one reaches whatever the pattern does. To rotate it takes who manages all of that.
+	for _, tt := range []struct {
+		name   string
+		scopes []Scope
+		want   string
+	}{
+		{"the namespace", []Scope{on(ResourceNamespace, "ns_1")}, "FORBIDDEN"},
+		{"the same pattern", []Scope{on(ResourceRetriever, "ret_*")}, "FORBIDDEN"},
+		{"the organization", []Scope{on(ResourceOrganization, "int_1")}, ""},
+	} {
+		store := fixture()
+		store.retrievers = append(store.retrievers, Retriever{ID: "ret_*", Name: "odd", NamespaceID: "ns_1", InternalID: "int_1"})
+		_, err := newService(store).Rotate(t.Context(), writer(Admin, tt.scopes...), "shop", "key_pattern", 0)
+		if got := codeAndField(t, err); got != tt.want {
+			t.Errorf("rotated by who manages %s: %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}

@@ -1,0 +1,159 @@
+package apikey
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+)
+
+// keyScan looks through a retriever's keys, page by page, for those that a query selects, and keeps only the page that is
+// asked for.
+//
+// In the default order, and where nobody asks for the total, it ends with the page. Otherwise it ranks: it looks through all
+// keys and keeps the first, or the last, of the order asked for.
+type keyScan struct {
+	query *query
+	ranks bool
+	limit int // how many keys are kept: one more than the page has
+
+	window window // what is still to be read, in the default order
+	looked int
+	done   bool
+
+	found         []ranked
+	total         int
+	before, after bool // keys that the query selects lie before, or behind, what its cursors bound
+}
+
+// ranked is a key and its place in the order asked for.
+type ranked struct {
+	Key
+	position
+	own bool // the key's memory is its own
+}
+
+// scan returns a scan that has not begun, for a window of the query's list.
+func (q *query) scan(w window, wants Wants) *keyScan {
+	s := &keyScan{query: q, limit: w.limit + 1, window: w, ranks: wants.Total || q.Order != Order{}}
+	if s.ranks {
+		s.window = window{}
+	}
+	s.window.limit = readTogether
+	return s
+}
+
+// next is what the scan is to read next.
+func (s *keyScan) next() KeyRange { return s.query.run(s.window, s.query.fields()) }
+
+// look takes the page that was read of next.
+func (s *keyScan) look(b *Cost, page []Key) error {
+	s.done = len(page) < s.window.limit
+	s.looked += len(page)
+	if field := s.query.Order.Field; s.looked > ScanLimit && (field == ByName || field == ByLastUsedAt) {
+		return Invalid("orderBy", "This retriever has more than %d keys: they can be ordered by CREATED_AT and EXPIRES_AT, but not by NAME and LAST_USED_AT.", ScanLimit)
+	}
+	if s.window.fromEnd {
+		slices.Reverse(page)
+	}
+	for i := range page {
+		k := &page[i]
+		if k.Status = k.StatusAt(s.query.now); !s.query.selects(k) {
+			continue
+		}
+		s.total++
+		at := s.query.position(k)
+		if !s.ranks || s.within(&at) {
+			s.found = append(s.found, ranked{Key: *k, position: at})
+		}
+		if !s.ranks && len(s.found) == s.limit {
+			s.done = true
+			break
+		}
+	}
+	s.cut()
+	if s.done {
+		bytes := 0
+		for i := range s.found {
+			bytes += s.found[i].Size()
+		}
+		return b.retain(bytes)
+	}
+	end := &page[len(page)-1]
+	last := position{list: byCreatedAt, id: strings.Clone(string(end.ID))}
+	last.value, last.null = timeValue(end.CreatedAt)
+	if s.window.fromEnd {
+		s.window.before = &last
+	} else {
+		s.window.after = &last
+	}
+	return nil
+}
+
+// within reports whether a place is between the query's cursors, and notes where it is if it is not.
+func (s *keyScan) within(at *position) bool {
+	w := &s.query.window
+	late := w.after == nil || s.query.compare(at, w.after) > 0
+	early := w.before == nil || s.query.compare(at, w.before) < 0
+	s.before = s.before || !late && early
+	s.after = s.after || late && !early
+	return late && early
+}
+
+// cut forgets the keys that cannot be on the page, and gives the others memory of their own.
+func (s *keyScan) cut() {
+	if s.ranks {
+		slices.SortFunc(s.found, func(a, b ranked) int { return s.query.compare(&a.position, &b.position) })
+	}
+	if n := len(s.found); n > s.limit && s.query.window.fromEnd {
+		s.found = slices.Delete(s.found, 0, n-s.limit)
+	} else if n > s.limit {
+		s.found = slices.Delete(s.found, s.limit, n)
+	}
+	for i := range s.found {
+		if f := &s.found[i]; !f.own {
+			f.detach()
+			f.position, f.own = s.query.position(&f.Key), true
+		}
+	}
+}
+
+// keys are those that were found, in their order.
+func (s *keyScan) keys() []Key {
+	keys := make([]Key, len(s.found))
+	for i := range s.found {
+		keys[i] = s.found[i].Key
+	}
+	if s.window.fromEnd {
+		slices.Reverse(keys)
+	}
+	return keys
+}
+
+// connection is the page of a scan that ranks.
+func (s *keyScan) connection() *Connection[Key] {
+	c := &Connection[Key]{Items: s.keys(), Total: s.total, HasPreviousPage: s.before, HasNextPage: s.after, at: s.query.position}
+	if len(c.Items) < s.limit {
+		return c
+	}
+	if s.query.window.fromEnd {
+		c.Items, c.HasPreviousPage = c.Items[1:], true
+	} else {
+		c.Items, c.HasNextPage = c.Items[:s.limit-1], true
+	}
+	return c
+}
+
+// compare tells the order of two places: by value, ties by id in the same direction, keys without a value last in both.
+func (q *query) compare(a, b *position) int {
+	if a.null != b.null {
+		if a.null {
+			return 1
+		}
+		return -1
+	}
+	order := cmp.Or(strings.Compare(a.value, b.value), strings.Compare(a.id, b.id))
+	if q.Order.Direction == Descending {
+		order = -order
+	}
+	return order
+}

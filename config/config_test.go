@@ -1,0 +1,82 @@
+package config
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// parse reads the arguments and such settings.
+func parse(args string, settings map[string]string) (Config, []error) {
+	return Parse(strings.Fields(args), func(name string) string { return settings[name] })
+}
+
+// A list that somebody edits keeps its commas. Without it a comma too many stops a start, or a proxy in another notation is not
+// believed and every client has its address.
+func TestTrustedProxies(t *testing.T) {
+	for text, want := range map[string]string{
+		"":                            "[]",
+		",":                           "[]",
+		"10.0.0.1":                    "[10.0.0.1/32]",
+		"10.0.0.0/8":                  "[10.0.0.0/8]",
+		" 10.0.0.1 ,, 192.0.2.0/24, ": "[10.0.0.1/32 192.0.2.0/24]",
+		"2001:db8::1,[2001:db8::2]":   "[2001:db8::1/128 2001:db8::2/128]",
+		"2001:db8::/32":               "[2001:db8::/32]",
+		"fe80::1%eth0":                "[fe80::1/128]",
+		"::ffff:10.0.0.1":             "[10.0.0.1/32]",
+		"::ffff:10.0.0.0/104":         "[10.0.0.0/8]",
+		"::ffff:0.0.0.0/96":           "[0.0.0.0/0]",
+		"::/0":                        "[::/0]",
+		"10.0.0":                      "",
+		"10.0.0.1:80":                 "",
+		"[10.0.0.1]":                  "",
+		"[2001:db8::1":                "",
+		"2001:db8::1]":                "",
+		"[2001:db8::1]:443":           "",
+		"10.0.0.1;10.0.0.2":           "",
+		"10.0.0.0/33":                 "",
+		"proxy.example":               "",
+	} {
+		c, problems := parse("", map[string]string{"TRUSTED_PROXIES": text})
+		switch {
+		case want == "":
+			if len(problems) != 1 || !strings.Contains(problems[0].Error(), "TRUSTED_PROXIES") {
+				t.Errorf("%q: %v, %v", text, c.TrustedProxies, problems)
+			}
+		case problems != nil || fmt.Sprint(c.TrustedProxies) != want:
+			t.Errorf("%q: %v, %v", text, c.TrustedProxies, problems)
+		}
+	}
+}
+
+func TestLists(t *testing.T) {
+	c, problems := parse("", map[string]string{"CORS_ALLOWED_ORIGINS": " https://a.example,, https://*.b.example ,", "CORS_ALLOWED_HEADERS": "X-One, x-two,"})
+	if problems != nil || strings.Join(c.CORSOrigins, " ") != "https://a.example https://*.b.example" || strings.Join(c.CORSHeaders, " ") != "X-One x-two" {
+		t.Errorf("%q %q %v", c.CORSOrigins, c.CORSHeaders, problems)
+	}
+}
+
+// Whoever tries the demo does so from a page on their own machine. What runs for others lets no page in that is not named.
+func TestTheDemoLetsLocalPagesIn(t *testing.T) {
+	const local = "http://localhost:* http://127.0.0.1:* http://[::1]:*"
+	for _, c := range []struct {
+		args     string
+		settings map[string]string
+		want     string
+	}{
+		{"", nil, local},
+		{"", map[string]string{"EMBEDDED_PATH": "x.db"}, local},
+		{"", map[string]string{"CORS_ALLOWED_ORIGINS": "https://a.example"}, "https://a.example"},
+		{"", map[string]string{"CORS_ALLOWED_ORIGINS": ","}, ""},
+		{"", map[string]string{"DEMO": "false"}, ""},
+		{"", map[string]string{"MONGODB_URI": "mongodb://127.0.0.1"}, ""},
+		{"", map[string]string{"MONGODB_URI": "mongodb://127.0.0.1", "DEMO": "true"}, ""},
+		{"serve", map[string]string{"EMBEDDED_PATH": "x.db"}, ""},
+		{"serve", map[string]string{"EMBEDDED_PATH": "x.db", "DEMO": "true"}, ""},
+	} {
+		got, problems := parse(c.args, c.settings)
+		if problems != nil || strings.Join(got.CORSOrigins, " ") != c.want {
+			t.Errorf("%q %v: %q, %v", c.args, c.settings, got.CORSOrigins, problems)
+		}
+	}
+}

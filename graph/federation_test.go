@@ -1,0 +1,46 @@
+package graph
+
+import (
+	"reflect"
+	"testing"
+)
+
+// A gateway asks for many entities at once, for many who asked it. One that it asks for in a way that cannot be answered must not
+// take the others with it.
+func TestABadRepresentationIsOneError(t *testing.T) {
+	sent := []any{
+		map[string]any{"__typename": "Retriever", "id": "ret_1_05"},
+		map[string]any{"__typename": "Retriever"},
+		map[string]any{"__typename": "ApiKey", "id": ""},
+		map[string]any{"__typename": "Namespace", "id": nil},
+		map[string]any{"id": "ret_1_05"},
+		map[string]any{"__typename": "Nothing", "id": "1"},
+		map[string]any{"__typename": "Retriever", "id": 2.5},
+		map[string]any{"__typename": "Namespace", "id": "ns_1"},
+	}
+	const literals = `[{__typename: "Retriever", id: "ret_1_05"}, {__typename: "Retriever"}, {__typename: "ApiKey", id: ""}, {__typename: "Namespace", id: null},
+		{id: "ret_1_05"}, {__typename: "Nothing", id: "1"}, {__typename: "Retriever", id: 2.5}, {__typename: "Namespace", id: "ns_1"}]`
+	at := func(place float64, message string) any {
+		return map[string]any{
+			"message": message, "path": []any{"_entities", place}, "locations": []any{map[string]any{"line": 1.0, "column": 23.0}},
+			"extensions": map[string]any{"code": "BAD_USER_INPUT", "field": "representations"},
+		}
+	}
+	want := map[string]any{
+		"data": map[string]any{"_entities": []any{map[string]any{"id": "ret_1_05"}, nil, nil, nil, nil, nil, nil, map[string]any{"id": "ns_1"}}},
+		"errors": []any{
+			at(1, "representations[1] must be an object with __typename and id."),
+			at(3, "representations[3] must be an object with __typename and id."),
+			at(4, "representations[4] must be an object with __typename and id."),
+			at(5, "There is no entity of this __typename here."),
+			at(6, "representations[6] must be an object with __typename and id."),
+		},
+	}
+	const selected = `{ ... on Node { id } } }`
+	if got := asked(t, expecting("Namespaces Retrievers"), `query($e: [_Any!]!) { _entities(representations: $e) `+selected, map[string]any{"e": sent}); !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %v\nwant %v", got, want)
+	}
+	if got := asked(t, expecting("Namespaces Retrievers"), `query               { _entities(representations: `+literals+`) `+selected, nil); !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %v\nwant %v", got, want)
+	}
+}

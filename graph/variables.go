@@ -1,0 +1,201 @@
+package graph
+
+import (
+	"encoding/json"
+	"errors"
+	"maps"
+	"slices"
+
+	"github.com/99designs/gqlgen/graphql/errcode"
+	"github.com/vektah/gqlparser/v2/ast"
+	"github.com/vektah/gqlparser/v2/gqlerror"
+
+	"retrieverkeys/graph/scalar"
+)
+
+// operationOf returns the operation of the document that is to run.
+func operationOf(doc *document, name string) (*ast.OperationDefinition, gqlerror.List) {
+	if op := doc.Operations.ForName(name); op != nil {
+		return op, nil
+	}
+	err := gqlerror.Errorf("The document has no operation of that name: check operationName.")
+	if name == "" {
+		err = gqlerror.Errorf("The document has several operations: name the one to run with operationName.")
+	}
+	err.Extensions = map[string]any{"code": errcode.ValidationFailed, "field": "operationName"}
+	return nil, gqlerror.List{err}
+}
+
+// coerce returns the values of the operation's variables, coerced by the rules of the GraphQL specification, or what is wrong with
+// them. It runs before anything else does, so that a request with a bad variable changes nothing. gqlparser coerces variables
+// too, but it accepts the names of enum values in any case, numbers in quotes, and anything for a custom scalar. It runs after
+// this and finds nothing to change. coerce replaces what lists and objects hold in place.
+func coerce(schema *ast.Schema, op *ast.OperationDefinition, given map[string]any) (map[string]any, gqlerror.List) {
+	c := coercion{schema: schema}
+	values := make(map[string]any, len(op.VariableDefinitions))
+	for _, d := range op.VariableDefinitions {
+		c.at(ast.PathName(d.Variable), func() {
+			v, there := given[d.Variable]
+			var err error
+			if !there && d.DefaultValue != nil {
+				v, err = d.DefaultValue.Value(nil)
+				there = true
+			}
+			switch {
+			case err != nil:
+				c.fail("has a number in its default that is too large")
+			case there:
+				values[d.Variable] = c.value(d.Type, v)
+			case d.Type.NonNull:
+				c.fail("must be defined")
+			}
+		})
+	}
+	return values, c.errs
+}
+
+// coercion walks through the variables of one request.
+type coercion struct {
+	schema *ast.Schema
+	path   ast.Path // the place where it is
+	errs   gqlerror.List
+}
+
+// at calls do one step further down, unless there are errors enough.
+func (c *coercion) at(step ast.PathElement, do func()) {
+	if len(c.errs) == mostErrors {
+		return
+	}
+	c.path = append(c.path, step)
+	do()
+	c.path = c.path[:len(c.path)-1]
+}
+
+// fail reports what is wrong at the current place. It names the place and never the value.
+func (c *coercion) fail(format string, args ...any) {
+	place := slices.Clone(c.path)
+	for i, step := range place { // the caller may have put anything where the name of a field belongs
+		if name, ok := step.(ast.PathName); ok && !showable(string(name)) {
+			place[i] = ast.PathName("…")
+		}
+	}
+	err := gqlerror.Errorf("$"+place.String()+" "+format+".", args...)
+	err.Extensions = map[string]any{"code": errcode.ValidationFailed, "field": place.String()}
+	c.errs = append(c.errs, err)
+}
+
+// showable reports whether an error may repeat a name: it is made as GraphQL's names are, and no longer than those of the schema.
+func showable(name string) bool {
+	return len(name) <= longestName && !slices.ContainsFunc([]byte(name), func(b byte) bool {
+		return b != '_' && (b < '0' || b > '9') && (b < 'A' || b > 'Z') && (b < 'a' || b > 'z')
+	})
+}
+
+func (c *coercion) value(t *ast.Type, v any) any {
+	def := c.schema.Types[t.Name()]
+	switch {
+	case v == nil && t.NonNull:
+		c.fail("cannot be null")
+		return nil
+	case v == nil:
+		return nil
+	case t.Elem != nil:
+		items, ok := v.([]any)
+		if !ok {
+			return []any{c.value(t.Elem, v)}
+		}
+		for i, item := range items {
+			c.at(ast.PathIndex(i), func() { items[i] = c.value(t.Elem, item) })
+		}
+		return items
+	case def.Kind == ast.InputObject:
+		return c.object(def, v)
+	case def.Kind == ast.Enum:
+		if name, ok := v.(string); !ok || def.EnumValues.ForName(name) == nil {
+			c.fail("is not a valid %s: send one of its names exactly", def.Name)
+		}
+		return v
+	default:
+		read, err := scalars[def.Name](v)
+		if err != nil {
+			c.fail("%s", err)
+		}
+		return read
+	}
+}
+
+func (c *coercion) object(def *ast.Definition, v any) any {
+	object, ok := v.(map[string]any)
+	if !ok {
+		c.fail("must be an object of the type %s", def.Name)
+		return nil
+	}
+	if def.Directives.ForName("oneOf") != nil && (len(object) != 1 || slices.Contains(slices.Collect(maps.Values(object)), nil)) {
+		c.fail("must have exactly one field, which is not null")
+	}
+	for _, name := range slices.Sorted(maps.Keys(object)) {
+		if def.Fields.ForName(name) == nil {
+			c.at(ast.PathName(name), func() { c.fail("is not a field of %s", def.Name) })
+		}
+	}
+	for _, f := range def.Fields {
+		c.at(ast.PathName(f.Name), func() {
+			v, there := object[f.Name]
+			switch {
+			case there:
+				object[f.Name] = c.value(f.Type, v)
+			case f.Type.NonNull && f.DefaultValue == nil: // the generated code fills in defaults
+				c.fail("must be defined")
+			}
+		})
+	}
+	return object
+}
+
+// scalars tells how to read each scalar, from JSON or from a default in the operation's text. The generated code reads the result
+// again, and accepts it.
+var scalars = map[string]func(v any) (any, error){
+	"String": func(v any) (any, error) {
+		if _, ok := v.(string); !ok {
+			return nil, errors.New("must be a String")
+		}
+		return v, nil
+	},
+	"Boolean": func(v any) (any, error) {
+		if _, ok := v.(bool); !ok {
+			return nil, errors.New("must be a Boolean: true or false")
+		}
+		return v, nil
+	},
+	"Int": func(v any) (any, error) {
+		n, err := scalar.UnmarshalInt(v)
+		return int64(n), err
+	},
+	"Float": func(v any) (any, error) {
+		var f float64
+		var err error
+		switch v := v.(type) {
+		case json.Number:
+			f, err = v.Float64()
+		case float64:
+			f = v
+		case int64:
+			f = float64(v)
+		default:
+			err = errors.ErrUnsupported
+		}
+		if err != nil {
+			return nil, errors.New("must be a Float: a number of 64 bits")
+		}
+		return f, nil
+	},
+	"ID": func(v any) (any, error) { return scalar.UnmarshalID(v) },
+	"DateTime": func(v any) (any, error) {
+		_, err := scalar.UnmarshalDateTime(v)
+		return v, err
+	},
+	"_Any": func(v any) (any, error) {
+		_, err := scalar.UnmarshalRepresentation(v)
+		return v, err
+	},
+}

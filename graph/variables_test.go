@@ -1,0 +1,422 @@
+package graph
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"math"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/vektah/gqlparser/v2"
+	"github.com/vektah/gqlparser/v2/ast"
+	"github.com/vektah/gqlparser/v2/validator"
+	"pgregory.net/rapid"
+
+	"retrieverkeys/apikey"
+)
+
+// varied asks with variables that are written as JSON, by GET or POST, and returns the status, the response, and what the store
+// was asked.
+func varied(t *testing.T, method, media, query, variables string) (status int, response map[string]any, reads []string) {
+	t.Helper()
+	store := expecting("")
+	h := NewHandler(Options{Service: &apikey.Service{Store: store}, Introspection: IntrospectionPublic, Limits: limits, Logger: slog.New(slog.DiscardHandler), slow: true})
+	admin := apikey.Caller{Key: &apikey.Key{Type: apikey.Standard, InternalID: "int_1", Permissions: []apikey.Permission{apikey.Admin}}}
+	ctx := apikey.WithNamespace(apikey.WithCaller(t.Context(), admin), "ns_1")
+	r := httptest.NewRequestWithContext(ctx, method, "/graphql?"+url.Values{"query": {query}, "variables": {variables}}.Encode(), nil)
+	if method == http.MethodPost {
+		text, err := json.Marshal(query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r = httptest.NewRequestWithContext(ctx, method, "/graphql", strings.NewReader(fmt.Sprintf(`{"query":%s,"variables":%s}`, text, variables)))
+		r.Header.Set("Content-Type", "application/json")
+	}
+	r.Header.Set("Accept", media)
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	if err := json.Unmarshal(w.Body.Bytes(), &response); err != nil {
+		t.Fatalf("%d %s: %v", w.Code, w.Body, err)
+	}
+	return w.Code, response, store.unexpected
+}
+
+// The operations that TestBadVariables sends bad values to. The mutation changes something before it comes to the bad one.
+const (
+	pagesKeys = `query($n: Int, $s: [ApiKeyStatus!], $d: DateTime, $b: Boolean, $t: String, $r: ID = "ret_1_05", $f: ApiKeyFilter, $o: ApiKeyOrder) {
+		viewer { keyId }
+		a: retriever(id: $r) { apiKeys(first: $n, includeRevoked: $b, filter: {status: $s, unusedSince: $d, search: $t}, orderBy: $o) { total } }
+		b: retriever(id: $r) { apiKeys(first: $n, includeRevoked: $b, filter: $f) { total } }
+	}`
+	makesKeys = `mutation($n: Int, $d: DateTime, $t: String!, $origins: [String!], $input: CreateApiKeyInput!) {
+		revokeApiKey(input: {id: "key_1_05_01"}) { apiKey { id } }
+		a: createApiKey(input: {retrieverId: "ret_1_05", name: $t, expiresAt: $d, rateLimitOverride: $n, allowedOrigins: $origins}) { key }
+		b: createApiKey(input: $input) { key }
+	}`
+	readsEntities = `query($e: [_Any!]!) { _entities(representations: $e) { __typename } }`
+)
+
+// A request with one bad variable runs nothing: not the mutations before it, and not half of a query. The error names the place
+// and no value. Without it, an enum in another case is taken and means something else: "asc" sorts descending, ["revoked"]
+// lists nothing.
+func TestBadVariables(t *testing.T) {
+	for _, c := range []struct{ query, variables, message string }{
+		{pagesKeys, `{"n":"60"}`, "$n must be an Int: a whole number of 32 bits."},
+		{pagesKeys, `{"n":2.5}`, "$n must be an Int: a whole number of 32 bits."},
+		{pagesKeys, `{"n":2147483648}`, "$n must be an Int: a whole number of 32 bits."},
+		{pagesKeys, `{"n":-2147483649}`, "$n must be an Int: a whole number of 32 bits."},
+		{pagesKeys, `{"n":3e9}`, "$n must be an Int: a whole number of 32 bits."},
+		{pagesKeys, `{"n":1e999999999}`, "$n must be an Int: a whole number of 32 bits."},
+		{pagesKeys, `{"n":1e-999999999}`, "$n must be an Int: a whole number of 32 bits."},
+		{pagesKeys, `{"n":1e99999999999999999999}`, "$n must be an Int: a whole number of 32 bits."},
+		{pagesKeys, `{"n":3.00000000000000000000000001}`, "$n must be an Int: a whole number of 32 bits."},
+		{pagesKeys, `{"n":true}`, "$n must be an Int: a whole number of 32 bits."},
+		{pagesKeys, `{"n":[1]}`, "$n must be an Int: a whole number of 32 bits."},
+		{pagesKeys, `{"n":{}}`, "$n must be an Int: a whole number of 32 bits."},
+		{pagesKeys, `{"o":{"field":"NAME","direction":"asc"}}`, "$o.direction is not a valid SortDirection: send one of its names exactly."},
+		{pagesKeys, `{"o":{"field":"Name","direction":"ASC"}}`, "$o.field is not a valid ApiKeyOrderField: send one of its names exactly."},
+		{pagesKeys, `{"o":{"field":"NAME","direction":1}}`, "$o.direction is not a valid SortDirection: send one of its names exactly."},
+		{pagesKeys, `{"o":{"field":"NAME","direction":"ASC "}}`, "$o.direction is not a valid SortDirection: send one of its names exactly."},
+		{pagesKeys, `{"o":{"field":"NAME"}}`, "$o.direction must be defined."},
+		{pagesKeys, `{"o":{"field":null,"direction":"ASC"}}`, "$o.field cannot be null."},
+		{pagesKeys, `{"o":{"field":"NAME","direction":"ASC","more":1}}`, "$o.more is not a field of ApiKeyOrder."},
+		{pagesKeys, `{"o":{"field":"NAME","direction":"ASC","__typename":"ApiKeyOrder"}}`, "$o.__typename is not a field of ApiKeyOrder."},
+		{pagesKeys, `{"o":["NAME"]}`, "$o must be an object of the type ApiKeyOrder."},
+		{pagesKeys, `{"o":"NAME"}`, "$o must be an object of the type ApiKeyOrder."},
+		{pagesKeys, `{"s":["revoked"]}`, "$s[0] is not a valid ApiKeyStatus: send one of its names exactly."},
+		{pagesKeys, `{"s":["ACTIVE","Expired"]}`, "$s[1] is not a valid ApiKeyStatus: send one of its names exactly."},
+		{pagesKeys, `{"s":"active"}`, "$s is not a valid ApiKeyStatus: send one of its names exactly."},
+		{pagesKeys, `{"s":["REVO\u212aED"]}`, "$s[0] is not a valid ApiKeyStatus: send one of its names exactly."}, // the Kelvin sign
+		{pagesKeys, `{"s":["ACTIVE",null]}`, "$s[1] cannot be null."},
+		{pagesKeys, `{"f":{"keyType":["STANDARD","retriever"]}}`, "$f.keyType[1] is not a valid ApiKeyType: send one of its names exactly."},
+		{pagesKeys, `{"f":{"status":{}}}`, "$f.status is not a valid ApiKeyStatus: send one of its names exactly."},
+		{pagesKeys, `{"f":{"unusedSince":"2026-02-30T00:00:00Z"}}`, "$f.unusedSince must be an RFC 3339 date and time, such as 2026-03-01T09:30:00Z."},
+		{pagesKeys, `{"f":{"search":5}}`, "$f.search must be a String."},
+		{pagesKeys, `{"d":"yesterday"}`, "$d must be an RFC 3339 date and time, such as 2026-03-01T09:30:00Z."},
+		{pagesKeys, `{"d":1700000000}`, "$d must be an RFC 3339 date and time, such as 2026-03-01T09:30:00Z."},
+		{pagesKeys, `{"d":["2026-03-01T09:30:00Z"]}`, "$d must be an RFC 3339 date and time, such as 2026-03-01T09:30:00Z."},
+		{pagesKeys, `{"b":"true"}`, "$b must be a Boolean: true or false."},
+		{pagesKeys, `{"b":1}`, "$b must be a Boolean: true or false."},
+		{pagesKeys, `{"t":5}`, "$t must be a String."},
+		{pagesKeys, `{"t":true}`, "$t must be a String."},
+		{pagesKeys, `{"t":["a"]}`, "$t must be a String."},
+		{pagesKeys, `{"r":2.5}`, "$r must be an ID: a text or a whole number."},
+		{pagesKeys, `{"r":true}`, "$r must be an ID: a text or a whole number."},
+		{pagesKeys, `{"r":{"$ne":null}}`, "$r must be an ID: a text or a whole number."},
+		{makesKeys, `{"t":"a","input":{"retrieverId":"ret_1_05","name":"b"},"n":"60"}`, "$n must be an Int: a whole number of 32 bits."},
+		{makesKeys, `{"t":"a","input":{"retrieverId":"ret_1_05","name":"b"},"d":"tomorrow"}`, "$d must be an RFC 3339 date and time, such as 2026-03-01T09:30:00Z."},
+		{makesKeys, `{"t":5,"input":{"retrieverId":"ret_1_05","name":"b"}}`, "$t must be a String."},
+		{makesKeys, `{"t":"a","input":{"retrieverId":"ret_1_05","name":"b"},"origins":["https://a.example",5]}`, "$origins[1] must be a String."},
+		{makesKeys, `{"t":"a","input":{"retrieverId":"ret_1_05","name":"b","expiresAt":"2026-13-01T00:00:00Z"}}`, "$input.expiresAt must be an RFC 3339 date and time, such as 2026-03-01T09:30:00Z."},
+		{makesKeys, `{"t":"a","input":{"retrieverId":"ret_1_05","name":"b","rateLimitOverride":1.5}}`, "$input.rateLimitOverride must be an Int: a whole number of 32 bits."},
+		{makesKeys, `{"t":"a","input":{"retrieverId":"ret_1_05","name":7}}`, "$input.name must be a String."},
+		{makesKeys, `{"t":"a","input":{"name":"b"}}`, "$input.retrieverId must be defined."},
+		{makesKeys, `{"t":"a","input":{"retrieverId":"ret_1_05","name":null}}`, "$input.name cannot be null."},
+		{makesKeys, `{"t":"a","input":{"retrieverId":"ret_1_05","name":"b","expires_at":null}}`, "$input.expires_at is not a field of CreateApiKeyInput."},
+		{makesKeys, `{"t":"a","input":{"retrieverId":"ret_1_05","name":"b","` + strings.Repeat("x", 4000) + `":1}}`, "$input.… is not a field of CreateApiKeyInput."},
+		{makesKeys, `{"t":"a","input":{"retrieverId":"ret_1_05","name":"b","\u202e":1}}`, "$input.… is not a field of CreateApiKeyInput."},
+		{makesKeys, `{"t":"a"}`, "$input must be defined."},
+		{makesKeys, `{"t":null,"input":{"retrieverId":"ret_1_05","name":"b"}}`, "$t cannot be null."},
+		{readsEntities, `{"e":["key_1"]}`, "$e[0] must be an object with __typename and id."},
+		{readsEntities, `{"e":[null]}`, "$e[0] cannot be null."},
+		{readsEntities, `{}`, "$e must be defined."},
+		{`query($n: Int! = 1) { retrievers(first: $n) { total } }`, `{"n":null}`, "$n cannot be null."},
+		{`query($n: Int = 3000000000) { retrievers(first: $n) { total } }`, `{}`, "$n must be an Int: a whole number of 32 bits."},
+		{`query($d: DateTime = "never") { retriever(id: "ret_1_05") { apiKeys(filter: {unusedSince: $d}) { total } } }`, `{}`, "$d must be an RFC 3339 date and time, such as 2026-03-01T09:30:00Z."},
+		{`query($f: ApiKeyFilter = {unusedSince: "never"}) { retriever(id: "ret_1_05") { apiKeys(filter: $f) { total } } }`, `{}`, "$f.unusedSince must be an RFC 3339 date and time, such as 2026-03-01T09:30:00Z."},
+		{`query($e: [_Any!]! = [{id: 99999999999999999999}]) { _entities(representations: $e) { __typename } }`, `{}`, "$e has a number in its default that is too large."},
+	} {
+		methods := []string{http.MethodPost, http.MethodGet}
+		if strings.HasPrefix(c.query, "mutation") {
+			methods = methods[:1]
+		}
+		for _, method := range methods {
+			for media, want := range map[string]int{mediaResponse: http.StatusBadRequest, mediaJSON: http.StatusOK} {
+				status, response, reads := varied(t, method, media, c.query, c.variables)
+				place, _, _ := strings.Cut(strings.TrimPrefix(c.message, "$"), " ")
+				expected := map[string]any{"errors": []any{map[string]any{
+					"message": c.message, "extensions": map[string]any{"code": "GRAPHQL_VALIDATION_FAILED", "field": place},
+				}}}
+				if status != want || !reflect.DeepEqual(response, expected) {
+					t.Errorf("%s with %.80s: %d %v, not %d %v", method, c.variables, status, response, want, expected)
+				}
+				if len(reads) > 0 {
+					t.Errorf("%.80s: the store was asked %s", c.variables, reads)
+				}
+			}
+		}
+	}
+}
+
+// A value that a client writes in one of the ways that JSON has is the value: many write 3 as 3.0.
+func TestGoodVariables(t *testing.T) {
+	const query = `query($n: Int, $s: [ApiKeyStatus!] = [ACTIVE], $b: Boolean = true, $r: ID = "ret_1_05", $o: ApiKeyOrder = {field: CREATED_AT, direction: DESC}) {` +
+		`retriever(id: $r) { apiKeys(first: $n, includeRevoked: $b, filter: {status: $s}, orderBy: $o) { results { keyId } total } } }`
+	_, want, _ := varied(t, http.MethodPost, mediaJSON, query, `{"n":1}`)
+	if text := fmt.Sprint(want); !strings.Contains(text, "keyId") || want["errors"] != nil {
+		t.Fatal(text)
+	}
+	for _, variables := range []string{
+		`{"n":1.0}`, `{"n":1e0}`, `{"n":10e-1}`, `{"n":0.1E+1}`, `{"n":1.000}`, `{"n":100000000000000000000000e-23}`, `{"n":0.00001e5}`,
+		`{"n":1,"s":"ACTIVE"}`, `{"n":1,"s":["ACTIVE"]}`, `{"n":1,"s":["ACTIVE","ACTIVE"]}`, `{"n":1,"b":true}`, `{"n":1,"r":"ret_1_05"}`,
+		`{"n":1,"o":{"field":"CREATED_AT","direction":"DESC"}}`, `{"n":1,"nobody":{"asked":"for this"}}`,
+	} {
+		for _, method := range []string{http.MethodPost, http.MethodGet} {
+			if _, got, _ := varied(t, method, mediaJSON, query, variables); !reflect.DeepEqual(got, want) {
+				t.Errorf("%s %s: %v, not %v", method, variables, got, want)
+			}
+		}
+	}
+	for _, none := range []string{`{"n":-0}`, `{"n":-0.0}`, `{"n":0e5}`, `{"n":0.0e-999999999999999999999}`} {
+		if _, got, _ := varied(t, http.MethodGet, mediaJSON, query, none); got["errors"] != nil || strings.Contains(fmt.Sprint(got), "key_") {
+			t.Errorf("%s: %v", none, got)
+		}
+	}
+	if _, got, _ := varied(t, http.MethodPost, mediaJSON, strings.Replace(query, "$n: Int,", "$n: Int! = 1,", 1), `{}`); !reflect.DeepEqual(got, want) {
+		t.Errorf("the default of what is required: %v, not %v", got, want)
+	}
+	if _, got, _ := varied(t, http.MethodPost, mediaJSON, `query($n: Int) { retrievers(first: $n) { total } }`, `{"n":2147483647}`); !strings.Contains(fmt.Sprint(got), "first must be at most 1000.") {
+		t.Errorf("the largest Int: %v", got)
+	}
+}
+
+// Without it a body of a megabyte with nothing right in it is answered with several.
+func TestErrorsOfVariablesAreFew(t *testing.T) {
+	bad := "[" + strings.Repeat("1,", 10_000) + "1]"
+	_, response, _ := varied(t, http.MethodPost, mediaJSON, pagesKeys, `{"s":`+bad+`,"f":{"status":`+bad+`}}`)
+	if errs, _ := response["errors"].([]any); len(errs) != mostErrors {
+		t.Errorf("%d errors", len(errs))
+	}
+}
+
+// Every scalar of the schema can be read: one that is added needs a reader here too.
+func TestEveryScalarCanBeRead(t *testing.T) {
+	for name, def := range served.Types {
+		if def.Kind == ast.Scalar && scalars[name] == nil {
+			t.Errorf("variables of the type %s cannot be read", name)
+		}
+	}
+}
+
+// inputs has every kind of type that variables can be of, those that this API does not use included.
+var inputs = gqlparser.MustLoadSchema(&ast.Source{Input: `
+	type Query { a: Int }
+	scalar DateTime
+	scalar _Any
+	enum Color { RED Red BLUE }
+	input Point { x: Int!, y: Float = 1.5, color: Color, tags: [String!], within: Point, grid: [[Int]] = [[1]], any: [_Any] }
+	input Choice @oneOf { id: ID, at: DateTime, point: Point }
+`})
+
+// FuzzVariables compares coercion with values that were made together with what they mean.
+func FuzzVariables(f *testing.F) {
+	f.Add([]byte("any"))
+	f.Fuzz(rapid.MakeFuzz(checkVariables))
+}
+
+func TestVariablesAreCoerced(t *testing.T) { rapid.Check(t, checkVariables) }
+
+func checkVariables(t *rapid.T) {
+	named := rapid.SampledFrom([]string{"Int", "Float", "String", "Boolean", "ID", "DateTime", "_Any", "Color", "Point", "Choice"}).Draw(t, "type")
+	typ := &ast.Type{NamedType: named, NonNull: rapid.Bool().Draw(t, "required")}
+	for range rapid.IntRange(0, 2).Draw(t, "lists") {
+		typ = &ast.Type{Elem: typ, NonNull: rapid.Bool().Draw(t, "required")}
+	}
+	m := making{T: t}
+	text, want := m.value(typ, "v", 0, false)
+	var given map[string]any
+	if err := decode([]byte(`{"v":`+text+`}`), &given); err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+	op := &ast.OperationDefinition{VariableDefinitions: ast.VariableDefinitionList{{Variable: "v", Type: typ, Definition: inputs.Types[named]}}}
+	values, errs := coerce(inputs, op, given)
+	var places []string
+	for _, e := range errs {
+		places = append(places, fmt.Sprint(e.Extensions["field"]))
+	}
+	slices.Sort(places)
+	slices.Sort(m.wrong)
+	switch {
+	case len(m.wrong) > mostErrors:
+		if len(places) != mostErrors {
+			t.Fatalf("%s: %s is wrong at %q, not %q", typ, text, places, m.wrong)
+		}
+	case !slices.Equal(places, m.wrong):
+		t.Fatalf("%s: %s is wrong at %q, not %q", typ, text, places, m.wrong)
+	case len(errs) == 0:
+		if !reflect.DeepEqual(values, map[string]any{"v": want}) {
+			t.Fatalf("%s: %s is %#v, not %#v", typ, text, values["v"], want)
+		}
+		again, err := validator.VariableValues(inputs, op, values)
+		if err != nil || !reflect.DeepEqual(again, map[string]any{"v": want}) {
+			t.Fatalf("%s: gqlparser makes %#v of %s: %v", typ, again["v"], text, err)
+		}
+	}
+}
+
+// making makes values as JSON, together with what they are, and remembers at which places they are wrong.
+type making struct {
+	*rapid.T
+
+	wrong []string
+}
+
+func (m *making) chance(one int) bool { return rapid.IntRange(1, one).Draw(m.T, "chance") == one }
+
+func (m *making) bad(place string, texts ...string) (string, any) {
+	m.wrong = append(m.wrong, place)
+	return rapid.SampledFrom(texts).Draw(m.T, "bad"), nil
+}
+
+// value makes a value of a type. One that is alone stands for a list of one, so it is no list and not null.
+func (m *making) value(typ *ast.Type, place string, depth int, alone bool) (text string, want any) {
+	switch {
+	case alone: // neither null nor a list
+	case m.chance(8) && typ.NonNull:
+		return m.bad(place, "null")
+	case m.chance(8) && !typ.NonNull:
+		return "null", nil
+	}
+	if typ.Elem != nil {
+		if alone || m.chance(3) {
+			text, one := m.value(typ.Elem, place, depth, true)
+			return text, []any{one}
+		}
+		texts, items := []string{}, []any{}
+		for i := range rapid.IntRange(0, 3).Draw(m.T, "items") {
+			text, item := m.value(typ.Elem, fmt.Sprintf("%s[%d]", place, i), depth, false)
+			texts, items = append(texts, text), append(items, item)
+		}
+		return "[" + strings.Join(texts, ",") + "]", items
+	}
+	wrong := m.chance(8)
+	switch typ.NamedType {
+	case "Int":
+		if wrong {
+			return m.bad(place, "2147483648", "-2147483649", "2.5", "1e-1", `"1"`, "1e10", "1e999999999999999999999", "1.0000000000000000000000001", "true", "{}")
+		}
+		n := rapid.Int32().Draw(m.T, "n")
+		return m.written(int64(n)), int64(n)
+	case "Float":
+		if wrong {
+			return m.bad(place, "1e999", `"1.5"`, "false", "{}")
+		}
+		f := rapid.Float64Range(-math.MaxFloat64, math.MaxFloat64).Draw(m.T, "f")
+		return strconv.FormatFloat(f, 'e', -1, 64), f
+	case "String":
+		if wrong {
+			return m.bad(place, "1", "true", "{}")
+		}
+		return m.text(rapid.String().Draw(m.T, "text"))
+	case "Boolean":
+		if wrong {
+			return m.bad(place, "1", "0", `"true"`, "{}")
+		}
+		b := rapid.Bool().Draw(m.T, "b")
+		return strconv.FormatBool(b), b
+	case "ID":
+		if wrong {
+			return m.bad(place, "1.5", "true", "{}")
+		}
+		if n := rapid.Int64().Draw(m.T, "id"); m.chance(2) {
+			return strconv.FormatInt(n, 10), strconv.FormatInt(n, 10)
+		}
+		return m.text(rapid.String().Draw(m.T, "id"))
+	case "DateTime":
+		if wrong {
+			return m.bad(place, "1", `""`, `"2026-02-30T00:00:00Z"`, `"2026-03-01"`, "{}")
+		}
+		return m.text(rapid.SampledFrom([]string{"2026-03-01T09:30:00Z", "2026-03-01T09:30:00.5+02:00"}).Draw(m.T, "date"))
+	case "_Any":
+		if wrong {
+			return m.bad(place, "1", `""`, "true")
+		}
+		return `{"__typename":"A","id":1.0,"more":{"a":[null]}}`, map[string]any{"__typename": "A", "id": json.Number("1.0"), "more": map[string]any{"a": []any{nil}}}
+	case "Color":
+		if wrong {
+			return m.bad(place, `"red"`, `"GREEN"`, `"BLUE "`, `""`, "1", "true", "{}")
+		}
+		return m.text(rapid.SampledFrom([]string{"RED", "Red", "BLUE"}).Draw(m.T, "color"))
+	case "Choice":
+		if wrong {
+			return m.bad(place, "{}", `{"id":"a","at":"2026-03-01T09:30:00Z"}`, `{"id":null}`, `{"id":null,"at":null}`)
+		}
+		return m.object(typ.NamedType, rapid.SampledFrom([]string{"id", "at", "point"}).Draw(m.T, "chosen"), place, depth)
+	default:
+		if wrong {
+			return m.bad(place, "1", `"x"`, "true")
+		}
+		return m.object(typ.NamedType, "", place, depth)
+	}
+}
+
+// object makes an object with some of its fields, or with only one.
+func (m *making) object(name, only, place string, depth int) (string, any) {
+	var texts []string
+	want := map[string]any{}
+	for _, f := range inputs.Types[name].Fields {
+		typ, at := *f.Type, place+"."+f.Name
+		switch {
+		case only != "":
+			if f.Name != only {
+				continue
+			}
+		case f.Type.NonNull && f.DefaultValue == nil && m.chance(8):
+			m.wrong = append(m.wrong, at)
+			continue
+		case !f.Type.NonNull && (depth > 2 || m.chance(2)):
+			continue
+		}
+		text, v := m.value(&typ, at, depth+1, only != "")
+		texts, want[f.Name] = append(texts, fmt.Sprintf("%q:%s", f.Name, text)), v
+	}
+	if only == "" && m.chance(8) {
+		at := rapid.SampledFrom([]string{"X", "__typename", "no name", strings.Repeat("x", longestName+1)}).Draw(m.T, "unknown")
+		texts = append(texts, fmt.Sprintf("%q:1", at))
+		m.wrong = append(m.wrong, place+"."+map[bool]string{true: at, false: "…"}[len(at) < longestName && at != "no name"])
+	}
+	texts = slices.SortedFunc(slices.Values(texts), cmp.Compare)
+	return "{" + strings.Join(texts, ",") + "}", want
+}
+
+func (m *making) text(s string) (string, any) {
+	text, err := json.Marshal(s)
+	if err != nil {
+		m.Fatal(err)
+	}
+	var want string
+	if err := json.Unmarshal(text, &want); err != nil { // which has other letters for what is no UTF-8
+		m.Fatal(err)
+	}
+	return string(text), want
+}
+
+// written writes a whole number in one of the ways that JSON has.
+func (m *making) written(n int64) string {
+	text := strconv.FormatInt(n, 10)
+	zeros := rapid.IntRange(0, 30).Draw(m.T, "zeros")
+	if n == 0 {
+		zeros = 0 // 00 is no number of JSON
+	}
+	switch rapid.IntRange(0, 4).Draw(m.T, "form") {
+	case 0:
+		return text
+	case 1:
+		return text + "." + strings.Repeat("0", zeros+1)
+	case 2:
+		return text + strings.Repeat("0", zeros) + "e-" + strconv.Itoa(zeros)
+	case 3:
+		digits := strings.TrimPrefix(text, "-")
+		return text[:len(text)-len(digits)] + "0." + strings.Repeat("0", zeros) + digits + "E+" + strconv.Itoa(zeros+len(digits))
+	default:
+		return text + ".0e0"
+	}
+}

@@ -1,0 +1,524 @@
+package mongodb
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/event"
+
+	"retrieverkeys/apikey"
+	"retrieverkeys/store/document"
+	"retrieverkeys/store/mongodb/mongodbtest"
+)
+
+// newSettler returns a settler on its own, whose rounds are what the test makes of them.
+func newSettler(t *testing.T, settle func(context.Context) (bool, error)) (*settler, *buffer) {
+	t.Helper()
+	var log buffer
+	s := &settler{settle: settle, logger: slog.New(slog.NewTextHandler(&log, nil)), recheck: recheckAfter}
+	s.start()
+	t.Cleanup(s.close)
+	return s, &log
+}
+
+// While changes cannot be finished the rounds come after longer and longer pauses, however many reads and changes there are, and each is
+// told in one line. Otherwise a right that is missing would make every read dearer, and fill a disk with warnings.
+func TestRoundsThatFailComeLaterAndLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		var began []time.Time
+		broken := true
+		s, log := newSettler(t, func(context.Context) (bool, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			began = append(began, time.Now())
+			if broken {
+				return false, errors.New("refused")
+			}
+			return true, nil
+		})
+		take := func() []time.Time {
+			mu.Lock()
+			defer mu.Unlock()
+			defer func() { began = nil }()
+			return began
+		}
+		for range 600 { // ten minutes of readers and of changes
+			for range 10 {
+				if r := s.due(false); r != nil {
+					s.wait(t.Context(), r, patience)
+				}
+				s.left()
+			}
+			time.Sleep(time.Second)
+		}
+		synctest.Wait()
+		rounds := take()
+		want := []time.Duration{100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 51200, 60000, 60000, 60000}
+		for i, pause := range want {
+			if got := rounds[i+1].Sub(rounds[i]); got != pause*time.Millisecond {
+				t.Errorf("pause %d is %v, want %v", i, got, pause*time.Millisecond)
+			}
+		}
+		if n := len(rounds); n > 10+10+1 {
+			t.Errorf("%d rounds in ten minutes", n)
+		}
+		if n := strings.Count(log.String(), "\n"); n != len(rounds) {
+			t.Errorf("%d lines about %d rounds:\n%s", n, len(rounds), log)
+		}
+		mu.Lock()
+		broken = false
+		mu.Unlock()
+		log.Reset()
+		time.Sleep(lastPause)
+		synctest.Wait()
+		if s.failing() || strings.Count(log.String(), "\n") != 1 || !strings.Contains(log.String(), "finished again") {
+			t.Errorf("failing %t, logged %s", s.failing(), log)
+		}
+		take()
+		time.Sleep(time.Hour)
+		if rounds := take(); len(rounds) > 0 {
+			t.Errorf("%d rounds that nobody asked for", len(rounds))
+		}
+	})
+}
+
+// Of readers side by side one asks, and waits for no longer than its patience. What a round finishes its reader sees.
+func TestReadersAskForOneRound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var rounds atomic.Int64
+		goOn := make(chan struct{})
+		s, _ := newSettler(t, func(context.Context) (bool, error) {
+			rounds.Add(1)
+			<-goOn
+			return true, nil
+		})
+		ask := func() (asking, saw int, took time.Duration) {
+			began := time.Now()
+			var mu sync.Mutex
+			var wg sync.WaitGroup
+			for range 100 {
+				wg.Go(func() {
+					r := s.due(false)
+					saw1 := r != nil && s.wait(t.Context(), r, patience)
+					mu.Lock()
+					defer mu.Unlock()
+					if r != nil {
+						asking++
+					}
+					if saw1 {
+						saw++
+					}
+				})
+			}
+			wg.Wait()
+			return asking, saw, time.Since(began)
+		}
+		time.Sleep(recheckAfter)
+		if asking, saw, took := ask(); asking != 1 || saw != 0 || took != patience || rounds.Load() != 1 {
+			t.Errorf("of a round that stalls: %d asked, %d saw, after %v and %d rounds", asking, saw, took, rounds.Load())
+		}
+		time.Sleep(recheckAfter)
+		if asking, _, took := ask(); asking != 0 || took != 0 || rounds.Load() != 1 {
+			t.Errorf("while it stalls: %d asked, after %v and %d rounds", asking, took, rounds.Load())
+		}
+		close(goOn)
+		synctest.Wait()
+		if asking, saw, took := ask(); asking != 1 || saw != 1 || took != 0 || rounds.Load() != 2 {
+			t.Errorf("then: %d asked, %d saw, after %v and %d rounds", asking, saw, took, rounds.Load())
+		}
+		if asking, _, _ := ask(); asking != 0 || rounds.Load() != 2 {
+			t.Errorf("at once again: %d asked, and there were %d rounds", asking, rounds.Load())
+		}
+	})
+}
+
+// Whoever misses a successor waits for a round that is near, and for none that is not.
+func TestReadersWaitForARoundThatIsNear(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, _ := newSettler(t, func(context.Context) (bool, error) { return false, errors.New("refused") })
+		s.left()
+		synctest.Wait() // the first pause
+		if s.due(true) == nil || s.due(false) != nil {
+			t.Error("a round that is near is waited for by nobody, or by those who miss nothing")
+		}
+		time.Sleep(time.Second) // the fourth pause
+		synctest.Wait()
+		if s.due(true) != nil {
+			t.Error("a round that is not near is waited for")
+		}
+	})
+}
+
+// What is left while a round is under way is looked at in the next, which begins at once.
+func TestWhatIsLeftMeanwhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var rounds atomic.Int64
+		goOn := make(chan struct{}, 1)
+		s, _ := newSettler(t, func(context.Context) (bool, error) {
+			rounds.Add(1)
+			<-goOn
+			return true, nil
+		})
+		if !s.left() {
+			t.Error("the first is no news")
+		}
+		synctest.Wait()
+		if s.left() {
+			t.Error("the second is news")
+		}
+		goOn <- struct{}{}
+		synctest.Wait()
+		if rounds.Load() != 2 {
+			t.Errorf("%d rounds", rounds.Load())
+		}
+		goOn <- struct{}{}
+		synctest.Wait()
+		if rounds.Load() != 2 {
+			t.Errorf("%d rounds", rounds.Load())
+		}
+	})
+}
+
+// A panic in the background must not end the process, nor the finishing.
+func TestSettlerSurvivesAPanic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var rounds atomic.Int64
+		s, log := newSettler(t, func(context.Context) (bool, error) {
+			if rounds.Add(1) == 1 {
+				panic("of the test")
+			}
+			return true, nil
+		})
+		r := s.due(false)
+		if r == nil {
+			t.Fatal("no round")
+		}
+		s.wait(t.Context(), r, patience)
+		time.Sleep(firstPause)
+		synctest.Wait()
+		if rounds.Load() != 2 || s.failing() || !strings.Contains(log.String(), "panic: of the test") {
+			t.Errorf("%d rounds, logged %s", rounds.Load(), log)
+		}
+	})
+}
+
+// pendingKey is a key whose event is still in its document.
+func pendingKey(t *testing.T, k apikey.Key, eventID string, successor *apikey.Key) bson.Raw {
+	t.Helper()
+	e := crashEvent(eventID)
+	e.ResourceID = string(k.ID)
+	fields := bson.D{{Key: "pending_events", Value: bson.A{document.FromEvent(e)}}}
+	if successor != nil {
+		fields = append(fields, bson.E{Key: "successor", Value: newKey(*successor)})
+	}
+	doc, err := document.Set(newKey(k), fields)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return doc
+}
+
+func insertRaw(t *testing.T, s *Store, doc bson.Raw) {
+	t.Helper()
+	insert(t, s, document.Keys, elements(t, doc))
+}
+
+// ofEvent reports whether a command stores an event with such an id.
+func ofEvent(command string, doc bson.Raw, is func(id string) bool) bool {
+	if command != "insert" || doc.Lookup("insert").StringValue() != document.Events {
+		return false
+	}
+	documents, _ := doc.Lookup("documents").Array().Values()
+	return slices.ContainsFunc(documents, func(v bson.RawValue) bool { return is(v.Document().Lookup("audit_id").StringValue()) })
+}
+
+// A store that refuses to move events must not make reads dearer: each is one command, as ever, and nothing more is logged.
+func TestReadsCostTheSameWhileEventsCannotBeMoved(t *testing.T) {
+	p, uri := mongodbtest.NewProxy(t, testURI)
+	p.Start()
+	s, w := dropped(t, uri)
+	if err := s.Prepare(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	looksEvery(s, 0)
+	p.On(func(command string, doc bson.Raw) *mongodbtest.Fault {
+		if ofEvent(command, doc, func(string) bool { return true }) {
+			return mongodbtest.Refusing(codeUnauthorized)
+		}
+		return nil
+	})
+	s.settler.mu.Lock()
+	s.settler.pause = lastPause // as after many failures: no round comes in the midst of the test
+	s.settler.mu.Unlock()
+	if err := s.InsertKey(t.Context(), crashKey("key_1"), crashEvent("evt_1")); err != nil {
+		t.Fatal(err)
+	}
+	for began := time.Now(); !strings.Contains(w.log.String(), "retry_in"); {
+		if time.Since(began) > 20*time.Second {
+			t.Fatal("no round failed")
+		}
+	}
+	before := w.log.String()
+	w.take()
+	const reads = 50
+	for range reads {
+		if keys, err := s.Keys(t.Context(), crashTenant, []apikey.ID{"key_1"}, 0); err != nil || len(keys) != 1 {
+			t.Fatal(keys, err)
+		}
+		if keys, err := s.KeysByHash(t.Context(), crashKey("key_1").Hash); err != nil || len(keys) != 1 {
+			t.Fatal(keys, err)
+		}
+		if keys, err := s.KeysByHash(t.Context(), "nobody's"); err != nil || len(keys) != 0 {
+			t.Fatal(keys, err)
+		}
+	}
+	if sent := names(w.take()); len(sent) != 3*reads || slices.ContainsFunc(sent, func(name string) bool { return name != "find" }) {
+		t.Errorf("%d reads sent %v", 3*reads, sent)
+	}
+	if after := w.log.String(); after != before {
+		t.Errorf("logged meanwhile: %s", strings.TrimPrefix(after, before))
+	}
+	checkTrail(t, s, 1)
+}
+
+// A change that cannot be finished must not keep back the others, be there more of them than one round tries.
+func TestWhatCannotBeFinishedKeepsBackNothing(t *testing.T) {
+	p, uri := mongodbtest.NewProxy(t, testURI)
+	p.Start()
+	s, _ := dropped(t, uri)
+	if err := s.EnsureIndexes(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 2*maxFailures + 5 {
+		insertRaw(t, s, pendingKey(t, crashKey(apikey.ID(fmt.Sprintf("key_bad_%02d", i))), fmt.Sprintf("evt_bad_%02d", i), nil))
+	}
+	for i := range 5 {
+		insertRaw(t, s, pendingKey(t, crashKey(apikey.ID(fmt.Sprintf("key_good_%d", i))), fmt.Sprintf("evt_good_%d", i), nil))
+	}
+	const documentValidationFailure = 121
+	p.On(func(command string, doc bson.Raw) *mongodbtest.Fault {
+		if ofEvent(command, doc, func(id string) bool { return strings.HasPrefix(id, "evt_bad") }) {
+			return mongodbtest.Refusing(documentValidationFailure)
+		}
+		return nil
+	})
+	moved := func() int {
+		n, err := count(t.Context(), s.events, bson.D{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	for round := range 3 {
+		if _, err := s.FinishAll(t.Context()); err == nil || !hasCode(err, documentValidationFailure) {
+			t.Errorf("round %d: %v", round, err)
+		}
+	}
+	if n := moved(); n != 5 {
+		t.Errorf("%d events were moved, want 5", n)
+	}
+	p.On(nil)
+	for range 3 { // one for the rest of the sweep that failed
+		_, _ = s.FinishAll(t.Context())
+	}
+	if some, err := s.FinishAll(t.Context()); some || err != nil || moved() != 2*maxFailures+5+5 {
+		t.Errorf("at the end: %t, %v, %d moved", some, err, moved())
+	}
+}
+
+// lookedForPending are the commands that look for unfinished changes among all keys.
+func lookedForPending(commands []bson.Raw) (n int) {
+	for _, c := range commands {
+		if strings.Contains(c.Lookup("filter").String(), "pending_events") {
+			n++
+		}
+	}
+	return n
+}
+
+// Until there is an index of what is unfinished, no read looks for it: it would look through all keys. When there is one, it is
+// finished at once.
+func TestNoReadLooksWithoutAnIndex(t *testing.T) {
+	s, w := dropped(t, testURI)
+	insertRaw(t, s, pendingKey(t, crashKey("key_1"), "evt_1", nil))
+	looksEvery(s, 0)
+	w.take()
+	for range 3 {
+		if _, err := s.KeyPages(t.Context(), crashTenant, []apikey.RetrieverID{"ret_1"}, apikey.KeyRange{Limit: 5}); err != nil {
+			t.Error(err)
+		}
+		if _, err := s.CountKeys(t.Context(), crashTenant, "ret_1", time.Time{}); err != nil {
+			t.Error(err)
+		}
+		if _, err := s.KeysByHash(t.Context(), "nobody's"); err != nil {
+			t.Error(err)
+		}
+		if _, err := s.CurrentKeys(t.Context(), crashTenant, "key_none"); err != nil {
+			t.Error(err)
+		}
+		if _, err := s.EventPage(t.Context(), crashTenant, "ret_1", apikey.EventRange{Limit: 5}); err != nil {
+			t.Error(err)
+		}
+		if _, err := s.CountEvents(t.Context(), crashTenant, "ret_1", ""); err != nil {
+			t.Error(err)
+		}
+	}
+	settled(t, s)
+	if n := lookedForPending(w.take()); n > 0 {
+		t.Errorf("it looked %d times", n)
+	}
+	if err := s.Prepare(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	checkTrail(t, s, 1)
+	if n, err := count(t.Context(), s.events, bson.D{}); err != nil || n != 1 {
+		t.Errorf("%d events were moved, %v", n, err)
+	}
+}
+
+// Where no index may be made, the next start looks through all keys once, in the background; and what a process itself leaves it
+// finishes without one.
+func TestFinishingWithoutAnIndex(t *testing.T) {
+	p, uri := mongodbtest.NewProxy(t, testURI)
+	p.Start()
+	s, w := dropped(t, uri)
+	insertRaw(t, s, pendingKey(t, crashKey("key_1"), "evt_1", nil))
+	p.On(func(command string, _ bson.Raw) *mongodbtest.Fault {
+		if command == "createIndexes" {
+			return mongodbtest.Refusing(codeUnauthorized)
+		}
+		return nil
+	})
+	if err := s.Prepare(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	checkTrail(t, s, 1)
+	w.take()
+	refuse := true
+	p.On(func(command string, doc bson.Raw) *mongodbtest.Fault {
+		if refuse && ofEvent(command, doc, func(string) bool { return true }) {
+			return mongodbtest.Refusing(codeUnauthorized)
+		}
+		return nil
+	})
+	if err := s.InsertKey(t.Context(), crashKey("key_2"), crashEvent("evt_2")); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := s.CountEvents(t.Context(), crashTenant, "ret_1", ""); err != nil || n != 2 {
+		t.Errorf("%d events are counted, %v, want 2", n, err)
+	}
+	p.On(nil)
+	settled(t, s)
+	if n, err := count(t.Context(), s.events, bson.D{}); err != nil || n != 2 {
+		t.Errorf("%d events were moved, %v", n, err)
+	}
+	if n := lookedForPending(w.take()); n > 0 {
+		t.Errorf("it looked through all keys %d times", n)
+	}
+}
+
+// An index that is still being built is told by the server like one that is there. It cannot be used yet, and without it no read looks.
+func TestAnIndexThatIsBeingBuiltIsNotUsed(t *testing.T) {
+	p, uri := mongodbtest.NewProxy(t, testURI)
+	p.Start()
+	s, _ := dropped(t, uri)
+	if err := s.EnsureIndexes(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	hinted, unhinted := 0, 0
+	p.On(func(command string, doc bson.Raw) *mongodbtest.Fault {
+		if command == "find" && strings.Contains(doc.Lookup("filter").String(), "pending_events") {
+			if doc.Lookup("hint").Type == 0 {
+				unhinted++
+				return nil
+			}
+			hinted++
+			return mongodbtest.Refusing(codeBadValue) // the hint does not correspond to an existing index
+		}
+		return nil
+	})
+	for range 3 {
+		if page, err := s.EventPage(t.Context(), crashTenant, "ret_1", apikey.EventRange{Limit: 5}); err != nil || len(page) > 0 {
+			t.Errorf("%v, %v", page, err)
+		}
+	}
+	if hinted != 1 || unhinted != 0 {
+		t.Errorf("%d reads with the hint, %d without", hinted, unhinted)
+	}
+}
+
+// As long as a successor cannot be put in its place, whoever was told its plaintext gets in all the same; and when it is there, what is
+// there counts, also where the other key's document still has it as it was.
+func TestSuccessorsThatCannotBePlaced(t *testing.T) {
+	p, uri := mongodbtest.NewProxy(t, testURI)
+	p.Start()
+	s, _ := dropped(t, uri)
+	if err := s.Prepare(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	old, next := crashKey("key_1"), crashKey("key_2")
+	insertRaw(t, s, newKey(old))
+	p.On(func(command string, doc bson.Raw) *mongodbtest.Fault {
+		if command == "insert" {
+			return mongodbtest.Refusing(codeUnauthorized)
+		}
+		return nil
+	})
+	old.RotatedTo = &next.ID
+	won, err := s.ChangeKey(t.Context(), apikey.Change{Key: old, Fields: apikey.FieldRotatedTo, ActiveAt: time.Now(), Successor: &next, Event: crashEvent("evt_1")})
+	if err != nil || !won {
+		t.Fatal(won, err)
+	}
+	for range 3 {
+		if keys, err := s.KeysByHash(t.Context(), next.Hash); err != nil || len(keys) != 1 || keys[0].ID != next.ID {
+			t.Errorf("KeysByHash = %v, %v", keys, err)
+		}
+	}
+	if keys, err := s.KeysByHash(t.Context(), "nobody's"); err != nil || len(keys) > 0 {
+		t.Errorf("KeysByHash = %v, %v", keys, err)
+	}
+	// Another process puts it in its place, and it is revoked, but the copy stays.
+	revoked := aTime
+	placed := next
+	placed.RevokedAt = &revoked
+	other := openedOn(t, testURI, s.primary.Name(), slog.New(slog.DiscardHandler), func(context.Context, *event.CommandStartedEvent) {})
+	insertRaw(t, other, newKey(placed))
+	if keys, err := s.KeysByHash(t.Context(), next.Hash); err != nil || len(keys) != 1 || keys[0].RevokedAt == nil {
+		t.Errorf("KeysByHash = %v, %v, want the revoked one", keys, err)
+	}
+	if left, err := s.leftSuccessor(t.Context(), leftover{filter: bson.D{{Key: "_id", Value: "key_1"}}, hash: next.Hash}); err != nil || len(left) != 1 || left[0].RevokedAt == nil {
+		t.Errorf("leftSuccessor = %v, %v, want the revoked one", left, err)
+	}
+}
+
+// A change of a successor that a crash left in the other key's document finds it there, of the tenant only.
+func TestLeftSuccessorsAreFoundByTheirTenant(t *testing.T) {
+	s, w := indexed(t)
+	next := crashKey("key_2")
+	insertRaw(t, s, pendingKey(t, crashKey("key_1"), "evt_1", &next))
+	w.take()
+	if keys, err := s.CurrentKeys(t.Context(), "int_other", "key_2"); err != nil || len(keys) > 0 {
+		t.Errorf("another tenant's: %v, %v", keys, err)
+	}
+	for _, command := range w.take() {
+		if !strings.Contains(command.String(), `"internal_id": {"$eq": "int_other"`) {
+			t.Errorf("no tenant in %s", command)
+		}
+	}
+	keys, err := s.CurrentKeys(t.Context(), crashTenant, "key_2")
+	if diff := cmp.Diff([]apikey.Key{next}, keys); err != nil || diff != "" {
+		t.Errorf("%v (-want +got)\n%s", err, diff)
+	}
+}

@@ -1,0 +1,85 @@
+package sqlite
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"retrieverkeys/apikey"
+	"retrieverkeys/store/document"
+)
+
+// A list is read in steps of some rows, because few of its keys may be active. Without it the steps repeat a key, skip one, end
+// where none of the rows is active, or are not charged.
+func TestFewActiveKeysAmongMany(t *testing.T) {
+	const many = 2*rowsAtOnce + 500
+	var b document.Batch
+	var active []apikey.ID
+	for i := range many {
+		k, _ := document.Key(keyDocument(i, "ret_1"), apikey.AllFields)
+		k.CreatedAt = new(k.CreatedAt.Add(-time.Duration(i%3) * time.Second)) // ties
+		if i%1499 != 7 && i != many-1 {
+			k.RevokedAt = k.CreatedAt
+		}
+		b.Keys = append(b.Keys, document.FromKey(k))
+	}
+	s := opened(t, filepath.Join(t.TempDir(), "store.db"))
+	if _, err := s.Import(t.Context(), b, document.ImportOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	all := idsOf(t, s, apikey.KeyRange{Limit: many + 1, Fields: apikey.StatusFields})
+	for _, id := range all {
+		keys, err := s.Keys(t.Context(), tenant, []apikey.ID{id}, apikey.StatusFields)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if keys[0].StatusAt(at) == apikey.Active {
+			active = append(active, id)
+		}
+	}
+	if len(all) != many || len(active) != 4 {
+		t.Fatalf("%d keys, %d of them active", len(all), len(active))
+	}
+	for _, limit := range []int{1, 2, 3, 4, 5, 1000} {
+		for _, fromEnd := range []bool{false, true} {
+			want := active[:min(limit, len(active))]
+			if fromEnd {
+				want = active[max(0, len(active)-limit):]
+			}
+			if got := idsOf(t, s, apikey.KeyRange{Limit: limit, FromEnd: fromEnd, ActiveAt: at}); !slices.Equal(got, want) {
+				t.Errorf("limit %d, from the end %v: %q, want %q", limit, fromEnd, got, want)
+			}
+		}
+	}
+	if n, err := s.CountKeys(t.Context(), tenant, "ret_1", at); err != nil || n != len(active) {
+		t.Errorf("CountKeys: %d, %v", n, err)
+	}
+	for _, allowed := range []int{many + len(active), rowsAtOnce + 1, 3} {
+		cost := apikey.NewCost(allowed, 0)
+		ctx := apikey.WithCost(t.Context(), cost)
+		_, err := s.KeyPages(ctx, tenant, []apikey.RetrieverID{"ret_1"}, apikey.KeyRange{Limit: 5, ActiveAt: at})
+		if refused := cost.Exceeded() != nil; refused != (allowed < 2*rowsAtOnce) || refused != (err != nil) {
+			t.Errorf("a Cost of %d: %v", allowed, err)
+		}
+		cost = apikey.NewCost(allowed, 0)
+		_, err = s.CountKeys(apikey.WithCost(t.Context(), cost), tenant, "ret_1", at)
+		if refused := cost.Exceeded() != nil; refused != (allowed < many) || refused != (err != nil) {
+			t.Errorf("a count with a Cost of %d: %v", allowed, err)
+		}
+	}
+}
+
+func idsOf(t *testing.T, s *Store, r apikey.KeyRange) (ids []apikey.ID) {
+	t.Helper()
+	pages, err := s.KeyPages(t.Context(), tenant, []apikey.RetrieverID{"ret_1"}, r)
+	if err != nil {
+		t.Fatal(fmt.Sprintf("%+v", r), err)
+	}
+	for _, k := range pages[0] {
+		ids = append(ids, k.ID)
+	}
+	return ids
+}
