@@ -171,7 +171,11 @@ func (p *program) bootstrap(ctx context.Context) error {
 		now := time.Now().UTC().Truncate(time.Millisecond)
 		ns, isNew := chooseNamespace(namespaces, p.cfg.Organization, p.cfg.Namespace, now)
 		key, secret := apikey.NewAdminKey(ns, apikey.NewID("usr_"), "admin-key", "Made by retrieverkeys bootstrap", now)
-		batch := document.Batch{Keys: []bson.Raw{document.FromKey(key)}}
+		doc, err := madeHere(&key, ns, now)
+		if err != nil {
+			return err
+		}
+		batch := document.Batch{Keys: []bson.Raw{doc}}
 		if isNew {
 			batch.Namespaces = []bson.Raw{document.FromNamespace(ns, p.cfg.Email)}
 		}
@@ -187,6 +191,11 @@ func (p *program) bootstrap(ctx context.Context) error {
 `, p.cfg.Organization, value(ns.OrganizationID), ns.InternalID, ns.Name, ns.ID, secret.Reveal(), key.ID)
 		return err
 	})
+}
+
+// madeHere is the document of a key that whoever runs this program has made, and carries the event of that.
+func madeHere(k *apikey.Key, ns apikey.Namespace, now time.Time) (bson.Raw, error) {
+	return document.Carrying(document.FromKey(*k), apikey.NewOperator(operator(), ns).Made(k, ns.ID, now))
 }
 
 // chooseNamespace returns the organization's namespace with that name, or a new one in the organization, or a new

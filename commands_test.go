@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -30,8 +31,8 @@ func TestEveryProblemIsToldAtOnce(t *testing.T) {
 			"REQUEST_TIMEOUT": "soon", "SHUTDOWN_DELAY": "-1s", "MAX_BODY_BYTES": "-1", "LOG_FORMAT": "xml", "LOG_LEVEL": "loud",
 			"CORS_ALLOWED_ORIGINS": "https://app.example.com, app.example.com, *", "CORS_ALLOWED_HEADERS": "X-Custom, no header", "TRUSTED_PROXIES": "10.0.0.0/8,proxy",
 			"PERSISTED_OPERATIONS": "none.json", "PERSISTED_ONLY": "surely",
-			"MAX_DEPTH": "0", "MAX_RESPONSE_BYTES": "0", "MAX_COMPLEXITY": "much", "MAX_TOKENS": "9223372036854775807", "ADMIN_ADDR": "on", "RATE_LIMIT_PER_MINUTE": "-1",
-		}, []string{"REDIS_URL must be", "AUTH_FAILURES_PER_MINUTE", "MAX_CONCURRENT_REQUESTS", "MAX_CONNECTIONS", "ADMIN_ADDR", "RATE_LIMIT_PER_MINUTE", "MAX_TOKENS", "MAX_DEPTH", "MAX_RESPONSE_BYTES", "MAX_COMPLEXITY", `CORS_ALLOWED_ORIGINS names "app.example.com"`, "CORS_ALLOWED_ORIGINS names *", `CORS_ALLOWED_HEADERS names "no header"`, `which "proxy" is not`, "PERSISTED_OPERATIONS open none.json", "PERSISTED_ONLY", "LISTEN_ADDR", "MONGODB_URI", "INTROSPECTION", "PLAYGROUND", "DEMO", "REQUEST_TIMEOUT", "SHUTDOWN_DELAY", "MAX_BODY_BYTES", "LOG_FORMAT", "LOG_LEVEL"}},
+			"MAX_DEPTH": "0", "MAX_RESPONSE_BYTES": "0", "MAX_COMPLEXITY": "much", "MAX_TOKENS": "9223372036854775807", "ADMIN_ADDR": "on", "RATE_LIMIT_PER_MINUTE": "-1", "REST": "true",
+		}, []string{"REDIS_URL must be", "AUTH_FAILURES_PER_MINUTE", "MAX_CONCURRENT_REQUESTS", "MAX_CONNECTIONS", "ADMIN_ADDR", "RATE_LIMIT_PER_MINUTE", "MAX_TOKENS", "MAX_DEPTH", "MAX_RESPONSE_BYTES", "MAX_COMPLEXITY", `CORS_ALLOWED_ORIGINS names "app.example.com"`, "CORS_ALLOWED_ORIGINS names *", `CORS_ALLOWED_HEADERS names "no header"`, `which "proxy" is not`, "PERSISTED_OPERATIONS open none.json", "PERSISTED_ONLY", "LISTEN_ADDR", "MONGODB_URI", "INTROSPECTION", "PLAYGROUND", `REST="true" must be on or off`, "DEMO", "REQUEST_TIMEOUT", "SHUTDOWN_DELAY", "MAX_BODY_BYTES", "LOG_FORMAT", "LOG_LEVEL"}},
 		{"only a manifest that is not there", []string{"serve"}, fields{"PERSISTED_ONLY": "true"}, []string{"set PERSISTED_OPERATIONS"}},
 		{"serve without a store", []string{"serve"}, nil, []string{"MONGODB_URI or EMBEDDED_PATH"}},
 		{"an unknown command and a setting", []string{"sevre"}, fields{"LOG_LEVEL": "loud"}, []string{`unknown command "sevre"`, "LOG_LEVEL"}},
@@ -123,6 +124,8 @@ func TestVersionAndSchema(t *testing.T) {
 	}
 }
 
+var keyID = regexp.MustCompile(`^key_[0-9A-Za-z]{24}$`)
+
 // The key that bootstrap prints must work, and a second run must add to the organization instead of making another
 // of the same name.
 func TestBootstrap(t *testing.T) {
@@ -150,6 +153,25 @@ func TestBootstrap(t *testing.T) {
 		}
 		if other[0] != first[0] || other[1] != first[1] || other[2] == first[2] {
 			t.Errorf("another namespace made %v beside %v", other, first)
+		}
+		// Who made a key that may do everything, and when, is the first thing to ask when one turns up.
+		trail := trailOf(t, d)
+		if len(trail) != 3 {
+			t.Errorf("%d events of three keys", len(trail))
+		}
+		for i, e := range trail {
+			ns := first[2]
+			if i == 2 {
+				ns = other[2]
+			}
+			if e.Action != apikey.KeyCreated || e.Outcome != apikey.Success || e.ActorType != apikey.Operator || e.ActorID != operator() || e.ActorKeyID != nil ||
+				e.ResourceType != apikey.ResourceAPIKey || !keyID.MatchString(e.ResourceID) || string(e.InternalID) != first[1] || string(e.NamespaceID) != ns ||
+				e.IPAddress != nil || !slices.ContainsFunc(e.Changes, func(c apikey.FieldChange) bool { return c.Field == "status" && value(c.After) == "active" }) {
+				t.Errorf("event %d: %+v", i, e)
+			}
+		}
+		if file := stored(t, d, "pending_events"); file != "" {
+			t.Errorf("%s has an event in a key's document", file)
 		}
 		s := serve(t, d.env)
 		for _, k := range []string{key, another} {
@@ -250,6 +272,9 @@ func TestDemo(t *testing.T) {
 	}
 	if code := s.stop(); code != exitOK {
 		t.Errorf("exit code %d", code)
+	}
+	if trail := trailOf(t, d); len(trail) != 1 || trail[0].Action != apikey.KeyCreated || trail[0].ActorType != apikey.Operator || trail[0].ActorID != operator() {
+		t.Errorf("the trail of the admin key: %+v", trail)
 	}
 	if strings.Contains(s.errors.String(), key) {
 		t.Error("the log holds the key")

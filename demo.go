@@ -23,8 +23,11 @@ const (
 // that is not empty it changes nothing and says how to make another key.
 func (p *program) demo(ctx context.Context, engine store.Engine, serverURL string) error {
 	now := time.Now().UTC().Truncate(time.Millisecond)
-	batch, ns, secret := demoBatch(now)
-	_, err := engine.Import(ctx, batch, document.ImportOptions{OnlyIfEmpty: true})
+	batch, ns, secret, err := demoBatch(now)
+	if err != nil {
+		return err
+	}
+	_, err = engine.Import(ctx, batch, document.ImportOptions{OnlyIfEmpty: true})
 	if errors.Is(err, document.ErrNotEmpty) {
 		return p.demoHint(ctx, engine, serverURL)
 	}
@@ -107,7 +110,7 @@ var (
 )
 
 // demoBatch makes the demo's documents, as seen from now.
-func demoBatch(now time.Time) (document.Batch, apikey.Namespace, apikey.Secret) {
+func demoBatch(now time.Time) (document.Batch, apikey.Namespace, apikey.Secret, error) {
 	organization, organizationID, tenant := demoOrganization, "org_fjord_media", apikey.InternalID("int_fjord_media")
 	var b document.Batch
 	namespace := func(id, name, description string) apikey.Namespace {
@@ -137,8 +140,9 @@ func demoBatch(now time.Time) (document.Batch, apikey.Namespace, apikey.Secret) 
 		}
 	}
 	admin, secret := apikey.NewAdminKey(production, demoUsers[0], "admin-key", "Manages the demo", now)
-	b.Keys = append(b.Keys, document.FromKey(admin))
-	return b, production, secret
+	doc, err := madeHere(&admin, production, now)
+	b.Keys = append(b.Keys, doc)
+	return b, production, secret, err
 }
 
 // demoKey makes the k-th key of a retriever, the n-th of all. Its plaintext is thrown away: nobody can use it.

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // Where only a manifest's operations run, a stolen key must not be able to ask anything else.
@@ -40,6 +42,49 @@ func TestOnlyTheManifestIsRun(t *testing.T) {
 		if got.status != c.status || !strings.Contains(got.body, c.want) {
 			t.Errorf("%s: %d %s", c.name, got.status, got.body)
 		}
+	}
+}
+
+// The vendor's endpoints do what no manifest says. Where they are closed, nothing tells that there could be any, whoever asks and
+// however; and nothing describes them.
+func TestRESTIsClosed(t *testing.T) {
+	d := seeded(t, embedded(t))
+	d.env["CORS_ALLOWED_ORIGINS"] = "https://app.example.com"
+	open := serve(t, d.env)
+	d.env["REST"] = "off"
+	closed := serve(t, d.env)
+	for _, caller := range []string{"admin", "retriever", "revoked", ""} {
+		for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} {
+			headers := map[string]string{"X-Namespace": "production", "X-Request-Id": "same", "Content-Type": "application/json"}
+			if caller != "" {
+				headers["Authorization"] = "Bearer " + token(caller)
+			}
+			body := ""
+			if method == "POST" {
+				body = `{"name":"x"}`
+			}
+			unknown := closed.request(method, "/v1/nothing", body, headers)
+			unknown.header.Del("Date")
+			for _, path := range []string{
+				"/v1/retrievers/main/api-keys", "/v1/retrievers/main/api-keys?include_revoked=maybe", "/v1/retrievers/main/api-keys/key_tie_b",
+				"/v1/retrievers/absent/api-keys", "/v1/retrievers/main/api-keys/", "/openapi.json",
+			} {
+				got := closed.request(method, path, body, headers)
+				got.header.Del("Date")
+				if got.status != http.StatusNotFound || cmp.Diff(unknown.body, got.body) != "" || cmp.Diff(unknown.header, got.header) != "" {
+					t.Errorf("%s %s by %q: %d %v %s", method, path, caller, got.status, got.header, got.body)
+				}
+			}
+		}
+	}
+	headers := map[string]string{"Authorization": "Bearer " + token("admin"), "X-Namespace": "production"}
+	for _, path := range []string{"/v1/retrievers/main/api-keys", "/openapi.json"} {
+		if got := open.request("GET", path, "", headers); got.status != http.StatusOK {
+			t.Errorf("%s where they are open: %d %s", path, got.status, got.body)
+		}
+	}
+	if got := closed.query("admin", "production", `{ apiKey(id: "key_tie_b") { status } }`); got.body != `{"data":{"apiKey":{"status":"ACTIVE"}}}` {
+		t.Errorf("the key: %s", got.body)
 	}
 }
 

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/user"
 	"slices"
 	"strconv"
 	"strings"
@@ -91,10 +90,11 @@ func theNamespace(found []apikey.Namespace, ref string) (*apikey.Namespace, erro
 	return &found[0], nil
 }
 
-// operator is the name that the system knows its user by; where it knows none, the number.
+// operator is the name that the system knows its user by; where it knows none, the number. What the environment says does
+// not count: anybody could be somebody else.
 func operator() string {
-	if u, err := user.Current(); err == nil {
-		return u.Username
+	if name := systemUser(); name != "" {
+		return name
 	}
 	return "uid " + strconv.Itoa(os.Getuid())
 }
@@ -254,6 +254,9 @@ func (p *program) revokeKey(ctx context.Context) error {
 			return p.writeJSON(web.Key{Of: k})
 		}
 		_, err = fmt.Fprintf(p.stdout, "%s %q is revoked since %s, by %s.\n", printable(string(k.ID)), printable(k.Name), dated(k.RevokedAt), cmp.Or(printable(value(k.RevokedBy)), "somebody unknown"))
+		if err == nil && k.RotatedTo != nil {
+			_, err = fmt.Fprintf(p.stdout, "It was rotated before: %s took its place and is not revoked with it.\n", printable(string(*k.RotatedTo)))
+		}
 		return err
 	})
 }

@@ -6,9 +6,13 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
+	"os/user"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -77,7 +81,7 @@ func TestKeysCommands(t *testing.T) {
 			t.Errorf("unconfirmed: exit code %d\n%s%s", code, out, errs)
 		}
 		for range 2 { // the second time it is no error
-			if out = ok(t, d, "keys", "revoke", "--namespace", "ns_prod", "--yes", id); !strings.Contains(out, "is revoked since") {
+			if out = ok(t, d, "keys", "revoke", "--namespace", "ns_prod", "--yes", id); !strings.Contains(out, "is revoked since") || !strings.Contains(out, rotated.KeyID+" took its place") {
 				t.Errorf("revoke prints %s", out)
 			}
 		}
@@ -96,6 +100,62 @@ func TestKeysCommands(t *testing.T) {
 			t.Errorf("%d events of an operator", operator)
 		}
 	})
+}
+
+// The trail must name who was at the terminal, and nobody can be trusted to say it themselves: in the binary that is shipped,
+// which is static, Go's own library would take USER's word for it.
+func TestOperatorsAreNamedByTheSystem(t *testing.T) {
+	path, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	type identity struct {
+		as   *syscall.Credential // nil: this process's own
+		name string
+	}
+	own, err := user.LookupId(strconv.Itoa(os.Getuid()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	identities := []identity{{nil, own.Username}}
+	if os.Getuid() == 0 { // who may become somebody whom the system does not know
+		identities = append(identities, identity{&syscall.Credential{Uid: 54321, Gid: 54321}, "uid 54321"})
+	}
+	for _, i := range identities {
+		dir := t.TempDir()
+		content, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		program := filepath.Join(dir, "retrieverkeys")
+		if err := errors.Join(os.Chmod(filepath.Dir(dir), 0o755), os.Chmod(dir, 0o777), os.WriteFile(program, content, 0o755)); err != nil {
+			t.Fatal(err)
+		}
+		run := func(args ...string) string {
+			cmd := exec.Command(program, args...)
+			cmd.Dir, cmd.SysProcAttr = dir, &syscall.SysProcAttr{Credential: i.as}
+			cmd.Env = []string{"EMBEDDED_PATH=" + filepath.Join(dir, "store.db"), "USER=ceo", "LOGNAME=ceo", "USERNAME=ceo", "HOME=" + dir}
+			out, err := cmd.CombinedOutput()
+			if err != nil {
+				t.Fatalf("%v: %v\n%s", args, err, out)
+			}
+			return string(out)
+		}
+		key := regexp.MustCompile(`key_[0-9A-Za-z]{24}`).FindString(run("bootstrap", "--organization", "Acme", "--namespace", "production"))
+		out := run("keys", "revoke", "--namespace", "production", "--yes", key)
+		if !strings.HasSuffix(strings.TrimSpace(out), ", by "+i.name+".") {
+			t.Errorf("as %s it prints %s", i.name, out)
+		}
+		trail := trailOf(t, deployment{env: fields{"EMBEDDED_PATH": filepath.Join(dir, "store.db")}})
+		if len(trail) != 2 {
+			t.Errorf("%d events, want the making and the revocation", len(trail))
+		}
+		for _, e := range trail {
+			if e.ActorID != i.name || e.ActorType != apikey.Operator {
+				t.Errorf("the trail of %s says %s by %s", i.name, e.Action, e.ActorID)
+			}
+		}
+	}
 }
 
 // Somebody at a terminal is told what is wrong, and nothing is changed.

@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"database/sql"
 	"encoding/json"
 	"fmt"
 	"io/fs"
@@ -9,6 +11,8 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -16,6 +20,8 @@ import (
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"retrieverkeys/apikey"
 	"retrieverkeys/store/document"
@@ -218,6 +224,60 @@ func stored(t *testing.T, d deployment, text string) string {
 	return found
 }
 
+// trailOf returns all audit events of the store, in the order in which they were stored. Those that are on their way are not
+// among them.
+func trailOf(t *testing.T, d deployment) (events []apikey.Event) {
+	t.Helper()
+	add := func(doc bson.Raw) {
+		e, ok := document.Event(doc)
+		if !ok {
+			t.Fatalf("an event that cannot be read: %v", doc)
+		}
+		events = append(events, e)
+	}
+	if path, embedded := d.env["EMBEDDED_PATH"].(string); embedded {
+		db, err := sql.Open("sqlite", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = db.Close() }()
+		rows, err := db.QueryContext(t.Context(), "SELECT document FROM audit_events ORDER BY pk")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = rows.Close() }()
+		for rows.Next() {
+			var doc []byte
+			if err := rows.Scan(&doc); err != nil {
+				t.Fatal(err)
+			}
+			add(doc)
+		}
+		if err := rows.Err(); err != nil {
+			t.Fatal(err)
+		}
+		return events
+	}
+	client, err := mongo.Connect(options.Client().ApplyURI(testURI))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = client.Disconnect(context.Background()) }()
+	name, _ := d.env["MONGODB_DATABASE"].(string)
+	found, err := client.Database(name).Collection(document.Events).Find(t.Context(), bson.D{}, options.Find().SetSort(bson.D{{Key: "timestamp", Value: 1}}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var docs []bson.Raw
+	if err := found.All(t.Context(), &docs); err != nil {
+		t.Fatal(err)
+	}
+	for _, doc := range docs {
+		add(doc)
+	}
+	return events
+}
+
 // auditOf returns a retriever's audit events, newest first.
 func (s *server) auditOf(retriever string) []map[string]any {
 	s.t.Helper()
@@ -282,6 +342,61 @@ func TestDeniedAttemptsAreKept(t *testing.T) {
 		}
 		if got := s.query("admin", "production", `{ apiKey(id: "key_tie_b") { status } }`); !strings.Contains(got.body, `"ACTIVE"`) {
 			t.Errorf("the key: %s", got.body)
+		}
+	})
+}
+
+// Whoever tries what they may not, many times a request, must not have the store write as often, nor bury the trail;
+// and how often it was is told all the same. Who found a key in a web page leaves nothing.
+func TestDeniedAttemptsAreBounded(t *testing.T) {
+	onEveryStore(t, func(t *testing.T, d deployment) {
+		d = seeded(t, d)
+		importBatch(t, d, document.Batch{Keys: manyKeys(120)})
+		d.env["REQUEST_TIMEOUT"] = "5m" // of a slow machine
+		s := serve(t, d.env)
+		first := time.Now().Unix() / 60
+		attempt := func(caller string, from int) {
+			var b strings.Builder
+			b.WriteString("mutation {")
+			for i := from; i < from+60; i++ {
+				fmt.Fprintf(&b, ` a%d: revokeApiKey(input: {id: "key_many_%04d"}) { apiKey { id } }`, i, i)
+			}
+			b.WriteString(" }")
+			codes := s.query(caller, "production", b.String()).codes(t)
+			if len(codes) != 60 || slices.ContainsFunc(codes, func(code string) bool { return code != "FORBIDDEN" }) {
+				t.Errorf("%s: %v", caller, codes)
+			}
+		}
+		attempt("reader", 0)
+		attempt("retriever", 0)
+		attempt("reader", 60)
+		headers := map[string]string{"Authorization": "Bearer " + token("retriever"), "X-Namespace": "production"}
+		for _, got := range []answer{
+			s.request(http.MethodPost, "/v1/retrievers/many/api-keys", `{"name":"x"}`, headers),
+			s.request(http.MethodDelete, "/v1/retrievers/many/api-keys/key_many_0000", "", headers),
+		} {
+			if got.status != http.StatusForbidden {
+				t.Errorf("REST: %d %s", got.status, got.body)
+			}
+		}
+		s.stop()
+		kept, more := 0, 0
+		for _, e := range trailOf(t, d) {
+			switch {
+			case e.Outcome != apikey.Denied || e.Action != apikey.KeyRevoked || e.ActorKeyID == nil || *e.ActorKeyID != "key_caller_reader" || !slices.Equal(e.RetrieverIDs, []apikey.RetrieverID{"ret_many"}):
+				t.Errorf("event %+v", e)
+			case len(e.Changes) == 0:
+				kept++
+			default:
+				n, err := strconv.Atoi(value(e.Changes[0].After))
+				if more += n; err != nil || e.Changes[0].Field != "denied_attempts" {
+					t.Errorf("event %+v", e)
+				}
+			}
+		}
+		minutes := int(time.Now().Unix()/60 - first + 1)
+		if kept < 10 || kept > 10*minutes || kept+more != 120 {
+			t.Errorf("in %d minutes %d attempts are kept, and there are %d more, of 120", minutes, kept, more)
 		}
 	})
 }

@@ -350,6 +350,8 @@ func TestIntrospection(t *testing.T) {
 		{"public", "", true, ""}, {"public", "admin", true, ""},
 		{"authenticated", "", false, "UNAUTHENTICATED"}, {"authenticated", "admin", true, ""},
 		{"off", "", false, "UNAUTHENTICATED"}, {"off", "admin", false, "FORBIDDEN"},
+		// A retriever's key stands in web pages, and whoever finds it is nobody in particular.
+		{"public", "retriever", true, ""}, {"authenticated", "retriever", false, "FORBIDDEN"}, {"off", "retriever", false, "FORBIDDEN"},
 	} {
 		t.Run(c.setting+" "+c.caller, func(t *testing.T) {
 			s := serve(t, fields{"EMBEDDED_PATH": d.env["EMBEDDED_PATH"], "INTROSPECTION": c.setting})

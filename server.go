@@ -252,6 +252,7 @@ func (p *program) serve(ctx context.Context) (err error) {
 			Ready:          engine.Ping,
 			Stopping:       ctx.Done(),
 			Playground:     p.cfg.Playground,
+			WithoutREST:    !p.cfg.REST,
 			CORS:           p.cors,
 			Timeout:        p.cfg.RequestTimeout,
 			MaxBodyBytes:   p.cfg.MaxBodyBytes,
@@ -282,6 +283,7 @@ func (p *program) serve(ctx context.Context) (err error) {
 	var working sync.WaitGroup
 	working.Go(func() { p.prepare(background, engine, prepare, url, metrics) })
 	working.Go(func() { usage.Run(background) })
+	working.Go(func() { service.StoreDenials(background, p.logger) })
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	p.logger.InfoContext(ctx, "serving", "url", url, "store", p.storeName())

@@ -21,10 +21,12 @@ import (
 	"retrieverkeys/apikey"
 )
 
-// binary builds the program, once, and returns its path.
+// binary builds the program, once, static as it is shipped, and returns its path.
 var binary = sync.OnceValues(func() (string, error) {
 	path := filepath.Join(binaryDir, "retrieverkeys")
-	out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput()
+	build := exec.Command("go", "build", "-o", path, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	out, err := build.CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("%w\n%s", err, out)
 	}

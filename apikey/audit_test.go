@@ -169,6 +169,33 @@ func TestUserAgentIsShortened(t *testing.T) {
 	}
 }
 
+// Anybody can send any user agent. None may turn the text around it, hide a part of itself or break a line of the trail.
+func TestUserAgentIsHarmless(t *testing.T) {
+	for _, tt := range []struct{ agent, want string }{
+		{"Mozilla/5.0 (X11; Linux x86_64) Gecko/20100101", "Mozilla/5.0 (X11; Linux x86_64) Gecko/20100101"},
+		{"브라우저/1 😀 é", "브라우저/1 😀 é"},
+		{"متصفح/1", "متصفح/1"}, // letters may be written from right to left
+		{"curl\t8", "curl 8"},
+		{"a\u202eb", "a\uFFFDb"},
+		{"\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069", strings.Repeat("\uFFFD", 12)},
+		{"a\u0000\u001b[31m\r\n\u007f\u0085\u009b\u2028\u2029b", "a\uFFFD\uFFFD[31m\uFFFD\uFFFD\uFFFD\uFFFD\uFFFD\uFFFD\uFFFDb"},
+		{"a\u200b\u200d\ufeff\u00ad\U000e0041b", "a\uFFFD\uFFFD\uFFFD\uFFFD\uFFFDb"},
+		{"a\xffb", "a\uFFFDb"},
+		{strings.Repeat("\u202e", 400), strings.Repeat("\uFFFD", 170)},
+	} {
+		c := writer(Read)
+		c.UserAgent = tt.agent
+		for name, e := range map[string]Event{
+			"a change": c.event(KeyUpdated, ResourceAPIKey, "key_1", noon, "", nil),
+			"a denial": c.event(KeyUpdated, ResourceAPIKey, "key_1", noon, "", nil).denied(),
+		} {
+			if got := text(e.UserAgent); got != tt.want {
+				t.Errorf("%s by %q: %q, want %q", name, tt.agent, got, tt.want)
+			}
+		}
+	}
+}
+
 // All keys are read, once each and in order, and as they were when the reading began; what cannot be read ends it.
 func TestReadKeys(t *testing.T) {
 	for _, n := range []int{0, 1, MaxPage - 1, MaxPage, MaxPage + 1, 2*MaxPage + 1} {

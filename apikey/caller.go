@@ -25,6 +25,13 @@ func NewOperator(name string, ns Namespace) Caller {
 // Anonymous reports whether the caller sent no credentials.
 func (c Caller) Anonymous() bool { return c.Key == nil }
 
+// Known reports whether the caller counts as somebody wherever being known protects something: what is kept for callers,
+// written for them or told to them. Keys of retrievers stand in web pages, so whoever sends one counts as a caller without a
+// key. So does the sender of a key whose type cannot be read, because it may be one.
+func (c Caller) Known() bool {
+	return c.Key != nil && c.Key.Type != RetrieverKey && c.Key.Type != UnreadableType
+}
+
 // tenant is the organization that everything the caller reads is confined to.
 func (c Caller) tenant() InternalID { return c.Key.InternalID }
 
@@ -33,7 +40,7 @@ func (c Caller) authorize(p Permission) error {
 	if c.Anonymous() {
 		return unauthenticated("Authentication is required: send an API key as Authorization: Bearer.")
 	}
-	if c.Key.Type == RetrieverKey || c.Key.Type == UnreadableType {
+	if !c.Known() {
 		return forbidden("A key of this type can only execute its retriever.")
 	}
 	for _, held := range c.Key.Permissions {

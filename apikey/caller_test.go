@@ -176,3 +176,23 @@ func TestContextCarriesCallerAndNamespace(t *testing.T) {
 		t.Errorf("the inner caller is %v", c)
 	}
 }
+
+// Without it whoever copies a key out of a web page has the caches, the labels and the trail of those who hold one.
+func TestWhoIsKnown(t *testing.T) {
+	for _, tt := range []struct {
+		caller Caller
+		want   bool
+	}{
+		{Caller{}, false},
+		{Caller{Key: &Key{Type: RetrieverKey, Permissions: []Permission{Admin}}}, false},
+		{Caller{Key: &Key{Type: UnreadableType, Permissions: []Permission{Admin}}}, false},
+		{Caller{Key: &Key{Type: UnknownType}}, true},
+		{Caller{Key: &Key{Type: MarketplaceSubscription}}, true},
+		{Caller{Key: &Key{Type: Standard}}, true},
+		{NewOperator("ada", Namespace{}), true},
+	} {
+		if got := tt.caller.Known(); got != tt.want {
+			t.Errorf("%+v: %t", tt.caller.Key, got)
+		}
+	}
+}

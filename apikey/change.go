@@ -147,6 +147,10 @@ func (s *Service) Create(ctx context.Context, c Caller, namespace, retriever str
 	if err := s.Admit(ctx, c, KeyCreated); err != nil {
 		return nil, err
 	}
+	as := wish{KeyCreated, namespace, retriever}
+	if err := s.deniedAgain(c, as); err != nil {
+		return nil, err
+	}
 	r, err := s.findRetriever(ctx, c, namespace, retriever)
 	if err != nil {
 		return nil, err
@@ -158,7 +162,7 @@ func (s *Service) Create(ctx context.Context, c Caller, namespace, retriever str
 	if refused == nil && !c.covers(ManagePermissions, r.Namespace, r.ID) {
 		refused = forbidden("This key may not make keys for this retriever.")
 	}
-	if err := s.permit(ctx, c, refused, attempt); err != nil {
+	if err := s.permit(ctx, c, refused, attempt, as); err != nil {
 		return nil, err
 	}
 	if strings.Contains(string(r.ID), "*") || strings.Contains(string(r.NamespaceID), "*") {
@@ -172,9 +176,7 @@ func (s *Service) Create(ctx context.Context, c Caller, namespace, retriever str
 		return nil, err
 	}
 	key.Status = Active
-	e := c.event(KeyCreated, ResourceAPIKey, string(key.ID), now, r.NamespaceID, named)
-	e.Changes = changes(&Key{}, &key)
-	if err := s.Store.InsertKey(ctx, key, e); err != nil {
+	if err := s.Store.InsertKey(ctx, key, c.Made(&key, r.NamespaceID, now)); err != nil {
 		return nil, err
 	}
 	return &Minted{Key: key, Secret: secret}, nil
@@ -323,14 +325,15 @@ func mustBeActive(k *Key) error {
 	return nil
 }
 
-// Admit refuses a caller to whom nothing here is answered, whatever they want to do to whichever key. That somebody tried,
-// with a key that was made for something else, is kept as an event of that key.
+// Admit refuses a caller to whom nothing here is answered, whatever they want to do to whichever key. That somebody known
+// here tried is kept as an event of their own key.
 func (s *Service) Admit(ctx context.Context, c Caller, action Action) error {
 	refused := c.authorize(Read)
-	if refused == nil || c.Anonymous() {
+	if refused == nil || !c.Known() {
 		return refused
 	}
-	return s.permit(ctx, c, refused, c.event(action, ResourceAPIKey, string(c.Key.ID), s.instant(), "", c.Key.Retrievers()))
+	own := c.event(action, ResourceAPIKey, string(c.Key.ID), s.instant(), "", c.Key.Retrievers())
+	return s.deny(ctx, c, refused, own, wish{action: action})
 }
 
 // manyTries is how often a revocation that came second to another change tries again.
@@ -343,6 +346,10 @@ func (s *Service) change(ctx context.Context, c Caller, namespace string, id ID,
 	if err := s.Admit(ctx, c, action); err != nil {
 		return nil, err
 	}
+	as := wish{action, namespace, string(id)}
+	if err := s.deniedAgain(c, as); err != nil {
+		return nil, err
+	}
 	for range manyTries {
 		target, err := s.target(ctx, c, namespace, id, c.Operator && action == KeyRevoked)
 		if err != nil {
@@ -351,13 +358,13 @@ func (s *Service) change(ctx context.Context, c Caller, namespace string, id ID,
 		from, now := target.key, s.instant()
 		from.Status = from.StatusAt(now)
 		e := c.event(action, ResourceAPIKey, string(id), now, target.namespace, from.Retrievers())
-		if err := s.permit(ctx, c, c.mayChange(&from, action, target.retrievers), e); err != nil {
+		if err := s.permit(ctx, c, c.mayChange(&from, action, target.retrievers), e, as); err != nil {
 			return nil, err
 		}
 		change, err := decide(from, now)
 		if err != nil {
 			if Classify(err).Code == Forbidden {
-				err = s.permit(ctx, c, err, e)
+				err = s.deny(ctx, c, err, e, as)
 			}
 			return nil, err
 		}
@@ -503,16 +510,12 @@ func (s *Service) ownKey(ctx context.Context, c Caller) (*Key, error) {
 	return &keys[0], nil
 }
 
-// permit returns nil where nothing refused the caller, whose key is still active. Otherwise the attempt is kept as an event, and then refused: if
-// it cannot be kept, the caller learns of the outage instead.
-func (s *Service) permit(ctx context.Context, c Caller, refused error, attempt Event) error {
+// permit returns nil where nothing refused the caller, whose key is still active.
+func (s *Service) permit(ctx context.Context, c Caller, refused error, attempt Event, as wish) error {
 	if refused == nil {
 		return s.stillActive(ctx, c)
 	}
-	if err := s.Store.InsertEvent(ctx, attempt.denied()); err != nil {
-		return err
-	}
-	return refused
+	return s.deny(ctx, c, refused, attempt, as)
 }
 
 // instant is now in the precision that dates are stored in.

@@ -713,21 +713,23 @@ func TestDeniedAttemptsAreEvents(t *testing.T) {
 		if err := change(t.Context(), s, other, "shop"); codeAndField(t, err) != "FORBIDDEN" || len(store.events) != 3 {
 			t.Errorf("%s: somebody else's attempt is not told apart", action)
 		}
+		s.Now = func() time.Time { return *at(120) }
 		store.fails = "InsertEvent"
 		if err := change(t.Context(), s, writer(Read), "shop"); codeAndField(t, err) != "UNAVAILABLE" {
 			t.Errorf("%s: an attempt that cannot be kept: %v", action, err)
 		}
 	}
-	// A key that may do nothing here was most likely found where it is public. That it was tried is told of that key.
+	// Who may do nothing here, whatever it is, has tried it with their own key.
 	for action, change := range changes4 {
 		store := fixture()
-		found := Caller{Key: &store.keys[0]}
+		powerless := writer("")
+		powerless.Key.Scopes = []Scope{on(ResourceRetriever, "ret_1")}
 		for range 3 {
-			if err := change(t.Context(), newService(store), found, "no such namespace"); codeAndField(t, err) != "FORBIDDEN" {
+			if err := change(t.Context(), newService(store), powerless, "no such namespace"); codeAndField(t, err) != "FORBIDDEN" {
 				t.Errorf("%s: %v", action, err)
 			}
 		}
-		if len(store.events) != 1 || store.events[0].Action != action || store.events[0].ResourceID != "key_1" || store.events[0].Outcome != Denied || !slices.Equal(store.events[0].RetrieverIDs, []RetrieverID{"ret_1"}) {
+		if len(store.events) != 1 || store.events[0].Action != action || store.events[0].ResourceID != "key_writer" || store.events[0].Outcome != Denied || !slices.Equal(store.events[0].RetrieverIDs, []RetrieverID{"ret_1"}) {
 			t.Errorf("%s: %+v", action, store.events)
 		}
 	}

@@ -20,7 +20,8 @@ type Cost struct {
 // maxCalls is how many calls of a store one request makes at the same time, so that it does not take the whole pool.
 const maxCalls = 16
 
-// maxLarge is how many reads of about KeysAtOnce keys one request makes at the same time.
+// maxLarge is how many reads of up to about KeysAtOnce keys one request makes at the same time, so that it does not hold
+// too many keys.
 const maxLarge = 4
 
 // NewCost returns the Cost of one request: it may look at that many documents (MAX_READS), and the keys that it lists

@@ -1,14 +1,13 @@
 package apikey
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"regexp"
 	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -75,7 +74,7 @@ func (c Caller) event(action Action, of ResourceType, id string, at time.Time, n
 	e := Event{
 		ID: newEventID(at), Timestamp: at, Action: action, ResourceType: of, ResourceID: id,
 		ActorID: c.Key.UserID, ActorType: User, Outcome: Success,
-		IPAddress: optional(c.Address), UserAgent: optional(shortened(c.UserAgent)),
+		IPAddress: optional(c.Address), UserAgent: optional(shortened(harmless(c.UserAgent))),
 		InternalID: c.tenant(), NamespaceID: ns, RetrieverIDs: retrievers,
 	}
 	if c.Operator {
@@ -95,19 +94,29 @@ func newEventID(at time.Time) EventID {
 	return EventID("evt_" + inBase62(uint64(at.UnixMilli()), 8) + inBase62(eventsMade.Add(1), 4) + randomText(12))
 }
 
-// denied makes the event of an attempt that was denied. Its id is the same for all attempts of one actor, action and
-// resource within a minute, so that storing them all stores one. Organizations may use the same ids, and a store may keep
-// all their events together, so whose it is counts too.
-func (e Event) denied() Event {
-	e.Outcome, e.Changes = Denied, nil
-	actor := e.ActorID
-	if e.ActorKeyID != nil {
-		actor = string(*e.ActorKeyID)
-	}
-	minute := strconv.FormatInt(e.Timestamp.Unix()/60, 10)
-	sum := sha256.Sum256([]byte(strings.Join([]string{string(e.InternalID), string(e.ActorType), actor, string(e.Action), e.ResourceID, minute}, "\x00")))
-	e.ID = EventID("evt_" + hex.EncodeToString(sum[:12]))
+// Made returns the event of a key that the caller made, for whoever stores both without the Service. The namespace is the
+// one that the key was made for.
+func (c Caller) Made(k *Key, ns NamespaceID, at time.Time) Event {
+	e := c.event(KeyCreated, ResourceAPIKey, string(k.ID), at, ns, k.Retrievers())
+	made := *k
+	made.Status = made.StatusAt(at)
+	e.Changes = changes(&Key{}, &made)
 	return e
+}
+
+// harmless replaces characters that leave no mark of their own, such as controls and those that turn the direction of
+// writing. Anybody can send any of them, and none may make the trail look like something else.
+func harmless(header string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\t':
+			return ' '
+		case unprintable(r) || unicode.Is(unicode.Cf, r):
+			return utf8.RuneError
+		default:
+			return r
+		}
+	}, header)
 }
 
 // maxUserAgent is how much of a User-Agent header an event keeps, in bytes.

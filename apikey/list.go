@@ -273,6 +273,9 @@ type firstPage struct {
 // listCost is what each list is charged besides the documents that are looked at for it.
 const listCost = 10
 
+// largeRead is how many keys a read may return of which a request makes maxCalls at the same time, and not maxLarge.
+const largeRead = 200
+
 // firstPages reads the first pages of a listing, matched by index. Those that it does not need stay empty.
 func (s *Service) firstPages(ctx context.Context, tenant InternalID, ids []RetrieverID, q *query) ([]firstPage, error) {
 	cost := CostFrom(ctx)
@@ -289,7 +292,7 @@ func (s *Service) firstPages(ctx context.Context, tenant InternalID, ids []Retri
 	} else {
 		r = q.run(probe(q.window), q.fields())
 	}
-	if len(ids)*r.Limit > KeysAtOnce {
+	if len(ids)*r.Limit > largeRead {
 		done, err := cost.readLarge(ctx)
 		if err != nil {
 			return nil, err
@@ -361,15 +364,25 @@ func (s *Service) connectKeys(ctx context.Context, tenant InternalID, id Retriev
 // finish reads on until the scan has all that it needs.
 func (s *Service) finish(ctx context.Context, tenant InternalID, id RetrieverID, scan *keyScan) error {
 	for !scan.done {
-		pages, err := s.Store.KeyPages(ctx, tenant, []RetrieverID{id}, scan.next())
-		if err != nil {
-			return err
-		}
-		if err := scan.look(CostFrom(ctx), pages[0]); err != nil {
+		if err := s.scanOn(ctx, tenant, id, scan); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (s *Service) scanOn(ctx context.Context, tenant InternalID, id RetrieverID, scan *keyScan) error {
+	cost := CostFrom(ctx)
+	done, err := cost.readLarge(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	pages, err := s.Store.KeyPages(ctx, tenant, []RetrieverID{id}, scan.next())
+	if err != nil {
+		return err
+	}
+	return scan.look(cost, pages[0])
 }
 
 // selects is the filter.

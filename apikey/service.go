@@ -14,6 +14,8 @@ type Service struct {
 	Usage *Usage           // nil notes nothing
 	// RateLimit is how many requests a minute a key without a limit of its own may make; 0 means any number.
 	RateLimit int
+
+	denials denials
 }
 
 func (s *Service) now() time.Time {

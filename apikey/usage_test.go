@@ -187,6 +187,10 @@ func TestOnlyAllowedRequestsUseAKey(t *testing.T) {
 		"a reader who makes": {writer(Read), func(s *Service, c Caller) error {
 			return changes4[KeyCreated](t.Context(), s, c, "shop")
 		}, false},
+		"who has a web page's key": {Caller{Key: &Key{ID: "key_1", Type: RetrieverKey, InternalID: "int_1", Permissions: []Permission{Admin}}}, func(s *Service, c Caller) error {
+			_, err := s.Viewer(c)
+			return err
+		}, false},
 		"a powerless one": {writer(""), func(s *Service, c Caller) error {
 			return changes4[KeyRevoked](t.Context(), s, c, "shop")
 		}, false},

@@ -45,6 +45,7 @@ type Config struct {
 	Demo             bool
 	Introspection    string
 	Playground       bool
+	REST             bool
 	CORSOrigins      []string
 	CORSHeaders      []string
 	MaxBodyBytes     int64
@@ -317,11 +318,9 @@ func (c *Config) settings() *flag.FlagSet {
 	fs.BoolVar(&c.Demo, "DEMO", false, "fill an empty store with a demo; default true for the bare command on the embedded store")
 	fs.Func("INTROSPECTION", "public, authenticated or off; default public on the embedded store, else authenticated",
 		choice(&c.Introspection, "public", "authenticated", "off"))
-	c.Playground = true
-	fs.Func("PLAYGROUND", "on or off; default on", func(s string) error {
-		c.Playground = s == "on"
-		return choice(new(string), "on", "off")(s)
-	})
+	c.Playground, c.REST = true, true
+	fs.Func("PLAYGROUND", "on or off; default on", switched(&c.Playground))
+	fs.Func("REST", "the vendor's REST endpoints and their description: on, or off; default on", switched(&c.REST))
 	fs.Func("CORS_ALLOWED_ORIGINS", "origins, comma-separated, whose pages may call from a browser, such as https://app.example.com or https://*.example.com; default none, but for the demo of the bare command those of localhost",
 		func(s string) error {
 			c.CORSOrigins = list(s)
@@ -559,6 +558,14 @@ func choice(to *string, allowed ...string) func(string) error {
 		}
 		*to = s
 		return nil
+	}
+}
+
+// switched reads on or off.
+func switched(to *bool) func(string) error {
+	return func(s string) error {
+		*to = s == "on"
+		return choice(new(string), "on", "off")(s)
 	}
 }
 

@@ -43,11 +43,11 @@ func (c *cache[T]) Get(_ context.Context, key string) (T, bool) {
 	return value, hit
 }
 
-// Add keeps the value for the key, if nothing is kept for it yet and it is not larger than the whole cache. For anonymous
-// callers it keeps nothing: nobody in particular shall push out what others use.
+// Add keeps the value for the key, if nothing is kept for it yet and it is not larger than the whole cache. For callers who
+// are not known here it keeps nothing: nobody in particular shall push out what others use.
 func (c *cache[T]) Add(ctx context.Context, key string, value T) {
 	size := c.size(key, value)
-	if size > cacheBytes || apikey.CallerFrom(ctx).Anonymous() || c.once != nil && !c.once.again(key) {
+	if size > cacheBytes || !apikey.CallerFrom(ctx).Known() || c.once != nil && !c.once.again(key) {
 		return
 	}
 	c.mu.Lock()

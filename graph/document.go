@@ -65,8 +65,8 @@ func ReadManifest(ctx context.Context, text []byte, limits Limits) (Manifest, []
 	return m, problems
 }
 
-// documents finds the texts of operations that are named by an id: those of the manifest, and those that clients sent
-// before, together with their hash (automatic persisted queries).
+// documents finds the texts of operations that are named by an id: those of the manifest, and those that clients of the same
+// organization sent before, together with their hash (automatic persisted queries).
 type documents struct {
 	manifest Manifest
 	trusted  map[string]bool // the manifest's texts; nil: any other may be run too
@@ -100,19 +100,37 @@ func (d documents) complete(ctx context.Context, req *request) *apikey.Error {
 	case known && (req.Query == "" || req.Query == text):
 		req.Query = text
 	case req.Query == "":
-		if text, known = d.sent.Get(ctx, id); !known {
+		if text, known = d.registered(ctx, id); !known {
 			return &apikey.Error{Code: persistedQueryNotFound, Message: "PersistedQueryNotFound"}
 		}
 		req.Query = text
 	case hashed && hashOf(req.Query) != id:
 		return apikey.Invalid("extensions.persistedQuery.sha256Hash", "The hash is not that of the query.")
 	case hashed && d.trusted == nil:
-		d.sent.Add(ctx, id, req.Query)
+		d.sent.Add(ctx, ownID(ctx, id), req.Query)
 	}
 	if d.trusted != nil && !d.trusted[req.Query] {
 		return &apikey.Error{Code: apikey.Forbidden, Message: "Only operations of the server's manifest are run here."}
 	}
 	return nil
+}
+
+// registered returns the text that a caller of the same organization sent with its hash. What others sent is not told, nor is
+// anything told to callers who are not known here: they could try which operations an organization has.
+func (d documents) registered(ctx context.Context, id string) (text string, known bool) {
+	if !apikey.CallerFrom(ctx).Known() {
+		return "", false
+	}
+	return d.sent.Get(ctx, ownID(ctx, id))
+}
+
+// ownID is an id within the caller's organization.
+func ownID(ctx context.Context, id string) string {
+	c := apikey.CallerFrom(ctx)
+	if c.Key == nil {
+		return id
+	}
+	return string(c.Key.InternalID) + "\x00" + id
 }
 
 // persistedQueryNotFound is, with its message, what clients of automatic persisted queries wait for: they then send the

@@ -1,6 +1,7 @@
 package graph
 
 import (
+	"context"
 	"encoding/json"
 	"maps"
 	"slices"
@@ -74,7 +75,7 @@ func ask(documentID, text string, extensions map[string]any) *request {
 }
 
 func TestDocumentsAreFoundById(t *testing.T) {
-	somebody := apikey.WithCaller(t.Context(), apikey.Caller{Key: &apikey.Key{}})
+	somebody := apikey.WithCaller(t.Context(), apikey.Caller{Key: &apikey.Key{Type: apikey.Standard}})
 	manifest := Manifest{"one": `query One { viewer { keyId } }`, someHash: `query Hashed { viewer { keyId } }`}
 	upper := strings.ToUpper(hashOf(someText))
 	for _, c := range []struct {
@@ -139,6 +140,64 @@ func TestDocumentsAreFoundById(t *testing.T) {
 				t.Errorf("%s: %s", err.Code, err)
 			}
 		})
+	}
+}
+
+// Which operations an organization has registered is its own affair: whoever could try hashes would learn what its apps can do.
+func TestRegisteredTextsAreAnOrganizationsOwn(t *testing.T) {
+	of := func(tenant apikey.InternalID) context.Context {
+		return apikey.WithCaller(t.Context(), apikey.Caller{Key: &apikey.Key{Type: apikey.Standard, InternalID: tenant}})
+	}
+	found := func(d documents, ctx context.Context, r *request) bool {
+		t.Helper()
+		err := d.complete(ctx, r)
+		if err != nil && (err.Code != persistedQueryNotFound || err.Message != "PersistedQueryNotFound") {
+			t.Errorf("%s: %s", err.Code, err)
+		}
+		return err == nil
+	}
+	hash := hashOf(someText)
+	ways := map[string]func() *request{
+		"an extension": func() *request { return ask("", "", extension(hash)) },
+		"a documentId": func() *request { return ask(hash, "", nil) },
+	}
+	manifest := Manifest{"one": `query One { viewer { keyId } }`}
+	d := newDocuments(manifest, false)
+	for name, caller := range unknown {
+		ctx := apikey.WithCaller(t.Context(), caller)
+		if !found(d, ctx, ask("", someText, extension(hash))) {
+			t.Errorf("the text of %s is not run", name)
+		}
+		if d.sent.items.Len() > 0 {
+			t.Errorf("the text of %s is registered", name)
+		}
+	}
+	if !found(d, of("int_1"), ask("", someText, extension(hash))) {
+		t.Error("the text is not run")
+	}
+	for way, r := range ways {
+		if !found(d, of("int_1"), r()) {
+			t.Errorf("by %s: another caller of the organization does not find it", way)
+		}
+		if found(d, of("int_2"), r()) {
+			t.Errorf("by %s: another organization finds it", way)
+		}
+		for name, caller := range unknown {
+			ctx := apikey.WithCaller(t.Context(), caller)
+			if found(d, ctx, r()) {
+				t.Errorf("by %s: %s finds it", way, name)
+			}
+			if !found(d, ctx, ask("one", "", nil)) || !found(d, ctx, ask("", "", extension("one"))) {
+				t.Errorf("%s does not find what the manifest has", name)
+			}
+		}
+	}
+	if !found(d, of("int_2"), ask("", someText, extension(hash))) || !found(d, of("int_2"), ask("", "", extension(hash))) {
+		t.Error("another organization cannot register the same text")
+	}
+	// No id that somebody makes up leads into another organization.
+	if found(d, of("int"), ask("_1\x00"+hash, "", nil)) || found(d, of(""), ask("int_1\x00"+hash, "", nil)) {
+		t.Error("an id that is made up leads to it")
 	}
 }
 

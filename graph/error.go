@@ -98,8 +98,11 @@ func withoutValues(message string) string {
 
 // introspectionError is the answer to whoever is not told the schema.
 func introspectionError(ctx context.Context) *apikey.Error {
-	if apikey.CallerFrom(ctx).Anonymous() {
+	switch c := apikey.CallerFrom(ctx); {
+	case c.Anonymous():
 		return &apikey.Error{Code: apikey.Unauthenticated, Message: "Introspection needs an API key, if it is not switched off."}
+	case !c.Known():
+		return &apikey.Error{Code: apikey.Forbidden, Message: "Introspection is not for a key of this type, if it is not switched off."}
 	}
 	return &apikey.Error{Code: apikey.Forbidden, Message: "Introspection is switched off."}
 }

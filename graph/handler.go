@@ -104,7 +104,7 @@ func (introspectionGate) ExtensionName() string                   { return "Intr
 func (introspectionGate) Validate(graphql.ExecutableSchema) error { return nil }
 
 func (i introspectionGate) MutateOperationContext(ctx context.Context, op *graphql.OperationContext) *gqlerror.Error {
-	allowed := i.who == IntrospectionPublic || i.who == IntrospectionAuthenticated && !apikey.CallerFrom(ctx).Anonymous()
+	allowed := i.who == IntrospectionPublic || i.who == IntrospectionAuthenticated && apikey.CallerFrom(ctx).Known()
 	op.DisableIntrospection = !allowed
 	return nil
 }

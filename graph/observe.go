@@ -123,7 +123,7 @@ func newLabels(manifest Manifest) *labels {
 	return l
 }
 
-// of returns the operation's label. It takes up no name of an anonymous caller: nobody in particular shall use them up.
+// of returns the operation's label. It takes up no name of a caller who is not known here: nobody in particular shall use them up.
 func (l *labels) of(ctx context.Context, op *graphql.OperationContext) string {
 	if len(l.persisted) > 0 {
 		if id, known := l.persisted[op.RawQuery]; known {
@@ -143,7 +143,7 @@ func (l *labels) of(ctx context.Context, op *graphql.OperationContext) string {
 	if known {
 		return label
 	}
-	if apikey.CallerFrom(ctx).Anonymous() {
+	if !apikey.CallerFrom(ctx).Known() {
 		return otherName
 	}
 	l.mu.Lock()

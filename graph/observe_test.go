@@ -16,8 +16,11 @@ import (
 	"retrieverkeys/apikey"
 )
 
-// observedHandler is a handler, and what it tells of the operations that it is asked as an admin, or as nobody.
-func observedHandler(manifest Manifest) (ask func(t *testing.T, anonymous bool, body map[string]any), told func() map[string]int) {
+// somebody is a caller who is known here, and may do nothing.
+var somebody = apikey.Caller{Key: &apikey.Key{Type: apikey.Standard, InternalID: "int_1"}}
+
+// observedHandler is a handler, and what it tells of the operations that it is asked.
+func observedHandler(manifest Manifest) (ask func(t *testing.T, caller apikey.Caller, body map[string]any), told func() map[string]int) {
 	counts := map[string]int{}
 	h := NewHandler(Options{
 		Service: &apikey.Service{Store: expecting("")}, Introspection: IntrospectionPublic, Limits: limits, Manifest: manifest, Logger: slog.New(slog.DiscardHandler),
@@ -27,17 +30,13 @@ func observedHandler(manifest Manifest) (ask func(t *testing.T, anonymous bool, 
 			CacheLookups: func(cache string) func(bool) { return func(hit bool) { counts[fmt.Sprint(cache, " ", hit)]++ } },
 		},
 	})
-	return func(t *testing.T, anonymous bool, body map[string]any) {
+	return func(t *testing.T, caller apikey.Caller, body map[string]any) {
 			t.Helper()
 			text, err := json.Marshal(body)
 			if err != nil {
 				t.Fatal(err)
 			}
-			ctx := t.Context()
-			if !anonymous {
-				ctx = apikey.WithCaller(ctx, apikey.Caller{Key: &apikey.Key{InternalID: "int_1", Permissions: []apikey.Permission{apikey.Admin}}})
-			}
-			r := httptest.NewRequestWithContext(ctx, http.MethodPost, "/graphql", strings.NewReader(string(text)))
+			r := httptest.NewRequestWithContext(apikey.WithCaller(t.Context(), caller), http.MethodPost, "/graphql", strings.NewReader(string(text)))
 			r.Header.Set("Content-Type", "application/json")
 			h.ServeHTTP(httptest.NewRecorder(), r)
 		}, func() map[string]int {
@@ -55,30 +54,33 @@ func TestLabelsOfOperationsAreFew(t *testing.T) {
 		return map[string]any{"query": "query " + name + " { serverInfo { version } }"}
 	}
 	for _, c := range []struct {
-		name      string
-		anonymous bool
-		body      map[string]any
-		want      string
+		name   string
+		caller apikey.Caller
+		body   map[string]any
+		want   string
 	}{
-		{"named", false, query("Keys"), hashOf("Keys")[:8] + " query ok"},
-		{"named by nobody, after somebody", true, query("Keys"), hashOf("Keys")[:8] + " query ok"},
-		{"named by nobody", true, query("Fresh"), "other query ok"},
-		{"not named", false, map[string]any{"query": "{ serverInfo { version } }"}, "unnamed query ok"},
-		{"named at length", false, query(strings.Repeat("x", 101)), "other query ok"},
-		{"of the manifest", false, map[string]any{"documentId": "whoami"}, "twin query ok"}, // of one text: the smaller id
-		{"of the manifest, by its text", false, map[string]any{"query": manifest["whoami"]}, "twin query ok"},
-		{"failed", false, map[string]any{"query": `query Keys { retriever(id: "") { id } }`}, hashOf("Keys")[:8] + " query FORBIDDEN"},
-		{"a mutation", false, map[string]any{"query": `mutation Keys { revokeApiKey(input: {id: "x"}) { apiKey { id } } }`}, hashOf("Keys")[:8] + " mutation INTERNAL_SERVER_ERROR"},
-		{"not parsed", false, map[string]any{"query": "{"}, "none none GRAPHQL_PARSE_FAILED"},
-		{"not valid", false, map[string]any{"query": "query Keys { nothing }"}, "none none GRAPHQL_VALIDATION_FAILED"},
+		{"named", somebody, query("Keys"), hashOf("Keys")[:8] + " query ok"},
+		{"named by nobody, after somebody", unknown["nobody"], query("Keys"), hashOf("Keys")[:8] + " query ok"},
+		{"named by nobody", unknown["nobody"], query("Fresh"), "other query ok"},
+		{"named by who has a retriever's key, after somebody", unknown["who has a retriever's key"], query("Keys"), hashOf("Keys")[:8] + " query ok"},
+		{"named by who has a retriever's key", unknown["who has a retriever's key"], query("Fresh"), "other query ok"},
+		{"named by who has an unreadable key", unknown["who has an unreadable key"], query("Fresh"), "other query ok"},
+		{"not named", somebody, map[string]any{"query": "{ serverInfo { version } }"}, "unnamed query ok"},
+		{"named at length", somebody, query(strings.Repeat("x", 101)), "other query ok"},
+		{"of the manifest", somebody, map[string]any{"documentId": "whoami"}, "twin query ok"}, // of one text: the smaller id
+		{"of the manifest, by its text", somebody, map[string]any{"query": manifest["whoami"]}, "twin query ok"},
+		{"failed", somebody, map[string]any{"query": `query Keys { retriever(id: "") { id } }`}, hashOf("Keys")[:8] + " query FORBIDDEN"},
+		{"a mutation", somebody, map[string]any{"query": `mutation Keys { revokeApiKey(input: {id: "x"}) { apiKey { id } } }`}, hashOf("Keys")[:8] + " mutation INTERNAL_SERVER_ERROR"},
+		{"not parsed", somebody, map[string]any{"query": "{"}, "none none GRAPHQL_PARSE_FAILED"},
+		{"not valid", somebody, map[string]any{"query": "query Keys { nothing }"}, "none none GRAPHQL_VALIDATION_FAILED"},
 	} {
-		ask(t, c.anonymous, c.body)
+		ask(t, c.caller, c.body)
 		if got := told(); got[c.want] != 1 {
 			t.Errorf("%s: %v, want %s", c.name, got, c.want)
 		}
 	}
 	for i := range 10 * mostNames {
-		ask(t, false, query(fmt.Sprint("Name", i)))
+		ask(t, somebody, query(fmt.Sprint("Name", i)))
 	}
 	got := told()
 	if n := len(got) - len([]string{"documents false", "documents true", "other"}); n >= mostNames {
@@ -102,12 +104,12 @@ func TestLabelsKeepNoTexts(t *testing.T) {
 	}
 	before := heap()
 	for i := range mostNames {
-		ask(t, false, map[string]any{"query": fmt.Sprint("query Name", i, " { __typename }", strings.Repeat(" ", 1<<18))})
+		ask(t, somebody, map[string]any{"query": fmt.Sprint("query Name", i, " { __typename }", strings.Repeat(" ", 1<<18))})
 	}
 	if after := heap(); after > before+8<<20 {
 		t.Errorf("%d MiB are kept", (after-before)>>20)
 	}
-	ask(t, false, map[string]any{"query": "{ __typename }"}) // so that the handler lives until here
+	ask(t, somebody, map[string]any{"query": "{ __typename }"}) // so that the handler lives until here
 }
 
 // Whoever sets a limit must see whom it hits: each refusal is told by the name of its setting.
@@ -126,18 +128,18 @@ func TestRefusalsAreToldByTheirLimit(t *testing.T) {
 		"MAX_ENTITIES":    {"query": "query($r: [_Any!]!) { _entities(representations: $r) { __typename } }", "variables": map[string]any{"r": representations}},
 		"MAX_COMPLEXITY":  {"query": "{ retrievers(first: 1000) { results { apiKeys(first: 1000) { results { keyId name } } } } }"},
 	} {
-		ask(t, false, body)
+		ask(t, somebody, body)
 		if got := told(); got[limit] != 1 {
 			t.Errorf("%s: %v", limit, got)
 		}
 	}
-	ask(t, false, map[string]any{"query": "{ viewer {" + strings.Repeat(" keyId", 5_000) + "} }"}) // too many comparisons
-	ask(t, false, map[string]any{"query": strings.Repeat("query { ...F } ", 500) + "fragment F on Query { retriever(id: 1) { apiKeys(filter: {status: [" +
+	ask(t, somebody, map[string]any{"query": "{ viewer {" + strings.Repeat(" keyId", 5_000) + "} }"}) // too many comparisons
+	ask(t, somebody, map[string]any{"query": strings.Repeat("query { ...F } ", 500) + "fragment F on Query { retriever(id: 1) { apiKeys(filter: {status: [" +
 		strings.Repeat("ACTIVE ", 6_000) + "]}) { total } } }"}) // too many values, with its fragment spread
 	if got := told(); got["MAX_ALIASES"] != 1 || got["MAX_TOKENS"] != 1 {
 		t.Errorf("of several times a limit: %v", got)
 	}
-	ask(t, false, map[string]any{"query": "{ __typename }"})
+	ask(t, somebody, map[string]any{"query": "{ __typename }"})
 	if diff := cmp.Diff(map[string]int{"unnamed query ok": 1, "documents false": 1}, told()); diff != "" {
 		t.Error(diff)
 	}
@@ -148,10 +150,10 @@ func TestLookupsInCachesAreTold(t *testing.T) {
 	ask, told := observedHandler(nil)
 	text := "{ serverInfo { version } }"
 	hashed := map[string]any{"persistedQuery": map[string]any{"version": 1, "sha256Hash": hashOf(text)}}
-	ask(t, false, map[string]any{"extensions": hashed})
-	ask(t, false, map[string]any{"extensions": hashed, "query": text})
-	ask(t, false, map[string]any{"extensions": hashed})
-	ask(t, false, map[string]any{"extensions": hashed}) // a document is kept when its text has come twice
+	ask(t, somebody, map[string]any{"extensions": hashed})
+	ask(t, somebody, map[string]any{"extensions": hashed, "query": text})
+	ask(t, somebody, map[string]any{"extensions": hashed})
+	ask(t, somebody, map[string]any{"extensions": hashed}) // a document is kept when its text has come twice
 	want := map[string]int{"texts false": 1, "texts true": 2, "documents false": 2, "documents true": 1, "unnamed query ok": 3}
 	if diff := cmp.Diff(want, told()); diff != "" {
 		t.Error(diff)

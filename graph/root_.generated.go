@@ -1505,13 +1505,19 @@ type AuditEvent {
   actorType: String!
   "The key that the actor's request was sent with; null where there was none."
   actorKeyId: ID
-  "` + "`" + `success` + "`" + `, or ` + "`" + `denied` + "`" + `: the actor may not do this, and nothing was changed. Denied attempts are kept once a minute."
+  """
+  ` + "`" + `success` + "`" + `, or ` + "`" + `denied` + "`" + `: the actor may not do this, and nothing was changed. A denied attempt is kept once a minute, and ten
+  attempts of an actor are. If there were more, one event follows: that of the last attempt, with their number in ` + "`" + `changes` + "`" + `.
+  """
   status: String!
-  "What changed. The rotation of a key names the new one's id as ` + "`" + `rotated_to` + "`" + `."
+  """
+  What changed. The rotation of a key names the new one's id as ` + "`" + `rotated_to` + "`" + `. With the status ` + "`" + `denied` + "`" + ` nothing changed, and
+  ` + "`" + `denied_attempts` + "`" + ` says how many attempts have no event of their own.
+  """
   changes: [AuditChange!]!
   "The address that the request came from, as far as proxies are trusted to tell."
   ipAddress: String
-  "The program that the request says it was sent by; what is longer than 512 bytes is cut off."
+  "The program that the request says it was sent by, up to 512 bytes. Controls and other characters without a mark are replaced by U+FFFD."
   userAgent: String
 }
 

@@ -392,3 +392,16 @@ func TestBadBearersMayBeUnlimited(t *testing.T) {
 		}
 	}
 }
+
+// A key that stands in a web page is nobody's in particular, but whoever sends it spends its budget: else it would be a way to
+// ask without end.
+func TestKeysOfWebPagesSpendTheirBudget(t *testing.T) {
+	b := newBudgets(&apikey.Service{}, ratelimit.NewMemory(time.Now), 1)
+	c := apikey.Caller{Key: &apikey.Key{Hash: "a", Type: apikey.RetrieverKey}}
+	if err := b.take(t.Context(), http.Header{}, c); err != nil {
+		t.Error(err)
+	}
+	if err := b.take(t.Context(), http.Header{}, c); err == nil || apikey.Classify(err).Code != apikey.RateLimited {
+		t.Errorf("the second request: %v", err)
+	}
+}

@@ -29,7 +29,9 @@ type Options struct {
 	// Stopping is closed when the process is about to stop: requests are answered as before, but it is not ready for more.
 	Stopping   <-chan struct{}
 	Playground bool
-	CORS       CORS
+	// WithoutREST leaves out the vendor's endpoints, and the document that describes them: there is nothing at their paths.
+	WithoutREST bool
+	CORS        CORS
 	// Timeout bounds a whole request, store calls included.
 	Timeout      time.Duration
 	MaxBodyBytes int64
@@ -98,12 +100,14 @@ func NewHandler(o Options) http.Handler {
 
 	mux := http.NewServeMux()
 	mux.Handle("/graphql", preflighted(o.RefuseGraphQL, withBody(o.GraphQL, o.RefuseGraphQL)))
-	mux.Handle("GET "+keysPath, gate.early(answered(o.Timeout, endpoint(http.HandlerFunc(twin.list), refuseREST)), refuseREST))
-	mux.Handle("POST "+keysPath, withBody(http.HandlerFunc(twin.create), refuseREST))
-	mux.Handle("DELETE "+keysPath+"/{key_id}", withBody(http.HandlerFunc(twin.revoke), refuseREST))
-	mux.HandleFunc(keysPath, only405("GET", "POST"))
-	mux.HandleFunc(keysPath+"/{key_id}", only405("DELETE"))
-	mux.HandleFunc("GET /openapi.json", openAPI)
+	if !o.WithoutREST {
+		mux.Handle("GET "+keysPath, gate.early(answered(o.Timeout, endpoint(http.HandlerFunc(twin.list), refuseREST)), refuseREST))
+		mux.Handle("POST "+keysPath, withBody(http.HandlerFunc(twin.create), refuseREST))
+		mux.Handle("DELETE "+keysPath+"/{key_id}", withBody(http.HandlerFunc(twin.revoke), refuseREST))
+		mux.HandleFunc(keysPath, only405("GET", "POST"))
+		mux.HandleFunc(keysPath+"/{key_id}", only405("DELETE"))
+		mux.HandleFunc("GET /openapi.json", openAPI)
+	}
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, status{"ok"}) })
 	mux.HandleFunc("GET /readyz", ready(o.Ready, o.Stopping))
 	if o.Playground {

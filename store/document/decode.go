@@ -379,12 +379,15 @@ func Event(doc bson.Raw) (apikey.Event, bool) {
 	return e, ok && e.ID != "" && dated
 }
 
+// pendingEvents is the field of what PendingEvents reads.
+const pendingEvents = "pending_events"
+
 // PendingEvents reads the audit events that a key's document carries until they are in their own collection, each as
 // its document; the successor's is empty where there is none.
 func PendingEvents(doc bson.Raw) (events []bson.Raw, successor bson.Raw) {
 	each(doc, func(name []byte, v value) {
 		switch string(name) {
-		case "pending_events":
+		case pendingEvents:
 			v.items(func(item value) {
 				if item.Type == bsoncore.TypeEmbeddedDocument {
 					events = append(events, bson.Raw(item.Data))

@@ -142,6 +142,41 @@ func FromEvent(e apikey.Event) bson.Raw {
 	})
 }
 
+// Carrying is a key's document with an event that goes with it. An engine stores both in one write, and the event then
+// leaves the document for its own collection: see PendingEvents.
+func Carrying(doc bson.Raw, e apikey.Event) (bson.Raw, error) {
+	return Set(doc, bson.D{{Key: pendingEvents, Value: bson.A{FromEvent(e)}}})
+}
+
+// Unloaded is a key's document without the events that it carries, and these. Where there are none, or some cannot be read,
+// it is the document as it is.
+func Unloaded(doc bson.Raw) (bson.Raw, []apikey.Event, error) {
+	pending, _ := PendingEvents(doc)
+	if len(pending) == 0 {
+		return doc, nil, nil
+	}
+	var events []apikey.Event
+	for _, p := range pending {
+		e, ok := Event(p)
+		if !ok {
+			return doc, nil, nil
+		}
+		events = append(events, e)
+	}
+	elements, err := doc.Elements()
+	if err != nil {
+		return nil, nil, err
+	}
+	rest := make(bson.D, 0, len(elements))
+	for _, e := range elements {
+		if e.Key() != pendingEvents {
+			rest = append(rest, bson.E{Key: e.Key(), Value: e.Value()})
+		}
+	}
+	unloaded, err := bson.Marshal(rest)
+	return unloaded, events, err
+}
+
 // FromNamespace writes a new namespace as a document. Who made it is kept where an address is given.
 func FromNamespace(n apikey.Namespace, createdByEmail string) bson.Raw {
 	d := bson.D{

@@ -21,7 +21,7 @@ import (
 	"retrieverkeys/wire"
 )
 
-// Batch is a set of documents to be stored together.
+// Batch is a set of documents to be stored together. A key's may carry events, see Carrying, which are stored with it.
 type Batch struct {
 	Namespaces, Retrievers, Keys []bson.Raw
 }
@@ -80,7 +80,7 @@ const (
 	Keys       = "api_keys"
 )
 
-// Events is the collection of audit events. They are no part of an import.
+// Events is the collection of audit events. They are no part of an import, but for those that documents of keys carry.
 const Events = "audit_events"
 
 // Parse reads an import file: {"namespaces":[…],"retrievers":[…],"api_keys":[…]}, each list optional, in MongoDB

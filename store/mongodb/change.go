@@ -54,7 +54,7 @@ func (s *Store) currentKeys(ctx context.Context, tenant apikey.InternalID, id ap
 
 // InsertKey implements apikey.Store.
 func (s *Store) InsertKey(ctx context.Context, k apikey.Key, e apikey.Event) error {
-	doc, err := document.Set(newKey(k), bson.D{{Key: "pending_events", Value: bson.A{document.FromEvent(e)}}})
+	doc, err := document.Carrying(newKey(k), e)
 	if err != nil {
 		return err
 	}
@@ -147,12 +147,14 @@ func (s *Store) UseKeys(ctx context.Context, uses []apikey.Use) error {
 // finishTimeout bounds the finishing of one change, which goes on when the request that made it has ended.
 const finishTimeout = 5 * time.Second
 
-// finishOrRemember finishes a change that is made. The change stands either way. If finishing fails, the settler tries again.
-func (s *Store) finishOrRemember(ctx context.Context, doc bson.Raw) {
-	_, err := s.finishInTime(context.WithoutCancel(ctx), doc)
+// finishOrRemember finishes a change that is made, and reports whether it could. The change stands either way. If finishing
+// fails, the settler tries again.
+func (s *Store) finishOrRemember(ctx context.Context, doc bson.Raw) bool {
+	finished, err := s.finishInTime(context.WithoutCancel(ctx), doc)
 	if err != nil && s.settler.left() {
 		s.logger.WarnContext(ctx, "a change of a key is made, but its audit event is still in the key's document", "error", err, "cause", errors.Unwrap(err))
 	}
+	return finished
 }
 
 // finishInTime finishes a change, or remembers that it is unfinished.

@@ -187,27 +187,54 @@ func (s *Store) storedLike(ctx context.Context, l *list, indexes []int) (stored,
 // refusal is a document that the server refuses, and its code for that.
 type refusal struct{ index, code int }
 
-// insert stores these documents of the list and returns those that the server refuses.
+// insert stores these documents of the list and returns those that the server refuses. What those that are stored carry goes
+// where it belongs.
 func (s *Store) insert(ctx context.Context, l *list, indexes []int) ([]refusal, error) {
 	documents := make([]any, len(indexes))
+	carriers := map[int]bson.Raw{}
 	for n, i := range indexes {
 		documents[n] = l.documents[i]
 		if l.name == document.Keys {
-			documents[n] = withKeyID(l.documents[i])
+			doc := withKeyID(l.documents[i])
+			if events, _ := document.PendingEvents(doc); len(events) > 0 {
+				doc = withDocumentID(doc)
+				carriers[i] = doc
+			}
+			documents[n] = doc
 		}
 	}
-	ctx, cancel := writing(ctx)
+	writing, cancel := writing(ctx)
 	defer cancel()
-	_, err := s.primary.Collection(l.name).InsertMany(ctx, documents, options.InsertMany().SetOrdered(false))
+	_, err := s.primary.Collection(l.name).InsertMany(writing, documents, options.InsertMany().SetOrdered(false))
 	var bulk mongo.BulkWriteException
-	if !errors.As(err, &bulk) || bulk.WriteConcernError != nil || isOutage(err) {
+	partly := errors.As(err, &bulk) && bulk.WriteConcernError == nil && !isOutage(err)
+	if err != nil && !partly {
 		return nil, failure(err)
 	}
 	var refused []refusal
 	for _, e := range bulk.WriteErrors {
 		refused = append(refused, refusal{indexes[e.Index], e.Code})
+		delete(carriers, indexes[e.Index])
+	}
+	for _, doc := range carriers {
+		if !s.finishOrRemember(ctx, doc) {
+			break // a server finishes the others, too
+		}
 	}
 	return refused, nil
+}
+
+// withDocumentID gives the document of a key that has no _id its id as that, as those have that are made here: without
+// it nothing could be said of this document alone.
+func withDocumentID(doc bson.Raw) bson.Raw {
+	if _, err := doc.LookupErr("_id"); err == nil {
+		return doc
+	}
+	identified, err := document.Set(doc, bson.D{{Key: "_id", Value: doc.Lookup("key_id")}})
+	if err != nil {
+		return doc
+	}
+	return identified
 }
 
 // examine tells why documents were refused: they are stored since compare looked, by another process or by a try

@@ -111,6 +111,13 @@ type importer struct {
 
 // add stores the document, unless its place is taken: by itself, or, which is a problem, by another one.
 func (im *importer) add(ctx context.Context, t *table, index int, doc bson.Raw) error {
+	var events []apikey.Event
+	if t.name == document.Keys {
+		var err error
+		if doc, events, err = document.Unloaded(doc); err != nil {
+			return err
+		}
+	}
 	columns, usable := t.columns(doc)
 	if !usable {
 		clear(columns)
@@ -132,6 +139,11 @@ func (im *importer) add(ctx context.Context, t *table, index int, doc bson.Raw) 
 		return im.taken(ctx, t, index, usable, documentID, columns)
 	case usable && t.name == document.Keys:
 		if err := im.list(ctx, doc, result); err != nil {
+			return err
+		}
+	}
+	for _, e := range events {
+		if err := im.insertEvent(ctx, e); err != nil {
 			return err
 		}
 	}

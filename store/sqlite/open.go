@@ -32,8 +32,9 @@ const (
 	readers = 8
 	// busyTimeout is how long the file's lock is waited for, if the request's context does not end before.
 	busyTimeout = 5 * time.Second
-	// cacheKiB is the page cache of each connection. It is small because the operating system caches the file too.
-	cacheKiB = 2048
+	// cacheKiB is the page cache of each connection. It is small because the operating system caches the file too, but the inner
+	// pages of the index of a million keys fit into it.
+	cacheKiB = 3072
 	// logBytes is what the write-ahead log is cut back to after a large import.
 	logBytes = 16 << 20
 )

@@ -49,6 +49,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Engine) {
 		{"import clashes", importClashes},
 		{"import keeps ids of tenants apart", importSameIDs},
 		{"import only if empty", importOnlyIfEmpty},
+		{"import of keys with events", importEvents},
 		{"import of nothing", importNothing},
 		{"import progress", importProgress},
 	} {
@@ -395,6 +396,38 @@ func importOnlyIfEmpty(t *testing.T, e store.Engine) {
 	}
 	n, err := e.CountKeys(t.Context(), OddTenant, OddRetriever, time.Time{})
 	equal(t, "CountKeys", 0, n, err)
+}
+
+// importEvents: what a key's document carries is stored with the key, once, wherever one looks, and is no part of the key any
+// more. Otherwise whoever makes a key without the Service makes it without a trace.
+func importEvents(t *testing.T, e store.Engine) {
+	carrying := func(id apikey.ID, events ...apikey.Event) bson.Raw {
+		k, _ := newKey(id)
+		doc := document.FromKey(k)
+		for _, event := range events {
+			var err error
+			if doc, err = document.Carrying(doc, event); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return doc
+	}
+	k, event := newKey("key_1")
+	other, otherEvent := newKey("key_2")
+	b := document.Batch{Keys: []bson.Raw{carrying("key_1", event), carrying("key_2", otherEvent), carrying("key_3")}}
+	imported, err := e.Import(t.Context(), b, document.ImportOptions{})
+	equal(t, "Import", document.Imported{Stored: 3}, imported, err)
+	for range 2 {
+		page, err := e.EventPage(t.Context(), OddTenant, OddRetriever, apikey.EventRange{Limit: 10})
+		equal(t, "EventPage", []apikey.Event{otherEvent, event}, page, err)
+		n, err := e.CountEvents(t.Context(), OddTenant, "ret_2", "key_1")
+		equal(t, "CountEvents", 1, n, err)
+		equal(t, "the key", k, current(t, e, "key_1"), nil)
+		equal(t, "the other key", other, current(t, e, "key_2"), nil)
+		// What is stored is left as it is, with its trail.
+		again, err := e.Import(t.Context(), document.Batch{Keys: []bson.Raw{carrying("key_1", newEvent("evt_late", "key_1", instant))}}, document.ImportOptions{})
+		equal(t, "Import again", document.Imported{Existing: 1}, again, err)
+	}
 }
 
 // importNothing: an empty batch is no error.

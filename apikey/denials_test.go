@@ -1,0 +1,559 @@
+package apikey
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+	"unsafe"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// silent is a logger that nobody reads.
+var silent = slog.New(slog.DiscardHandler)
+
+// manyKeys is a store with so many keys of ret_1, and of a second retriever in another namespace.
+func manyKeys(n int) *memory {
+	store := fixture()
+	for i := range n {
+		store.keys = append(store.keys, keyOf(ID(fmt.Sprint("key_many_", i))))
+	}
+	return store
+}
+
+func revokeMany(t *testing.T, s *Service, c Caller, ns string, from, to int) {
+	t.Helper()
+	for i := from; i < to; i++ {
+		if _, err := s.Revoke(t.Context(), c, ns, ID(fmt.Sprint("key_many_", i))); codeAndField(t, err) != "FORBIDDEN" {
+			t.Fatalf("attempt %d: %v", i, err)
+		}
+	}
+}
+
+// more is how many attempts the event says there were besides those that have one of their own.
+func more(e Event) int {
+	if len(e.Changes) != 1 || e.Changes[0].Field != "denied_attempts" || e.Changes[0].Before != nil || e.Outcome != Denied {
+		return 0
+	}
+	n, _ := strconv.Atoi(text(e.Changes[0].After))
+	return n
+}
+
+// Without it a key that may only read has the store write, with a majority each time, as often as it asks for what it may
+// not do, and what others did drowns in its trail.
+func TestDenialsOfAnActorAreFew(t *testing.T) {
+	store := manyKeys(1000)
+	s := newService(store)
+	c := writer(Read)
+	c.Address, c.UserAgent = "203.0.113.9", "curl/8"
+	revokeMany(t, s, c, "shop", 0, 1000)
+	if n := strings.Count(store.reads(), "InsertEvent"); n != 10 || len(store.events) != 10 {
+		t.Fatalf("%d writes, %d events", n, len(store.events))
+	}
+	// What is known of this minute costs the store nothing, however often it is asked for.
+	for range 100 {
+		revokeMany(t, s, c, "shop", 0, 10)
+	}
+	if reads := store.reads(); reads != "" || len(store.events) != 10 {
+		t.Errorf("the store was asked for %.200s, and has %d events", reads, len(store.events))
+	}
+	// Not before the minute has passed is it known how many there are.
+	s.Now = func() time.Time { return *at(59) }
+	s.storeSums(t.Context(), silent, false)
+	if reads := store.reads(); reads != "" {
+		t.Errorf("within the minute the store was asked for %s", reads)
+	}
+	s.Now = func() time.Time { return *at(60) }
+	for range 3 {
+		s.storeSums(t.Context(), silent, false)
+	}
+	if reads := store.reads(); reads != "InsertEvent" {
+		t.Errorf("after the minute the store was asked for %s", reads)
+	}
+	sum := store.events[len(store.events)-1]
+	if slices.ContainsFunc(store.events[:10], func(e Event) bool { return e.ID == sum.ID }) {
+		t.Errorf("the event's id %s is another's", sum.ID)
+	}
+	sum.ID = ""
+	want := Event{
+		Timestamp: noon, Action: KeyRevoked, ResourceType: ResourceAPIKey, ResourceID: "key_many_999", ActorID: "usr_writer", ActorType: User, ActorKeyID: new(ID("key_writer")),
+		Outcome: Denied, Changes: []FieldChange{{Field: "denied_attempts", After: new("990")}}, IPAddress: new("203.0.113.9"), UserAgent: new("curl/8"),
+		InternalID: "int_1", NamespaceID: "ns_1", RetrieverIDs: []RetrieverID{"ret_1"},
+	}
+	if diff := cmp.Diff(want, sum); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	// The next minute is another one.
+	revokeMany(t, s, c, "shop", 0, 12)
+	s.storeSums(t.Context(), silent, true)
+	if last := store.events[len(store.events)-1]; len(store.events) != 22 || more(last) != 2 {
+		t.Errorf("%d events after the next minute, the last: %+v", len(store.events), last)
+	}
+}
+
+// Each actor has ten of their own, or somebody could hide behind another's noise.
+func TestActorsHaveTheirOwnDenials(t *testing.T) {
+	store := manyKeys(20)
+	s := newService(store)
+	revokeMany(t, s, writer(Read), "shop", 0, 20)
+	for name, edit := range map[string]func(*Caller){
+		"another key":                 func(c *Caller) { c.Key.ID = "key_other" },
+		"an operator":                 func(c *Caller) { c.Operator = true },
+		"another organization's keys": func(c *Caller) { c.Key.InternalID = "int_2" },
+	} {
+		c := writer(Read)
+		edit(&c)
+		before := len(store.events)
+		ns, resource := "shop", ID("key_many_0")
+		if c.Key.InternalID == "int_2" {
+			resource = "key_1"
+		}
+		if _, err := s.Revoke(t.Context(), c, ns, resource); codeAndField(t, err) != "FORBIDDEN" || len(store.events) != before+1 {
+			t.Errorf("%s: %v, %d more events", name, err, len(store.events)-before)
+		}
+	}
+	// All that one actor tries counts together, whatever it is.
+	for action, change := range changes4 {
+		if err := change(t.Context(), s, writer(Read), "shop"); codeAndField(t, err) != "FORBIDDEN" {
+			t.Errorf("%s: %v", action, err)
+		}
+	}
+	s.storeSums(t.Context(), silent, true)
+	sums := 0
+	for _, e := range store.events {
+		sums += more(e)
+	}
+	if sums != 10+len(changes4) {
+		t.Errorf("the sums say %d", sums)
+	}
+}
+
+// An attempt that leaves no trace must not be answered with FORBIDDEN, and one that could not be kept does not use up the
+// place of one that can.
+func TestDeniedIsAnsweredWhenItIsKept(t *testing.T) {
+	store := manyKeys(30)
+	s := newService(store)
+	store.fails = "InsertEvent"
+	for i := range 20 {
+		if _, err := s.Revoke(t.Context(), writer(Read), "shop", ID(fmt.Sprint("key_many_", i))); codeAndField(t, err) != "UNAVAILABLE" {
+			t.Fatalf("attempt %d: %v", i, err)
+		}
+	}
+	store.fails = ""
+	revokeMany(t, s, writer(Read), "shop", 0, 30)
+	s.storeSums(t.Context(), silent, true)
+	if last := store.events[len(store.events)-1]; len(store.events) != 11 || more(last) != 20 {
+		t.Errorf("%d events, the last: %+v", len(store.events), last)
+	}
+}
+
+// What was refused a moment ago is refused without a look at the store, but only the very same, and only as long as the
+// caller's own key says so.
+func TestRememberedDenialsDecideNothingElse(t *testing.T) {
+	for action, change := range changes4 {
+		store := fixture()
+		s := newService(store)
+		for range 2 {
+			if err := change(t.Context(), s, writer(Read), "shop"); codeAndField(t, err) != "FORBIDDEN" {
+				t.Errorf("%s: %v", action, err)
+			}
+		}
+		store.reads()
+		if err := change(t.Context(), s, writer(Read), "blog"); codeAndField(t, err) != "NOT_FOUND" || store.reads() == "" {
+			t.Errorf("%s in another namespace: %v", action, err)
+		}
+		if err := change(t.Context(), s, writer(Read), ""); codeAndField(t, err) != "BAD_USER_INPUT X-Namespace" {
+			t.Errorf("%s in no namespace: %v", action, err)
+		}
+		for other, change := range changes4 {
+			if other == action {
+				continue
+			}
+			before := len(store.events)
+			if err := change(t.Context(), s, writer(Read), "shop"); codeAndField(t, err) != "FORBIDDEN" || len(store.events) != before+1 {
+				t.Errorf("%s after %s: %v, %d more events", other, action, err, len(store.events)-before)
+			}
+		}
+		// An event that is kept once for two ways to name the namespace.
+		before := len(store.events)
+		if err := change(t.Context(), s, writer(Read), "ns_1"); codeAndField(t, err) != "FORBIDDEN" || len(store.events) != before {
+			t.Errorf("%s by the namespace's id: %v, %d more events", action, err, len(store.events)-before)
+		}
+		if err := change(t.Context(), s, writer(Admin), "shop"); err != nil {
+			t.Errorf("%s when the same key has become an admin's: %v", action, err)
+		}
+		// A key of a type that changes nothing is refused again like one without the permission.
+		store = fixture()
+		s = newService(store)
+		c := writer(Admin)
+		c.Key.Type = UserScoped
+		for i := range 2 {
+			store.reads()
+			if err := change(t.Context(), s, c, "shop"); codeAndField(t, err) != "FORBIDDEN" || (store.reads() == "") != (i == 1) {
+				t.Errorf("%s by a key of another type: %v", action, err)
+			}
+		}
+	}
+}
+
+// The first refusal and the next are one answer, or repeating tells something.
+func TestRepeatedRefusalsAreTheSame(t *testing.T) {
+	store := fixture()
+	store.keys[0].Permissions = []Permission{Admin}
+	s := newService(store)
+	_, first := s.Update(t.Context(), writer(Read), "shop", "key_1", named("new"))
+	_, second := s.Update(t.Context(), writer(Read), "shop", "key_1", named("new"))
+	if first == nil || second == nil || first.Error() != second.Error() {
+		t.Errorf("%v, then %v", first, second)
+	}
+}
+
+// Keys of retrievers stand in web pages. Without it every visitor of such a page can have the store written to.
+func TestKeysOfWebPagesLeaveNothing(t *testing.T) {
+	for _, kind := range []Type{RetrieverKey, UnreadableType} {
+		for action, change := range changes4 {
+			store := fixture()
+			s := newService(store)
+			found := store.keys[0]
+			found.Type, found.Permissions = kind, []Permission{Admin}
+			for _, ns := range []string{"shop", "", "no such namespace"} {
+				if err := change(t.Context(), s, Caller{Key: &found}, ns); codeAndField(t, err) != "FORBIDDEN" {
+					t.Errorf("%s by a key of type %q: %v", action, kind, err)
+				}
+				if err := s.RevokeOf(t.Context(), Caller{Key: &found}, ns, "ret_1", "key_1"); codeAndField(t, err) != "FORBIDDEN" {
+					t.Errorf("the vendor's revocation by a key of type %q: %v", kind, err)
+				}
+			}
+			s.storeSums(t.Context(), silent, true)
+			if reads := store.reads(); reads != "" || len(s.denials.actors) > 0 {
+				t.Errorf("%s by a key of type %q: the store was asked for %s", action, kind, reads)
+			}
+		}
+	}
+}
+
+// What is remembered must not grow with how many try: beyond a number nobody is told FORBIDDEN without a trace.
+func TestDenialsAreBounded(t *testing.T) {
+	store := fixture()
+	s := newService(store)
+	of := func(i int) Caller {
+		c := writer(Read)
+		c.Key.ID = ID(fmt.Sprint("key_caller_", i))
+		return c
+	}
+	revoke := changes4[KeyRevoked]
+	for i := range mostActors {
+		if err := revoke(t.Context(), s, of(i), "shop"); codeAndField(t, err) != "FORBIDDEN" {
+			t.Fatalf("actor %d: %v", i, err)
+		}
+	}
+	for range 10 {
+		err := revoke(t.Context(), s, of(mostActors), "shop")
+		if codeAndField(t, err) != "UNAVAILABLE" || Classify(err).RetryAfter != time.Minute {
+			t.Errorf("one actor too many: %v", err)
+		}
+	}
+	if err := revoke(t.Context(), s, of(0), "shop"); codeAndField(t, err) != "FORBIDDEN" || len(store.events) != mostActors {
+		t.Errorf("an actor of before: %v, %d events", err, len(store.events))
+	}
+	s.Now = func() time.Time { return *at(60) }
+	if err := revoke(t.Context(), s, of(mostActors), "shop"); codeAndField(t, err) != "FORBIDDEN" || len(s.denials.actors) != 1 {
+		t.Errorf("a minute later: %v, %d actors", err, len(s.denials.actors))
+	}
+	// Sums that are not stored take as much.
+	s.denials.sums = make([]Event, mostActors-1)
+	if err := revoke(t.Context(), s, of(0), "shop"); codeAndField(t, err) != "UNAVAILABLE" {
+		t.Errorf("with so many sums: %v", err)
+	}
+	s.storeSums(t.Context(), silent, false)
+	if err := revoke(t.Context(), s, of(0), "shop"); codeAndField(t, err) != "FORBIDDEN" {
+		t.Errorf("with the sums stored: %v", err)
+	}
+}
+
+// A sum is in the lists of the retrievers whose keys were tried, of so many that its document stays small.
+func TestSumsAreListed(t *testing.T) {
+	store := fixture()
+	ids := make([]string, 3*mostSumRetrievers)
+	for i := range ids {
+		id := RetrieverID(fmt.Sprint("ret_many_", i))
+		store.retrievers = append(store.retrievers, Retriever{ID: id, Name: string(id), NamespaceID: "ns_1", InternalID: "int_1"})
+		store.keys = append(store.keys, keyOf(ID(fmt.Sprint("key_many_", i)), func(k *Key) { k.Scopes[0].ResourceID = string(id) }))
+	}
+	s := newService(store)
+	revokeMany(t, s, writer(Read), "shop", 0, 10+20)
+	s.storeSums(t.Context(), silent, true)
+	last := store.events[len(store.events)-1]
+	if len(last.RetrieverIDs) != 20 || last.RetrieverIDs[0] != "ret_many_10" || last.RetrieverIDs[19] != "ret_many_29" {
+		t.Errorf("in the lists of %v", last.RetrieverIDs)
+	}
+	s.Now = func() time.Time { return *at(60) }
+	revokeMany(t, s, writer(Read), "shop", 0, len(ids))
+	s.storeSums(t.Context(), silent, true)
+	if last := store.events[len(store.events)-1]; len(last.RetrieverIDs) != mostSumRetrievers || more(last) != len(ids)-10 {
+		t.Errorf("in the lists of %d retrievers: %d attempts", len(last.RetrieverIDs), more(last))
+	}
+}
+
+// What is remembered of a request's text must not keep the whole text, which is as long as a body may be.
+func TestDenialsKeepNoTexts(t *testing.T) {
+	body := strings.Repeat(" ", 1000) + "shop key_1 203.0.113.9 curl"
+	within := func(part string) string {
+		i := strings.Index(body, part)
+		return body[i : i+len(part)]
+	}
+	of := func(s string) bool {
+		start, end := uintptr(unsafe.Pointer(unsafe.StringData(body))), uintptr(unsafe.Pointer(unsafe.StringData(s)))
+		return s != "" && end >= start && end < start+uintptr(len(body))
+	}
+	if !of(within("key_1")) {
+		t.Fatal("the test does not see what is a part of the text")
+	}
+	var d denials
+	attempt := writer(Read).event(KeyRevoked, ResourceAPIKey, within("key_1"), noon, NamespaceID(within("shop")), []RetrieverID{RetrieverID(within("key_1"))})
+	attempt.IPAddress, attempt.UserAgent = new(within("203.0.113.9")), new(within("curl"))
+	who := actor{InternalID(within("shop")), User, within("key_1")}
+	for i := range keptDenials {
+		attempt.Action = Action(fmt.Sprint("action ", i))
+		k, first, err := d.note(who, errors.New("no"), &attempt, wish{attempt.Action, within("shop"), within("key_1")}, noon)
+		if err != nil || !first {
+			t.Fatal(k, first, err)
+		}
+		d.settle(who, k, true)
+		if of(k.resource) || of(k.as.namespace) || of(k.as.resource) {
+			t.Error("a denial keeps the text")
+		}
+	}
+	attempt.Action = "the eleventh"
+	if k, _, err := d.note(who, errors.New("no"), &attempt, wish{}, noon); k != nil || err != nil {
+		t.Fatal(k, err)
+	}
+	for kept, tries := range d.actors {
+		e := tries.last
+		if of(string(kept.tenant)) || of(kept.id) || of(e.ResourceID) || of(string(e.NamespaceID)) || of(string(e.RetrieverIDs[0])) || of(*e.IPAddress) || of(*e.UserAgent) {
+			t.Error("a sum keeps the text")
+		}
+	}
+}
+
+// The minute must come to its end if the clock is set back, and requests that see the minutes change in another order must
+// not begin it anew.
+func TestMinutesOfDenials(t *testing.T) {
+	store := manyKeys(100)
+	s := newService(store)
+	for _, c := range []struct{ second, from, events int }{
+		{0, 0, 10}, {59, 10, 10}, {60, 20, 20}, {59, 30, 20}, {61, 40, 20}, {-3600, 50, 30}, {-3540, 60, 40},
+	} {
+		s.Now = func() time.Time { return *at(c.second) }
+		revokeMany(t, s, writer(Read), "shop", c.from, c.from+10)
+		if len(store.events) != c.events {
+			t.Errorf("second %d: %d events, want %d", c.second, len(store.events), c.events)
+		}
+	}
+	s.storeSums(t.Context(), silent, true)
+	sums := 0
+	for _, e := range store.events {
+		sums += more(e)
+	}
+	if sums != 30 {
+		t.Errorf("the sums say %d, want 30", sums)
+	}
+}
+
+// counting is a store that counts the events that it is given, and fails every few times.
+type counting struct {
+	*memory
+	every  int64 // 0: never
+	writes atomic.Int64
+	failed atomic.Int64
+}
+
+func (c *counting) InsertEvent(ctx context.Context, e Event) error {
+	if n := c.writes.Add(1); c.every > 0 && n%c.every == 0 {
+		c.failed.Add(1)
+		return Outage(errors.New("every few times"))
+	}
+	return c.memory.InsertEvent(ctx, e)
+}
+
+// However many try side by side, each that is told FORBIDDEN has left a trace, and the store is not written to for each.
+func TestDenialsRace(t *testing.T) {
+	for _, every := range []int64{0, 2, 3} {
+		store := &counting{memory: manyKeys(100), every: every}
+		s := newService(store)
+		var forbidden, unavailable atomic.Int64
+		var working sync.WaitGroup
+		for i := range 400 {
+			working.Go(func() {
+				_, err := s.Revoke(t.Context(), writer(Read), "shop", ID(fmt.Sprint("key_many_", i/4)))
+				switch Classify(err).Code {
+				case Forbidden:
+					forbidden.Add(1)
+				case Unavailable:
+					unavailable.Add(1)
+				default:
+					t.Error(err)
+				}
+			})
+		}
+		working.Wait()
+		if kept := len(store.events); kept != 10 || store.writes.Load() != 10+store.failed.Load() || unavailable.Load() != store.failed.Load() {
+			t.Errorf("every %d: %d events by %d writes of which %d failed; %d were told", every, kept, store.writes.Load(), store.failed.Load(), unavailable.Load())
+		}
+		store.every = 0
+		s.storeSums(t.Context(), silent, true)
+		// Of each of the ten kinds there may be three more attempts, which are neither new nor counted.
+		sum := more(store.events[len(store.events)-1])
+		if told := int(forbidden.Load()); sum+10 > told || sum+40 < told {
+			t.Errorf("every %d: %d were refused, and the sum says %d", every, told, sum)
+		}
+	}
+}
+
+// hanging is a store that does not answer before it is let go.
+type hanging struct {
+	*memory
+	goOn chan error
+}
+
+func (h hanging) InsertEvent(ctx context.Context, e Event) error {
+	if err := <-h.goOn; err != nil {
+		return err
+	}
+	return h.memory.InsertEvent(ctx, e)
+}
+
+// One who tries what somebody is being refused is answered when that is stored; if it is not, it is their turn to store it. Nobody
+// waits longer than their request may take.
+func TestDenialsWaitForTheFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := hanging{manyKeys(20), make(chan error)}
+		s := newService(store)
+		ctx, leave := context.WithCancel(t.Context())
+		answers := make(chan string, 3)
+		try := func(ctx context.Context) {
+			_, err := s.Revoke(ctx, writer(Read), "shop", "key_1")
+			answers <- codeAndField(t, err)
+		}
+		go try(t.Context())
+		synctest.Wait()
+		go try(t.Context())
+		go try(ctx)
+		synctest.Wait()
+		if len(answers) > 0 {
+			t.Fatalf("somebody was answered %s before it was stored", <-answers)
+		}
+		leave()
+		if got := <-answers; got != "UNAVAILABLE" {
+			t.Errorf("who left: %s", got)
+		}
+		store.goOn <- Outage(errors.New("gone"))
+		if got := <-answers; got != "UNAVAILABLE" {
+			t.Errorf("the first: %s", got)
+		}
+		synctest.Wait()
+		store.goOn <- nil
+		if got := <-answers; got != "FORBIDDEN" || len(store.events) != 1 {
+			t.Errorf("the second: %s, %d events", got, len(store.events))
+		}
+	})
+}
+
+// How many there were must not get lost in an outage, nor at the end of the process; and an event that no store takes must
+// not hold up the others.
+func TestSumsAreStored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := manyKeys(30)
+		s := &Service{Store: store}
+		var log bytes.Buffer
+		logger := slog.New(slog.NewTextHandler(&log, nil))
+		ctx, stop := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() { s.StoreDenials(ctx, logger) })
+		time.Sleep(time.Until(time.Now().Truncate(time.Minute).Add(time.Minute)) + 1) // to the beginning of a minute
+		revokeMany(t, s, writer(Read), "shop", 0, 15)
+		time.Sleep(time.Minute - storeSumsEvery)
+		synctest.Wait()
+		if len(store.events) != 10 {
+			t.Errorf("%d events within the minute", len(store.events))
+		}
+		store.mu.Lock()
+		store.fails = "InsertEvent"
+		store.mu.Unlock()
+		time.Sleep(3 * storeSumsEvery)
+		synctest.Wait()
+		if len(store.events) != 10 || !strings.Contains(log.String(), "attempts=5") || strings.Contains(log.String(), "hash") {
+			t.Errorf("%d events during the outage, logged %s", len(store.events), log.String())
+		}
+		store.mu.Lock()
+		store.fails = ""
+		store.mu.Unlock()
+		time.Sleep(storeSumsEvery)
+		synctest.Wait()
+		if last := store.events[len(store.events)-1]; len(store.events) != 11 || more(last) != 5 {
+			t.Errorf("%d events after the outage, the last: %+v", len(store.events), last)
+		}
+		revokeMany(t, s, writer(Read), "shop", 0, 17)
+		stop()
+		running.Wait()
+		if last := store.events[len(store.events)-1]; len(store.events) != 22 || more(last) != 7 {
+			t.Errorf("%d events at the end, the last: %+v", len(store.events), last)
+		}
+	})
+	store := refusing{manyKeys(20), "key_first"}
+	s := newService(store)
+	first, second := writer(Read), writer(Read)
+	first.Key.ID, second.Key.ID = "key_first", "key_second"
+	revokeMany(t, s, first, "shop", 0, 11)
+	revokeMany(t, s, second, "shop", 0, 12)
+	var log bytes.Buffer
+	for range 2 {
+		s.storeSums(t.Context(), slog.New(slog.NewTextHandler(&log, nil)), true)
+	}
+	if last := store.events[len(store.events)-1]; more(last) != 2 || len(s.denials.sums) > 0 || strings.Count(log.String(), "key=key_first attempts=1") != 1 {
+		t.Errorf("the last: %+v; %d are left; logged %s", last, len(s.denials.sums), log.String())
+	}
+}
+
+// refusing is a store that takes no sum of one key's attempts.
+type refusing struct {
+	*memory
+	of ID
+}
+
+func (r refusing) InsertEvent(ctx context.Context, e Event) error {
+	if *e.ActorKeyID == r.of && more(e) > 0 {
+		return errors.New("the document is refused")
+	}
+	return r.memory.InsertEvent(ctx, e)
+}
+
+// panicking is a store that panics.
+type panicking struct{ *memory }
+
+func (panicking) InsertEvent(context.Context, Event) error { panic("in the store") }
+
+// A panic ends one request, and none that tries the same waits for it for ever.
+func TestDenialsSurviveAPanic(t *testing.T) {
+	s := newService(panicking{fixture()})
+	for range 2 {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Error("it did not panic")
+				}
+			}()
+			_ = changes4[KeyRevoked](t.Context(), s, writer(Read), "shop")
+		}()
+	}
+}
