@@ -1,6 +1,9 @@
 package main
 
-import "runtime/debug"
+import (
+	"math"
+	"runtime/debug"
+)
 
 // mostBallast is the heap that nobody uses. Go collects garbage when the heap has doubled. That of a server with small answers is a
 // few megabytes, so it collects dozens of times a second, at a third of all its work. Memory that is never touched is none of
@@ -17,3 +20,11 @@ func ballast(getenv func(string) string) []byte {
 }
 
 func ballastWithin(limit int64) int64 { return min(mostBallast, limit/8) }
+
+// answersWithin is the memory of answers that are made or not sent yet: a quarter of GOMEMLIMIT.
+func answersWithin(limit int64) int64 {
+	if limit == math.MaxInt64 {
+		return 256 << 20
+	}
+	return max(limit/4, 1<<20)
+}

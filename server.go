@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"syscall"
@@ -247,12 +248,18 @@ func (p *program) serve(ctx context.Context) (err error) {
 		playground = "/"
 	}
 	connections := web.NewConnections(p.cfg.MaxConnections)
+	share := answersWithin(debug.SetMemoryLimit(-1))
+	answers := web.NewAnswers(share, metrics.Refused)
+	if p.cfg.MaxResponseBytes > share/2 {
+		p.logger.WarnContext(ctx, "GOMEMLIMIT is too low for answers of MAX_RESPONSE_BYTES", "largest", share/2)
+	}
 	server := &http.Server{
 		Handler: web.NewHandler(web.Options{
 			Service: service,
 			GraphQL: graph.NewHandler(graph.Options{
 				Service: service, Version: build.number, Introspection: graph.Introspection(p.cfg.Introspection),
 				Manifest: p.manifest, ManifestOnly: p.cfg.PersistedOnly, Limits: graph.Limits(p.cfg.Limits), Playground: playground, Logger: p.logger,
+				MaxResponseBytes: min(p.cfg.MaxResponseBytes, share/2), Memory: answers,
 				Metrics: graph.Metrics{Operation: metrics.Operation, LimitRefusal: metrics.LimitRefusal, CacheLookups: metrics.CacheLookups},
 				Tracer:  tracer,
 			}),
@@ -267,6 +274,7 @@ func (p *program) serve(ctx context.Context) (err error) {
 			RateLimit:      p.cfg.RateLimit,
 			AuthFailures:   p.cfg.AuthFailures,
 			MaxConcurrent:  p.cfg.MaxConcurrent,
+			Answers:        answers,
 			Limiter:        limiter,
 			TrustedProxies: p.cfg.TrustedProxies,
 			Logger:         p.logger,

@@ -285,3 +285,46 @@ func TestReadKeys(t *testing.T) {
 		t.Errorf("an outage: %v", err)
 	}
 }
+
+// A page of a thousand keys with long lists would take a hundred megabytes at once: what is read next depends on how long keys
+// have been so far, and never is nothing.
+func TestLongKeysAreReadInSmallPages(t *testing.T) {
+	for _, c := range []struct {
+		origins int // of each key
+		pages   []int
+	}{
+		{0, []int{1001, 499}},
+		{1000, []int{307, 206, 206}},
+		{200_000, []int{102, 1, 1}},
+	} {
+		long := slices.Repeat([]string{"https://shop.example.com"}, c.origins)
+		store := &memory{}
+		for i := range 1500 {
+			store.keys = append(store.keys, keyOf(ID(fmt.Sprintf("key_%05d", i)), func(k *Key) { k.AllowedOrigins = long }))
+		}
+		reader, err := newService(store).ReadKeys(writer(Read), &Retriever{ID: "ret_1"}, true, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range c.pages {
+			page, err := reader.Next(t.Context())
+			if err != nil || len(page) < want*9/10 || len(page) > want {
+				t.Errorf("of keys with %d origins %d are read, want about %d: %v", c.origins, len(page), want, err)
+			}
+		}
+	}
+}
+
+// What keys take is about what they are said to take, in particular those with long lists: memory is counted by it.
+func TestSizesOfKeys(t *testing.T) {
+	k := Key{ID: "key_1", Hash: strings.Repeat("a", 64), Name: "name"}
+	short := k.Size()
+	k.AllowedOrigins = slices.Repeat([]string{"https://shop.example.com"}, 10_000)
+	if grown := k.Size() - short; grown < 10_000*24 || grown > 10_000*48 {
+		t.Errorf("10,000 origins of 24 bytes take %d", grown)
+	}
+	k.AllowedOrigins, k.Scopes = nil, slices.Repeat([]Scope{{ResourceType: ResourceRetriever, ResourceID: "ret_1", Operations: []Operation{ReadData}}}, 10_000)
+	if grown := k.Size() - short; grown < 10_000*69 || grown > 10_000*200 {
+		t.Errorf("10,000 scopes take %d", grown)
+	}
+}

@@ -85,7 +85,7 @@ func (b *Cost) retain(bytes int) error {
 	if b == nil || b.retained.Add(int64(bytes)) <= b.memory {
 		return nil
 	}
-	return b.exceed(Invalid("first", "The answer is too large: at most %d bytes are allowed (MAX_RESPONSE_BYTES). Ask for smaller pages with first, or for fewer lists.", b.memory), "MAX_RESPONSE_BYTES")
+	return b.exceed(Invalid("first", "The request lists too many keys at once: they would take more than %d bytes of memory, which a higher MAX_RESPONSE_BYTES allows. Ask for smaller pages with first, or for fewer lists.", b.memory), "MAX_RESPONSE_BYTES")
 }
 
 // Call waits until the request may make one more call of a store, and returns what ends that call. It fails when the

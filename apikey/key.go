@@ -208,3 +208,16 @@ const (
 	AllFields    = FieldRevision<<1 - 1
 	StatusFields = FieldStatus | FieldExpiresAt | FieldRevokedAt
 )
+
+// Size is about how much memory the key takes, in bytes. Stored keys may have texts and lists of any length.
+func (k *Key) Size() int {
+	const key, scope, text = 512, 64, 16
+	n := key + len(k.ID) + len(k.Hash) + len(k.UserID) + len(k.Name) + len(k.Description) + scope*len(k.Scopes) + text*len(k.Permissions)
+	for i := range k.Scopes {
+		n += len(k.Scopes[i].ResourceID) + text*len(k.Scopes[i].Operations)
+	}
+	for _, o := range k.AllowedOrigins {
+		n += text + len(o)
+	}
+	return n
+}

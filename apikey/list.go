@@ -185,7 +185,7 @@ func (s *Service) ReadKeys(c Caller, r *Retriever, includeRevoked bool, search s
 		return nil, err
 	}
 	o := ListOptions{IncludeRevoked: includeRevoked, Filter: Filter{Search: search}, Fields: AllFields}
-	q := query{ListOptions: o, window: window{limit: readTogether}, list: byCreatedAt, search: newSearch(search), now: s.now()}
+	q := query{ListOptions: o, window: window{limit: readFirst}, list: byCreatedAt, search: newSearch(search), now: s.now()}
 	if err := q.search.check("search"); err != nil {
 		return nil, err
 	}
@@ -196,29 +196,54 @@ func (s *Service) ReadKeys(c Caller, r *Retriever, includeRevoked bool, search s
 // known to be all.
 const readTogether = MaxPage + 1
 
+const (
+	// readFirst is how many keys a KeyReader reads first, to learn how much memory they take: their documents may have any length. It
+	// returns them together with the next ones.
+	readFirst = 101
+	// readBytes is about how much memory the next keys may take.
+	readBytes = 8 << 20
+)
+
 // Done reports whether all keys were returned.
 func (r *KeyReader) Done() bool { return r.done }
 
-// Next returns the next keys, some thousand at most; none when all were returned.
+// Next returns the next keys, some thousand at most, and fewer where they are long; none when all were returned.
 func (r *KeyReader) Next(ctx context.Context) ([]Key, error) {
 	for !r.done {
-		pages, err := r.service.Store.KeyPages(ctx, r.tenant, []RetrieverID{r.retriever}, r.query.run(r.query.window, AllFields))
+		begins := r.query.window.after == nil
+		keys, err := r.read(ctx)
+		if begins && err == nil && !r.done {
+			var more []Key
+			r.query.window.limit = min(r.query.window.limit, readTogether-readFirst)
+			more, err = r.read(ctx)
+			keys = append(keys, more...)
+		}
 		if err != nil {
 			return nil, err
-		}
-		keys := pages[0]
-		for i := range keys {
-			keys[i].Status = keys[i].StatusAt(r.query.now)
-		}
-		if r.done = len(keys) < readTogether; !r.done {
-			last := r.query.position(&keys[len(keys)-1])
-			r.query.window.after = &last
 		}
 		if found := slices.DeleteFunc(keys, func(k Key) bool { return !r.query.selects(&k) }); len(found) > 0 {
 			return found, nil
 		}
 	}
 	return nil, nil
+}
+
+// read reads on once, and finds out how much to read the next time.
+func (r *KeyReader) read(ctx context.Context) ([]Key, error) {
+	pages, err := r.service.Store.KeyPages(ctx, r.tenant, []RetrieverID{r.retriever}, r.query.run(r.query.window, AllFields))
+	if err != nil {
+		return nil, err
+	}
+	keys, bytes := pages[0], 0
+	for i := range keys {
+		keys[i].Status = keys[i].StatusAt(r.query.now)
+		bytes += keys[i].Size()
+	}
+	if r.done = len(keys) < r.query.window.limit; !r.done {
+		last := r.query.position(&keys[len(keys)-1])
+		r.query.window.after, r.query.window.limit = &last, min(max(1, readBytes*len(keys)/bytes), readTogether)
+	}
+	return keys, nil
 }
 
 // pages reports whether the listing reads keys at all, which it does of all retrievers together.
@@ -289,7 +314,7 @@ func (s *Service) firstPages(ctx context.Context, tenant InternalID, ids []Retri
 				first[read].keys = keys
 				bytes := 0
 				for i := range keys {
-					bytes += keys[i].size()
+					bytes += keys[i].Size()
 				}
 				if err := cost.retain(bytes); err != nil {
 					return nil, err

@@ -74,7 +74,7 @@ func (s *keyScan) look(b *Cost, page []Key) error {
 	if s.done {
 		bytes := 0
 		for i := range s.found {
-			bytes += s.found[i].size()
+			bytes += s.found[i].Size()
 		}
 		return b.retain(bytes)
 	}
@@ -156,17 +156,4 @@ func (q *query) compare(a, b *position) int {
 		order = -order
 	}
 	return order
-}
-
-// size is about how much memory the key takes, in bytes.
-func (k *Key) size() int {
-	const key, scope, text = 512, 64, 16
-	n := key + len(k.ID) + len(k.Hash) + len(k.UserID) + len(k.Name) + len(k.Description) + scope*len(k.Scopes) + text*len(k.Permissions)
-	for i := range k.Scopes {
-		n += len(k.Scopes[i].ResourceID) + text*len(k.Scopes[i].Operations)
-	}
-	for _, o := range k.AllowedOrigins {
-		n += text + len(o)
-	}
-	return n
 }

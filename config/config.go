@@ -37,34 +37,35 @@ type Config struct {
 	JSON         bool     // keys, namespaces, retrievers: print JSON instead of a table
 
 	// Settings. The contract of each stands beside its name in settings.
-	ListenAddr     string
-	AdminAddr      string // empty: off
-	AdminHosts     []string
-	MongoURI       string
-	MongoDatabase  string
-	MongoServerAPI string // empty: none is declared
-	EmbeddedPath   string
-	Demo           bool
-	Introspection  string
-	Playground     bool
-	REST           bool
-	CORSOrigins    []string
-	CORSHeaders    []string
-	MaxBodyBytes   int64
-	Limits         Limits
-	RateLimit      int // requests a minute; 0: unlimited
-	AuthFailures   int // a minute; 0: unlimited
-	RedisURL       string
-	MaxConcurrent  int
-	MaxConnections int
-	RequestTimeout time.Duration
-	ShutdownDelay  time.Duration
-	TrustedProxies []netip.Prefix
-	Persisted      string // a file
-	PersistedOnly  bool
-	LogFormat      string
-	LogLevel       slog.Level
-	Traces         Traces
+	ListenAddr       string
+	AdminAddr        string // empty: off
+	AdminHosts       []string
+	MongoURI         string
+	MongoDatabase    string
+	MongoServerAPI   string // empty: none is declared
+	EmbeddedPath     string
+	Demo             bool
+	Introspection    string
+	Playground       bool
+	REST             bool
+	CORSOrigins      []string
+	CORSHeaders      []string
+	MaxBodyBytes     int64
+	MaxResponseBytes int64
+	Limits           Limits
+	RateLimit        int // requests a minute; 0: unlimited
+	AuthFailures     int // a minute; 0: unlimited
+	RedisURL         string
+	MaxConcurrent    int
+	MaxConnections   int
+	RequestTimeout   time.Duration
+	ShutdownDelay    time.Duration
+	TrustedProxies   []netip.Prefix
+	Persisted        string // a file
+	PersistedOnly    bool
+	LogFormat        string
+	LogLevel         slog.Level
+	Traces           Traces
 }
 
 // Limits bound what one GraphQL request may ask for.
@@ -389,6 +390,11 @@ func (c *Config) settings() *flag.FlagSet {
 	fs.Func("MAX_BODY_BYTES", "the largest request body; default 1048576", func(s string) (err error) {
 		c.MaxBodyBytes, err = strconv.ParseInt(s, 10, 64)
 		return positive(c.MaxBodyBytes, err, "a whole number")
+	})
+	c.MaxResponseBytes = 32 << 20
+	fs.Func("MAX_RESPONSE_BYTES", "the largest answer to a GraphQL request; the REST list is sent as it is read and has no limit; default 33554432", func(s string) (err error) {
+		c.MaxResponseBytes, err = strconv.ParseInt(s, 10, 64)
+		return positive(c.MaxResponseBytes, err, "a whole number")
 	})
 	for _, limit := range []struct {
 		name, of string

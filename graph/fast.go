@@ -14,57 +14,78 @@ import (
 	"retrieverkeys/wire"
 )
 
-// fast writes connections of keys as JSON, each by a plan that is made of its selection, in place of gqlgen, which makes a
-// context and a marshaler for each field of each key: that is most of what a list costs. Resolvers, errors and nulls stay
-// gqlgen's; below a connection there is none of them. What it does not know it leaves to gqlgen. Not to install it is the
+// fast writes lists as JSON, each by a plan that is made of its selection, in place of gqlgen, which makes a
+// context and a marshaler for each field of each item: that is most of what a list costs. Resolvers, errors and nulls stay
+// gqlgen's; below these lists there is none of them. What it does not know it leaves to gqlgen. Not to install it is the
 // way without it, and a test compares the two.
 func fast(ctx context.Context, next graphql.Resolver) (any, error) {
 	res, err := next(ctx)
-	c, ok := res.(*ApiKeyConnection)
-	if !ok || c == nil || err != nil {
+	if err != nil {
 		return res, err
 	}
-	l := loaded(ctx)
-	s := l.shapes.of(ctx, graphql.GetOperationContext(ctx), graphql.GetFieldContext(ctx).Field)
-	if s.plan == nil {
+	switch v := res.(type) {
+	case *ApiKeyConnection:
+		if v != nil {
+			s := shapeOf(ctx)
+			return planned(ctx, res, s.plan, v, s.itemSlots*len(v.Items))
+		}
+	case *AuditEventConnection:
+		if v != nil {
+			s := shapeOf(ctx)
+			return planned(ctx, res, s.events, v, s.itemSlots*len(v.Items))
+		}
+	case *RetrieverConnection:
+		if v != nil && !slices.ContainsFunc(v.Items, func(r apikey.Retriever) bool { return r.Namespace == nil }) {
+			s := shapeOf(ctx)
+			return planned(ctx, res, s.retrievers, v, s.itemSlots*len(v.Items))
+		}
+	case []apikey.Scope:
+		s := shapeOf(ctx)
+		return planned(ctx, res, s.scopes, v, s.itemSlots*len(v))
+	case []string:
+		if v != nil {
+			return graphql.WriterFunc(func(w io.Writer) { appendTexts(w.(*answer), v) }), nil //nolint:errcheck,forcetypeassert // all is written there
+		}
+	}
+	return res, nil
+}
+
+func shapeOf(ctx context.Context) *shape {
+	return loaded(ctx).shapes.of(ctx, graphql.GetOperationContext(ctx), graphql.GetFieldContext(ctx).Field)
+}
+
+// planned returns what writes v, or, where there is no plan, what there is already.
+func planned[T any](ctx context.Context, res any, write writer[T], v T, slots int) (any, error) {
+	if write == nil {
 		return res, nil
 	}
-	size := int64(s.itemSlots * slotBytes * len(c.Items))
-	l.unwritten.Add(size)
-	return graphql.WriterFunc(func(w io.Writer) {
-		// All marshalers of one response write to one buffer, whose own space is used if it has enough.
-		buf, ok := w.(interface {
-			Grow(n int)
-			AvailableBuffer() []byte
-		})
-		var b []byte
-		if ok {
-			buf.Grow(int(max(size, l.unwritten.Swap(0)))) // the first has it grow once, for all
-			b = buf.AvailableBuffer()
-		}
-		_, _ = w.Write(s.plan.write(b, c))
-	}), nil
+	loaded(ctx).answer.expected.Add(int64(slots * slotBytes))
+	return graphql.WriterFunc(func(w io.Writer) { write(w.(*answer), v) }), nil //nolint:errcheck,forcetypeassert // all is written there
 }
 
 // slotBytes is a little more than a field takes, with its name, of those that lists show.
 const slotBytes = 36
 
-// writer appends a value's JSON.
-type writer[T any] func(b []byte, v T) []byte
+// writer writes a value's JSON.
+type writer[T any] func(a *answer, v T)
 
-// object is how a type of the schema is written: its own fields, and those that have selections.
+// appender appends a value's JSON, which is short as a rule.
+type appender[T any] func(b []byte, v T) []byte
+
+// object is how a type of the schema is written: its own fields, and those that have selections or are lists.
 type object[T any] struct {
 	types  []string // its own, and those that it is one of
-	fields map[string]writer[T]
+	fields map[string]appender[T]
 	nested map[string]func(c *compiler, selections ast.SelectionSet) (writer[T], bool)
 }
 
-// plan is how a selection is written: a label and a writer for each field.
+// plan is how a selection is written: a label and what writes it, for each field.
 type plan[T any] []slot[T]
 
 type slot[T any] struct {
-	label string // with the comma or the brace before it
-	write writer[T]
+	label  string // with the comma or the brace before it
+	append appender[T]
+	write  writer[T] // where append is nil
 }
 
 // compiler makes plans for one operation.
@@ -83,76 +104,103 @@ func compile[T any](c *compiler, selections ast.SelectionSet, o *object[T]) (pla
 		if slices.ContainsFunc(fields[:i], func(other graphql.CollectedField) bool { return other.Alias == f.Alias }) {
 			continue // gqlgen collects __typename of a union beside that of the type itself
 		}
-		write, ok := o.fields[f.Name]
+		s := slot[T]{label: before + `"` + f.Alias + `":`} // of letters, digits and underscores
+		var ok bool
 		if nested := o.nested[f.Name]; nested != nil {
-			write, ok = nested(c, f.Selections)
-		} else if f.Name == "__typename" {
-			write, ok = func(b []byte, _ T) []byte { return wire.Text(b, o.types[0]) }, true
+			s.write, ok = nested(c, f.Selections)
+		} else if s.append, ok = o.fields[f.Name]; f.Name == "__typename" {
+			s.append, ok = func(b []byte, _ T) []byte { return wire.Text(b, o.types[0]) }, true
 		}
 		if !ok || len(f.Deferrables) > 0 {
 			return nil, false
 		}
-		p = append(p, slot[T]{before + `"` + f.Alias + `":`, write}) // of letters, digits and underscores
+		p = append(p, s)
 		before = ","
 	}
 	return p, len(p) > 0
 }
 
-func (p plan[T]) write(b []byte, v T) []byte {
+// write writes the selected fields of v. It stops where the answer has ended.
+func (p plan[T]) write(a *answer, v T) {
 	for i := range p {
-		b = append(b, p[i].label...)
-		b = p[i].write(b, v)
+		s := &p[i]
+		a.b = append(a.b, s.label...)
+		if s.append != nil {
+			a.b = s.append(a.b, v)
+		} else {
+			s.write(a, v)
+		}
+		if !a.more() {
+			return
+		}
 	}
-	return append(b, '}')
+	a.b = append(a.b, '}')
 }
 
 // within makes the writer of a field with selections, out of how its object is written and where that is in v.
-func within[T, U any](o *object[U], write func(b []byte, v T, p plan[U]) []byte) func(*compiler, ast.SelectionSet) (writer[T], bool) {
+func within[T, U any](o *object[U], write func(a *answer, v T, p plan[U])) func(*compiler, ast.SelectionSet) (writer[T], bool) {
 	return func(c *compiler, selections ast.SelectionSet) (writer[T], bool) {
 		p, ok := compile(c, selections, o)
-		return func(b []byte, v T) []byte { return write(b, v, p) }, ok
+		return func(a *answer, v T) { write(a, v, p) }, ok
 	}
 }
 
-// edge is a key of a connection, by its index: its cursor is made only where it is asked for.
-type edge struct {
-	connection *ApiKeyConnection
+// listing makes the writer of a list of objects that v holds.
+func listing[T, U any](o *object[*U], items func(v T) []U) func(*compiler, ast.SelectionSet) (writer[T], bool) {
+	return within(o, func(a *answer, v T, p plan[*U]) {
+		list := items(v)
+		a.array(len(list), func(i int) { p.write(a, &list[i]) })
+	})
+}
+
+func appendTexts(a *answer, texts []string) {
+	a.array(len(texts), func(i int) { a.b = wire.Text(a.b, texts[i]) })
+}
+
+// edge is an item of a connection, by its index: its cursor is made only where it is asked for.
+type edge[T any] struct {
+	connection *apikey.Connection[T]
 	index      int
 }
 
-var connectionObject = object[*ApiKeyConnection]{
-	types: apiKeyConnectionImplementors,
-	fields: map[string]writer[*ApiKeyConnection]{
-		"total": func(b []byte, c *ApiKeyConnection) []byte { return strconv.AppendInt(b, int64(c.Total), 10) },
-	},
-	nested: map[string]func(*compiler, ast.SelectionSet) (writer[*ApiKeyConnection], bool){
-		"results": within(&keyObject, func(b []byte, c *ApiKeyConnection, p plan[*apikey.Key]) []byte {
-			return wire.Array(b, len(c.Items), func(b []byte, i int) []byte { return p.write(b, &c.Items[i]) })
-		}),
-		"edges": within(&edgeObject, func(b []byte, c *ApiKeyConnection, p plan[edge]) []byte {
-			return wire.Array(b, len(c.Items), func(b []byte, i int) []byte { return p.write(b, edge{c, i}) })
-		}),
-		"pageInfo": within(&pageInfoObject, func(b []byte, c *ApiKeyConnection, p plan[PageInfo]) []byte {
-			return p.write(b, c.PageInfo())
-		}),
-	},
+// connectionOf is how connections of items are written. C is what has them.
+func connectionOf[C, T any](types, edgeTypes []string, item *object[*T], of func(c C) *connection[T]) object[C] {
+	edges := &object[edge[T]]{
+		types: edgeTypes,
+		fields: map[string]appender[edge[T]]{
+			"cursor": func(b []byte, e edge[T]) []byte { return wire.Text(b, e.connection.Cursor(e.index)) },
+		},
+		nested: map[string]func(*compiler, ast.SelectionSet) (writer[edge[T]], bool){
+			"node": within(item, func(a *answer, e edge[T], p plan[*T]) { p.write(a, &e.connection.Items[e.index]) }),
+		},
+	}
+	return object[C]{
+		types: types,
+		fields: map[string]appender[C]{
+			"total": func(b []byte, c C) []byte { return strconv.AppendInt(b, int64(of(c).Total), 10) },
+		},
+		nested: map[string]func(*compiler, ast.SelectionSet) (writer[C], bool){
+			"results": listing(item, func(c C) []T { return of(c).Items }),
+			"edges": within(edges, func(a *answer, c C, p plan[edge[T]]) {
+				a.array(len(of(c).Items), func(i int) { p.write(a, edge[T]{of(c).Connection, i}) })
+			}),
+			"pageInfo": within(&pageInfoObject, func(a *answer, c C, p plan[PageInfo]) { p.write(a, of(c).PageInfo()) }),
+		},
+	}
 }
 
-var edgeObject = object[edge]{
-	types: apiKeyEdgeImplementors,
-	fields: map[string]writer[edge]{
-		"cursor": func(b []byte, e edge) []byte { return wire.Text(b, e.connection.Cursor(e.index)) },
-	},
-	nested: map[string]func(*compiler, ast.SelectionSet) (writer[edge], bool){
-		"node": within(&keyObject, func(b []byte, e edge, p plan[*apikey.Key]) []byte {
-			return p.write(b, &e.connection.Items[e.index])
-		}),
-	},
-}
+var (
+	connectionObject = connectionOf(apiKeyConnectionImplementors, apiKeyEdgeImplementors, &keyObject,
+		func(c *ApiKeyConnection) *connection[apikey.Key] { return &c.connection })
+	retrieversObject = connectionOf(retrieverConnectionImplementors, retrieverEdgeImplementors, &retrieverObject,
+		func(c *RetrieverConnection) *connection[apikey.Retriever] { return &c.connection })
+	eventsObject = connectionOf(auditEventConnectionImplementors, auditEventEdgeImplementors, &eventObject,
+		func(c *AuditEventConnection) *connection[apikey.Event] { return &c.connection })
+)
 
 var pageInfoObject = object[PageInfo]{
 	types: pageInfoImplementors,
-	fields: map[string]writer[PageInfo]{
+	fields: map[string]appender[PageInfo]{
 		"hasNextPage":     func(b []byte, p PageInfo) []byte { return strconv.AppendBool(b, p.HasNextPage) },
 		"hasPreviousPage": func(b []byte, p PageInfo) []byte { return strconv.AppendBool(b, p.HasPreviousPage) },
 		"startCursor":     func(b []byte, p PageInfo) []byte { return wire.OptionalText(b, p.StartCursor) },
@@ -162,7 +210,7 @@ var pageInfoObject = object[PageInfo]{
 
 var keyObject = object[*apikey.Key]{
 	types: apiKeyImplementors,
-	fields: map[string]writer[*apikey.Key]{
+	fields: map[string]appender[*apikey.Key]{
 		"id":                func(b []byte, k *apikey.Key) []byte { return wire.Text(b, k.ID) },
 		"keyId":             func(b []byte, k *apikey.Key) []byte { return wire.Text(b, k.ID) },
 		"keyHash":           func(b []byte, k *apikey.Key) []byte { return wire.Text(b, k.Hash) },
@@ -185,28 +233,88 @@ var keyObject = object[*apikey.Key]{
 		"createdBy":         func(b []byte, k *apikey.Key) []byte { return wire.OptionalText(b, k.CreatedBy) },
 		"revokedAt":         func(b []byte, k *apikey.Key) []byte { return wire.OptionalTime(b, k.RevokedAt) },
 		"revokedBy":         func(b []byte, k *apikey.Key) []byte { return wire.OptionalText(b, k.RevokedBy) },
-		"allowedOrigins": func(b []byte, k *apikey.Key) []byte {
-			if k.AllowedOrigins == nil {
-				return wire.Null(b)
-			}
-			return wire.Texts(b, k.AllowedOrigins)
-		},
-		"rotatedTo":   func(b []byte, k *apikey.Key) []byte { return wire.OptionalText(b, k.RotatedTo) },
-		"rotatedFrom": func(b []byte, k *apikey.Key) []byte { return wire.OptionalText(b, k.RotatedFrom) },
+		"rotatedTo":         func(b []byte, k *apikey.Key) []byte { return wire.OptionalText(b, k.RotatedTo) },
+		"rotatedFrom":       func(b []byte, k *apikey.Key) []byte { return wire.OptionalText(b, k.RotatedFrom) },
 	},
 	nested: map[string]func(*compiler, ast.SelectionSet) (writer[*apikey.Key], bool){
-		"scopes": within(&scopeObject, func(b []byte, k *apikey.Key, p plan[*apikey.Scope]) []byte {
-			return wire.Array(b, len(k.Scopes), func(b []byte, i int) []byte { return p.write(b, &k.Scopes[i]) })
-		}),
+		"scopes":         listing(&scopeObject, func(k *apikey.Key) []apikey.Scope { return k.Scopes }),
+		"allowedOrigins": origins,
 	},
+}
+
+// origins makes the writer of a list that documents may have at any length.
+func origins(*compiler, ast.SelectionSet) (writer[*apikey.Key], bool) {
+	return func(a *answer, k *apikey.Key) {
+		if k.AllowedOrigins == nil {
+			a.b = wire.Null(a.b)
+			return
+		}
+		appendTexts(a, k.AllowedOrigins)
+	}, true
 }
 
 var scopeObject = object[*apikey.Scope]{
 	types: apiKeyScopeImplementors,
-	fields: map[string]writer[*apikey.Scope]{
+	fields: map[string]appender[*apikey.Scope]{
 		"resourceType": func(b []byte, s *apikey.Scope) []byte { return upper(b, s.ResourceType) },
 		"resourceId":   func(b []byte, s *apikey.Scope) []byte { return wire.Text(b, s.ResourceID) },
 		"operations":   func(b []byte, s *apikey.Scope) []byte { return uppers(b, s.Operations) },
+	},
+}
+
+// retrieverObject has the fields of retrievers that have no resolver.
+var retrieverObject = object[*apikey.Retriever]{
+	types: retrieverImplementors,
+	fields: map[string]appender[*apikey.Retriever]{
+		"id":          func(b []byte, r *apikey.Retriever) []byte { return wire.Text(b, r.ID) },
+		"name":        func(b []byte, r *apikey.Retriever) []byte { return wire.Text(b, r.Name) },
+		"description": func(b []byte, r *apikey.Retriever) []byte { return wire.OptionalText(b, r.Description) },
+		"createdAt":   func(b []byte, r *apikey.Retriever) []byte { return wire.OptionalTime(b, r.CreatedAt) },
+		"updatedAt":   func(b []byte, r *apikey.Retriever) []byte { return wire.OptionalTime(b, r.UpdatedAt) },
+	},
+	nested: map[string]func(*compiler, ast.SelectionSet) (writer[*apikey.Retriever], bool){
+		"namespace": within(&namespaceObject, func(a *answer, r *apikey.Retriever, p plan[*apikey.Namespace]) { p.write(a, r.Namespace) }),
+	},
+}
+
+// namespaceObject has the fields of namespaces that have no resolver.
+var namespaceObject = object[*apikey.Namespace]{
+	types: namespaceImplementors,
+	fields: map[string]appender[*apikey.Namespace]{
+		"id":          func(b []byte, n *apikey.Namespace) []byte { return wire.Text(b, n.ID) },
+		"name":        func(b []byte, n *apikey.Namespace) []byte { return wire.Text(b, n.Name) },
+		"description": func(b []byte, n *apikey.Namespace) []byte { return wire.OptionalText(b, n.Description) },
+		"createdAt":   func(b []byte, n *apikey.Namespace) []byte { return wire.OptionalTime(b, n.CreatedAt) },
+		"updatedAt":   func(b []byte, n *apikey.Namespace) []byte { return wire.OptionalTime(b, n.UpdatedAt) },
+	},
+}
+
+var eventObject = object[*apikey.Event]{
+	types: auditEventImplementors,
+	fields: map[string]appender[*apikey.Event]{
+		"id":           func(b []byte, e *apikey.Event) []byte { return wire.Text(b, e.ID) },
+		"timestamp":    func(b []byte, e *apikey.Event) []byte { return wire.Time(b, e.Timestamp) },
+		"action":       func(b []byte, e *apikey.Event) []byte { return wire.Text(b, e.Action) },
+		"resourceType": func(b []byte, e *apikey.Event) []byte { return upper(b, e.ResourceType) },
+		"resourceId":   func(b []byte, e *apikey.Event) []byte { return wire.Text(b, e.ResourceID) },
+		"actorId":      func(b []byte, e *apikey.Event) []byte { return wire.Text(b, e.ActorID) },
+		"actorType":    func(b []byte, e *apikey.Event) []byte { return wire.Text(b, e.ActorType) },
+		"actorKeyId":   func(b []byte, e *apikey.Event) []byte { return wire.OptionalText(b, e.ActorKeyID) },
+		"status":       func(b []byte, e *apikey.Event) []byte { return wire.Text(b, e.Outcome) },
+		"ipAddress":    func(b []byte, e *apikey.Event) []byte { return wire.OptionalText(b, e.IPAddress) },
+		"userAgent":    func(b []byte, e *apikey.Event) []byte { return wire.OptionalText(b, e.UserAgent) },
+	},
+	nested: map[string]func(*compiler, ast.SelectionSet) (writer[*apikey.Event], bool){
+		"changes": listing(&changeObject, func(e *apikey.Event) []apikey.FieldChange { return e.Changes }),
+	},
+}
+
+var changeObject = object[*apikey.FieldChange]{
+	types: auditChangeImplementors,
+	fields: map[string]appender[*apikey.FieldChange]{
+		"field":  func(b []byte, c *apikey.FieldChange) []byte { return wire.Text(b, c.Field) },
+		"before": func(b []byte, c *apikey.FieldChange) []byte { return wire.OptionalText(b, c.Before) },
+		"after":  func(b []byte, c *apikey.FieldChange) []byte { return wire.OptionalText(b, c.After) },
 	},
 }
 

@@ -2,9 +2,11 @@ package graph
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/99designs/gqlgen/graphql"
+	"github.com/vektah/gqlparser/v2/ast"
 
 	"retrieverkeys/apikey"
 )
@@ -41,15 +43,32 @@ func (ec *executionContext) __resolve__service(ctx context.Context) (Subgraph, e
 	return Subgraph{SDL: SubgraphSDL()}, nil
 }
 
-// __resolve_entities tells what is wrong with a representation at its place, and answers the others.
-func (ec *executionContext) __resolve_entities(ctx context.Context, representations []representation) []Node {
+// distinct returns each representation once.
+func distinct(all []representation) []representation {
+	seen := make(map[representation]bool, len(all))
+	return slices.DeleteFunc(slices.Clone(all), func(r representation) bool {
+		before := seen[r]
+		seen[r] = true
+		return before
+	})
+}
+
+// __resolve_entities tells what is wrong with a representation at its place, and answers the others. Equal ones are resolved once:
+// what is answered of the first, with its errors, is answered of each.
+func (ec *executionContext) __resolve_entities(ctx context.Context, representations []representation) any {
 	entities := make([]Node, len(representations))
 	found, err := loaded(ctx).found(ctx)
 	if err != nil {
 		ec.Error(ctx, err)
 		return entities
 	}
+	first, again := map[representation]int{}, map[int][]int{} // places
 	for i, r := range representations {
+		if before, known := first[r]; known {
+			again[before] = append(again[before], i)
+			continue
+		}
+		first[r] = i
 		kind, known := entityTypes[r.TypeName]
 		var n apikey.Node
 		switch {
@@ -66,5 +85,36 @@ func (ec *executionContext) __resolve_entities(ctx context.Context, representati
 		}
 		entities[i] = nodeOf(n)
 	}
-	return entities
+	if len(again) == 0 {
+		return entities
+	}
+	list := ec.marshalN_Entity2ᚕretrieverkeysᚋgraphᚐNode(ctx, graphql.GetFieldContext(ctx).Field.Selections, entities)
+	repeat(ctx, list.(graphql.Array), again) //nolint:errcheck,forcetypeassert // of a list it makes one
+	return list
+}
+
+// repeat puts what is at a place of the current field's list to other places too, with its errors.
+func repeat(ctx context.Context, list graphql.Array, again map[int][]int) {
+	field := graphql.GetPath(ctx)
+	at := len(field)
+	for _, err := range graphql.GetErrors(ctx) {
+		if len(err.Path) <= at || !slices.Equal(err.Path[:at], field) {
+			continue
+		}
+		i, _ := err.Path[at].(ast.PathIndex)
+		for _, place := range again[int(i)] {
+			if loaded(ctx).over() {
+				return
+			}
+			same := *err
+			same.Path = slices.Clone(err.Path)
+			same.Path[at] = ast.PathIndex(place)
+			graphql.AddError(ctx, presented{&same})
+		}
+	}
+	for i, places := range again {
+		for _, place := range places {
+			list[place] = list[i]
+		}
+	}
 }

@@ -53,6 +53,10 @@ type Options struct {
 	Manifest     Manifest
 	ManifestOnly bool
 	Limits       Limits
+	// MaxResponseBytes is how long an answer may be; 0: any length.
+	MaxResponseBytes int64
+	// Memory is what answers have together; nil: as much as they take.
+	Memory Memory
 	// Playground is the page that browsers are sent to; empty where there is none.
 	Playground string
 	Logger     *slog.Logger
@@ -66,16 +70,18 @@ type Options struct {
 // context, as apikey.WithCaller and apikey.WithNamespace put them there.
 func NewHandler(o Options) http.Handler {
 	exec := executor.New(NewExecutableSchema(Config{Resolvers: &Resolver{Service: o.Service, Version: o.Version}}))
-	exec.SetErrorPresenter(presenter(o.Logger))
+	exec.SetErrorPresenter(unlessEnded(presenter(o.Logger)))
 	exec.SetRecoverFunc(recoverer(o.Logger))
 	exec.SetQueryCache(parsed{})
 	exec.Use(introspectionGate{o.Introspection})
 	exec.Use(o.Limits)
 	exec.Use(newObserver(o))
-	loaders := loaders{o.Service, o.Tracer, o.Limits}
+	answers := answers{o.MaxResponseBytes, int64(o.Limits.Complexity / slowerBy), o.Memory}
+	exec.Use(answers)
+	loaders := loaders{o.Service, o.Tracer, func() *apikey.Cost { return apikey.NewCost(o.Limits.Reads, retained(o.MaxResponseBytes)) }}
 	exec.Use(loaders)
 	h := handler{
-		exec: exec, loaders: loaders, fields: fast, documents: newDocuments(o.Manifest, o.ManifestOnly), parser: newParser(o.Limits, o.Introspection == IntrospectionPublic),
+		exec: exec, loaders: loaders, answers: answers, fields: fast, documents: newDocuments(o.Manifest, o.ManifestOnly), parser: newParser(o.Limits, o.Introspection == IntrospectionPublic),
 		playground: o.Playground, logger: o.Logger,
 	}
 	if o.slow {

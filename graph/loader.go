@@ -12,7 +12,6 @@ import (
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/vektah/gqlparser/v2/ast"
-	"github.com/vektah/gqlparser/v2/gqlerror"
 	"go.opentelemetry.io/otel/trace"
 
 	"retrieverkeys/apikey"
@@ -27,13 +26,13 @@ type representation = scalar.Representation
 type loader struct {
 	service   *apikey.Service
 	tracer    trace.Tracer // nil: no spans
-	limits    Limits
+	newCost   func() *apikey.Cost
 	caller    apikey.Caller
 	namespace string
 
 	doc       *document
-	shapes    *shapes      // the document's, or else the operation's own
-	unwritten atomic.Int64 // about how many bytes the lists will have that were resolved
+	shapes    *shapes // the document's, or else the operation's own
+	answer    *answer // of the operation; nil until it runs
 	names     apikey.Names
 	listings  map[string]int            // the index in names.Listings, by the arguments
 	arguments map[*ast.Field]*arguments // of the fields that the listings are for
@@ -91,8 +90,9 @@ func once[T any](ctx context.Context, l *loader, what, of string, f func(context
 
 type loaderKey struct{}
 
-// mostRetained is how much memory the keys that an operation lists may take, in bytes.
-const mostRetained = 24 << 20
+// retained is how much memory the keys that an operation lists may take, in bytes: three quarters of the longest answer, which is
+// what the keys of a long answer take, but 24 MiB in any case.
+func retained(maxResponseBytes int64) int { return max(24<<20, int(maxResponseBytes/4*3)) }
 
 // mostFieldErrors is how many fields of a query may fail. gqlgen compares each error with all others: 18,000 took 5 s.
 const mostFieldErrors = 1000
@@ -101,7 +101,7 @@ const mostFieldErrors = 1000
 type loaders struct {
 	service *apikey.Service
 	tracer  trace.Tracer
-	limits  Limits
+	newCost func() *apikey.Cost // of one query
 }
 
 // with is the context with a loader for an operation of the document.
@@ -111,7 +111,7 @@ func (l loaders) with(ctx context.Context, doc *document) context.Context {
 		shapes = newShapes(math.MaxInt)
 	}
 	return context.WithValue(ctx, loaderKey{}, &loader{
-		service: l.service, tracer: l.tracer, limits: l.limits, caller: apikey.CallerFrom(ctx), namespace: apikey.NamespaceFrom(ctx),
+		service: l.service, tracer: l.tracer, newCost: l.newCost, caller: apikey.CallerFrom(ctx), namespace: apikey.NamespaceFrom(ctx),
 		doc: doc, shapes: shapes, reads: map[readKey]*read{}, pages: map[apikey.RetrieverID]page{},
 	})
 }
@@ -131,8 +131,10 @@ func (loaders) InterceptResponse(ctx context.Context, next graphql.ResponseHandl
 		return response
 	}
 	if e := l.cost.Exceeded(); e != nil {
-		return &graphql.Response{Errors: gqlerror.List{refusal(e.Limit, e)}}
+		l.answer.end(refusal(e.Limit, e))
+		return response
 	}
+	l.answer.forget()
 	response.Errors, response.Data = response.Errors[:mostErrors], json.RawMessage("null")
 	return response
 }
@@ -293,7 +295,7 @@ func (l *loader) plan(ctx context.Context, op *graphql.OperationContext) context
 	if op.Operation.Operation != ast.Query {
 		return ctx
 	}
-	l.cost = apikey.NewCost(l.limits.Reads, mostRetained)
+	l.cost = l.newCost()
 	ctx = apikey.WithCost(ctx, l.cost)
 	l.names.Namespace, l.listings, l.arguments = l.namespace, map[string]int{}, map[*ast.Field]*arguments{}
 	p := planner{loader: l, ctx: ctx, op: op}
@@ -324,7 +326,7 @@ func (l *loader) plan(ctx context.Context, op *graphql.OperationContext) context
 			args, err := (&executionContext{}).field_Query__entities_args(ctx, f.ArgumentMap(op.Variables))
 			representations, _ := args["representations"].([]representation)
 			if err == nil {
-				p.entities(representations, f.Selections)
+				p.entities(distinct(representations), f.Selections)
 			}
 		}
 	}

@@ -89,14 +89,18 @@ func connectionParts(op *graphql.OperationContext, selections ast.SelectionSet, 
 	return wants, fields
 }
 
-// shape is what a field apiKeys asks for, and how it is written.
+// shape is how a list is written, if not by gqlgen, and, of a field apiKeys, what it asks for.
 type shape struct {
 	selections ast.SelectionSet
 	wants      apikey.Wants
 	fields     apikey.Fields
-	plan       plan[*ApiKeyConnection] // nil: left to gqlgen
-	itemSlots  int                     // of the plans for what is in the connection
-	arguments  *arguments              // nil: they depend on variables
+	arguments  *arguments // nil: they depend on variables
+
+	itemSlots  int // of the plans for what is in the list
+	plan       writer[*ApiKeyConnection]
+	events     writer[*AuditEventConnection]
+	retrievers writer[*RetrieverConnection]
+	scopes     writer[[]apikey.Scope]
 }
 
 // shapes keeps what was found out of a text's selections, for the next time. The first field of those that are merged tells one
@@ -118,12 +122,21 @@ func (s *shapes) of(ctx context.Context, op *graphql.OperationContext, f graphql
 		return kept
 	}
 	made, c := &shape{selections: f.Selections}, compiler{op: op}
-	made.wants, made.fields = connectionParts(op, f.Selections, "ApiKeyConnection")
-	if p, ok := compile(&c, f.Selections, &connectionObject); ok {
-		made.plan, made.itemSlots = p, c.slots-len(p)
-	}
-	if !slices.ContainsFunc(f.Arguments, func(a *ast.Argument) bool { return variable(a.Value) }) {
-		made.arguments = readArguments(ctx, op, f)
+	switch f.Definition.Type.Name() {
+	case "ApiKeyConnection":
+		made.wants, made.fields = connectionParts(op, f.Selections, "ApiKeyConnection")
+		made.plan, made.itemSlots = writerOf(&c, f.Selections, &connectionObject)
+		if !slices.ContainsFunc(f.Arguments, func(a *ast.Argument) bool { return variable(a.Value) }) {
+			made.arguments = readArguments(ctx, op, f)
+		}
+	case "AuditEventConnection":
+		made.events, made.itemSlots = writerOf(&c, f.Selections, &eventsObject)
+	case "RetrieverConnection":
+		made.retrievers, made.itemSlots = writerOf(&c, f.Selections, &retrieversObject)
+	case "ApiKeyScope":
+		if write, ok := listing(&scopeObject, func(list []apikey.Scope) []apikey.Scope { return list })(&c, f.Selections); ok {
+			made.scopes, made.itemSlots = write, c.slots
+		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -133,6 +146,15 @@ func (s *shapes) of(ctx context.Context, op *graphql.OperationContext, f graphql
 		s.free -= cost
 	}
 	return made
+}
+
+// writerOf returns how a connection is written, nil where that is left to gqlgen, and the slots for what is in it.
+func writerOf[C any](c *compiler, selections ast.SelectionSet, o *object[C]) (writer[C], int) {
+	p, ok := compile(c, selections, o)
+	if !ok {
+		return nil, 0
+	}
+	return p.write, c.slots - len(p)
 }
 
 // variable reports whether a value is a variable, or has one in it.

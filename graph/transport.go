@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"slices"
 	"strconv"
 
 	"github.com/99designs/gqlgen/graphql"
@@ -22,6 +21,7 @@ import (
 type handler struct {
 	exec       *executor.Executor
 	loaders    loaders
+	answers    answers
 	fields     graphql.FieldMiddleware // what each goes through, without the closures that an extension takes
 	documents  documents
 	parser     parser
@@ -109,7 +109,7 @@ func (h handler) execute(w http.ResponseWriter, r *http.Request, media string, p
 	}
 	if errs != nil {
 		response := h.exec.DispatchError(graphql.WithOperationContext(ctx, op), errs)
-		write(w, media, requestErrorStatus(media), response.Errors, nil)
+		write(w, media, requestErrorStatus(media), response.Errors)
 		return
 	}
 	if r.Method == http.MethodGet && op.Operation.Operation != ast.Query {
@@ -117,21 +117,26 @@ func (h handler) execute(w http.ResponseWriter, r *http.Request, media string, p
 		refuse(w, media, http.StatusMethodNotAllowed, apikey.Invalid("", "GET runs queries only; send other operations by POST."))
 		return
 	}
-	op.ResolverMiddleware = h.fields
+	ctx, answer := h.answers.begin(ctx, op)
+	defer answer.release()
+	loaded(ctx).answer = answer
+	op.ResolverMiddleware, op.RootResolverMiddleware = answer.field(h.fields), answer.root
 	ctx = loaded(ctx).plan(ctx, op)
 	respond, ctx := h.exec.DispatchOperation(ctx, op)
 	response := respond(ctx)
-	if response == nil {
+	ended := answer.ended.Load()
+	switch {
+	case response == nil:
 		w.Header().Set("Retry-After", "1")
-		refuse(w, media, http.StatusServiceUnavailable, &apikey.Error{Code: apikey.Unavailable, Message: "This took too long. Try again shortly, or ask for less."})
-		return
+		write(w, media, http.StatusServiceUnavailable, gqlerror.List{unavailable(tookTooLong)})
+	case ended == nil:
+		answer.send(w, media)
+	case codeOf(ended) == string(apikey.Unavailable):
+		w.Header().Set("Retry-After", "1")
+		write(w, media, http.StatusServiceUnavailable, response.Errors)
+	default:
+		write(w, media, requestErrorStatus(media), response.Errors)
 	}
-	slices.SortStableFunc(response.Errors, byPlace)
-	status := http.StatusOK
-	if response.Data == nil {
-		status = requestErrorStatus(media)
-	}
-	write(w, media, status, response.Errors, response.Data)
 }
 
 // byPlace orders errors as the fields they are about stand in the operation; fields are resolved side by side, and
@@ -150,7 +155,7 @@ func byPlace(a, b *gqlerror.Error) int {
 
 // refuse answers a request that nothing was executed of.
 func refuse(w http.ResponseWriter, media string, status int, e *apikey.Error) {
-	write(w, media, status, gqlerror.List{{Message: e.Message, Extensions: extensions(e)}}, nil)
+	write(w, media, status, gqlerror.List{{Message: e.Message, Extensions: extensions(e)}})
 }
 
 // WriteError answers a request that was refused before it reached GraphQL, with the same body as GraphQL's own
@@ -160,28 +165,21 @@ func WriteError(w http.ResponseWriter, r *http.Request, status int, e *apikey.Er
 	refuse(w, responseMedia(r.Header.Values("Accept"), mediaJSON, mediaResponse), status, e)
 }
 
-// write sends the response. data is finished JSON, and left out where it is nil: nothing was executed.
-func write(w http.ResponseWriter, media string, status int, errs gqlerror.List, data json.RawMessage) {
-	start := append(make([]byte, 0, 32), '{')
-	if len(errs) > 0 {
-		text, err := json.Marshal(errs)
-		if err != nil {
-			panic(fmt.Errorf("errors that are no JSON: %w", err))
-		}
-		start = append(append(start, `"errors":`...), text...)
+// write answers with errors, and no data: nothing was executed, or nothing is shown of it.
+func write(w http.ResponseWriter, media string, status int, errs gqlerror.List) {
+	text, err := json.Marshal(errs)
+	if err != nil {
+		panic(fmt.Errorf("errors that are no JSON: %w", err))
 	}
-	if data != nil {
-		if len(errs) > 0 {
-			start = append(start, ',')
-		}
-		start = append(start, `"data":`...)
-	}
-	data = append(data, '}') // mostly into room behind it, and one write to the connection less
+	text = append(append([]byte(`{"errors":`), text...), '}')
+	setHeaders(w, media, int64(len(text)))
+	w.WriteHeader(status)
+	_, _ = w.Write(text)
+}
+
+func setHeaders(w http.ResponseWriter, media string, length int64) {
 	h := w.Header()
 	h.Set("Content-Type", media+"; charset=utf-8")
 	h.Set("Cache-Control", "no-store")
-	h.Set("Content-Length", strconv.Itoa(len(start)+len(data)))
-	w.WriteHeader(status)
-	_, _ = w.Write(start)
-	_, _ = w.Write(data)
+	h.Set("Content-Length", strconv.FormatInt(length, 10))
 }

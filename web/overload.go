@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"runtime"
@@ -29,9 +30,10 @@ type gate struct {
 	mayWait  int64
 	wait     time.Duration       // for a turn, at most
 	hold     time.Duration       // until a refusal is told
-	haste    time.Duration       // that a client has for the rest of a long answer where too much is unsent already
+	haste    time.Duration       // that a client has for the rest of an answer where too much is unsent already
 	arriving *semaphore.Weighted // bytes of bodies, but for what each has in any case
-	unsent   *semaphore.Weighted // bytes of long answers that clients are slow to take
+	unsent   *semaphore.Weighted // bytes of answers that clients are slow to take
+	shares   shares              // of arriving
 	metrics  Metrics
 	logger   *slog.Logger
 	untold   atomic.Int64 // refusals that the log has not been told of
@@ -45,19 +47,91 @@ const (
 	freeBody = 16 << 10
 	// mostArriving is what bodies have together besides.
 	mostArriving = 64 << 20
-	// mostUnsent is what long answers may hold together while clients take them slowly.
-	mostUnsent = 64 << 20
-	// shortAnswer is what goes out without waiting for the client.
+	// perAddress is the part of it that those from one address may have. A body of the largest size takes an eighth at most, because
+	// the buffer for it doubles.
+	perAddress = 4
+	// slowPart is the part of the memory for answers that those may hold whose clients take them slowly. The largest answer that
+	// the program allows fits in.
+	slowPart = 2
+	// shortAnswer is what goes out without waiting for the client, and needs no memory for answers.
 	shortAnswer = 64 << 10
+	// compressorBytes is what it takes to compress an answer while it is sent.
+	compressorBytes = 1 << 20
 	// patience is how long a turn is held while a long answer is compressed and sent, which is work as long as the client takes it.
 	patience = 20 * time.Millisecond
 )
 
-func newGate(turns int, maxBody int64, metrics Metrics, logger *slog.Logger) *gate {
+func newGate(turns int, maxBody int64, answers *Answers, metrics Metrics, logger *slog.Logger) *gate {
+	arriving := max(mostArriving, 2*perAddress*min(maxBody, math.MaxInt64/16))
 	return &gate{
 		turns: semaphore.NewWeighted(int64(turns)), mayWait: int64(turns) * waitersPerTurn, wait: 500 * time.Millisecond,
 		hold: 800 * time.Millisecond, haste: time.Second,
-		arriving: semaphore.NewWeighted(max(mostArriving, 4*maxBody)), unsent: semaphore.NewWeighted(mostUnsent), metrics: metrics, logger: logger,
+		arriving: semaphore.NewWeighted(arriving), shares: shares{most: arriving / perAddress, taken: map[string]int64{}},
+		unsent: semaphore.NewWeighted(answers.bytes / slowPart), metrics: metrics, logger: logger,
+	}
+}
+
+// Answers bounds the memory of answers, from when they are made until they are sent. Short ones need none of it.
+type Answers struct {
+	bytes   int64
+	free    *semaphore.Weighted
+	wait    time.Duration
+	refused func()
+}
+
+// answersBytes is what answers hold together where nothing else is said.
+const answersBytes = 256 << 20
+
+// NewAnswers returns Answers for so many bytes. It calls refused, if that is not nil, for each answer that finds no memory.
+func NewAnswers(bytes int64, refused func()) *Answers {
+	if refused == nil {
+		refused = func() {}
+	}
+	return &Answers{bytes: bytes, free: semaphore.NewWeighted(bytes), wait: 500 * time.Millisecond, refused: refused}
+}
+
+// Take takes memory. It waits for it a moment, for answers whose clients take them are soon sent, and reports false if there is none.
+func (a *Answers) Take(ctx context.Context, bytes int64) bool {
+	if a.free.TryAcquire(bytes) {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(ctx, a.wait)
+	defer cancel()
+	if a.free.Acquire(ctx, bytes) == nil {
+		return true
+	}
+	if !errors.Is(ctx.Err(), context.Canceled) { // a client that left was not refused
+		a.refused()
+	}
+	return false
+}
+
+// Give gives memory back.
+func (a *Answers) Give(bytes int64) { a.free.Release(bytes) }
+
+// shares are what is taken of something by each of many addresses, each of which may have so much of it.
+type shares struct {
+	most  int64
+	mu    sync.Mutex
+	taken map[string]int64
+}
+
+// take reports false if the address has its share already.
+func (s *shares) take(address string, n int64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.taken[address]+n > s.most {
+		return false
+	}
+	s.taken[address] += n
+	return true
+}
+
+func (s *shares) give(address string, n int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.taken[address] -= n; s.taken[address] <= 0 {
+		delete(s.taken, address)
 	}
 }
 
@@ -77,6 +151,9 @@ func (g *gate) before(next http.Handler, refuse refuse) http.Handler {
 			return
 		}
 		t := &turn{ResponseWriter: w, gate: g, held: true}
+		if r.Header.Get("Accept-Encoding") != "" {
+			t.compressor = compressorBytes
+		}
 		defer t.end()
 		next.ServeHTTP(t, r)
 	})
@@ -152,8 +229,13 @@ func (g *gate) leave() {
 // turn is one request's. It ends when a short answer is on its way, or a long one's client is slow.
 type turn struct {
 	http.ResponseWriter
-	gate   *gate
-	behind int64 // bytes that are kept to make more of the answer from
+	gate       *gate
+	compressor int64 // bytes that compressing the answer may take
+	behind     int64 // bytes that are kept to make more of the answer from
+	begun      bool  // the answer
+	short      bool
+	left       int64         // bytes of the answer that are still to be written, as far as it says so
+	spent      time.Duration // writing
 
 	mu      sync.Mutex
 	held    bool
@@ -163,15 +245,22 @@ type turn struct {
 }
 
 func (t *turn) Write(b []byte) (int, error) {
-	if whole, err := strconv.Atoi(t.Header().Get("Content-Length")); err == nil && whole <= shortAnswer {
-		t.end()
-		return t.ResponseWriter.Write(b)
+	if !t.begun {
+		t.begun = true
+		whole, err := strconv.ParseInt(t.Header().Get("Content-Length"), 10, 64) // compressing removes it
+		t.left, t.short = whole, err == nil && whole <= shortAnswer
 	}
+	if t.short {
+		t.end()
+	}
+	kept := max(t.left, int64(len(b))) + t.behind + t.compressor
+	t.left -= int64(len(b))
+	began := time.Now()
 	t.write(true)
-	kept := int64(len(b)) + t.behind
-	timer := time.AfterFunc(patience, func() { t.give(kept) })
+	timer := time.AfterFunc(max(patience-t.spent, 0), func() { t.slow(kept) })
 	defer func() {
 		timer.Stop()
+		t.spent += time.Since(began)
 		t.write(false)
 	}()
 	return t.ResponseWriter.Write(b)
@@ -183,15 +272,18 @@ func (t *turn) write(on bool) {
 	t.writing = on
 }
 
-// give gives the turn away while a part of an answer is written, of which so many bytes are kept.
-func (t *turn) give(kept int64) {
+// slow gives the turn away while a part of an answer is written, of which so many bytes are kept.
+func (t *turn) slow(kept int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch {
-	case !t.writing || !t.held || t.hurried:
+	case !t.writing || t.unsent > 0 || t.hurried:
 	case t.gate.unsent.TryAcquire(kept):
-		t.held, t.unsent = false, kept
-		t.gate.leave()
+		t.unsent = kept
+		if t.held {
+			t.held = false
+			t.gate.leave()
+		}
 	default:
 		t.hurried = true
 		_ = http.NewResponseController(t.ResponseWriter).SetWriteDeadline(time.Now().Add(t.gate.haste)) // where there is none to set, there is no client that could stall
@@ -206,7 +298,7 @@ func (t *turn) end() {
 		t.gate.leave()
 	}
 	t.gate.unsent.Release(t.unsent)
-	t.held, t.hurried, t.unsent = false, false, 0
+	t.held, t.hurried, t.unsent, t.spent = false, false, 0, 0
 }
 
 // again waits for another turn, to go on with an answer that has begun. It is not refused for others' sake: what was done for
@@ -225,16 +317,23 @@ func (t *turn) again(ctx context.Context) error {
 // Unwrap lets http.ResponseController reach the connection.
 func (t *turn) Unwrap() http.ResponseWriter { return t.ResponseWriter }
 
-// received reads the whole body before next. What many bodies may have together is bounded, but not for small ones, so that
-// large ones that come slowly shut out nobody else.
-func (g *gate) received(next http.Handler, refuse refuse) http.Handler {
+// received reads the whole body before next. What many bodies may have together is bounded, and what those from one address may have
+// is a share of it, but not for small ones: so large ones that come slowly, or never to their end, shut out nobody else. A bearer
+// makes no difference, because it is looked up only afterwards. from tells the address.
+func (g *gate) received(next http.Handler, from func(*http.Request) string, refuse refuse) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ContentLength == 0 {
 			next.ServeHTTP(w, r)
 			return
 		}
 		var taken int64
-		defer func() { g.arriving.Release(taken) }()
+		address := ""
+		defer func() {
+			if taken > 0 {
+				g.arriving.Release(taken)
+				g.shares.give(address, taken)
+			}
+		}()
 		var body bytes.Buffer
 		if r.ContentLength > 0 {
 			body.Grow(int(min(r.ContentLength, freeBody)) + bytes.MinRead)
@@ -242,11 +341,20 @@ func (g *gate) received(next http.Handler, refuse refuse) http.Handler {
 		var err error
 		for err == nil {
 			if _, err = io.CopyN(&body, r.Body, freeBody); err == nil {
-				if !g.arriving.TryAcquire(2 * freeBody) { // the buffer doubles
+				if taken == 0 {
+					address = network(from(r))
+				}
+				const more = 2 * freeBody // the buffer doubles
+				if !g.shares.take(address, more) {
 					g.refuse(w, r, refuse)
 					return
 				}
-				taken += 2 * freeBody
+				if !g.arriving.TryAcquire(more) {
+					g.shares.give(address, more)
+					g.refuse(w, r, refuse)
+					return
+				}
+				taken += more
 			}
 		}
 		r.Body = io.NopCloser(&body)

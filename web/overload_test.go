@@ -51,7 +51,7 @@ func (c *counters) until(waiting int64) {
 // and the others are told at once, before anything is done for them.
 func TestTooManyAreRefused(t *testing.T) {
 	var c counters
-	g := newGate(1, 0, c.metrics(), slog.New(slog.DiscardHandler))
+	g := newGate(1, 0, NewAnswers(answersBytes, nil), c.metrics(), slog.New(slog.DiscardHandler))
 	g.wait = time.Hour
 	var mu sync.Mutex
 	var served []string
@@ -105,7 +105,7 @@ func TestRefusalsAreCheap(t *testing.T) {
 		var c counters
 		var log bytes.Buffer
 		logger := slog.New(slog.NewTextHandler(&log, nil))
-		g := newGate(1, 0, c.metrics(), logger)
+		g := newGate(1, 0, NewAnswers(answersBytes, nil), c.metrics(), logger)
 		g.waiting.Store(g.mayWait)
 		h := withRequestID(logged(logger, func(string, string, int, time.Duration) {}, g.early(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
 			t.Error("it was let in")
@@ -142,7 +142,7 @@ func TestRefusalsAreCheap(t *testing.T) {
 // A client that has announced a body and sends nothing must not keep its refusal, and a server that stops, waiting.
 func TestRefusalsWaitForNoBody(t *testing.T) {
 	var c counters
-	g := newGate(1, 0, c.metrics(), slog.New(slog.DiscardHandler))
+	g := newGate(1, 0, NewAnswers(answersBytes, nil), c.metrics(), slog.New(slog.DiscardHandler))
 	g.hold = time.Millisecond
 	g.waiting.Store(g.mayWait)
 	server := httptest.NewServer(g.early(http.NotFoundHandler(), refuseREST))
@@ -164,7 +164,7 @@ func TestRefusalsWaitForNoBody(t *testing.T) {
 // Whoever went away must not be worked for, and must not take the turn with him.
 func TestWhoWaitsMayGo(t *testing.T) {
 	var c counters
-	g := newGate(1, 0, c.metrics(), slog.New(slog.DiscardHandler))
+	g := newGate(1, 0, NewAnswers(answersBytes, nil), c.metrics(), slog.New(slog.DiscardHandler))
 	g.wait = time.Hour
 	if !g.enter(t.Context()) {
 		t.Fatal("the first must wait")
@@ -297,7 +297,7 @@ func TestSlowClientsHoldNoTurn(t *testing.T) {
 func TestPartsOfAListTakeTurns(t *testing.T) {
 	second, goOn := make(chan struct{}), make(chan struct{})
 	s := &shelf{keys: 2 * apikey.MaxPage, page: func(_ context.Context, number int) error {
-		if number == 1 {
+		if number == 2 { // two reads make the first page
 			close(second)
 			<-goOn
 		}
@@ -366,7 +366,7 @@ func TestUnsentAnswersAreBounded(t *testing.T) {
 	const long = 64 << 20
 	for name, parts := range map[string][]int{"at once": {long}, "in parts": {8, long, 1}} {
 		t.Run(name, func(t *testing.T) {
-			g := newGate(1, 0, (&counters{}).metrics(), slog.New(slog.DiscardHandler))
+			g := newGate(1, 0, NewAnswers(answersBytes, nil), (&counters{}).metrics(), slog.New(slog.DiscardHandler))
 			g.unsent, g.haste = semaphore.NewWeighted(1), time.Millisecond
 			failed := make(chan error, 1)
 			server := httptest.NewServer(g.before(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -402,16 +402,18 @@ func TestUnsentAnswersAreBounded(t *testing.T) {
 	}
 }
 
+func fromNowhere(*http.Request) string { return "" }
+
 // What bodies may have in memory together is bounded, but a small one is always read; and what is read comes to the handler as it
 // was sent.
 func TestBodiesAreBounded(t *testing.T) {
 	var c counters
-	g := newGate(1, 0, c.metrics(), slog.New(slog.DiscardHandler))
+	g := newGate(1, 0, NewAnswers(answersBytes, nil), c.metrics(), slog.New(slog.DiscardHandler))
 	g.arriving = semaphore.NewWeighted(4 * freeBody)
 	h := g.received(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		fmt.Fprint(w, len(body), err)
-	}), refuseREST)
+	}), fromNowhere, refuseREST)
 	ask := func(bytes int, end error) string {
 		r := httptest.NewRequest(http.MethodPost, "/", io.MultiReader(strings.NewReader(strings.Repeat("x", bytes)), failing{end}))
 		w := httptest.NewRecorder()
@@ -442,13 +444,13 @@ func TestBodiesAreBounded(t *testing.T) {
 // Connections that nothing is asked on must not keep out those that ask; those that ask are not cut.
 func TestIdleConnectionsMakeRoom(t *testing.T) {
 	working, goOn := make(chan struct{}), make(chan struct{})
-	g := newGate(10, 1<<20, (&counters{}).metrics(), slog.New(slog.DiscardHandler))
+	g := newGate(10, 1<<20, NewAnswers(answersBytes, nil), (&counters{}).metrics(), slog.New(slog.DiscardHandler))
 	server := httptest.NewUnstartedServer(g.received(g.before(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/work" {
 			close(working)
 			<-goOn
 		}
-	}), refuseREST), refuseREST))
+	}), refuseREST), fromNowhere, refuseREST))
 	connections, idled := NewConnections(2), make(chan struct{}, 100)
 	server.Config.ConnState = func(conn net.Conn, state http.ConnState) {
 		if connections.Track(conn, state); state == http.StateIdle {

@@ -2,6 +2,7 @@ package web
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -21,6 +22,7 @@ import (
 type rest struct {
 	service *apikey.Service
 	timeout time.Duration
+	answers *Answers
 	logger  *slog.Logger
 }
 
@@ -101,28 +103,44 @@ func (h rest) list(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, r, err)
 		return
 	}
+	held := h.answers.page(page)
+	if !h.answers.Take(r.Context(), held) {
+		h.refuse(w, r, refused())
+		return
+	}
+	defer func() { h.answers.Give(held) }()
 	setJSON(w)
 	w.WriteHeader(http.StatusOK)
 	b, total := append(make([]byte, 0, min(partBytes, keyBytes*(1+len(page)))), `{"results":[`...), 0
 	for {
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(h.timeout)) // where there is none to set, there is no client that could stall
+		behind := bytesOf(page)
 		for i := range page {
-			if len(b) > partBytes-keyBytes {
-				h.write(w, b, keyBytes*(len(page)-i))
-				b = b[:0]
-			}
 			if total > 0 {
 				b = append(b, ',')
 			}
 			b = appendKey(b, &page[i])
+			behind -= page[i].Size()
 			total++
+			if len(b) > partBytes-keyBytes {
+				h.write(w, b, behind)
+				if b = b[:0]; cap(b) > 2*partBytes { // there was a long key
+					b = nil
+				}
+			}
 		}
 		if reader.Done() {
 			break
 		}
+		h.answers.Give(held)
+		held, page = 0, nil
 		if page, err = h.nextPage(w, r, reader); err != nil {
 			h.abort(r, err)
 		}
+		if err = h.answers.await(r.Context(), h.timeout, h.answers.page(page)); err != nil {
+			h.abort(r, err)
+		}
+		held = h.answers.page(page)
 	}
 	h.write(w, fmt.Appendf(b, "],\"total\":%d}\n", total), 0)
 }
@@ -131,6 +149,30 @@ const (
 	keyBytes  = 900      // about as long as a key is
 	partBytes = 60 << 10 // of an answer, that are made before they are sent
 )
+
+// page is the memory that a page of a list needs of Answers, as far as there is so much: short ones need none.
+func (a *Answers) page(page []apikey.Key) int64 {
+	return min(max(0, int64(bytesOf(page))-shortAnswer), a.bytes)
+}
+
+// await takes memory for an answer that has begun. It is not refused for others' sake: what was done for it would be lost.
+func (a *Answers) await(ctx context.Context, timeout time.Duration, bytes int64) error {
+	ctx, cancel := onward(ctx, timeout)
+	defer cancel()
+	if a.free.Acquire(ctx, bytes) != nil {
+		return refused()
+	}
+	return nil
+}
+
+// bytesOf is about what keys take in memory.
+func bytesOf(page []apikey.Key) int {
+	sum := 0
+	for i := range page {
+		sum += page[i].Size()
+	}
+	return sum
+}
 
 // nextPage waits for its turn, behind whoever waits already, and reads on.
 func (h rest) nextPage(w http.ResponseWriter, r *http.Request, reader *apikey.KeyReader) ([]apikey.Key, error) {

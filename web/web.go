@@ -41,6 +41,8 @@ type Options struct {
 	AuthFailures int
 	// MaxConcurrent is how many requests are worked on at a time; 0: 100.
 	MaxConcurrent int
+	// Answers is the memory of answers, which GraphQL takes its own from; nil: a new one.
+	Answers *Answers
 	// Limiter counts for both; nil: a new one of this process.
 	Limiter ratelimit.Limiter
 	// TrustedProxies are those whose X-Forwarded-For is believed.
@@ -83,15 +85,18 @@ func NewHandler(o Options) http.Handler {
 		service: o.Service, trusted: o.TrustedProxies, budgets: newBudgets(o.Service, o.Limiter, o.RateLimit), failures: newFailures(o.Limiter, o.AuthFailures),
 		counted: o.Metrics.Authentication, logger: o.Logger,
 	}
-	gate := newGate(cmp.Or(o.MaxConcurrent, 100), o.MaxBodyBytes, o.Metrics, o.Logger)
+	if o.Answers == nil {
+		o.Answers = NewAnswers(answersBytes, o.Metrics.Refused)
+	}
+	gate := newGate(cmp.Or(o.MaxConcurrent, 100), o.MaxBodyBytes, o.Answers, o.Metrics, o.Logger)
 	gate.hold = min(gate.hold, o.Timeout)
 	endpoint := func(h http.Handler, refuse refuse) http.Handler {
 		return gate.before(identify.before(h, refuse), refuse)
 	}
 	withBody := func(h http.Handler, refuse refuse) http.Handler {
-		return gate.early(limited(o.Timeout, o.MaxBodyBytes, gate.received(endpoint(h, refuse), refuse)), refuse)
+		return gate.early(limited(o.Timeout, o.MaxBodyBytes, gate.received(endpoint(h, refuse), identify.clientAddress, refuse)), refuse)
 	}
-	twin := rest{service: o.Service, timeout: o.Timeout, logger: o.Logger}
+	twin := rest{service: o.Service, timeout: o.Timeout, answers: o.Answers, logger: o.Logger}
 
 	mux := http.NewServeMux()
 	mux.Handle("/graphql", preflighted(o.RefuseGraphQL, withBody(o.GraphQL, o.RefuseGraphQL)))
