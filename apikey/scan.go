@@ -161,9 +161,15 @@ func (q *query) compare(a, b *position) int {
 // size is about how much memory the key takes, in bytes.
 func (k *Key) size() int {
 	const key, scope, text = 512, 64, 16
-	n := key + len(k.ID) + len(k.Hash) + len(k.UserID) + len(k.Name) + len(k.Description) + scope*len(k.Scopes) + text*len(k.Permissions)
-	for i := range k.Scopes {
-		n += len(k.Scopes[i].ResourceID) + text*len(k.Scopes[i].Operations)
+	n := key + len(k.ID) + len(k.Hash) + len(k.UserID) + len(k.Name) + len(k.Description) + len(k.Type)
+	for _, p := range k.Permissions {
+		n += text + len(p)
+	}
+	for _, s := range k.Scopes {
+		n += scope + len(s.ResourceID) + len(s.ResourceType)
+		for _, op := range s.Operations {
+			n += text + len(op)
+		}
 	}
 	for _, o := range k.AllowedOrigins {
 		n += text + len(o)
