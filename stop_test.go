@@ -139,7 +139,7 @@ func TestStopAnswersWhatIsUnderWay(t *testing.T) {
 			}
 			defer func() { _ = resp.Body.Close() }()
 			answer, err := io.ReadAll(resp.Body)
-			if err != nil || resp.StatusCode != http.StatusCreated || !resp.Close {
+			if err != nil || resp.StatusCode != http.StatusOK || !resp.Close {
 				t.Errorf("%d %s %v, closes %t", resp.StatusCode, answer, err, resp.Close)
 			}
 			if err := p.cmd.Wait(); err != nil || !strings.Contains(p.errors.String(), `"msg":"stopped"`) {

@@ -308,7 +308,7 @@ func (w *writer) createREST(name string) {
 			Key  string
 			Name string
 		}
-		if err := json.Unmarshal([]byte(a.body), &key); err != nil || a.status != http.StatusCreated || key.Name != name {
+		if err := json.Unmarshal([]byte(a.body), &key); err != nil || a.status != http.StatusOK || key.Name != name {
 			w.fail("REST create: %v in %d %s", err, a.status, a.body)
 			return
 		}

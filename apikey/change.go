@@ -311,11 +311,12 @@ func (k *Key) revoke(c Caller, now time.Time) Fields {
 
 // readable reports whether all that limits the key is known: a copy of what is not would be another key.
 func (k *Key) readable() bool {
-	known := k.Type != UnreadableType && k.Type != UnknownType && !slices.Contains(k.Permissions, UnknownPermission) &&
-		(k.AllowedOrigins == nil || len(k.AllowedOrigins) > 0)
-	return known && !slices.ContainsFunc(k.Scopes, func(s Scope) bool {
-		return s.ResourceType == UnknownResource || slices.Contains(s.Operations, UnknownOperation)
-	})
+	known := k.Type.Known() && allKnown(k.Permissions) && (k.AllowedOrigins == nil || len(k.AllowedOrigins) > 0)
+	return known && !slices.ContainsFunc(k.Scopes, func(s Scope) bool { return !s.ResourceType.Known() || !allKnown(s.Operations) })
+}
+
+func allKnown[W word](words []W) bool {
+	return !slices.ContainsFunc(words, func(w W) bool { return !w.Known() })
 }
 
 func mustBeActive(k *Key) error {

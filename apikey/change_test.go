@@ -386,11 +386,14 @@ func TestRotateRefuses(t *testing.T) {
 		"an overlap of 30 days":       {MaxOverlap, func(*Key) {}, ""},
 		"a bad overlap of a dead key": {-1, func(k *Key) { k.Stored = Revoked }, "BAD_USER_INPUT overlapSeconds"},
 		"rotated already":             {0, func(k *Key) { k.RotatedTo = new(ID("key_2")) }, "CONFLICT"},
-		"an unknown type":             {0, func(k *Key) { k.Type = UnknownType }, "CONFLICT"},
+		"an unknown type":             {0, func(k *Key) { k.Type = "robot" }, "CONFLICT"},
 		"an unreadable type":          {0, func(k *Key) { k.Type = UnreadableType }, "CONFLICT"},
 		"unreadable origins":          {0, func(k *Key) { k.AllowedOrigins = []string{} }, "CONFLICT"},
-		"an unknown resource":         {0, func(k *Key) { k.Scopes = append(k.Scopes, on(UnknownResource, "")) }, "CONFLICT"},
-		"an unknown operation":        {0, func(k *Key) { k.Scopes[0].Operations = []Operation{UnknownOperation} }, "CONFLICT"},
+		"an unknown resource":         {0, func(k *Key) { k.Scopes = append(k.Scopes, on("galaxy", "")) }, "CONFLICT"},
+		"an unreadable resource":      {0, func(k *Key) { k.Scopes = append(k.Scopes, on(UnknownResource, "")) }, "CONFLICT"},
+		"an unknown operation":        {0, func(k *Key) { k.Scopes[0].Operations = []Operation{ExecuteRetriever, "fly"} }, "CONFLICT"},
+		"an unreadable operation":     {0, func(k *Key) { k.Scopes[0].Operations = []Operation{UnknownOperation} }, "CONFLICT"},
+		"an unknown permission":       {0, func(k *Key) { k.Permissions = append(k.Permissions, "fly") }, "CONFLICT"},
 		"an organization's key":       {0, func(k *Key) { k.Type = Standard }, ""},
 	} {
 		store := fixture()
@@ -573,17 +576,20 @@ func TestStrongerOperationsStayOutOfReach(t *testing.T) {
 		has, holds []Operation
 		want       string
 	}{
-		"less":                        {Standard, []Operation{ReadData}, managing, ""},
-		"the same":                    {Standard, managing, managing, ""},
-		"more":                        {Standard, []Operation{ReadData, DeleteData}, managing, "FORBIDDEN"},
-		"all":                         {Standard, nil, managing, "FORBIDDEN"},
-		"all, as the caller":          {Standard, nil, nil, ""},
-		"something unknown":           {Standard, []Operation{UnknownOperation}, managing, "FORBIDDEN"},
-		"to execute":                  {Standard, []Operation{ExecuteRetriever}, managing, "FORBIDDEN"},
-		"to execute as what it is":    {RetrieverKey, []Operation{ExecuteRetriever}, managing, ""},
-		"all, which it cannot do":     {RetrieverKey, nil, managing, ""},
-		"more, of a marketplace key":  {MarketplaceSubscription, []Operation{WriteData}, managing, "FORBIDDEN"},
-		"more, of an unreadable type": {UnreadableType, []Operation{WriteData}, managing, "FORBIDDEN"},
+		"less":                         {Standard, []Operation{ReadData}, managing, ""},
+		"the same":                     {Standard, managing, managing, ""},
+		"more":                         {Standard, []Operation{ReadData, DeleteData}, managing, "FORBIDDEN"},
+		"all":                          {Standard, nil, managing, "FORBIDDEN"},
+		"all, as the caller":           {Standard, nil, nil, ""},
+		"something unknown":            {Standard, []Operation{UnknownOperation}, managing, "FORBIDDEN"},
+		"what the caller may, unknown": {Standard, []Operation{"fly"}, []Operation{ReadData, ManagePermissions, "fly"}, "FORBIDDEN"},
+		"what the caller may, empty":   {Standard, []Operation{""}, []Operation{ReadData, ManagePermissions, ""}, "FORBIDDEN"},
+		"all, as an empty one says":    {Standard, nil, []Operation{ReadData, ManagePermissions, ""}, "FORBIDDEN"},
+		"to execute":                   {Standard, []Operation{ExecuteRetriever}, managing, "FORBIDDEN"},
+		"to execute as what it is":     {RetrieverKey, []Operation{ExecuteRetriever}, managing, ""},
+		"all, which it cannot do":      {RetrieverKey, nil, managing, ""},
+		"more, of a marketplace key":   {MarketplaceSubscription, []Operation{WriteData}, managing, "FORBIDDEN"},
+		"more, of an unreadable type":  {UnreadableType, []Operation{WriteData}, managing, "FORBIDDEN"},
 	} {
 		for action, change := range changes4 {
 			want := tt.want

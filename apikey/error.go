@@ -31,6 +31,7 @@ type Error struct {
 	Message    string        // for people; never holds a secret, a hash, a driver's text or another tenant's data
 	Field      string        // the argument or header that is wrong, with BadUserInput
 	Limit      string        // the setting that was exceeded, for metrics; empty where there is none
+	PerMinute  int           // how many requests a minute the limit allows, with RateLimited
 	RetryAfter time.Duration // when to try again, with Unavailable and RateLimited; 0 is unsaid
 	cause      error         // for the log only
 }

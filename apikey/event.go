@@ -43,7 +43,8 @@ type FieldChange struct {
 // Action is what was done. Events of others may have actions that are not listed here.
 type Action string
 
-// The actions.
+// The actions. KeyUpdated is this server's own: the vendor has api_key_scope_updated and permission_updated, and an update here
+// changes neither scopes nor permissions. The others are the vendor's.
 const (
 	KeyCreated Action = "api_key_created"
 	KeyUpdated Action = "api_key_updated"

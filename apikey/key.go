@@ -73,8 +73,16 @@ func (k *Key) detach() {
 	}
 	k.RateLimitOverride = detached(k.RateLimitOverride, func(n int32) int32 { return n })
 	k.Permissions, k.Scopes, k.AllowedOrigins = slices.Clone(k.Permissions), slices.Clone(k.Scopes), slices.Clone(k.AllowedOrigins)
+	k.Type = cloneWord(k.Type)
+	for i, p := range k.Permissions {
+		k.Permissions[i] = cloneWord(p)
+	}
 	for i, s := range k.Scopes {
-		k.Scopes[i].ResourceID, k.Scopes[i].Operations = strings.Clone(s.ResourceID), slices.Clone(s.Operations)
+		own := Scope{cloneWord(s.ResourceType), strings.Clone(s.ResourceID), slices.Clone(s.Operations)}
+		for j, op := range own.Operations {
+			own.Operations[j] = cloneWord(op)
+		}
+		k.Scopes[i] = own
 	}
 	for i, o := range k.AllowedOrigins {
 		k.AllowedOrigins[i] = strings.Clone(o)
@@ -86,6 +94,20 @@ func detached[T any](v *T, clone func(T) T) *T {
 		return nil
 	}
 	return new(clone(*v))
+}
+
+// word is a value of one of the vendor's enums, as it is stored: known here or not.
+type word interface {
+	~string
+	Known() bool
+}
+
+// cloneWord copies the text of a word that is not known. A known one is a constant.
+func cloneWord[W word](w W) W {
+	if w.Known() {
+		return w
+	}
+	return W(strings.Clone(string(w)))
 }
 
 // Status is a key's state.
@@ -132,11 +154,11 @@ func (k *Key) Retrievers() []RetrieverID {
 	return ids
 }
 
-// Type is what kind of key it is.
+// Type is what kind of key it is: the stored text, which Known tells apart from one that this version does not know.
 type Type string
 
-// The vendor's types. A type that the document names but this version does not know is UnknownType, one that
-// cannot be read at all is UnreadableType: both show as UNKNOWN, and the latter may do nothing.
+// The vendor's types. UnknownType stands for an empty text, and UnreadableType for what is no text; a key of the latter
+// may do nothing.
 const (
 	Standard                Type = "standard"
 	MarketplaceSubscription Type = "marketplace_subscription"
@@ -147,10 +169,16 @@ const (
 	UnreadableType          Type = ""
 )
 
-// Permission is a level of access. A holder of one has all weaker ones.
+// Types are the known types.
+var Types = []Type{Standard, MarketplaceSubscription, RetrieverKey, UserScoped, Session}
+
+// Known reports whether this version knows the type.
+func (t Type) Known() bool { return slices.Contains(Types, t) }
+
+// Permission is a level of access: the stored text. A holder of one has all weaker ones; one that is not known grants nothing.
 type Permission string
 
-// The permissions, strongest first. UnknownPermission grants nothing.
+// The permissions, strongest first. UnknownPermission stands for what is no text, or an empty one.
 const (
 	Admin             Permission = "admin"
 	Delete            Permission = "delete"
@@ -158,6 +186,12 @@ const (
 	Read              Permission = "read"
 	UnknownPermission Permission = "unknown"
 )
+
+// Permissions are the known permissions.
+var Permissions = []Permission{Admin, Delete, Write, Read}
+
+// Known reports whether this version knows the permission.
+func (p Permission) Known() bool { return slices.Contains(Permissions, p) }
 
 func (p Permission) strength() int {
 	switch p {
@@ -212,9 +246,16 @@ const (
 // Size is about how much memory the key takes, in bytes. Stored keys may have texts and lists of any length.
 func (k *Key) Size() int {
 	const key, scope, text = 512, 64, 16
-	n := key + len(k.ID) + len(k.Hash) + len(k.UserID) + len(k.Name) + len(k.Description) + scope*len(k.Scopes) + text*len(k.Permissions)
+	n := key + len(k.ID) + len(k.Hash) + len(k.UserID) + len(k.Name) + len(k.Description) + len(k.Type)
+	for _, p := range k.Permissions {
+		n += text + len(p)
+	}
 	for i := range k.Scopes {
-		n += len(k.Scopes[i].ResourceID) + text*len(k.Scopes[i].Operations)
+		s := &k.Scopes[i]
+		n += scope + len(s.ResourceID) + len(s.ResourceType)
+		for _, op := range s.Operations {
+			n += text + len(op)
+		}
 	}
 	for _, o := range k.AllowedOrigins {
 		n += text + len(o)

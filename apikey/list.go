@@ -88,7 +88,7 @@ func (o ListOptions) query(now time.Time) (query, error) {
 			return q, Invalid("filter.status", "Listing %s keys needs includeRevoked: true.", strings.ToUpper(string(s)))
 		}
 	}
-	if slices.Contains(o.Filter.KeyType, UnknownType) {
+	if !allKnown(o.Filter.KeyType) {
 		return q, Invalid("filter.keyType", "UNKNOWN is not a type that can be asked for.")
 	}
 	var err error

@@ -396,7 +396,7 @@ func TestOriginsWithin(t *testing.T) {
 // The platform limits keys of these types in ways that nothing here checks. They read what they may, and change nothing.
 func TestKeysOfOtherTypesChangeNothing(t *testing.T) {
 	for typ, want := range map[Type]string{
-		Standard: "", MarketplaceSubscription: "", UserScoped: "FORBIDDEN", Session: "FORBIDDEN", UnknownType: "FORBIDDEN", UnreadableType: "FORBIDDEN", RetrieverKey: "FORBIDDEN",
+		Standard: "", MarketplaceSubscription: "", UserScoped: "FORBIDDEN", Session: "FORBIDDEN", UnknownType: "FORBIDDEN", "robot": "FORBIDDEN", UnreadableType: "FORBIDDEN", RetrieverKey: "FORBIDDEN",
 	} {
 		for action, change := range changes4 {
 			store := fixture()
@@ -412,7 +412,7 @@ func TestKeysOfOtherTypesChangeNothing(t *testing.T) {
 				t.Errorf("%s by a key of type %q: the trail has %+v", action, typ, store.events)
 			}
 			// What they do not see is not there for them either, and they leave no trace with its owners.
-			if typ == UserScoped || typ == Session || typ == UnknownType {
+			if typ == UserScoped || typ == Session || typ == UnknownType || typ == "robot" {
 				if err := change(t.Context(), newService(fixture()), c, "absent"); codeAndField(t, err) != "NOT_FOUND" {
 					t.Errorf("%s in an absent namespace by a key of type %q: %v", action, typ, err)
 				}

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Scope limits a key to resources. One that could not be read has an unknown type or operation, and so still
+// Scope limits a key to resources. One that cannot be read has a type or an operation that is not known, and so still
 // counts as a scope and covers nothing.
 type Scope struct {
 	ResourceType ResourceType
@@ -13,10 +13,10 @@ type Scope struct {
 	Operations   []Operation // empty: whatever the key's permissions allow
 }
 
-// ResourceType is the kind of thing a scope or an audit event is about.
+// ResourceType is the kind of thing a scope or an audit event is about: the stored text, known here or not.
 type ResourceType string
 
-// The vendor's resource types.
+// The vendor's resource types. UnknownResource stands for what is no text, or an empty one.
 const (
 	ResourceOrganization      ResourceType = "organization"
 	ResourceUser              ResourceType = "user"
@@ -36,10 +36,20 @@ const (
 	UnknownResource           ResourceType = "unknown"
 )
 
-// Operation is something a scope allows on its resource.
+// ResourceTypes are the known resource types.
+var ResourceTypes = []ResourceType{
+	ResourceRetriever, ResourceNamespace, ResourceOrganization, ResourceUser, ResourceAPIKey, ResourceCollection, ResourceBucket,
+	ResourceCluster, ResourceTaxonomy, ResourceStorageConnection, ResourceAlert, ResourceAnnotation, ResourceDocument,
+	ResourceSecret, ResourceWebhook,
+}
+
+// Known reports whether this version knows the resource type.
+func (t ResourceType) Known() bool { return slices.Contains(ResourceTypes, t) }
+
+// Operation is something a scope allows on its resource: the stored text, known here or not.
 type Operation string
 
-// The vendor's operations.
+// The vendor's operations. UnknownOperation stands for what is no text, or an empty one.
 const (
 	ReadData             Operation = "read_data"
 	WriteData            Operation = "write_data"
@@ -56,16 +66,26 @@ const (
 	ManagePermissions    Operation = "manage_permissions"
 	UnknownOperation     Operation = "unknown"
 
-	// anyOperation is allowed by a scope that does not list its operations.
+	// anyOperation is not Known, so only a scope that does not list its operations allows it.
 	anyOperation Operation = ""
 )
 
-// allows reports whether the scope's operations include op.
+// Operations are the known operations.
+var Operations = []Operation{
+	ReadData, WriteData, DeleteData, ExecuteRetriever, CreateRetriever, DeleteRetriever, ExecuteJob, CancelJob, CreateCluster,
+	DeleteCluster, ModifyCluster, ModifyInfrastructure, ManagePermissions,
+}
+
+// Known reports whether this version knows the operation.
+func (o Operation) Known() bool { return slices.Contains(Operations, o) }
+
+// allows reports whether the scope's operations include op. A scope that lists its operations allows none that is not known,
+// even if it lists the same text: nobody here can tell how much that is.
 func (s *Scope) allows(op Operation) bool {
 	if len(s.Operations) == 0 {
 		return true
 	}
-	return slices.Contains(s.Operations, op)
+	return op.Known() && slices.Contains(s.Operations, op)
 }
 
 // names reports whether the scope is about the resource of that type with that id.

@@ -1,30 +1,18 @@
 // The API as programs in Python use it: gql builds a schema of the server's introspection, checks operations and reads answers by it.
-import { execFileSync } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
+import { environment } from "./python.js";
 import { start } from "./server.js";
 
-const here = import.meta.dirname;
-const venv = mkdtempSync(join(tmpdir(), "retrieverkeys-python-"));
-const python = join(venv, "bin/python");
-let server;
+let server, python;
 
 before(async () => {
-  execFileSync("python3", ["-m", "venv", venv], { stdio: "inherit" });
-  execFileSync(python, ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement", join(here, "requirements.txt")], { stdio: "inherit" });
+  python = environment("requirements.txt");
   server = await start();
 });
-after(async () => {
-  await server?.stop();
-  rmSync(venv, { recursive: true, force: true });
-});
+after(() => server?.stop());
 
 // run runs one function of client.py.
-const run = (test) => execFileSync(python, [join(here, "client.py"), test], {
-  env: { ...process.env, GRAPHQL_URL: server.graphql, GRAPHQL_HEADERS: JSON.stringify(server.headers) }, stdio: "inherit",
-});
+const run = (test) => python("client.py", test, { GRAPHQL_URL: server.graphql, GRAPHQL_HEADERS: JSON.stringify(server.headers) });
 
 describe("Python's gql, with graphql-core 3.2", () => {
   it("builds the schema, of all that introspection can tell", () => run("schema"));

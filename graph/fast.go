@@ -215,7 +215,7 @@ var keyObject = object[*apikey.Key]{
 		"keyId":             func(b []byte, k *apikey.Key) []byte { return wire.Text(b, k.ID) },
 		"keyHash":           func(b []byte, k *apikey.Key) []byte { return wire.Text(b, k.Hash) },
 		"keyPrefix":         func(b []byte, k *apikey.Key) []byte { return wire.OptionalText(b, k.Prefix) },
-		"keyType":           func(b []byte, k *apikey.Key) []byte { return upper(b, scalar.ShownType(k.Type)) },
+		"keyType":           func(b []byte, k *apikey.Key) []byte { return upper(b, scalar.Shown(k.Type)) },
 		"name":              func(b []byte, k *apikey.Key) []byte { return wire.Text(b, k.Name) },
 		"description":       func(b []byte, k *apikey.Key) []byte { return wire.Text(b, k.Description) },
 		"internalId":        func(b []byte, k *apikey.Key) []byte { return wire.Text(b, k.InternalID) },
@@ -256,7 +256,7 @@ func origins(*compiler, ast.SelectionSet) (writer[*apikey.Key], bool) {
 var scopeObject = object[*apikey.Scope]{
 	types: apiKeyScopeImplementors,
 	fields: map[string]appender[*apikey.Scope]{
-		"resourceType": func(b []byte, s *apikey.Scope) []byte { return upper(b, s.ResourceType) },
+		"resourceType": func(b []byte, s *apikey.Scope) []byte { return upper(b, scalar.Shown(s.ResourceType)) },
 		"resourceId":   func(b []byte, s *apikey.Scope) []byte { return wire.Text(b, s.ResourceID) },
 		"operations":   func(b []byte, s *apikey.Scope) []byte { return uppers(b, s.Operations) },
 	},
@@ -329,6 +329,6 @@ func upper[S ~string](b []byte, s S) []byte {
 	return append(b, '"')
 }
 
-func uppers[S ~string](b []byte, values []S) []byte {
-	return wire.Array(b, len(values), func(b []byte, i int) []byte { return upper(b, values[i]) })
+func uppers[W scalar.Word](b []byte, values []W) []byte {
+	return wire.Array(b, len(values), func(b []byte, i int) []byte { return upper(b, scalar.Shown(values[i])) })
 }

@@ -68,9 +68,9 @@ func drawKey(t *rapid.T) apikey.Key {
 	}
 	k := apikey.Key{
 		ID: apikey.ID(texts.Draw(t, "id")), Hash: texts.Draw(t, "hash"), Prefix: optional("prefix"), SubscriptionID: optional("subscription"),
-		Type:       rapid.SampledFrom([]apikey.Type{apikey.Standard, apikey.MarketplaceSubscription, apikey.RetrieverKey, apikey.UserScoped, apikey.Session, apikey.UnknownType, apikey.UnreadableType}).Draw(t, "type"),
+		Type:       rapid.SampledFrom([]apikey.Type{apikey.Standard, apikey.MarketplaceSubscription, apikey.RetrieverKey, apikey.UserScoped, apikey.Session, apikey.UnknownType, apikey.UnreadableType, "ro\"bot", "Retriever"}).Draw(t, "type"),
 		InternalID: "int_1", OrganizationID: optional("organization"), UserID: texts.Draw(t, "user"), Name: texts.Draw(t, "name"), Description: texts.Draw(t, "description"),
-		Permissions: rapid.SliceOfN(rapid.SampledFrom([]apikey.Permission{apikey.Admin, apikey.Delete, apikey.Write, apikey.Read, apikey.UnknownPermission}), 0, 3).Draw(t, "permissions"),
+		Permissions: rapid.SliceOfN(rapid.SampledFrom([]apikey.Permission{apikey.Admin, apikey.Delete, apikey.Write, apikey.Read, apikey.UnknownPermission, "", "f\\ly"}), 0, 3).Draw(t, "permissions"),
 		Stored:      rapid.SampledFrom([]apikey.Status{apikey.Active, apikey.Revoked, apikey.Expired}).Draw(t, "status"),
 		ExpiresAt:   date("expiry"), LastUsedAt: date("use"), CreatedAt: date("creation"), CreatedBy: optional("creator"), RevokedAt: date("revocation"),
 		RevokedBy: optional("revoker"), PrincipalID: optional("principal"), IsInternal: rapid.Bool().Draw(t, "internal"),
@@ -86,9 +86,9 @@ func drawKey(t *rapid.T) apikey.Key {
 	}
 	for range rapid.IntRange(0, 2).Draw(t, "scopes") {
 		k.Scopes = append(k.Scopes, apikey.Scope{
-			ResourceType: rapid.SampledFrom([]apikey.ResourceType{apikey.ResourceRetriever, apikey.ResourceStorageConnection, apikey.ResourceAnnotation, apikey.UnknownResource}).Draw(t, "resource type"),
+			ResourceType: rapid.SampledFrom([]apikey.ResourceType{apikey.ResourceRetriever, apikey.ResourceStorageConnection, apikey.ResourceAnnotation, apikey.UnknownResource, "", "gal\"axy"}).Draw(t, "resource type"),
 			ResourceID:   texts.Draw(t, "resource"),
-			Operations:   rapid.SliceOfN(rapid.SampledFrom([]apikey.Operation{apikey.ReadData, apikey.ManagePermissions, apikey.UnknownOperation}), 0, 2).Draw(t, "operations"),
+			Operations:   rapid.SliceOfN(rapid.SampledFrom([]apikey.Operation{apikey.ReadData, apikey.ManagePermissions, apikey.UnknownOperation, "", "READ_DATA\n"}), 0, 2).Draw(t, "operations"),
 		})
 	}
 	return k

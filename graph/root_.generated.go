@@ -1493,7 +1493,7 @@ type AuditEvent {
   id: ID!
   "When it happened."
   timestamp: DateTime!
-  "What was done: ` + "`" + `api_key_created` + "`" + `, ` + "`" + `api_key_updated` + "`" + `, ` + "`" + `api_key_rotated` + "`" + ` or ` + "`" + `api_key_revoked` + "`" + `; of others, what they wrote."
+  "What was done: ` + "`" + `api_key_created` + "`" + `, ` + "`" + `api_key_updated` + "`" + `, ` + "`" + `api_key_rotated` + "`" + ` or ` + "`" + `api_key_revoked` + "`" + `; of others, what they wrote. All but ` + "`" + `api_key_updated` + "`" + ` are the platform's own actions."
   action: String!
   "What it was done to: a key, or, where the making of a key was denied, the retriever."
   resourceType: ResourceType!

@@ -5229,54 +5229,18 @@ func (ec *executionContext) marshalNApiKeyEdge2ᚕretrieverkeysᚋgraphᚐApiKey
 }
 
 func (ec *executionContext) unmarshalNApiKeyOperation2retrieverkeysᚋapikeyᚐOperation(ctx context.Context, v any) (apikey.Operation, error) {
-	tmp, err := graphql.UnmarshalString(v)
-	res := unmarshalNApiKeyOperation2retrieverkeysᚋapikeyᚐOperation[tmp]
+	res, err := scalar.UnmarshalOperation(v)
 	return res, graphql.ErrorOnPath(ctx, err)
 }
 
 func (ec *executionContext) marshalNApiKeyOperation2retrieverkeysᚋapikeyᚐOperation(ctx context.Context, sel ast.SelectionSet, v apikey.Operation) graphql.Marshaler {
 	_ = sel
-	res := graphql.MarshalString(marshalNApiKeyOperation2retrieverkeysᚋapikeyᚐOperation[v])
+	res := scalar.MarshalOperation(v)
 	if res == graphql.Null {
 		graphql.AddInvalidNullFromMarshaler(ctx, "ApiKeyOperation!")
 	}
 	return res
 }
-
-var (
-	unmarshalNApiKeyOperation2retrieverkeysᚋapikeyᚐOperation = map[string]apikey.Operation{
-		"READ_DATA":             apikey.ReadData,
-		"WRITE_DATA":            apikey.WriteData,
-		"DELETE_DATA":           apikey.DeleteData,
-		"EXECUTE_RETRIEVER":     apikey.ExecuteRetriever,
-		"CREATE_RETRIEVER":      apikey.CreateRetriever,
-		"DELETE_RETRIEVER":      apikey.DeleteRetriever,
-		"EXECUTE_JOB":           apikey.ExecuteJob,
-		"CANCEL_JOB":            apikey.CancelJob,
-		"CREATE_CLUSTER":        apikey.CreateCluster,
-		"DELETE_CLUSTER":        apikey.DeleteCluster,
-		"MODIFY_CLUSTER":        apikey.ModifyCluster,
-		"MODIFY_INFRASTRUCTURE": apikey.ModifyInfrastructure,
-		"MANAGE_PERMISSIONS":    apikey.ManagePermissions,
-		"UNKNOWN":               apikey.UnknownOperation,
-	}
-	marshalNApiKeyOperation2retrieverkeysᚋapikeyᚐOperation = map[apikey.Operation]string{
-		apikey.ReadData:             "READ_DATA",
-		apikey.WriteData:            "WRITE_DATA",
-		apikey.DeleteData:           "DELETE_DATA",
-		apikey.ExecuteRetriever:     "EXECUTE_RETRIEVER",
-		apikey.CreateRetriever:      "CREATE_RETRIEVER",
-		apikey.DeleteRetriever:      "DELETE_RETRIEVER",
-		apikey.ExecuteJob:           "EXECUTE_JOB",
-		apikey.CancelJob:            "CANCEL_JOB",
-		apikey.CreateCluster:        "CREATE_CLUSTER",
-		apikey.DeleteCluster:        "DELETE_CLUSTER",
-		apikey.ModifyCluster:        "MODIFY_CLUSTER",
-		apikey.ModifyInfrastructure: "MODIFY_INFRASTRUCTURE",
-		apikey.ManagePermissions:    "MANAGE_PERMISSIONS",
-		apikey.UnknownOperation:     "UNKNOWN",
-	}
-)
 
 func (ec *executionContext) unmarshalNApiKeyOperation2ᚕretrieverkeysᚋapikeyᚐOperationᚄ(ctx context.Context, v any) ([]apikey.Operation, error) {
 	vSlice := graphql.CoerceList(v)
@@ -5339,36 +5303,18 @@ var (
 )
 
 func (ec *executionContext) unmarshalNApiKeyPermission2retrieverkeysᚋapikeyᚐPermission(ctx context.Context, v any) (apikey.Permission, error) {
-	tmp, err := graphql.UnmarshalString(v)
-	res := unmarshalNApiKeyPermission2retrieverkeysᚋapikeyᚐPermission[tmp]
+	res, err := scalar.UnmarshalPermission(v)
 	return res, graphql.ErrorOnPath(ctx, err)
 }
 
 func (ec *executionContext) marshalNApiKeyPermission2retrieverkeysᚋapikeyᚐPermission(ctx context.Context, sel ast.SelectionSet, v apikey.Permission) graphql.Marshaler {
 	_ = sel
-	res := graphql.MarshalString(marshalNApiKeyPermission2retrieverkeysᚋapikeyᚐPermission[v])
+	res := scalar.MarshalPermission(v)
 	if res == graphql.Null {
 		graphql.AddInvalidNullFromMarshaler(ctx, "ApiKeyPermission!")
 	}
 	return res
 }
-
-var (
-	unmarshalNApiKeyPermission2retrieverkeysᚋapikeyᚐPermission = map[string]apikey.Permission{
-		"READ":    apikey.Read,
-		"WRITE":   apikey.Write,
-		"DELETE":  apikey.Delete,
-		"ADMIN":   apikey.Admin,
-		"UNKNOWN": apikey.UnknownPermission,
-	}
-	marshalNApiKeyPermission2retrieverkeysᚋapikeyᚐPermission = map[apikey.Permission]string{
-		apikey.Read:              "READ",
-		apikey.Write:             "WRITE",
-		apikey.Delete:            "DELETE",
-		apikey.Admin:             "ADMIN",
-		apikey.UnknownPermission: "UNKNOWN",
-	}
-)
 
 func (ec *executionContext) unmarshalNApiKeyPermission2ᚕretrieverkeysᚋapikeyᚐPermissionᚄ(ctx context.Context, v any) ([]apikey.Permission, error) {
 	vSlice := graphql.CoerceList(v)
@@ -5562,58 +5508,18 @@ func (ec *executionContext) marshalNPageInfo2retrieverkeysᚋgraphᚐPageInfo(ct
 }
 
 func (ec *executionContext) unmarshalNResourceType2retrieverkeysᚋapikeyᚐResourceType(ctx context.Context, v any) (apikey.ResourceType, error) {
-	tmp, err := graphql.UnmarshalString(v)
-	res := unmarshalNResourceType2retrieverkeysᚋapikeyᚐResourceType[tmp]
+	res, err := scalar.UnmarshalResourceType(v)
 	return res, graphql.ErrorOnPath(ctx, err)
 }
 
 func (ec *executionContext) marshalNResourceType2retrieverkeysᚋapikeyᚐResourceType(ctx context.Context, sel ast.SelectionSet, v apikey.ResourceType) graphql.Marshaler {
 	_ = sel
-	res := graphql.MarshalString(marshalNResourceType2retrieverkeysᚋapikeyᚐResourceType[v])
+	res := scalar.MarshalResourceType(v)
 	if res == graphql.Null {
 		graphql.AddInvalidNullFromMarshaler(ctx, "ResourceType!")
 	}
 	return res
 }
-
-var (
-	unmarshalNResourceType2retrieverkeysᚋapikeyᚐResourceType = map[string]apikey.ResourceType{
-		"ORGANIZATION":       apikey.ResourceOrganization,
-		"USER":               apikey.ResourceUser,
-		"API_KEY":            apikey.ResourceAPIKey,
-		"NAMESPACE":          apikey.ResourceNamespace,
-		"COLLECTION":         apikey.ResourceCollection,
-		"BUCKET":             apikey.ResourceBucket,
-		"RETRIEVER":          apikey.ResourceRetriever,
-		"CLUSTER":            apikey.ResourceCluster,
-		"TAXONOMY":           apikey.ResourceTaxonomy,
-		"STORAGE_CONNECTION": apikey.ResourceStorageConnection,
-		"ALERT":              apikey.ResourceAlert,
-		"ANNOTATION":         apikey.ResourceAnnotation,
-		"DOCUMENT":           apikey.ResourceDocument,
-		"SECRET":             apikey.ResourceSecret,
-		"WEBHOOK":            apikey.ResourceWebhook,
-		"UNKNOWN":            apikey.UnknownResource,
-	}
-	marshalNResourceType2retrieverkeysᚋapikeyᚐResourceType = map[apikey.ResourceType]string{
-		apikey.ResourceOrganization:      "ORGANIZATION",
-		apikey.ResourceUser:              "USER",
-		apikey.ResourceAPIKey:            "API_KEY",
-		apikey.ResourceNamespace:         "NAMESPACE",
-		apikey.ResourceCollection:        "COLLECTION",
-		apikey.ResourceBucket:            "BUCKET",
-		apikey.ResourceRetriever:         "RETRIEVER",
-		apikey.ResourceCluster:           "CLUSTER",
-		apikey.ResourceTaxonomy:          "TAXONOMY",
-		apikey.ResourceStorageConnection: "STORAGE_CONNECTION",
-		apikey.ResourceAlert:             "ALERT",
-		apikey.ResourceAnnotation:        "ANNOTATION",
-		apikey.ResourceDocument:          "DOCUMENT",
-		apikey.ResourceSecret:            "SECRET",
-		apikey.ResourceWebhook:           "WEBHOOK",
-		apikey.UnknownResource:           "UNKNOWN",
-	}
-)
 
 func (ec *executionContext) marshalNRetriever2retrieverkeysᚋapikeyᚐRetriever(ctx context.Context, sel ast.SelectionSet, v apikey.Retriever) graphql.Marshaler {
 	return ec._Retriever(ctx, sel, &v)

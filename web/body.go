@@ -6,8 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
+	"regexp"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -28,10 +31,33 @@ type invalids []invalid
 
 func (invalids) Error() string { return "the request does not validate" }
 
+// write answers in both of the vendor's forms at once, because its clients read one or the other: its envelope with
+// validation_errors, and FastAPI's detail.
 func (list invalids) write(w http.ResponseWriter) {
+	type failure struct {
+		Type     string `json:"type"`
+		Location []any  `json:"location"`
+		Message  string `json:"message"`
+	}
+	failures := make([]failure, len(list))
+	for i, f := range list {
+		failures[i] = failure{f.Type, f.Loc, f.Msg}
+	}
+	where := make([]string, len(list[0].Loc))
+	for i, step := range list[0].Loc {
+		where[i] = fmt.Sprint(step)
+	}
+	message := strings.Join(where, ".") + ": " + list[0].Msg
+	if more := len(list) - 1; more > 0 {
+		message += fmt.Sprintf(" (and %d more)", more)
+	}
 	writeJSON(w, http.StatusUnprocessableEntity, struct {
+		errorBody
 		Detail []invalid `json:"detail"`
-	}{list})
+	}{
+		errorBody{Status: http.StatusUnprocessableEntity, Error: errorDetail{message, "ValidationError", map[string]any{"validation_errors": failures}}},
+		list,
+	})
 }
 
 // refusal is a body that is not read at all.
@@ -69,7 +95,13 @@ var bodyFields = []bodyField{
 		}
 		t, ok := apikey.ParseDate(text)
 		s.ExpiresAt = apikey.Given(&t)
-		return unless(ok, "Input should be a valid datetime: RFC 3339, such as 2026-03-01T09:30:00Z", "datetime_parsing")
+		if ok {
+			return nil
+		}
+		if _, ok := apikey.ParseDate(text + "Z"); ok {
+			return unless(false, "Input should have a time zone: end it with Z for UTC, or with an offset such as +01:00", "timezone_aware")
+		}
+		return unless(false, "Input should be a valid datetime: RFC 3339, such as 2026-03-01T09:30:00Z", "datetime_parsing")
 	}},
 	{"allowed_origins", "allowedOrigins", func(v any, s *apikey.Settings) *invalid {
 		if v == nil {
@@ -93,10 +125,10 @@ var bodyFields = []bodyField{
 			return nil
 		}
 		number, _ := v.(json.Number)
-		n, err := number.Int64()
+		n, whole := wire.WholeNumber(number)
 		limit := int(n)
 		s.RateLimitOverride = apikey.Given(&limit)
-		return unless(err == nil && int64(int32(n)) == n, "Input should be a valid integer", "int_type")
+		return unless(number != "" && whole && int64(int32(n)) == n, "Input should be a valid integer of 32 bits", "int_type")
 	}},
 }
 
@@ -107,7 +139,47 @@ func unless(ok bool, msg, kind string) *invalid {
 	return &invalid{Msg: msg, Type: kind}
 }
 
-// createBody reads the body of a creation. Members that are not known are passed over, as the vendor does.
+// mostExtra bounds how many unknown members an answer names: a body has room for far more than anybody reads.
+const mostExtra = 10
+
+// extra refuses members that are not known, because what they mean would be lost: a key whose end somebody wrote as expiresAt
+// would never end.
+func extra(members map[string]any) invalids {
+	names := slices.Sorted(maps.Keys(members))
+	names = slices.DeleteFunc(names, func(name string) bool {
+		return slices.ContainsFunc(bodyFields, func(f bodyField) bool { return f.name == name })
+	})
+	var wrong invalids
+	for _, name := range names[:min(len(names), mostExtra)] {
+		wrong = append(wrong, extraForbidden(name))
+	}
+	return wrong
+}
+
+func extraForbidden(name string) invalid {
+	plain := func(s string) string {
+		return strings.ToLower(strings.NewReplacer("_", "", "-", "", " ", "").Replace(s))
+	}
+	found := invalid{Loc: []any{"body"}, Type: "extra_forbidden"}
+	if memberName.MatchString(name) && apikey.HideKeys(name) == name {
+		found.Loc = append(found.Loc, name)
+	}
+	if i := slices.IndexFunc(bodyFields, func(f bodyField) bool { return plain(f.name) == plain(name) }); i >= 0 {
+		found.Msg = "Extra inputs are not permitted. Did you mean " + bodyFields[i].name + "?"
+		return found
+	}
+	known := make([]string, len(bodyFields))
+	for i, f := range bodyFields {
+		known[i] = f.name
+	}
+	found.Msg = "Extra inputs are not permitted: the members are " + strings.Join(known, ", ")
+	return found
+}
+
+// memberName is what an answer repeats of a body: the name of a member, where that looks like one and like no key.
+var memberName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,39}$`)
+
+// createBody reads the body of a creation.
 func createBody(r *http.Request) (apikey.Settings, error) {
 	members, err := object(r)
 	if err != nil {
@@ -129,7 +201,7 @@ func createBody(r *http.Request) (apikey.Settings, error) {
 			wrong = append(wrong, *found)
 		}
 	}
-	if wrong != nil {
+	if wrong = append(wrong, extra(members)...); wrong != nil {
 		return apikey.Settings{}, wrong
 	}
 	return s, nil

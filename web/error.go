@@ -8,6 +8,7 @@ import (
 	"math"
 	"net/http"
 	"strconv"
+	"time"
 
 	"retrieverkeys/apikey"
 )
@@ -38,9 +39,12 @@ func setErrorHeaders(w http.ResponseWriter, e *apikey.Error) {
 		w.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
 	}
 	if e.RetryAfter > 0 {
-		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(e.RetryAfter.Seconds()))))
+		w.Header().Set("Retry-After", strconv.Itoa(wholeSeconds(e.RetryAfter)))
 	}
 }
+
+// wholeSeconds rounds up, so that nobody comes back too early.
+func wholeSeconds(d time.Duration) int { return int(math.Ceil(d.Seconds())) }
 
 // errorBody is the vendor's error envelope.
 type errorBody struct {
@@ -50,9 +54,9 @@ type errorBody struct {
 }
 
 type errorDetail struct {
-	Message string            `json:"message"`
-	Type    string            `json:"type"`
-	Details map[string]string `json:"details,omitempty"`
+	Message string         `json:"message"`
+	Type    string         `json:"type"`
+	Details map[string]any `json:"details,omitempty"`
 }
 
 // writeStatus answers with an error that HTTP knows and the domain does not, in the vendor's envelope.
@@ -64,8 +68,11 @@ func writeStatus(w http.ResponseWriter, status int, name, message string) {
 func writeError(w http.ResponseWriter, e *apikey.Error) {
 	r := renderings[e.Code]
 	body := errorBody{Status: r.status, Error: errorDetail{Message: e.Message, Type: r.name}}
-	if e.Field != "" {
-		body.Error.Details = map[string]string{"field": e.Field}
+	switch {
+	case e.Field != "":
+		body.Error.Details = map[string]any{"field": e.Field}
+	case e.Code == apikey.RateLimited:
+		body.Error.Details = map[string]any{"limit": e.PerMinute, "window": window, "retry_after": wholeSeconds(e.RetryAfter)}
 	}
 	setErrorHeaders(w, e)
 	writeJSON(w, r.status, body)

@@ -1,9 +1,11 @@
 package web
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
+	"math"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -15,6 +17,7 @@ import (
 	"unicode/utf8"
 
 	"retrieverkeys/apikey"
+	"retrieverkeys/wire"
 )
 
 // The client's address is the last one that no trusted proxy has, of those that were forwarded and of the connection's, or
@@ -72,6 +75,8 @@ func FuzzCreateBody(f *testing.F) {
 	f.Add(`{"NAME":"a","name":"a","name":"b"}`)
 	f.Add(`{"name":"a","rate_limit_override":-0e0}`)
 	f.Add(`[1e999]`)
+	f.Add(`{"name":"a","rate_limit_override":60.0}`)
+	f.Add(`{"name":"a","expiresAt":"2999-01-01T00:00:00Z"}`)
 	f.Add("\ufeff" + `{"name":"a"}`)
 	f.Fuzz(func(t *testing.T, body string) {
 		got, err := createBody(&http.Request{Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body))})
@@ -91,7 +96,7 @@ func FuzzCreateBody(f *testing.F) {
 			Name, Description *string
 			ExpiresAt         *time.Time
 			AllowedOrigins    []*string
-			RateLimitOverride *int32
+			RateLimitOverride *float64
 		}
 		for name, to := range map[string]any{
 			"name": &want.Name, "description": &want.Description, "expires_at": &want.ExpiresAt, "allowed_origins": &want.AllowedOrigins,
@@ -102,6 +107,13 @@ func FuzzCreateBody(f *testing.F) {
 			}
 		}
 		good = good && want.Name != nil && !slices.Contains(want.AllowedOrigins, nil)
+		for name := range all {
+			good = good && slices.ContainsFunc(bodyFields, func(f bodyField) bool { return f.name == name })
+		}
+		if limit, given := all["rate_limit_override"]; given && want.RateLimitOverride != nil { // a float64 holds whole numbers of 32 bits, and rounds others
+			_, whole := wire.WholeNumber(json.Number(bytes.TrimSpace(limit)))
+			good = good && whole && math.Abs(*want.RateLimitOverride) <= 1<<31 && *want.RateLimitOverride != 1<<31
+		}
 		if want.ExpiresAt != nil { // of which encoding/json takes more
 			var text string
 			_ = json.Unmarshal(all["expires_at"], &text)

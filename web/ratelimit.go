@@ -15,6 +15,9 @@ import (
 	"retrieverkeys/ratelimit"
 )
 
+// window is the time that a limit is for, in seconds, as the vendor's clients read it.
+const window = 60
+
 // What the limiter counts.
 const (
 	ofKey     = "key"     // requests, by organization and by the key whose budget they spend
@@ -58,10 +61,12 @@ func (b *budgets) take(ctx context.Context, h http.Header, c apikey.Caller) erro
 	left := b.limiter.Take(ctx, ofKey, string(c.Key.InternalID)+"\x00"+whose, limit, 1)
 	h.Set("X-RateLimit-Limit", strconv.Itoa(limit))
 	h.Set("X-RateLimit-Remaining", strconv.Itoa(left.Remaining))
+	h.Set("X-RateLimit-Window", strconv.Itoa(window))
 	h.Set("X-RateLimit-Reset", strconv.FormatInt(int64(math.Ceil(float64(left.Reset.UnixMilli())/1000)), 10))
 	if !left.Allowed {
 		return &apikey.Error{
-			Code: apikey.RateLimited, Message: "This key has spent its requests: its limit is " + strconv.Itoa(limit) + " a minute.", RetryAfter: left.RetryAfter,
+			Code: apikey.RateLimited, Message: "This key has spent its requests: its limit is " + strconv.Itoa(limit) + " a minute.",
+			PerMinute: limit, RetryAfter: left.RetryAfter,
 		}
 	}
 	return nil
@@ -119,7 +124,8 @@ func (f *failures) guard(ctx context.Context, from, token string, authenticate f
 	if !known {
 		if left := f.limiter.Take(ctx, ofAddress, network(from), f.perMinute, 1); !left.Allowed {
 			return apikey.Caller{}, &apikey.Error{
-				Code: apikey.RateLimited, Message: "Too many bearer tokens from this address were no valid API keys.", RetryAfter: left.RetryAfter,
+				Code: apikey.RateLimited, Message: "Too many bearer tokens from this address were no valid API keys.",
+				PerMinute: f.perMinute, RetryAfter: left.RetryAfter,
 			}
 		}
 	}

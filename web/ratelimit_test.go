@@ -111,11 +111,13 @@ func TestSpentBudgetIsRefused(t *testing.T) {
 		o.RateLimit = 1
 		o.RefuseGraphQL = func(w http.ResponseWriter, _ *http.Request, status int, _ *apikey.Error) { w.WriteHeader(status) }
 	})
-	if status, header, _ := ask(t, http.MethodGet, url+keysURL, ""); status != http.StatusOK || header.Get("X-RateLimit-Remaining") != "0" {
+	if status, header, _ := ask(t, http.MethodGet, url+keysURL, ""); status != http.StatusOK || header.Get("X-RateLimit-Remaining") != "0" || header.Get("X-RateLimit-Window") != "60" {
 		t.Errorf("the first: %d %v", status, header)
 	}
 	status, header, body := ask(t, http.MethodGet, url+keysURL, "")
-	if status != http.StatusTooManyRequests || header.Get("Retry-After") == "" || header.Get("X-RateLimit-Limit") != "1" {
+	details := `"details":{"limit":1,"retry_after":` + header.Get("Retry-After") + `,"window":60}}}`
+	if status != http.StatusTooManyRequests || header.Get("Retry-After") == "" || header.Get("X-RateLimit-Limit") != "1" ||
+		header.Get("X-RateLimit-Window") != "60" || !strings.Contains(body, details) {
 		t.Errorf("the second: %d %v %s", status, header, body)
 	}
 	if status, header, _ := ask(t, http.MethodPost, url+"/graphql", ""); status != http.StatusTooManyRequests || header.Get("Retry-After") == "" {
@@ -313,7 +315,7 @@ func TestBadBearersOfAnAddressAreSpent(t *testing.T) {
 	asked := s.asked
 	_, header, known := ask("192.0.2.1", "Bearer sk_new") // a good one, but who could tell
 	_, _, unknown := ask("192.0.2.1", "Bearer sk_bad3")
-	if header.Get("Retry-After") != "20" || known != unknown || !strings.Contains(known, `"status":429`) || s.asked != asked {
+	if header.Get("Retry-After") != "20" || known != unknown || !strings.Contains(known, `"status":429`) || !strings.Contains(known, `"details":{"limit":3,"retry_after":20,"window":60}`) || s.asked != asked {
 		t.Errorf("%v\n%s\n%s", header, known, unknown)
 	}
 	expect("192.0.2.1", "Bearer sk_good", 200)

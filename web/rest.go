@@ -1,7 +1,6 @@
 package web
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,7 +26,9 @@ type rest struct {
 }
 
 // Key is an API key as the vendor's endpoints show it: its 23 fields, in the vendor's order, and behind them what is told
-// but once.
+// but once. Types, permissions, kinds of resources and operations are the texts that are stored, known here or not, because a
+// newer client may know newer ones. A key_type that is no text is null, which the vendor's clients accept; the others have no
+// such value and are "unknown".
 type Key struct {
 	Of       *apikey.Key    // one that the Service returned with all its fields
 	Secret   *apikey.Secret // of a key that was just made
@@ -52,7 +53,12 @@ func appendKey(b []byte, k *apikey.Key) []byte {
 	b = wire.Text(append(b, `{"key_id":`...), k.ID)
 	b = wire.Text(append(b, `,"key_hash":`...), k.Hash)
 	b = wire.OptionalText(append(b, `,"key_prefix":`...), k.Prefix)
-	b = wire.Text(append(b, `,"key_type":`...), cmp.Or(k.Type, apikey.UnknownType))
+	b = append(b, `,"key_type":`...)
+	if k.Type == apikey.UnreadableType {
+		b = wire.Null(b)
+	} else {
+		b = wire.Text(b, k.Type)
+	}
 	b = wire.OptionalText(append(b, `,"subscription_id":`...), k.SubscriptionID)
 	b = wire.Text(append(b, `,"internal_id":`...), k.InternalID)
 	b = wire.OptionalText(append(b, `,"organization_id":`...), k.OrganizationID)
@@ -235,7 +241,7 @@ func (h rest) create(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, r, err)
 		return
 	}
-	writeJSON(w, http.StatusCreated, Key{Of: &made.Key, Secret: &made.Secret})
+	writeJSON(w, http.StatusOK, Key{Of: &made.Key, Secret: &made.Secret})
 }
 
 func (h rest) revoke(w http.ResponseWriter, r *http.Request) {

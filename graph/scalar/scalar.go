@@ -49,7 +49,7 @@ func UnmarshalInt(v any) (int, error) {
 	case int: // a default of the schema's
 		n = int64(v)
 	case json.Number:
-		n, whole = wholeNumber(string(v))
+		n, whole = wire.WholeNumber(v)
 	default:
 		whole = false
 	}
@@ -58,34 +58,6 @@ func UnmarshalInt(v any) (int, error) {
 	}
 	return int(n), nil
 }
-
-// wholeNumber returns the value of a JSON number if that is a whole number that an int64 holds. It moves the decimal point in
-// the text: a float64 would round, and an exact number could take gigabytes for a few letters, such as 1e999999999.
-func wholeNumber(number string) (n int64, whole bool) {
-	number, exponent, _ := strings.Cut(strings.ToLower(number), "e")
-	digits, fraction, _ := strings.Cut(strings.TrimPrefix(number, "-"), ".")
-	significant := strings.TrimRight(digits+fraction, "0")
-	if strings.Trim(significant, "0") == "" {
-		return 0, true
-	}
-	shift := 0
-	if exponent != "" {
-		var err error
-		if shift, err = strconv.Atoi(exponent); err != nil {
-			return 0, false // so far out that no text that fits into memory brings it back
-		}
-	}
-	zeros := shift + len(digits) - len(significant)
-	if zeros < 0 || zeros > maxDigits {
-		return 0, false
-	}
-	sign := number[:len(number)-len(strings.TrimPrefix(number, "-"))]
-	n, err := strconv.ParseInt(sign+significant+strings.Repeat("0", zeros), 10, 64)
-	return n, err == nil
-}
-
-// maxDigits is how many digits an int64 has at most.
-const maxDigits = 19
 
 // MarshalDateTime writes an instant.
 func MarshalDateTime(t time.Time) graphql.Marshaler {
@@ -104,25 +76,60 @@ func UnmarshalDateTime(v any) (time.Time, error) {
 	return time.Time{}, errors.New("must be an RFC 3339 date and time, such as 2026-03-01T09:30:00Z")
 }
 
-// ShownType is the type as it is shown: what cannot be read shows as what is not known.
-func ShownType(t apikey.Type) apikey.Type {
-	if t == apikey.UnreadableType {
-		return apikey.UnknownType
+// Word is a value of an enum that documents hold, as it is stored.
+type Word interface {
+	~string
+	Known() bool
+}
+
+// Shown is the word of the schema's enum for a stored one: "unknown" stands in for all that the schema does not have.
+func Shown[W Word](w W) W {
+	if w.Known() {
+		return w
 	}
-	return t
+	return "unknown"
+}
+
+func marshalWord[W Word](w W) graphql.Marshaler {
+	return graphql.MarshalString(strings.ToUpper(string(Shown(w))))
+}
+
+// unmarshalWord reads a word of an enum; the schema's validation has seen that it is one.
+func unmarshalWord[W Word](v any, enum string) (W, error) {
+	if s, ok := v.(string); ok {
+		return W(strings.ToLower(s)), nil
+	}
+	return "", errors.New("must be an " + enum)
 }
 
 // MarshalKeyType writes a key's type.
-func MarshalKeyType(t apikey.Type) graphql.Marshaler {
-	return graphql.MarshalString(strings.ToUpper(string(ShownType(t))))
+func MarshalKeyType(t apikey.Type) graphql.Marshaler { return marshalWord(t) }
+
+// UnmarshalKeyType reads a key's type.
+func UnmarshalKeyType(v any) (apikey.Type, error) { return unmarshalWord[apikey.Type](v, "ApiKeyType") }
+
+// MarshalPermission writes a permission.
+func MarshalPermission(p apikey.Permission) graphql.Marshaler { return marshalWord(p) }
+
+// UnmarshalPermission reads a permission.
+func UnmarshalPermission(v any) (apikey.Permission, error) {
+	return unmarshalWord[apikey.Permission](v, "ApiKeyPermission")
 }
 
-// UnmarshalKeyType reads a key's type; the schema's validation has seen that it is one.
-func UnmarshalKeyType(v any) (apikey.Type, error) {
-	if s, ok := v.(string); ok {
-		return apikey.Type(strings.ToLower(s)), nil
-	}
-	return "", errors.New("must be an ApiKeyType")
+// MarshalResourceType writes a kind of resource.
+func MarshalResourceType(t apikey.ResourceType) graphql.Marshaler { return marshalWord(t) }
+
+// UnmarshalResourceType reads a kind of resource.
+func UnmarshalResourceType(v any) (apikey.ResourceType, error) {
+	return unmarshalWord[apikey.ResourceType](v, "ResourceType")
+}
+
+// MarshalOperation writes an operation.
+func MarshalOperation(o apikey.Operation) graphql.Marshaler { return marshalWord(o) }
+
+// UnmarshalOperation reads an operation.
+func UnmarshalOperation(v any) (apikey.Operation, error) {
+	return unmarshalWord[apikey.Operation](v, "ApiKeyOperation")
 }
 
 // Representation is what a gateway asks for: an entity of that type with that id.

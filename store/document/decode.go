@@ -4,6 +4,7 @@ package document
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"math"
 	"slices"
@@ -67,7 +68,7 @@ func (r *KeyReader) Key(doc bson.Raw) (apikey.Key, bool) {
 		case apikey.FieldPrefix:
 			k.Prefix = r.optionalText(v)
 		case apikey.FieldType:
-			k.Type = v.keyType()
+			k.Type = r.keyType(v)
 		case apikey.FieldSubscriptionID:
 			k.SubscriptionID = r.optionalText(v)
 		case apikey.FieldInternalID:
@@ -81,14 +82,14 @@ func (r *KeyReader) Key(doc bson.Raw) (apikey.Key, bool) {
 		case apikey.FieldDescription:
 			k.Description = r.text(v)
 		case apikey.FieldPermissions:
-			k.Permissions = everyOf(v, &r.permissions, permissions, apikey.UnknownPermission)
+			k.Permissions = words(r, v, &r.permissions, apikey.Permissions, apikey.UnknownPermission)
 		case apikey.FieldScopes:
 			k.Scopes = r.readScopes(v)
 		case apikey.FieldRateLimitOverride:
 			k.RateLimitOverride = v.int32()
 		case apikey.FieldStatus:
 			if !v.missing() {
-				k.Stored = oneOf(v, statuses, apikey.Revoked)
+				k.Stored = known(v, statuses, apikey.Revoked)
 			}
 		case apikey.FieldExpiresAt:
 			k.ExpiresAt = r.time(v)
@@ -347,7 +348,7 @@ func Event(doc bson.Raw) (apikey.Event, bool) {
 		case "action":
 			e.Action = apikey.Action(v.text())
 		case "resource_type":
-			e.ResourceType = oneOf(v, resourceTypes, apikey.UnknownResource)
+			e.ResourceType = cmp.Or(apikey.ResourceType(v.text()), apikey.UnknownResource)
 		case "resource_id":
 			e.ResourceID = v.text()
 		case "actor_id":
@@ -581,14 +582,14 @@ func (v value) keyID() *apikey.ID {
 	return nil
 }
 
-func (v value) keyType() apikey.Type {
+func (r *KeyReader) keyType(v value) apikey.Type {
 	switch {
 	case v.missing():
 		return apikey.Standard
 	case v.Type != bsoncore.TypeString:
 		return apikey.UnreadableType
 	default:
-		return oneOf(v, keyTypes, apikey.UnknownType)
+		return oneWord(r, v, apikey.Types, apikey.UnknownType)
 	}
 }
 
@@ -622,11 +623,11 @@ func (r *KeyReader) scope(v value) apikey.Scope {
 	whole := each(v.Data, func(name []byte, v value) {
 		switch string(name) {
 		case "resource_type":
-			s.ResourceType = oneOf(v, resourceTypes, apikey.UnknownResource)
+			s.ResourceType = oneWord(r, v, apikey.ResourceTypes, apikey.UnknownResource)
 		case "resource_id":
 			s.ResourceID = r.text(v)
 		case "operations":
-			s.Operations = everyOf(v, &r.operations, operations, apikey.UnknownOperation)
+			s.Operations = words(r, v, &r.operations, apikey.Operations, apikey.UnknownOperation)
 		}
 	})
 	if !whole {
@@ -649,39 +650,38 @@ func (r *KeyReader) readOrigins(v value) []string {
 	return origins
 }
 
-// oneOf reads a text that must be one of the known ones.
-func oneOf[T ~string](v value, known []T, unknown T) T {
+// known reads a text that must be one of the known ones; anything else reads as other.
+func known[T ~string](v value, all []T, other T) T {
 	b := v.bytes()
-	for _, t := range known {
+	for _, t := range all {
 		if string(t) == string(b) {
 			return t
 		}
 	}
-	return unknown
+	return other
 }
 
-// everyOf reads a list of texts that must each be one of the known ones. What is not a list at all reads as one
-// unknown item, so that it still counts as a restriction.
-func everyOf[T ~string](v value, among *block[T], known []T, unknown T) []T {
+// oneWord reads a word of an enum as it is stored. One of the known ones takes no memory. What is no text, or an empty one,
+// reads as unreadable.
+func oneWord[T ~string](r *KeyReader, v value, all []T, unreadable T) T {
+	t := known(v, all, "")
+	if t == "" {
+		t = cmp.Or(T(r.text(v)), unreadable)
+	}
+	return t
+}
+
+// words reads a list of words. What is not a list at all reads as one unreadable item, so that it still counts as a
+// restriction.
+func words[T ~string](r *KeyReader, v value, among *block[T], all []T, unreadable T) []T {
 	if v.missing() {
 		return nil
 	}
-	out, ok := list(v, among, func(item value) T { return oneOf(item, known, unknown) })
+	out, ok := list(v, among, func(item value) T { return oneWord(r, item, all, unreadable) })
 	if !ok {
-		return []T{unknown}
+		return []T{unreadable}
 	}
 	return out
 }
 
-var (
-	statuses    = []apikey.Status{apikey.Active, apikey.Revoked, apikey.Expired}
-	keyTypes    = []apikey.Type{apikey.Standard, apikey.MarketplaceSubscription, apikey.RetrieverKey, apikey.UserScoped, apikey.Session}
-	permissions = []apikey.Permission{apikey.Admin, apikey.Delete, apikey.Write, apikey.Read}
-	operations  = []apikey.Operation{apikey.ReadData, apikey.WriteData, apikey.DeleteData, apikey.ExecuteRetriever,
-		apikey.CreateRetriever, apikey.DeleteRetriever, apikey.ExecuteJob, apikey.CancelJob, apikey.CreateCluster,
-		apikey.DeleteCluster, apikey.ModifyCluster, apikey.ModifyInfrastructure, apikey.ManagePermissions}
-	resourceTypes = []apikey.ResourceType{apikey.ResourceOrganization, apikey.ResourceUser, apikey.ResourceAPIKey,
-		apikey.ResourceNamespace, apikey.ResourceCollection, apikey.ResourceBucket, apikey.ResourceRetriever,
-		apikey.ResourceCluster, apikey.ResourceTaxonomy, apikey.ResourceStorageConnection, apikey.ResourceAlert,
-		apikey.ResourceAnnotation, apikey.ResourceDocument, apikey.ResourceSecret, apikey.ResourceWebhook}
-)
+var statuses = []apikey.Status{apikey.Active, apikey.Revoked, apikey.Expired}

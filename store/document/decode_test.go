@@ -283,7 +283,7 @@ func TestEventsAreReadAsWritten(t *testing.T) {
 		}
 	}
 	odd := encode(t, "audit_id", "evt_1", "timestamp", bson.DateTime(0), "resource_type", "planet", "changes", bson.A{7, bson.D{{Key: "before", Value: "x"}}, bson.D{{Key: "field", Value: "f"}, {Key: "after", Value: 7}}}, "retriever_ids", "ret_1")
-	want := apikey.Event{ID: "evt_1", Timestamp: bare.Timestamp, ResourceType: apikey.UnknownResource, Changes: []apikey.FieldChange{{Field: "f"}}}
+	want := apikey.Event{ID: "evt_1", Timestamp: bare.Timestamp, ResourceType: "planet", Changes: []apikey.FieldChange{{Field: "f"}}}
 	if got, ok := document.Event(odd); !ok || cmp.Diff(want, got) != "" {
 		t.Errorf("of others' making: %+v", got)
 	}
