@@ -198,7 +198,7 @@ func TestUpdateChangesWhatIsGiven(t *testing.T) {
 			t.Errorf("%s: stored (-want +got):\n%s", name, diff)
 		}
 		want.Status = Active
-		if diff := cmp.Diff(want, *got); diff != "" {
+		if diff := cmp.Diff(want, got.Key); diff != "" {
 			t.Errorf("%s: returned (-want +got):\n%s", name, diff)
 		}
 		var changed []string
