@@ -31,7 +31,10 @@ type Config struct {
 	Namespace    string   // bootstrap and keys
 	Email        string   // bootstrap
 	Keys         Keys     // keys
-	Federation   bool     // schema
+	Federation   string   // schema: the version to compose by; empty: no subgraph
+
+	// FederationWith are the fields of OptionalFields that the subgraph's schema has, too.
+	FederationWith []string
 
 	// Settings. The contract of each stands beside its name in settings.
 	ListenAddr     string
@@ -89,6 +92,9 @@ type Command struct {
 	operand                  string   // what it takes beside flags, one of them; empty: nothing
 	many                     bool     // it takes several
 }
+
+// OptionalFields are the fields of Query that a subgraph's schema has only where --with names them.
+var OptionalFields = []string{"node", "viewer"}
 
 // Commands are what the program can do, the bare command first.
 var Commands = []Command{
@@ -173,8 +179,26 @@ var Commands = []Command{
 		operand: "file", many: true,
 	},
 	{
-		Name: "schema", Arguments: "[--federation]", Summary: "print the GraphQL schema, or what a gateway composes of it",
-		flags: func(c *Config, fs *flag.FlagSet) { fs.BoolVar(&c.Federation, "federation", false, "") },
+		Name: "schema", Arguments: "[--federation[=2.3] [--with node,viewer]]",
+		Summary: "print the GraphQL schema, or what a gateway composes of it; --federation=2.3 for composers that do not know @listSize",
+		flags: func(c *Config, fs *flag.FlagSet) {
+			fs.BoolFunc("federation", "", func(s string) error {
+				if c.Federation = s; s == "true" {
+					c.Federation = "2.9"
+				}
+				return choice(new(string), "2.9", "2.3")(c.Federation)
+			})
+			fs.Func("with", "", func(s string) error {
+				for name := range strings.SplitSeq(s, ",") {
+					name = strings.TrimSpace(name)
+					if err := choice(new(string), OptionalFields...)(name); err != nil {
+						return err
+					}
+					c.FederationWith = append(c.FederationWith, name)
+				}
+				return nil
+			})
+		},
 	},
 	{Name: "healthcheck", Summary: "exit 0 if the server at LISTEN_ADDR is ready"},
 	{Name: "version", Summary: "print the version"},
@@ -279,6 +303,9 @@ func (c *Config) parseCommand(args []string) []error {
 	}
 	if name == "keys list" && !given["retriever"] && !given["search"] {
 		problems = append(problems, errors.New("keys list needs --retriever or --search"))
+	}
+	if given["with"] && !given["federation"] {
+		problems = append(problems, errors.New("--with needs --federation"))
 	}
 	c.Operands = operands
 	return problems
