@@ -105,10 +105,10 @@ type ServerInfo struct {
 // What to change of a key. A field that is left out stays as it is. **Null clears a field**, and a variable that your client
 // sends as null is null: a rename then also takes away the key's expiry, origins and limit.
 //
-// Many generated clients send null for what you did not set. Make yours leave such fields out: in genqlient
-// `# @genqlient(for: "UpdateApiKeyInput.expiresAt", omitempty: true, pointer: true)` for each field, or
-// `use_struct_references: true`; in graphql_client (Rust) `skip_serializing_none`; in Apollo Kotlin and Apollo iOS the default
-// `Optional.Absent` and `.none`. `UpdateApiKeyPayload.cleared` names what a call cleared.
+// Many generated clients send null for what you did not set. Make yours leave such fields out: in genqlient write
+// `# @genqlient(for: "UpdateApiKeyInput.expiresAt", omitempty: true)` above the operation, one line for each field, and set
+// `optional: pointer`; in graphql_client (Rust) use `skip_serializing_none`. `UpdateApiKeyPayload.cleared` names what a call
+// cleared.
 type UpdateAPIKeyInput struct {
 	// The key's `keyId`.
 	ID string `json:"id"`
