@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	_ "embed"
 	"errors"
 	"fmt"
 	"io"
@@ -26,13 +25,10 @@ import (
 	"retrieverkeys/store/sqlite"
 )
 
-//go:embed schema.graphqls
-var schema string
-
 func (p *program) schema(context.Context) error {
-	text := schema
-	if p.cfg.Federation {
-		text = graph.SubgraphSDL()
+	text := graph.SDL()
+	if p.cfg.Federation != "" {
+		text = graph.SubgraphSDL(p.cfg.Federation, p.cfg.FederationWith...)
 	}
 	_, err := io.WriteString(p.stdout, text)
 	return err

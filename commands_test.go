@@ -12,8 +12,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"retrieverkeys/apikey"
 	"retrieverkeys/config"
+	"retrieverkeys/graph"
 	"retrieverkeys/store/document"
 )
 
@@ -197,11 +200,29 @@ func TestVersionAndSchema(t *testing.T) {
 	if code, out, _ := command(t, nil, "version"); code != exitOK || !regexp.MustCompile(`^retrieverkeys \S+\ncommit \S+\ngo\S+`).MatchString(out) {
 		t.Errorf("version: %d %q", code, out)
 	}
-	if code, out, _ := command(t, nil, "schema"); code != exitOK || out != schema || strings.Contains(out, "@key") {
+	if code, out, _ := command(t, nil, "schema"); code != exitOK || out != graph.SDL() || strings.Contains(out, "@key") {
 		t.Errorf("schema: %d, %d bytes", code, len(out))
 	}
-	if code, out, _ := command(t, nil, "schema", "--federation"); code != exitOK || !strings.Contains(out, "type PageInfo @shareable {") || !strings.Contains(out, "extend type Retriever @key") {
+	if code, out, _ := command(t, nil, "schema", "--federation"); code != exitOK || !strings.Contains(out, "type PageInfo @shareable {") || strings.Contains(out, "extend ") || !strings.Contains(out, `type Retriever implements Node @key(fields: "id") {`) {
 		t.Errorf("schema --federation: %d, %d bytes", code, len(out))
+	}
+	if diff := cmp.Diff(graph.OptionalFields(), config.OptionalFields); diff != "" {
+		t.Errorf("--with takes other fields than are left out: %s", diff)
+	}
+	for args, want := range map[string]string{
+		"--federation=2.3": graph.SubgraphSDL("2.3"), "--federation=2.9": graph.SubgraphSDL("2.9"),
+		"--federation --with node,viewer": graph.SubgraphSDL("2.9", "node", "viewer"),
+	} {
+		if code, out, errs := command(t, nil, append([]string{"schema"}, strings.Fields(args)...)...); code != exitOK || out != want {
+			t.Errorf("%s: %d %s", args, code, errs)
+		}
+	}
+	for args, want := range map[string]string{
+		"--with node": "--with needs --federation", "--federation=2.0": "must be 2.9 or 2.3", "--federation --with retriever": "must be node or viewer",
+	} {
+		if code, out, errs := command(t, nil, append([]string{"schema"}, strings.Fields(args)...)...); code != exitUsage || out != "" || !strings.Contains(errs, want) {
+			t.Errorf("%s: %d %s%s", args, code, out, errs)
+		}
 	}
 }
 

@@ -119,6 +119,26 @@ func unprintable(r rune) bool {
 	return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029'
 }
 
+// cleared names the settings that had a value and now have none, as errors name them. A client that sends null for what
+// its user left out clears it without meaning to, and learns of that here.
+func cleared(from, to *Key) []string {
+	names := []string{}
+	for _, f := range []struct {
+		name        string
+		before, now bool
+	}{
+		{"description", from.Description != "", to.Description != ""},
+		{"expiresAt", from.ExpiresAt != nil, to.ExpiresAt != nil},
+		{"allowedOrigins", from.AllowedOrigins != nil, to.AllowedOrigins != nil},
+		{"rateLimitOverride", from.RateLimitOverride != nil, to.RateLimitOverride != nil},
+	} {
+		if f.before && !f.now {
+			names = append(names, f.name)
+		}
+	}
+	return names
+}
+
 // fields are those that are given. No other may be written: what of it cannot be read would be lost.
 func (s Settings) fields() Fields {
 	var fields Fields
@@ -182,10 +202,17 @@ func (s *Service) Create(ctx context.Context, c Caller, namespace, retriever str
 	return &Minted{Key: key, Secret: secret}, nil
 }
 
+// Updated is a key that was changed, and which of its settings lost their value.
+type Updated struct {
+	Key     Key
+	Cleared []string
+}
+
 // Update changes what is given of an active key; all else stays. It needs Write, a caller who holds what the key holds, and,
 // for limits that it raises, what mayGive asks for.
-func (s *Service) Update(ctx context.Context, c Caller, namespace string, id ID, settings Settings) (*Key, error) {
-	return s.change(ctx, c, namespace, id, KeyUpdated, func(from Key, now time.Time) (Change, error) {
+func (s *Service) Update(ctx context.Context, c Caller, namespace string, id ID, settings Settings) (*Updated, error) {
+	var lost []string
+	key, err := s.change(ctx, c, namespace, id, KeyUpdated, func(from Key, now time.Time) (Change, error) {
 		to := from
 		if err := settings.apply(&to, now); err != nil {
 			return Change{}, err
@@ -199,8 +226,13 @@ func (s *Service) Update(ctx context.Context, c Caller, namespace string, id ID,
 		if end := from.ExpiresAt; from.RotatedTo != nil && end != nil && (to.ExpiresAt == nil || to.ExpiresAt.After(*end)) {
 			return Change{}, conflict("This key was rotated: its end can be brought forward, not put off.")
 		}
+		lost = cleared(&from, &to)
 		return Change{Key: to, Fields: settings.fields(), ActiveAt: now}, nil
 	})
+	if err != nil {
+		return nil, err
+	}
+	return &Updated{Key: *key, Cleared: lost}, nil
 }
 
 // MaxOverlap is how long a rotated key can go on working.

@@ -157,6 +157,36 @@ func TestCreate(t *testing.T) {
 	}
 }
 
+// Without it a client that sends null for what it was not given takes a key's limits away unseen.
+func TestUpdateTellsWhatItCleared(t *testing.T) {
+	everything := Settings{
+		Description: Given[string](nil), ExpiresAt: Given[time.Time](nil), AllowedOrigins: Given[[]string](nil), RateLimitOverride: Given[int](nil),
+	}
+	for name, tt := range map[string]struct {
+		settings Settings
+		cleared  []string
+	}{
+		"nothing":              {named("new"), []string{}},
+		"everything":           {everything, []string{"description", "expiresAt", "allowedOrigins", "rateLimitOverride"}},
+		"an expiry":            {Settings{ExpiresAt: Given[time.Time](nil)}, []string{"expiresAt"}},
+		"what is empty":        {Settings{Description: Given(new("")), AllowedOrigins: Given(&[]string{})}, []string{"description", "allowedOrigins"}},
+		"what got other value": {Settings{ExpiresAt: Given(at(50)), RateLimitOverride: Given(new(9))}, []string{}},
+	} {
+		store := fixture()
+		k := &store.keys[0]
+		k.Description, k.ExpiresAt, k.AllowedOrigins, k.RateLimitOverride = "old", at(100), []string{"https://old.example"}, new(int32(3))
+		for _, want := range [][]string{tt.cleared, {}} { // the second time there is nothing left to clear
+			got, err := newService(store).Update(t.Context(), writer(Admin), "shop", "key_1", tt.settings)
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			if diff := cmp.Diff(want, got.Cleared); diff != "" {
+				t.Errorf("%s: cleared (-want +got):\n%s", name, diff)
+			}
+		}
+	}
+}
+
 // Without it an update forgets what it was not told about, or cannot take a limit away.
 func TestUpdateChangesWhatIsGiven(t *testing.T) {
 	full := func(k *Key) {
@@ -198,7 +228,7 @@ func TestUpdateChangesWhatIsGiven(t *testing.T) {
 			t.Errorf("%s: stored (-want +got):\n%s", name, diff)
 		}
 		want.Status = Active
-		if diff := cmp.Diff(want, *got); diff != "" {
+		if diff := cmp.Diff(want, got.Key); diff != "" {
 			t.Errorf("%s: returned (-want +got):\n%s", name, diff)
 		}
 		var changed []string

@@ -33,8 +33,11 @@ type Config struct {
 	Namespace    string   // bootstrap and keys
 	Email        string   // bootstrap
 	Keys         Keys     // keys
-	Federation   bool     // schema
 	JSON         bool     // keys, namespaces, retrievers: print JSON instead of a table
+	Federation   string   // schema: the version to compose by; empty: no subgraph
+
+	// FederationWith are the fields of OptionalFields that the subgraph's schema has, too.
+	FederationWith []string
 
 	// Settings. The contract of each stands beside its name in settings.
 	ListenAddr       string
@@ -98,6 +101,9 @@ type Command struct {
 	operand                  string   // what it takes beside flags, one of them; empty: nothing
 	many                     bool     // it takes several
 }
+
+// OptionalFields are the fields of Query that a subgraph's schema has only where --with names them.
+var OptionalFields = []string{"node", "viewer"}
 
 // Commands are what the program can do, the bare command first.
 var Commands = []Command{
@@ -211,9 +217,25 @@ var Commands = []Command{
 		},
 	},
 	{
-		Name: "schema", Arguments: "[--federation]", Summary: "print the GraphQL schema, or what a gateway composes of it",
+		Name: "schema", Arguments: "[--federation[=2.3] [--with node,viewer]]",
+		Summary: "print the GraphQL schema, or what a gateway composes of it",
 		flags: func(c *Config, fs *flag.FlagSet) {
-			fs.BoolVar(&c.Federation, "federation", false, "print the schema of the Apollo Federation subgraph")
+			fs.BoolFunc("federation", "print the schema of the Apollo Federation subgraph; --federation=2.3 is for composers that do not know @listSize", func(s string) error {
+				if c.Federation = s; s == "true" {
+					c.Federation = "2.9"
+				}
+				return choice(new(string), "2.9", "2.3")(c.Federation)
+			})
+			fs.Func("with", "the `FIELDS` of Query, separated by commas, that the subgraph's schema otherwise leaves out: node, viewer", func(s string) error {
+				for name := range strings.SplitSeq(s, ",") {
+					name = strings.TrimSpace(name)
+					if err := choice(new(string), OptionalFields...)(name); err != nil {
+						return err
+					}
+					c.FederationWith = append(c.FederationWith, name)
+				}
+				return nil
+			})
 		},
 	},
 	{Name: "healthcheck", Summary: "exit 0 if the server at LISTEN_ADDR is ready"},
@@ -339,6 +361,9 @@ func (c *Config) parseCommand(args []string) []error {
 	}
 	if name == "completion" && len(operands) == 1 && completions[operands[0]] == nil {
 		problems = append(problems, fmt.Errorf("there is no completion for the shell %q: bash, zsh or fish", operands[0]))
+	}
+	if given["with"] && !given["federation"] {
+		problems = append(problems, errors.New("--with needs --federation"))
 	}
 	c.Operands = operands
 	return problems

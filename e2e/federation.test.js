@@ -71,7 +71,7 @@ before(async () => {
   server = await start();
   server.load(fixture);
   const { supergraphSdl, errors } = composeServices([
-    { name: "keys", url: server.graphql, typeDefs: parse(server.run("schema", "--federation")) },
+    { name: "keys", url: server.graphql, typeDefs: parse(server.run("schema", "--federation", "--with", "node,viewer")) },
     { name: "pages", url: "http://pages.invalid", typeDefs: pagesSDL },
   ]);
   assert.deepEqual(errors ?? [], []);

@@ -3,7 +3,6 @@ package graph
 import (
 	"context"
 	"slices"
-	"strings"
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/vektah/gqlparser/v2/ast"
@@ -24,23 +23,11 @@ var entityTypes = map[string]apikey.ResourceType{
 // Subgraph is what a gateway is told of this one.
 type Subgraph struct{ SDL string }
 
-// SubgraphSDL returns the schema of this subgraph, without what every subgraph has.
-func SubgraphSDL() string {
-	var parts []string
-	for _, source := range sources {
-		if source.Name == "../schema.graphqls" || source.Name == "federation.graphqls" {
-			parts = append(parts, source.Input)
-		}
-	}
-	// Of a type that is extended, only the fields of the extension would be shareable.
-	return strings.Replace(strings.Join(parts, "\n"), "type PageInfo {", "type PageInfo @shareable {", 1)
-}
-
 func (ec *executionContext) __resolve__service(ctx context.Context) (Subgraph, error) {
 	if ec.DisableIntrospection {
 		return Subgraph{}, introspectionError(ctx)
 	}
-	return Subgraph{SDL: SubgraphSDL()}, nil
+	return Subgraph{SDL: subgraphSDL()}, nil
 }
 
 // distinct returns each representation once.

@@ -336,10 +336,7 @@ func (m *measure) page(f *ast.Field) int {
 			return min(max(n, 0), apikey.MaxPage)
 		}
 	}
-	if f.Name == "retrievers" {
-		return apikey.RetrieverPage
-	}
-	return apikey.MaxPage
+	return defaultPage(f.Name)
 }
 
 // argument is what the field is given, nil where that cannot be told.

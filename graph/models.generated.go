@@ -102,7 +102,13 @@ type ServerInfo struct {
 	Version string `json:"version"`
 }
 
-// What to change of a key. What is left out stays as it is; null clears it.
+// What to change of a key. A field that is left out stays as it is. **Null clears a field**, and a variable that your client
+// sends as null is null: a rename then also takes away the key's expiry, origins and limit.
+//
+// Many generated clients send null for what you did not set. Make yours leave such fields out: in genqlient write
+// `# @genqlient(for: "UpdateApiKeyInput.expiresAt", omitempty: true)` above the operation, one line for each field, and set
+// `optional: pointer`; in graphql_client (Rust) use `skip_serializing_none`. `UpdateApiKeyPayload.cleared` names what a call
+// cleared.
 type UpdateAPIKeyInput struct {
 	// The key's `keyId`.
 	ID string `json:"id"`
@@ -122,4 +128,7 @@ type UpdateAPIKeyInput struct {
 type UpdateAPIKeyPayload struct {
 	// The key as it is now.
 	APIKey *apikey.Key `json:"apiKey"`
+	// The fields of the input that had a value before this call and have none now, such as `expiresAt`. If you did not mean to
+	// clear them, your client sends null for what you left out; `UpdateApiKeyInput` says how to stop that.
+	Cleared []string `json:"cleared"`
 }

@@ -47,11 +47,11 @@ func created(m *apikey.Minted, err error) (*CreateAPIKeyPayload, error) {
 	return &CreateAPIKeyPayload{APIKey: &m.Key, Key: m.Secret.Reveal()}, nil
 }
 
-func updated(k *apikey.Key, err error) (*UpdateAPIKeyPayload, error) {
+func updated(u *apikey.Updated, err error) (*UpdateAPIKeyPayload, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &UpdateAPIKeyPayload{APIKey: k}, nil
+	return &UpdateAPIKeyPayload{APIKey: &u.Key, Cleared: u.Cleared}, nil
 }
 
 func rotated(r *apikey.Rotated, err error) (*RotateAPIKeyPayload, error) {

@@ -193,7 +193,8 @@ type ComplexityRoot struct {
 	}
 
 	UpdateApiKeyPayload struct {
-		APIKey func(childComplexity int) int
+		APIKey  func(childComplexity int) int
+		Cleared func(childComplexity int) int
 	}
 
 	Viewer struct {
@@ -922,6 +923,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.UpdateApiKeyPayload.APIKey(childComplexity), true
+	case "UpdateApiKeyPayload.cleared":
+		if e.ComplexityRoot.UpdateApiKeyPayload.Cleared == nil {
+			break
+		}
+
+		return e.ComplexityRoot.UpdateApiKeyPayload.Cleared(childComplexity), true
 
 	case "Viewer.keyId":
 		if e.ComplexityRoot.Viewer.ID == nil {
@@ -1234,7 +1241,15 @@ input CreateApiKeyInput {
   rateLimitOverride: Int
 }
 
-"What to change of a key. What is left out stays as it is; null clears it."
+"""
+What to change of a key. A field that is left out stays as it is. **Null clears a field**, and a variable that your client
+sends as null is null: a rename then also takes away the key's expiry, origins and limit.
+
+Many generated clients send null for what you did not set. Make yours leave such fields out: in genqlient write
+` + "`" + `# @genqlient(for: "UpdateApiKeyInput.expiresAt", omitempty: true)` + "`" + ` above the operation, one line for each field, and set
+` + "`" + `optional: pointer` + "`" + `; in graphql_client (Rust) use ` + "`" + `skip_serializing_none` + "`" + `. ` + "`" + `UpdateApiKeyPayload.cleared` + "`" + ` names what a call
+cleared.
+"""
 input UpdateApiKeyInput {
   "The key's ` + "`" + `keyId` + "`" + `."
   id: ID!
@@ -1279,6 +1294,11 @@ type CreateApiKeyPayload {
 type UpdateApiKeyPayload {
   "The key as it is now."
   apiKey: ApiKey!
+  """
+  The fields of the input that had a value before this call and have none now, such as ` + "`" + `expiresAt` + "`" + `. If you did not mean to
+  clear them, your client sends null for what you left out; ` + "`" + `UpdateApiKeyInput` + "`" + ` says how to stop that.
+  """
+  cleared: [String!]!
 }
 
 "A key that was put in another's place."
@@ -2049,6 +2069,8 @@ func (ec *executionContext) childFields_UpdateApiKeyPayload(ctx context.Context,
 	switch field.Name {
 	case "apiKey":
 		return ec.fieldContext_UpdateApiKeyPayload_apiKey(ctx, field)
+	case "cleared":
+		return ec.fieldContext_UpdateApiKeyPayload_cleared(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type UpdateApiKeyPayload", field.Name)
 }

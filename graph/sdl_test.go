@@ -1,0 +1,88 @@
+package graph
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/vektah/gqlparser/v2/ast"
+	queryparser "github.com/vektah/gqlparser/v2/parser"
+)
+
+func readSDL(t *testing.T, sdl string) *ast.SchemaDocument {
+	t.Helper()
+	doc, err := queryparser.ParseSchema(&ast.Source{Input: sdl})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return doc
+}
+
+// Without it parsers of an older grammar, such as graphql-parser of Rust, read none of the schema.
+func TestSDLIsReadByOlderParsers(t *testing.T) {
+	for name, sdl := range map[string]string{"clients": SDL(), "2.9": SubgraphSDL("2.9"), "2.3": SubgraphSDL("2.3")} {
+		doc := readSDL(t, sdl)
+		if !strings.HasPrefix(sdl, "# The API keys of retrievers") || len(doc.Schema) != 1 || doc.Schema[0].Description != "" || len(doc.Schema[0].OperationTypes) != 2 {
+			t.Errorf("%s begins with\n%.200s", name, sdl)
+		}
+		if len(doc.Extensions)+len(doc.SchemaExtension) != 0 {
+			t.Errorf("%s extends what it defines", name)
+		}
+	}
+	if parsedSchema.Description == "" {
+		t.Error("introspection tells no description of the schema")
+	}
+}
+
+// Without it a gateway refuses this subgraph beside one that has such fields, or marks its types as another's.
+func TestSubgraphSDLComposes(t *testing.T) {
+	doc := readSDL(t, SubgraphSDL("2.9"))
+	for name := range entityTypes {
+		d := doc.Definitions.ForName(name)
+		if d.Directives.ForName("key") == nil {
+			t.Errorf("%s has no key", name)
+		}
+		for _, f := range d.Fields {
+			if shared := f.Directives.ForName("shareable") != nil; shared != slices.Contains(sharedFields, f.Name) {
+				t.Errorf("%s.%s: shareable is %v", name, f.Name, shared)
+			}
+		}
+	}
+	if doc.Definitions.ForName("PageInfo").Directives.ForName("shareable") == nil {
+		t.Error("PageInfo is not shareable")
+	}
+
+	for with, want := range map[string]string{"": "", "node": "node", "viewer": "viewer", "node,viewer": "node viewer"} {
+		doc := readSDL(t, SubgraphSDL("2.3", strings.Split(with, ",")...))
+		var found []string
+		for _, name := range OptionalFields() {
+			if doc.Definitions.ForName("Query").Fields.ForName(name) != nil {
+				found = append(found, name)
+			}
+		}
+		if got := strings.Join(found, " "); got != want {
+			t.Errorf("with %q: %q", with, got)
+		}
+		if viewer := doc.Definitions.ForName("Viewer") != nil; viewer != strings.Contains(with, "viewer") {
+			t.Errorf("with %q: the type Viewer is there: %v", with, viewer)
+		}
+	}
+}
+
+// Without it a gateway that limits costs takes a page for one item, or composers that know no @listSize refuse the schema.
+func TestSubgraphSDLTellsSizes(t *testing.T) {
+	if strings.Contains(SubgraphSDL("2.3"), "listSize") {
+		t.Error("2.3 has @listSize")
+	}
+	sizes := map[string]string{"retrievers": "25", "apiKeys": "1000", "auditEvents": "1000"}
+	for _, d := range readSDL(t, SubgraphSDL("2.9")).Definitions {
+		for _, f := range d.Fields {
+			size := f.Directives.ForName("listSize")
+			if connection := strings.HasSuffix(f.Type.Name(), "Connection"); connection != (size != nil) {
+				t.Errorf("%s.%s: @listSize %v", d.Name, f.Name, size)
+			} else if connection && size.Arguments.ForName("assumedSize").Value.Raw != sizes[f.Name] {
+				t.Errorf("%s.%s: %s", d.Name, f.Name, size.Arguments.ForName("assumedSize").Value)
+			}
+		}
+	}
+}
