@@ -126,52 +126,22 @@ var notRevoked = bson.D{
 	{Key: "status", Value: bson.D{{Key: "$in", Value: bson.A{string(apikey.Active), string(apikey.Expired), nil}}, notList}},
 }
 
-// UseKeys implements apikey.Store. It finds the keys first, and then writes to each by its _id, because to find a document by _id costs
-// every server the same, whatever other indexes it could choose.
+// UseKeys implements apikey.Store.
 func (s *Store) UseKeys(ctx context.Context, uses []apikey.Use) error {
-	used, tenants, hashes := map[apikey.Use]time.Time{}, bson.A{}, bson.A{}
-	for _, u := range uses {
-		key := apikey.Use{InternalID: u.InternalID, ID: u.ID, Hash: u.Hash}
-		if u.At.After(used[key]) {
-			used[key] = u.At
-		}
-		tenants, hashes = append(tenants, string(u.InternalID)), append(hashes, u.Hash)
+	models := make([]mongo.WriteModel, len(uses))
+	for i, u := range uses {
+		recent := bson.E{Key: "last_used_at", Value: not("$gt", date(u.At.Add(-apikey.UseInterval)))}
+		models[i] = mongo.NewUpdateOneModel().
+			SetFilter(append(keysWithIDs(u.InternalID, []apikey.ID{u.ID}), bson.E{Key: "key_hash", Value: u.Hash}, recent)).
+			SetUpdate(bson.D{{Key: "$max", Value: bson.D{{Key: "last_used_at", Value: date(u.At)}}}})
 	}
-	if len(used) == 0 {
+	if len(models) == 0 {
 		return nil
-	}
-	var models []mongo.WriteModel
-	q := find{
-		filter: bson.D{{Key: "key_hash", Value: bson.D{{Key: "$in", Value: hashes}}}, {Key: "internal_id", Value: bson.D{{Key: "$in", Value: tenants}}}},
-		fields: []string{"internal_id", "key_id", "key_hash"},
-	}
-	_, err := q.each(ctx, s.primaryKeys(), func(doc bson.Raw, _ int) {
-		it := document.Identify(document.Keys, doc)
-		at, isUsed := used[apikey.Use{InternalID: it.Tenant, ID: apikey.ID(it.ID), Hash: it.Hash}]
-		if !isUsed {
-			return
-		}
-		models = append(models, mongo.NewUpdateOneModel().
-			SetFilter(bson.D{
-				{Key: "_id", Value: ownValue(doc, "_id")}, {Key: "internal_id", Value: ownValue(doc, "internal_id")}, {Key: "key_hash", Value: it.Hash},
-				{Key: "last_used_at", Value: not("$gt", date(at.Add(-apikey.UseInterval)))},
-			}).
-			SetUpdate(bson.D{{Key: "$max", Value: bson.D{{Key: "last_used_at", Value: date(at)}}}}))
-	})
-	if err != nil || len(models) == 0 {
-		return err
 	}
 	ctx, cancel := writing(ctx)
 	defer cancel()
-	_, err = s.primaryKeys().BulkWrite(ctx, models, options.BulkWrite().SetOrdered(false))
+	_, err := s.primaryKeys().BulkWrite(ctx, models, options.BulkWrite().SetOrdered(false))
 	return failure(err)
-}
-
-// ownValue is a field's value that outlives the document.
-func ownValue(doc bson.Raw, field string) bson.RawValue {
-	v := doc.Lookup(field)
-	v.Value = slices.Clone(v.Value)
-	return v
 }
 
 // finishTimeout bounds the finishing of one change, which goes on when the request that made it has ended.

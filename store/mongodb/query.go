@@ -20,7 +20,7 @@ import (
 //	CountUnusable           api_keys    key_hash; _id
 //	CurrentKeys             api_keys    as Keys; where there is none, pending_events.audit_id, internal_id
 //	InsertKey, ChangeKey    api_keys    as Keys; then audit_events _id, and api_keys _id to take the event out
-//	UseKeys                 api_keys    key_hash; then _id, in one command for all
+//	UseKeys                 api_keys    as Keys, in one command for all
 //	in the background, at most once a second while keys are read
 //	                        api_keys    pending_events.audit_id, internal_id
 //	EventPage, CountEvents  api_keys    pending_events.audit_id, internal_id
