@@ -107,6 +107,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 		"keys rotate": p.rotateKey,
 		"keys revoke": p.revokeKey,
 		"keys scan":   p.scanFiles,
+		"indexes":     p.indexes,
 		"schema":      p.schema,
 		"healthcheck": p.healthcheck,
 		"version":     p.version,

@@ -177,6 +177,11 @@ var Commands = []Command{
 		operand: "file", many: true,
 	},
 	{
+		Name: "indexes", Arguments: "[--json]",
+		Summary: "tell of each query which index it wants and what MongoDB did with it; exit 1 where one is missing or not used",
+		flags:   func(c *Config, fs *flag.FlagSet) { fs.BoolVar(&c.Keys.JSON, "json", false, "") },
+	},
+	{
 		Name: "schema", Arguments: "[--federation]", Summary: "print the GraphQL schema, or what a gateway composes of it",
 		flags: func(c *Config, fs *flag.FlagSet) { fs.BoolVar(&c.Federation, "federation", false, "") },
 	},
