@@ -50,6 +50,7 @@ func (p *program) showPlans(plans []mongodb.Plan) error {
 			wrong = append(wrong, plan.Query)
 		case mongodb.Unknown:
 			unknown = append(unknown, plan.Query)
+		case mongodb.Used:
 		}
 		_, _ = fmt.Fprintf(&text, "%s (%s): %s\n  filter  %s\n", plan.Query, plan.Collection, plan.Verdict, plan.Filter)
 		if plan.Sort != "" {

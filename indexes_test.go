@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -43,7 +44,11 @@ func TestIndexesCommand(t *testing.T) {
 	}
 
 	engine := d.open(t)
-	if err := engine.(*mongodb.Store).EnsureIndexes(t.Context()); err != nil {
+	maker, ok := engine.(interface{ EnsureIndexes(ctx context.Context) error })
+	if !ok {
+		t.Fatalf("%T makes no indexes", engine)
+	}
+	if err := maker.EnsureIndexes(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if err := engine.Close(); err != nil {
