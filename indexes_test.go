@@ -44,7 +44,9 @@ func TestIndexesCommand(t *testing.T) {
 	}
 
 	engine := d.open(t)
-	maker, ok := engine.(interface{ EnsureIndexes(ctx context.Context) error })
+	maker, ok := engine.(interface {
+		EnsureIndexes(ctx context.Context) error
+	})
 	if !ok {
 		t.Fatalf("%T makes no indexes", engine)
 	}
