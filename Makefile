@@ -5,7 +5,7 @@ CYCLONEDX     = github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
 BENCHSTAT     = golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 REDOCLY       = @redocly/cli@2.77.0
 
-.PHONY: help run build playground generate generated test bench benchstat fuzz e2e lint openapi vuln sbom check
+.PHONY: help run build playground generate generated test engine bench benchstat fuzz e2e lint openapi vuln sbom check
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ generate: ## rewrite the generated code after a change of the schema
 
 test: ## every test, with the race detector, in random order
 	go test -race -shuffle=on ./...
+
+engine: ## the MongoDB engine's tests on a server with unique indexes and atomic updates, which it builds with Rust where it is missing
+	.ci/engine go test -race -shuffle=on ./store/mongodb/... .
 
 bench: ## every benchmark, and no test; COUNT times each
 	go test -run='^$$' -bench=. -benchmem -count=$(COUNT) ./...

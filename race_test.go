@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
 	"sync"
 	"testing"
 	"time"
@@ -13,22 +12,18 @@ import (
 	"retrieverkeys/apikey"
 	"retrieverkeys/store"
 	"retrieverkeys/store/document"
+	"retrieverkeys/store/mongodb/mongodbtest"
 )
 
 // Fifty at once revoke, rotate and change one key. However they come, the history is one: at most one rotation, every
 // revocation succeeds and one is told in the trail, all others win or get CONFLICT, each event takes up where the one
 // before it left the key, and the last one left it as it is.
 //
-// FerretDB is atomic only for one client with one connection; the same on a real deployment, TEST_MONGODB_URI set,
-// runs with as many connections as there are.
+// On a real deployment, TEST_MONGODB_URI set, it runs with as many connections as there are.
 func TestRacesLeaveOneHistory(t *testing.T) {
 	t.Run("embedded", func(t *testing.T) { race(t, embedded(t), 200) })
 	t.Run("mongodb", func(t *testing.T) {
-		if os.Getenv("TEST_MONGODB_URI") != "" {
-			race(t, onMongoDB(t), 200)
-			return
-		}
-		race(t, onMongoDB(t, "maxPoolSize=1"), 5)
+		race(t, onMongoDB(t, mongodbtest.OneAtATime()...), mongodbtest.Fewer(200, 5))
 	})
 }
 

@@ -114,6 +114,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 		"keys scan":       p.scanFiles,
 		"namespaces list": p.listNamespaces,
 		"retrievers list": p.listRetrievers,
+		"indexes":         p.indexes,
 		"schema":          p.schema,
 		"healthcheck":     p.healthcheck,
 		"completion":      p.completion,

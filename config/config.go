@@ -217,6 +217,11 @@ var Commands = []Command{
 		},
 	},
 	{
+		Name: "indexes", Arguments: "[--json]",
+		Summary: "tell of each query which index it wants and what MongoDB did with it; exit 1 where one is missing or not used",
+		flags:   jsonFlag,
+	},
+	{
 		Name: "schema", Arguments: "[--federation[=2.3] [--with node,viewer]]",
 		Summary: "print the GraphQL schema, or what a gateway composes of it",
 		flags: func(c *Config, fs *flag.FlagSet) {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"net/url"
 	"regexp"
@@ -207,8 +208,33 @@ func FuzzNamespace(f *testing.F) {
 			}
 		}
 		got, err := namespace(r)
-		if (err != nil) != conflict || err == nil && got != want {
+		if refused := conflict || !utf8.ValidString(want); (err != nil) != refused || err == nil && got != want || !conflict && refused && apikey.Classify(err).Code != apikey.NotFound {
 			t.Errorf("%q: %q, %v, not %q", [][]string{{header, another}, {parameter, again}}, got, err, want)
 		}
+	})
+}
+
+// Whatever stands in a path, an id of it is UTF-8 when a handler sees it, and is what stood there, or nothing.
+func FuzzPath(f *testing.F) {
+	for _, path := range []string{"main", "%ff", "a%2Fb", "%C3%28", "%EF%BF%BD", "%00", "a b", "%zz", "..", "%ed%a0%80", ""} {
+		f.Add(path)
+	}
+	f.Fuzz(func(t *testing.T, segment string) {
+		want, err := url.PathUnescape(segment)
+		if err != nil || strings.ContainsAny(segment, "/?#{}") || want == "." || want == ".." {
+			return // it is no segment of a path
+		}
+		target, err := url.Parse("/v1/retrievers/" + segment + "/api-keys")
+		if err != nil {
+			return
+		}
+		mux := http.NewServeMux()
+		mux.HandleFunc("GET /v1/retrievers/{retriever_id}/api-keys", func(_ http.ResponseWriter, r *http.Request) {
+			got := pathValue(r, "retriever_id")
+			if !utf8.ValidString(got) || got != want && (got != "" || utf8.ValidString(want)) {
+				t.Errorf("%q: %q, not %q", segment, got, want)
+			}
+		})
+		mux.ServeHTTP(httptest.NewRecorder(), &http.Request{Method: http.MethodGet, URL: target, Host: "localhost"})
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"retrieverkeys/apikey"
 )
@@ -170,12 +171,25 @@ func bearer(h http.Header) (token string, sent bool, err error) {
 }
 
 // namespace returns the namespace, id or name, that the request names: in the header, else in the query parameter.
-// Empty ones count as missing, and white space around them as nothing.
+// Empty ones count as missing, and white space around them as nothing. No namespace has a name that is not UTF-8, and not every store
+// can be asked for one.
 func namespace(r *http.Request) (string, error) {
-	if named, err := only("X-Namespace", r.Header.Values("X-Namespace")); named != "" || err != nil {
-		return named, err
+	named, err := only("X-Namespace", r.Header.Values("X-Namespace"))
+	if named == "" && err == nil {
+		named, err = only("namespace", r.URL.Query()["namespace"])
 	}
-	return only("namespace", r.URL.Query()["namespace"])
+	if err == nil && !utf8.ValidString(named) {
+		return "", &apikey.Error{Code: apikey.NotFound, Message: "No such namespace here."}
+	}
+	return named, err
+}
+
+// pathValue returns an id or name of the request's path. It is empty, and so nobody's, where the path has none that is UTF-8.
+func pathValue(r *http.Request, name string) string {
+	if v := r.PathValue(name); utf8.ValidString(v) {
+		return v
+	}
+	return ""
 }
 
 // only returns the one value that there is, repeated or not.

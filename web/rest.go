@@ -213,7 +213,7 @@ func (h rest) abort(r *http.Request, err error) {
 func (h rest) firstPage(r *http.Request, includeRevoked bool) (*apikey.KeyReader, []apikey.Key, error) {
 	ctx := r.Context()
 	caller := apikey.CallerFrom(ctx)
-	retriever, err := h.service.Retriever(ctx, caller, apikey.NamespaceFrom(ctx), r.PathValue("retriever_id"))
+	retriever, err := h.service.Retriever(ctx, caller, apikey.NamespaceFrom(ctx), pathValue(r, "retriever_id"))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -236,7 +236,7 @@ func (h rest) create(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, r, err)
 		return
 	}
-	made, err := h.service.Create(ctx, apikey.CallerFrom(ctx), apikey.NamespaceFrom(ctx), r.PathValue("retriever_id"), settings)
+	made, err := h.service.Create(ctx, apikey.CallerFrom(ctx), apikey.NamespaceFrom(ctx), pathValue(r, "retriever_id"), settings)
 	if err != nil {
 		h.refuse(w, r, err)
 		return
@@ -247,7 +247,7 @@ func (h rest) create(w http.ResponseWriter, r *http.Request) {
 func (h rest) revoke(w http.ResponseWriter, r *http.Request) {
 	ctx := r.Context()
 	caller, namespace := apikey.CallerFrom(ctx), apikey.NamespaceFrom(ctx)
-	if err := h.service.RevokeOf(ctx, caller, namespace, r.PathValue("retriever_id"), apikey.ID(r.PathValue("key_id"))); err != nil {
+	if err := h.service.RevokeOf(ctx, caller, namespace, pathValue(r, "retriever_id"), apikey.ID(pathValue(r, "key_id"))); err != nil {
 		h.refuse(w, r, err)
 		return
 	}

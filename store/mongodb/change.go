@@ -70,7 +70,7 @@ func (s *Store) InsertKey(ctx context.Context, k apikey.Key, e apikey.Event) err
 // ChangeKey implements apikey.Store.
 func (s *Store) ChangeKey(ctx context.Context, c apikey.Change) (bool, error) {
 	filter := append(keysWithIDs(c.Key.InternalID, []apikey.ID{c.Key.ID}),
-		bson.E{Key: "key_hash", Value: is(c.Key.Hash)},
+		bson.E{Key: "key_hash", Value: c.Key.Hash},
 		atRevision(c.Key.Revision),
 	)
 	if c.ActiveAt.IsZero() {
@@ -132,7 +132,7 @@ func (s *Store) UseKeys(ctx context.Context, uses []apikey.Use) error {
 	for i, u := range uses {
 		recent := bson.E{Key: "last_used_at", Value: not("$gt", date(u.At.Add(-apikey.UseInterval)))}
 		models[i] = mongo.NewUpdateOneModel().
-			SetFilter(append(keysWithIDs(u.InternalID, []apikey.ID{u.ID}), bson.E{Key: "key_hash", Value: is(u.Hash)}, recent)).
+			SetFilter(append(keysWithIDs(u.InternalID, []apikey.ID{u.ID}), bson.E{Key: "key_hash", Value: u.Hash}, recent)).
 			SetUpdate(bson.D{{Key: "$max", Value: bson.D{{Key: "last_used_at", Value: date(u.At)}}}})
 	}
 	if len(models) == 0 {

@@ -289,6 +289,7 @@ func TestFinishingLeavesLaterChanges(t *testing.T) {
 	if err := s.Prepare(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	s.settler.close() // else it may finish the changes first
 	insert(t, s, document.Keys, elements(t, newKey(crashKey("key_1"))))
 	p.On(func(command string, _ bson.Raw) *mongodbtest.Fault {
 		if command == "insert" {

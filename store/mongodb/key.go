@@ -47,18 +47,32 @@ func (s *Store) leftSuccessor(ctx context.Context, of leftover) (left []apikey.K
 
 // keysByHash takes a second document that carries the hash for one that makes the first ambiguous even where it is
 // unusable itself, and then there is no such key.
+//
+// It looks by equality alone, which every server answers by the index of key_hash, and checks what came. A list that holds the hash is no
+// hash, but MongoDB finds it too. Where one is found it might have taken a key's place, so the server is asked to leave lists out.
 func (s *Store) keysByHash(ctx context.Context, hash string) ([]apikey.Key, error) {
-	var keys []apikey.Key
-	q := find{filter: bson.D{{Key: "key_hash", Value: is(hash)}}, fields: document.KeyFieldNames(apikey.AllFields), limit: 2}
-	n, err := q.each(ctx, s.primary.Collection(document.Keys), func(doc bson.Raw, _ int) {
-		if k, ok := document.Key(doc, apikey.AllFields); ok && k.Hash == hash { // a collation may find others equal
-			keys = append(keys, k)
-		}
-	})
+	keys, n, lists, err := s.keysWithHash(ctx, hash, hash)
+	if err == nil && lists > 0 {
+		keys, n, _, err = s.keysWithHash(ctx, hash, is(hash))
+	}
 	if err != nil || n > len(keys) {
 		return nil, err
 	}
 	return keys, nil
+}
+
+// keysWithHash returns the usable keys with the hash, and the number of documents and of lists found, two at most.
+func (s *Store) keysWithHash(ctx context.Context, hash string, condition any) (keys []apikey.Key, n, lists int, err error) {
+	q := find{filter: bson.D{{Key: "key_hash", Value: condition}}, fields: document.KeyFieldNames(apikey.AllFields), limit: 2}
+	n, err = q.each(ctx, s.primary.Collection(document.Keys), func(doc bson.Raw, _ int) {
+		if doc.Lookup("key_hash").Type == bson.TypeArray {
+			lists++
+		}
+		if k, ok := document.Key(doc, apikey.AllFields); ok && k.Hash == hash { // a collation may find others equal
+			keys = append(keys, k)
+		}
+	})
+	return keys, n, lists, err
 }
 
 // Keys returns the keys with these ids, in no order.
@@ -105,11 +119,7 @@ func (s *Store) KeysWithPrefix(ctx context.Context, prefixes []string) ([]apikey
 	})
 }
 
-// keysWithIDs selects the keys that document.Key reads with these ids.
-func keysWithIDs(tenant apikey.InternalID, ids []apikey.ID) bson.D {
-	return keysOfAny(is(string(tenant)), ids)
-}
-
+// keysOfAny selects the keys that document.Key reads with these ids, of the tenants that match.
 func keysOfAny(tenant bson.D, ids []apikey.ID) bson.D {
 	return bson.D{{Key: "internal_id", Value: tenant}, {Key: "$or", Value: bson.A{
 		bson.D{{Key: "key_id", Value: among(ids)}},
@@ -117,10 +127,21 @@ func keysOfAny(tenant bson.D, ids []apikey.ID) bson.D {
 	}}}
 }
 
+// keysWithIDs selects the keys that document.Key reads with these ids. Each branch of $or looks by equality for the tenant and the id, so it
+// is one entry of internal_id, key_id or of _id, and no server has a reason to read the tenant's keys by another index instead. The condition
+// beside it checks what is found, and is what a sharded collection is found by.
+func keysWithIDs(tenant apikey.InternalID, ids []apikey.ID) bson.D {
+	ofTenant := bson.E{Key: "internal_id", Value: string(tenant)}
+	return bson.D{{Key: "internal_id", Value: is(string(tenant))}, {Key: "$or", Value: bson.A{
+		bson.D{ofTenant, {Key: "key_id", Value: bson.D{{Key: "$in", Value: texts(ids)}}}},
+		bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: documentIDsOf(ids)}}}, ofTenant, {Key: "key_id", Value: notText}},
+	}}, {Key: "key_id", Value: bson.D{notList}}}
+}
+
 // CountKeys counts the keys that name the retriever; those active at activeAt only, unless it is zero.
 func (s *Store) CountKeys(ctx context.Context, tenant apikey.InternalID, retriever apikey.RetrieverID, activeAt time.Time) (int, error) {
 	return settling(ctx, s, func() (int, error) {
-		return count(ctx, s.keys, keysOf(tenant, []apikey.RetrieverID{retriever}, activeAt))
+		return count(ctx, s.keys, keysOf(tenant, []apikey.RetrieverID{retriever}, activeAt, usableKey))
 	})
 }
 

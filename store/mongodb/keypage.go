@@ -167,8 +167,17 @@ type keyRun struct {
 	certain  int          // how many, from the end that was read first, have nothing missing between them
 }
 
-// readRun reads a run of the index, one document more than the range's limit.
+// readRun reads a run of the index, one document more than the range's limit. It looks without usableKey, which costs servers that sort the
+// run more than all else, and asks again with it if a document came that is none of the list's.
 func (s *Store) readRun(ctx context.Context, filter bson.D, r apikey.KeyRange) (keyRun, error) {
+	run, unusable, err := s.readAnyRun(ctx, filter, r)
+	if err == nil && unusable {
+		run, _, err = s.readAnyRun(ctx, append(slices.Clone(filter), usableKey), r)
+	}
+	return run, err
+}
+
+func (s *Store) readAnyRun(ctx context.Context, filter bson.D, r apikey.KeyRange) (_ keyRun, unusable bool, _ error) {
 	var run keyRun
 	q := find{
 		filter: filter, sort: bson.D{{Key: "created_at", Value: direction(r)}, {Key: "key_id", Value: direction(r)}},
@@ -181,10 +190,12 @@ func (s *Store) readRun(ctx context.Context, filter bson.D, r apikey.KeyRange) (
 		}
 		if k, ok := reader.Key(doc); ok {
 			run.keys = append(run.keys, k)
+		} else {
+			unusable = true
 		}
 	})
-	if err != nil {
-		return keyRun{}, err
+	if err != nil || unusable {
+		return keyRun{}, unusable, err
 	}
 	run.odd = reader.Odd
 	run.complete = n < q.limit
@@ -205,7 +216,7 @@ func (s *Store) readRun(ctx context.Context, filter bson.D, r apikey.KeyRange) (
 	case r.FromEnd:
 		slices.Reverse(run.keys)
 	}
-	return run, nil
+	return run, false, nil
 }
 
 // keyPageInParts reads the range whatever is odd in it.
@@ -226,10 +237,9 @@ func (s *Store) keyPageInParts(ctx context.Context, tenant apikey.InternalID, re
 // the other way about. Either is in the order of an index.
 func (s *Store) keyed(ctx context.Context, tenant apikey.InternalID, retriever apikey.RetrieverID, r apikey.KeyRange) ([]apikey.Key, error) {
 	part := func(limit int, sort bson.D, conditions ...bson.E) ([]apikey.Key, error) {
-		return all(ctx, s.keys, find{
-			filter: keysOf(tenant, []apikey.RetrieverID{retriever}, r.ActiveAt, conditions...), sort: sort,
-			fields: document.KeyFieldNames(r.Fields), limit: limit,
-		}, (&document.KeyReader{Fields: r.Fields}).Key)
+		return s.usable(ctx, r.Fields, find{
+			filter: keysOf(tenant, []apikey.RetrieverID{retriever}, r.ActiveAt, conditions...), sort: sort, limit: limit,
+		})
 	}
 	dated := func(limit int) ([]apikey.Key, error) {
 		if r.After != nil && r.After.CreatedAt == nil {
@@ -254,11 +264,28 @@ func (s *Store) keyed(ctx context.Context, tenant apikey.InternalID, retriever a
 // unkeyed reads the keys of the range that have no key_id. They are few, or belong to a database that needs
 // mending: so they are read whole, and put in their places here.
 func (s *Store) unkeyed(ctx context.Context, tenant apikey.InternalID, retriever apikey.RetrieverID, r apikey.KeyRange) ([]apikey.Key, error) {
-	keys, err := all(ctx, s.keys, find{
-		filter: keysOf(tenant, []apikey.RetrieverID{retriever}, r.ActiveAt, bson.E{Key: "key_id", Value: notText}),
-		fields: document.KeyFieldNames(r.Fields), limit: apikey.KeysAtOnce,
-	}, (&document.KeyReader{Fields: r.Fields}).Key)
+	keys, err := s.usable(ctx, r.Fields, find{
+		filter: keysOf(tenant, []apikey.RetrieverID{retriever}, r.ActiveAt, bson.E{Key: "key_id", Value: notText}), limit: apikey.KeysAtOnce,
+	})
 	return slices.DeleteFunc(keys, func(k apikey.Key) bool { return !within(k, r) }), err
+}
+
+// usable returns the usable keys found. Like readRun it asks with usableKey only if a document came that is none.
+func (s *Store) usable(ctx context.Context, fields apikey.Fields, q find) ([]apikey.Key, error) {
+	q.fields = document.KeyFieldNames(fields)
+	unusable := false
+	reader := document.KeyReader{Fields: fields}
+	read := func(doc bson.Raw) (apikey.Key, bool) {
+		k, ok := reader.Key(doc)
+		unusable = unusable || !ok
+		return k, ok
+	}
+	keys, err := all(ctx, s.keys, q, read)
+	if err == nil && unusable {
+		q.filter = append(slices.Clone(q.filter), usableKey)
+		keys, err = all(ctx, s.keys, q, read)
+	}
+	return keys, err
 }
 
 // merge makes a page of the keys that an index ordered and the others.

@@ -37,7 +37,7 @@ func runTests(m *testing.M) int {
 	}
 	defer stop()
 	testURI = uri
-	if os.Getenv("TEST_MONGODB_URI") == "" {
+	if mongodbtest.IsFerretDB() {
 		// FerretDB reads every document for every question. A real deployment is asked more; -rapid.checks decides.
 		if err := flag.Set("rapid.checks", "10"); err != nil {
 			return failed(err)
@@ -176,7 +176,7 @@ func (w *witness) take() []bson.Raw {
 func TestEngine(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) store.Engine {
 		s, _ := indexed(t)
-		if os.Getenv("TEST_MONGODB_URI") == "" {
+		if mongodbtest.IsFerretDB() {
 			return onFerretDB{s}
 		}
 		return s

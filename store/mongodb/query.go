@@ -39,6 +39,12 @@ import (
 //	CountRetrievers         retrievers  the same
 //	Import, what is stored  each        internal_id and the id; key_hash; _id
 //
+// The index of KeyPages is multikey, by scopes.resource_id alone, and so MongoDB serves its order without sorting: within one value of
+// scopes.resource_id the index is in the order of created_at and key_id, a document has one entry there, and MongoDB knows for each indexed
+// field whether it holds lists (https://www.mongodb.com/docs/manual/core/indexes/index-types/index-multikey/). What its manual says of
+// blocking sorts by multikey indexes (https://www.mongodb.com/docs/manual/tutorial/sort-results-with-indexes/) is of sorting by a field that
+// holds lists. For several retrievers it merges one run of the index for each. Other servers may read the run and sort it.
+//
 // No query names a collation. FerretDB v1 refuses the option, and a collection compares texts byte by byte unless it was made with a
 // collation. listIndexes warns of such a collection.
 //
@@ -92,7 +98,8 @@ func texts[T ~string](values []T) bson.A {
 	return list
 }
 
-// keysOf selects the keys that name one of the retrievers; those active at an instant only, unless it is zero.
+// keysOf selects the keys that name one of the retrievers; those active at an instant only, unless it is zero. Documents that document.Key
+// cannot use are among them unless usableKey is one of the further conditions.
 func keysOf(tenant apikey.InternalID, retrievers []apikey.RetrieverID, activeAt time.Time, more ...bson.E) bson.D {
 	resource := bson.E{Key: "scopes.resource_id", Value: bson.D{{Key: "$in", Value: texts(retrievers)}}}
 	if len(retrievers) == 1 {
@@ -102,7 +109,6 @@ func keysOf(tenant apikey.InternalID, retrievers []apikey.RetrieverID, activeAt 
 		{Key: "internal_id", Value: is(string(tenant))},
 		resource,
 		{Key: "scopes.resource_type", Value: string(apikey.ResourceRetriever)},
-		usableKey,
 	}
 	if !activeAt.IsZero() {
 		filter = append(filter, active(activeAt)...)

@@ -296,6 +296,16 @@ func TestLists(t *testing.T) {
 			t.Errorf("counted %d, %v, want %d", n, err, len(want))
 		}
 	}
+	// Two lists that hold the hash of a key do not hide it.
+	if err := s.primary.Collection(document.Keys).Indexes().DropOne(t.Context(), "key_hash_1"); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 2 {
+		insert(t, s, document.Keys, whole(20+i, bson.E{Key: "key_hash", Value: bson.A{aKey("int_1", 0).Hash}}))
+	}
+	if found, err := s.KeysByHash(t.Context(), aKey("int_1", 0).Hash); err != nil || len(found) != 1 {
+		t.Errorf("KeysByHash of a key whose hash is in lists = %+v, %v", found, err)
+	}
 	for _, hash := range []string{"hash"} {
 		if found, err := s.KeysByHash(t.Context(), hash); err != nil || len(found) > 0 {
 			t.Errorf("KeysByHash = %+v, %v", found, err)

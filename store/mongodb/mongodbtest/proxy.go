@@ -69,7 +69,7 @@ func NewProxy(t testing.TB, deployment string) (p *Proxy, uri string) {
 		t.Fatal(err)
 	}
 	p = &Proxy{t: t, Addr: l.Addr().String(), target: parsed.Hosts[0], conns: map[net.Conn]bool{}}
-	if !ofYours() {
+	if IsFerretDB() {
 		p.writes = &writes{replies: map[string][]byte{}}
 	}
 	_ = l.Close()

@@ -1,0 +1,256 @@
+package mongodb
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"retrieverkeys/apikey"
+	"retrieverkeys/store/document"
+)
+
+// Verdict says what a deployment does with a query.
+type Verdict string
+
+// The verdicts. Missing and Unused are wrong.
+const (
+	Used    Verdict = "used"    // it reads nothing but what the index wanted leads to
+	Missing Verdict = "missing" // an index wanted does not exist
+	Unused  Verdict = "unused"  // it scans the collection, sorts, or uses another index
+	Unknown Verdict = "unknown" // the deployment does not explain, or its explain cannot be trusted
+)
+
+// Plan is a query, the indexes that it wants, and what the deployment did with it.
+type Plan struct {
+	Query      string   `json:"query"`
+	Collection string   `json:"collection"`
+	Filter     string   `json:"filter"` // relaxed Extended JSON, with a placeholder for each value
+	Sort       string   `json:"sort,omitempty"`
+	Wants      []string `json:"wants"` // indexes by their fields
+	Verdict    Verdict  `json:"verdict"`
+	Stages     []string `json:"stages,omitempty"`   // of the winning plan
+	Examined   int64    `json:"examined,omitempty"` // documents, as are those returned
+	Returned   int64    `json:"returned,omitempty"`
+}
+
+// example are the values that queries ask for.
+type example struct {
+	tenant, hash, key, namespace, name, organization, retriever, event string
+	at                                                                 time.Time
+}
+
+// query is a query and the indexes that may serve it: all of them must exist.
+type query struct {
+	name, collection string
+	filter, sort     bson.D
+	limit            int
+	wants            []bson.D
+}
+
+// queries are those of query.go and docs/sizing.md. Counts are explained as finds of the same filter.
+func queries(v example) []query {
+	tenant, key, retriever := apikey.InternalID(v.tenant), []apikey.ID{apikey.ID(v.key)}, []apikey.RetrieverID{apikey.RetrieverID(v.retriever)}
+	namespace := apikey.NamespaceID(v.namespace)
+	byID, byTenant := bson.D{up("_id")}, bson.E{Key: "internal_id", Value: is(v.tenant)}
+	pages := bson.D{up("internal_id"), up("scopes.resource_id"), down("created_at"), down("key_id")}
+	retrievers := bson.D{up("internal_id"), up("namespace_id"), up("retriever_name"), up("retriever_id")}
+	newest, latest := bson.D{down("created_at"), down("key_id")}, bson.D{down("timestamp"), down("audit_id")}
+	return []query{
+		{"authentication", document.Keys, bson.D{{Key: "key_hash", Value: v.hash}}, nil, 2, []bson.D{{up("key_hash")}}},
+		{"a key by id, changes, uses", document.Keys, keysWithIDs(tenant, key), nil, 0, []bson.D{{up("internal_id"), up("key_id")}, byID}},
+		{"pages of keys", document.Keys, keysOf(tenant, retriever, time.Time{}), newest, 26, []bson.D{pages}},
+		{"pages of active keys", document.Keys, keysOf(tenant, retriever, v.at), newest, 26, []bson.D{pages}},
+		{"counts of keys", document.Keys, keysOf(tenant, retriever, time.Time{}, usableKey), nil, 0, []bson.D{pages}},
+		{"unfinished changes", document.Keys, bson.D{somethingPending}, nil, finishBatch, []bson.D{pendingIndex.keys}},
+		{"unfinished changes of a tenant", document.Keys, bson.D{somethingPending, byTenant}, nil, maxPending, []bson.D{pendingIndex.keys}},
+		{"pages of events", document.Events, eventsOf(tenant, retriever[0], ""), latest, 25, []bson.D{{up("internal_id"), up("retriever_ids"), down("timestamp"), down("audit_id")}}},
+		{"pages of events about a key", document.Events, eventsOf(tenant, retriever[0], key[0]), latest, 25,
+			[]bson.D{{up("internal_id"), up("retriever_ids"), up("resource_id"), down("timestamp"), down("audit_id")}}},
+		{"the request's namespace", document.Namespaces, bson.D{byTenant, {Key: "$or", Value: bson.A{
+			bson.D{{Key: "namespace_id", Value: among([]string{v.namespace})}}, bson.D{{Key: "namespace_name", Value: among([]string{v.name})}},
+		}}}, nil, 0, []bson.D{{up("internal_id"), up("namespace_id")}, {up("internal_id"), up("namespace_name"), up("namespace_id")}}},
+		{"retrievers by id", document.Retrievers, bson.D{byTenant, {Key: "retriever_id", Value: among(retriever)}}, nil, 0, []bson.D{{up("internal_id"), up("retriever_id")}}},
+		{"retrievers by name", document.Retrievers, retrieversOf(tenant, namespace, bson.E{Key: "retriever_name", Value: among([]string{v.name})}), nil, 0, []bson.D{retrievers}},
+		{"pages and counts of retrievers", document.Retrievers, retrieversOf(tenant, namespace, bson.E{Key: "retriever_id", Value: someText}),
+			bson.D{up("retriever_name"), up("retriever_id")}, 26, []bson.D{retrievers}},
+		{"keys …: a namespace of any tenant", document.Namespaces, bson.D{{Key: "$or", Value: bson.A{
+			bson.D{{Key: "namespace_id", Value: is(v.namespace)}}, bson.D{{Key: "namespace_name", Value: is(v.name)}},
+		}}}, nil, 0, []bson.D{{up("namespace_id")}, {up("namespace_name")}}},
+		{"bootstrap: an organization by name", document.Namespaces, bson.D{{Key: "organization_name", Value: is(v.organization)}}, nil, 0, []bson.D{{up("organization_name")}}},
+	}
+}
+
+var placeholders = example{"INTERNAL_ID", "KEY_HASH", "KEY_ID", "NAMESPACE_ID", "NAME", "ORGANIZATION_NAME", "RETRIEVER_ID", "AUDIT_ID", time.Unix(0, 0).UTC()}
+
+// Plans explains each query, with values of stored documents where there are any. It changes nothing.
+func (s *Store) Plans(ctx context.Context) ([]Plan, error) {
+	values, err := s.example(ctx)
+	if err != nil {
+		return nil, err
+	}
+	trusted := s.explainsTruly(ctx)
+	asked, shown := queries(values), queries(placeholders)
+	existing := map[string][]existingIndex{}
+	plans := make([]Plan, len(asked))
+	for i, q := range asked {
+		there, listed := existing[q.collection]
+		if !listed {
+			if there, err = s.listIndexes(ctx, q.collection); err != nil {
+				return nil, err
+			}
+			existing[q.collection] = there
+		}
+		filter, _ := bson.MarshalExtJSON(shown[i].filter, false, false)
+		p := Plan{Query: q.name, Collection: q.collection, Filter: string(filter), Verdict: Unknown}
+		if q.sort != nil {
+			sort, _ := bson.MarshalExtJSON(q.sort, false, false)
+			p.Sort = string(sort)
+		}
+		missing := false
+		for _, keys := range q.wants {
+			ix := index{collection: q.collection, keys: keys}
+			p.Wants = append(p.Wants, ix.String())
+			ours, _ := ix.among(there)
+			missing = missing || ours.name == "" && keys[0].Key != "_id"
+		}
+		if trusted {
+			answer, err := s.explain(ctx, q)
+			if err != nil {
+				return nil, err
+			}
+			p.judge(q, answer)
+		}
+		if missing {
+			p.Verdict = Missing
+		}
+		plans[i] = p
+	}
+	return plans, nil
+}
+
+// example takes values of stored documents: with others, a query would find nothing, and its figures would say little.
+func (s *Store) example(ctx context.Context) (example, error) {
+	v := placeholders
+	v.at = time.Now()
+	take := func(to *string, doc bson.Raw, path ...string) {
+		if text, ok := doc.Lookup(path...).StringValueOK(); ok && text != "" {
+			*to = text
+		}
+	}
+	for _, c := range []struct {
+		collection string
+		take       func(doc bson.Raw)
+	}{
+		{document.Namespaces, func(doc bson.Raw) {
+			take(&v.namespace, doc, "namespace_id")
+			take(&v.name, doc, "namespace_name")
+			take(&v.organization, doc, "organization_name")
+		}},
+		{document.Keys, func(doc bson.Raw) {
+			take(&v.tenant, doc, "internal_id")
+			take(&v.hash, doc, "key_hash")
+			take(&v.key, doc, "key_id")
+			take(&v.retriever, doc, "scopes", "0", "resource_id")
+		}},
+	} {
+		q := find{filter: bson.D{}, fields: []string{"namespace_id", "namespace_name", "organization_name", "internal_id", "key_hash", "key_id", "scopes.resource_id"}, limit: 1}
+		if _, err := q.each(ctx, s.primary.Collection(c.collection), func(doc bson.Raw, _ int) { c.take(doc) }); err != nil {
+			return v, err
+		}
+	}
+	return v, nil
+}
+
+// explainsTruly reports whether the deployment is a MongoDB server. Others that speak its protocol answer explain too, with figures that they
+// make up: they tell of no commit of MongoDB's, or name themselves.
+func (s *Store) explainsTruly(ctx context.Context) bool {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	info, err := s.primary.RunCommand(ctx, bson.D{{Key: "buildInfo", Value: 1}}).Raw()
+	if err != nil {
+		return false
+	}
+	for _, name := range []string{"ferretdb", "secantusVersion"} {
+		if info.Lookup(name).Type != 0 {
+			return false
+		}
+	}
+	commit, _ := info.Lookup("gitVersion").StringValueOK()
+	return len(commit) == 40 && strings.Trim(commit, "0") != ""
+}
+
+func (s *Store) explain(ctx context.Context, q query) (bson.Raw, error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	find := bson.D{{Key: "find", Value: q.collection}, {Key: "filter", Value: q.filter}}
+	if q.sort != nil {
+		find = append(find, bson.E{Key: "sort", Value: q.sort})
+	}
+	if q.limit > 0 {
+		find = append(find, bson.E{Key: "limit", Value: int64(q.limit)})
+	}
+	answer, err := s.primary.RunCommand(ctx, bson.D{{Key: "explain", Value: find}, {Key: "verbosity", Value: "executionStats"}}).Raw()
+	return answer, failure(err)
+}
+
+// judge reads an answer of explain. https://www.mongodb.com/docs/v8.0/reference/explain-results/ describes it. An answer that is not as described says
+// nothing.
+func (p *Plan) judge(q query, answer bson.Raw) {
+	winner, ok := answer.Lookup("queryPlanner", "winningPlan").DocumentOK()
+	examined, counted := answer.Lookup("executionStats", "totalDocsExamined").AsInt64OK()
+	returned, _ := answer.Lookup("executionStats", "nReturned").AsInt64OK()
+	if !ok || !counted {
+		return
+	}
+	p.Examined, p.Returned, p.Verdict = examined, returned, Used
+	eachStage(winner, func(name string, stage bson.Raw) {
+		p.Stages = append(p.Stages, name)
+		switch name {
+		case "COLLSCAN":
+			p.Verdict = Unused
+		case "SORT", "SORT_SIMPLE", "SORT_DEFAULT":
+			p.Verdict = Unused
+		case "IXSCAN", "EXPRESS_IXSCAN", "COUNT_SCAN", "DISTINCT_SCAN":
+			if !slices.ContainsFunc(q.wants, func(keys bson.D) bool { return isPattern(stage, keys) }) {
+				p.Verdict = Unused
+			}
+		}
+	})
+	if len(p.Stages) == 0 {
+		p.Verdict = Unknown
+	}
+}
+
+// isPattern reports whether a stage reads the index with these keys. EXPRESS stages show the pattern as text.
+func isPattern(stage bson.Raw, keys bson.D) bool {
+	v := stage.Lookup("keyPattern")
+	if doc, ok := v.DocumentOK(); ok {
+		return index{keys: keys}.hasFieldsOf(existingIndex{keys: doc})
+	}
+	var fields []string
+	for _, k := range keys {
+		fields = append(fields, k.Key+": "+map[bool]string{true: "1", false: "-1"}[k.Value == int32(1)])
+	}
+	text, _ := v.StringValueOK()
+	return text == "{ "+strings.Join(fields, ", ")+" }"
+}
+
+// eachStage calls f for each stage of a plan, those of all shards and of both execution engines' forms.
+func eachStage(doc bson.Raw, f func(name string, stage bson.Raw)) {
+	if name, ok := doc.Lookup("stage").StringValueOK(); ok {
+		f(name, doc)
+	}
+	elements, _ := doc.Elements()
+	for _, e := range elements {
+		switch key := e.Key(); {
+		case key == "slotBasedPlan" || key == "filter" || key == "rejectedPlans" || key == "keyPattern":
+		case e.Value().Type == bson.TypeEmbeddedDocument:
+			eachStage(e.Value().Document(), f)
+		case e.Value().Type == bson.TypeArray:
+			eachStage(bson.Raw(e.Value().Array()), f)
+		}
+	}
+}

@@ -1,0 +1,115 @@
+package mongodb
+
+import (
+	"slices"
+	"testing"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"retrieverkeys/store/mongodb/mongodbtest"
+)
+
+// explained is an answer of explain in the form of MongoDB 8.
+func explained(t *testing.T, winner string, examined, returned int32) bson.D {
+	t.Helper()
+	var plan bson.D
+	if err := bson.UnmarshalExtJSON([]byte(winner), false, &plan); err != nil {
+		t.Fatal(err)
+	}
+	return bson.D{
+		{Key: "explainVersion", Value: "1"},
+		{Key: "queryPlanner", Value: bson.D{{Key: "winningPlan", Value: plan}, {Key: "rejectedPlans", Value: bson.A{bson.D{{Key: "stage", Value: "COLLSCAN"}}}}}},
+		{Key: "executionStats", Value: bson.D{{Key: "executionSuccess", Value: true}, {Key: "nReturned", Value: returned}, {Key: "totalDocsExamined", Value: examined}}},
+		{Key: "ok", Value: 1.0},
+	}
+}
+
+const (
+	byHash  = `{"isCached": false, "stage": "EXPRESS_IXSCAN", "keyPattern": "{ key_hash: 1 }", "indexName": "key_hash_1"}`
+	byPages = `{"stage": "LIMIT", "limitAmount": 26, "inputStage": {"stage": "FETCH", "filter": {"stage": "COLLSCAN"}, "inputStage": {"stage": "IXSCAN", "isMultiKey": true,
+		"keyPattern": {"internal_id": 1, "scopes.resource_id": 1, "created_at": -1, "key_id": -1}}}}`
+	byOr = `{"stage": "FETCH", "inputStage": {"stage": "OR", "inputStages": [{"stage": "IXSCAN", "keyPattern": {"_id": 1}},
+		{"stage": "IXSCAN", "keyPattern": {"internal_id": 1.0, "key_id": 1.0}}]}}`
+)
+
+// A plan that scans, sorts or takes another index must not pass for a good one, in whichever of MongoDB's forms it is told.
+func TestPlansAreJudged(t *testing.T) {
+	for _, c := range []struct {
+		name, query, winner string
+		want                Verdict
+	}{
+		{"a lookup", "authentication", byHash, Used},
+		{"another index", "authentication", `{"stage": "EXPRESS_IXSCAN", "keyPattern": "{ internal_id: 1 }"}`, Unused},
+		{"a scan", "authentication", `{"stage": "COLLSCAN", "direction": "forward"}`, Unused},
+		{"alternatives", "a key by id, changes, uses", byOr, Used},
+		{"the pages' index for an id", "a key by id, changes, uses", byPages, Unused},
+		{"a page", "pages of keys", byPages, Used},
+		{"a page that is sorted", "pages of keys", `{"stage": "SORT", "inputStage": ` + byPages + `}`, Unused},
+		{"the slot-based engine", "pages of keys", `{"queryPlan": ` + byPages + `, "slotBasedPlan": {"stages": "scan"}}`, Used},
+		{"the slot-based engine, a scan", "pages of keys", `{"queryPlan": {"stage": "COLLSCAN"}, "slotBasedPlan": {}}`, Unused},
+		{"shards", "pages of keys", `{"stage": "SHARD_MERGE_SORT", "shards": [{"winningPlan": ` + byPages + `}, {"winningPlan": {"stage": "SHARDING_FILTER", "inputStage": ` + byPages + `}}]}`, Used},
+		{"a shard that scans", "pages of keys", `{"stage": "SHARD_MERGE", "shards": [{"winningPlan": ` + byPages + `}, {"winningPlan": {"stage": "COLLSCAN"}}]}`, Unused},
+		{"no stages", "pages of keys", `{"something": "else"}`, Unknown},
+	} {
+		all := queries(placeholders)
+		q := all[slices.IndexFunc(all, func(q query) bool { return q.name == c.query })]
+		answer, err := bson.Marshal(explained(t, c.winner, 26, 25))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := Plan{Verdict: Unknown}
+		p.judge(q, answer)
+		if p.Verdict != c.want || c.want != Unknown && (p.Examined != 26 || p.Returned != 25) {
+			t.Errorf("%s: %+v, want %s", c.name, p, c.want)
+		}
+	}
+	p := Plan{Verdict: Unknown}
+	if p.judge(queries(placeholders)[0], bson.Raw{5, 0, 0, 0, 0}); p.Verdict != Unknown {
+		t.Errorf("an empty answer: %s", p.Verdict)
+	}
+}
+
+// A deployment that is MongoDB by its own word is asked to explain, any other one is not believed, and everywhere a missing index is told.
+func TestPlans(t *testing.T) {
+	filled(t)
+	p, uri := mongodbtest.NewProxy(t, testURI)
+	p.Start()
+	s, _ := dropped(t, uri)
+	plans, err := s.Plans(t.Context())
+	if err != nil || len(plans) != len(queries(placeholders)) {
+		t.Fatal(plans, err)
+	}
+	for _, plan := range plans {
+		if plan.Verdict != Missing {
+			t.Errorf("no indexes: %+v", plan)
+		}
+	}
+	if err := s.EnsureIndexes(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for product, c := range map[string]struct {
+		info bson.D
+		want Verdict
+	}{
+		"MongoDB":    {bson.D{{Key: "gitVersion", Value: "0a1b2c3d4e5f60718293a4b5c6d7e8f901234567"}}, Used},
+		"SecantusDB": {bson.D{{Key: "gitVersion", Value: "0000000000000000000000000000000000000000"}}, Unknown},
+		"FerretDB":   {bson.D{{Key: "gitVersion", Value: "0a1b2c3d4e5f60718293a4b5c6d7e8f901234567"}, {Key: "ferretdb", Value: bson.D{}}}, Unknown},
+	} {
+		p.On(func(command string, _ bson.Raw) *mongodbtest.Fault {
+			switch command {
+			case "buildInfo":
+				return &mongodbtest.Fault{Answer: append(bson.D{{Key: "ok", Value: 1.0}}, c.info...)}
+			case "explain":
+				return &mongodbtest.Fault{Answer: explained(t, byHash, 1, 1)}
+			}
+			return nil
+		})
+		plans, err := s.Plans(t.Context())
+		if err != nil || plans[0].Verdict != c.want {
+			t.Errorf("%s: %+v, %v, want %s", product, plans[0], err, c.want)
+		}
+		if c.want == Used && plans[1].Verdict != Unused { // the same answer is wrong for another query
+			t.Errorf("%s: %+v", product, plans[1])
+		}
+	}
+}
