@@ -50,6 +50,9 @@ func CostFrom(ctx context.Context) *Cost {
 	return b
 }
 
+// Documents is how many documents one of that length counts as, in bytes: one for each KiB begun.
+func Documents(bytes int) int { return 1 + bytes>>10 }
+
 // Look charges documents that were looked at, or are about to be. It fails where that is more than the request may.
 func (b *Cost) Look(documents int) error {
 	if b == nil || b.looked.Add(int64(documents)) <= b.reads {

@@ -199,3 +199,43 @@ func TestAPastedKeyIsFound(t *testing.T) {
 		t.Errorf("a search of 201 characters: %v", err)
 	}
 }
+
+// A document may have any length. Without counting it, a few long ones cost what many are meant to.
+func TestLongDocumentsCountMore(t *testing.T) {
+	for bytes, want := range map[int]int{0: 1, 900: 1, 1023: 1, 1024: 2, 14_000: 14} {
+		if got := Documents(bytes); got != want {
+			t.Errorf("%d bytes count as %d documents, want %d", bytes, got, want)
+		}
+	}
+}
+
+// A filter that says the same thing a hundred thousand times must not be compared as often with each key.
+func TestFiltersAreComparedOnce(t *testing.T) {
+	q, err := ListOptions{IncludeRevoked: true, Filter: Filter{
+		Status: slices.Repeat([]Status{Revoked, Active}, 50_000), KeyType: slices.Repeat([]Type{RetrieverKey}, 50_000),
+	}}.query(frozen())
+	if err != nil || len(q.Filter.Status) != 2 || len(q.Filter.KeyType) != 1 {
+		t.Errorf("%d states and %d types are compared, %v", len(q.Filter.Status), len(q.Filter.KeyType), err)
+	}
+}
+
+// Without it a text of megabytes is decoded and encoded again before it is refused as a cursor.
+func TestLongCursorsAreNone(t *testing.T) {
+	p := position{list: retrievers, value: strings.Repeat("x", maxCursor), id: "ret_1"}
+	if _, ok := parseCursor(p.cursor(), retrievers); ok {
+		t.Error("a cursor of more than 64 KiB is read")
+	}
+}
+
+// Without it a scan of keys with long lists holds as many of them at once as of short ones.
+func TestScansReadLongKeysInSmallPages(t *testing.T) {
+	store := &memory{}
+	for i := range 2 * MaxPage {
+		store.keys = append(store.keys, keyOf(ID(fmt.Sprintf("key_%05d", i)), func(k *Key) { k.AllowedOrigins = []string{strings.Repeat("o", 100_000)} }))
+	}
+	o := ListOptions{Filter: Filter{UnusedSince: at(0)}, Fields: FieldAllowedOrigins, Wants: Wants{Total: true}}
+	out, err := (&Service{Store: store, Now: frozen}).List(t.Context(), admin(), []*Retriever{{ID: "ret_1"}}, o)
+	if reads := store.reads(); err != nil || out[0].Err != nil || out[0].Keys.Total != 2*MaxPage || !strings.Contains(reads, "KeyPages(20) KeyPages(20)") {
+		t.Errorf("%v %+v: %.200s", err, out, reads)
+	}
+}

@@ -62,8 +62,14 @@ func (p *position) cursor() string {
 	return cursorText.EncodeToString(b)
 }
 
+// maxCursor is how long a cursor may be, in bytes: longer than that of any name that can be stored.
+const maxCursor = 64 << 10
+
 // parseCursor reads what cursor wrote for the list; false where the text is anything else.
 func parseCursor(text string, l list) (*position, bool) {
+	if len(text) > maxCursor {
+		return nil, false
+	}
 	b, err := cursorText.DecodeString(text)
 	if err != nil || len(b) < 7 {
 		return nil, false

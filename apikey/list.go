@@ -88,6 +88,8 @@ func (o ListOptions) query(now time.Time) (query, error) {
 			return q, Invalid("filter.status", "Listing %s keys needs includeRevoked: true.", strings.ToUpper(string(s)))
 		}
 	}
+	// Each key is compared with all of these.
+	q.Filter.Status, q.Filter.KeyType = distinct(slices.Clone(o.Filter.Status)), distinct(slices.Clone(o.Filter.KeyType))
 	if !allKnown(o.Filter.KeyType) {
 		return q, Invalid("filter.keyType", "UNKNOWN is not a type that can be asked for.")
 	}

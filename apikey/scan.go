@@ -78,6 +78,11 @@ func (s *keyScan) look(b *Cost, page []Key) error {
 		}
 		return b.retain(bytes)
 	}
+	bytes := 0
+	for i := range page {
+		bytes += page[i].Size()
+	}
+	s.window.limit = min(max(1, readBytes/maxLarge*len(page)/bytes), readTogether)
 	end := &page[len(page)-1]
 	last := position{list: byCreatedAt, id: strings.Clone(string(end.ID))}
 	last.value, last.null = timeValue(end.CreatedAt)

@@ -2,6 +2,7 @@ package graph
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"math"
 	"strings"
@@ -221,7 +222,7 @@ func (l Limits) MutateOperationContext(_ context.Context, op *graphql.OperationC
 	case m.entities > l.Entities:
 		return refusal("MAX_ENTITIES", apikey.Invalid("representations", "representations must be at most %d, not %d (MAX_ENTITIES).", l.Entities, m.entities))
 	case cost > l.Complexity:
-		return refusal("MAX_COMPLEXITY", apikey.Invalid("first", "The answer could have %d fields: at most %d are allowed (MAX_COMPLEXITY). Ask for smaller pages with first.", cost, l.Complexity))
+		return refusal("MAX_COMPLEXITY", apikey.Invalid("first", "The answer could have %d fields, with what its arguments hold: at most %d are allowed (MAX_COMPLEXITY). Ask for smaller pages with first, or send shorter arguments.", cost, l.Complexity))
 	default:
 		return nil
 	}
@@ -296,7 +297,8 @@ func (m *measure) representations(f *ast.Field) int {
 	}
 }
 
-// value is how much more than its text a value is, because of the variables in it.
+// value is how much work a value is besides its place: the values in its variables, and the length of its texts. Each use of a variable
+// counts, because each is read and kept by itself.
 func (m *measure) value(v *ast.Value) int {
 	if v.Kind == ast.Variable {
 		size, known := m.sizes[v.Raw]
@@ -306,17 +308,24 @@ func (m *measure) value(v *ast.Value) int {
 		}
 		return size
 	}
-	size := 0
+	size := len(v.Raw) / textUnit
 	for _, child := range v.Children {
 		size = saturated(size + m.value(child.Value))
 	}
 	return size
 }
 
-// sizeOf is how many values there are in one that was read from JSON.
+// textUnit is how many bytes of a text count as much as a field.
+const textUnit = 4
+
+// sizeOf is how many values there are in one that was read from JSON, and how long its texts are.
 func sizeOf(v any) int {
 	size := 0
 	switch v := v.(type) {
+	case string:
+		return len(v) / textUnit
+	case json.Number:
+		return len(v) / textUnit
 	case []any:
 		for _, item := range v {
 			size += 1 + sizeOf(item)

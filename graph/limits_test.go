@@ -293,3 +293,26 @@ func TestConditionsAreNoNull(t *testing.T) {
 		}
 	}
 }
+
+// An argument is read and kept for each field that it is used in. Without counting how long it is, a megabyte under a hundred aliases
+// takes a hundred, also of callers without a key.
+func TestLongArgumentsAreCounted(t *testing.T) {
+	long := strings.Repeat("A", 900_000)
+	statuses := slices.Repeat([]any{"ACTIVE"}, 80_000)
+	for name, tt := range map[string]struct {
+		query     string
+		variables map[string]any
+		refused   bool
+	}{
+		"a cursor":         {`query($c: String) { ` + aliases(99, `retriever(id: "ret_1_%02d") { apiKeys(first: 1, after: $c) { total } }`) + `}`, map[string]any{"c": long}, true},
+		"a creator":        {`query($c: String) { retriever(id: "ret_1_01") { ` + aliases(99, `apiKeys(first: 1, filter: {createdBy: $c}) { total }`) + `} }`, map[string]any{"c": long}, true},
+		"a list":           {`query($s: [ApiKeyStatus!]) { retriever(id: "ret_1_01") { ` + aliases(30, `apiKeys(first: 1, filter: {status: $s}) { total }`) + `} }`, map[string]any{"s": statuses}, true},
+		"what is ordinary": {`query($c: String) { ` + aliases(99, `retriever(id: "ret_1_%02d") { apiKeys(first: 1, filter: {search: $c}) { total } }`) + `}`, map[string]any{"c": long[:200]}, false},
+	} {
+		response := asked(t, expecting(""), tt.query, tt.variables)
+		text, _ := json.Marshal(response)
+		if refused := strings.Contains(string(text), "MAX_COMPLEXITY"); refused != tt.refused {
+			t.Errorf("%s: %.200s", name, text)
+		}
+	}
+}

@@ -2,6 +2,7 @@ package graph
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -297,6 +298,9 @@ func (l *loader) plan(ctx context.Context, op *graphql.OperationContext) context
 	}
 	l.cost = l.newCost()
 	ctx = apikey.WithCost(ctx, l.cost)
+	if !l.caller.Known() {
+		return ctx // each field refuses; nothing is read for it
+	}
 	l.names.Namespace, l.listings, l.arguments = l.namespace, map[string]int{}, map[*ast.Field]*arguments{}
 	p := planner{loader: l, ctx: ctx, op: op}
 	for _, f := range p.fields(op.Operation.SelectionSet, "Query") {
@@ -475,8 +479,12 @@ func listOptions(includeRevoked *bool, first *int, after *string, last *int, bef
 	}
 }
 
-// argumentsKey is equal for equal arguments.
+// argumentsKey is equal for equal arguments. Of long ones it is a digest: it is kept as long as the request.
 func argumentsKey(raw map[string]any) string {
 	b, _ := json.Marshal(raw) // of values that came from JSON or from the operation's text
+	if len(b) > sha256.Size {
+		sum := sha256.Sum256(b)
+		return string(sum[:])
+	}
 	return string(b)
 }

@@ -96,14 +96,16 @@ func (q find) each(ctx context.Context, c collection, f func(doc bson.Raw, more 
 	cursor.SetBatchSize(int32(batch))
 	// With a context that has ended this sends nothing: the server forgets the cursor by itself.
 	defer func() { _ = cursor.Close(ctx) }()
+	looked := 0
 	for cursor.Next(ctx) {
+		looked += apikey.Documents(len(cursor.Current))
 		f(cursor.Current, cursor.RemainingBatchLength())
 		n++
 	}
 	if err := cursor.Err(); err != nil {
 		return n, failure(err)
 	}
-	return n, apikey.CostFrom(ctx).Look(n)
+	return n, apikey.CostFrom(ctx).Look(looked)
 }
 
 // all returns what decode makes of the documents found, without those it finds unusable.

@@ -288,7 +288,7 @@ func query[T any](ctx context.Context, s *Store, statement read, found []T, deco
 			if err := rows.Scan(&doc); err != nil {
 				return err
 			}
-			looked++
+			looked += apikey.Documents(len(doc))
 			if item, ok := decode(bson.Raw(doc)); ok {
 				found = append(found, item)
 			}
