@@ -199,8 +199,8 @@ func (s *Service) ReadKeys(c Caller, r *Retriever, includeRevoked bool, search s
 const readTogether = MaxPage + 1
 
 const (
-	// readFirst is how many keys a KeyReader reads first, to learn how much memory they take: their documents may have any length. It
-	// returns them together with the next ones.
+	// readFirst is how many keys a KeyReader, or the scan of one list, reads first, to learn how much memory they take: their documents
+	// may have any length. A KeyReader returns them together with the next ones.
 	readFirst = 101
 	// readBytes is about how much memory the next keys may take.
 	readBytes = 8 << 20
@@ -291,6 +291,9 @@ func (s *Service) firstPages(ctx context.Context, tenant InternalID, ids []Retri
 	var r KeyRange
 	if q.scans() {
 		r = q.scan(q.window, q.Wants).next()
+		if len(ids) == 1 {
+			r.Limit = readFirst
+		}
 	} else {
 		r = q.run(probe(q.window), q.fields())
 	}
@@ -309,6 +312,7 @@ func (s *Service) firstPages(ctx context.Context, tenant InternalID, ids []Retri
 		for _, keys := range pages {
 			if q.scans() {
 				first[read].scan = q.scan(q.window, q.Wants)
+				first[read].scan.window.limit = r.Limit
 				if err := first[read].scan.look(cost, keys); err != nil {
 					return nil, err
 				}

@@ -372,7 +372,7 @@ func TestListReadsNoMoreThanItMust(t *testing.T) {
 		want    string
 	}{
 		{"nothing", three, ListOptions{}, ""},
-		{"nothing, filtered", three[:1], ListOptions{Filter: Filter{Search: "a"}}, "KeyPages(1001)"},
+		{"nothing, filtered", three[:1], ListOptions{Filter: Filter{Search: "a"}}, "KeyPages(101)"},
 		{"no retriever", nil, ListOptions{Wants: Wants{Total: true}}, ""},
 		{"total only", three[:1], ListOptions{Wants: Wants{Total: true}}, "CountKeys"},
 		{"total only, of three", three, ListOptions{Wants: Wants{Total: true}}, "CountKeys CountKeys CountKeys"},
@@ -396,7 +396,7 @@ func TestListReadsNoMoreThanItMust(t *testing.T) {
 		{"all of it, between cursors", three[:1], ListOptions{Wants: everything, Page: Page{First: new(1), After: cursorOf(0), Before: cursorOf(4)}}, "CountKeys KeyPages(1) KeyPages(2)"},
 		{"revoked ones too", three[:1], ListOptions{IncludeRevoked: true, Wants: everything, Page: Page{First: new(2)}}, "CountKeys KeyPages(3)"},
 		{"active ones, asked for twice", three[:1], ListOptions{IncludeRevoked: true, Filter: Filter{Status: []Status{Active}}, Wants: Wants{Items: true}, Page: Page{First: new(2)}}, "KeyPages(3)"},
-		{"filtered, total only", three[:1], ListOptions{Filter: Filter{Search: "a"}, Wants: Wants{Total: true}}, "KeyPages(1001)"},
+		{"filtered, total only", three[:1], ListOptions{Filter: Filter{Search: "a"}, Wants: Wants{Total: true}}, "KeyPages(101)"},
 		{"filtered, all of it", three, ListOptions{Filter: Filter{Search: "a"}, Wants: everything, Page: Page{First: new(1)}}, "KeyPages(1001)"},
 		{"ordered otherwise", three, ListOptions{Order: Order{Field: ByName}, Wants: everything, Page: Page{First: new(1)}}, "KeyPages(1001)"},
 	} {
@@ -541,11 +541,11 @@ func TestScansEndWithTheirPage(t *testing.T) {
 		options ListOptions
 		want    string
 	}{
-		{ListOptions{Filter: Filter{Search: "KEY"}, Page: Page{First: new(1)}, Wants: page}, "key_02999: KeyPages(1001)"},
-		{ListOptions{Filter: Filter{Search: "key_01500"}, Page: Page{First: new(1)}, Wants: page}, "key_01500: KeyPages(1001) KeyPages(1001) KeyPages(1001)"},
-		{ListOptions{Filter: Filter{Search: "key_00001"}, Page: Page{Last: new(1)}, Wants: Wants{Items: true}}, "key_00001: KeyPages(1001) KeyPages(1001) KeyPages(1001)"},
-		{ListOptions{Filter: Filter{Search: "key"}, Page: Page{Last: new(1)}, Wants: Wants{Items: true}}, "key_00000: KeyPages(1001)"},
-		{ListOptions{Filter: Filter{Search: "KEY"}, Page: Page{First: new(1)}, Wants: everything}, "key_02999: KeyPages(1001) KeyPages(1001) KeyPages(1001)"},
+		{ListOptions{Filter: Filter{Search: "KEY"}, Page: Page{First: new(1)}, Wants: page}, "key_02999: KeyPages(101)"},
+		{ListOptions{Filter: Filter{Search: "key_01500"}, Page: Page{First: new(1)}, Wants: page}, "key_01500: KeyPages(1001) KeyPages(1001) KeyPages(1001) KeyPages(101)"},
+		{ListOptions{Filter: Filter{Search: "key_00001"}, Page: Page{Last: new(1)}, Wants: Wants{Items: true}}, "key_00001: KeyPages(1001) KeyPages(1001) KeyPages(1001) KeyPages(101)"},
+		{ListOptions{Filter: Filter{Search: "key"}, Page: Page{Last: new(1)}, Wants: Wants{Items: true}}, "key_00000: KeyPages(101)"},
+		{ListOptions{Filter: Filter{Search: "KEY"}, Page: Page{First: new(1)}, Wants: everything}, "key_02999: KeyPages(1001) KeyPages(1001) KeyPages(1001) KeyPages(101)"},
 	} {
 		for i := range store.keys {
 			store.keys[i].Name = string(store.keys[i].ID)

@@ -44,12 +44,15 @@ func (s *Store) CurrentKeys(ctx context.Context, tenant apikey.InternalID, id ap
 // KeyPages implements apikey.Store.
 func (s *Store) KeyPages(ctx context.Context, tenant apikey.InternalID, retrievers []apikey.RetrieverID, r apikey.KeyRange) ([][]apikey.Key, error) {
 	pages := make([][]apikey.Key, 0, len(retrievers))
-	for n := 0; n < apikey.KeysAtOnce && len(pages) < len(retrievers); n += len(pages[len(pages)-1]) {
+	for n := 0; n < apikey.KeysAtOnce && len(pages) < len(retrievers); {
 		page, err := s.keyPage(ctx, tenant, retrievers[len(pages)], r)
 		if err != nil {
 			return nil, err
 		}
 		pages = append(pages, page)
+		for i := range page {
+			n += apikey.Documents(page[i].Size())
+		}
 	}
 	return pages, nil
 }
