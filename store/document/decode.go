@@ -384,8 +384,17 @@ func Event(doc bson.Raw) (apikey.Event, bool) {
 const pendingEvents = "pending_events"
 
 // PendingEvents reads the audit events that a key's document carries until they are in their own collection, each as
-// its document; the successor's is empty where there is none.
+// its document; the successor's is empty where there is none. What belongs to another organization than the key is passed over: no
+// document may bring a key or an event into an organization that is not its own.
 func PendingEvents(doc bson.Raw) (events []bson.Raw, successor bson.Raw) {
+	tenant := doc.Lookup("internal_id")
+	defer func() {
+		foreign := func(d bson.Raw) bool { return !d.Lookup("internal_id").Equal(tenant) }
+		events = slices.DeleteFunc(events, foreign)
+		if successor != nil && foreign(successor) {
+			successor = nil
+		}
+	}()
 	each(doc, func(name []byte, v value) {
 		switch string(name) {
 		case pendingEvents:

@@ -252,8 +252,8 @@ func TestEventsAreReadAsWritten(t *testing.T) {
 		Changes:    []apikey.FieldChange{{Field: "name", Before: text("a"), After: text("")}, {Field: "expires_at"}},
 		InternalID: "int", NamespaceID: "ns", RetrieverIDs: []apikey.RetrieverID{"ret_1", "ret_2"},
 	}
-	bare := apikey.Event{ID: "evt_2", Timestamp: time.UnixMilli(0).UTC(), ResourceType: apikey.ResourceRetriever}
-	carrier := encode(t, "key_id", "key_1", "pending_events", bson.A{document.FromEvent(whole), 7, document.FromEvent(bare)}, "successor", bson.D{{Key: "key_id", Value: "key_2"}})
+	bare := apikey.Event{ID: "evt_2", Timestamp: time.UnixMilli(0).UTC(), ResourceType: apikey.ResourceRetriever, InternalID: "int"}
+	carrier := encode(t, "key_id", "key_1", "internal_id", "int", "pending_events", bson.A{document.FromEvent(whole), 7, document.FromEvent(bare)}, "successor", bson.D{{Key: "key_id", Value: "key_2"}, {Key: "internal_id", Value: "int"}})
 	pending, successor := document.PendingEvents(carrier)
 	if len(pending) != 2 || successor.Lookup("key_id").StringValue() != "key_2" {
 		t.Fatalf("pending %v, successor %v", pending, successor)

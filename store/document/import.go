@@ -333,10 +333,43 @@ func (c *checker) identity(doc bson.Raw, index int, bad func(field, format strin
 		}
 	}
 	if c.list == Keys {
+		c.carried(doc, bad)
 		if k, _ := Key(doc, 0); k.ID == "" {
 			bad("key_id", "is required, or an _id that is a text or an ObjectId")
 		} else {
 			unique("key_id", string(k.ID))
+		}
+	}
+}
+
+// carried checks what a key's document carries for other collections: events of its own organization, and no successor, which is a
+// document that nothing has checked.
+func (c *checker) carried(doc bson.Raw, bad func(field, format string, args ...any)) {
+	if v := doc.Lookup("successor"); v.Type != 0 && v.Type != bson.TypeNull {
+		bad("successor", "cannot be imported: let the server that wrote it finish the rotation, and export again")
+	}
+	v := doc.Lookup(pendingEvents)
+	if v.Type == 0 || v.Type == bson.TypeNull {
+		return
+	}
+	list, ok := v.ArrayOK()
+	if !ok {
+		bad(pendingEvents, "must be a list of audit events")
+		return
+	}
+	items, _ := list.Values()
+	tenant := doc.Lookup("internal_id")
+	for i, item := range items {
+		field := fmt.Sprintf("%s[%d]", pendingEvents, i)
+		event, ok := item.DocumentOK()
+		if !ok {
+			bad(field, "must be an audit event")
+			continue
+		}
+		if _, readable := Event(event); !readable {
+			bad(field, "must be an audit event")
+		} else if !event.Lookup("internal_id").Equal(tenant) {
+			bad(field+".internal_id", "must be that of the key")
 		}
 	}
 }

@@ -106,6 +106,16 @@ func TestParseRefusesDocuments(t *testing.T) {
 			`api_keys[0].key_hash: is required`, `api_keys[0].internal_id: is required`,
 			`api_keys[0].key_id: is required, or an _id that is a text or an ObjectId`,
 		}},
+		{"what it carries", keyFile(`{`+identity+`, "successor": {"key_id": "b", "internal_id": "int"}}`,
+			`{"key_id": "2", "key_hash": "h2", "internal_id": "int", "pending_events": [7, {"audit_id": "evt_1"},
+				{"audit_id": "evt_2", "internal_id": "int_b", "timestamp": {"$date": "2026-01-01T00:00:00Z"}},
+				{"audit_id": "evt_3", "internal_id": "int", "timestamp": {"$date": "2026-01-01T00:00:00Z"}}]}`,
+			`{"key_id": "3", "key_hash": "h3", "internal_id": "int", "pending_events": 7}`), []string{
+			`api_keys[0].successor: cannot be imported: let the server that wrote it finish the rotation, and export again`,
+			`api_keys[1].pending_events[0]: must be an audit event`, `api_keys[1].pending_events[1]: must be an audit event`,
+			`api_keys[1].pending_events[2].internal_id: must be that of the key`,
+			`api_keys[2].pending_events: must be a list of audit events`,
+		}},
 		{"texts", keyFile(`{` + identity + `, "name": 7, "status": true, "user_id": {}, "key_prefix": {"$symbol": "x"}}`), []string{
 			`api_keys[0].name: must be a text`, `api_keys[0].status: must be a text`,
 			`api_keys[0].user_id: must be a text`, `api_keys[0].key_prefix: must be a text`,
@@ -362,4 +372,26 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 	})
+}
+
+// A key's document must not bring a key, or an event, into another organization: it would be the way for whoever writes one to be let in
+// there.
+func TestWhatIsCarriedIsOfTheKeysOrganization(t *testing.T) {
+	carrier := func(tenant string) bson.Raw {
+		doc, err := bson.Marshal(bson.D{
+			{Key: "internal_id", Value: "int_a"},
+			{Key: "pending_events", Value: bson.A{bson.D{{Key: "audit_id", Value: "evt_1"}, {Key: "internal_id", Value: tenant}}}},
+			{Key: "successor", Value: bson.D{{Key: "key_id", Value: "key_2"}, {Key: "internal_id", Value: tenant}}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return doc
+	}
+	if events, successor := document.PendingEvents(carrier("int_a")); len(events) != 1 || successor == nil {
+		t.Errorf("its own are passed over: %v, %v", events, successor)
+	}
+	if events, successor := document.PendingEvents(carrier("int_b")); len(events) != 0 || successor != nil {
+		t.Errorf("another's are not: %v, %v", events, successor)
+	}
 }

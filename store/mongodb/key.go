@@ -30,7 +30,7 @@ func (s *Store) KeysByHash(ctx context.Context, hash string) ([]apikey.Key, erro
 // leftSuccessor returns a successor that this process could not insert, as the primary has it now. Another process may have inserted and
 // changed it since, so the inserted one is read last, and wins.
 func (s *Store) leftSuccessor(ctx context.Context, of leftover) (left []apikey.Key, err error) {
-	_, err = find{filter: of.filter, fields: []string{"successor"}}.each(ctx, s.primaryKeys(), func(doc bson.Raw, _ int) {
+	_, err = find{filter: of.filter, fields: []string{"internal_id", "successor"}}.each(ctx, s.primaryKeys(), func(doc bson.Raw, _ int) {
 		_, successor := document.PendingEvents(doc)
 		if k, ok := document.Key(successor, apikey.AllFields); ok && k.Hash == of.hash {
 			left = append(left, k)
