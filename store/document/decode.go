@@ -383,13 +383,29 @@ func Event(doc bson.Raw) (apikey.Event, bool) {
 // pendingEvents is the field of what PendingEvents reads.
 const pendingEvents = "pending_events"
 
+// sameTenant reports whether both documents are of one organization. A document that names it twice is of none: readers need not take
+// the same one of the two.
+func sameTenant(a, b bson.Raw) bool {
+	for _, doc := range []bson.Raw{a, b} {
+		n := 0
+		each(doc, func(name []byte, _ value) {
+			if string(name) == "internal_id" {
+				n++
+			}
+		})
+		if n != 1 {
+			return false
+		}
+	}
+	return a.Lookup("internal_id").Equal(b.Lookup("internal_id"))
+}
+
 // PendingEvents reads the audit events that a key's document carries until they are in their own collection, each as
 // its document; the successor's is empty where there is none. What belongs to another organization than the key is passed over: no
 // document may bring a key or an event into an organization that is not its own.
 func PendingEvents(doc bson.Raw) (events []bson.Raw, successor bson.Raw) {
-	tenant := doc.Lookup("internal_id")
 	defer func() {
-		foreign := func(d bson.Raw) bool { return !d.Lookup("internal_id").Equal(tenant) }
+		foreign := func(d bson.Raw) bool { return !sameTenant(doc, d) }
 		events = slices.DeleteFunc(events, foreign)
 		if successor != nil && foreign(successor) {
 			successor = nil

@@ -358,7 +358,6 @@ func (c *checker) carried(doc bson.Raw, bad func(field, format string, args ...a
 		return
 	}
 	items, _ := list.Values()
-	tenant := doc.Lookup("internal_id")
 	for i, item := range items {
 		field := fmt.Sprintf("%s[%d]", pendingEvents, i)
 		event, ok := item.DocumentOK()
@@ -368,8 +367,8 @@ func (c *checker) carried(doc bson.Raw, bad func(field, format string, args ...a
 		}
 		if _, readable := Event(event); !readable {
 			bad(field, "must be an audit event")
-		} else if !event.Lookup("internal_id").Equal(tenant) {
-			bad(field+".internal_id", "must be that of the key")
+		} else if !sameTenant(doc, event) {
+			bad(field+".internal_id", "must be that of the key, once")
 		}
 	}
 }

@@ -109,11 +109,13 @@ func TestParseRefusesDocuments(t *testing.T) {
 		{"what it carries", keyFile(`{`+identity+`, "successor": {"key_id": "b", "internal_id": "int"}}`,
 			`{"key_id": "2", "key_hash": "h2", "internal_id": "int", "pending_events": [7, {"audit_id": "evt_1"},
 				{"audit_id": "evt_2", "internal_id": "int_b", "timestamp": {"$date": "2026-01-01T00:00:00Z"}},
-				{"audit_id": "evt_3", "internal_id": "int", "timestamp": {"$date": "2026-01-01T00:00:00Z"}}]}`,
+				{"audit_id": "evt_3", "internal_id": "int", "timestamp": {"$date": "2026-01-01T00:00:00Z"}},
+				{"audit_id": "evt_4", "internal_id": "int", "internal_id": "int_b", "timestamp": {"$date": "2026-01-01T00:00:00Z"}}]}`,
 			`{"key_id": "3", "key_hash": "h3", "internal_id": "int", "pending_events": 7}`), []string{
 			`api_keys[0].successor: cannot be imported: let the server that wrote it finish the rotation, and export again`,
 			`api_keys[1].pending_events[0]: must be an audit event`, `api_keys[1].pending_events[1]: must be an audit event`,
-			`api_keys[1].pending_events[2].internal_id: must be that of the key`,
+			`api_keys[1].pending_events[2].internal_id: must be that of the key, once`,
+			`api_keys[1].pending_events[4].internal_id: must be that of the key, once`,
 			`api_keys[2].pending_events: must be a list of audit events`,
 		}},
 		{"texts", keyFile(`{` + identity + `, "name": 7, "status": true, "user_id": {}, "key_prefix": {"$symbol": "x"}}`), []string{
@@ -377,11 +379,14 @@ func FuzzParse(f *testing.F) {
 // A key's document must not bring a key, or an event, into another organization: it would be the way for whoever writes one to be let in
 // there.
 func TestWhatIsCarriedIsOfTheKeysOrganization(t *testing.T) {
-	carrier := func(tenant string) bson.Raw {
+	carrier := func(tenants ...string) bson.Raw {
+		event, successor := bson.D{{Key: "audit_id", Value: "evt_1"}}, bson.D{{Key: "key_id", Value: "key_2"}}
+		for _, tenant := range tenants {
+			event = append(event, bson.E{Key: "internal_id", Value: tenant})
+			successor = append(successor, bson.E{Key: "internal_id", Value: tenant})
+		}
 		doc, err := bson.Marshal(bson.D{
-			{Key: "internal_id", Value: "int_a"},
-			{Key: "pending_events", Value: bson.A{bson.D{{Key: "audit_id", Value: "evt_1"}, {Key: "internal_id", Value: tenant}}}},
-			{Key: "successor", Value: bson.D{{Key: "key_id", Value: "key_2"}, {Key: "internal_id", Value: tenant}}},
+			{Key: "internal_id", Value: "int_a"}, {Key: "pending_events", Value: bson.A{event}}, {Key: "successor", Value: successor},
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -391,7 +396,9 @@ func TestWhatIsCarriedIsOfTheKeysOrganization(t *testing.T) {
 	if events, successor := document.PendingEvents(carrier("int_a")); len(events) != 1 || successor == nil {
 		t.Errorf("its own are passed over: %v, %v", events, successor)
 	}
-	if events, successor := document.PendingEvents(carrier("int_b")); len(events) != 0 || successor != nil {
-		t.Errorf("another's are not: %v, %v", events, successor)
+	for _, tenants := range [][]string{{"int_b"}, {"int_a", "int_b"}, {"int_b", "int_a"}, {"int_a", "int_a"}, nil} {
+		if events, successor := document.PendingEvents(carrier(tenants...)); len(events) != 0 || successor != nil {
+			t.Errorf("those of %q are not: %v, %v", tenants, events, successor)
+		}
 	}
 }
