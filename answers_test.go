@@ -49,7 +49,7 @@ func (p process) peak() int {
 }
 
 // One request of a few kilobytes answered 3 GB and took the process with it; two dozen of 48 MB took more memory than a container
-// has. Whoever asks for too much must be told so, soon, and others must be answered.
+// has. A client that asks for too much must be told soon, and others must be answered.
 func TestLongAnswersTakeLittle(t *testing.T) {
 	const origins = "apiKeys(first: 1000) { results { allowedOrigins } }"
 	var aliases strings.Builder

@@ -12,6 +12,9 @@ func (s *Service) AuditEvents(ctx context.Context, c Caller, r *Retriever, about
 	if err != nil {
 		return nil, err
 	}
+	if err := CostFrom(ctx).Look(listCost); err != nil {
+		return nil, err
+	}
 	src := source[Event]{
 		at: func(e *Event) position {
 			value, _ := timeValue(&e.Timestamp)

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Without it whoever has spent a budget rotates the key, and has it again.
+// Without it a caller who has spent a budget rotates the key and has the budget again.
 func TestSuccessorsGoOnWithTheBudget(t *testing.T) {
 	store := fixture()
 	s := newService(store)

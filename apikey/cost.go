@@ -27,80 +27,80 @@ const maxLarge = 4
 // NewCost returns the Cost of one request: it may look at that many documents (MAX_READS), and the keys that it lists
 // may take that many bytes of memory (MAX_RESPONSE_BYTES). Zero bounds nothing.
 func NewCost(reads, memory int) *Cost {
-	b := &Cost{reads: int64(reads), memory: int64(memory), calls: make(chan struct{}, maxCalls), large: make(chan struct{}, maxLarge)}
+	c := &Cost{reads: int64(reads), memory: int64(memory), calls: make(chan struct{}, maxCalls), large: make(chan struct{}, maxLarge)}
 	if reads == 0 {
-		b.reads = math.MaxInt64
+		c.reads = math.MaxInt64
 	}
 	if memory == 0 {
-		b.memory = math.MaxInt64
+		c.memory = math.MaxInt64
 	}
-	return b
+	return c
 }
 
 type costKey struct{}
 
 // WithCost returns a context that carries the cost of a request.
-func WithCost(ctx context.Context, b *Cost) context.Context {
-	return context.WithValue(ctx, costKey{}, b)
+func WithCost(ctx context.Context, c *Cost) context.Context {
+	return context.WithValue(ctx, costKey{}, c)
 }
 
 // CostFrom returns the cost of the request; nil where there is none.
 func CostFrom(ctx context.Context) *Cost {
-	b, _ := ctx.Value(costKey{}).(*Cost)
-	return b
+	c, _ := ctx.Value(costKey{}).(*Cost)
+	return c
 }
 
 // Documents is how many documents one of that length counts as, in bytes: one for each KiB begun.
 func Documents(bytes int) int { return 1 + bytes>>10 }
 
 // Look charges documents that were looked at, or are about to be. It fails where that is more than the request may.
-func (b *Cost) Look(documents int) error {
-	if b == nil || b.looked.Add(int64(documents)) <= b.reads {
+func (c *Cost) Look(documents int) error {
+	if c == nil || c.looked.Add(int64(documents)) <= c.reads {
 		return nil
 	}
-	return b.exceed(Invalid("", "The request looks at too many documents: at most %d are allowed (MAX_READS). Ask for fewer lists, for smaller pages, or without total.", b.reads), "MAX_READS")
+	return c.exceed(Invalid("", "The request looks at too many documents: at most %d are allowed (MAX_READS). Ask for fewer lists, for smaller pages, or without total.", c.reads), "MAX_READS")
 }
 
-func (b *Cost) exceed(e *Error, limit string) error {
+func (c *Cost) exceed(e *Error, limit string) error {
 	e.Limit = limit
-	b.exceeded.CompareAndSwap(nil, e)
-	return b.exceeded.Load()
+	c.exceeded.CompareAndSwap(nil, e)
+	return c.exceeded.Load()
 }
 
 // Exceeded returns the error of the first charge that was refused; nil if none was.
-func (b *Cost) Exceeded() *Error {
-	if b == nil {
+func (c *Cost) Exceeded() *Error {
+	if c == nil {
 		return nil
 	}
-	return b.exceeded.Load()
+	return c.exceeded.Load()
 }
 
 // Left returns how many more documents may be looked at; it is never negative.
-func (b *Cost) Left() int {
-	if b == nil {
+func (c *Cost) Left() int {
+	if c == nil {
 		return math.MaxInt
 	}
-	return int(max(0, b.reads-b.looked.Load()))
+	return int(max(0, c.reads-c.looked.Load()))
 }
 
 // retain charges the memory of what the request keeps until it is answered, in bytes.
-func (b *Cost) retain(bytes int) error {
-	if b == nil || b.retained.Add(int64(bytes)) <= b.memory {
+func (c *Cost) retain(bytes int) error {
+	if c == nil || c.retained.Add(int64(bytes)) <= c.memory {
 		return nil
 	}
-	return b.exceed(Invalid("first", "The request lists too many keys at once: they would take more than %d bytes of memory, which a higher MAX_RESPONSE_BYTES allows. Ask for smaller pages with first, or for fewer lists.", b.memory), "MAX_RESPONSE_BYTES")
+	return c.exceed(Invalid("first", "The request lists too many keys at once: they would take more than %d bytes of memory, which a higher MAX_RESPONSE_BYTES allows. Ask for smaller pages with first, or for fewer lists.", c.memory), "MAX_RESPONSE_BYTES")
 }
 
 // Call waits until the request may make one more call of a store, and returns what ends that call. It fails when the
 // request has cost too much, or the context ends first. Together, within the call, needs no further wait.
-func (b *Cost) Call(ctx context.Context) (done func(), err error) {
-	if b == nil {
+func (c *Cost) Call(ctx context.Context) (done func(), err error) {
+	if c == nil {
 		return func() {}, nil
 	}
-	if done, err = enter(ctx, b.calls); err != nil {
+	if done, err = enter(ctx, c.calls); err != nil {
 		return nil, err
 	}
-	if e := b.Exceeded(); e != nil {
+	if e := c.Exceeded(); e != nil {
 		done()
 		return nil, e
 	}
@@ -108,11 +108,11 @@ func (b *Cost) Call(ctx context.Context) (done func(), err error) {
 }
 
 // readLarge is for a read of many keys what Call is for each of its calls.
-func (b *Cost) readLarge(ctx context.Context) (done func(), err error) {
-	if b == nil {
+func (c *Cost) readLarge(ctx context.Context) (done func(), err error) {
+	if c == nil {
 		return func() {}, nil
 	}
-	return enter(ctx, b.large)
+	return enter(ctx, c.large)
 }
 
 func enter(ctx context.Context, places chan struct{}) (leave func(), err error) {
@@ -125,13 +125,13 @@ func enter(ctx context.Context, places chan struct{}) (leave func(), err error) 
 }
 
 // tryCall is Call where it need not wait.
-func (b *Cost) tryCall() bool {
+func (c *Cost) tryCall() bool {
 	select {
-	case b.calls <- struct{}{}:
+	case c.calls <- struct{}{}:
 		return true
 	default:
 		return false
 	}
 }
 
-func (b *Cost) callEnded() { <-b.calls }
+func (c *Cost) callEnded() { <-c.calls }

@@ -239,3 +239,87 @@ func TestScansReadLongKeysInSmallPages(t *testing.T) {
 		t.Errorf("%v %+v: %.200s", err, out, reads)
 	}
 }
+
+// Without it some kind of list costs nothing where it is empty, and a hundred thousand of them cost seconds.
+func TestEveryKindOfListIsCharged(t *testing.T) {
+	for name, list := range map[string]func(ctx context.Context, s *Service) error{
+		"keys": func(ctx context.Context, s *Service) error {
+			_, err := s.List(ctx, admin(), []*Retriever{{ID: "ret_none"}}, ListOptions{Wants: everything})
+			return err
+		},
+		"retrievers": func(ctx context.Context, s *Service) error {
+			_, err := s.RetrieversIn(ctx, admin(), &Namespace{ID: "ns_none", InternalID: "int_1"}, Page{}, "", everything)
+			return err
+		},
+		"events": func(ctx context.Context, s *Service) error {
+			_, err := s.AuditEvents(ctx, admin(), &Retriever{ID: "ret_none"}, "", Page{}, everything)
+			return err
+		},
+	} {
+		cost := NewCost(1000, 0)
+		if err := list(WithCost(t.Context(), cost), newService(&memory{})); err != nil || cost.Left() != 1000-listCost {
+			t.Errorf("%s: %d of 1000 are left, %v", name, cost.Left(), err)
+		}
+		if err := list(WithCost(t.Context(), NewCost(listCost-1, 0)), newService(&memory{})); codeOf(t, err) != BadUserInput {
+			t.Errorf("%s with nothing left: %v", name, err)
+		}
+	}
+}
+
+// crowded is a store that tells how many of its large reads are under way at the same time.
+type crowded struct {
+	*memory
+	under, most *atomic.Int64
+}
+
+func (c crowded) enter() func() {
+	if n := c.under.Add(1); n > c.most.Load() {
+		c.most.Store(n)
+	}
+	time.Sleep(time.Millisecond)
+	return func() { c.under.Add(-1) }
+}
+
+func (c crowded) KeyPages(ctx context.Context, tenant InternalID, ids []RetrieverID, r KeyRange) ([][]Key, error) {
+	defer c.enter()()
+	return c.memory.KeyPages(ctx, tenant, ids, r)
+}
+
+func (c crowded) RetrieverPage(ctx context.Context, tenant InternalID, ns NamespaceID, r RetrieverRange) ([]Retriever, error) {
+	defer c.enter()()
+	return c.memory.RetrieverPage(ctx, tenant, ns, r)
+}
+
+// Without it one request holds sixteen large pages at once, for each of as many filters or searches.
+func TestLargeReadsAreFourAtATime(t *testing.T) {
+	store := &memory{namespaces: []Namespace{{ID: "ns_1", InternalID: "int_1"}}}
+	for i := range 2 * MaxPage {
+		store.keys = append(store.keys, keyOf(ID(fmt.Sprintf("key_%05d", i))))
+		store.retrievers = append(store.retrievers, Retriever{ID: RetrieverID(fmt.Sprintf("ret_%05d", i)), NamespaceID: "ns_1", InternalID: "int_1"})
+	}
+	for name, ask := range map[string]func(ctx context.Context, s *Service, i int) error{
+		"pages": func(ctx context.Context, s *Service, i int) error {
+			_, err := s.List(ctx, admin(), []*Retriever{{ID: "ret_1"}}, ListOptions{Page: Page{First: new(900 + i)}, Wants: Wants{Items: true}})
+			return err
+		},
+		"filters": func(ctx context.Context, s *Service, i int) error {
+			out, err := s.List(ctx, admin(), []*Retriever{{ID: "ret_1"}}, ListOptions{Filter: Filter{Search: fmt.Sprint("x", i)}, Wants: everything})
+			if err == nil {
+				err = out[0].Err
+			}
+			return err
+		},
+		"searches": func(ctx context.Context, s *Service, i int) error {
+			_, err := s.RetrieversIn(ctx, admin(), &store.namespaces[0], Page{}, fmt.Sprint("x", i), everything)
+			return err
+		},
+	} {
+		var under, most atomic.Int64
+		s := &Service{Store: crowded{store, &under, &most}, Now: frozen}
+		err := Together(WithCost(t.Context(), NewCost(0, 0)), 12, func(ctx context.Context, i int) error { return ask(ctx, s, i) })
+		// The first page of one scanned list is small.
+		if small := name == "filters"; err != nil || most.Load() > maxLarge && !small || most.Load() < 2 {
+			t.Errorf("%s: %d reads at once, %v", name, most.Load(), err)
+		}
+	}
+}

@@ -148,6 +148,15 @@ func (s *Service) retrieversIn(ctx context.Context, c Caller, ns *Namespace, w w
 			visible = visible || covered
 			return covered && search.in(r.Name, string(r.ID))
 		}
+		page := src.run
+		src.run = func(ctx context.Context, w window) ([]Retriever, error) {
+			done, err := CostFrom(ctx).readLarge(ctx)
+			if err != nil {
+				return nil, err
+			}
+			defer done()
+			return page(ctx, w)
+		}
 		src = src.only(looked)
 	}
 	var got []Retriever

@@ -20,11 +20,11 @@ func Together(ctx context.Context, n int, f func(ctx context.Context, i int) err
 
 // Together is the function Together for a store, within one of the request's calls: each f counts as a call too. Those
 // that there is no place for at the moment are made one after another, as part of the call that is under way.
-func (b *Cost) Together(ctx context.Context, n int, f func(ctx context.Context, i int) error) error {
-	if b == nil {
+func (c *Cost) Together(ctx context.Context, n int, f func(ctx context.Context, i int) error) error {
+	if c == nil {
 		return Together(ctx, n, f)
 	}
-	return together(ctx, n, b.tryCall, b.callEnded, f)
+	return together(ctx, n, c.tryCall, c.callEnded, f)
 }
 
 // together makes each call but the last on a goroutine of its own where take allows it, and the others itself.

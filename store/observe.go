@@ -36,15 +36,15 @@ var errPanicked = errors.New("the call panicked")
 
 // see makes one call.
 func see[T any](ctx context.Context, o *Observer, call string, f func(context.Context) (T, error)) (value T, err error) {
-	var span trace.Span
-	if o.Tracer != nil && trace.SpanFromContext(ctx).IsRecording() {
-		ctx, span = o.Tracer.Start(ctx, "store "+call, trace.WithAttributes(attribute.String("store.engine", o.Engine), attribute.String("store.call", call)))
-	}
 	ended, err := apikey.CostFrom(ctx).Call(ctx)
 	if err != nil {
 		return value, err
 	}
 	defer ended()
+	var span trace.Span
+	if o.Tracer != nil && trace.SpanFromContext(ctx).IsRecording() {
+		ctx, span = o.Tracer.Start(ctx, "store "+call, trace.WithAttributes(attribute.String("store.engine", o.Engine), attribute.String("store.call", call)))
+	}
 	start := time.Now()
 	err = errPanicked
 	defer func() {

@@ -195,7 +195,7 @@ func (c *chain) CurrentKeys(_ context.Context, tenant apikey.InternalID, id apik
 	return found, nil
 }
 
-// Without it whoever has spent a budget rotates the key, and has it again.
+// Without it a caller who has spent a budget rotates the key and has the budget again.
 func TestRotatedKeysShareOneBudget(t *testing.T) {
 	key := func(id, before, budget string, tenant apikey.InternalID) apikey.Key {
 		k := apikey.Key{ID: apikey.ID(id), Hash: "hash of " + id, Budget: budget, InternalID: tenant}

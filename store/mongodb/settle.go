@@ -380,7 +380,7 @@ func (s *Store) FinishAll(ctx context.Context) (some bool, err error) {
 	s.sweep.mu.Lock()
 	defer s.sweep.mu.Unlock()
 	left, _ := s.left.all()
-	scan := s.scan.Swap(false)
+	scan := s.scan.Load()
 	for failures := 0; failures < maxFailures; {
 		found, err := s.sweepKeys(ctx, scan)
 		if err != nil {
@@ -409,6 +409,9 @@ func (s *Store) FinishAll(ctx context.Context) (some bool, err error) {
 		s.sweep.tried, s.sweep.err = nil, nil
 		if err == nil {
 			s.left.remove(left...) // another process has finished them
+		}
+		if scan {
+			s.scan.Store(false) // what failed is remembered, and found by its _id
 		}
 		return some, err
 	}

@@ -429,6 +429,36 @@ func TestFinishingWithoutAnIndex(t *testing.T) {
 	}
 }
 
+// Without the right to make indexes there is one scan for what is unfinished. An outage in its midst, or a document that cannot be
+// finished yet, must not leave an event hidden until the next start.
+func TestTheScanForUnfinishedChangesIsRepeated(t *testing.T) {
+	p, uri := mongodbtest.NewProxy(t, testURI)
+	p.Start()
+	s, _ := dropped(t, uri)
+	insertRaw(t, s, pendingKey(t, crashKey("key_1"), "evt_1", nil))
+	var outages, refusals atomic.Int32
+	outages.Store(2)
+	refusals.Store(1)
+	p.On(func(command string, doc bson.Raw) *mongodbtest.Fault {
+		switch {
+		case command == "createIndexes":
+			return mongodbtest.Refusing(codeUnauthorized)
+		case command == "find" && strings.Contains(doc.Lookup("filter").String(), "pending_events") && outages.Add(-1) >= 0:
+			return mongodbtest.Refusing(91) // ShutdownInProgress
+		case ofEvent(command, doc, func(string) bool { return true }) && refusals.Add(-1) >= 0:
+			return mongodbtest.Refusing(codeUnauthorized) // which no driver repeats
+		}
+		return nil
+	})
+	if err := s.Prepare(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	settled(t, s)
+	if n, err := count(t.Context(), s.events, bson.D{}); err != nil || n != 1 {
+		t.Errorf("%d events were moved, %v", n, err)
+	}
+}
+
 // An index that is still being built is told by the server like one that is there. It cannot be used yet, and without it no read looks.
 func TestAnIndexThatIsBeingBuiltIsNotUsed(t *testing.T) {
 	p, uri := mongodbtest.NewProxy(t, testURI)

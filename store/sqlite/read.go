@@ -58,7 +58,7 @@ func (s *Store) KeyPages(ctx context.Context, tenant apikey.InternalID, retrieve
 }
 
 // rowsAtOnce is how many rows of a retriever's list one statement looks at, so that a list with few active keys among very
-// many others is read in small steps. Each step is charged.
+// many others is read in small steps.
 const rowsAtOnce = 2000
 
 func (s *Store) keyPage(ctx context.Context, tenant apikey.InternalID, retriever apikey.RetrieverID, r apikey.KeyRange) (page []apikey.Key, err error) {
@@ -68,26 +68,24 @@ func (s *Store) keyPage(ctx context.Context, tenant apikey.InternalID, retriever
 	}
 	before, beforeID := keyBound(r.After, math.MaxInt64) // after it in the list is before it in time
 	after, afterID := keyBound(r.Before, math.MinInt64)
-	rows := max(rowsAtOnce, r.Limit)
-	for more := true; more && len(page) < r.Limit; {
+	decode, rows := key(r.Fields), max(rowsAtOnce, r.Limit)
+	for {
 		run := []any{tenant, retriever, before, beforeID, after, afterID}
-		more = false
-		decode := key(r.Fields)
-		page, err = query(ctx, s, statement, page, func(doc bson.Raw) (apikey.Key, bool) {
-			if doc == nil {
-				more = true
-				return apikey.Key{}, false
+		left, looked := r.Limit-len(page), 0
+		page, err = queryUntil(ctx, s, statement, page, func(doc bson.Raw) (k apikey.Key, ok, more bool) {
+			looked++
+			if doc != nil {
+				if k, ok = decode(doc); ok {
+					left--
+				}
 			}
-			return decode(doc)
-		}, append(run, activeAfter(r.ActiveAt), r.Limit-len(page), rows)...)
+			return k, ok, left > 0
+		}, append(run, activeAfter(r.ActiveAt), rows)...)
 		if err != nil {
 			return nil, err
 		}
-		if !more {
+		if left == 0 || looked < rows {
 			break
-		}
-		if err := apikey.CostFrom(ctx).Look(rows); err != nil {
-			return nil, err
 		}
 		at, id := &before, &beforeID
 		if r.FromEnd {
@@ -279,6 +277,14 @@ func (s *Store) CountUnusable(ctx context.Context) (int, error) {
 
 // query appends to found what the statement's documents say.
 func query[T any](ctx context.Context, s *Store, statement read, found []T, decode func(bson.Raw) (T, bool), args ...any) ([]T, error) {
+	return queryUntil(ctx, s, statement, found, func(doc bson.Raw) (item T, ok, more bool) {
+		item, ok = decode(doc)
+		return item, ok, true
+	}, args...)
+}
+
+// queryUntil is query, up to the document of which decode says that it needs no more.
+func queryUntil[T any](ctx context.Context, s *Store, statement read, found []T, decode func(bson.Raw) (item T, ok, more bool), args ...any) ([]T, error) {
 	looked := 0
 	err := s.reading(ctx, func(uncanceled context.Context) error {
 		rows, err := s.statements[statement].QueryContext(uncanceled, args...)
@@ -287,12 +293,14 @@ func query[T any](ctx context.Context, s *Store, statement read, found []T, deco
 		}
 		defer rows.Close() // rows.Err tells what failed
 		var doc sql.RawBytes
-		for rows.Next() && ctx.Err() == nil {
+		for more := true; more && rows.Next() && ctx.Err() == nil; {
 			if err := rows.Scan(&doc); err != nil {
 				return err
 			}
 			looked += apikey.Documents(len(doc))
-			if item, ok := decode(bson.Raw(doc)); ok {
+			var item T
+			var ok bool
+			if item, ok, more = decode(bson.Raw(doc)); ok {
 				found = append(found, item)
 			}
 		}

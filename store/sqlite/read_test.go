@@ -57,6 +57,18 @@ func TestFewActiveKeysAmongMany(t *testing.T) {
 	if n, err := s.CountKeys(t.Context(), tenant, "ret_1", at); err != nil || n != len(active) {
 		t.Errorf("CountKeys: %d, %v", n, err)
 	}
+	// Each row up to the last key of the page is charged, however few of them are active.
+	for limit := 1; limit <= len(active)+1; limit++ {
+		want := many
+		if limit <= len(active) {
+			want = 1 + slices.Index(all, active[limit-1])
+		}
+		cost := apikey.NewCost(1_000_000, 0)
+		_, err := s.KeyPages(apikey.WithCost(t.Context(), cost), tenant, []apikey.RetrieverID{"ret_1"}, apikey.KeyRange{Limit: limit, ActiveAt: at})
+		if looked := 1_000_000 - cost.Left(); err != nil || looked != want {
+			t.Errorf("a page of %d looked at %d rows, want %d: %v", limit, looked, want, err)
+		}
+	}
 	for _, allowed := range []int{many + len(active), rowsAtOnce + 1, 3} {
 		cost := apikey.NewCost(allowed, 0)
 		ctx := apikey.WithCost(t.Context(), cost)

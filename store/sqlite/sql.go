@@ -127,34 +127,16 @@ const (
 var readSQL = [reads]string{
 	keysByHash: `SELECT document FROM api_keys WHERE hash = ?`,
 	keysByID:   `SELECT document FROM api_keys WHERE tenant = ? AND id = ?`,
-	// Of many keys few may be active. So each statement looks at ?9 rows of the run at most; where there are more rows, and
-	// not enough keys among those, a null follows the keys.
+	// Each row that these look at is in what they return, as a null where its key is not active: so the reader knows how many there
+	// were, and ends when it has enough keys.
 	keysNewestFirst: `
-		SELECT document FROM (
-			SELECT k.document FROM (
-				SELECT active_until, api_key FROM api_key_retrievers
-				WHERE tenant = ?1 AND retriever_id = ?2 AND (created_at, id) < (?3, ?4) AND (created_at, id) > (?5, ?6)
-				ORDER BY created_at DESC, id DESC LIMIT ?9
-			) r CROSS JOIN api_keys k ON k.pk = r.api_key
-			WHERE r.active_until > ?7)
-		UNION ALL SELECT NULL FROM (
-			SELECT 1 FROM api_key_retrievers
-			WHERE tenant = ?1 AND retriever_id = ?2 AND (created_at, id) < (?3, ?4) AND (created_at, id) > (?5, ?6)
-			LIMIT 1 OFFSET ?9)
-		LIMIT ?8`,
+		SELECT CASE WHEN active_until > ?7 THEN (SELECT document FROM api_keys WHERE pk = api_key) END FROM api_key_retrievers
+		WHERE tenant = ?1 AND retriever_id = ?2 AND (created_at, id) < (?3, ?4) AND (created_at, id) > (?5, ?6)
+		ORDER BY created_at DESC, id DESC LIMIT ?8`,
 	keysOldestFirst: `
-		SELECT document FROM (
-			SELECT k.document FROM (
-				SELECT active_until, api_key FROM api_key_retrievers
-				WHERE tenant = ?1 AND retriever_id = ?2 AND (created_at, id) < (?3, ?4) AND (created_at, id) > (?5, ?6)
-				ORDER BY created_at, id LIMIT ?9
-			) r CROSS JOIN api_keys k ON k.pk = r.api_key
-			WHERE r.active_until > ?7)
-		UNION ALL SELECT NULL FROM (
-			SELECT 1 FROM api_key_retrievers
-			WHERE tenant = ?1 AND retriever_id = ?2 AND (created_at, id) < (?3, ?4) AND (created_at, id) > (?5, ?6)
-			LIMIT 1 OFFSET ?9)
-		LIMIT ?8`,
+		SELECT CASE WHEN active_until > ?7 THEN (SELECT document FROM api_keys WHERE pk = api_key) END FROM api_key_retrievers
+		WHERE tenant = ?1 AND retriever_id = ?2 AND (created_at, id) < (?3, ?4) AND (created_at, id) > (?5, ?6)
+		ORDER BY created_at, id LIMIT ?8`,
 	// The last of the rows that such a statement looked at.
 	keyAfterRows: `
 		SELECT created_at, id FROM api_key_retrievers
