@@ -271,7 +271,7 @@ func TestDenialsAreBounded(t *testing.T) {
 		t.Errorf("a minute later: %v, %d actors", err, len(s.denials.actors))
 	}
 	// Sums that are not stored take as much.
-	s.denials.sums = make([]Event, mostActors-1)
+	s.denials.sums = slices.Repeat([]Event{{InternalID: "int_1"}}, mostActors-1)
 	if err := revoke(t.Context(), s, of(0), "shop"); codeAndField(t, err) != "UNAVAILABLE" {
 		t.Errorf("with so many sums: %v", err)
 	}
@@ -325,12 +325,12 @@ func TestDenialsKeepNoTexts(t *testing.T) {
 	who := actor{InternalID(within("shop")), User, within("key_1")}
 	for i := range keptDenials {
 		attempt.Action = Action(fmt.Sprint("action ", i))
-		k, first, err := d.note(who, errors.New("no"), &attempt, wish{attempt.Action, within("shop"), within("key_1")}, noon)
+		k, first, err := d.note(who, errors.New("no"), &attempt, wish{action: attempt.Action, namespace: within("shop"), resource: within("key_1"), of: within("key_1"), rights: [32]byte{1}}, noon)
 		if err != nil || !first {
 			t.Fatal(k, first, err)
 		}
 		d.settle(who, k, true)
-		if of(k.resource) || of(k.as.namespace) || of(k.as.resource) {
+		if of(k.resource) || of(k.as.namespace) || of(k.as.resource) || of(k.as.of) {
 			t.Error("a denial keeps the text")
 		}
 	}
