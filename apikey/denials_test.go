@@ -290,7 +290,7 @@ func TestRightsAreEqualOnlyIfAllAre(t *testing.T) {
 		"a scope": func(k *Key) { k.Scopes = []Scope{{ResourceRetriever, "a", nil}} }, "its id": func(k *Key) { k.Scopes = []Scope{{ResourceRetriever, "b", nil}} },
 		"its type":       func(k *Key) { k.Scopes = []Scope{{ResourceNamespace, "a", nil}} },
 		"its operations": func(k *Key) { k.Scopes = []Scope{{ResourceRetriever, "a", []Operation{ReadData}}} },
-		"organization":   func(k *Key) { k.OrganizationID = new("org_1") },
+		"organization":   func(k *Key) { k.OrganizationID = new("org_2") },
 	} {
 		c := writer(Read)
 		edit(c.Key)
