@@ -265,7 +265,7 @@ func (s *Service) Rotate(ctx context.Context, c Caller, namespace string, id ID,
 			return Change{}, conflict("This key was rotated already.")
 		}
 		if from.Type == UserScoped || from.Type == Session {
-			return Change{}, conflict("The platform issues keys of the type " + string(from.Type) + " to act for one person, and so no key that is made here can take this one's place. Revoke it, and get a new one from the platform.")
+			return Change{}, conflict("This key cannot be rotated: keys of the type " + string(from.Type) + " act for one person, and the new key would do so in your hands. Revoke it, and get a new one from the platform, which issues them.")
 		}
 		if !from.readable() {
 			return Change{}, conflict("This key has limits that cannot be read, and so no other can take its place. Make a new one and revoke it.")
