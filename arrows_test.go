@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"os"
 	"os/exec"
 	"slices"
@@ -95,4 +96,49 @@ func covers(pattern, path string) bool {
 	}
 	above, tree := strings.CutSuffix(pattern, "/...")
 	return ours(path) == above || tree && strings.HasPrefix(path, above+"/")
+}
+
+// Every direct dependency is named in ARCHITECTURE.md with its reason, and nothing else is.
+func TestDependenciesHaveReasons(t *testing.T) {
+	text, err := os.ReadFile("ARCHITECTURE.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(text), "\n## Direct dependencies\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	named := map[string]bool{}
+	for line := range strings.Lines(section) {
+		if cells := strings.Split(line, "|"); len(cells) > 2 {
+			for i, word := range strings.Split(cells[1], "`") {
+				if i%2 == 1 {
+					named[word] = true
+				}
+			}
+		}
+	}
+	out, err := exec.CommandContext(t.Context(), "go", "mod", "edit", "-json").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var module struct {
+		Require []struct {
+			Path     string
+			Indirect bool
+		}
+	}
+	if err := json.Unmarshal(out, &module); err != nil {
+		t.Fatal(err)
+	}
+	for _, required := range module.Require {
+		if required.Indirect {
+			continue
+		}
+		if !named[required.Path] {
+			t.Errorf("ARCHITECTURE.md does not say why there is %s", required.Path)
+		}
+		delete(named, required.Path)
+	}
+	for path := range named {
+		t.Errorf("ARCHITECTURE.md names %s, which go.mod does not require", path)
+	}
 }
