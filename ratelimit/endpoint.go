@@ -31,7 +31,7 @@ func CheckURL(url string) error {
 // parse reads the URL of a Redis. An error never repeats any of the URL, because it may hold a password. What an unescaped password
 // could turn into, such as a fragment, is refused rather than ignored.
 func parse(from string) (*endpoint, error) {
-	const form = "must be a URL such as redis://user:password@host:6379/0, or rediss:// for TLS"
+	const form = "must be a URL such as redis://user:password@host:6379/0, or rediss:// for TLS" //nolint:gosec // an example, no credentials
 	u, err := url.Parse(from)
 	if err != nil || !strings.HasPrefix(from, "redis://") && !strings.HasPrefix(from, "rediss://") {
 		return nil, errors.New(form + ", with special characters of the password percent-encoded")
