@@ -28,7 +28,7 @@ var arrows = map[string]string{
 	"store/mongodb/mongodbtest": bsonPackage + " go.mongodb.org/mongo-driver/v2/x/mongo/driver/connstring",
 	"store/sqlite":              "apikey store/document modernc.org/sqlite/... " + bsonPackage,
 	"store/storetest":           "apikey store store/document github.com/google/go-cmp/... pgregory.net/rapid " + bsonPackage,
-	"telemetry":                 "github.com/prometheus/client_golang/... go.opentelemetry.io/otel/...",
+	"telemetry":                 "github.com/prometheus/client_golang/... go.opentelemetry.io/otel/... github.com/go-logr/logr/...",
 	"web":                       "apikey ratelimit wire github.com/jub0bs/cors/... github.com/klauspost/compress/gzhttp github.com/hashicorp/golang-lru/v2/simplelru golang.org/x/sync/... go.opentelemetry.io/otel/propagation " + spanPackages,
 	".":                         "... golang.org/x/sys/unix go.opentelemetry.io/otel/trace " + bsonPackage,
 }
