@@ -357,7 +357,7 @@ func TestEachPageHasItsOwnDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const timeout = time.Second
 		var outlived time.Duration
-		h := answered(timeout, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		h := withResponseDeadline(timeout, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 			began := time.Now()
 			for range 5 {
 				ctx, cancel := onward(r.Context(), timeout)
@@ -711,7 +711,7 @@ func TestClientAddress(t *testing.T) {
 		{"[::1]:5", "::1/128", ",,", "::1"},
 		{"@", "", "198.51.100.1", ""},
 	} {
-		h := identified{}
+		h := identifier{}
 		if c.trusted != "" {
 			h.trusted = []netip.Prefix{netip.MustParsePrefix(c.trusted)}
 		}
@@ -725,7 +725,7 @@ func TestClientAddress(t *testing.T) {
 	}
 	// Several header lines are one list.
 	r := &http.Request{RemoteAddr: "10.1.2.3:5", Header: http.Header{"X-Forwarded-For": {"198.51.100.1", "10.9.9.9"}}}
-	if got := (identified{trusted: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}).clientAddress(r); got != "198.51.100.1" {
+	if got := (identifier{trusted: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}).clientAddress(r); got != "198.51.100.1" {
 		t.Errorf("two lines: %s", got)
 	}
 }

@@ -2,11 +2,9 @@ package web
 
 import (
 	"context"
-	"crypto/rand"
 	"log/slog"
 	"net/http"
 	"net/netip"
-	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -14,38 +12,33 @@ import (
 	"retrieverkeys/apikey"
 )
 
-// identified finds out who is calling and which namespace is meant, and hands both on in the request's context. A
+// identifier finds out who is calling and which namespace is meant, and hands both on in the request's context. A
 // request that shows a bad bearer, a forbidden origin or conflicting headers, or has spent its key's or its address's budget, goes no further.
-type identified struct {
+type identifier struct {
 	service  *apikey.Service
 	trusted  []netip.Prefix // the proxies that are believed
 	budgets  *budgets
 	failures *failures
 	counted  func(outcome string) // what became of credentials
-	next     http.Handler
-	refuse   refuse
 	logger   *slog.Logger
 }
 
-// before is the same before another handler.
-func (h identified) before(next http.Handler, refuse refuse) http.Handler {
-	h.next, h.refuse = next, refuse
-	return h
+// identify calls next with the caller and the namespace in the context.
+func (h identifier) identify(next http.Handler, refuse refuse) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, err := h.identified(w, r)
+		if err != nil {
+			e := apikey.Classify(err)
+			report(r.Context(), h.logger, e)
+			setErrorHeaders(w, e)
+			refuse(w, r, statusOf(e.Code), e)
+			return
+		}
+		next.ServeHTTP(w, r.WithContext(ctx))
+	})
 }
 
-func (h identified) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	ctx, err := h.identify(w, r)
-	if err != nil {
-		e := apikey.Classify(err)
-		report(r.Context(), h.logger, e)
-		setErrorHeaders(w, e)
-		h.refuse(w, r, statusOf(e.Code), e)
-		return
-	}
-	h.next.ServeHTTP(w, r.WithContext(ctx))
-}
-
-func (h identified) identify(w http.ResponseWriter, r *http.Request) (context.Context, error) {
+func (h identifier) identified(w http.ResponseWriter, r *http.Request) (context.Context, error) {
 	ctx := r.Context()
 	caller, err := h.authenticate(r)
 	if err != nil {
@@ -66,7 +59,7 @@ func (h identified) identify(w http.ResponseWriter, r *http.Request) (context.Co
 }
 
 // authenticate returns the caller that the request's credentials tell.
-func (h identified) authenticate(r *http.Request) (caller apikey.Caller, err error) {
+func (h identifier) authenticate(r *http.Request) (caller apikey.Caller, err error) {
 	from := h.clientAddress(r)
 	token, sent, err := bearer(r.Header)
 	if sent {
@@ -98,7 +91,7 @@ func (h identified) authenticate(r *http.Request) (caller apikey.Caller, err err
 
 // clientAddress is where the request came from: the other end of the connection, or, where that is a trusted proxy, the
 // last address in X-Forwarded-For that no trusted proxy has. Whatever stands before it may be anybody's invention.
-func (h identified) clientAddress(r *http.Request) string {
+func (h identifier) clientAddress(r *http.Request) string {
 	client, err := parseAddress(r.RemoteAddr)
 	if err != nil {
 		return ""
@@ -205,40 +198,4 @@ func only(field string, values []string) (string, error) {
 		one = v
 	}
 	return one, nil
-}
-
-type exchangeKey struct{}
-
-// exchange is what is known of a request and its answer all along the way.
-type exchange struct {
-	id      string
-	refused bool // for want of a turn or of memory
-}
-
-// exchangeOf returns nil where the context is no request's.
-func exchangeOf(ctx context.Context) *exchange {
-	x, _ := ctx.Value(exchangeKey{}).(*exchange)
-	return x
-}
-
-var goodRequestID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,128}$`)
-
-// withRequestID gives every request an id, the caller's own if it is a good one, and every response tells it.
-func withRequestID(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		id := r.Header.Get("X-Request-Id")
-		if !goodRequestID.MatchString(id) {
-			id = rand.Text()
-		}
-		w.Header().Set("X-Request-Id", id)
-		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), exchangeKey{}, &exchange{id: id})))
-	})
-}
-
-// RequestID returns the id of the request that the context belongs to; empty where there is none.
-func RequestID(ctx context.Context) string {
-	if x := exchangeOf(ctx); x != nil {
-		return x.id
-	}
-	return ""
 }
