@@ -147,7 +147,7 @@ func discreet(errs gqlerror.List) gqlerror.List {
 
 // namesWhatIsSent are the rules whose messages have no name that the document does not have.
 var namesWhatIsSent = []string{
-	rules.KnownDirectivesRule.Name, rules.KnownFragmentNamesRule.Name, rules.LoneAnonymousOperationRule.Name, rules.MaxIntrospectionDepth.Name,
+	rules.KnownFragmentNamesRule.Name, rules.LoneAnonymousOperationRule.Name, rules.MaxIntrospectionDepth.Name,
 	rules.NoFragmentCyclesRule.Name, rules.NoUndefinedVariablesRule.Name, rules.NoUnusedFragmentsRule.Name, rules.NoUnusedVariablesRule.Name,
 	rules.UniqueArgumentNamesRule.Name, rules.UniqueDirectivesPerLocationRule.Name, rules.UniqueFragmentNamesRule.Name,
 	rules.UniqueInputFieldNamesRule.Name, rules.UniqueOperationNamesRule.Name, rules.UniqueVariableNamesRule.Name,
@@ -159,7 +159,8 @@ var discreetly = map[string]string{
 	rules.FieldsOnCorrectTypeRule.Name:          "There is no such field here.",
 	rules.FragmentsOnCompositeTypesRule.Name:    "There can be no fragment on this type.",
 	rules.KnownArgumentNamesRule.Name:           "There is no such argument here.",
-	rules.KnownRootTypeRule.Name:                "There are no operations of this kind.",
+	rules.KnownDirectivesRule.Name:              "There is no such directive here.",
+	rules.KnownRootTypeRule.Name:                "Such operations are not offered.",
 	rules.OverlappingFieldsCanBeMergedRule.Name: "Fields of one response name conflict: give them different aliases.",
 	rules.PossibleFragmentSpreadsRule.Name:      "This fragment can never apply here.",
 	rules.ProvidedRequiredArgumentsRule.Name:    "A required argument is missing.",

@@ -178,6 +178,9 @@ func unambiguous(text []byte, below ...string) *apikey.Error {
 			path[i] = "…"
 		}
 	}
+	if last := len(path) - 1; last > 2 { // as deep as the client likes
+		path = []string{path[0], "…", path[last]}
+	}
 	place := strings.Join(path, ".")
 	return apikey.Invalid(place, "%s is given twice.", place)
 }
