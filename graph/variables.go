@@ -159,7 +159,7 @@ func (c *coercion) object(def *ast.Definition, v any) any {
 		})
 	}
 	if missing {
-		c.fail("lacks a field")
+		c.fail("is not valid")
 	}
 	return object
 }
