@@ -8,10 +8,13 @@ import (
 	"fmt"
 	"math"
 	"mime"
+	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/99designs/gqlgen/complexity"
 	"github.com/99designs/gqlgen/graphql"
@@ -340,6 +343,26 @@ func FuzzBody(f *testing.F) {
 		}
 		if err != nil && len(err.Message) > 200 {
 			t.Errorf("%q: %s", body, err.Message)
+		}
+	})
+}
+
+// What a URL asks with is read as a body's is: no member stands twice, and every text is whole.
+func FuzzQuery(f *testing.F) {
+	for _, text := range []string{``, `{}`, `{"a":1,"a":2}`, `{"a":[{"b":"\ud800"}]}`, `{"a":"\ud83d\udd11"}`, `{} {}`, `[]`, `{`} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		for _, name := range []string{"variables", "extensions"} {
+			r := &http.Request{URL: &url.URL{RawQuery: url.Values{"query": {"{ a }"}, name: {text}}.Encode()}}
+			_, got := fromQuery(r)
+			want := (&request{}).read([]byte(`{"` + name + `":` + cmp.Or(text, "null") + `}`))
+			if !utf8.ValidString(text) || !json.Valid([]byte(cmp.Or(text, "null"))) {
+				want = noObject()
+			}
+			if (got == nil) != (want == nil) {
+				t.Errorf("%s=%q: %v, and in a body %v", name, text, got, want)
+			}
 		}
 	})
 }

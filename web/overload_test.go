@@ -439,6 +439,9 @@ func TestBodiesAreBounded(t *testing.T) {
 	if !g.arriving.TryAcquire(4 * freeBody) {
 		t.Error("something was not given back")
 	}
+	if len(g.shares.taken) > 0 {
+		t.Errorf("shares were not given back: %v", g.shares.taken)
+	}
 }
 
 // Connections that nothing is asked on must not keep out those that ask; those that ask are not cut.
