@@ -236,6 +236,11 @@ func object(r *http.Request) (map[string]any, error) {
 	case !utf8.Valid(body) || !json.Valid(body):
 		return nil, invalidBody("JSON decode error", "json_invalid")
 	}
+	if err := wire.Unambiguous(body); errors.Is(err, wire.ErrSurrogate) {
+		return nil, invalidBody("The body "+err.Error(), "json_invalid")
+	} else if err != nil {
+		return nil, invalidBody("A member of the object is given twice", "json_invalid")
+	}
 	dec := json.NewDecoder(bytes.NewReader(body))
 	dec.UseNumber()
 	if start, _ := dec.Token(); start != json.Delim('{') {
@@ -245,9 +250,6 @@ func object(r *http.Request) (map[string]any, error) {
 	for dec.More() {
 		name, _ := dec.Token() // the body is valid JSON
 		text, _ := name.(string)
-		if _, twice := members[text]; twice {
-			return nil, invalidBody("A member of the object is given twice", "json_invalid")
-		}
 		var v any
 		_ = dec.Decode(&v)
 		members[text] = v
