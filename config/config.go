@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"math"
 	"net"
 	"net/netip"
@@ -87,6 +88,7 @@ type Keys struct {
 	Overlap        time.Duration // rotate
 	Yes            bool          // revoke: do not ask
 	ExitCode       bool          // scan: fail where a key is alive
+	Rules          string        // scan: print the rules of this scanner instead
 }
 
 // DefaultEmbeddedPath is where the embedded store is kept where nothing else is said.
@@ -101,6 +103,9 @@ type Command struct {
 	operand                  string   // what it takes beside flags, one of them; empty: nothing
 	many                     bool     // it takes several
 }
+
+// Scanners are the programs that keys scan prints rules for.
+var Scanners = []string{"gitleaks", "detect-secrets"}
 
 // OptionalFields are the fields of Query that a subgraph's schema has only where --with names them.
 var OptionalFields = []string{"node", "viewer"}
@@ -195,11 +200,15 @@ var Commands = []Command{
 		operand: "key id",
 	},
 	{
-		Name: "keys scan", Arguments: "[--exit-code] [--json] FILE...",
-		Summary: "find keys, and fragments of keys, in files, and tell which are alive; - is the standard input; reads gzip and UTF-16 too",
+		Name: "keys scan", Arguments: "[--exit-code] [--json] FILE... | --rules gitleaks|detect-secrets",
+		Summary: "find keys, and fragments of keys, in files, and tell which are alive; - is the standard input; reads gzip, UTF-16 and UTF-32 too; with --rules, print a rule file by which another scanner finds keys",
 		Example: "--exit-code app.log app.log.1.gz",
 		flags: func(c *Config, fs *flag.FlagSet) {
 			fs.BoolVar(&c.Keys.ExitCode, "exit-code", false, "exit with 3 where a key is alive")
+			fs.Func("rules", "print a rule file for the scanner `TOOL`, and read no file: "+strings.Join(Scanners, " or "), func(s string) error {
+				c.Keys.Rules = s
+				return choice(new(string), Scanners...)(s)
+			})
 			jsonFlag(c, fs)
 		},
 		operand: "file", many: true,
@@ -359,8 +368,19 @@ func (c *Config) parseCommand(args []string) []error {
 		}
 	}
 	switch {
+	case c.Keys.Rules != "":
+		for _, flag := range slices.Sorted(maps.Keys(given)) {
+			if flag != "rules" {
+				problems = append(problems, fmt.Errorf("--rules goes without --%s: it prints rules and scans nothing", flag))
+			}
+		}
+		if len(operands) > 0 {
+			problems = append(problems, errors.New("--rules goes without a file: it prints rules and scans nothing"))
+		}
 	case command.operand == "" && len(operands) > 0:
 		problems = append(problems, fmt.Errorf("unexpected argument %q", strings.Join(operands, " ")))
+	case command.many && len(operands) == 0:
+		problems = append(problems, fmt.Errorf("%s takes one or more %ss, not 0", name, command.operand))
 	case command.operand != "" && len(operands) == 0, len(operands) > 1 && !command.many:
 		problems = append(problems, fmt.Errorf("%s takes one %s, not %d", name, command.operand, len(operands)))
 	}
