@@ -147,6 +147,42 @@ func TestNoWayUpByOwnSuccessors(t *testing.T) {
 	})
 }
 
+// Whoever narrows a key to their own limits may rotate it. What they then hold spends what the old key spends, in place of a budget of
+// its own.
+func TestNarrowingAndRotatingRenewsNoBudget(t *testing.T) {
+	onEveryStore(t, func(t *testing.T, d deployment) {
+		importBatch(t, seeded(t, d), family())
+		s := serve(t, d.env)
+		const rotate = `mutation { rotateApiKey(input: {id: "key_caller_unlimited", overlapSeconds: 3600}) { key previous { status } } }`
+		if got := s.query("limited", "production", rotate); outcome(t, got) != "FORBIDDEN" {
+			t.Errorf("as it is: %s", got.body)
+		}
+		if got := s.query("limited", "production", `mutation { updateApiKey(input: {id: "key_caller_unlimited", expiresAt: "2999-01-01T00:00:00Z", allowedOrigins: ["https://app.example.com"], rateLimitOverride: 1000}) { apiKey { id } } }`); outcome(t, got) != "OK" {
+			t.Fatalf("to narrow it: %s", got.body)
+		}
+		remaining := func(bearer string) string {
+			t.Helper()
+			got := s.as(bearer, `{ viewer { keyId } }`)
+			if outcome(t, got) != "OK" {
+				t.Errorf("%s", got.body)
+			}
+			return got.header.Get("X-RateLimit-Remaining")
+		}
+		if got := remaining(token("unlimited")); got != "999" {
+			t.Errorf("the old key has %s left", got)
+		}
+		got := s.query("limited", "production", rotate)
+		_, secret, _ := strings.Cut(got.body, `"key":"`)
+		secret, _, _ = strings.Cut(secret, `"`)
+		if left := remaining(secret); outcome(t, got) != "OK" || left != "998" {
+			t.Errorf("the new key has %s left: %s", left, got.body)
+		}
+		if left := remaining(token("unlimited")); left != "997" {
+			t.Errorf("the old key then has %s left", left)
+		}
+	})
+}
+
 // Where keys without a limit of their own have one from the settings, that is what a key is compared by.
 func TestTheGeneralLimitCounts(t *testing.T) {
 	for general, want := range map[string]string{"0": "FORBIDDEN", "2000": "FORBIDDEN", "1000": "OK", "500": "OK"} {
@@ -214,14 +250,14 @@ func TestKeysOfOtherTypesOnlyRead(t *testing.T) {
 				t.Errorf("a filter by %s: %s", types, got.body)
 			}
 		}
-		// An admin ends and replaces such keys like others, but for those whose type nobody here knows.
-		if got := s.mutate("admin", `rotateApiKey(input: {id: "key_of_session"}) { apiKey { keyType } }`); at(got, "apiKey", "keyType") != "SESSION" {
-			t.Errorf("a rotated key of a session: %v", got)
+		// An admin names, limits and ends such keys like others, and puts no other in their place.
+		for id, says := range map[string]string{"key_of_user": "keys of the type user_scoped act for one person", "key_of_session": "keys of the type session act for one person", "key_of_robot": "cannot be read"} {
+			if got := s.query("admin", "production", `mutation { rotateApiKey(input: {id: "`+id+`"}) { key } }`); outcome(t, got) != "CONFLICT" || !strings.Contains(got.body, says) {
+				t.Errorf("%s is rotated: %s", id, got.body)
+			}
+			s.mutate("admin", `updateApiKey(input: {id: "`+id+`", name: "named"}) { apiKey { id } }`)
+			s.mutate("admin", `revokeApiKey(input: {id: "`+id+`"}) { apiKey { id } }`)
 		}
-		if got := s.query("admin", "production", `mutation { rotateApiKey(input: {id: "key_of_robot"}) { key } }`); outcome(t, got) != "CONFLICT" {
-			t.Errorf("a rotated key of a type that is not known: %s", got.body)
-		}
-		s.mutate("admin", `revokeApiKey(input: {id: "key_of_robot"}) { apiKey { id } }`)
 	})
 }
 

@@ -272,7 +272,6 @@ func (p *program) serve(ctx context.Context) (err error) {
 			CORS:           p.cors,
 			Timeout:        p.cfg.RequestTimeout,
 			MaxBodyBytes:   p.cfg.MaxBodyBytes,
-			RateLimit:      p.cfg.RateLimit,
 			AuthFailures:   p.cfg.AuthFailures,
 			MaxConcurrent:  p.cfg.MaxConcurrent,
 			Answers:        answers,

@@ -167,8 +167,8 @@ func (s *Service) Create(ctx context.Context, c Caller, namespace, retriever str
 	if err := s.Admit(ctx, c, KeyCreated); err != nil {
 		return nil, err
 	}
-	as := wish{KeyCreated, namespace, retriever}
-	if err := s.deniedAgain(c, as); err != nil {
+	as := c.wish(KeyCreated, namespace, retriever)
+	if err := s.denials.again(c.actor(), as, s.now()); err != nil {
 		return nil, err
 	}
 	r, err := s.findRetriever(ctx, c, namespace, retriever)
@@ -182,7 +182,7 @@ func (s *Service) Create(ctx context.Context, c Caller, namespace, retriever str
 	if refused == nil && !c.covers(ManagePermissions, r.Namespace, r.ID) {
 		refused = forbidden("This key may not make keys for this retriever.")
 	}
-	if err := s.permit(ctx, c, refused, attempt, as); err != nil {
+	if _, err := s.permit(ctx, c, refused, attempt, as); err != nil {
 		return nil, err
 	}
 	if strings.Contains(string(r.ID), "*") || strings.Contains(string(r.NamespaceID), "*") {
@@ -212,12 +212,12 @@ type Updated struct {
 // for limits that it raises, what mayGive asks for.
 func (s *Service) Update(ctx context.Context, c Caller, namespace string, id ID, settings Settings) (*Updated, error) {
 	var lost []string
-	key, err := s.change(ctx, c, namespace, id, KeyUpdated, func(from Key, now time.Time) (Change, error) {
+	key, err := s.change(ctx, c, c.wish(KeyUpdated, namespace, string(id)), func(from Key, own *Key, now time.Time) (Change, error) {
 		to := from
 		if err := settings.apply(&to, now); err != nil {
 			return Change{}, err
 		}
-		if err := s.mayGive(ctx, c, &to, s.wider(&from, &to)); err != nil {
+		if err := s.mayGive(c, own, &to, s.wider(&from, &to)); err != nil {
 			return Change{}, err
 		}
 		if err := mustBeActive(&from); err != nil {
@@ -251,11 +251,11 @@ type Rotated struct {
 func (s *Service) Rotate(ctx context.Context, c Caller, namespace string, id ID, overlap time.Duration) (*Rotated, error) {
 	var successor Key
 	var secret Secret
-	previous, err := s.change(ctx, c, namespace, id, KeyRotated, func(from Key, now time.Time) (Change, error) {
+	previous, err := s.change(ctx, c, c.wish(KeyRotated, namespace, string(id)), func(from Key, own *Key, now time.Time) (Change, error) {
 		if overlap < 0 || overlap > MaxOverlap {
 			return Change{}, Invalid("overlapSeconds", "overlapSeconds must be 0 to %d, which is 30 days.", int(MaxOverlap/time.Second))
 		}
-		if err := s.mayGive(ctx, c, &from, limits); err != nil { // the successor inherits them
+		if err := s.mayGive(c, own, &from, limits); err != nil { // the successor inherits them
 			return Change{}, err
 		}
 		if err := mustBeActive(&from); err != nil {
@@ -263,6 +263,9 @@ func (s *Service) Rotate(ctx context.Context, c Caller, namespace string, id ID,
 		}
 		if from.RotatedTo != nil {
 			return Change{}, conflict("This key was rotated already.")
+		}
+		if from.Type == UserScoped || from.Type == Session {
+			return Change{}, conflict("This key cannot be rotated: keys of the type " + string(from.Type) + " act for one person, and the new key would do so in your hands. Revoke it, and get a new one from the platform, which issues them.")
 		}
 		if !from.readable() {
 			return Change{}, conflict("This key has limits that cannot be read, and so no other can take its place. Make a new one and revoke it.")
@@ -305,7 +308,11 @@ func (s *Service) Rotate(ctx context.Context, c Caller, namespace string, id ID,
 // Revoke ends a key for good and at once, an expired one too. To revoke one again changes nothing and is no error. It
 // needs Delete. An operator may revoke any key of the organization, also one whose retriever is gone.
 func (s *Service) Revoke(ctx context.Context, c Caller, namespace string, id ID) (*Key, error) {
-	return s.change(ctx, c, namespace, id, KeyRevoked, func(from Key, now time.Time) (Change, error) {
+	return s.revoke(ctx, c, c.wish(KeyRevoked, namespace, string(id)))
+}
+
+func (s *Service) revoke(ctx context.Context, c Caller, as wish) (*Key, error) {
+	return s.change(ctx, c, as, func(from Key, _ *Key, now time.Time) (Change, error) {
 		to := from
 		if from.Status == Revoked {
 			return Change{Key: to}, nil
@@ -320,6 +327,11 @@ func (s *Service) RevokeOf(ctx context.Context, c Caller, namespace, retriever s
 	if err := s.Admit(ctx, c, KeyRevoked); err != nil {
 		return err
 	}
+	as := c.wish(KeyRevoked, namespace, string(id))
+	as.of = retriever
+	if err := s.denials.again(c.actor(), as, s.now()); err != nil {
+		return err
+	}
 	r, err := s.findRetriever(ctx, c, namespace, retriever)
 	if err != nil {
 		return err
@@ -331,7 +343,7 @@ func (s *Service) RevokeOf(ctx context.Context, c Caller, namespace, retriever s
 	if !slices.ContainsFunc(keys, func(k Key) bool { return slices.Contains(k.Retrievers(), r.ID) }) {
 		return notFound("API key")
 	}
-	_, err = s.Revoke(ctx, c, namespace, id)
+	_, err = s.revoke(ctx, c, as)
 	return err
 }
 
@@ -366,21 +378,21 @@ func (s *Service) Admit(ctx context.Context, c Caller, action Action) error {
 		return refused
 	}
 	own := c.event(action, ResourceAPIKey, string(c.Key.ID), s.instant(), "", c.Key.Retrievers())
-	return s.deny(ctx, c, refused, own, wish{action: action})
+	return s.deny(ctx, c, refused, own, c.wish(action, "", ""))
 }
 
 // manyTries is how often a revocation that came second to another change tries again.
 const manyTries = 100
 
-// change finds a key that the caller may change, lets decide say how, and writes that with its event. What decide
-// leaves as it is, is not written. Where decide returns Forbidden, the denied attempt becomes an event. Of changes that race
-// one wins; the others are told, but for a revocation, which is decided anew.
-func (s *Service) change(ctx context.Context, c Caller, namespace string, id ID, action Action, decide func(from Key, now time.Time) (Change, error)) (*Key, error) {
+// change finds a key that the caller may change, lets decide say how, and writes that with its event. decide gets the caller's
+// own key, too, as it is now. What decide leaves as it is, is not written. Where decide returns Forbidden, the denied attempt
+// becomes an event. Of changes that race one wins; the others are told, but for a revocation, which is decided anew.
+func (s *Service) change(ctx context.Context, c Caller, as wish, decide func(from Key, own *Key, now time.Time) (Change, error)) (*Key, error) {
+	action, namespace, id := as.action, as.namespace, ID(as.resource)
 	if err := s.Admit(ctx, c, action); err != nil {
 		return nil, err
 	}
-	as := wish{action, namespace, string(id)}
-	if err := s.deniedAgain(c, as); err != nil {
+	if err := s.denials.again(c.actor(), as, s.now()); err != nil {
 		return nil, err
 	}
 	for range manyTries {
@@ -391,13 +403,14 @@ func (s *Service) change(ctx context.Context, c Caller, namespace string, id ID,
 		from, now := target.key, s.instant()
 		from.Status = from.StatusAt(now)
 		e := c.event(action, ResourceAPIKey, string(id), now, target.namespace, from.Retrievers())
-		if err := s.permit(ctx, c, c.mayChange(&from, action, target.retrievers), e, as); err != nil {
+		own, err := s.permit(ctx, c, c.mayChange(&from, action, target.retrievers), e, as)
+		if err != nil {
 			return nil, err
 		}
-		change, err := decide(from, now)
+		change, err := decide(from, own, now)
 		if err != nil {
 			if Classify(err).Code == Forbidden {
-				err = s.deny(ctx, c, err, e, as)
+				err = s.deny(ctx, c, err, e, wish{}) // limits change, so a repetition is decided anew
 			}
 			return nil, err
 		}
@@ -522,20 +535,12 @@ func (c Caller) reaches(s *Scope, op Operation, retrievers []Retriever) bool {
 	return c.coversNamespace(op, &ns)
 }
 
-// stillActive asks again whether the caller's key is active: a request may have been let in long ago, and its body kept
-// back until the key was revoked.
-func (s *Service) stillActive(ctx context.Context, c Caller) error {
-	if !c.Operator {
-		if _, err := s.ownKey(ctx, c); err != nil {
-			return err
-		}
-	}
-	s.used(c)
-	return nil
-}
-
-// ownKey returns the caller's key as it is now, which must be active.
+// ownKey returns the caller's key as it is now, which must still be active: a request may have been let in long ago, and its body
+// kept back until the key was revoked or limited. An operator's key is stored nowhere.
 func (s *Service) ownKey(ctx context.Context, c Caller) (*Key, error) {
+	if c.Operator {
+		return c.Key, nil
+	}
 	keys, err := s.Store.KeysByHash(ctx, c.Key.Hash)
 	if err != nil {
 		return nil, err
@@ -546,12 +551,16 @@ func (s *Service) ownKey(ctx context.Context, c Caller) (*Key, error) {
 	return &keys[0], nil
 }
 
-// permit returns nil where nothing refused the caller, whose key is still active.
-func (s *Service) permit(ctx context.Context, c Caller, refused error, attempt Event, as wish) error {
-	if refused == nil {
-		return s.stillActive(ctx, c)
+// permit returns the caller's own key as it is now, where nothing refused the caller.
+func (s *Service) permit(ctx context.Context, c Caller, refused error, attempt Event, as wish) (own *Key, err error) {
+	if refused != nil {
+		return nil, s.deny(ctx, c, refused, attempt, as)
 	}
-	return s.deny(ctx, c, refused, attempt, as)
+	if own, err = s.ownKey(ctx, c); err != nil {
+		return nil, err
+	}
+	s.used(c)
+	return own, nil
 }
 
 // instant is now in the precision that dates are stored in.

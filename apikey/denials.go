@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"log/slog"
 	"slices"
 	"strconv"
@@ -36,11 +37,22 @@ func (c Caller) actor() actor {
 	return actor{c.tenant(), User, string(c.Key.ID)}
 }
 
-// wish is what a request asks for, before anything was looked up. Empty where nothing is named.
+// wish is what a request asks for, before anything was looked up, and what its caller's key says that it may do. Empty where nothing is
+// named.
 type wish struct {
 	action    Action
 	namespace string // by id or name
 	resource  string
+	of        string   // the retriever, by id or name, that the resource must be of
+	rights    [32]byte // equal for equal rights
+}
+
+func (c Caller) wish(action Action, namespace, resource string) wish {
+	as := wish{action: action, namespace: namespace, resource: resource}
+	if k := c.Key; k != nil {
+		as.rights = sha256.Sum256(fmt.Appendf(nil, "%q %q %q %q", k.Type, k.Permissions, k.Scopes, text(k.OrganizationID)))
+	}
+	return as
 }
 
 // tries are what an actor tried in vain within a minute.
@@ -55,7 +67,7 @@ type tries struct {
 type denial struct {
 	action   Action
 	resource string
-	as       wish // the first of its kind
+	as       wish // the last of its kind that is answered again without a look; empty if there is none
 	refused  error
 	stored   bool
 	done     chan struct{} // closed when it is stored, or could not be
@@ -64,8 +76,10 @@ type denial struct {
 const (
 	// keptDenials is how many kinds of attempts of an actor have an event of their own within a minute.
 	keptDenials = 10
-	// mostActors is how many actors are remembered, and sums of theirs.
+	// mostActors is how many actors of one organization are remembered, and sums of theirs, where no other organization has any.
 	mostActors = 1000
+	// mostOfAll is how many of all organizations are.
+	mostOfAll = 2 * mostActors
 	// mostSumRetrievers is how many retrievers' lists a sum appears in.
 	mostSumRetrievers = 100
 	// storeSumsEvery is how often sums are looked for.
@@ -96,7 +110,7 @@ func minuteOf(t time.Time) int64 { return t.Unix() / 60 }
 
 // deny returns why the caller is refused, once the attempt is remembered: as an event in the store, or, beyond the first
 // ten, in a number. If it cannot be stored, the caller learns of the outage instead. Callers who are not known here leave
-// nothing behind.
+// nothing behind. With an empty wish, a repetition is not answered by again.
 func (s *Service) deny(ctx context.Context, c Caller, refused error, attempt Event, as wish) error {
 	if !c.Known() {
 		return refused
@@ -130,19 +144,6 @@ func (s *Service) storeDenial(ctx context.Context, who actor, d *denial, attempt
 	return err
 }
 
-// deniedAgain returns why the caller was refused, where they asked for the very same within this minute and their key, whatever
-// the other one is, still may not do it. Nothing has to be read to say so again.
-func (s *Service) deniedAgain(c Caller, as wish) error {
-	need := Write
-	if as.action == KeyRevoked {
-		need = Delete
-	}
-	if c.authorizeChange(need) == nil {
-		return nil
-	}
-	return s.denials.again(c.actor(), as, s.now())
-}
-
 // note remembers an attempt. It returns nothing more to do where it is stored or counted; otherwise the denial that the
 // caller has to store, if they are the first, or else has to wait for.
 func (d *denials) note(who actor, refused error, attempt *Event, as wish, now time.Time) (wait *denial, first bool, err error) {
@@ -150,10 +151,10 @@ func (d *denials) note(who actor, refused error, attempt *Event, as wish, now ti
 	defer d.mu.Unlock()
 	t := d.triesOf(who, now)
 	if t == nil {
-		if len(d.actors)+len(d.sums) >= mostActors {
+		if d.full(who.tenant) {
 			d.sumUp(minuteOf(now))
 		}
-		if len(d.actors)+len(d.sums) >= mostActors {
+		if d.full(who.tenant) {
 			return nil, false, &Error{
 				Code: Unavailable, Message: "This is not permitted, and the attempt cannot be recorded now, because too many others are. Try again in a minute.", RetryAfter: time.Minute,
 			}
@@ -164,18 +165,20 @@ func (d *denials) note(who actor, refused error, attempt *Event, as wish, now ti
 		}
 		d.actors[actor{InternalID(strings.Clone(string(who.tenant))), who.kind, strings.Clone(who.id)}] = t
 	}
+	// What is named may be a part of the request's text, which must not be kept with it.
+	as.namespace, as.resource, as.of = strings.Clone(as.namespace), strings.Clone(as.resource), strings.Clone(as.of)
 	if i := slices.IndexFunc(t.kept, func(k *denial) bool { return k.action == attempt.Action && k.resource == attempt.ResourceID }); i >= 0 {
-		if t.kept[i].stored {
-			return nil, false, nil
+		k := t.kept[i]
+		if !k.stored {
+			return k, false, nil
 		}
-		return t.kept[i], false, nil
+		if as != (wish{}) {
+			k.as, k.refused = as, refused
+		}
+		return nil, false, nil
 	}
 	if len(t.kept) < keptDenials {
-		// What is named may be a part of the request's text, which must not be kept with it.
-		k := &denial{
-			action: attempt.Action, resource: strings.Clone(attempt.ResourceID), refused: refused, done: make(chan struct{}),
-			as: wish{as.action, strings.Clone(as.namespace), strings.Clone(as.resource)},
-		}
+		k := &denial{action: attempt.Action, resource: strings.Clone(attempt.ResourceID), as: as, refused: refused, done: make(chan struct{})}
 		t.kept = append(t.kept, k)
 		return k, true, nil
 	}
@@ -186,6 +189,27 @@ func (d *denials) note(who actor, refused error, attempt *Event, as wish, now ti
 	}
 	t.count(attempt)
 	return nil, false, nil
+}
+
+// full reports whether no other actor of the organization can be remembered. An organization may take a place as long as it has fewer
+// than are free. So each one leaves places for the next, however many keys it has: the first can take a half of all, the
+// second a half of the others, and so on.
+func (d *denials) full(tenant InternalID) bool {
+	free, own := mostOfAll-len(d.actors)-len(d.sums), 0
+	if free > mostActors {
+		return false // it cannot have as many
+	}
+	for who := range d.actors {
+		if who.tenant == tenant {
+			own++
+		}
+	}
+	for i := range d.sums {
+		if d.sums[i].InternalID == tenant {
+			own++
+		}
+	}
+	return own >= free
 }
 
 // settle ends the storing of a denial. One that could not be stored is forgotten.
@@ -199,7 +223,9 @@ func (d *denials) settle(who actor, k *denial, stored bool) {
 	}
 }
 
-// again returns why the same request was refused within this minute; nil where it was not.
+// again returns why the same request was refused within this minute; nil where it was not. It is the same only while the caller's key
+// has the same rights. Nothing has to be read to say so again: no request can change what another key may do and reach, and where
+// somebody changes it in the database, or a name comes to mean another retriever, the answer is a refusal for the rest of the minute.
 func (d *denials) again(who actor, as wish, now time.Time) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -218,6 +219,141 @@ func TestRepeatedRefusalsAreTheSame(t *testing.T) {
 	}
 }
 
+// A refusal because of what the target is, or of what the caller's scopes cover, is repeated without a look at the store like one for a
+// missing permission, at both twins; and only as long as the caller's key has the same rights.
+func TestRepeatedRefusalsReadNothing(t *testing.T) {
+	changes := maps.Clone(changes4)
+	changes["the vendor's revocation"] = func(ctx context.Context, s *Service, c Caller, ns string) error {
+		return s.RevokeOf(ctx, c, ns, "search", "key_1")
+	}
+	elsewhere := Scope{ResourceRetriever, "ret_2", nil}
+	readable := Scope{ResourceRetriever, "ret_1", []Operation{ReadData}}
+	for action, change := range changes {
+		revokes := action == KeyRevoked || action == "the vendor's revocation"
+		for name, tt := range map[string]struct {
+			caller  Caller
+			edit    func(*Key)
+			applies bool
+		}{
+			"without the permission":           {writer(Read), func(*Key) {}, true},
+			"with a type that changes nothing": {func() Caller { c := writer(Admin); c.Key.Type = Session; return c }(), func(*Key) {}, true},
+			"with write, where it is delete":   {writer(Write), func(*Key) {}, revokes},
+			"with scopes of another":           {writer(Admin, readable, elsewhere), func(*Key) {}, true},
+			"on what is stronger":              {writer(Write), func(k *Key) { k.Permissions = []Permission{Admin} }, action == KeyUpdated || action == KeyRotated},
+			"on what reaches more": {writer(Admin, Scope{ResourceNamespace, "ns_1", nil}), func(k *Key) {
+				k.Scopes = append(k.Scopes, on(ResourceRetriever, "*"))
+			}, action != KeyCreated},
+		} {
+			if !tt.applies {
+				continue
+			}
+			store := fixture()
+			tt.edit(&store.keys[0])
+			s := newService(store)
+			first := change(t.Context(), s, tt.caller, "shop")
+			if codeAndField(t, first) != "FORBIDDEN" || store.reads() == "" || len(store.events) != 1 {
+				t.Errorf("%s %s: %v, %d events", action, name, first, len(store.events))
+				continue
+			}
+			for range 3 {
+				again := change(t.Context(), s, tt.caller, "shop")
+				if reads := store.reads(); reads != "" || again == nil || again.Error() != first.Error() || len(store.events) != 1 {
+					t.Errorf("%s %s, again: %v, %d events; the store was asked for %s", action, name, again, len(store.events), reads)
+				}
+			}
+			// With other rights it is another question, whether they are more or others.
+			other := tt.caller
+			other.Key = new(*tt.caller.Key)
+			other.Key.Type, other.Key.Permissions, other.Key.Scopes = Standard, []Permission{Admin}, nil
+			if err := change(t.Context(), s, other, "shop"); err != nil {
+				t.Errorf("%s %s, and then with all rights: %v", action, name, err)
+			}
+			other.Key.Scopes = []Scope{elsewhere}
+			if err := change(t.Context(), s, other, "shop"); codeAndField(t, err) != "NOT_FOUND" {
+				t.Errorf("%s %s, and then without seeing it: %v", action, name, err)
+			}
+			// The next minute it is asked anew.
+			s.Now = func() time.Time { return *at(60) }
+			if err := change(t.Context(), s, tt.caller, "shop"); action == KeyUpdated && (codeAndField(t, err) != "FORBIDDEN" || store.reads() == "") {
+				t.Errorf("%s %s, a minute later: %v", action, name, err)
+			}
+		}
+	}
+}
+
+// Every right of the caller's key counts, its organization too, which scopes may name.
+func TestRightsAreEqualOnlyIfAllAre(t *testing.T) {
+	seen := map[[32]byte]string{}
+	for name, edit := range map[string]func(*Key){
+		"as it is": func(*Key) {}, "type": func(k *Key) { k.Type = Session }, "permissions": func(k *Key) { k.Permissions = []Permission{Write} },
+		"more permissions": func(k *Key) { k.Permissions = []Permission{Read, Write} }, "one of both names": func(k *Key) { k.Permissions = []Permission{"read write"} },
+		"a scope": func(k *Key) { k.Scopes = []Scope{{ResourceRetriever, "a", nil}} }, "its id": func(k *Key) { k.Scopes = []Scope{{ResourceRetriever, "b", nil}} },
+		"its type":       func(k *Key) { k.Scopes = []Scope{{ResourceNamespace, "a", nil}} },
+		"its operations": func(k *Key) { k.Scopes = []Scope{{ResourceRetriever, "a", []Operation{ReadData}}} },
+		"organization":   func(k *Key) { k.OrganizationID = new("org_2") },
+	} {
+		c := writer(Read)
+		edit(c.Key)
+		as := c.wish(KeyRevoked, "shop", "key_1")
+		if other, taken := seen[as.rights]; taken {
+			t.Errorf("%s has the rights of %s", name, other)
+		}
+		seen[as.rights] = name
+		c.Key.Hash, c.Key.Name, c.Key.LastUsedAt = "another", "another", at(1)
+		if c.wish(KeyRevoked, "shop", "key_1") != as {
+			t.Errorf("%s: other rights after what tells none has changed", name)
+		}
+	}
+}
+
+// The vendor's endpoint names a retriever. What was refused of one is not there of another, and what GraphQL was refused is remembered
+// for the vendor's endpoint after the first time.
+func TestRepeatedRefusalsOfTheVendorsEndpoint(t *testing.T) {
+	store := fixture()
+	s := newService(store)
+	revoke := func(retriever string) (code, reads string) {
+		store.reads()
+		err := s.RevokeOf(t.Context(), writer(Write), "shop", retriever, "key_1")
+		return codeAndField(t, err), store.reads()
+	}
+	if err := changes4[KeyRevoked](t.Context(), s, writer(Write), "shop"); codeAndField(t, err) != "FORBIDDEN" {
+		t.Fatal(err)
+	}
+	for i, step := range []struct {
+		retriever, want string
+		reads           bool
+	}{
+		{"ret_1", "FORBIDDEN", true}, {"ret_1", "FORBIDDEN", false}, {"ret_1", "FORBIDDEN", false},
+		{"ret_2", "NOT_FOUND", true}, {"ret_2", "NOT_FOUND", true}, {"absent", "NOT_FOUND", true},
+		{"ret_1", "FORBIDDEN", false},
+		{"search", "FORBIDDEN", true}, {"search", "FORBIDDEN", false},
+	} {
+		if code, reads := revoke(step.retriever); code != step.want || (reads != "") != step.reads || len(store.events) != 1 {
+			t.Errorf("step %d, %s: %s, read %q, %d events", i, step.retriever, code, reads, len(store.events))
+		}
+	}
+}
+
+// Limits change: whoever is told that a key has more than theirs may narrow it, or have theirs raised, and try again at once.
+func TestRefusalsByLimitsAreDecidedAnew(t *testing.T) {
+	store, c := limitedWriter(Write, limitsOf(at(60), nil, nil), limitsOf(nil, nil, nil))
+	s := newService(store)
+	for range 3 {
+		if _, err := s.Rotate(t.Context(), c, "shop", "key_1", 0); codeAndField(t, err) != "FORBIDDEN" || !kept(store, KeyRotated) {
+			t.Fatalf("%v, %d events", err, len(store.events))
+		}
+	}
+	if reads := store.reads(); strings.Count(reads, "InsertEvent") != 1 {
+		t.Errorf("the store was asked for %s", reads)
+	}
+	if _, err := s.Update(t.Context(), c, "shop", "key_1", Settings{ExpiresAt: Given(at(60))}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Rotate(t.Context(), c, "shop", "key_1", 0); err != nil {
+		t.Errorf("within the limits: %v", err)
+	}
+}
+
 // Keys of retrievers stand in web pages. Without it every visitor of such a page can have the store written to.
 func TestKeysOfWebPagesLeaveNothing(t *testing.T) {
 	for _, kind := range []Type{RetrieverKey, UnreadableType} {
@@ -271,13 +407,76 @@ func TestDenialsAreBounded(t *testing.T) {
 		t.Errorf("a minute later: %v, %d actors", err, len(s.denials.actors))
 	}
 	// Sums that are not stored take as much.
-	s.denials.sums = make([]Event, mostActors-1)
+	s.denials.sums = slices.Repeat([]Event{{InternalID: "int_1"}}, mostActors-1)
 	if err := revoke(t.Context(), s, of(0), "shop"); codeAndField(t, err) != "UNAVAILABLE" {
 		t.Errorf("with so many sums: %v", err)
 	}
 	s.storeSums(t.Context(), silent, false)
 	if err := revoke(t.Context(), s, of(0), "shop"); codeAndField(t, err) != "FORBIDDEN" {
 		t.Errorf("with the sums stored: %v", err)
+	}
+}
+
+// One organization must not take the places of another: with many keys it could have everybody else's denied attempts answered with
+// UNAVAILABLE.
+func TestOrganizationsHaveTheirOwnPlaces(t *testing.T) {
+	tenant := func(i int) InternalID { return InternalID(fmt.Sprint("int_many_", i)) }
+	for name, fill := range map[string]func(d *denials, from InternalID) (n int){
+		"actors": func(d *denials, from InternalID) (n int) {
+			for range mostOfAll {
+				attempt := Event{Action: KeyRevoked, ResourceID: "key_1", InternalID: from}
+				if _, _, err := d.note(actor{from, User, fmt.Sprint("key_", len(d.actors))}, errors.New("no"), &attempt, wish{}, noon); err != nil {
+					break
+				}
+				n++
+			}
+			return n
+		},
+		"sums": func(d *denials, from InternalID) (n int) { // as in an outage of the store
+			for n = 0; !d.full(from); n++ {
+				d.sums = append(d.sums, Event{InternalID: from})
+			}
+			return n
+		},
+	} {
+		var d denials
+		var got []int
+		for i := range 5 {
+			got = append(got, fill(&d, tenant(i)))
+		}
+		if want := []int{mostActors, mostActors / 2, mostActors / 4, mostActors / 8, 63}; !slices.Equal(got, want) {
+			t.Errorf("%s: %d, want %d", name, got, want)
+		}
+		if n := fill(&d, tenant(0)); n != 0 {
+			t.Errorf("%s: the first took %d more", name, n)
+		}
+		if all := len(d.actors) + len(d.sums); all > mostOfAll {
+			t.Errorf("%s: %d are remembered", name, all)
+		}
+	}
+	// Over the Service: who is full is told so, and another organization is refused as ever, with its events.
+	store := fixture()
+	s := newService(store)
+	revoke := func(c Caller, i int) error {
+		c.Key.ID = ID(fmt.Sprint("key_caller_", i))
+		return changes4[KeyRevoked](t.Context(), s, c, "shop")
+	}
+	for i := range 2 * mostActors {
+		_ = revoke(writer(Read), i)
+	}
+	theirs := writer(Read)
+	theirs.Key.InternalID = "int_2"
+	before := len(store.events)
+	for i := range 100 {
+		if err := revoke(theirs, i); codeAndField(t, err) != "FORBIDDEN" {
+			t.Fatalf("another organization's actor %d: %v", i, err)
+		}
+	}
+	if before != mostActors || len(store.events) != before+100 {
+		t.Errorf("%d events, then %d more", before, len(store.events)-before)
+	}
+	if err := revoke(writer(Read), 2*mostActors); codeAndField(t, err) != "UNAVAILABLE" {
+		t.Errorf("one more of the first organization: %v", err)
 	}
 }
 
@@ -325,12 +524,12 @@ func TestDenialsKeepNoTexts(t *testing.T) {
 	who := actor{InternalID(within("shop")), User, within("key_1")}
 	for i := range keptDenials {
 		attempt.Action = Action(fmt.Sprint("action ", i))
-		k, first, err := d.note(who, errors.New("no"), &attempt, wish{attempt.Action, within("shop"), within("key_1")}, noon)
+		k, first, err := d.note(who, errors.New("no"), &attempt, wish{action: attempt.Action, namespace: within("shop"), resource: within("key_1"), of: within("key_1"), rights: [32]byte{1}}, noon)
 		if err != nil || !first {
 			t.Fatal(k, first, err)
 		}
 		d.settle(who, k, true)
-		if of(k.resource) || of(k.as.namespace) || of(k.as.resource) {
+		if of(k.resource) || of(k.as.namespace) || of(k.as.resource) || of(k.as.of) {
 			t.Error("a denial keeps the text")
 		}
 	}
@@ -465,6 +664,54 @@ func TestDenialsWaitForTheFirst(t *testing.T) {
 		store.goOn <- nil
 		if got := <-answers; got != "FORBIDDEN" || len(store.events) != 1 {
 			t.Errorf("the second: %s, %d events", got, len(store.events))
+		}
+	})
+}
+
+// While ten are being stored, an eleventh is not just counted: if one of the ten cannot be stored, its place is the eleventh's.
+func TestDenialsWaitForTheirPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := hanging{manyKeys(20), make(chan error)}
+		s := newService(store)
+		answers := make(chan string, 20)
+		try := func(i int) {
+			_, err := s.Revoke(t.Context(), writer(Read), "shop", ID(fmt.Sprint("key_many_", i)))
+			answers <- codeAndField(t, err)
+		}
+		take := func() string {
+			synctest.Wait()
+			if len(answers) != 1 {
+				t.Fatalf("%d were answered", len(answers))
+			}
+			return <-answers
+		}
+		for i := range keptDenials {
+			go try(i)
+		}
+		synctest.Wait()
+		go try(keptDenials)
+		synctest.Wait()
+		if len(answers) > 0 {
+			t.Fatalf("the eleventh was answered %s while there was a place to come", <-answers)
+		}
+		store.goOn <- Outage(errors.New("gone"))
+		if got := take(); got != "UNAVAILABLE" {
+			t.Errorf("who could not be stored: %s", got)
+		}
+		for range keptDenials - 1 {
+			store.goOn <- nil
+			if got := take(); got != "FORBIDDEN" {
+				t.Errorf("who was stored: %s", got)
+			}
+		}
+		store.goOn <- nil
+		if got := take(); got != "FORBIDDEN" || len(store.events) != keptDenials {
+			t.Errorf("the eleventh: %s, %d events", got, len(store.events))
+		}
+		for _, tries := range s.denials.actors {
+			if tries.more != 0 {
+				t.Errorf("%d attempts are counted that have an event", tries.more)
+			}
 		}
 	})
 }

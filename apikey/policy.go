@@ -1,9 +1,6 @@
 package apikey
 
-import (
-	"context"
-	"time"
-)
+import "time"
 
 // A key's end, origins and limit bound what its holder can do. Without admin, a caller therefore gives no key more of them than
 // their own key has. Otherwise the caller could rotate a key that has more, and hold the new one, or lift the limits of their own
@@ -13,15 +10,11 @@ import (
 // limits are the fields that limit what a key can be used for.
 const limits = FieldExpiresAt | FieldAllowedOrigins | FieldRateLimitOverride
 
-// mayGive returns Forbidden if the caller may not give a key the limits that it has in these fields. It reads the caller's key
-// again, because somebody may have limited that key since the request was let in.
-func (s *Service) mayGive(ctx context.Context, c Caller, k *Key, given Fields) error {
+// mayGive returns Forbidden if the caller may not give a key the limits that it has in these fields. It compares them with the
+// caller's own key as ownKey returned it, because somebody may have limited that key since the request was let in.
+func (s *Service) mayGive(c Caller, own, k *Key, given Fields) error {
 	if given&limits == 0 || k.Type == RetrieverKey || c.authorize(Admin) == nil {
 		return nil
-	}
-	own, err := s.ownKey(ctx, c)
-	if err != nil {
-		return err
 	}
 	switch beyond := s.wider(own, k) & given; {
 	case beyond&FieldExpiresAt != 0:

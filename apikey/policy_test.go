@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -345,24 +346,144 @@ func TestLimitsAreThoseOfTheMoment(t *testing.T) {
 // An outage while the caller's key is looked at must not look like a permission, or like a refusal.
 func TestOutageWhileLimitsAreCompared(t *testing.T) {
 	store, c := limitedWriter(Write, limitsOf(at(60), nil, nil), limitsOf(nil, nil, nil))
-	calls := 0
-	s := newService(failingSecond{store, &calls})
-	if _, err := s.Rotate(t.Context(), c, "shop", "key_1", 0); codeAndField(t, err) != "UNAVAILABLE" || len(store.events) > 0 || find(t, store, "key_1").RotatedTo != nil {
+	store.fails = "KeysByHash"
+	if _, err := newService(store).Rotate(t.Context(), c, "shop", "key_1", 0); codeAndField(t, err) != "UNAVAILABLE" || len(store.events) > 0 || find(t, store, "key_1").RotatedTo != nil {
 		t.Errorf("%v, %d events", err, len(store.events))
 	}
 }
 
-// failingSecond is a store that fails when it is asked for a key by its hash a second time.
-type failingSecond struct {
-	*memory
-	calls *int
+// One look at the caller's key tells both that it is active and what it may give. A second one costs a round trip, and can say
+// something else than the first.
+func TestTheOwnKeyIsReadOnce(t *testing.T) {
+	end := Settings{ExpiresAt: Given(at(30))}
+	for name, change := range map[string]func(*Service, Caller) error{
+		"an update that is within the limits": func(s *Service, c Caller) error {
+			_, err := s.Update(t.Context(), c, "shop", "key_1", end)
+			return err
+		},
+		"a rotation that is": func(s *Service, c Caller) error {
+			_, err := s.Rotate(t.Context(), c, "shop", "key_1", 0)
+			return err
+		},
+	} {
+		store, c := limitedWriter(Write, limitsOf(at(60), nil, nil), limitsOf(at(20), nil, nil))
+		if err := change(newService(store), c); err != nil || strings.Count(store.reads(), "KeysByHash") != 1 {
+			t.Errorf("%s: %v, or the key was not read once", name, err)
+		}
+		store, c = limitedWriter(Write, limitsOf(at(10), nil, nil), limitsOf(at(20), nil, nil))
+		if err := change(newService(store), c); codeAndField(t, err) != "FORBIDDEN" || strings.Count(store.reads(), "KeysByHash") != 1 {
+			t.Errorf("%s, but is not: %v, or the key was not read once", name, err)
+		}
+	}
 }
 
-func (f failingSecond) KeysByHash(ctx context.Context, hash string) ([]Key, error) {
-	if *f.calls++; *f.calls > 1 {
-		return nil, Outage(context.DeadlineExceeded)
+// Whoever narrows a key to the limits of their own may rotate it, and holds the new one. What they get must be no more than SECURITY.md
+// says: no right, no limit and no budget beyond those that were there.
+func TestNarrowingAndRotatingIsNoWayUp(t *testing.T) {
+	own := limitsOf(at(3600), []string{"https://*.a.example"}, new(int32(5)))
+	for name, edit := range map[string]func(*Key){
+		"an organization's key": func(k *Key) { k.Type = Standard },
+		"one of a subscription": func(k *Key) { k.Type, k.SubscriptionID = MarketplaceSubscription, new("sub_1") },
+		"an internal one":       func(k *Key) { k.Type, k.IsInternal = Standard, true },
+		"one of an end user":    func(k *Key) { k.Type, k.PrincipalID = Standard, new("their user") },
+		"one rotated before":    func(k *Key) { k.Type, k.Budget, k.RotatedFrom = Standard, "hash of its first", new(ID("key_first")) },
+		"one that may only read": func(k *Key) {
+			k.Type, k.Permissions = Standard, []Permission{Read}
+		},
+	} {
+		store, c := limitedWriter(Write, own, edit)
+		s := newService(store)
+		before := find(t, store, "key_1")
+		rotate := func(id ID) (*Rotated, error) { return s.Rotate(t.Context(), c, "shop", id, MaxOverlap) }
+		if _, err := rotate("key_1"); codeAndField(t, err) != "FORBIDDEN" {
+			t.Errorf("%s is rotated as it is: %v", name, err)
+		}
+		if _, err := s.Update(t.Context(), c, "shop", "key_1", Settings{
+			ExpiresAt: Given(at(3600)), AllowedOrigins: Given(&[]string{"https://x.a.example"}), RateLimitOverride: Given(new(5)),
+		}); err != nil {
+			t.Fatalf("%s is not narrowed: %v", name, err)
+		}
+		budget, err := s.BudgetOf(t.Context(), &before)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := rotate("key_1")
+		if err != nil {
+			t.Fatalf("%s is not rotated: %v", name, err)
+		}
+		held := *c.Key
+		for range 3 { // and on, as long as they like
+			k := got.Key
+			want := before
+			want.ExpiresAt, want.AllowedOrigins, want.RateLimitOverride, want.Budget = at(3600), []string{"https://x.a.example"}, new(int32(5)), budget
+			want.ID, want.Hash, want.Prefix, want.CreatedAt, want.RotatedFrom = k.ID, k.Hash, k.Prefix, k.CreatedAt, k.RotatedFrom
+			want.UserID, want.CreatedBy, want.Status, want.Revision = "usr_writer", new("usr_writer"), k.Status, 0
+			if diff := cmp.Diff(want, k); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", name, diff)
+			}
+			if wider := s.wider(&held, &k); wider != 0 {
+				t.Errorf("%s: the new key has wider limits: %b", name, wider)
+			}
+			if spends, err := s.BudgetOf(t.Context(), &k); err != nil || spends != budget {
+				t.Errorf("%s: the new key spends the budget %s, %v; want %s", name, spends, err, budget)
+			}
+			for field, settings := range map[string]Settings{
+				"end": {ExpiresAt: Given(at(3601))}, "origins": {AllowedOrigins: Given[[]string](nil)}, "limit": {RateLimitOverride: Given(new(6))},
+			} {
+				if _, err := s.Update(t.Context(), c, "shop", k.ID, settings); codeAndField(t, err) != "FORBIDDEN" {
+					t.Errorf("%s: the new key's %s is lifted: %v", name, field, err)
+				}
+			}
+			if got, err = rotate(k.ID); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
-	return f.memory.KeysByHash(ctx, hash)
+}
+
+// Keys of these types act for one person, by their principal. A rotation would give the caller a key that does so, too.
+func TestKeysOfPersonsAreNotRotated(t *testing.T) {
+	for _, typ := range []Type{UserScoped, Session} {
+		for who, c := range map[string]Caller{
+			"an admin": writer(Admin), "who may write": writer(Write), "an operator": NewOperator("ada", fixture().namespaces[0]),
+			"somebody with a principal": func() Caller { c := writer(Admin); c.Key.PrincipalID = new("another"); return c }(),
+		} {
+			for _, principal := range []*string{nil, new("theirs")} {
+				store := fixture()
+				store.keys[0].Type, store.keys[0].PrincipalID, store.keys[0].Permissions = typ, principal, []Permission{Read}
+				store.keys[0].Scopes[0].Operations = []Operation{ReadData}
+				before := slices.Clone(store.keys)
+				s := newService(store)
+				for _, overlap := range []time.Duration{0, time.Hour} {
+					_, err := s.Rotate(t.Context(), c, "shop", "key_1", overlap)
+					if codeAndField(t, err) != "CONFLICT" || !strings.Contains(err.Error(), string(typ)) || !strings.Contains(err.Error(), "Revoke it") {
+						t.Errorf("%s rotates a key of the type %s: %v", who, typ, err)
+					}
+				}
+				if cmp.Diff(before, store.keys) != "" || len(store.events) > 0 {
+					t.Errorf("%s, %s: refused, and yet something was written", who, typ)
+				}
+				// They can be told apart and limited, which leaves them the person's, and revoked.
+				if _, err := s.Update(t.Context(), c, "shop", "key_1", Settings{Name: Given(new("new")), ExpiresAt: Given(at(60))}); err != nil {
+					t.Errorf("%s does not update a key of the type %s: %v", who, typ, err)
+				}
+				if k := find(t, store, "key_1"); k.PrincipalID != principal || k.UserID != before[0].UserID || k.Type != typ {
+					t.Errorf("%s: an update made a key of the type %s another's: %+v", who, typ, k)
+				}
+				if c.Operator || c.Key.Permissions[0] == Admin {
+					if _, err := s.Revoke(t.Context(), c, "shop", "key_1"); err != nil {
+						t.Errorf("%s does not revoke a key of the type %s: %v", who, typ, err)
+					}
+				}
+			}
+		}
+	}
+	// Who may not rotate any key is told that, and not about the key.
+	store := fixture()
+	store.keys[0].Type = Session
+	if _, err := newService(store).Rotate(t.Context(), writer(Read), "shop", "key_1", 0); codeAndField(t, err) != "FORBIDDEN" || !kept(store, KeyRotated) {
+		t.Errorf("by who may only read: %v", err)
+	}
 }
 
 // What one list of origins lets in and another does not, is what is found between them. Otherwise wider origins pass as none.

@@ -7,10 +7,10 @@ import (
 	"strings"
 )
 
-// completions write the script of each shell.
+// completions has the script of each shell.
 var completions = map[string]func(*strings.Builder){"bash": bash, "zsh": zsh, "fish": fish}
 
-// WriteCompletion writes the script by which the shell completes commands and flags.
+// WriteCompletion writes the completion script of a shell.
 func WriteCompletion(w io.Writer, shell string) error {
 	var b strings.Builder
 	completions[shell](&b)
@@ -18,7 +18,7 @@ func WriteCompletion(w io.Writer, shell string) error {
 	return err
 }
 
-// words returns what may come behind a command's first words: the next word, or its flags.
+// words returns the words that may follow the first words of a command.
 func words(before string) []string {
 	var found []string
 	seen := map[string]bool{}
@@ -42,7 +42,7 @@ func (c *Command) flagNames() []string {
 	return names
 }
 
-// operands are what a command may be given that is known beforehand.
+// operands are the operands of a command that are known in advance.
 func (c *Command) operands() []string {
 	if c.operand == "shell" {
 		return []string{"bash", "zsh", "fish"}
@@ -79,7 +79,7 @@ complete -F _retrieverkeys retrieverkeys
 `)
 }
 
-// zsh reads the script of bash.
+// zsh runs the script of bash.
 func zsh(b *strings.Builder) {
 	b.WriteString("#compdef retrieverkeys\nautoload -U +X bashcompinit && bashcompinit\n")
 	bash(b)

@@ -1,7 +1,9 @@
 package config
 
 import (
+	"flag"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 )
@@ -78,5 +80,32 @@ func TestTheDemoLetsLocalPagesIn(t *testing.T) {
 		if problems != nil || strings.Join(got.CORSOrigins, " ") != c.want {
 			t.Errorf("%q %v: %q, %v", c.args, c.settings, got.CORSOrigins, problems)
 		}
+	}
+}
+
+var update = flag.Bool("update", false, "rewrite docs/settings.md")
+
+// The page must have every setting as the program has it.
+func TestSettingsPage(t *testing.T) {
+	const page = "../docs/settings.md"
+	text, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, _, found := strings.Cut(string(text), "| variable |")
+	if !found {
+		t.Fatal("the page has no table")
+	}
+	var b strings.Builder
+	b.WriteString(before)
+	if err := WriteSettings(&b); err != nil {
+		t.Fatal(err)
+	}
+	if *update {
+		if err := os.WriteFile(page, []byte(b.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	} else if b.String() != string(text) {
+		t.Errorf("%s is out of date: run go generate ./config", page)
 	}
 }

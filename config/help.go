@@ -10,14 +10,14 @@ import (
 	"unicode"
 )
 
-// Printable reports whether a terminal can be shown the character: it is seen, and changes neither the terminal's state nor
-// where the rest of the line stands. The joiners that Persian, Hindi and emoji are written with are among them.
+// Printable reports whether a character is safe on a terminal: it is visible, and changes neither the terminal's state nor the direction
+// of the line. The joiners that Persian, Hindi and emoji need are printable.
 func Printable(r rune) bool {
 	const nonJoiner, joiner = '\u200C', '\u200D'
 	return unicode.IsGraphic(r) || r == nonJoiner || r == joiner || unicode.Is(unicode.Prepended_Concatenation_Mark, r)
 }
 
-// helpAbout returns what help is asked about, if it is asked for at all.
+// helpAbout reports whether the arguments ask for help, and returns the words that they ask about.
 func helpAbout(args []string) (about []string, asked bool) {
 	if len(args) > 0 && args[0] == "help" {
 		return slices.DeleteFunc(slices.Clone(args[1:]), isHelp), true
@@ -30,7 +30,7 @@ func helpAbout(args []string) (about []string, asked bool) {
 
 func isHelp(arg string) bool { return arg == "-h" || arg == "-help" || arg == "--help" }
 
-// topic returns the command that the arguments name, or the first word of several.
+// topic returns the command that the arguments name, or the first word of several commands.
 func topic(args []string) (string, error) {
 	name, _ := commandName(args)
 	known := slices.ContainsFunc(Commands, func(c Command) bool { return c.Name == name })
@@ -40,7 +40,7 @@ func topic(args []string) (string, error) {
 	return name, nil
 }
 
-// commandName returns the command that the arguments begin with, and the others.
+// commandName returns the command that the arguments begin with, and the rest of them.
 func commandName(args []string) (name string, rest []string) {
 	if len(args) == 0 || strings.HasPrefix(args[0], "-") {
 		return "", args
@@ -52,7 +52,7 @@ func commandName(args []string) (name string, rest []string) {
 	return name, rest
 }
 
-// group returns the second words of the commands whose first word it is.
+// group returns the second words of the commands that begin with this word.
 func group(first string) []string {
 	var words []string
 	for _, c := range Commands {
@@ -78,7 +78,7 @@ func unknownCommand(name string) error {
 	return fmt.Errorf("unknown command %q%s", name, didYouMean(name, names, ""))
 }
 
-// alternatives lists words as a sentence does.
+// alternatives joins words as in "a, b or c".
 func alternatives(words []string) string {
 	if len(words) < 2 {
 		return strings.Join(words, "")
@@ -86,20 +86,20 @@ func alternatives(words []string) string {
 	return strings.Join(words[:len(words)-1], ", ") + " or " + words[len(words)-1]
 }
 
-// What the package flag says of a wrong flag.
+// flagErrors rewrites the errors of the package flag.
 var flagErrors = []struct {
 	pattern *regexp.Regexp
 	instead string
 }{
 	{regexp.MustCompile(`(?s)^flag needs an argument: -(.*)$`), "--$1 needs a value"},
-	{regexp.MustCompile(`(?s)^invalid (?:boolean )?value (".*") for (?:flag )?-([^:]+): (?:parse error|strconv.ParseBool.*)$`), "--$2 takes no value, not $1"},
-	{regexp.MustCompile(`(?s)^invalid value (".*") for flag -([^:]+): (.*)$`), "--$2 $3, which $1 is not"},
+	{regexp.MustCompile(`(?s)^invalid (?:boolean )?value (".*") for (?:flag )?-([^:]+): (?:parse error|strconv.ParseBool.*)$`), "--$2 takes no value, but has $1"},
+	{regexp.MustCompile(`(?s)^invalid value (".*") for flag -([^:]+): (.*)$`), "--$2 $3, not $1"},
 }
 
-// notDefined is how flag begins what it says of a flag that it does not know.
+// notDefined begins the error of the package flag about an unknown flag.
 const notDefined = "flag provided but not defined: -"
 
-// flagProblem says what is wrong with a flag in the terms of this program, whose flags have two dashes.
+// flagProblem describes a wrong flag. Unlike the package flag, it writes flags with two dashes.
 func flagProblem(fs *flag.FlagSet, err error) error {
 	text := err.Error()
 	if name, unknown := strings.CutPrefix(text, notDefined); unknown {
@@ -113,7 +113,7 @@ func flagProblem(fs *flag.FlagSet, err error) error {
 	return fmt.Errorf("%s", text)
 }
 
-// didYouMean suggests the name that the wrong one is nearly; nothing where none is near.
+// didYouMean suggests the name that is most similar to the wrong one, if one is similar.
 func didYouMean(wrong string, names []string, before string) string {
 	best, nearest := "", max(1, min(3, len(wrong)/3))+1
 	for _, name := range names {
@@ -127,7 +127,7 @@ func didYouMean(wrong string, names []string, before string) string {
 	return fmt.Sprintf("; did you mean %s%s?", before, best)
 }
 
-// distance counts the letters to add, drop, replace or swap with the next that make b of a.
+// distance is the number of letters to add, remove, replace or swap with the next one to turn a into b.
 func distance(a, b string) int {
 	if len(a) > 100 || len(b) > 100 {
 		return 100
@@ -153,30 +153,34 @@ func distance(a, b string) int {
 	return last[len(b)]
 }
 
-// helpWidth is how many columns help has: a terminal's, unless it was made wider.
+// helpWidth is the width of help texts, in columns.
 const helpWidth = 80
 
-// WriteHelp writes how the topic is used: a command, those that begin with a word, or, where it is empty, everything that
-// can be asked of the program and how it is configured.
+// WriteHelp describes a command, the commands that begin with a word, or, if the topic is empty, all commands and settings.
 func WriteHelp(w io.Writer, topic string) {
 	var b strings.Builder
 	switch {
 	case topic == "":
-		wrap(&b, "", "", "retrieverkeys shows and controls the API keys of retrievers, over GraphQL and REST.")
+		wrap(&b, "", "", "retrieverkeys serves the API keys of retrievers over GraphQL and REST, and manages them.")
 		b.WriteString("\nCommands:\n")
 		for _, c := range Commands {
 			c.write(&b)
 		}
-		b.WriteString("\nretrieverkeys help COMMAND tells the flags of one.\n\nSettings, from the environment:\n")
-		new(Config).settings().VisitAll(func(f *flag.Flag) { entry(&b, f.Name, f.Usage) })
-		entry(&b, "OTEL_*", "OpenTelemetry's own: OTEL_EXPORTER_OTLP_ENDPOINT, or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT, says where traces go; default nowhere")
+		b.WriteString("\nRun retrieverkeys help COMMAND for the flags of a command.\n\nEnvironment variables:\n")
+		for _, s := range append(new(Config).settings(), openTelemetry) {
+			meaning := s.meaning + "."
+			if s.fallback != "" {
+				meaning += " Default: " + s.fallback + "."
+			}
+			entry(&b, s.name, meaning)
+		}
 	case len(group(topic)) > 0:
 		for _, c := range Commands {
 			if strings.HasPrefix(c.Name, topic+" ") {
 				c.write(&b)
 			}
 		}
-		fmt.Fprintf(&b, "\nretrieverkeys help %s COMMAND tells the flags of one.\n", topic)
+		fmt.Fprintf(&b, "\nRun retrieverkeys help %s COMMAND for the flags of a command.\n", topic)
 	default:
 		i := slices.IndexFunc(Commands, func(c Command) bool { return c.Name == topic })
 		Commands[i].writeAll(&b)
@@ -184,7 +188,7 @@ func WriteHelp(w io.Writer, topic string) {
 	_, _ = io.WriteString(w, b.String())
 }
 
-// usage is how the command is called.
+// usage is the synopsis of the command.
 func (c *Command) usage() string {
 	return strings.TrimSpace(strings.Join(strings.Fields("retrieverkeys "+c.Name+" "+c.Arguments), " "))
 }
@@ -194,7 +198,7 @@ func (c *Command) write(b *strings.Builder) {
 	wrap(b, "        ", "        ", c.Summary)
 }
 
-// writeAll writes all there is to know of the command.
+// writeAll writes the synopsis, flags and an example.
 func (c *Command) writeAll(b *strings.Builder) {
 	wrap(b, "Usage: ", "         ", c.usage())
 	b.WriteByte('\n')
@@ -219,15 +223,15 @@ func (c *Command) writeAll(b *strings.Builder) {
 		b.WriteString("\nExample:\n")
 		wrap(b, "  ", "      ", "retrieverkeys "+c.Name+" "+c.Example)
 	}
-	b.WriteString("\nThe settings are in the environment: retrieverkeys help tells them.\n")
+	b.WriteString("\nSettings come from environment variables: see retrieverkeys help.\n")
 }
 
-// entry writes a name and, beside it, what it means.
+// entry writes a name with its meaning beside it.
 func entry(b *strings.Builder, name, meaning string) {
 	wrap(b, fmt.Sprintf("  %-24s ", name), strings.Repeat(" ", 27), meaning)
 }
 
-// wrap writes the text in lines of helpWidth at most, of which the first begins with one text, the others with another.
+// wrap breaks the text into lines of at most helpWidth columns. The first line begins with first, the others with next.
 func wrap(b *strings.Builder, first, next, text string) {
 	line, empty := first, true
 	for word := range strings.FieldsSeq(text) {

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { CriticalityLevel, DiffRule, diff } from "@graphql-inspector/core";
 import { ESLint } from "eslint";
@@ -145,10 +145,11 @@ describe("operations", () => {
     assert.deepEqual(errors(text), []);
   });
 
-  const blocks = [...readFileSync(join(checkout, "README.md"), "utf8").matchAll(/^```graphql\n(.*?)^```|gql`(.*?)`/gms)];
-  it("are in the README", () => assert.notEqual(blocks.length, 0));
-  for (const [, plain, tagged] of blocks) {
-    const text = (plain ?? tagged).trim();
-    it(`of the README are valid: ${text.split("\n")[0]}`, () => assert.deepEqual(errors(text), []));
+  const docs = join(checkout, "docs");
+  for (const page of [join(checkout, "README.md"), ...readdirSync(docs).filter((name) => name.endsWith(".md")).map((name) => join(docs, name))]) {
+    for (const [, plain, tagged] of readFileSync(page, "utf8").matchAll(/^```graphql\n(.*?)^```|gql`(.*?)`/gms)) {
+      const text = (plain ?? tagged).trim();
+      it(`of ${basename(page)} are valid: ${text.split("\n")[0]}`, () => assert.deepEqual(errors(text), []));
+    }
   }
 });

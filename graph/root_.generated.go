@@ -1205,7 +1205,8 @@ type Mutation {
   caller's, and both spend one budget of requests. A key can be rotated once; otherwise, and where it is not active, the
   error is ` + "`" + `CONFLICT` + "`" + `. The caller's key must hold the permissions, and its scopes allow the operations, that the key has.
   Without the permission ` + "`" + `admin` + "`" + ` it can rotate no key but a retriever's that has a later expiry, wider origins or a higher
-  limit than its own; that is ` + "`" + `FORBIDDEN` + "`" + `.
+  limit than its own; that is ` + "`" + `FORBIDDEN` + "`" + `. Keys of the types ` + "`" + `USER_SCOPED` + "`" + ` and ` + "`" + `SESSION` + "`" + ` act for one person and are issued
+  by the platform, and a key with a word that this version does not know cannot be copied; both are ` + "`" + `CONFLICT` + "`" + `.
   """
   rotateApiKey(
     "Which key, and how long it still works."

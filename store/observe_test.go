@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
 	"retrieverkeys/apikey"
 	"retrieverkeys/store"
@@ -132,5 +134,51 @@ func TestCallsOfARequestWait(t *testing.T) {
 	_ = spent.Look(2)
 	if err := observed.Ping(apikey.WithCost(t.Context(), spent)); apikey.Classify(err).Code != apikey.BadUserInput || len(e.begun) != 24 {
 		t.Errorf("a call with nothing left: %v", err)
+	}
+}
+
+// A call that does not begin must have no span, or it would stay open for good; and one that began must have one that ends, however it does.
+func TestEverySpanOfACallEnds(t *testing.T) {
+	spans := tracetest.NewSpanRecorder()
+	tracer := trace.NewTracerProvider(trace.WithSpanProcessor(spans)).Tracer("test")
+	ctx, request := tracer.Start(t.Context(), "request")
+	ended, cancel := context.WithCancel(ctx)
+	cancel()
+	spent := apikey.NewCost(1, 0)
+	_ = spent.Look(2)
+	full := apikey.NewCost(0, 0)
+	for range 16 {
+		if _, err := full.Call(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	calls := 0
+	for name, c := range map[string]struct {
+		ctx    context.Context
+		engine store.Engine
+		begins bool
+	}{
+		"with a place":           {apikey.WithCost(ctx, apikey.NewCost(0, 0)), answering{}, true},
+		"that fails":             {ctx, answering{err: errors.New("broken")}, true},
+		"that panics":            {ctx, struct{ store.Engine }{}, true},
+		"with nothing left":      {apikey.WithCost(ctx, spent), answering{}, false},
+		"while there is no room": {apikey.WithCost(ended, full), answering{}, false},
+	} {
+		before := len(spans.Started())
+		told := 0
+		func() {
+			defer func() { _ = recover() }()
+			_, _ = store.Observed(c.engine, store.Observer{Tracer: tracer, Called: func(string, string, time.Duration) { told++ }}).KeysByHash(c.ctx, "hash")
+		}()
+		if begun := len(spans.Started()) - before; (begun == 1) != c.begins || (told == 1) != c.begins {
+			t.Errorf("a call %s: %d spans, told %d times", name, begun, told)
+		}
+		if c.begins {
+			calls++
+		}
+	}
+	request.End()
+	if got := len(spans.Ended()); got != calls+1 || got != len(spans.Started()) {
+		t.Errorf("%d spans of %d calls and a request ended, of %d", got, calls, len(spans.Started()))
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/go-logr/logr"
+	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
 	"go.opentelemetry.io/otel/sdk/resource"
@@ -19,9 +21,13 @@ import (
 // flushTimeout is how long the collector has, at the end, to take what it did not take yet.
 const flushTimeout = 3 * time.Second
 
-// NewTracer returns a tracer that sends spans to the collector at that URL, and what ends it. What the collector does not take
-// is lost: requests neither wait for it nor fail with it. The SDK reads its own settings from the process's environment.
+// NewTracer returns a tracer that sends spans to the collector, and a function that flushes and closes it. Spans that the collector does not
+// accept are lost: requests never wait for it or fail with it. The SDK reads its settings from the environment of the process.
 func NewTracer(ctx context.Context, collector, service, version string, logger *slog.Logger) (trace.Tracer, func(context.Context), error) {
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(error) {
+		logger.WarnContext(ctx, "OpenTelemetry reported an error: check the OTEL variables")
+	}))
+	otel.SetLogger(logr.FromSlogHandler(sdkLog{logger}))
 	otlp, err := otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(collector))
 	if err != nil {
 		return nil, nil, errors.New("traces cannot be sent: what OTEL_EXPORTER_OTLP_* say of TLS does not fit together")
@@ -40,6 +46,19 @@ func NewTracer(ctx context.Context, collector, service, version string, logger *
 		_ = provider.Shutdown(ctx) // what is lost is told by exporter
 		cancel()
 	}, nil
+}
+
+// sdkLog logs what the SDK complains about, such as a variable that it cannot parse. It leaves out the details: they show values, and
+// a header's value can be a key.
+type sdkLog struct{ logger *slog.Logger }
+
+func (l sdkLog) Enabled(_ context.Context, level slog.Level) bool { return level >= slog.LevelWarn }
+func (l sdkLog) WithAttrs([]slog.Attr) slog.Handler               { return l }
+func (l sdkLog) WithGroup(string) slog.Handler                    { return l }
+
+func (l sdkLog) Handle(ctx context.Context, r slog.Record) error {
+	l.logger.WarnContext(ctx, "OpenTelemetry reported a problem: check the OTEL variables", "problem", r.Message)
+	return nil
 }
 
 // exporter tells of what is lost, now and then. The SDK would print every error, with the collector's URL in it, which may hold

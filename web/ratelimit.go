@@ -27,9 +27,8 @@ const (
 // budgets gives each key so many requests a minute: its own number, or else the same for all. Keys that replaced one another by
 // rotation share one budget.
 type budgets struct {
-	service   *apikey.Service
-	limiter   ratelimit.Limiter
-	perMinute int // of keys without a number of their own; 0: unlimited
+	service *apikey.Service
+	limiter ratelimit.Limiter
 
 	mu    sync.Mutex
 	found *simplelru.LRU[string, string] // results of BudgetOf that took reads of the store, by the key's hash; they never change
@@ -38,8 +37,8 @@ type budgets struct {
 // mostFound bounds found. Only keys that an older version made by rotation need a place there.
 const mostFound = 10_000
 
-func newBudgets(service *apikey.Service, limiter ratelimit.Limiter, perMinute int) *budgets {
-	b := &budgets{service: service, limiter: limiter, perMinute: perMinute}
+func newBudgets(service *apikey.Service, limiter ratelimit.Limiter) *budgets {
+	b := &budgets{service: service, limiter: limiter}
 	b.found, _ = simplelru.NewLRU[string, string](mostFound, nil) // it refuses sizes below 1 only
 	return b
 }
@@ -50,7 +49,7 @@ func (b *budgets) take(ctx context.Context, h http.Header, c apikey.Caller) erro
 	if c.Anonymous() {
 		return nil
 	}
-	limit := c.Key.RateLimit(b.perMinute)
+	limit := c.Key.RateLimit(b.service.RateLimit)
 	if limit == 0 {
 		return nil
 	}

@@ -35,7 +35,7 @@ func callerWith(hash string, limit ...int32) apikey.Caller {
 func TestABudgetIsSpentAndComesBack(t *testing.T) {
 	start := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	now := start
-	b := newBudgets(nil, ratelimit.NewMemory(func() time.Time { return now }), 60)
+	b := newBudgets(&apikey.Service{RateLimit: 60}, ratelimit.NewMemory(func() time.Time { return now }))
 	take := func(c apikey.Caller) (bool, http.Header) {
 		h := http.Header{}
 		err := b.take(t.Context(), h, c)
@@ -91,12 +91,12 @@ func TestAKeysOwnLimitComesFirst(t *testing.T) {
 		{60, apikey.Caller{}, ""}, // who sends no key reads nothing
 	} {
 		h := http.Header{}
-		if err := newBudgets(nil, ratelimit.NewMemory(time.Now), c.general).take(t.Context(), h, c.caller); err != nil || h.Get("X-RateLimit-Limit") != c.limit {
+		if err := newBudgets(&apikey.Service{RateLimit: c.general}, ratelimit.NewMemory(time.Now)).take(t.Context(), h, c.caller); err != nil || h.Get("X-RateLimit-Limit") != c.limit {
 			t.Errorf("%d, %+v: %v, %v", c.general, c.caller.Key, h, err)
 		}
 	}
 	// A limit that is changed holds from the next request on.
-	b := newBudgets(nil, ratelimit.NewMemory(time.Now), 0)
+	b := newBudgets(&apikey.Service{}, ratelimit.NewMemory(time.Now))
 	for _, limit := range []int32{100, 2, 50} {
 		h := http.Header{}
 		if err := b.take(t.Context(), h, callerWith("a", limit)); err != nil || h.Get("X-RateLimit-Limit") != strconv.Itoa(int(limit)) {
@@ -108,7 +108,7 @@ func TestAKeysOwnLimitComesFirst(t *testing.T) {
 // Over HTTP it looks the same to GraphQL and to the vendor's clients, but for the bodies.
 func TestSpentBudgetIsRefused(t *testing.T) {
 	url := served(t, &shelf{keys: 1}, func(o *Options) {
-		o.RateLimit = 1
+		o.Service.RateLimit = 1
 		o.RefuseGraphQL = func(w http.ResponseWriter, _ *http.Request, status int, _ *apikey.Error) { w.WriteHeader(status) }
 	})
 	if status, header, _ := ask(t, http.MethodGet, url+keysURL, ""); status != http.StatusOK || header.Get("X-RateLimit-Remaining") != "0" || header.Get("X-RateLimit-Window") != "60" {
@@ -210,7 +210,7 @@ func TestRotatedKeysShareOneBudget(t *testing.T) {
 	forged := key("evil", "a", "hash of a", "int_2") // and one that, in whatever way, came to name our budget
 	store := &chain{keys: []apikey.Key{first, old, older, made, theirs}}
 	limiter := ratelimit.NewMemory(time.Now)
-	processes := []*budgets{newBudgets(&apikey.Service{Store: store}, limiter, 4), newBudgets(&apikey.Service{Store: store}, limiter, 4)}
+	processes := []*budgets{newBudgets(&apikey.Service{Store: store, RateLimit: 4}, limiter), newBudgets(&apikey.Service{Store: store, RateLimit: 4}, limiter)}
 	take := func(process int, k apikey.Key) string {
 		h := http.Header{}
 		if err := processes[process].take(t.Context(), h, apikey.Caller{Key: &k}); err != nil {
@@ -235,7 +235,7 @@ func TestRotatedKeysShareOneBudget(t *testing.T) {
 	asked := store.asked
 	take(0, old)
 	take(0, made)
-	if err := newBudgets(&apikey.Service{Store: store}, limiter, 0).take(t.Context(), http.Header{}, apikey.Caller{Key: &older}); err != nil || store.asked != asked {
+	if err := newBudgets(&apikey.Service{Store: store}, limiter).take(t.Context(), http.Header{}, apikey.Caller{Key: &older}); err != nil || store.asked != asked {
 		t.Errorf("%v, asked %d times more", err, store.asked-asked)
 	}
 	// What cannot be looked up is not let in without being counted, and is not remembered.
@@ -398,7 +398,7 @@ func TestBadBearersMayBeUnlimited(t *testing.T) {
 // A key that stands in a web page is nobody's in particular, but whoever sends it spends its budget: else it would be a way to
 // ask without end.
 func TestKeysOfWebPagesSpendTheirBudget(t *testing.T) {
-	b := newBudgets(&apikey.Service{}, ratelimit.NewMemory(time.Now), 1)
+	b := newBudgets(&apikey.Service{RateLimit: 1}, ratelimit.NewMemory(time.Now))
 	c := apikey.Caller{Key: &apikey.Key{Hash: "a", Type: apikey.RetrieverKey}}
 	if err := b.take(t.Context(), http.Header{}, c); err != nil {
 		t.Error(err)

@@ -35,8 +35,6 @@ type Options struct {
 	// Timeout bounds a whole request, store calls included.
 	Timeout      time.Duration
 	MaxBodyBytes int64
-	// RateLimit is how many requests a minute a key may make that has no limit of its own; 0: any number.
-	RateLimit int
 	// AuthFailures is how many bearers a minute that let nobody in are looked up from one address; 0: any number.
 	AuthFailures int
 	// MaxConcurrent is how many requests are worked on at a time; 0: 100.
@@ -82,7 +80,7 @@ func NewHandler(o Options) http.Handler {
 		o.Limiter = ratelimit.NewMemory(time.Now)
 	}
 	identify := identified{
-		service: o.Service, trusted: o.TrustedProxies, budgets: newBudgets(o.Service, o.Limiter, o.RateLimit), failures: newFailures(o.Limiter, o.AuthFailures),
+		service: o.Service, trusted: o.TrustedProxies, budgets: newBudgets(o.Service, o.Limiter), failures: newFailures(o.Limiter, o.AuthFailures),
 		counted: o.Metrics.Authentication, logger: o.Logger,
 	}
 	if o.Answers == nil {

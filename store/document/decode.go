@@ -404,28 +404,42 @@ func sameTenant(a, b bson.Raw) bool {
 // its document; the successor's is empty where there is none. What belongs to another organization than the key is passed over: no
 // document may bring a key or an event into an organization that is not its own.
 func PendingEvents(doc bson.Raw) (events []bson.Raw, successor bson.Raw) {
-	defer func() {
-		foreign := func(d bson.Raw) bool { return !sameTenant(doc, d) }
-		events = slices.DeleteFunc(events, foreign)
-		if successor != nil && foreign(successor) {
-			successor = nil
+	events, successor, _ = carried(doc)
+	return events, successor
+}
+
+// Foreign returns how many of the events and the successor that a key's document carries PendingEvents passes over.
+func Foreign(doc bson.Raw) int {
+	_, _, foreign := carried(doc)
+	return foreign
+}
+
+func carried(doc bson.Raw) (events []bson.Raw, successor bson.Raw, foreign int) {
+	own := func(v value) bool {
+		if v.Type != bsoncore.TypeEmbeddedDocument {
+			return false
 		}
-	}()
+		if !sameTenant(doc, v.Data) {
+			foreign++
+			return false
+		}
+		return true
+	}
 	each(doc, func(name []byte, v value) {
 		switch string(name) {
 		case pendingEvents:
 			v.items(func(item value) {
-				if item.Type == bsoncore.TypeEmbeddedDocument {
+				if own(item) {
 					events = append(events, bson.Raw(item.Data))
 				}
 			})
 		case "successor":
-			if v.Type == bsoncore.TypeEmbeddedDocument {
+			if own(v) {
 				successor = bson.Raw(v.Data)
 			}
 		}
 	})
-	return events, successor
+	return events, successor, foreign
 }
 
 // changes reads what an event changed. What is of another form, as others may write it, is left out.

@@ -189,9 +189,16 @@ func (s *Store) finish(ctx context.Context, doc bson.Raw) (placed bool, err erro
 	}
 	// Who has changed the key since carries what is left to do, and finishes it.
 	k, _ := document.Key(doc, apikey.FieldRevision)
-	_, err = s.primaryKeys().UpdateOne(ctx, bson.D{{Key: "_id", Value: doc.Lookup("_id")}, internalID(doc), atRevision(k.Revision)},
+	result, err := s.primaryKeys().UpdateOne(ctx, bson.D{{Key: "_id", Value: doc.Lookup("_id")}, internalID(doc), atRevision(k.Revision)},
 		bson.D{{Key: "$unset", Value: bson.D{{Key: "pending_events", Value: ""}, {Key: "successor", Value: ""}}}})
-	return true, failure(err)
+	if err != nil {
+		return true, failure(err)
+	}
+	// Only who writes to the database can have put them there, and somebody should know that it happened.
+	if n := document.Foreign(doc); n > 0 && result.ModifiedCount > 0 {
+		s.logger.WarnContext(ctx, "a key carried events or keys of another organization, which are dropped", "key", k.ID, "count", n)
+	}
+	return true, nil
 }
 
 // internalID selects by the document's own tenant, which is what a sharded collection is found by.

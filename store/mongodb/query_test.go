@@ -142,13 +142,13 @@ func TestCommands(t *testing.T) {
 		}, 0, "find api_keys " + everyKeyField},
 		{"EventPage", func(ctx context.Context) (int, error) {
 			return number(s.EventPage(ctx, "int_1", "ret_1", apikey.EventRange{Limit: 3}))
-		}, 2, "find api_keys internal_id revision pending_events successor; find audit_events"},
+		}, 2, "find api_keys internal_id key_id revision pending_events successor; find audit_events"},
 		{"EventPage about a key", func(ctx context.Context) (int, error) {
 			return number(s.EventPage(ctx, "int_1", "ret_1", apikey.EventRange{Limit: 3, About: "key_00001"}))
-		}, 1, "find api_keys internal_id revision pending_events successor; find audit_events"},
-		{"CountEvents", func(ctx context.Context) (int, error) { return s.CountEvents(ctx, "int_1", "ret_1", "key_00001") }, 1, "find api_keys internal_id revision pending_events successor; aggregate audit_events"},
+		}, 1, "find api_keys internal_id key_id revision pending_events successor; find audit_events"},
+		{"CountEvents", func(ctx context.Context) (int, error) { return s.CountEvents(ctx, "int_1", "ret_1", "key_00001") }, 1, "find api_keys internal_id key_id revision pending_events successor; aggregate audit_events"},
 		{"CurrentKeys", func(ctx context.Context) (int, error) { return number(s.CurrentKeys(ctx, "int_1", "key_00001")) }, 1, "find api_keys"},
-		{"no CurrentKeys", func(ctx context.Context) (int, error) { return number(s.CurrentKeys(ctx, "int_1", "absent")) }, 0, "find api_keys; find api_keys internal_id revision pending_events successor"},
+		{"no CurrentKeys", func(ctx context.Context) (int, error) { return number(s.CurrentKeys(ctx, "int_1", "absent")) }, 0, "find api_keys; find api_keys internal_id key_id revision pending_events successor"},
 		{"UseKeys", func(ctx context.Context) (int, error) {
 			uses := []apikey.Use{{InternalID: "int_1", ID: "key_00001", Hash: "hash of int_1key_00001", At: aTime}, {InternalID: "int_1", ID: "key_00002", At: aTime}}
 			return 0, s.UseKeys(ctx, uses)

@@ -1,6 +1,7 @@
 package mongodb
 
 import (
+	"cmp"
 	"context"
 	"math"
 
@@ -47,6 +48,7 @@ type find struct {
 	fields []string
 	hint   string // the name of the index that must be used; empty if the server may choose
 	limit  int    // 0: all that match, where the filter itself bounds them
+	batch  int    // how many come in one trip, where there is no limit; 0: many
 }
 
 // command is the find as a command, written in half the time that the driver's Find takes for filter, projection and
@@ -81,8 +83,16 @@ func projection(fields []string) bson.RawValue {
 // each calls f with every document found and how many more are at hand, and returns their number. f must not keep
 // the document.
 func (q find) each(ctx context.Context, c collection, f func(doc bson.Raw, more int)) (n int, err error) {
+	return q.until(ctx, c, func(doc bson.Raw, more int) (enough bool) {
+		f(doc, more)
+		return false
+	})
+}
+
+// until is each, until f has enough.
+func (q find) until(ctx context.Context, c collection, f func(doc bson.Raw, more int) (enough bool)) (n int, err error) {
 	// A batch larger than the limit lets the server see the end, and close its cursor, in the same trip.
-	batch := 10_000
+	batch := cmp.Or(q.batch, 10_000)
 	if q.limit > 0 {
 		batch = q.limit + 1
 	}
@@ -97,10 +107,9 @@ func (q find) each(ctx context.Context, c collection, f func(doc bson.Raw, more 
 	// With a context that has ended this sends nothing: the server forgets the cursor by itself.
 	defer func() { _ = cursor.Close(ctx) }()
 	looked := 0
-	for cursor.Next(ctx) {
+	for enough := false; !enough && cursor.Next(ctx); n++ {
 		looked += apikey.Documents(len(cursor.Current))
-		f(cursor.Current, cursor.RemainingBatchLength())
-		n++
+		enough = f(cursor.Current, cursor.RemainingBatchLength())
 	}
 	if err := cursor.Err(); err != nil {
 		return n, failure(err)

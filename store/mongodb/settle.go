@@ -331,8 +331,8 @@ func (s *Store) unfinishedKeys(ctx context.Context, limit int, conditions ...bso
 	}
 	if name != "" {
 		// With the hint, the server refuses the query while the index is still being built, instead of scanning all keys.
-		q := find{filter: append(bson.D{somethingPending}, conditions...), hint: name, limit: limit}
-		found, err := s.findUnfinished(ctx, q)
+		q := find{filter: append(bson.D{somethingPending}, conditions...), hint: name}
+		found, err := s.findUnfinished(ctx, q, limit)
 		if !hasCode(err, codeBadValue) {
 			return found, err
 		}
@@ -342,18 +342,22 @@ func (s *Store) unfinishedKeys(ctx context.Context, limit int, conditions ...bso
 	if len(anyOf) == 0 {
 		return nil, nil
 	}
-	return s.findUnfinished(ctx, find{filter: append(bson.D{{Key: "$or", Value: anyOf}}, conditions...), limit: limit})
+	return s.findUnfinished(ctx, find{filter: append(bson.D{{Key: "$or", Value: anyOf}}, conditions...)}, limit)
 }
 
 var somethingPending = bson.E{Key: "pending_events.audit_id", Value: bson.D{{Key: "$gt", Value: ""}}}
 
-func (s *Store) findUnfinished(ctx context.Context, q find) ([]bson.Raw, error) {
-	q.fields = []string{"internal_id", "revision", "pending_events", "successor"}
+// findUnfinished returns so many of the documents found that carry something to finish, and fewer only if there are no more. The server
+// cannot tell them from those that carry nothing but what belongs to another organization, so the limit counts here: a hundred of those must
+// not hide one that can be finished.
+func (s *Store) findUnfinished(ctx context.Context, q find, limit int) ([]bson.Raw, error) {
+	q.fields, q.batch = []string{"internal_id", "key_id", "revision", "pending_events", "successor"}, limit+1
 	var found []bson.Raw
-	_, err := q.each(ctx, s.primaryKeys(), func(doc bson.Raw, _ int) {
+	_, err := q.until(ctx, s.primaryKeys(), func(doc bson.Raw, _ int) (enough bool) {
 		if events, _ := document.PendingEvents(doc); len(events) > 0 {
 			found = append(found, bytes.Clone(doc))
 		}
+		return len(found) == limit
 	})
 	return found, err
 }
@@ -425,7 +429,7 @@ func (s *Store) sweepKeys(ctx context.Context, scan bool) ([]bson.Raw, error) {
 		conditions = bson.D{{Key: "_id", Value: bson.D{{Key: "$nin", Value: s.sweep.tried}}}}
 	}
 	if scan {
-		return s.findUnfinished(ctx, find{filter: append(bson.D{somethingPending}, conditions...), limit: finishBatch})
+		return s.findUnfinished(ctx, find{filter: append(bson.D{somethingPending}, conditions...)}, finishBatch)
 	}
 	return s.unfinishedKeys(ctx, finishBatch, conditions...)
 }

@@ -552,3 +552,130 @@ func TestLeftSuccessorsAreFoundByTheirTenant(t *testing.T) {
 		t.Errorf("%v (-want +got)\n%s", err, diff)
 	}
 }
+
+// foreignKey is a key of the tests' tenant whose document carries nothing but what is of another: an event and a successor.
+func foreignKey(t *testing.T, id apikey.ID, eventID string, successor apikey.ID) bson.Raw {
+	t.Helper()
+	e, next := crashEvent(eventID), crashKey(successor)
+	e.InternalID, next.InternalID = "int_other", "int_other"
+	doc, err := document.Set(newKey(crashKey(id)), bson.D{{Key: "pending_events", Value: bson.A{document.FromEvent(e)}}, {Key: "successor", Value: newKey(next)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return doc
+}
+
+// Documents that carry only what is of another organization are never finished. However many there are, and wherever the server finds
+// them, they must not hide a change that can be, nor a sweep that met them be taken for complete.
+func TestForeignEventsHideNothing(t *testing.T) {
+	for name, s := range map[string]func() *Store{
+		"with the index": func() *Store { s, _ := indexed(t); return s },
+		"by a scan": func() *Store {
+			s, _ := dropped(t, testURI)
+			s.scan.Store(true)
+			return s
+		},
+	} {
+		s := s()
+		s.settler.close()
+		docs := make([]any, 0, maxPending+finishBatch+5)
+		for i := range maxPending + finishBatch { // they are before the others by each of their ids
+			docs = append(docs, foreignKey(t, apikey.ID(fmt.Sprintf("key_a_%04d", i)), fmt.Sprintf("evt_a_%04d", i), "key_wanted"))
+		}
+		for i := range 4 {
+			docs = append(docs, pendingKey(t, crashKey(apikey.ID(fmt.Sprintf("key_b_%d", i))), fmt.Sprintf("evt_b_%d", i), nil))
+		}
+		next := crashKey("key_wanted")
+		docs = append(docs, pendingKey(t, crashKey("key_c"), "evt_c", &next))
+		if _, err := s.primaryKeys().InsertMany(t.Context(), docs); err != nil {
+			t.Fatal(err)
+		}
+		if name == "with the index" {
+			// A reader sees what is pending behind them, and a change finds the successor.
+			if page, err := s.EventPage(t.Context(), crashTenant, "ret_1", apikey.EventRange{Limit: 10}); err != nil || len(page) != 5 {
+				t.Errorf("%s: a page of %d events, %v", name, len(page), err)
+			}
+			if keys, err := s.CurrentKeys(t.Context(), crashTenant, "key_wanted"); err != nil || len(keys) != 1 {
+				t.Errorf("%s: the successor is %v, %v", name, keys, err)
+			}
+		}
+		if some, err := s.FinishAll(t.Context()); err != nil || !some {
+			t.Errorf("%s: %t, %v", name, some, err)
+		}
+		if n, err := count(t.Context(), s.events, bson.D{}); err != nil || n != 5 {
+			t.Errorf("%s: %d events were moved, %v", name, n, err)
+		}
+		for tenant, want := range map[apikey.InternalID]int{crashTenant: 1, "int_other": 0} {
+			if keys, err := s.Keys(t.Context(), tenant, []apikey.ID{"key_wanted"}, 0); err != nil || len(keys) != want {
+				t.Errorf("%s: %d successors of %s, %v", name, len(keys), tenant, err)
+			}
+		}
+		if some, err := s.FinishAll(t.Context()); some || err != nil {
+			t.Errorf("%s: there is more to finish: %t, %v", name, some, err)
+		}
+	}
+}
+
+// One batch asks for no more than it returns and what it passes over, however much is unfinished.
+func TestABatchOfUnfinishedChanges(t *testing.T) {
+	s, w := indexed(t)
+	s.settler.close()
+	docs := make([]any, 50)
+	for i := range docs {
+		docs[i] = pendingKey(t, crashKey(apikey.ID(fmt.Sprintf("key_%02d", i))), fmt.Sprintf("evt_%02d", i), nil)
+	}
+	if _, err := s.primaryKeys().InsertMany(t.Context(), docs); err != nil {
+		t.Fatal(err)
+	}
+	w.take()
+	for _, limit := range []int{1, 7, 49, 50, 51} {
+		found, err := s.unfinishedKeys(t.Context(), limit)
+		if err != nil || len(found) != min(limit, len(docs)) {
+			t.Errorf("%d of %d, %v", len(found), limit, err)
+		}
+		if sent := names(w.take()); slices.Contains(sent, "getMore") {
+			t.Errorf("%d took %v", limit, sent)
+		}
+	}
+}
+
+// What is of another organization beside a key's own events leaves with them, and is told: by the key's id and how many, and nothing of it.
+func TestForeignEventsBesideOwnAreTold(t *testing.T) {
+	s, w := indexed(t)
+	s.settler.close()
+	own, theirs := crashEvent("evt_own"), crashEvent("evt_secret")
+	theirs.InternalID, theirs.ActorID = "int_secret", "usr_secret"
+	next := crashKey("key_secret")
+	next.InternalID = "int_secret"
+	doc, err := document.Set(newKey(crashKey("key_1")), bson.D{
+		{Key: "pending_events", Value: bson.A{document.FromEvent(theirs), document.FromEvent(own), document.FromEvent(theirs)}}, {Key: "successor", Value: newKey(next)},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	insertRaw(t, s, doc)
+	insertRaw(t, s, pendingKey(t, crashKey("key_2"), "evt_2", nil))
+	found, err := s.unfinishedKeys(t.Context(), 10) // as two processes may find it
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, err := s.FinishAll(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for _, doc := range found {
+			if _, err := s.finish(t.Context(), doc); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if log := w.log.String(); strings.Count(log, "\n") != 1 || !strings.Contains(log, "key=key_1 count=3") || strings.Contains(log, "secret") {
+		t.Errorf("logged %s", log)
+	}
+	if n, err := count(t.Context(), s.events, bson.D{}); err != nil || n != 2 {
+		t.Errorf("%d events were moved, %v", n, err)
+	}
+	if left, err := s.unfinishedKeys(t.Context(), 10); err != nil || len(left) != 0 {
+		t.Errorf("left: %v, %v", left, err)
+	}
+}
