@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"slices"
 	"time"
 
@@ -29,18 +28,17 @@ func (p *program) listNamespaces(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if p.cfg.JSON {
-			items := make([]namespaceItem, len(found))
-			for i, n := range found {
-				items[i] = namespaceItem{n.ID, n.Name, n.Description, n.OrganizationName, n.OrganizationID, n.InternalID, n.CreatedAt}
-			}
-			return p.writeJSON(map[string]any{"results": items, "total": len(items)})
-		}
-		rows := [][]string{{"NAMESPACE ID", "NAME", "ORGANIZATION", "ORGANIZATION ID", "CREATED"}}
+		out := p.listing("namespace", "NAMESPACE ID", "NAME", "ORGANIZATION", "ORGANIZATION ID", "CREATED")
 		for _, n := range found {
-			rows = append(rows, []string{string(n.ID), n.Name, organization(&n), value(n.OrganizationID), dated(n.CreatedAt)})
+			item := namespaceItem{n.ID, n.Name, n.Description, n.OrganizationName, n.OrganizationID, n.InternalID, n.CreatedAt}
+			err := out.add(item, func() []string {
+				return []string{string(n.ID), n.Name, organization(&n), value(n.OrganizationID), dated(n.CreatedAt)}
+			})
+			if err != nil {
+				return err
+			}
 		}
-		return p.list(rows, "namespace")
+		return out.end()
 	})
 }
 
@@ -69,23 +67,20 @@ func (p *program) listRetrievers(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		items := []retrieverItem{}
-		rows := [][]string{{"RETRIEVER ID", "NAME", "NAMESPACE ID", "NAMESPACE", "ORGANIZATION", "CREATED"}}
+		out := p.listing("retriever", "RETRIEVER ID", "NAME", "NAMESPACE ID", "NAMESPACE", "ORGANIZATION", "CREATED")
 		for i := range namespaces {
 			n := &namespaces[i]
 			err := eachRetriever(ctx, newDesk(engine, n), func(r *apikey.Retriever) error {
-				items = append(items, retrieverItem{r.ID, r.Name, r.Description, n.ID, n.Name, r.InternalID, r.CreatedAt})
-				rows = append(rows, []string{string(r.ID), r.Name, string(n.ID), n.Name, organization(n), dated(r.CreatedAt)})
-				return nil
+				item := retrieverItem{r.ID, r.Name, r.Description, n.ID, n.Name, r.InternalID, r.CreatedAt}
+				return out.add(item, func() []string {
+					return []string{string(r.ID), r.Name, string(n.ID), n.Name, organization(n), dated(r.CreatedAt)}
+				})
 			})
 			if err != nil {
 				return err
 			}
 		}
-		if p.cfg.JSON {
-			return p.writeJSON(map[string]any{"results": items, "total": len(items)})
-		}
-		return p.list(rows, "retriever")
+		return out.end()
 	})
 }
 
@@ -99,15 +94,4 @@ func (p *program) chosenNamespaces(ctx context.Context, engine store.Engine) ([]
 		return nil, err
 	}
 	return []apikey.Namespace{*n}, nil
-}
-
-// list writes a table, if it has rows, and how many they are.
-func (p *program) list(rows [][]string, thing string) error {
-	if len(rows) > 1 {
-		if err := p.table(rows); err != nil {
-			return err
-		}
-	}
-	_, err := fmt.Fprintf(p.stdout, "%s.\n", counted(len(rows)-1, thing))
-	return err
 }

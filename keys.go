@@ -108,43 +108,37 @@ func operator() string {
 	return "uid " + strconv.Itoa(os.Getuid())
 }
 
-// listed is a key and the retriever in whose list it was found.
-type listed struct {
-	apikey.Key
-	retriever string
-}
-
 func (p *program) listKeys(ctx context.Context) error {
 	search, err := p.search()
 	if err != nil {
 		return err
 	}
 	return p.atDesk(ctx, func(ctx context.Context, d desk) error {
-		var keys []listed
-		var err error
-		if p.cfg.Keys.Retriever != "" {
-			var r *apikey.Retriever
-			if r, err = d.service.Retriever(ctx, d.caller, string(d.namespace.ID), p.cfg.Keys.Retriever); err == nil {
-				keys, err = keysOf(ctx, d, r, p.cfg.Keys.IncludeRevoked, search)
-			}
-		} else {
-			// Whoever looks for a key must not be told that there is none because it is revoked.
-			keys, err = keysOfNamespace(ctx, d, p.cfg.Keys.IncludeRevoked || search != "", search)
+		out := p.listing("key", "KEY ID", "PREFIX", "STATUS", "NAME", "RETRIEVER", "CREATED", "CREATED BY", "LAST USED", "EXPIRES")
+		add := func(k *apikey.Key, r *apikey.Retriever) error {
+			return out.add(web.Key{Of: k}, func() []string {
+				return []string{
+					string(k.ID), value(k.Prefix), strings.ToUpper(string(k.Status)), k.Name, r.Name, dated(k.CreatedAt), value(k.CreatedBy),
+					cmp.Or(dated(k.LastUsedAt), "never"), cmp.Or(dated(k.ExpiresAt), "never"),
+				}
+			})
 		}
-		if err != nil {
+		if p.cfg.Keys.Retriever != "" {
+			r, err := d.service.Retriever(ctx, d.caller, string(d.namespace.ID), p.cfg.Keys.Retriever)
+			if err != nil {
+				return err
+			}
+			err = keysOf(ctx, d, r, p.cfg.Keys.IncludeRevoked, search, add)
+			if err != nil {
+				return err
+			}
+		} else if err := keysOfNamespace(ctx, d, p.cfg.Keys.IncludeRevoked || search != "", search, add); err != nil { // who looks for a key must not be told that there is none because it is revoked
 			return err
 		}
-		if p.cfg.JSON {
-			items := make([]web.Key, len(keys))
-			for i := range keys {
-				items[i] = web.Key{Of: &keys[i].Key}
-			}
-			return p.writeJSON(map[string]any{"results": items, "total": len(items)})
-		}
-		if len(keys) == 0 && apikey.HideKeys(search) != search {
+		if out.n == 0 && !p.cfg.JSON && apikey.HideKeys(search) != search {
 			_, _ = fmt.Fprintln(p.stderr, "retrieverkeys keys scan - reads a key from standard input and looks for it in all organizations, and among their own keys too.")
 		}
-		return p.writeTable(keys)
+		return out.end()
 	})
 }
 
@@ -172,39 +166,39 @@ func (p *program) line() (string, error) {
 	return strings.TrimSpace(line), nil
 }
 
-// keysOf reads all keys of a retriever, or those that a search is for.
-func keysOf(ctx context.Context, d desk, r *apikey.Retriever, includeRevoked bool, search string) ([]listed, error) {
+// keysOf calls f with all keys of a retriever, or with those that a search is for, up to the first error.
+func keysOf(ctx context.Context, d desk, r *apikey.Retriever, includeRevoked bool, search string, f func(*apikey.Key, *apikey.Retriever) error) error {
 	reader, err := d.service.ReadKeys(d.caller, r, includeRevoked, search)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	var keys []listed
 	for {
 		page, err := reader.Next(ctx)
 		if err != nil || len(page) == 0 {
-			return keys, err
+			return err
 		}
-		for _, k := range page {
-			keys = append(keys, listed{k, r.Name})
+		for i := range page {
+			if err := f(&page[i], r); err != nil {
+				return err
+			}
 		}
 	}
 }
 
-// keysOfNamespace reads the keys of all retrievers of the namespace, each key once.
-func keysOfNamespace(ctx context.Context, d desk, includeRevoked bool, search string) ([]listed, error) {
-	var keys []listed
-	seen := map[apikey.ID]bool{}
-	err := eachRetriever(ctx, d, func(r *apikey.Retriever) error {
-		found, err := keysOf(ctx, d, r, includeRevoked, search)
-		for _, k := range found {
-			if !seen[k.ID] {
-				seen[k.ID] = true
-				keys = append(keys, k)
+// keysOfNamespace calls f with the keys of all retrievers of the namespace, each key once, up to the first error.
+func keysOfNamespace(ctx context.Context, d desk, includeRevoked bool, search string, f func(*apikey.Key, *apikey.Retriever) error) error {
+	seen := map[apikey.ID]bool{} // of the keys of several retrievers, which alone are read more than once
+	return eachRetriever(ctx, d, func(r *apikey.Retriever) error {
+		return keysOf(ctx, d, r, includeRevoked, search, func(k *apikey.Key, r *apikey.Retriever) error {
+			if len(k.Retrievers()) > 1 {
+				if seen[k.ID] {
+					return nil
+				}
+				seen[apikey.ID(strings.Clone(string(k.ID)))] = true
 			}
-		}
-		return err
+			return f(k, r)
+		})
 	})
-	return keys, err
 }
 
 // eachRetriever calls f with all retrievers of the desk's namespace, by name, up to the first error.
@@ -439,21 +433,4 @@ func (p *program) confirm(k *apikey.Key) error {
 		return errors.New("nothing was revoked")
 	}
 	return nil
-}
-
-func (p *program) writeTable(keys []listed) error {
-	rows := [][]string{{"KEY ID", "PREFIX", "STATUS", "NAME", "RETRIEVER", "CREATED", "CREATED BY", "LAST USED", "EXPIRES"}}
-	for _, k := range keys {
-		rows = append(rows, []string{
-			string(k.ID), value(k.Prefix), strings.ToUpper(string(k.Status)), k.Name, k.retriever, dated(k.CreatedAt), value(k.CreatedBy),
-			cmp.Or(dated(k.LastUsedAt), "never"), cmp.Or(dated(k.ExpiresAt), "never"),
-		})
-	}
-	if len(keys) > 0 {
-		if err := p.table(rows); err != nil {
-			return err
-		}
-	}
-	_, err := fmt.Fprintf(p.stdout, "%s.\n", counted(len(keys), "key"))
-	return err
 }

@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"go.mongodb.org/mongo-driver/v2/bson"
+
 	"retrieverkeys/apikey"
 	"retrieverkeys/store/document"
 )
@@ -173,11 +175,11 @@ func TestKeysCommandsRefuse(t *testing.T) {
 		{`unknown command "keys lsit"; did you mean keys list?`, exitUsage, []string{"keys", "lsit"}},
 		{`unknown command "namespace"; did you mean namespaces?`, exitUsage, []string{"namespace", "list"}},
 		{`unknown command "revoke"; did you mean keys revoke?`, exitUsage, []string{"revoke", "key_1"}},
-		{"namespaces needs to be told what to do: list", exitUsage, []string{"namespaces"}},
+		{"namespaces needs a subcommand: list", exitUsage, []string{"namespaces"}},
 		{"unknown flag --namspace; did you mean --namespace?", exitUsage, []string{"keys", "list", "--namspace", "ns_prod"}},
 		{"unknown flag --wholly-other\n", exitUsage, []string{"keys", "list", "--wholly-other"}},
 		{"--namespace needs a value", exitUsage, []string{"keys", "list", "--namespace"}},
-		{`--json takes no value, not "maybe"`, exitUsage, []string{"keys", "list", "--json=maybe"}},
+		{`--json takes no value, but has "maybe"`, exitUsage, []string{"keys", "list", "--json=maybe"}},
 		{"--search - needs a text on standard input", exitFailed, []string{"keys", "list", "--namespace", "ns_prod", "--search", "-"}},
 		{`there is no key "key_nowhere" in the store`, exitFailed, []string{"keys", "revoke", "--yes", "key_nowhere"}},
 		{"--name is required", exitUsage, []string{"keys", "create", "--namespace", "ns_prod", "--retriever", "main"}},
@@ -186,7 +188,12 @@ func TestKeysCommandsRefuse(t *testing.T) {
 		{"takes one key id, not 0", exitUsage, []string{"keys", "revoke", "--namespace", "ns_prod"}},
 		{"takes one key id, not 2", exitUsage, []string{"keys", "revoke", "--namespace", "ns_prod", "a", "b"}},
 		{"a duration", exitUsage, []string{"keys", "rotate", "--overlap", "long", "--namespace", "ns_prod", "a"}},
-		{"takes one file, not 0", exitUsage, []string{"keys", "scan"}},
+		{"takes one or more files, not 0", exitUsage, []string{"keys", "scan"}},
+		{"--rules must be gitleaks or detect-secrets, not \"trufflehog\"\nretrieverkeys --help", exitUsage, []string{"keys", "scan", "--rules", "trufflehog"}},
+		{"--rules needs a value", exitUsage, []string{"keys", "scan", "--rules"}},
+		{"--rules goes without a file", exitUsage, []string{"keys", "scan", "--rules", "gitleaks", "app.log"}},
+		{"--rules goes without --exit-code: it prints rules and scans nothing\nretrieverkeys: --rules goes without --json", exitUsage, []string{"keys", "scan", "--json", "--exit-code", "--rules", "gitleaks"}},
+		{"unknown flag --report", exitUsage, []string{"keys", "scan", "--rules", "gitleaks", "--report"}},
 		{`no namespace "nowhere"`, exitFailed, []string{"keys", "list", "--namespace", "nowhere", "--retriever", "main"}},
 		{"several organizations have a namespace \"production\": name it by its id, one of ns_b_prod (int_b), ns_prod (int_a)", exitFailed, []string{"keys", "list", "--namespace", "production", "--retriever", "main"}},
 		{"No such retriever", exitFailed, []string{"keys", "list", "--namespace", "ns_prod", "--retriever", "nothing"}},
@@ -337,6 +344,25 @@ func TestLeakedKeyPage(t *testing.T) {
 			}
 			if !strings.Contains(got, want) || strings.Contains(got, "errors") || strings.Contains(got, at(made, "key")) {
 				t.Errorf("%s\nanswers %s", text, got)
+			}
+		}
+	})
+}
+
+// A key of two retrievers is one key in the list of their namespace, and stands in the list of each.
+func TestKeysListTellsEachKeyOnce(t *testing.T) {
+	onEveryStore(t, func(t *testing.T, d deployment) {
+		d = seeded(t, d)
+		importBatch(t, d, document.Batch{Keys: []bson.Raw{keyDoc("key_two", "ret_main", fields{
+			"scopes": []fields{scope("retriever", "ret_main", "execute_retriever"), scope("retriever", "ret_bare", "execute_retriever")},
+		})}})
+		for where, want := range map[string]int{"": 1, "ret_main": 1, "ret_bare": 1, "ret_odd": 0} {
+			args := []string{"keys", "list", "--namespace", "ns_prod", "--json"}
+			if where != "" {
+				args = append(args, "--retriever", where)
+			}
+			if out := ok(t, d, args...); strings.Count(out, `"key_id": "key_two"`) != want {
+				t.Errorf("%v: %d times, want %d", args, strings.Count(out, `"key_id": "key_two"`), want)
 			}
 		}
 	})

@@ -10,10 +10,12 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -102,40 +104,42 @@ type sighting struct {
 	length       int
 	whole        bool
 	minted       bool
+	order        int // of all texts that were seen
+	known
 }
 
 // scan is the outcome of a scan.
 type scan struct {
-	Leaks     []leak     `json:"results"`
-	Total     int        `json:"total"`
-	Fragments []fragment `json:"fragments"`
-	Unread    []unread   `json:"unread"`
+	Leaks         []leak     `json:"results"`
+	Total         int        `json:"total"`
+	MoreUnknown   int        `json:"more_unknown"` // places of keys that the store does not know and that are not among the results
+	Fragments     []fragment `json:"fragments"`
+	MoreFragments int        `json:"more_fragments"` // places of fragments that are not among these
+	Unread        []unread   `json:"unread"`
 }
 
 func (p *program) scanFiles(ctx context.Context) error {
+	if p.cfg.Keys.Rules != "" {
+		return p.writeRules()
+	}
 	return p.onStore(ctx, func(ctx context.Context, engine store.Engine) error {
+		s := newSightings(engine)
 		result := scan{Leaks: []leak{}, Fragments: []fragment{}, Unread: []unread{}}
 		var failed []error
-		seen := map[string]*sighting{}
-		var order []*sighting
 		for _, file := range p.cfg.Operands {
 			shown := apikey.HideKeys(file)
-			err := p.scanFile(file, func(s apikey.Secret, whole bool, line int) {
-				hash := s.Hash()
-				if seen[hash] == nil {
-					seen[hash] = &sighting{prefix: s.Prefix(), hash: hash, length: len(s.Reveal()), whole: whole, minted: s.LooksMinted()}
-					order = append(order, seen[hash])
-				}
-				seen[hash].add(place{shown, line})
+			err := p.scanFile(file, func(r io.Reader) io.Reader { return whileItWorks{ctx, s, r} }, func(secret apikey.Secret, whole bool, line int) {
+				s.see(ctx, secret, whole, place{shown, line})
 			})
+			if err := cmp.Or(s.failed, ctx.Err()); err != nil {
+				return errors.Join(append(failed, err)...)
+			}
 			if err != nil {
 				failed = append(failed, err)
 				result.Unread = append(result.Unread, unread{shown, apikey.HideKeys(err.Error()), err})
 			}
 		}
-		ctx, cancel := context.WithTimeout(ctx, searchTimeout)
-		defer cancel()
-		if err := result.lookUp(ctx, engine, order); err != nil {
+		if err := s.report(ctx, &result); err != nil {
 			return errors.Join(append(failed, err)...)
 		}
 		failed = append(failed, p.writeScan(&result))
@@ -146,11 +150,25 @@ func (p *program) scanFiles(ctx context.Context) error {
 	})
 }
 
+// whileItWorks reads a file up to the first lookup that fails.
+type whileItWorks struct {
+	ctx  context.Context
+	seen *sightings
+	io.Reader
+}
+
+func (r whileItWorks) Read(p []byte) (int, error) {
+	if err := cmp.Or(r.seen.failed, r.ctx.Err()); err != nil {
+		return 0, err
+	}
+	return r.Reader.Read(p)
+}
+
 // errAlive ends a scan that is to fail where it finds a key that is alive.
 var errAlive = errors.New("a key that is alive was found")
 
-// scanFile calls found for each key and fragment in the file.
-func (p *program) scanFile(name string, found func(s apikey.Secret, whole bool, line int)) error {
+// scanFile calls found for each key and fragment in the file, which it reads through wrap.
+func (p *program) scanFile(name string, wrap func(io.Reader) io.Reader, found func(s apikey.Secret, whole bool, line int)) error {
 	r := p.stdin
 	if name != "-" {
 		f, err := os.Open(name) //nolint:gosec // the operator names it
@@ -166,7 +184,7 @@ func (p *program) scanFile(name string, found func(s apikey.Secret, whole bool, 
 		}
 		r = f
 	}
-	text, err := plain(r)
+	text, err := plain(wrap(r))
 	if err == nil {
 		err = apikey.FindLeaks(text, found)
 	}
@@ -187,7 +205,7 @@ func reason(err error) error {
 	return err
 }
 
-// plain returns the text in UTF-8 of what may be compressed by gzip, even twice, and may be UTF-16.
+// plain returns the text in UTF-8 of what may be compressed by gzip, even twice, and may be UTF-16 or UTF-32.
 func plain(r io.Reader) (io.Reader, error) {
 	const headBytes, mostLayers = 4 << 10, 3
 	text := bufio.NewReaderSize(r, headBytes)
@@ -202,15 +220,39 @@ func plain(r io.Reader) (io.Reader, error) {
 		text = bufio.NewReaderSize(unzipped, headBytes)
 	}
 	head, _ := text.Peek(headBytes)
-	if high, is := isUTF16(head); is {
-		return &utf16Reader{text, high}, nil
+	if unit := unitOf(head); unit != nil {
+		return &wideReader{text, unit}, nil
 	}
 	return text, nil
 }
 
-// isUTF16 reports whether a text is in UTF-16, and which byte of each two is the high one. A mark at its beginning tells, or the
-// zeros that stand beside the letters of English.
-func isUTF16(head []byte) (high int, is bool) {
+// unit is how a text writes a character: the bytes of a UTF-16 or UTF-32 number, by their place from the highest to the lowest.
+type unit []int
+
+var (
+	utf16LE, utf16BE = unit{1, 0}, unit{0, 1}
+	utf32LE, utf32BE = unit{3, 2, 1, 0}, unit{0, 1, 2, 3}
+)
+
+// unitOf returns the unit of a text in UTF-16 or UTF-32, and nil for other texts. A mark at the beginning tells, or, for lack of
+// one, the zeros that stand beside the letters of English.
+func unitOf(head []byte) unit {
+	for _, marked := range []struct {
+		mark string
+		unit
+	}{{"\xff\xfe\x00\x00", utf32LE}, {"\x00\x00\xfe\xff", utf32BE}, {"\xff\xfe", utf16LE}, {"\xfe\xff", utf16BE}} { // UTF-16's mark begins UTF-32's
+		if bytes.HasPrefix(head, []byte(marked.mark)) {
+			return marked.unit
+		}
+	}
+	if len(head) <= 8 {
+		return nil
+	}
+	for _, u := range []unit{utf32LE, utf32BE} {
+		if letters := u.letters(head); letters > len(head)/len(u)*3/4 {
+			return u
+		}
+	}
 	zeros := [2]int{}
 	for i, c := range head {
 		if c == 0 {
@@ -219,81 +261,198 @@ func isUTF16(head []byte) (high int, is bool) {
 	}
 	most, few := len(head)/4, len(head)/100 // half, and two in a hundred, of the first or second bytes
 	switch {
-	case bytes.HasPrefix(head, []byte{0xFF, 0xFE}), len(head) > 8 && zeros[1] > most && zeros[0] <= few:
-		return 1, true
-	case bytes.HasPrefix(head, []byte{0xFE, 0xFF}), len(head) > 8 && zeros[0] > most && zeros[1] <= few:
-		return 0, true
+	case zeros[1] > most && zeros[0] <= few:
+		return utf16LE
+	case zeros[0] > most && zeros[1] <= few:
+		return utf16BE
 	default:
-		return 0, false
+		return nil
 	}
 }
 
-// utf16Reader reads UTF-16 as UTF-8. Keys and ends of lines are ASCII: what takes two units is read as two unknown characters.
-type utf16Reader struct {
-	text io.Reader
-	high int
+// letters counts the characters of ASCII text.
+func (u unit) letters(text []byte) int {
+	n := 0
+	for ; len(text) >= len(u); text = text[len(u):] {
+		if c := u.number(text); ' ' <= c && c <= '~' || '\t' <= c && c <= '\r' {
+			n++
+		}
+	}
+	return n
 }
 
-func (r *utf16Reader) Read(p []byte) (int, error) {
-	var unit [2]byte
+func (u unit) number(text []byte) uint32 {
+	var n uint32
+	for _, i := range u {
+		n = n<<8 | uint32(text[i])
+	}
+	return n
+}
+
+// wideReader reads UTF-16 or UTF-32 as UTF-8. Keys and ends of lines are ASCII, so it reads a character of two units as two unknown
+// characters.
+type wideReader struct {
+	text io.Reader
+	unit unit
+}
+
+func (r *wideReader) Read(p []byte) (int, error) {
+	var buf [4]byte
+	char := buf[:len(r.unit)]
 	n := 0
 	for n <= len(p)-utf8.UTFMax {
-		if _, err := io.ReadFull(r.text, unit[:]); err != nil {
+		if _, err := io.ReadFull(r.text, char); err != nil {
 			if errors.Is(err, io.ErrUnexpectedEOF) { // half a character at the end
 				err = io.EOF
 			}
 			return n, err
 		}
-		n += utf8.EncodeRune(p[n:], rune(unit[r.high])<<8|rune(unit[1-r.high]))
+		n += utf8.EncodeRune(p[n:], rune(min(r.unit.number(char), utf8.MaxRune+1))) // what is no character is written as an unknown one
 	}
 	return n, nil
 }
 
-// longestCut is how long a text may be that is surely cut off. A longer one may be a key without a checksum, which was made elsewhere.
-const longestCut = 20
+const (
+	// lookedUpTogether is how many texts are remembered before the store is asked which of them are its keys.
+	lookedUpTogether = 1000
+	// mostUnresolved is how many keys that the store does not know are kept, and how many fragments.
+	mostUnresolved = 1000
+)
 
-// lookUp asks the store what it knows of the texts that were seen.
-func (s *scan) lookUp(ctx context.Context, engine store.Engine, seen []*sighting) error {
-	if len(seen) == 0 {
+// sightings are the texts that were seen. It keeps every key of the store. Of the other texts it keeps the first ones, so that
+// no file can fill the memory or push out a key that is alive. Each text that begins like a key is looked up, because keys that
+// were made elsewhere have no checksum and may have any length.
+type sightings struct {
+	engine   store.Engine
+	registry registry
+	kept     map[string]*sighting // by hash
+	pending  map[string]*sighting // not yet looked up
+	seen     int
+	failed   error // of the first lookup that failed
+
+	// What is kept of texts that are no keys of the store. Words that merely begin like a key do not count as fragments, so
+	// that there is room for these.
+	unknown, fragments, words             int
+	moreUnknown, moreFragments, moreWords int // places
+}
+
+func newSightings(engine store.Engine) *sightings {
+	return &sightings{engine: engine, kept: map[string]*sighting{}, pending: map[string]*sighting{}}
+}
+
+// see notes where a text stands.
+func (s *sightings) see(ctx context.Context, secret apikey.Secret, whole bool, at place) {
+	if s.failed != nil {
+		return
+	}
+	hash := secret.Hash()
+	if seen := cmp.Or(s.kept[hash], s.pending[hash]); seen != nil {
+		seen.add(at)
+		return
+	}
+	seen := &sighting{
+		prefix: secret.Prefix(), hash: hash, length: len(secret.Reveal()), whole: whole, minted: secret.LooksMinted(), order: s.seen,
+		known: known{Status: "unknown"},
+	}
+	seen.add(at)
+	s.seen++
+	s.pending[hash] = seen
+	if len(s.pending) == lookedUpTogether {
+		s.failed = s.lookUp(ctx)
+	}
+}
+
+// lookUp asks the store which of the pending texts are its keys, and keeps what is worth it.
+func (s *sightings) lookUp(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, searchTimeout)
+	defer cancel()
+	pending := slices.SortedFunc(maps.Values(s.pending), byOrder)
+	if len(pending) == 0 {
 		return nil
 	}
-	registry, err := newRegistry(ctx, engine)
+	if s.registry.of == nil {
+		var err error
+		if s.registry, err = newRegistry(ctx, s.engine); err != nil {
+			return err
+		}
+	}
+	found, err := keysByHash(ctx, s.engine, pending)
 	if err != nil {
 		return err
 	}
-	var cut []*sighting
-	for _, at := range seen {
-		l := leak{places: at.places, Prefix: at.prefix, known: known{Status: "unknown"}}
-		if at.whole || at.length > longestCut {
-			keys, err := engine.KeysByHash(ctx, at.hash)
-			if err != nil {
+	clear(s.pending)
+	for i, at := range pending {
+		room, more := &s.unknown, &s.moreUnknown
+		switch {
+		case len(found[i]) > 0:
+			at.whole = true
+			if at.known, err = s.registry.known(ctx, &found[i][0]); err != nil {
 				return err
 			}
-			if len(keys) > 0 {
-				if l.known, err = registry.known(ctx, &keys[0]); err != nil {
-					return err
-				}
-			}
-			at.whole = at.whole || len(keys) > 0
+			s.kept[at.hash] = at
+			continue
+		case at.whole:
+		case at.minted:
+			room, more = &s.fragments, &s.moreFragments
+		default:
+			room, more = &s.words, &s.moreWords
 		}
+		if *room == mostUnresolved {
+			*more += at.Count
+			continue
+		}
+		*room++
+		s.kept[at.hash] = at
+	}
+	return nil
+}
+
+func byOrder(a, b *sighting) int { return cmp.Compare(a.order, b.order) }
+
+// keysByHash returns the keys with the hash of each text. It asks for several at a time, because a file may hold many.
+func keysByHash(ctx context.Context, engine store.Engine, texts []*sighting) ([][]apikey.Key, error) {
+	const workers = 8
+	found, errs := make([][]apikey.Key, len(texts)), make([]error, workers)
+	var wg sync.WaitGroup
+	for worker := range workers {
+		wg.Go(func() {
+			for i := worker; i < len(texts) && errs[worker] == nil; i += workers {
+				found[i], errs[worker] = engine.KeysByHash(ctx, texts[i].hash)
+			}
+		})
+	}
+	wg.Wait()
+	return found, cmp.Or(errs...)
+}
+
+// report tells what was seen, in the order of the files.
+func (s *sightings) report(ctx context.Context, result *scan) error {
+	if err := s.lookUp(ctx); err != nil {
+		return err
+	}
+	var cut []*sighting
+	for _, at := range slices.SortedFunc(maps.Values(s.kept), byOrder) {
 		if at.whole {
-			s.Leaks = append(s.Leaks, l)
+			result.Leaks = append(result.Leaks, leak{places: at.places, Prefix: at.prefix, known: at.known})
 		} else {
 			cut = append(cut, at)
 		}
 	}
-	s.Total = len(s.Leaks)
-	return s.lookUpFragments(ctx, registry, cut)
+	result.Total, result.MoreUnknown, result.MoreFragments = len(result.Leaks), s.moreUnknown, s.moreFragments+s.moreWords
+	ctx, cancel := context.WithTimeout(ctx, searchTimeout)
+	defer cancel()
+	return result.lookUpFragments(ctx, s.registry, cut)
 }
 
-// lookUpFragments asks the store which keys begin as the texts do. Those that no key begins as, and that look like words, are none.
+// lookUpFragments asks the store which keys begin as the texts do. A text that no key begins as, and that looks like a word, is no
+// fragment.
 func (s *scan) lookUpFragments(ctx context.Context, r registry, cut []*sighting) error {
 	if len(cut) == 0 {
 		return nil
 	}
 	var prefixes []string
 	for _, at := range cut {
-		prefixes = append(prefixes, at.prefix, strings.TrimSuffix(at.prefix, "..."))
+		prefixes = append(prefixes, at.prefix, beginning(at.prefix))
 	}
 	slices.Sort(prefixes)
 	keys, err := r.engine.KeysWithPrefix(ctx, slices.Compact(prefixes))
@@ -301,17 +460,19 @@ func (s *scan) lookUpFragments(ctx context.Context, r registry, cut []*sighting)
 		return err
 	}
 	slices.SortFunc(keys, func(a, b apikey.Key) int { return cmp.Compare(a.ID, b.ID) })
+	mayBe := map[string][]known{}
+	for i := range keys {
+		k, err := r.known(ctx, &keys[i])
+		if err != nil {
+			return err
+		}
+		begins := beginning(*keys[i].Prefix)
+		mayBe[begins] = append(mayBe[begins], k)
+	}
 	for _, at := range cut {
-		f := fragment{places: at.places, Prefix: at.prefix, Length: at.length, MayBe: []known{}}
-		for i := range keys {
-			if strings.TrimSuffix(*keys[i].Prefix, "...") != strings.TrimSuffix(at.prefix, "...") {
-				continue
-			}
-			k, err := r.known(ctx, &keys[i])
-			if err != nil {
-				return err
-			}
-			f.MayBe = append(f.MayBe, k)
+		f := fragment{places: at.places, Prefix: at.prefix, Length: at.length, MayBe: mayBe[beginning(at.prefix)]}
+		if f.MayBe == nil {
+			f.MayBe = []known{}
 		}
 		if at.minted || len(f.MayBe) > 0 {
 			s.Fragments = append(s.Fragments, f)
@@ -320,11 +481,15 @@ func (s *scan) lookUpFragments(ctx context.Context, r registry, cut []*sighting)
 	return nil
 }
 
+// beginning is the prefix of a key as some are stored, without dots.
+func beginning(prefix string) string { return strings.TrimSuffix(prefix, "...") }
+
 // known tells of a key what somebody who found it needs to know.
 func (r registry) known(ctx context.Context, k *apikey.Key) (known, error) {
 	status := k.StatusAt(time.Now())
 	found := known{
-		Status: string(status), KeyID: k.ID, Name: k.Name, Organization: r.organization(k), alive: status == apikey.Active,
+		Status: string(status), KeyID: apikey.ID(strings.Clone(string(k.ID))), Name: strings.Clone(k.Name), // not with the document's memory
+		Organization: strings.Clone(r.organization(k)), alive: status == apikey.Active,
 	}
 	if found.alive {
 		same, err := r.engine.KeysWithID(ctx, k.ID)
@@ -371,11 +536,17 @@ func (p *program) writeScan(s *scan) error {
 			l.write(&b, l.String())
 		}
 	}
+	if s.MoreUnknown > 0 {
+		fmt.Fprintf(&b, "\nNot listed: %s that the store does not know, counted at each place.\n", counted(s.MoreUnknown, "more key"))
+	}
 	if len(s.Fragments) > 0 {
 		fmt.Fprintf(&b, "\n%s found, cut off or altered.\n", counted(len(s.Fragments), "fragment"))
 	}
 	for _, f := range s.Fragments {
 		f.write(&b)
+	}
+	if s.MoreFragments > 0 {
+		fmt.Fprintf(&b, "\nNot listed: %s, counted at each place.\n", counted(s.MoreFragments, "more fragment"))
 	}
 	_, err := io.WriteString(p.stdout, b.String())
 	return err

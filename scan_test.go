@@ -3,20 +3,26 @@ package main
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 	"unicode/utf16"
+	"unsafe"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"retrieverkeys/apikey"
+	"retrieverkeys/store"
 	"retrieverkeys/store/document"
 )
 
@@ -41,7 +47,9 @@ type scanned struct {
 			Revoke string
 		} `json:"may_be"`
 	}
-	Unread []struct{ File, Error string }
+	Unread        []struct{ File, Error string }
+	MoreUnknown   int `json:"more_unknown"`
+	MoreFragments int `json:"more_fragments"`
 }
 
 func scanJSON(t *testing.T, d deployment, args ...string) (scanned, int) {
@@ -87,6 +95,19 @@ func inUTF16(text string, high int) []byte {
 	return b
 }
 
+// inUTF32 is the text in UTF-32; order are the places of a character's bytes, the highest first.
+func inUTF32(text string, order [4]int) []byte {
+	var b []byte
+	for _, r := range text {
+		var four [4]byte
+		for i, at := range order {
+			four[at] = byte(r >> (24 - 8*i))
+		}
+		b = append(b, four[:]...)
+	}
+	return b
+}
+
 // organizationKey is a key of a tenant that stands in no list, with its plaintext.
 func organizationKey(t *testing.T, d deployment, id, tenant string, with fields) string {
 	t.Helper()
@@ -119,6 +140,13 @@ func TestScanReadsWhatLogsAre(t *testing.T) {
 			"UTF-16 in gzip":                 gzipped(t, inUTF16(bom+log, 1)),
 			"UTF-16 that ends in half":       append(inUTF16(bom+log, 1), 'x'),
 			"UTF-16 with what two units are": inUTF16(bom+"😀"+log, 1),
+			"UTF-32LE":                       inUTF32(bom+log, [4]int{3, 2, 1, 0}),
+			"UTF-32BE":                       inUTF32(bom+log, [4]int{0, 1, 2, 3}),
+			"UTF-32LE without a mark":        inUTF32(log, [4]int{3, 2, 1, 0}),
+			"UTF-32BE without a mark":        inUTF32(log, [4]int{0, 1, 2, 3}),
+			"UTF-32 in gzip":                 gzipped(t, inUTF32(bom+"😀"+log, [4]int{3, 2, 1, 0})),
+			"UTF-32 that ends in a part":     append(inUTF32(bom+log, [4]int{3, 2, 1, 0}), "xyz"...),
+			"UTF-32 with what is no text":    append(inUTF32(bom, [4]int{3, 2, 1, 0}), append([]byte{1, 2, 3, 0xFF}, inUTF32(log, [4]int{3, 2, 1, 0})...)...),
 			"UTF-8 with a mark":              []byte(bom + log),
 		} {
 			file := written(t, "app.log", text)
@@ -195,6 +223,180 @@ func TestScanTellsFragments(t *testing.T) {
 			t.Errorf("more of the key than it shows:\n%s", out)
 		}
 	})
+}
+
+// flood writes n texts of each kind that no store knows: words, fragments and whole keys.
+func flood(b *strings.Builder, n int) {
+	for i := range n {
+		_, made := apikey.NewAdminKey(apikey.Namespace{}, "", "", "", time.Now())
+		fmt.Fprintf(b, "sk_words%c%c%c%c\nret_sk_Ab%06d\n%s\n", 'a'+i%26, 'a'+i/26%26, 'a'+i/26/26%26, 'a'+i/26/26/26, i, made.Reveal())
+	}
+}
+
+// Without it whoever can write to a log hides a key that is alive in it, or fills the memory of who scans it.
+func TestScanOfAFloodFindsWhatIsAlive(t *testing.T) {
+	d := seeded(t, embedded(t))
+	key := organizationKey(t, d, "key_scan", "int_a", nil)
+	foreign, short := "sk_"+strings.Repeat("Ab0", 11), "sk_Made123elsewhere" // keys without a checksum
+	importBatch(t, d, document.Batch{Keys: []bson.Raw{
+		keyDoc("key_elsewhere", "ret_main", fields{"key_hash": hashOf(foreign), "key_prefix": foreign[:10] + "..."}),
+		keyDoc("key_short", "ret_main", fields{"key_hash": hashOf(short), "key_prefix": short[:10] + "..."}),
+	}})
+	var b strings.Builder
+	b.WriteString(key + "\n")
+	const more = 100
+	flood(&b, mostUnresolved+more)
+	end := 2 + 3*(mostUnresolved+more)
+	b.WriteString(foreign + "\n" + short + "\n" + key + "\n")
+	file := written(t, "flood.gz", gzipped(t, []byte(b.String())))
+	text := ok(t, d, "keys", "scan", "--json", file)
+	var got scanned
+	if err := json.Unmarshal([]byte(text), &got); err != nil {
+		t.Fatal(err)
+	}
+	alive := map[string]string{}
+	for _, r := range got.Results {
+		if r.Status == "active" {
+			alive[r.KeyID] += fmt.Sprint(r.Places)
+		}
+	}
+	want := map[string]string{
+		"key_scan": fmt.Sprintf("[{%s 1} {%s %d}]", file, file, end+2), "key_elsewhere": fmt.Sprintf("[{%s %d}]", file, end), "key_short": fmt.Sprintf("[{%s %d}]", file, end+1),
+	}
+	if !maps.Equal(alive, want) {
+		t.Errorf("alive are %v, want %v", alive, want)
+	}
+	if got.Total != mostUnresolved+3 || len(got.Results) != got.Total || got.MoreUnknown != more {
+		t.Errorf("%d keys, total %d, and %d more", len(got.Results), got.Total, got.MoreUnknown)
+	}
+	// Words are no fragments, and leave room for them. Too many to be compared with the store are counted.
+	if len(got.Fragments) != mostUnresolved || got.MoreFragments != 2*more {
+		t.Errorf("%d fragments, and %d more", len(got.Fragments), got.MoreFragments)
+	}
+	code, out, _ := command(t, d.env, "keys", "scan", "--exit-code", file)
+	if code != exitAlive || !strings.Contains(out, "Not listed: 100 more keys that the store does not know") || !strings.Contains(out, "Not listed: 200 more fragments") {
+		t.Errorf("exit code %d\n%.1000s", code, out)
+	}
+	if ok(t, d, "keys", "scan", "--json", file) != text {
+		t.Error("two scans of one file tell different things")
+	}
+}
+
+// lookups is an engine that holds no key, and counts what it is asked.
+type lookups struct {
+	store.Engine
+	mu    sync.Mutex
+	asked map[string]int
+	down  error
+}
+
+func (l *lookups) KeysByHash(_ context.Context, hash string) ([]apikey.Key, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.asked[hash]++
+	return nil, l.down
+}
+
+func (*lookups) AllNamespaces(context.Context) ([]apikey.Namespace, error) { return nil, nil }
+
+func (*lookups) Retrievers(context.Context, apikey.InternalID, []apikey.RetrieverID) ([]apikey.Retriever, error) {
+	return nil, nil
+}
+
+// Without bounds a megabyte of gzip takes hundreds of megabytes of memory.
+func TestScanRemembersLittle(t *testing.T) {
+	engine := &lookups{asked: map[string]int{}}
+	s := newSightings(engine)
+	see := func(secret apikey.Secret, whole bool, line int) {
+		s.see(t.Context(), secret, whole, place{"log", line})
+	}
+	var b strings.Builder
+	flood(&b, 3*mostUnresolved)
+	if err := apikey.FindLeaks(strings.NewReader(b.String()), see); err != nil || s.failed != nil {
+		t.Fatal(err, s.failed)
+	}
+	if err := s.lookUp(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if len(s.kept) != 3*mostUnresolved || len(s.pending) != 0 || len(engine.asked) != 9*mostUnresolved {
+		t.Errorf("%d are kept and %d wait, of %d that were looked up", len(s.kept), len(s.pending), len(engine.asked))
+	}
+	// What is kept is looked up once, wherever else it stands.
+	if err := apikey.FindLeaks(strings.NewReader(b.String()), see); err != nil {
+		t.Fatal(err)
+	}
+	once := 0
+	for _, n := range engine.asked {
+		if n == 1 {
+			once++
+		}
+	}
+	if once < len(s.kept) {
+		t.Errorf("%d of %d were looked up once", once, len(s.kept))
+	}
+}
+
+// Without it a command reads an endless log to its end, although it can tell nothing any more.
+func TestScanEndsWithTheStore(t *testing.T) {
+	down := apikey.Outage(errors.New("gone"))
+	var b strings.Builder
+	flood(&b, 5*lookedUpTogether)
+	canceled, cancel := context.WithCancel(t.Context())
+	cancel()
+	for name, c := range map[string]struct {
+		ctx  context.Context
+		down error
+		want error
+	}{"an outage": {t.Context(), down, down}, "a signal": {canceled, nil, context.Canceled}} {
+		s := newSightings(&lookups{asked: map[string]int{}, down: c.down})
+		text := strings.NewReader(b.String())
+		err := apikey.FindLeaks(whileItWorks{c.ctx, s, text}, func(secret apikey.Secret, whole bool, line int) { s.see(c.ctx, secret, whole, place{"log", line}) })
+		if !errors.Is(err, c.want) || text.Len() == 0 {
+			t.Errorf("%s: %v, and %d bytes are unread", name, err, text.Len())
+		}
+	}
+}
+
+// A key's document may be megabytes long. What is told of it must not keep it until the end of a scan.
+func TestWhatIsToldOfAKeyIsItsOwn(t *testing.T) {
+	doc := "key_1 Shop org_1"
+	k := &apikey.Key{ID: apikey.ID(doc[:5]), Name: doc[6:10], OrganizationID: new(doc[11:]), Stored: apikey.Revoked}
+	got, err := registry{engine: &lookups{}}.known(t.Context(), k)
+	if err != nil || got.KeyID != "key_1" || got.Name != "Shop" || got.Organization != "org_1" {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	begin, end := uintptr(unsafe.Pointer(unsafe.StringData(doc))), uintptr(len(doc))
+	for _, text := range []string{string(got.KeyID), got.Name, got.Organization} {
+		if at := uintptr(unsafe.Pointer(unsafe.StringData(text))); begin <= at && at < begin+end {
+			t.Errorf("%q is within the document", text)
+		}
+	}
+}
+
+// A rule file must be one that the scanner reads; e2e runs both scanners.
+func TestScannersRules(t *testing.T) {
+	key, look := func() (string, string) {
+		_, s := apikey.NewAdminKey(apikey.Namespace{}, "", "", "", time.Now())
+		return s.Reveal(), s.Reveal()[:40] + strings.Repeat("0", 16)
+	}()
+	code, out, errs := command(t, nil, "keys", "scan", "--rules", "gitleaks") // no store is needed
+	found := regexp.MustCompile(`(?m)^regex = '''(.*)'''$`).FindStringSubmatch(out)
+	if code != exitOK || errs != "" || found == nil {
+		t.Fatalf("exit code %d\n%s%s", code, out, errs)
+	}
+	rule := regexp.MustCompile(found[1])
+	for text, want := range map[string]string{
+		key: key, "token=" + key + "\n": key, `"\n` + key + `\u0026"`: key, "ret_" + key + "&": "ret_" + key, look + " ": look, key + "x": "", key[:55]: "", "sk_customers": "",
+	} {
+		got := append(rule.FindStringSubmatch(text), "", "")[1]
+		if got != want {
+			t.Errorf("in %q it finds %q, want %q", text, got, want)
+		}
+	}
+	code, out, errs = command(t, nil, "keys", "scan", "--rules", "detect-secrets")
+	if code != exitOK || errs != "" || !strings.Contains(out, "class RetrieverkeysDetector(RegexBasedDetector)") || !strings.Contains(out, apikey.Pattern) {
+		t.Errorf("exit code %d\n%s%s", code, out, errs)
+	}
 }
 
 // A key that is taken for a file must not be repeated, on a screen that others see or in a log of CI. What could not be read is

@@ -59,45 +59,140 @@ func isTerminal(stream any) bool {
 // table writes rows in columns, the first row being their names. On a terminal that is too narrow it writes each row as a
 // block of lines instead.
 func (p *program) table(rows [][]string) error {
-	widths := make([]int, len(rows[0]))
-	for _, row := range rows {
+	return (&table{columns: rows[0]}).write(p.stdout, rows[1:])
+}
+
+// table is one that may be written in parts. The columns are as wide as what was written of them so far.
+type table struct {
+	columns []string
+	widths  []int // nil before the first rows
+}
+
+// write writes more rows.
+func (t *table) write(to io.Writer, rows [][]string) error {
+	begins := t.widths == nil
+	if begins {
+		t.widths = make([]int, len(t.columns))
+	}
+	total := 2 * (len(t.widths) - 1)
+	named := append([][]string{t.columns}, rows...)
+	for _, row := range named {
 		for i := range row {
 			row[i] = cmp.Or(printable(row[i]), "-")
-			widths[i] = max(widths[i], width(row[i]))
+			t.widths[i] = max(t.widths[i], width(row[i]))
 		}
 	}
-	total := 2 * (len(widths) - 1)
-	for _, w := range widths {
+	for _, w := range t.widths {
 		total += w
 	}
 	var b strings.Builder
-	if terminal := columns(p.stdout); terminal > 0 && total > terminal {
-		blocks(&b, rows)
+	if terminal := columns(to); terminal > 0 && total > terminal {
+		blocks(&b, t.columns, rows)
 	} else {
+		if begins {
+			rows = named
+		}
 		for _, row := range rows {
 			for i, cell := range row {
 				if b.WriteString(cell); i < len(row)-1 {
-					b.WriteString(strings.Repeat(" ", widths[i]-width(cell)+2))
+					b.WriteString(strings.Repeat(" ", t.widths[i]-width(cell)+2))
 				}
 			}
 			b.WriteByte('\n')
 		}
 	}
-	_, err := io.WriteString(p.stdout, b.String())
+	_, err := io.WriteString(to, b.String())
 	return err
 }
 
-// blocks writes each row but the first, which has the columns' names, as lines of a name and a value.
-func blocks(b *strings.Builder, rows [][]string) {
+// listing writes a list in parts, as a table or as JSON, so that a list of any length takes little memory. It writes
+// nothing before the first part is whole, so a list that cannot be read at all never looks like an empty one.
+type listing struct {
+	*program
+	thing string
+	table table
+	rows  [][]string
+	json  []byte
+	n     int
+}
+
+// partRows is how many rows of a table are written together, partBytes how much of a JSON text.
+const (
+	partRows  = 1000
+	partBytes = 64 << 10
+)
+
+// listing returns a listing of things, with the columns of its table.
+func (p *program) listing(thing string, columns ...string) *listing {
+	return &listing{program: p, thing: thing, table: table{columns: columns}}
+}
+
+// add adds an item: a value for JSON, a row for a table.
+func (l *listing) add(item any, row func() []string) error {
+	l.n++
+	if !l.cfg.JSON {
+		if l.rows = append(l.rows, row()); len(l.rows) < partRows {
+			return nil
+		}
+		return l.flush()
+	}
+	text, err := indented(item, "    ")
+	if err != nil {
+		return err
+	}
+	before := ",\n    "
+	if l.n == 1 {
+		before = "{\n  \"results\": [\n    "
+	}
+	if l.json = append(append(l.json, before...), text...); len(l.json) < partBytes {
+		return nil
+	}
+	return l.flush()
+}
+
+// flush writes what was added.
+func (l *listing) flush() error {
+	if l.cfg.JSON {
+		_, err := l.stdout.Write(l.json)
+		l.json = l.json[:0]
+		return err
+	}
+	if len(l.rows) == 0 {
+		return nil
+	}
+	err := l.table.write(l.stdout, l.rows)
+	l.rows = nil
+	return err
+}
+
+// end writes the rest, and how many items there are.
+func (l *listing) end() error {
+	if l.cfg.JSON {
+		end := "\n  ],"
+		if l.n == 0 {
+			end = "{\n  \"results\": [],"
+		}
+		l.json = fmt.Appendf(append(l.json, end...), "\n  \"total\": %d\n}\n", l.n)
+		return l.flush()
+	}
+	if err := l.flush(); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(l.stdout, "%s.\n", counted(l.n, l.thing))
+	return err
+}
+
+// blocks writes each row as lines of a column's name and a value.
+func blocks(b *strings.Builder, names []string, rows [][]string) {
 	longest := 0
-	for _, name := range rows[0][1:] {
+	for _, name := range names[1:] {
 		longest = max(longest, len(name))
 	}
-	for _, row := range rows[1:] {
+	for _, row := range rows {
 		fmt.Fprintln(b, row[0])
 		for i, cell := range row[1:] {
 			if cell != "-" {
-				fmt.Fprintf(b, "  %-*s  %s\n", longest, strings.ToLower(rows[0][i+1]), cell)
+				fmt.Fprintf(b, "  %-*s  %s\n", longest, strings.ToLower(names[i+1]), cell)
 			}
 		}
 		b.WriteByte('\n')
@@ -133,17 +228,27 @@ func width(s string) int {
 	return n
 }
 
-// writeJSON writes the value, with what printable would replace escaped.
+// writeJSON writes the value.
 func (p *program) writeJSON(v any) error {
-	var text bytes.Buffer
-	enc := json.NewEncoder(&text)
-	enc.SetIndent("", "  ")
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
+	text, err := indented(v, "")
+	if err != nil {
 		return err
 	}
+	_, err = p.stdout.Write(append(text, '\n'))
+	return err
+}
+
+// indented is the value as JSON, whose lines but the first begin with the prefix. What printable would replace is escaped.
+func indented(v any, prefix string) ([]byte, error) {
+	var text bytes.Buffer
+	enc := json.NewEncoder(&text)
+	enc.SetIndent(prefix, "  ")
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return nil, err
+	}
 	safe := make([]byte, 0, text.Len())
-	for _, r := range text.String() {
+	for _, r := range strings.TrimSuffix(text.String(), "\n") {
 		switch {
 		case r == '\n' || config.Printable(r):
 			safe = utf8.AppendRune(safe, r)
@@ -153,8 +258,7 @@ func (p *program) writeJSON(v any) error {
 			safe = fmt.Appendf(safe, `\u%04x`, r)
 		}
 	}
-	_, err := p.stdout.Write(safe)
-	return err
+	return safe, nil
 }
 
 // printable replaces what could change a terminal's state, or what is seen of the rest of the line. The invisible letters that make a flag

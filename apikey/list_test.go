@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 	"unicode"
+	"unsafe"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -652,6 +653,46 @@ func TestScansKeepOnlyTheirPage(t *testing.T) {
 	c, err := s.connectKeys(t.Context(), "int_1", "ret_1", &q, first[0])
 	if err != nil || c.Total != 3*MaxPage || len(c.Items) != 2 || cap(c.Items) > 4 || len(scan.found) != 3 {
 		t.Errorf("%+v, %v", c, err)
+	}
+}
+
+// Without it a scan keeps the memory of all pages that one of its keys was read in.
+func TestAScanKeepsNoPage(t *testing.T) {
+	store := &memory{}
+	for i := range 3 {
+		k := keyOf(ID(fmt.Sprintf("key_%05d", i)))
+		k.Name = fmt.Sprintf("name %d", i)
+		store.keys = append(store.keys, k)
+	}
+	for _, order := range []Order{{}, {Field: ByName}} { // one that ends with its page, and one that ranks
+		q, err := ListOptions{Order: order, Page: Page{First: new(2)}, Wants: Wants{Items: true}}.query(frozen())
+		if err != nil {
+			t.Fatal(err)
+		}
+		pages, err := store.KeyPages(t.Context(), "int_1", []RetrieverID{"ret_1"}, KeyRange{Limit: 3, Fields: AllFields})
+		if err != nil || len(pages[0]) != 3 {
+			t.Fatal(err, pages)
+		}
+		page := slices.Clone(pages[0])
+		scan := q.scan(q.window, q.Wants)
+		if err := scan.look(nil, page); err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range scan.found {
+			for _, k := range page {
+				for is, shared := range map[string]bool{
+					"id": unsafe.StringData(string(f.ID)) == unsafe.StringData(string(k.ID)), "name": unsafe.StringData(f.Name) == unsafe.StringData(k.Name),
+					"place": unsafe.StringData(f.id) == unsafe.StringData(string(k.ID)), "value": f.value != "" && unsafe.StringData(f.value) == unsafe.StringData(k.Name),
+				} {
+					if shared {
+						t.Errorf("in the order %v, %s of %s is that of the page", order, is, f.ID)
+					}
+				}
+			}
+		}
+		if len(scan.found) == 0 {
+			t.Errorf("in the order %v nothing is found", order)
+		}
 	}
 }
 

@@ -129,6 +129,7 @@ func fromBody(r *http.Request) (*request, int, *apikey.Error) {
 	}
 	body, err := io.ReadAll(r.Body)
 	text, encodingErr := wire.UTF8(body)
+	encoding, _ := errors.AsType[wire.Encoding](encodingErr)
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
@@ -136,7 +137,7 @@ func fromBody(r *http.Request) (*request, int, *apikey.Error) {
 	case err != nil:
 		return nil, http.StatusBadRequest, apikey.Invalid("", "The body could not be read.")
 	case encodingErr != nil:
-		return nil, http.StatusBadRequest, apikey.Invalid("", "The body is in UTF-16: send it in UTF-8.")
+		return nil, http.StatusBadRequest, apikey.Invalid("", "The body is in %s: send it in UTF-8.", string(encoding))
 	case !utf8.Valid(text):
 		return nil, http.StatusBadRequest, apikey.Invalid("", "The body is not UTF-8.")
 	}

@@ -505,6 +505,7 @@ func TestCreate(t *testing.T) {
 		{"\ufeff", 422, []string{at(`["body"]`, "missing")}},
 		{"\ufeff\ufeff" + `{"name":"a"}`, 422, []string{at(`["body"]`, "json_invalid")}},
 		{"\xff\xfe{\x00}\x00", 422, []string{`"loc":["body"],"msg":"The body is in UTF-16: send it in UTF-8"`}},
+		{"\xff\xfe\x00\x00{\x00\x00\x00}\x00\x00\x00", 422, []string{`"loc":["body"],"msg":"The body is in UTF-32: send it in UTF-8"`}},
 		{"\x00{\x00}", 422, []string{`"loc":["body"],"msg":"The body is in UTF-16: send it in UTF-8"`}},
 		{``, 422, []string{at(`["body"]`, "missing")}},
 		{`{}`, 422, []string{at(`["body","name"]`, "missing")}},

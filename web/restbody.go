@@ -228,9 +228,10 @@ func object(r *http.Request) (map[string]any, error) {
 	}
 	invalidBody := func(msg, kind string) error { return invalids{{[]any{"body"}, msg, kind}} }
 	body, err = wire.UTF8(body)
+	encoding, _ := errors.AsType[wire.Encoding](err)
 	switch {
 	case err != nil:
-		return nil, invalidBody("The body is in UTF-16: send it in UTF-8", "json_invalid")
+		return nil, invalidBody(fmt.Sprintf("The body is in %s: send it in UTF-8", string(encoding)), "json_invalid")
 	case len(bytes.TrimSpace(body)) == 0:
 		return nil, invalidBody("Field required", "missing")
 	case !utf8.Valid(body) || !json.Valid(body):
