@@ -1,4 +1,4 @@
-// What every gateway hands on of a client's request, and the listener that those stand on which bring none.
+// The headers that every gateway forwards, and a listener for gateways that bring none of their own.
 import { once } from "node:events";
 import { createServer } from "node:http";
 

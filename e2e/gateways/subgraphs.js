@@ -33,7 +33,7 @@ export const pagesSDL1 = pagesSDL
   .replace(/type (Retriever|Namespace|ApiKey) @key\(fields: "id".*?\) { id: ID!/g, 'extend type $1 @key(fields: "id") { id: ID! @external')
   .replace(" @shareable", "");
 
-// What it knows of the same entities, ours describe too.
+// A catalog that describes the entities of ours too.
 export const catalogSDL = `
   extend schema @link(url: "https://specs.apollo.dev/federation/v2.3", import: ["@key", "@shareable"])
   scalar DateTime
