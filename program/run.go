@@ -84,6 +84,7 @@ func Run(ctx context.Context, args []string, getenv func(string) string, stdin i
 		"serve":           p.serve,
 		"bootstrap":       p.bootstrap,
 		"import":          p.importFile,
+		"repair":          p.repair,
 		"backup":          p.backup,
 		"keys list":       p.listKeys,
 		"keys create":     p.createKey,

@@ -116,6 +116,19 @@ func Set(doc bson.Raw, fields bson.D) (bson.Raw, error) {
 	return bson.Marshal(d)
 }
 
+// WithKeyID returns the document of a key with the id that its _id stands in for as its key_id. It returns any other document as it is.
+func WithKeyID(doc bson.Raw) bson.Raw {
+	id, missing := MissingID(doc)
+	if !missing || id == "" {
+		return doc
+	}
+	completed, err := Set(doc, bson.D{{Key: "key_id", Value: id}})
+	if err != nil {
+		return doc
+	}
+	return completed
+}
+
 // FromEvent writes an audit event as a document. Its _id is its id, so that one is never stored twice.
 func FromEvent(e apikey.Event) bson.Raw {
 	changes := make(bson.A, 0, len(e.Changes))

@@ -195,7 +195,7 @@ func (s *Store) insert(ctx context.Context, l *list, indexes []int) ([]refusal, 
 	for n, i := range indexes {
 		documents[n] = l.documents[i]
 		if l.name == document.Keys {
-			doc := withKeyID(l.documents[i])
+			doc := document.WithKeyID(l.documents[i])
 			if events, _ := document.PendingEvents(doc); len(events) > 0 {
 				doc = withDocumentID(doc)
 				carriers[i] = doc
@@ -259,27 +259,6 @@ func (s *Store) examine(ctx context.Context, l *list, refused []refusal) (existi
 		}
 	}
 	return len(indexes) - len(missing), clashes, nil
-}
-
-// withKeyID gives the document of a key that goes by its _id that id as its key_id too: two of one tenant without
-// any would be equal to the unique index.
-func withKeyID(doc bson.Raw) bson.Raw {
-	k, _ := document.Key(doc, 0)
-	elements, err := doc.Elements()
-	if own, _ := doc.Lookup("key_id").StringValueOK(); k.ID == "" || own != "" || err != nil {
-		return doc
-	}
-	d := make(bson.D, 0, len(elements)+1)
-	for _, e := range elements {
-		if e.Key() != "key_id" {
-			d = append(d, bson.E{Key: e.Key(), Value: e.Value()})
-		}
-	}
-	completed, err := bson.Marshal(append(d, bson.E{Key: "key_id", Value: string(k.ID)}))
-	if err != nil {
-		return doc
-	}
-	return completed
 }
 
 func upTo(n int) []int {

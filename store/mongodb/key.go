@@ -145,10 +145,28 @@ func (s *Store) CountKeys(ctx context.Context, tenant apikey.InternalID, retriev
 	})
 }
 
-// CountUnusable counts the key documents without a usable id or hash, which no list shows. It reads what indexes
-// hold of them and no more, and so takes a list that holds a text for a text.
-func (s *Store) CountUnusable(ctx context.Context) (int, error) {
-	return count(ctx, s.keys, unusableKey)
+// CountUnusable counts the key documents that no list shows. It reads what indexes hold of them and no more, and so takes a list that holds a
+// text for a text. The index of key_id begins with the tenant, so this asks for the tenants first.
+func (s *Store) CountUnusable(ctx context.Context) (u document.Unusable, err error) {
+	if u.NoHash, err = count(ctx, s.keys, bson.D{{Key: "key_hash", Value: notText}}); err != nil {
+		return u, err
+	}
+	tenants, err := distinctTexts(ctx, s.keys, "internal_id")
+	if err != nil {
+		return u, err
+	}
+	groups := bson.A{notText} // those of no tenant
+	for chunk := range slices.Chunk(tenants, 1000) {
+		groups = append(groups, among(chunk))
+	}
+	for _, tenant := range groups {
+		n, err := count(ctx, s.keys, bson.D{{Key: "internal_id", Value: tenant}, {Key: "key_id", Value: notText}, {Key: "key_hash", Value: bson.D{{Key: "$gt", Value: ""}}}})
+		if err != nil {
+			return u, err
+		}
+		u.NoID += n
+	}
+	return u, nil
 }
 
 // documentIDsOf are the _ids that document.Key reads as these ids where a key has no other.
