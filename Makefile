@@ -28,7 +28,7 @@ test: ## every test, with the race detector, in random order
 	go test -race -shuffle=on ./...
 
 engine: ## the MongoDB engine's tests on a server with unique indexes and atomic updates, which it builds with Rust where it is missing
-	.ci/engine go test -race -shuffle=on -p 1 ./store/mongodb/... .
+	.ci/engine go test -race -shuffle=on -p 1 ./store/mongodb/... ./program/... ./systemtest
 
 bench: ## every benchmark, and no test; COUNT times each
 	go test -run='^$$' -bench=. -benchmem -count=$(COUNT) ./...

@@ -21,8 +21,8 @@ type Cost struct {
 const maxCalls = 16
 
 // maxLarge is how many reads of up to about KeysAtOnce keys one request makes at the same time, so that it does not hold
-// too many keys.
-const maxLarge = 4
+// too many keys. Two keep a processor and a connection busy while another page is on its way.
+const maxLarge = 2
 
 // NewCost returns the Cost of one request: it may look at that many documents (MAX_READS), and the keys that it lists
 // may take that many bytes of memory (MAX_RESPONSE_BYTES). Zero bounds nothing.
@@ -74,6 +74,9 @@ func (c *Cost) Exceeded() *Error {
 	}
 	return c.exceeded.Load()
 }
+
+// bounded reports whether there is a limit to the documents that may be looked at.
+func (c *Cost) bounded() bool { return c != nil && c.reads < math.MaxInt64 }
 
 // Left returns how many more documents may be looked at; it is never negative.
 func (c *Cost) Left() int {

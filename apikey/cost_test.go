@@ -291,7 +291,7 @@ func (c crowded) RetrieverPage(ctx context.Context, tenant InternalID, ns Namesp
 }
 
 // Without it one request holds sixteen large pages at once, for each of as many filters or searches.
-func TestLargeReadsAreFourAtATime(t *testing.T) {
+func TestLargeReadsAreFew(t *testing.T) {
 	store := &memory{namespaces: []Namespace{{ID: "ns_1", InternalID: "int_1"}}}
 	for i := range 2 * MaxPage {
 		store.keys = append(store.keys, keyOf(ID(fmt.Sprintf("key_%05d", i))))

@@ -204,6 +204,8 @@ const (
 	readFirst = 101
 	// readBytes is about how much memory the next keys may take.
 	readBytes = 8 << 20
+	// scanBytes is the same for the next keys of a scan, of which a request has several.
+	scanBytes = 2 << 20
 )
 
 // Done reports whether all keys were returned.
@@ -369,12 +371,43 @@ func (s *Service) connectKeys(ctx context.Context, tenant InternalID, id Retriev
 
 // finish reads on until the scan has all that it needs.
 func (s *Service) finish(ctx context.Context, tenant InternalID, id RetrieverID, scan *keyScan) error {
-	for !scan.done {
+	for counted := false; !scan.done; {
+		if scan.ranks && !counted && scan.looked > MaxPage {
+			counted = true
+			if err := s.affords(ctx, tenant, id, scan); err != nil {
+				return err
+			}
+		}
 		if err := s.scanOn(ctx, tenant, id, scan); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// affords fails where a scan that reads all keys has more of them before it than the request may look at. The entries of the
+// index that it counts are not charged: to count them costs little beside the documents, and the scan is charged for each of those.
+func (s *Service) affords(ctx context.Context, tenant InternalID, id RetrieverID, scan *keyScan) error {
+	cost := CostFrom(ctx)
+	if !cost.bounded() {
+		return nil
+	}
+	done, err := cost.readLarge(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	if e := cost.Exceeded(); e != nil {
+		return e
+	}
+	entries := NewCost(int(cost.reads), 0)
+	n, err := s.Store.CountKeys(WithCost(ctx, entries), tenant, id, scan.query.activeAt())
+	switch left := cost.Left(); {
+	case entries.Exceeded() != nil || err == nil && n-scan.looked > left:
+		return cost.Look(left + 1)
+	default:
+		return err
+	}
 }
 
 func (s *Service) scanOn(ctx context.Context, tenant InternalID, id RetrieverID, scan *keyScan) error {

@@ -21,6 +21,7 @@ type keyScan struct {
 	done   bool
 
 	found         []ranked
+	retained      int // bytes that were charged for what was found
 	total         int
 	before, after bool // keys that the query selects lie before, or behind, what its cursors bound
 }
@@ -45,7 +46,7 @@ func (q *query) scan(w window, wants Wants) *keyScan {
 func (s *keyScan) next() KeyRange { return s.query.run(s.window, s.query.fields()) }
 
 // look takes the page that was read of next.
-func (s *keyScan) look(b *Cost, page []Key) error {
+func (s *keyScan) look(cost *Cost, page []Key) error {
 	s.done = len(page) < s.window.limit
 	s.looked += len(page)
 	if field := s.query.Order.Field; s.looked > ScanLimit && (field == ByName || field == ByLastUsedAt) {
@@ -70,18 +71,14 @@ func (s *keyScan) look(b *Cost, page []Key) error {
 		}
 	}
 	s.cut()
-	if s.done {
-		bytes := 0
-		for i := range s.found {
-			bytes += s.found[i].Size()
-		}
-		return b.retain(bytes)
+	if err := s.retain(cost); err != nil || s.done {
+		return err
 	}
 	bytes := 0
 	for i := range page {
 		bytes += page[i].Size()
 	}
-	s.window.limit = min(max(1, readBytes/maxLarge*len(page)/bytes), readTogether)
+	s.window.limit = min(max(1, scanBytes*len(page)/bytes), readTogether)
 	end := &page[len(page)-1]
 	last := position{list: byCreatedAt, id: string(end.ID)}
 	last.value, last.null = timeValue(end.CreatedAt)
@@ -91,6 +88,17 @@ func (s *keyScan) look(b *Cost, page []Key) error {
 		s.window.after = &last
 	}
 	return nil
+}
+
+// retain charges the memory of the keys that are kept so far. Scans that run side by side keep keys long before they end.
+func (s *keyScan) retain(cost *Cost) error {
+	bytes := 0
+	for i := range s.found {
+		bytes += s.found[i].Size()
+	}
+	more := bytes - s.retained
+	s.retained = bytes
+	return cost.retain(more)
 }
 
 // within reports whether a place is between the query's cursors, and notes where it is if it is not.

@@ -121,6 +121,10 @@ func Recognize(token string) (Secret, bool) {
 	return Secret{&token}, true
 }
 
+// Pattern is a regular expression for the form of a key, for programs that look for keys by themselves. It does not know checksums. RE2 and
+// Python read it.
+var Pattern = fmt.Sprintf("(?:%s)?%s[0-9A-Za-z]{%d}", strings.TrimSuffix(retrieverKeyPrefix, organizationKeyPrefix), organizationKeyPrefix, randomChars+checksumChars)
+
 // FindSecrets reads a text to its end and calls found for each key in it that Recognize recognizes, with the number of
 // its line, from 1.
 func FindSecrets(r io.Reader, found func(s Secret, line int)) error {

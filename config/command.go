@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -23,6 +24,9 @@ type Command struct {
 	operand                  string   // the kind of its operand; empty: it takes none
 	many                     bool     // it takes several operands
 }
+
+// Scanners are the programs that keys scan prints rules for.
+var Scanners = []string{"gitleaks", "detect-secrets"}
 
 // OptionalFields are the fields of Query that the subgraph schema has only if --with names them.
 var OptionalFields = []string{"node", "viewer"}
@@ -125,11 +129,15 @@ var Commands = []Command{
 		operand: "key id",
 	},
 	{
-		Name: "keys scan", Arguments: "[--exit-code] [--json] FILE...",
-		Summary: "find keys and fragments of keys in files and say which are alive; reads gzip and UTF-16; - is standard input",
+		Name: "keys scan", Arguments: "[--exit-code] [--json] FILE... | --rules gitleaks|detect-secrets",
+		Summary: "find keys and fragments of keys in files and say which are alive; reads gzip, UTF-16 and UTF-32; - is standard input; with --rules, print a rule file by which another scanner finds keys",
 		Example: "--exit-code app.log app.log.1.gz",
 		flags: func(c *Config, fs *flag.FlagSet) {
 			fs.BoolVar(&c.Keys.ExitCode, "exit-code", false, "exit with 3 if a key is alive")
+			fs.Func("rules", "print a rule file for the scanner `TOOL` and read no file: "+alternatives(Scanners), func(s string) error {
+				c.Keys.Rules = s
+				return choice(new(string), Scanners...)(s)
+			})
 			jsonFlag(c, fs)
 		},
 		operand: "file", many: true,
@@ -246,8 +254,19 @@ func (c *Config) parseCommand(args []string) []error {
 		}
 	}
 	switch {
+	case c.Keys.Rules != "":
+		for _, flag := range slices.Sorted(maps.Keys(given)) {
+			if flag != "rules" {
+				problems = append(problems, fmt.Errorf("--rules goes without --%s: it prints rules and scans nothing", flag))
+			}
+		}
+		if len(operands) > 0 {
+			problems = append(problems, errors.New("--rules goes without a file: it prints rules and scans nothing"))
+		}
 	case command.operand == "" && len(operands) > 0:
 		problems = append(problems, fmt.Errorf("unexpected argument %q", strings.Join(operands, " ")))
+	case command.many && len(operands) == 0:
+		problems = append(problems, fmt.Errorf("%s takes one or more %ss, not 0", name, command.operand))
 	case command.operand != "" && len(operands) == 0, len(operands) > 1 && !command.many:
 		problems = append(problems, fmt.Errorf("%s takes one %s, not %d", name, command.operand, len(operands)))
 	}

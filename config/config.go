@@ -75,6 +75,7 @@ type Keys struct {
 	Overlap        time.Duration // rotate
 	Yes            bool          // revoke: do not ask
 	ExitCode       bool          // scan: exit with 3 if a key is alive
+	Rules          string        // scan: print the rules for this scanner and read no file
 }
 
 // Parse reads the arguments, without the program's name, and the environment. It returns every problem that it finds. If there is one,

@@ -5,7 +5,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 // environment installs a file of requirements beside this one, and returns a function that runs one function of a script in it,
-// with more environment variables. It is gone when the process ends.
+// with more environment variables. The function returns the script's output where stdio is "pipe". The environment is gone when the
+// process ends.
 export function environment(requirements) {
   const here = import.meta.dirname;
   const venv = mkdtempSync(join(tmpdir(), "retrieverkeys-python-"));
@@ -13,5 +14,5 @@ export function environment(requirements) {
   const python = join(venv, "bin/python");
   execFileSync("python3", ["-m", "venv", venv], { stdio: "inherit" });
   execFileSync(python, ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement", join(here, requirements)], { stdio: "inherit" });
-  return (script, name, env) => execFileSync(python, [join(here, script), name], { env: { ...process.env, ...env }, stdio: "inherit" });
+  return (script, name, env, stdio = "inherit") => execFileSync(python, [join(here, script), name], { env: { ...process.env, ...env }, stdio: ["inherit", stdio, "inherit"] });
 }

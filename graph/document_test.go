@@ -39,6 +39,7 @@ func TestReadManifest(t *testing.T) {
 			strings.ToUpper(someHash) + "F ABC SHA256:abc abc", nil},
 		{"with a byte order mark", "\ufeff" + `{"abc":"{ serverInfo { version } }"}`, "abc", nil},
 		{"in UTF-16", inUTF16(`{"abc":"{ serverInfo { version } }"}`, true, true), "", []string{"is in UTF-16: save it as UTF-8"}},
+		{"in UTF-32", "\xff\xfe\x00\x00{\x00\x00\x00}\x00\x00\x00", "", []string{"is in UTF-32: save it as UTF-8"}},
 		{"in UTF-16 without a mark", inUTF16(`{"abc":"{ serverInfo { version } }"}`, false, false), "", []string{"is in UTF-16: save it as UTF-8"}},
 		{"an unknown format", `{"format":"other","version":1}`, "", []string{`"other"`}},
 		{"a later version", `{"format":"apollo-persisted-query-manifest","version":2,"operations":[]}`, "", []string{"version 2"}},

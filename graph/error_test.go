@@ -103,6 +103,8 @@ func TestBodiesAreReadStrictly(t *testing.T) {
 		"\ufeff\ufeff" + `{"query":"{ __typename }"}`:                                       "not a JSON object",
 		` ` + "\ufeff" + `{"query":"{ __typename }"}`:                                       "not a JSON object",
 		`{"query":"\ufeff{ __typename }"}`:                                                  `{"data":{"__typename":"Query"}}`,
+		"\xff\xfe\x00\x00{\x00\x00\x00}\x00\x00\x00":                                        "The body is in UTF-32: send it in UTF-8.",
+		"\x00\x00\xfe\xff\x00\x00\x00{\x00\x00\x00}":                                        "The body is in UTF-32: send it in UTF-8.",
 		inUTF16(`{"query":"{ __typename }"}`, true, true):                                   "The body is in UTF-16: send it in UTF-8.",
 		inUTF16(`{"query":"{ __typename }"}`, false, true):                                  "The body is in UTF-16: send it in UTF-8.",
 		inUTF16(`{"query":"{ __typename }"}`, true, false):                                  "The body is in UTF-16: send it in UTF-8.",

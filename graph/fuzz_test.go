@@ -8,16 +8,21 @@ import (
 	"fmt"
 	"math"
 	"mime"
+	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/99designs/gqlgen/complexity"
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/vektah/gqlparser/v2/ast"
 	queryparser "github.com/vektah/gqlparser/v2/parser"
 	"pgregory.net/rapid"
+
+	"retrieverkeys/wire"
 )
 
 // Whatever text is asked, there is an answer, and never one that blames the server: a parser or a resolver that panics
@@ -318,7 +323,7 @@ func FuzzBody(f *testing.F) {
 			Variables, Extensions            map[string]any
 		}
 		all := map[string]json.RawMessage{}
-		good := json.Unmarshal(body, &all) == nil && all != nil && len(all) == countMembers(body)
+		good := json.Unmarshal(body, &all) == nil && all != nil && len(all) == countMembers(body) && wire.Unambiguous(body) == nil
 		for name, to := range map[string]any{
 			"query": &want.Query, "operationName": &want.OperationName, "variables": &want.Variables, "extensions": &want.Extensions, "documentId": &want.DocumentID,
 		} {
@@ -336,8 +341,28 @@ func FuzzBody(f *testing.F) {
 			fmt.Sprint(got.Variables, got.Extensions) != fmt.Sprint(want.Variables, want.Extensions)) {
 			t.Errorf("%q: %+v, not %+v", body, got, want)
 		}
-		if err != nil && len(err.Message) > 100 {
+		if err != nil && len(err.Message) > 200 {
 			t.Errorf("%q: %s", body, err.Message)
+		}
+	})
+}
+
+// What a URL asks with is read as a body's is: no member stands twice, and every text is whole.
+func FuzzQuery(f *testing.F) {
+	for _, text := range []string{``, `{}`, `{"a":1,"a":2}`, `{"a":[{"b":"\ud800"}]}`, `{"a":"\ud83d\udd11"}`, `{} {}`, `[]`, `{`} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		for _, name := range []string{"variables", "extensions"} {
+			r := &http.Request{URL: &url.URL{RawQuery: url.Values{"query": {"{ a }"}, name: {text}}.Encode()}}
+			_, got := fromQuery(r)
+			want := (&request{}).read([]byte(`{"` + name + `":` + cmp.Or(text, "null") + `}`))
+			if !utf8.ValidString(text) || !json.Valid([]byte(cmp.Or(text, "null"))) {
+				want = noObject()
+			}
+			if (got == nil) != (want == nil) {
+				t.Errorf("%s=%q: %v, and in a body %v", name, text, got, want)
+			}
 		}
 	})
 }

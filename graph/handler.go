@@ -82,7 +82,7 @@ func NewHandler(o Options) http.Handler {
 	exec.Use(loaders)
 	h := handler{
 		exec: exec, loaders: loaders, answers: answers, fields: fast, documents: newDocuments(o.Manifest, o.ManifestOnly), parser: newParser(o.Limits, o.Introspection == IntrospectionPublic),
-		playground: o.Playground, logger: o.Logger,
+		introspection: o.Introspection, playground: o.Playground, logger: o.Logger,
 	}
 	if o.slow {
 		h.fields = func(ctx context.Context, next graphql.Resolver) (any, error) { return next(ctx) }
@@ -104,7 +104,11 @@ func (introspectionGate) ExtensionName() string                   { return "Intr
 func (introspectionGate) Validate(graphql.ExecutableSchema) error { return nil }
 
 func (i introspectionGate) MutateOperationContext(ctx context.Context, op *graphql.OperationContext) *gqlerror.Error {
-	allowed := i.who == IntrospectionPublic || i.who == IntrospectionAuthenticated && apikey.CallerFrom(ctx).Known()
-	op.DisableIntrospection = !allowed
+	op.DisableIntrospection = !i.who.tells(ctx)
 	return nil
+}
+
+// tells reports whether the caller is told the schema.
+func (i Introspection) tells(ctx context.Context) bool {
+	return i == IntrospectionPublic || i == IntrospectionAuthenticated && apikey.CallerFrom(ctx).Known()
 }

@@ -130,6 +130,46 @@ func validation(suggestions bool) (sorted []core.Rule) {
 	return sorted
 }
 
+// discreet returns the errors of a document as a caller is told them who is not told the schema: where they are, and nothing of the
+// schema that the document does not have. Rules that name only what is in the document keep their messages; a rule that is not known
+// here does not.
+func discreet(errs gqlerror.List) gqlerror.List {
+	for _, e := range errs {
+		if e.Rule == "" || slices.Contains(namesWhatIsSent, e.Rule) {
+			continue
+		}
+		if e.Message = discreetly[e.Rule]; e.Message == "" {
+			e.Message = "This is not valid here."
+		}
+	}
+	return errs
+}
+
+// namesWhatIsSent are the rules whose messages have no name that the document does not have.
+var namesWhatIsSent = []string{
+	rules.KnownFragmentNamesRule.Name, rules.LoneAnonymousOperationRule.Name, rules.MaxIntrospectionDepth.Name,
+	rules.NoFragmentCyclesRule.Name, rules.NoUndefinedVariablesRule.Name, rules.NoUnusedFragmentsRule.Name, rules.NoUnusedVariablesRule.Name,
+	rules.UniqueArgumentNamesRule.Name, rules.UniqueDirectivesPerLocationRule.Name, rules.UniqueFragmentNamesRule.Name,
+	rules.UniqueInputFieldNamesRule.Name, rules.UniqueOperationNamesRule.Name, rules.UniqueVariableNamesRule.Name,
+	rules.KnownTypeNamesRule.Name, rules.VariablesAreInputTypesRule.Name,
+}
+
+// discreetly is what the other rules say.
+var discreetly = map[string]string{
+	rules.FieldsOnCorrectTypeRule.Name:          "There is no such field here.",
+	rules.FragmentsOnCompositeTypesRule.Name:    "There can be no fragment on this type.",
+	rules.KnownArgumentNamesRule.Name:           "There is no such argument here.",
+	rules.KnownDirectivesRule.Name:              "There is no such directive here.",
+	rules.KnownRootTypeRule.Name:                "Such operations are not offered.",
+	rules.OverlappingFieldsCanBeMergedRule.Name: "Fields of one response name conflict: give them different aliases.",
+	rules.PossibleFragmentSpreadsRule.Name:      "This fragment can never apply here.",
+	rules.ProvidedRequiredArgumentsRule.Name:    "A required argument is missing.",
+	rules.ScalarLeafsRule.Name:                  "The field must have a selection of fields, or must not have one.",
+	rules.SingleFieldSubscriptionsRule.Name:     "A subscription must select one field.",
+	rules.ValuesOfCorrectTypeRule.Name:          "The value is not valid here.",
+	rules.VariablesInAllowedPositionRule.Name:   "The variable's type does not fit where it is used.",
+}
+
 // parsed hands a document that the transport has parsed on to gqlgen's executor, which takes it for a cache's.
 type parsed struct{}
 

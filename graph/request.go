@@ -8,6 +8,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -108,6 +109,9 @@ func fromQuery(r *http.Request) (*request, *apikey.Error) {
 			if err := decode([]byte(text), to); err != nil {
 				return nil, apikey.Invalid(name, "%s must be a JSON object.", name)
 			}
+			if err := unambiguous([]byte(text), name); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return req, nil
@@ -125,6 +129,7 @@ func fromBody(r *http.Request) (*request, int, *apikey.Error) {
 	}
 	body, err := io.ReadAll(r.Body)
 	text, encodingErr := wire.UTF8(body)
+	encoding, _ := errors.AsType[wire.Encoding](encodingErr)
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
@@ -132,7 +137,7 @@ func fromBody(r *http.Request) (*request, int, *apikey.Error) {
 	case err != nil:
 		return nil, http.StatusBadRequest, apikey.Invalid("", "The body could not be read.")
 	case encodingErr != nil:
-		return nil, http.StatusBadRequest, apikey.Invalid("", "The body is in UTF-16: send it in UTF-8.")
+		return nil, http.StatusBadRequest, apikey.Invalid("", "The body is in %s: send it in UTF-8.", string(encoding))
 	case !utf8.Valid(text):
 		return nil, http.StatusBadRequest, apikey.Invalid("", "The body is not UTF-8.")
 	}
@@ -149,7 +154,36 @@ func (r *request) read(text []byte) *apikey.Error {
 	if err != nil && !json.Valid(text) { // which is wrong in any case, and found only as far as was read
 		return noObject()
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return unambiguous(text)
+}
+
+// unambiguous refuses JSON that decoders read in different ways, and names the member that it stands twice for. The text is
+// below the members of these names.
+func unambiguous(text []byte, below ...string) *apikey.Error {
+	err := wire.Unambiguous(text)
+	twice, ok := errors.AsType[*wire.TwiceError](err)
+	switch {
+	case err == nil:
+		return nil
+	case !ok && len(below) == 0:
+		return apikey.Invalid("", "The body %s.", err)
+	case !ok:
+		return apikey.Invalid(below[0], "%s %s.", below[0], err)
+	}
+	path := slices.Concat(below, twice.Path)
+	for i, name := range path {
+		if !showable(name) || apikey.HideKeys(name) != name {
+			path[i] = "…"
+		}
+	}
+	if last := len(path) - 1; last > 2 { // as deep as the client likes
+		path = []string{path[0], "…", path[last]}
+	}
+	place := strings.Join(path, ".")
+	return apikey.Invalid(place, "%s is given twice.", place)
 }
 
 func noObject() *apikey.Error { return apikey.Invalid("", "The body is not a JSON object.") }
@@ -172,7 +206,7 @@ func (r *request) members(text []byte) *apikey.Error {
 		}
 		name, _ := token.(string)
 		if seen[name] {
-			return apikey.Invalid("", "The body has a member twice.")
+			return unambiguous(text)
 		}
 		seen[name] = true
 		if dec.Decode(r.member(name)) != nil {

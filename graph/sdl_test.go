@@ -86,3 +86,20 @@ func TestSubgraphSDLTellsSizes(t *testing.T) {
 		}
 	}
 }
+
+// The federation SDL is a text for composers: what it leaves out, clients of this server can still ask for.
+func TestFieldsLeftOutOfTheSubgraphAreAnswered(t *testing.T) {
+	operations := map[string]string{"node": `{ node(id: "ret_1_05") { id } }`, "nodes": `{ nodes(ids: ["ret_1_05"]) { id } }`, "viewer": `{ viewer { keyId } }`}
+	for _, with := range [][]string{nil, OptionalFields()} {
+		sdl := readSDL(t, SubgraphSDL(FederationVersions[0], with...))
+		for _, name := range OptionalFields() {
+			if there := sdl.Definitions.ForName("Query").Fields.ForName(name) != nil; there != slices.Contains(with, name) {
+				t.Errorf("with %v: the text has %s: %t", with, name, there)
+			}
+			response := asked(t, expecting("Retrievers"), operations[name], nil)
+			if data, _ := response["data"].(map[string]any); response["errors"] != nil || data[name] == nil {
+				t.Errorf("with %v: %s answers %v", with, name, response)
+			}
+		}
+	}
+}

@@ -19,14 +19,15 @@ import (
 // handler is GraphQL over HTTP: POST with a JSON body, and GET for queries. Unlike gqlgen's own transports it never
 // repeats what it could not read, and leaves data out of a response where nothing was executed.
 type handler struct {
-	exec       *executor.Executor
-	loaders    loaders
-	answers    answers
-	fields     graphql.FieldMiddleware // what each goes through, without the closures that an extension takes
-	documents  documents
-	parser     parser
-	playground string // where browsers are sent that come here for a page; empty: nowhere
-	logger     *slog.Logger
+	exec          *executor.Executor
+	loaders       loaders
+	answers       answers
+	fields        graphql.FieldMiddleware // what each goes through, without the closures that an extension takes
+	documents     documents
+	parser        parser
+	introspection Introspection
+	playground    string // where browsers are sent that come here for a page; empty: nowhere
+	logger        *slog.Logger
 }
 
 func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -96,12 +97,16 @@ func (h handler) execute(w http.ResponseWriter, r *http.Request, media string, p
 	ctx := graphql.StartOperationTrace(r.Context())
 	params.Headers = r.Header
 	op := &graphql.OperationContext{RawQuery: params.Query}
+	told := h.introspection.tells(ctx)
 	doc, errs := h.parser.parse(ctx, params.Query)
+	if !told {
+		errs = discreet(errs)
+	}
 	if errs == nil {
 		op.Operation, errs = operationOf(doc, params.OperationName)
 	}
 	if errs == nil {
-		params.Variables, errs = coerce(served, op.Operation, params.Variables)
+		params.Variables, errs = coerce(served, op.Operation, params.Variables, told)
 	}
 	if errs == nil {
 		ctx = h.loaders.with(ctx, doc)

@@ -30,8 +30,10 @@ func operationOf(doc *document, name string) (*ast.OperationDefinition, gqlerror
 // them. It runs before anything else does, so that a request with a bad variable changes nothing. gqlparser coerces variables
 // too, but it accepts the names of enum values in any case, numbers in quotes, and anything for a custom scalar. It runs after
 // this and finds nothing to change. coerce replaces what lists and objects hold in place.
-func coerce(schema *ast.Schema, op *ast.OperationDefinition, given map[string]any) (map[string]any, gqlerror.List) {
-	c := coercion{schema: schema}
+//
+// Callers who are not told the schema are only told which of the places that they sent is wrong.
+func coerce(schema *ast.Schema, op *ast.OperationDefinition, given map[string]any, told bool) (map[string]any, gqlerror.List) {
+	c := coercion{schema: schema, told: told}
 	values := make(map[string]any, len(op.VariableDefinitions))
 	for _, d := range op.VariableDefinitions {
 		c.at(ast.PathName(d.Variable), func() {
@@ -57,6 +59,7 @@ func coerce(schema *ast.Schema, op *ast.OperationDefinition, given map[string]an
 // coercion walks through the variables of one request.
 type coercion struct {
 	schema *ast.Schema
+	told   bool     // what the schema has may be named
 	path   ast.Path // the place where it is
 	errs   gqlerror.List
 }
@@ -78,6 +81,9 @@ func (c *coercion) fail(format string, args ...any) {
 		if name, ok := step.(ast.PathName); ok && !showable(string(name)) {
 			place[i] = ast.PathName("…")
 		}
+	}
+	if !c.told {
+		format, args = "is not valid", nil
 	}
 	err := gqlerror.Errorf("$"+place.String()+" "+format+".", args...)
 	err.Extensions = map[string]any{"code": errcode.ValidationFailed, "field": place.String()}
@@ -138,16 +144,22 @@ func (c *coercion) object(def *ast.Definition, v any) any {
 			c.at(ast.PathName(name), func() { c.fail("is not a field of %s", def.Name) })
 		}
 	}
+	missing := false // a field that may not be named
 	for _, f := range def.Fields {
 		c.at(ast.PathName(f.Name), func() {
 			v, there := object[f.Name]
 			switch {
 			case there:
 				object[f.Name] = c.value(f.Type, v)
-			case f.Type.NonNull && f.DefaultValue == nil: // the generated code fills in defaults
+			case f.Type.NonNull && f.DefaultValue == nil && c.told: // the generated code fills in defaults
 				c.fail("must be defined")
+			case f.Type.NonNull && f.DefaultValue == nil:
+				missing = true
 			}
 		})
+	}
+	if missing {
+		c.fail("is not valid")
 	}
 	return object
 }

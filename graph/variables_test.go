@@ -237,7 +237,7 @@ func checkVariables(t *rapid.T) {
 		t.Fatalf("%s: %v", text, err)
 	}
 	op := &ast.OperationDefinition{VariableDefinitions: ast.VariableDefinitionList{{Variable: "v", Type: typ, Definition: inputs.Types[named]}}}
-	values, errs := coerce(inputs, op, given)
+	values, errs := coerce(inputs, op, given, true)
 	var places []string
 	for _, e := range errs {
 		places = append(places, fmt.Sprint(e.Extensions["field"]))

@@ -3,22 +3,22 @@ package ratelimit
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"net"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-	"github.com/redis/go-redis/v9/logging"
-	"github.com/redis/go-redis/v9/maintnotifications"
+	"github.com/gomodule/redigo/redis"
 )
 
 // Redis counts together with all processes that ask the same Redis. While that does not answer, each counts for itself.
 type Redis struct {
-	client *redis.Client
+	pool   *redis.Pool
 	memory *Memory
 	report func(down error)
 
@@ -30,41 +30,28 @@ type Redis struct {
 }
 
 const (
-	// timeout is how long an answer is waited for. Nobody waits for the next one then: the first that fails turns all to memory.
+	// timeout limits how long a request waits for a connection, and how long it then waits for an answer. Only the requests that
+	// find Redis down wait: the first failure turns all later ones to memory.
 	timeout = 100 * time.Millisecond
 	// retry is how often a Redis that is down is asked again.
 	retry = time.Second
+	// unchecked is how long a connection may have been idle and still be used without a PING. Without the PING, a restart of Redis
+	// that no request noticed would be reported as an outage later.
+	unchecked = time.Second
+	// idle is how long an unused connection is kept. Firewalls and Redis's own timeout close them after a few minutes.
+	idle = time.Minute
 )
-
-// CheckURL returns what is wrong with a URL for NewRedis.
-func CheckURL(url string) error {
-	_, err := parse(url)
-	return err
-}
-
-func parse(url string) (*redis.Options, error) {
-	options, err := redis.ParseURL(url)
-	if err != nil || !strings.HasPrefix(url, "redis://") && !strings.HasPrefix(url, "rediss://") {
-		// The parser's own words repeat the URL, and it holds a password.
-		return nil, errors.New("must be a URL such as redis://user:password@host:6379/0, or rediss:// for TLS")
-	}
-	return options, nil
-}
 
 // NewRedis returns a Limiter on the Redis at the URL: redis://[user:password@]host[:port][/database], or rediss:// for TLS. It need
 // not be there yet. report is told when it stops answering, and with nil when it answers again.
 func NewRedis(url string, report func(down error)) (*Redis, error) {
-	options, err := parse(url)
+	e, err := parse(url)
 	if err != nil {
 		return nil, err
 	}
-	options.ContextTimeoutEnabled = true
-	options.DialTimeout, options.ReadTimeout, options.WriteTimeout, options.PoolTimeout = timeout, timeout, timeout, timeout
-	options.MaxRetries, options.DialerRetries = -1, 1 // there is no time for a second try
-	options.DisableIdentity = true
-	options.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
-	logging.Disable() // it would write to the standard error, in its own form, what report is told
-	return &Redis{client: redis.NewClient(options), memory: NewMemory(time.Now), report: report, done: make(chan struct{})}, nil
+	size := 10 * runtime.GOMAXPROCS(0)
+	pool := &redis.Pool{DialContext: e.dial, TestOnBorrowContext: check, MaxActive: size, MaxIdle: size, IdleTimeout: idle, Wait: true}
+	return &Redis{pool: pool, memory: NewMemory(time.Now), report: report, done: make(chan struct{})}, nil
 }
 
 // Close ends it. Nothing may be taken any more.
@@ -74,7 +61,7 @@ func (r *Redis) Close() error {
 	close(r.done)
 	r.mu.Unlock()
 	r.watching.Wait()
-	return r.client.Close()
+	return r.pool.Close()
 }
 
 // Take is a Limiter's.
@@ -123,7 +110,7 @@ func (r *Redis) watch() {
 
 // take is Memory's Take, and returns whether it is allowed, when the budget is whole and what time it is. The clock is Redis's, so
 // that those of the processes need not agree. A key ends when its budget is whole, as if it had never been.
-var take = redis.NewScript(`
+var take = redis.NewScript(1, `
 local each, limit, n = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -140,7 +127,12 @@ return {1, after, now}
 func (r *Redis) ask(ctx context.Context, key string, perMinute, n int) (Budget, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
 	defer cancel()
-	v, err := take.Run(ctx, r.client, []string{key}, interval(perMinute), perMinute, n).Int64Slice()
+	conn, err := r.pool.GetContext(ctx)
+	if err != nil {
+		return Budget{}, err
+	}
+	defer func() { _ = conn.Close() }()
+	v, err := redis.Int64s(take.Do(conn, key, interval(perMinute), perMinute, n))
 	switch {
 	case err != nil:
 		return Budget{}, err
@@ -165,6 +157,9 @@ func withoutAddress(err error) error {
 	}
 	if op, ok := errors.AsType[*net.OpError](err); ok {
 		return op.Err
+	}
+	if _, ok := errors.AsType[x509.HostnameError](err); ok {
+		return errors.New("its certificate is for another host")
 	}
 	if word, _, _ := strings.Cut(err.Error(), " "); word == "MOVED" || word == "ASK" {
 		return errors.New("it is one of a cluster, which cannot be used")

@@ -183,7 +183,7 @@ var requestHeaders = slices.Concat(askedHeaders, []string{
 // preflighted refuses what a page of another site can have a browser send without the browser asking this server first: such
 // requests are made behind the back of whoever sits before it. Only browsers that tell where a request comes from
 // (Sec-Fetch-Site) can be misused so: the others send no query by POST without asking, for it must be JSON.
-func preflighted(refuse refuse, next http.Handler) http.Handler {
+func requirePreflight(refuse refuse, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		asked := slices.ContainsFunc(askedHeaders, func(name string) bool {
 			sent := r.Header.Get(name)
@@ -206,7 +206,7 @@ const compressedFrom = 1 << 10
 
 // compressed compresses answers for clients that take gzip or zstd. Given the choice it is gzip: Node.js 20 asks for zstd and
 // cannot read it.
-func compressed(next http.Handler) http.Handler {
+func compress(next http.Handler) http.Handler {
 	wrap, err := gzhttp.NewWrapper(gzhttp.MinSize(compressedFrom), gzhttp.PreferZstd(false))
 	if err != nil {
 		panic(err) // the options are constants

@@ -24,7 +24,7 @@ func TestNoReadDeadlineOutlivesTheRequest(t *testing.T) {
 	for body, bounded := range map[string]bool{"": false, "{}": true} {
 		w := &deadlined{httptest.NewRecorder(), time.Now().Add(time.Minute)} // as the server sets it
 		answered := false
-		unhurried(limited(time.Minute, 10, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		clearReadDeadline(withTimeout(time.Minute, 10, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 			answered = true
 			if w.reading.IsZero() == bounded {
 				t.Errorf("body %q: it must be read by %v", body, w.reading)

@@ -62,7 +62,7 @@ func FuzzClientAddress(f *testing.F) {
 				break
 			}
 		}
-		if got := (identified{trusted: trusted}).clientAddress(r); got != want {
+		if got := (identifier{trusted: trusted}).clientAddress(r); got != want {
 			t.Errorf("%q: %s, not %s", chain, got, want)
 		}
 	})

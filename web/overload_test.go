@@ -12,7 +12,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -51,17 +50,17 @@ func (c *counters) until(waiting int64) {
 // and the others are told at once, before anything is done for them.
 func TestTooManyAreRefused(t *testing.T) {
 	var c counters
-	g := newGate(1, 0, NewAnswers(answersBytes, nil), c.metrics(), slog.New(slog.DiscardHandler))
+	g := newGate(1, c.metrics(), slog.New(slog.DiscardHandler))
 	g.wait = time.Hour
 	var mu sync.Mutex
 	var served []string
 	turn := make(chan struct{})
-	h := g.before(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	h := g.admit(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		<-turn
 		mu.Lock()
 		defer mu.Unlock()
 		served = append(served, r.URL.Path)
-	}), refuseREST)
+	}), time.Minute, refuseREST)
 	ask := func(path string) *httptest.ResponseRecorder {
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
@@ -98,73 +97,42 @@ func TestTooManyAreRefused(t *testing.T) {
 	}
 }
 
-// While there is no room, nothing is done for a request: its body is not read. It is told after a while, so that who asks again at
-// once cannot do so often; and the log has one line for all of a second, not one for each.
-func TestRefusalsAreCheap(t *testing.T) {
+// Refusals come in thousands. The log has one line for all of a second, and none for clients that left.
+func TestRefusalsAreLoggedTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var c counters
 		var log bytes.Buffer
 		logger := slog.New(slog.NewTextHandler(&log, nil))
-		g := newGate(1, 0, NewAnswers(answersBytes, nil), c.metrics(), logger)
-		g.waiting.Store(g.mayWait)
-		h := withRequestID(logged(logger, func(string, string, int, time.Duration) {}, g.early(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
-			t.Error("it was let in")
-		}), refuseREST)))
-		began := time.Now()
-		var wg sync.WaitGroup
-		for range 3 {
-			wg.Go(func() {
-				w := httptest.NewRecorder()
-				h.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/", failing{errors.New("it was read")}))
-				if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") != "1" || w.Header().Get("X-Request-Id") == "" {
-					t.Errorf("%d %v %s", w.Code, w.Header(), w.Body)
-				}
-			})
+		g := newGate(1, c.metrics(), logger)
+		if !g.enter(t.Context()) {
+			t.Fatal("the first must wait")
 		}
-		wg.Wait()
-		if took := time.Since(began); took != g.hold {
-			t.Errorf("refused after %v", took)
+		g.mayWait = 0
+		h := withRequestID(logRequests(logger, func(string, string, int, time.Duration) {}, g.admit(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+			t.Error("it was let in")
+		}), time.Minute, refuseREST)))
+		for range 3 {
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/", nil))
+			if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") != "1" || w.Header().Get("X-Request-Id") == "" {
+				t.Errorf("%d %v %s", w.Code, w.Header(), w.Body)
+			}
 		}
 		ctx, leave := context.WithCancel(t.Context())
 		leave()
 		h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(ctx, http.MethodPost, "/", nil))
-		if took := time.Since(began); took != g.hold {
-			t.Errorf("who left is waited for: %v", took)
-		}
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if got := log.String(); c.refused.Load() != 3 || strings.Count(got, "count=3") != 1 || strings.Count(got, "\n") != 2 || strings.Count(got, "msg=request ") != 1 { // of who left
+		if got := log.String(); c.refused.Load() != 3 || strings.Count(got, "count=3") != 1 || strings.Count(got, "msg=request ") != 1 {
 			t.Errorf("%d were refused\n%s", c.refused.Load(), got)
 		}
 	})
 }
 
-// A client that has announced a body and sends nothing must not keep its refusal, and a server that stops, waiting.
-func TestRefusalsWaitForNoBody(t *testing.T) {
-	var c counters
-	g := newGate(1, 0, NewAnswers(answersBytes, nil), c.metrics(), slog.New(slog.DiscardHandler))
-	g.hold = time.Millisecond
-	g.waiting.Store(g.mayWait)
-	server := httptest.NewServer(g.early(http.NotFoundHandler(), refuseREST))
-	defer server.Close()
-	conn, err := net.Dial("tcp", strings.TrimPrefix(server.URL, "http://"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close() //nolint:errcheck // it is read no more
-	if _, err := io.WriteString(conn, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n{}"); err != nil {
-		t.Fatal(err)
-	}
-	_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
-	if line, err := bufio.NewReader(conn).ReadString('\n'); err != nil || !strings.Contains(line, "503") {
-		t.Errorf("%q %v", line, err)
-	}
-}
-
 // Whoever went away must not be worked for, and must not take the turn with him.
 func TestWhoWaitsMayGo(t *testing.T) {
 	var c counters
-	g := newGate(1, 0, NewAnswers(answersBytes, nil), c.metrics(), slog.New(slog.DiscardHandler))
+	g := newGate(1, c.metrics(), slog.New(slog.DiscardHandler))
 	g.wait = time.Hour
 	if !g.enter(t.Context()) {
 		t.Fatal("the first must wait")
@@ -293,32 +261,6 @@ func TestSlowClientsHoldNoTurn(t *testing.T) {
 	}
 }
 
-// Each part of a long list is work like any other: it waits for its turn.
-func TestPartsOfAListTakeTurns(t *testing.T) {
-	second, goOn := make(chan struct{}), make(chan struct{})
-	s := &shelf{keys: 2 * apikey.MaxPage, page: func(_ context.Context, number int) error {
-		if number == 2 { // two reads make the first page
-			close(second)
-			<-goOn
-		}
-		return nil
-	}}
-	url := served(t, s, func(o *Options) { o.MaxConcurrent = 1 })
-	list := make(chan string)
-	go func() {
-		_, _, body := ask(t, http.MethodGet, url+keysURL, "")
-		list <- body
-	}()
-	<-second
-	if status, _, _ := ask(t, http.MethodGet, url+keysURL, ""); status != http.StatusServiceUnavailable {
-		t.Errorf("beside the second part of a list: %d", status)
-	}
-	close(goOn)
-	if body := <-list; !strings.HasSuffix(body, fmt.Sprintf(`"total":%d}`+"\n", 2*apikey.MaxPage)) {
-		t.Error("the list is not whole")
-	}
-}
-
 // stalled is a client that takes nothing until something has happened.
 type stalled struct {
 	*httptest.ResponseRecorder
@@ -360,45 +302,30 @@ func TestWhatIsLeftOfAPageNeedsNoTurn(t *testing.T) {
 	}
 }
 
-// What slow readers may have in memory is bounded: one too many keeps its turn, and is cut off soon. So it is where a few bytes go
-// before the rest, as GraphQL's answers do.
-func TestUnsentAnswersAreBounded(t *testing.T) {
-	const long = 64 << 20
-	for name, parts := range map[string][]int{"at once": {long}, "in parts": {8, long, 1}} {
-		t.Run(name, func(t *testing.T) {
-			g := newGate(1, 0, NewAnswers(answersBytes, nil), (&counters{}).metrics(), slog.New(slog.DiscardHandler))
-			g.unsent, g.haste = semaphore.NewWeighted(1), time.Millisecond
-			failed := make(chan error, 1)
-			server := httptest.NewServer(g.before(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-				whole := 0
-				for _, n := range parts {
-					whole += n
-				}
-				w.Header().Set("Content-Length", strconv.Itoa(whole))
-				var err error
-				for _, n := range parts {
-					_, err = w.Write(make([]byte, n))
-				}
-				failed <- err
-			}), refuseREST))
-			defer server.Close()
-			conn, err := net.Dial("tcp", strings.TrimPrefix(server.URL, "http://"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer conn.Close() //nolint:errcheck // it is read no more
-			if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
-				t.Fatal(err)
-			}
-			select {
-			case err := <-failed:
-				if err == nil {
-					t.Error("all was sent to who reads nothing")
-				}
-			case <-time.After(10 * time.Second):
-				t.Error("who reads nothing is waited for")
-			}
-		})
+// A client that reads nothing must not keep its response in memory for longer than a request may take.
+func TestUnreadResponsesAreCutOff(t *testing.T) {
+	g := newGate(1, (&counters{}).metrics(), slog.New(slog.DiscardHandler))
+	failed := make(chan error, 1)
+	server := httptest.NewServer(g.admit(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, err := w.Write(make([]byte, 64<<20))
+		failed <- err
+	}), 10*time.Millisecond, refuseREST))
+	defer server.Close()
+	conn, err := net.Dial("tcp", strings.TrimPrefix(server.URL, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close() //nolint:errcheck // nothing is read from it
+	if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-failed:
+		if err == nil {
+			t.Error("everything was sent to a client that reads nothing")
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("the response is still there")
 	}
 }
 
@@ -407,13 +334,16 @@ func fromNowhere(*http.Request) string { return "" }
 // What bodies may have in memory together is bounded, but a small one is always read; and what is read comes to the handler as it
 // was sent.
 func TestBodiesAreBounded(t *testing.T) {
-	var c counters
-	g := newGate(1, 0, NewAnswers(answersBytes, nil), c.metrics(), slog.New(slog.DiscardHandler))
-	g.arriving = semaphore.NewWeighted(4 * freeBody)
-	h := g.received(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	refused := 0
+	b := newBodies(0, fromNowhere)
+	b.free = semaphore.NewWeighted(4 * smallBody)
+	h := b.read(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		fmt.Fprint(w, len(body), err)
-	}), fromNowhere, refuseREST)
+	}), refuseREST, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		refused++
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}))
 	ask := func(bytes int, end error) string {
 		r := httptest.NewRequest(http.MethodPost, "/", io.MultiReader(strings.NewReader(strings.Repeat("x", bytes)), failing{end}))
 		w := httptest.NewRecorder()
@@ -421,13 +351,13 @@ func TestBodiesAreBounded(t *testing.T) {
 		return fmt.Sprint(w.Code, " ", w.Body)
 	}
 	for range 3 { // what was taken is given back
-		for _, bytes := range []int{0, 1, freeBody - 1, freeBody, 2*freeBody + 1} {
+		for _, bytes := range []int{0, 1, smallBody - 1, smallBody, 2*smallBody + 1} {
 			if got, want := ask(bytes, io.EOF), fmt.Sprint("200 ", bytes, nil); got != want {
 				t.Errorf("%s, want %s", got, want)
 			}
 		}
 	}
-	if got := ask(3*freeBody, io.EOF); !strings.HasPrefix(got, "503 ") || c.refused.Load() != 1 {
+	if got := ask(3*smallBody, io.EOF); !strings.HasPrefix(got, "503 ") || refused != 1 {
 		t.Errorf("a body that is too large for now: %s", got)
 	}
 	if got := ask(5, errors.New("torn")); !strings.HasPrefix(got, "400 ") || strings.Contains(got, "torn") {
@@ -436,7 +366,7 @@ func TestBodiesAreBounded(t *testing.T) {
 	if got := ask(5, &http.MaxBytesError{Limit: 5}); got != "200 5 http: request body too large" {
 		t.Errorf("a body that is too large: %s", got)
 	}
-	if !g.arriving.TryAcquire(4 * freeBody) {
+	if !b.free.TryAcquire(4*smallBody) || len(b.taken) > 0 {
 		t.Error("something was not given back")
 	}
 }
@@ -444,13 +374,13 @@ func TestBodiesAreBounded(t *testing.T) {
 // Connections that nothing is asked on must not keep out those that ask; those that ask are not cut.
 func TestIdleConnectionsMakeRoom(t *testing.T) {
 	working, goOn := make(chan struct{}), make(chan struct{})
-	g := newGate(10, 1<<20, NewAnswers(answersBytes, nil), (&counters{}).metrics(), slog.New(slog.DiscardHandler))
-	server := httptest.NewUnstartedServer(g.received(g.before(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	g := newGate(10, (&counters{}).metrics(), slog.New(slog.DiscardHandler))
+	server := httptest.NewUnstartedServer(newBodies(1<<20, fromNowhere).read(g.admit(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/work" {
 			close(working)
 			<-goOn
 		}
-	}), refuseREST), fromNowhere, refuseREST))
+	}), time.Minute, refuseREST), refuseREST, nil))
 	connections, idled := NewConnections(2), make(chan struct{}, 100)
 	server.Config.ConnState = func(conn net.Conn, state http.ConnState) {
 		if connections.Track(conn, state); state == http.StateIdle {

@@ -1,7 +1,6 @@
 package web
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -111,7 +110,7 @@ func (h rest) list(w http.ResponseWriter, r *http.Request) {
 	}
 	held := h.answers.page(page)
 	if !h.answers.Take(r.Context(), held) {
-		h.refuse(w, r, refused())
+		h.refuse(w, r, overloaded())
 		return
 	}
 	defer func() { h.answers.Give(held) }()
@@ -119,17 +118,15 @@ func (h rest) list(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusOK)
 	b, total := append(make([]byte, 0, min(partBytes, keyBytes*(1+len(page)))), `{"results":[`...), 0
 	for {
-		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(h.timeout)) // where there is none to set, there is no client that could stall
-		behind := bytesOf(page)
+		setWriteDeadline(w, time.Now().Add(h.timeout))
 		for i := range page {
 			if total > 0 {
 				b = append(b, ',')
 			}
 			b = appendKey(b, &page[i])
-			behind -= page[i].Size()
 			total++
 			if len(b) > partBytes-keyBytes {
-				h.write(w, b, behind)
+				h.write(w, b)
 				if b = b[:0]; cap(b) > 2*partBytes { // there was a long key
 					b = nil
 				}
@@ -140,7 +137,7 @@ func (h rest) list(w http.ResponseWriter, r *http.Request) {
 		}
 		h.answers.Give(held)
 		held, page = 0, nil
-		if page, err = h.nextPage(w, r, reader); err != nil {
+		if page, err = h.nextPage(r, reader); err != nil {
 			h.abort(r, err)
 		}
 		if err = h.answers.await(r.Context(), h.timeout, h.answers.page(page)); err != nil {
@@ -148,7 +145,7 @@ func (h rest) list(w http.ResponseWriter, r *http.Request) {
 		}
 		held = h.answers.page(page)
 	}
-	h.write(w, fmt.Appendf(b, "],\"total\":%d}\n", total), 0)
+	h.write(w, fmt.Appendf(b, "],\"total\":%d}\n", total))
 }
 
 const (
@@ -156,49 +153,15 @@ const (
 	partBytes = 60 << 10 // of an answer, that are made before they are sent
 )
 
-// page is the memory that a page of a list needs of Answers, as far as there is so much: short ones need none.
-func (a *Answers) page(page []apikey.Key) int64 {
-	return min(max(0, int64(bytesOf(page))-shortAnswer), a.bytes)
-}
-
-// await takes memory for an answer that has begun. It is not refused for others' sake: what was done for it would be lost.
-func (a *Answers) await(ctx context.Context, timeout time.Duration, bytes int64) error {
-	ctx, cancel := onward(ctx, timeout)
-	defer cancel()
-	if a.free.Acquire(ctx, bytes) != nil {
-		return refused()
-	}
-	return nil
-}
-
-// bytesOf is about what keys take in memory.
-func bytesOf(page []apikey.Key) int {
-	sum := 0
-	for i := range page {
-		sum += page[i].Size()
-	}
-	return sum
-}
-
-// nextPage waits for its turn, behind whoever waits already, and reads on.
-func (h rest) nextPage(w http.ResponseWriter, r *http.Request, reader *apikey.KeyReader) ([]apikey.Key, error) {
+// nextPage reads on.
+func (h rest) nextPage(r *http.Request, reader *apikey.KeyReader) ([]apikey.Key, error) {
 	ctx, cancel := onward(r.Context(), h.timeout)
 	defer cancel()
-	if t, ok := w.(*turn); ok {
-		t.end()
-		if err := t.again(ctx); err != nil {
-			return nil, apikey.Outage(err)
-		}
-	}
 	return reader.Next(ctx)
 }
 
-// write sends a part of a page while what is behind it is kept, or cuts the connection to a client that does not take it in
-// time. To make a part is little work: where the turn was given away meanwhile, the rest of the page is made without one.
-func (h rest) write(w http.ResponseWriter, part []byte, behind int) {
-	if t, ok := w.(*turn); ok {
-		t.behind = int64(behind)
-	}
+// write sends a part of the list, or cuts the connection if the client does not take it in time.
+func (h rest) write(w http.ResponseWriter, part []byte) {
 	if _, err := w.Write(part); err != nil {
 		panic(http.ErrAbortHandler)
 	}

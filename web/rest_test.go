@@ -357,7 +357,7 @@ func TestEachPageHasItsOwnDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const timeout = time.Second
 		var outlived time.Duration
-		h := answered(timeout, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		h := withResponseDeadline(timeout, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 			began := time.Now()
 			for range 5 {
 				ctx, cancel := onward(r.Context(), timeout)
@@ -505,6 +505,7 @@ func TestCreate(t *testing.T) {
 		{"\ufeff", 422, []string{at(`["body"]`, "missing")}},
 		{"\ufeff\ufeff" + `{"name":"a"}`, 422, []string{at(`["body"]`, "json_invalid")}},
 		{"\xff\xfe{\x00}\x00", 422, []string{`"loc":["body"],"msg":"The body is in UTF-16: send it in UTF-8"`}},
+		{"\xff\xfe\x00\x00{\x00\x00\x00}\x00\x00\x00", 422, []string{`"loc":["body"],"msg":"The body is in UTF-32: send it in UTF-8"`}},
 		{"\x00{\x00}", 422, []string{`"loc":["body"],"msg":"The body is in UTF-16: send it in UTF-8"`}},
 		{``, 422, []string{at(`["body"]`, "missing")}},
 		{`{}`, 422, []string{at(`["body","name"]`, "missing")}},
@@ -523,7 +524,10 @@ func TestCreate(t *testing.T) {
 			at(`["body","expires_at"]`, "datetime_parsing"), at(`["body","allowed_origins",1]`, "string_type"), at(`["body","rate_limit_override"]`, "int_type"),
 		}},
 		{`{"name":"a","expires_at":"2999-01-01T00:00:00,5Z"}`, 422, []string{at(`["body","expires_at"]`, "datetime_parsing")}},
-		{`{"name":"SECRET\ud800"}`, 422, []string{at(`["body","name"]`, "value_error")}},
+		{`{"name":"SECRET\ud800"}`, 422, []string{at(`["body"]`, "json_invalid"), "surrogate pair"}},
+		{`{"\ud800":"SECRET"}`, 422, []string{at(`["body"]`, "json_invalid"), "surrogate pair"}},
+		{`{"name":"a","allowed_origins":["\udc00"]}`, 422, []string{at(`["body"]`, "json_invalid"), "surrogate pair"}},
+		{`{"name":"a","description":{"x":1,"x":2}}`, 422, []string{at(`["body"]`, "json_invalid"), "given twice"}},
 		{`{"name":"a","expires_at":"2999-01-01T00:00:00"}`, 422, []string{at(`["body","expires_at"]`, "timezone_aware"), "end it with Z for UTC"}},
 		{`{"name":"a","expires_at":"2999-01-01"}`, 422, []string{at(`["body","expires_at"]`, "datetime_parsing"), "2026-03-01T09:30:00Z"}},
 		{`{"name":"a","rate_limit_override":60.0}`, 200, []string{`"rate_limit_override":60,`}},
@@ -711,7 +715,7 @@ func TestClientAddress(t *testing.T) {
 		{"[::1]:5", "::1/128", ",,", "::1"},
 		{"@", "", "198.51.100.1", ""},
 	} {
-		h := identified{}
+		h := identifier{}
 		if c.trusted != "" {
 			h.trusted = []netip.Prefix{netip.MustParsePrefix(c.trusted)}
 		}
@@ -725,7 +729,7 @@ func TestClientAddress(t *testing.T) {
 	}
 	// Several header lines are one list.
 	r := &http.Request{RemoteAddr: "10.1.2.3:5", Header: http.Header{"X-Forwarded-For": {"198.51.100.1", "10.9.9.9"}}}
-	if got := (identified{trusted: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}).clientAddress(r); got != "198.51.100.1" {
+	if got := (identifier{trusted: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}).clientAddress(r); got != "198.51.100.1" {
 		t.Errorf("two lines: %s", got)
 	}
 }

@@ -29,7 +29,7 @@ func (traceparent) Keys() []string     { return []string{traceparentHeader} }
 // traced makes a span of each request, which goes on with the caller's trace. Like the log it tells nothing of the URL but the
 // route, and nothing of headers and bodies: somebody may have put a secret there. Probes have no span: there are more of them than of anything
 // else. Without a tracer it is next itself.
-func traced(tracer trace.Tracer, next http.Handler) http.Handler {
+func traceRequests(tracer trace.Tracer, next http.Handler) http.Handler {
 	if tracer == nil {
 		return next
 	}

@@ -25,7 +25,7 @@ func TestSpansOfRequests(t *testing.T) {
 		panic("a_secret")
 	})
 	mux.HandleFunc("GET /readyz", func(http.ResponseWriter, *http.Request) {})
-	h := withRequestID(traced(tracer, logged(slog.New(slog.DiscardHandler), func(string, string, int, time.Duration) {}, mux)))
+	h := withRequestID(traceRequests(tracer, logRequests(slog.New(slog.DiscardHandler), func(string, string, int, time.Duration) {}, mux)))
 	h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/readyz", nil))
 	if n := len(spans.Started()); n > 0 {
 		t.Errorf("%d spans of a probe", n)

@@ -15,13 +15,15 @@ func TestUTF8(t *testing.T) {
 			t.Errorf("%q: %q, %v", text, got, err)
 		}
 	}
-	for _, text := range []string{
-		"\xff\xfe{\x00}\x00", "\xfe\xff\x00{\x00}", "{\x00}\x00", "\x00{\x00}", "\xff\xfe", "\xfe\xff", // UTF-16
-		"\xff\xfe\x00\x00{\x00\x00\x00", "\x00\x00\xfe\xff\x00\x00\x00{", "{\x00\x00\x00", "\x00\x00\x00{", // UTF-32
-		"\n\x00{\x00", "\x00\n\x00{",
+	for encoding, texts := range map[Encoding][]string{
+		"UTF-16": {"\xff\xfe{\x00}\x00", "\xfe\xff\x00{\x00}", "{\x00}\x00", "\x00{\x00}", "\xff\xfe", "\xfe\xff", "\n\x00{\x00", "\x00\n\x00{"},
+		"UTF-32": {"\xff\xfe\x00\x00{\x00\x00\x00", "\xff\xfe\x00\x00", "\x00\x00\xfe\xff\x00\x00\x00{", "{\x00\x00\x00", "\x00\x00\x00{"},
 	} {
-		if got, err := UTF8([]byte(text)); !errors.Is(err, ErrUTF16) {
-			t.Errorf("%q: %q, %v", text, got, err)
+		for _, text := range texts {
+			got, err := UTF8([]byte(text))
+			if is, _ := errors.AsType[Encoding](err); is != encoding {
+				t.Errorf("%q: %q, %v, want %s", text, got, err, encoding)
+			}
 		}
 	}
 }

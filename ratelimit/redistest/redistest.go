@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
-	"github.com/redis/go-redis/v9"
+	"github.com/gomodule/redigo/redis"
 )
 
 // Server is a Redis on a loopback port, with nothing in it.
@@ -53,10 +53,12 @@ func (s *Server) Serve(t testing.TB) {
 		t.Fatal(err)
 	}
 	s.end = func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }
-	client := redis.NewClient(&redis.Options{Addr: s.Addr, Password: s.Password})
-	defer func() { _ = client.Close() }()
 	for deadline := time.Now().Add(10 * time.Second); ; {
-		err := client.Ping(t.Context()).Err()
+		conn, err := redis.DialContext(t.Context(), "tcp", s.Addr, redis.DialPassword(s.Password))
+		if err == nil {
+			_, err = conn.Do("PING")
+			_ = conn.Close()
+		}
 		if err == nil {
 			return
 		}

@@ -3,6 +3,8 @@ package document
 import (
 	"bufio"
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -189,6 +191,7 @@ const (
 	isScopes
 	isLiteral // a text without *, because a scope that names it would be a pattern
 	isID      // anything
+	isHash    // a text, and lower-case where it is a SHA-256
 )
 
 // rules are what is checked of each list's documents. Fields that are not told here are kept as they are.
@@ -217,17 +220,18 @@ var listRules = map[string]rules{
 		unique:   []string{"_id", "retriever_id"},
 	},
 	Keys: {
-		fields: map[string]kind{
-			"_id": isID, "key_id": isText, "key_hash": isText, "key_prefix": isText, "key_type": isText,
-			"subscription_id": isText, "internal_id": isText, "organization_id": isText, "user_id": isText,
-			"name": isText, "description": isText, "permissions": isTexts, "scopes": isScopes,
-			"rate_limit_override": isLimit, "status": isText, "expires_at": isDate, "last_used_at": isDate,
-			"created_at": isDate, "created_by": isText, "revoked_at": isDate, "revoked_by": isText,
-			"allowed_origins": isTexts, "principal_id": isText, "is_internal": isBoolean,
-		},
+		fields:   keyKinds(),
 		required: []string{"key_hash", "internal_id"},
 		unique:   []string{"_id", "key_hash"},
 	},
+}
+
+func keyKinds() map[string]kind {
+	kinds := map[string]kind{}
+	for _, f := range keyFields {
+		kinds[f.name] = f.kind
+	}
+	return kinds
 }
 
 // checker checks the documents of one list.
@@ -410,6 +414,12 @@ func (k kind) check(field string, v any, bad func(field, format string, args ...
 			bad(field, "must be a text")
 		} else if strings.Contains(s, "*") {
 			bad(field, "must not hold a *, which in a key's scopes stands for any run of characters")
+		}
+	case isHash:
+		if s, ok := v.(string); !ok {
+			bad(field, "must be a text")
+		} else if sum, err := hex.DecodeString(s); err == nil && len(sum) == sha256.Size && s != strings.ToLower(s) {
+			bad(field, "must be lower-case hexadecimal: a key with this hash could never authenticate")
 		}
 	case isBoolean:
 		if _, ok := v.(bool); !ok {

@@ -96,6 +96,14 @@ func TestParseRefusesDocuments(t *testing.T) {
 		{"an _id that does not stand in", keyFile(`{"_id": 7, "key_hash": "h", "internal_id": "int"}`), []string{
 			`api_keys[0].key_id: is required, or an _id that is a text or an ObjectId`,
 		}},
+		{"hashes that are never looked up", keyFile(`{"key_id": "a", "key_hash": "`+strings.Repeat("aB", 32)+`", "internal_id": "int"}`,
+			`{"key_id": "b", "key_hash": "`+strings.Repeat("0A", 32)+`", "internal_id": "int"}`, `{"key_id": "c", "key_hash": 7, "internal_id": "int"}`,
+			`{"key_id": "d", "key_hash": "`+strings.Repeat("ab", 32)+`", "internal_id": "int"}`, `{"key_id": "e", "key_hash": "AB", "internal_id": "int"}`,
+			`{"key_id": "f", "key_hash": "`+strings.Repeat("Hash", 16)+`", "internal_id": "int"}`), []string{
+			`api_keys[0].key_hash: must be lower-case hexadecimal: a key with this hash could never authenticate`,
+			`api_keys[1].key_hash: must be lower-case hexadecimal: a key with this hash could never authenticate`,
+			`api_keys[2].key_hash: must be a text`, `api_keys[2].key_hash: is required`,
+		}},
 		{"nothing in a retriever", `{"retrievers": [{"retriever_name": "x"}]}`, []string{
 			`retrievers[0].retriever_id: is required`, `retrievers[0].namespace_id: is required`, `retrievers[0].internal_id: is required`,
 		}},

@@ -1,0 +1,180 @@
+package program
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"retrieverkeys/apikey"
+	"retrieverkeys/store"
+	"retrieverkeys/store/document"
+)
+
+const (
+	demoOrganization = "Fjord Media"
+	demoNamespace    = "production"
+)
+
+// demo fills an empty store with an organization to look around in, and prints its admin key this once. In a store
+// that is not empty it changes nothing and says how to make another key.
+func (p *program) demo(ctx context.Context, engine store.Engine, serverURL string) error {
+	now := time.Now().UTC().Truncate(time.Millisecond)
+	batch, ns, secret, err := demoBatch(now)
+	if err != nil {
+		return err
+	}
+	_, err = engine.Import(ctx, batch, document.ImportOptions{OnlyIfEmpty: true})
+	if errors.Is(err, document.ErrNotEmpty) {
+		return p.demoHint(ctx, engine, serverURL)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(p.stdout, `
+  A demo is ready: %s, with %d retrievers and %d API keys in every state.
+
+  Namespace   %s
+  Admin key   %s
+              shown this once
+
+  Playground  %s
+  GraphQL     %s/graphql
+
+`, demoOrganization, len(batch.Retrievers), len(batch.Keys)-1, ns.Name, secret.Reveal(),
+		playgroundLink(serverURL, ns.Name, secret), serverURL)
+	return err
+}
+
+func (p *program) demoHint(ctx context.Context, engine store.Engine, serverURL string) error {
+	organization, namespace := "NAME", "NAME"
+	existing, err := engine.OrganizationNamespaces(ctx, demoOrganization)
+	if err != nil {
+		return err
+	}
+	if len(existing) > 0 {
+		organization, namespace = "'"+demoOrganization+"'", demoNamespace
+	}
+	_, err = fmt.Fprintf(p.stdout, `
+  Serving what is stored. For another admin key, in another terminal:
+  retrieverkeys bootstrap --organization %s --namespace %s   (or: go run . bootstrap …)
+
+  Playground  %s/
+  GraphQL     %s/graphql
+
+`, organization, namespace, serverURL, serverURL)
+	return err
+}
+
+// demoQuery is what the printed link opens the playground with. It is short, and indented by tabs, to keep the link so.
+const demoQuery = `query Keys {
+	retriever(id: "product-search") {
+		apiKeys(includeRevoked: true) {
+			total
+			results { name status lastUsedAt createdBy }
+		}
+	}
+}
+`
+
+// playgroundLink opens the playground with the headers and the query filled in. They stand in the fragment, which
+// browsers keep to themselves: no log and no proxy sees them.
+func playgroundLink(serverURL, namespace string, key apikey.Secret) string {
+	headers, _ := json.Marshal(map[string]string{"Authorization": "Bearer " + key.Reveal(), "X-Namespace": namespace})
+	escape := func(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+", "%20") }
+	return serverURL + "/#headers=" + escape(string(headers)) + "&query=" + escape(demoQuery)
+}
+
+// demoRetriever is a retriever of the demo and how many keys it has.
+type demoRetriever struct {
+	id, namespace, name, description string
+	keys                             int
+}
+
+var demoRetrievers = []demoRetriever{
+	{"ret_product_search", "ns_fjord_production", "product-search", "Finds products by text and picture, for the shop and its apps", 32},
+	{"ret_support_articles", "ns_fjord_production", "support-articles", "Answers from the help centre's articles", 12},
+	{"ret_video_moments", "ns_fjord_production", "video-moments", "Finds scenes in the video archive by what is said and seen", 9},
+	{"ret_staging_search", "ns_fjord_staging", "product-search", "The product search before it goes live", 5},
+	{"ret_catalog_preview", "ns_fjord_staging", "catalog-preview", "Next season's catalogue, for the editors", 3},
+}
+
+var (
+	demoUsers   = []string{"usr_ingrid", "usr_mateo", "usr_yuki", "usr_amara"}
+	demoPlaces  = []string{"Storefront", "iOS app", "Android app", "Partner Helle", "Kiosk Bergen", "Newsletter", "Editors' desk", "Affiliate feed"}
+	demoReasons = []string{"web search box", "mobile release", "partner integration", "load test", "trade fair", "A/B experiment"}
+	demoOrigins = [][]string{nil, {"https://shop.fjord.example"}, nil, {"https://*.fjord.example"}, nil, {"https://shop.fjord.example", "https://m.fjord.example"}}
+)
+
+// demoBatch makes the demo's documents, as seen from now.
+func demoBatch(now time.Time) (document.Batch, apikey.Namespace, apikey.Secret, error) {
+	organization, organizationID, tenant := demoOrganization, "org_fjord_media", apikey.InternalID("int_fjord_media")
+	var b document.Batch
+	namespace := func(id, name, description string) apikey.Namespace {
+		made := now.AddDate(-1, 0, 0)
+		n := apikey.Namespace{
+			ID: apikey.NamespaceID(id), Name: name, Description: &description, InternalID: tenant,
+			OrganizationID: &organizationID, OrganizationName: &organization, CreatedAt: &made, UpdatedAt: &made,
+		}
+		b.Namespaces = append(b.Namespaces, document.FromNamespace(n, ""))
+		return n
+	}
+	production := namespace("ns_fjord_production", demoNamespace, "What customers see")
+	namespace("ns_fjord_staging", "staging", "Where changes are tried first")
+
+	n := 0
+	for i, r := range demoRetrievers {
+		made := now.AddDate(0, -10, 12*i)
+		b.Retrievers = append(b.Retrievers, document.FromRetriever(apikey.Retriever{
+			ID: apikey.RetrieverID(r.id), Name: r.name, Description: &r.description, NamespaceID: apikey.NamespaceID(r.namespace),
+			InternalID: tenant, CreatedAt: &made, UpdatedAt: &made,
+		}))
+		for k := range r.keys {
+			key := demoKey(n, k, r.id, now)
+			key.InternalID, key.OrganizationID = tenant, &organizationID
+			b.Keys = append(b.Keys, document.FromKey(key))
+			n++
+		}
+	}
+	admin, secret := apikey.NewAdminKey(production, demoUsers[0], "admin-key", "Manages the demo", now)
+	doc, err := madeHere(&admin, production, now)
+	b.Keys = append(b.Keys, doc)
+	return b, production, secret, err
+}
+
+// demoKey makes the k-th key of a retriever, the n-th of all. Its plaintext is thrown away: nobody can use it.
+func demoKey(n, k int, retriever string, now time.Time) apikey.Key {
+	key := apikey.NewRetrieverKey(apikey.RetrieverID(retriever), demoUsers[n%len(demoUsers)], now.Add(-time.Duration(5+67*k+11*n)*time.Hour))
+	key.Name = demoPlaces[n%len(demoPlaces)]
+	if k >= len(demoPlaces) {
+		key.Name = fmt.Sprintf("%s %d", key.Name, 1+k/len(demoPlaces))
+	}
+	key.Description = "For the " + demoReasons[n%len(demoReasons)]
+	key.AllowedOrigins = demoOrigins[n%len(demoOrigins)]
+	at := func(d time.Duration) *time.Time { t := now.Add(d); return &t }
+	if n%7 != 0 {
+		key.LastUsedAt = at(-time.Duration(n*n+3) * 13 * time.Minute)
+		if key.LastUsedAt.Before(*key.CreatedAt) {
+			key.LastUsedAt = at(now.Sub(*key.CreatedAt) / -2)
+		}
+	}
+	if n%4 == 2 {
+		limit := int32(60 * (1 + n%5))
+		key.RateLimitOverride = &limit
+	}
+	switch n % 9 {
+	case 3: // revoked by somebody else
+		key.Stored = apikey.Revoked
+		key.RevokedAt, key.RevokedBy = at(now.Sub(*key.CreatedAt)/-3), &demoUsers[(n+1)%len(demoUsers)]
+	case 5: // expired, and the platform has noticed
+		key.Stored, key.ExpiresAt = apikey.Expired, at(now.Sub(*key.CreatedAt)/-4)
+	case 7: // expired, and only the clock knows
+		key.ExpiresAt = at(now.Sub(*key.CreatedAt) / -5)
+	case 1: // will expire
+		key.ExpiresAt = at(time.Duration(6+n) * 24 * time.Hour)
+	}
+	return key
+}

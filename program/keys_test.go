@@ -1,0 +1,361 @@
+package program_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"retrieverkeys/apikey"
+	"retrieverkeys/program"
+	"retrieverkeys/program/programtest"
+	"retrieverkeys/store/document"
+)
+
+var plaintext = regexp.MustCompile(`\bret_sk_[0-9A-Za-z]{53}\b`)
+
+// The whole life of a key from a terminal, beside a server over the same store.
+func TestKeysCommands(t *testing.T) {
+	programtest.OnEveryStore(t, func(t *testing.T, d programtest.Deployment) {
+		d = programtest.Seeded(t, d)
+		s := programtest.Serve(t, d.Env)
+		out := programtest.MustRun(t, d, "keys", "create", "--namespace", "ns_prod", "--retriever", "main", "--name", "From a terminal",
+			"--expires-at", "2999-01-01T00:00:00Z", "--origin", "https://a.example", "--origin", "https://*.b.example", "--rate-limit", "60")
+		first := plaintext.FindString(out)
+		id := regexp.MustCompile(`key_[0-9A-Za-z]{24}`).FindString(out)
+		got := s.Query("admin", "production", `query($id: ID!) { apiKey(id: $id) { name status expiresAt allowedOrigins rateLimitOverride } }`, programtest.Fields{"id": id})
+		want := `{"data":{"apiKey":{"name":"From a terminal","status":"ACTIVE","expiresAt":"2999-01-01T00:00:00.000Z","allowedOrigins":["https://a.example","https://*.b.example"],"rateLimitOverride":60}}}`
+		if got.Body != want {
+			t.Errorf("the server: %s", got.Body)
+		}
+
+		out = programtest.MustRun(t, d, "keys", "rotate", "--namespace", "ns_prod", "--overlap", "1h", "--json", id)
+		var rotated struct {
+			KeyID    string `json:"key_id"`
+			Key      string
+			Previous struct {
+				KeyID  string `json:"key_id"`
+				Status string
+			}
+		}
+		if err := json.Unmarshal([]byte(out), &rotated); err != nil || rotated.Previous.KeyID != id || rotated.Previous.Status != "active" || !plaintext.MatchString(rotated.Key) {
+			t.Errorf("%v in %s", err, out)
+		}
+
+		for _, args := range [][]string{{"--retriever", "main"}, {"--search", "from a TERM"}} {
+			out = programtest.MustRun(t, d, append([]string{"keys", "list", "--namespace", "ns_prod"}, args...)...)
+			if !strings.Contains(out, id) || !strings.Contains(out, rotated.KeyID) || strings.Contains(out, "key_revoked") || strings.Contains(out, "FOREIGN") {
+				t.Errorf("%v lists\n%s", args, out)
+			}
+		}
+
+		file := filepath.Join(t.TempDir(), "leak.log")
+		if err := os.WriteFile(file, []byte("nothing\nkey="+first+"&also="+rotated.Key+"\n"+first[:59]+"_\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		out = programtest.MustRun(t, d, "keys", "scan", file)
+		if !strings.Contains(out, file+":2") || strings.Contains(out, file+":3") || !strings.Contains(out, "1 fragment found") || !strings.Contains(out, "has 59 characters of a key, in line 3 of "+file) || !strings.Contains(out, id) || !strings.Contains(out, "2 keys found, 2 of them alive.") || plaintext.MatchString(out) {
+			t.Errorf("scan prints\n%s", out)
+		}
+
+		code, out, errs := programtest.Command(t, d.Env, "keys", "revoke", "--namespace", "ns_prod", id)
+		if code != program.ExitFailed || out != "" || !strings.Contains(errs, "From a terminal") || !strings.Contains(errs, "nothing was revoked") {
+			t.Errorf("unconfirmed: exit code %d\n%s%s", code, out, errs)
+		}
+		for range 2 { // the second time it is no error
+			if out = programtest.MustRun(t, d, "keys", "revoke", "--namespace", "ns_prod", "--yes", id); !strings.Contains(out, "is revoked since") || !strings.Contains(out, rotated.KeyID+" took its place") {
+				t.Errorf("revoke prints %s", out)
+			}
+		}
+		if out = programtest.MustRun(t, d, "keys", "scan", file); !strings.Contains(out, "REVOKED") || !strings.Contains(out, "1 of them alive") {
+			t.Errorf("scan prints\n%s", out)
+		}
+		programtest.MustRun(t, d, "keys", "revoke", "--namespace", "ns_prod", "--yes", "key_orphan") // its retriever is gone
+
+		operator := 0
+		for _, e := range s.AuditOf("main") {
+			if e["actorType"] == "operator" && e["actorKeyId"] == nil && e["actorId"] != "" && e["status"] == "success" {
+				operator++
+			}
+		}
+		if operator != 3 {
+			t.Errorf("%d events of an operator", operator)
+		}
+	})
+}
+
+// The trail must name who was at the terminal, and nobody can be trusted to say it themselves: in the binary that is shipped,
+// which is static, Go's own library would take USER's word for it.
+func TestOperatorsAreNamedByTheSystem(t *testing.T) {
+	path, err := programtest.Binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	type identity struct {
+		as   *syscall.Credential // nil: this process's own
+		name string
+	}
+	own, err := user.LookupId(strconv.Itoa(os.Getuid()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	identities := []identity{{nil, own.Username}}
+	if os.Getuid() == 0 { // who may become somebody whom the system does not know
+		identities = append(identities, identity{&syscall.Credential{Uid: 54321, Gid: 54321}, "uid 54321"})
+	}
+	for _, i := range identities {
+		dir := t.TempDir()
+		content, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		program := filepath.Join(dir, "retrieverkeys")
+		if err := errors.Join(os.Chmod(filepath.Dir(dir), 0o755), os.Chmod(dir, 0o777), os.WriteFile(program, content, 0o755)); err != nil {
+			t.Fatal(err)
+		}
+		run := func(args ...string) string {
+			cmd := exec.Command(program, args...)
+			cmd.Dir, cmd.SysProcAttr = dir, &syscall.SysProcAttr{Credential: i.as}
+			cmd.Env = []string{"EMBEDDED_PATH=" + filepath.Join(dir, "store.db"), "USER=ceo", "LOGNAME=ceo", "USERNAME=ceo", "HOME=" + dir}
+			out, err := cmd.CombinedOutput()
+			if err != nil {
+				t.Fatalf("%v: %v\n%s", args, err, out)
+			}
+			return string(out)
+		}
+		key := regexp.MustCompile(`key_[0-9A-Za-z]{24}`).FindString(run("bootstrap", "--organization", "Acme", "--namespace", "production"))
+		out := run("keys", "revoke", "--namespace", "production", "--yes", key)
+		if !strings.HasSuffix(strings.TrimSpace(out), ", by "+i.name+".") {
+			t.Errorf("as %s it prints %s", i.name, out)
+		}
+		trail := programtest.TrailOf(t, programtest.Deployment{Env: programtest.Fields{"EMBEDDED_PATH": filepath.Join(dir, "store.db")}})
+		if len(trail) != 2 {
+			t.Errorf("%d events, want the making and the revocation", len(trail))
+		}
+		for _, e := range trail {
+			if e.ActorID != i.name || e.ActorType != apikey.Operator {
+				t.Errorf("the trail of %s says %s by %s", i.name, e.Action, e.ActorID)
+			}
+		}
+	}
+}
+
+// Somebody at a terminal is told what is wrong, and nothing is changed.
+func TestKeysCommandsRefuse(t *testing.T) {
+	d := programtest.Seeded(t, programtest.Embedded(t))
+	for _, c := range []struct {
+		want string
+		code int
+		args []string
+	}{
+		{"list, create, rotate, revoke or scan", program.ExitUsage, []string{"keys"}},
+		{`unknown command "keys kill"`, program.ExitUsage, []string{"keys", "kill"}},
+		{"--namespace is required", program.ExitUsage, []string{"keys", "list"}},
+		{`unknown command "kyes"; did you mean keys?`, program.ExitUsage, []string{"kyes", "list"}},
+		{`unknown command "keys lsit"; did you mean keys list?`, program.ExitUsage, []string{"keys", "lsit"}},
+		{`unknown command "namespace"; did you mean namespaces?`, program.ExitUsage, []string{"namespace", "list"}},
+		{`unknown command "revoke"; did you mean keys revoke?`, program.ExitUsage, []string{"revoke", "key_1"}},
+		{"namespaces needs a subcommand: list", program.ExitUsage, []string{"namespaces"}},
+		{"unknown flag --namspace; did you mean --namespace?", program.ExitUsage, []string{"keys", "list", "--namspace", "ns_prod"}},
+		{"unknown flag --wholly-other\n", program.ExitUsage, []string{"keys", "list", "--wholly-other"}},
+		{"--namespace needs a value", program.ExitUsage, []string{"keys", "list", "--namespace"}},
+		{`--json takes no value, but has "maybe"`, program.ExitUsage, []string{"keys", "list", "--json=maybe"}},
+		{"--search - needs a text on standard input", program.ExitFailed, []string{"keys", "list", "--namespace", "ns_prod", "--search", "-"}},
+		{`there is no key "key_nowhere" in the store`, program.ExitFailed, []string{"keys", "revoke", "--yes", "key_nowhere"}},
+		{"--name is required", program.ExitUsage, []string{"keys", "create", "--namespace", "ns_prod", "--retriever", "main"}},
+		{"RFC 3339", program.ExitUsage, []string{"keys", "create", "--expires-at", "soon"}},
+		{"greater than zero", program.ExitUsage, []string{"keys", "create", "--rate-limit", "0"}},
+		{"takes one key id, not 0", program.ExitUsage, []string{"keys", "revoke", "--namespace", "ns_prod"}},
+		{"takes one key id, not 2", program.ExitUsage, []string{"keys", "revoke", "--namespace", "ns_prod", "a", "b"}},
+		{"a duration", program.ExitUsage, []string{"keys", "rotate", "--overlap", "long", "--namespace", "ns_prod", "a"}},
+		{"takes one or more files, not 0", program.ExitUsage, []string{"keys", "scan"}},
+		{"--rules must be gitleaks or detect-secrets, not \"trufflehog\"\nretrieverkeys --help", program.ExitUsage, []string{"keys", "scan", "--rules", "trufflehog"}},
+		{"--rules needs a value", program.ExitUsage, []string{"keys", "scan", "--rules"}},
+		{"--rules goes without a file", program.ExitUsage, []string{"keys", "scan", "--rules", "gitleaks", "app.log"}},
+		{"--rules goes without --exit-code: it prints rules and scans nothing\nretrieverkeys: --rules goes without --json", program.ExitUsage, []string{"keys", "scan", "--json", "--exit-code", "--rules", "gitleaks"}},
+		{"unknown flag --report", program.ExitUsage, []string{"keys", "scan", "--rules", "gitleaks", "--report"}},
+		{`no namespace "nowhere"`, program.ExitFailed, []string{"keys", "list", "--namespace", "nowhere", "--retriever", "main"}},
+		{"several organizations have a namespace \"production\": name it by its id, one of ns_b_prod (int_b), ns_prod (int_a)", program.ExitFailed, []string{"keys", "list", "--namespace", "production", "--retriever", "main"}},
+		{"No such retriever", program.ExitFailed, []string{"keys", "list", "--namespace", "ns_prod", "--retriever", "nothing"}},
+		{"No such API key", program.ExitFailed, []string{"keys", "revoke", "--namespace", "ns_prod", "--yes", "key_foreign"}},
+		{"No such API key", program.ExitFailed, []string{"keys", "rotate", "--namespace", "ns_prod", "key_orphan"}},
+		{"This key is revoked", program.ExitFailed, []string{"keys", "rotate", "--namespace", "ns_prod", "key_revoked"}},
+		{"--expires-at must be in the future", program.ExitFailed, []string{"keys", "create", "--namespace", "ns_prod", "--retriever", "main", "--name", "x", "--expires-at", "2020-01-01T00:00:00Z"}},
+		{"--overlap must be 0 to 2592000, which is 30 days", program.ExitFailed, []string{"keys", "rotate", "--namespace", "ns_prod", "--overlap", "721h", "key_tie_a"}},
+		{"--name must have at most 100 characters, not 101", program.ExitFailed, []string{"keys", "create", "--namespace", "ns_prod", "--retriever", "main", "--name", strings.Repeat("x", 101)}},
+		{"--origin[1] must be an origin", program.ExitFailed, []string{"keys", "create", "--namespace", "ns_prod", "--retriever", "main", "--name", "x", "--origin", "https://a.example", "--origin", "b"}},
+		{"no such file", program.ExitFailed, []string{"keys", "scan", filepath.Join(t.TempDir(), "none")}},
+	} {
+		code, out, errs := programtest.Command(t, d.Env, c.args...)
+		if code != c.code || !strings.Contains(errs, c.want) {
+			t.Errorf("%v: exit code %d, want %d and %q\n%s%s", c.args, code, c.code, c.want, out, errs)
+		}
+	}
+}
+
+// Whoever finds a key in a file must be told what it can do now, whatever its document says that it was.
+func TestKeysScanTellsWhatIsAlive(t *testing.T) {
+	d := programtest.Seeded(t, programtest.Embedded(t))
+	var b document.Batch
+	var leaked strings.Builder
+	states := []struct {
+		status   string
+		document programtest.Fields
+	}{
+		{"ACTIVE", programtest.Fields{}},
+		{"ACTIVE", programtest.Fields{"expires_at": programtest.Date("2999-01-01T00:00:00Z")}},
+		{"EXPIRED", programtest.Fields{"expires_at": programtest.Date("2020-01-01T00:00:00Z")}},
+		{"REVOKED", programtest.Fields{"revoked_at": programtest.Date("2020-01-01T00:00:00Z")}},
+		{"UNKNOWN", nil},
+	}
+	for i, state := range states {
+		_, secret := apikey.NewAdminKey(apikey.Namespace{}, "", "", "", time.Now())
+		leaked.WriteString(secret.Reveal() + "\n")
+		if state.document != nil {
+			b.Keys = append(b.Keys, programtest.KeyDoc(fmt.Sprintf("key_scanned_%d", i), "ret_main", state.document, programtest.Fields{"key_hash": secret.Hash()}))
+		}
+	}
+	programtest.ImportBatch(t, d, b)
+	file := filepath.Join(t.TempDir(), "leak.log")
+	if err := os.WriteFile(file, []byte(leaked.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(programtest.MustRun(t, d, "keys", "scan", file), "\n")
+	for i, state := range states {
+		if cells := strings.Fields(lines[i+1]); cells[0] != fmt.Sprintf("%s:%d", file, i+1) || cells[2] != state.status {
+			t.Errorf("%v shows as %v", state, cells)
+		}
+	}
+	if want := "5 keys found, 2 of them alive."; lines[len(states)+1] != want {
+		t.Errorf("%q, want %q", lines[len(states)+1], want)
+	}
+}
+
+// A setting that was forgotten must not make an empty store, of which scan would say that a leaked key is unknown.
+func TestKeysCommandsMakeNoStore(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "none", "store.db")
+	for _, args := range [][]string{
+		{"keys", "scan", "README.md"},
+		{"keys", "list", "--namespace", "ns_prod", "--search", "ret_sk_"},
+		{"keys", "revoke", "--namespace", "ns_prod", "--yes", "key_1"},
+	} {
+		code, out, errs := programtest.Command(t, programtest.Fields{"EMBEDDED_PATH": path}, args...)
+		if code != program.ExitFailed || out != "" || !strings.Contains(errs, "there is no store at "+path) {
+			t.Errorf("%v: exit code %d\n%s%s", args, code, out, errs)
+		}
+	}
+	if _, err := os.Stat(filepath.Dir(path)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("something was made: %v", err)
+	}
+}
+
+// Who looks for a leaked key must find it among however many.
+func TestKeysListSearchesWithoutBound(t *testing.T) {
+	d := programtest.Seeded(t, programtest.Embedded(t))
+	var b document.Batch
+	for i := range apikey.ScanLimit + 1 {
+		b.Keys = append(b.Keys, programtest.KeyDoc(fmt.Sprintf("key_many_%05d", i), "ret_bare"))
+	}
+	programtest.ImportBatch(t, d, b)
+	for _, args := range [][]string{{"--retriever", "bare"}, {}} {
+		out := programtest.MustRun(t, d, append([]string{"keys", "list", "--namespace", "ns_prod", "--search", "MANY_00007"}, args...)...)
+		if !strings.Contains(out, "key_many_00007") || !strings.Contains(out, "1 key.") {
+			t.Errorf("%v lists\n%s", args, out)
+		}
+	}
+}
+
+// A terminal does what control characters in a stored name say, so it must not get to see them.
+func TestKeysListIsHarmlessToATerminal(t *testing.T) {
+	d := programtest.Seeded(t, programtest.Embedded(t))
+	b := programtest.Fixture()
+	b.Namespaces, b.Retrievers = nil, nil
+	b.Keys = b.Keys[:0]
+	b.Keys = append(b.Keys, programtest.KeyDoc("key_nasty", "ret_bare", programtest.Fields{"name": "\x1b[2Jgone\ttab\nline\u202e"}))
+	programtest.ImportBatch(t, d, b)
+	out := programtest.MustRun(t, d, "keys", "list", "--namespace", "ns_prod", "--retriever", "bare")
+	if strings.ContainsAny(out, "\x1b\t\u202e") || len(strings.Split(out, "\n")) != 4 {
+		t.Errorf("it prints %q", out)
+	}
+	for _, args := range [][]string{{"keys", "\x1b[31m"}, {"keys", "list", "--namespace", "\x1b[2J", "--retriever", "x"}, {"keys", "scan", "no\x1b[31mfile"}, {"import", "no\u009bfile"}} {
+		if _, out, errs := programtest.Command(t, d.Env, args...); strings.ContainsAny(out+errs, "\x1b\u009b") {
+			t.Errorf("%q prints %q", args, errs)
+		}
+	}
+}
+
+// The page for a leaked key must work word by word: its reader has no time.
+func TestLeakedKeyPage(t *testing.T) {
+	page, err := os.ReadFile("../docs/leaked-key.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := regexp.MustCompile("(?s)```(sh|graphql)\n(.*?)```").FindAllStringSubmatch(string(page), -1)
+	if len(blocks) != 6 {
+		t.Fatalf("the page has %d blocks", len(blocks))
+	}
+	programtest.OnEveryStore(t, func(t *testing.T, d programtest.Deployment) {
+		d = programtest.Seeded(t, d)
+		s := programtest.Serve(t, d.Env)
+		made := s.Mutate("admin", `createApiKey(input: {retrieverId: "main", name: "Leaked"}) { key apiKey { keyId keyPrefix } }`)
+		id, prefix := programtest.At(made, "apiKey", "keyId"), strings.TrimSuffix(programtest.At(made, "apiKey", "keyPrefix"), "...")
+		file := filepath.Join(t.TempDir(), "paste.txt")
+		if err := os.WriteFile(file, []byte("token: "+programtest.At(made, "key")+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		shell := strings.NewReplacer("$FILE", file, "$NAMESPACE", "ns_prod", "$PREFIX", prefix, "$KEY_ID", id)
+		for i, want := range []string{id, id, id, "is revoked since", `"status":"REVOKED"`, "api_key_revoked"} {
+			language, text := blocks[i][1], blocks[i][2]
+			var got string
+			if language == "sh" {
+				words := strings.Fields(shell.Replace(text))
+				if words[0] != "retrieverkeys" {
+					t.Fatalf("not a command of ours: %s", text)
+				}
+				got = programtest.MustRun(t, d, words[1:]...)
+			} else {
+				variables := programtest.Fields{}
+				for name, v := range (programtest.Fields{"search": prefix, "key": id, "retriever": "main"}) {
+					if strings.Contains(text, "$"+name+":") {
+						variables[name] = v
+					}
+				}
+				got = s.Query("admin", "production", text, variables).Body
+			}
+			if !strings.Contains(got, want) || strings.Contains(got, "errors") || strings.Contains(got, programtest.At(made, "key")) {
+				t.Errorf("%s\nanswers %s", text, got)
+			}
+		}
+	})
+}
+
+// A key of two retrievers is one key in the list of their namespace, and stands in the list of each.
+func TestKeysListTellsEachKeyOnce(t *testing.T) {
+	programtest.OnEveryStore(t, func(t *testing.T, d programtest.Deployment) {
+		d = programtest.Seeded(t, d)
+		programtest.ImportBatch(t, d, document.Batch{Keys: []bson.Raw{programtest.KeyDoc("key_two", "ret_main", programtest.Fields{
+			"scopes": []programtest.Fields{programtest.Scope("retriever", "ret_main", "execute_retriever"), programtest.Scope("retriever", "ret_bare", "execute_retriever")},
+		})}})
+		for where, want := range map[string]int{"": 1, "ret_main": 1, "ret_bare": 1, "ret_odd": 0} {
+			args := []string{"keys", "list", "--namespace", "ns_prod", "--json"}
+			if where != "" {
+				args = append(args, "--retriever", where)
+			}
+			if out := programtest.MustRun(t, d, args...); strings.Count(out, `"key_id": "key_two"`) != want {
+				t.Errorf("%v: %d times, want %d", args, strings.Count(out, `"key_id": "key_two"`), want)
+			}
+		}
+	})
+}

@@ -1,0 +1,187 @@
+package systemtest
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"retrieverkeys/program/programtest"
+	"retrieverkeys/store/document"
+)
+
+// long is a store whose retriever ret_main has 500 keys with 500 origins each: 8 MB of them.
+func long(t *testing.T) programtest.Deployment {
+	t.Helper()
+	d := programtest.Seeded(t, programtest.Embedded(t))
+	var b document.Batch
+	for i := range 500 {
+		origins := make([]string, 500)
+		for j := range origins {
+			origins[j] = fmt.Sprintf("https://site-%03d-%03d.example.com", i, j)
+		}
+		b.Keys = append(b.Keys, programtest.KeyDoc(fmt.Sprintf("key_long_%03d", i), "ret_main", programtest.Fields{"allowed_origins": origins}))
+	}
+	programtest.Insert(t, d, b)
+	return d
+}
+
+// One request of a few kilobytes answered 3 GB and took the process with it; two dozen of 48 MB took more memory than a container
+// has. A client that asks for too much must be told soon, and others must be answered.
+func TestLongAnswersTakeLittle(t *testing.T) {
+	const origins = "apiKeys(first: 1000) { results { allowedOrigins } }"
+	var aliases strings.Builder
+	for i := range 40 {
+		fmt.Fprintf(&aliases, `a%d: retriever(id: "ret_main") { %s } `, i, origins)
+	}
+	equal := make([]programtest.Fields, 390)
+	for i := range equal {
+		equal[i] = programtest.Fields{"__typename": "Retriever", "id": "ret_main"}
+	}
+	const tooLarge = "more than 33554432 bytes (MAX_RESPONSE_BYTES)"
+	d := long(t)
+	for _, c := range []struct {
+		name      string
+		query     string
+		variables programtest.Fields
+		at        int // requests at once
+		memory    int // MB that the process may have, and no more than that with GOMEMLIMIT=300MiB
+	}{
+		{"equal entities", "query($r: [_Any!]!) { _entities(representations: $r) { ... on Retriever { " + origins + " } } }", programtest.Fields{"r": equal}, 1, 200},
+		{"aliases", "{ " + aliases.String() + "}", nil, 1, 200},
+		{"many at once", fmt.Sprintf(`{ a: retriever(id: "ret_main") { %[1]s } b: retriever(id: "ret_main") { %[1]s } c: retriever(id: "ret_main") { %[1]s } }`, origins), nil, 24, 450},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			env := programtest.Fields{"GOMEMLIMIT": "300MiB"}
+			maps.Copy(env, d.Env)
+			p := programtest.Start(t, env)
+			body, err := json.Marshal(programtest.Fields{"query": c.query, "variables": c.variables})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var asked sync.WaitGroup
+			for range c.at {
+				asked.Go(func() {
+					req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, p.URL+"/graphql", strings.NewReader(string(body)))
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					req.Header = http.Header{"Authorization": {"Bearer " + programtest.Token("admin")}, "X-Namespace": {"production"}, "Content-Type": {"application/json"}, "Accept-Encoding": {"identity"}}
+					resp, err := http.DefaultClient.Do(req)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					defer resp.Body.Close()
+					start, err := io.ReadAll(io.LimitReader(resp.Body, 300))
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					rest, err := io.Copy(io.Discard, resp.Body)
+					whole := strings.HasPrefix(string(start), `{"data":`) && int64(len(start))+rest > 24<<20
+					switch {
+					case c.at > 1 && errors.Is(err, io.ErrUnexpectedEOF): // too many clients were slow
+					case err != nil:
+						t.Error(err)
+					case c.at == 1 && resp.StatusCode == http.StatusOK && strings.Contains(string(start), tooLarge) && strings.Contains(string(start), "BAD_USER_INPUT"):
+					case c.at > 1 && resp.StatusCode == http.StatusOK && whole:
+					case c.at > 1 && resp.StatusCode == http.StatusServiceUnavailable && resp.Header.Get("Retry-After") != "" && strings.Contains(string(start), "UNAVAILABLE"):
+					default:
+						t.Errorf("%d %s and %d bytes", resp.StatusCode, start, rest)
+					}
+				})
+			}
+			asked.Wait()
+			if got := p.Query("admin", "production", `{ viewer { keyId } }`); got.Status != http.StatusOK {
+				t.Errorf("afterwards: %d %s", got.Status, got.Body)
+			}
+			peak := p.Peak()
+			p.Signal(syscall.SIGTERM)
+			if err := p.Cmd.Wait(); err != nil {
+				t.Error(err)
+			}
+			state := p.Cmd.ProcessState
+			t.Logf("%d MB, %v of processor time", peak, state.UserTime()+state.SystemTime())
+			if peak > c.memory {
+				t.Errorf("it took %d MB", peak)
+			}
+			if c.at == 1 && state.UserTime()+state.SystemTime() > 10*time.Second { // 37 s when answers were not counted
+				t.Errorf("it took %v of processor time", state.UserTime()+state.SystemTime())
+			}
+		})
+	}
+}
+
+// A key's plaintext is told once. An answer that is too large must not lose it, nor do a change and not say so: what was done is
+// told, and what is no longer done says that.
+func TestMutationsAreAnsweredWhole(t *testing.T) {
+	programtest.OnEveryStore(t, func(t *testing.T, d programtest.Deployment) {
+		d = programtest.Seeded(t, d)
+		d.Env["MAX_RESPONSE_BYTES"] = "150"
+		s := programtest.Serve(t, d.Env)
+		got := s.Query("admin", "production", `mutation { a: createApiKey(input: { retrieverId: "ret_bare", name: "one of two", description: "A description that alone is most of what an answer may have." }) { key apiKey { name description id } }
+			b: createApiKey(input: { retrieverId: "ret_bare", name: "two of two" }) { key } }`)
+		var body struct {
+			Errors []struct {
+				Message    string
+				Path       []string
+				Locations  []programtest.Fields
+				Extensions programtest.Fields
+			}
+			Data struct{ A, B *struct{ Key string } }
+		}
+		if err := json.Unmarshal([]byte(got.Body), &body); err != nil {
+			t.Fatal(err)
+		}
+		if got.Status != http.StatusOK || body.Data.A == nil || !strings.HasPrefix(body.Data.A.Key, "ret_sk_") || body.Data.B != nil || len(body.Errors) != 1 {
+			t.Fatalf("%d %s", got.Status, got.Body)
+		}
+		if e := body.Errors[0]; !strings.HasPrefix(e.Message, "This was not done") || !strings.Contains(e.Message, "MAX_RESPONSE_BYTES") || fmt.Sprint(e.Path) != "[b]" || len(e.Locations) != 1 || e.Extensions["code"] != "BAD_USER_INPUT" {
+			t.Errorf("%+v", e)
+		}
+		if list := s.Request(http.MethodGet, "/v1/retrievers/ret_bare/api-keys", "", map[string]string{"Authorization": "Bearer " + programtest.Token("admin"), "X-Namespace": "production"}); !strings.Contains(list.Body, "one of two") || strings.Contains(list.Body, "two of two") {
+			t.Errorf("the list: %s", list.Body)
+		}
+		// What a key has is only known when it is done, so it may not be shown any number of times.
+		var shown strings.Builder
+		for i := range 11 {
+			fmt.Fprintf(&shown, " a%d: allowedOrigins", i)
+		}
+		for _, query := range []string{
+			"mutation { rotateApiKey(input: { id: \"key_full\" }) { key apiKey {" + shown.String() + " } } }",
+			"mutation { rotateApiKey(input: { id: \"key_full\" }) { apiKey {" + strings.Replace(shown.String(), " a0: allowedOrigins", "", 1) + " } previous { ... on Node { ...F } } } } fragment F on ApiKey { allowedOrigins }",
+		} {
+			got := s.Query("admin", "production", query)
+			if !strings.Contains(got.Body, "rotateApiKey shows allowedOrigins 11 times") || strings.Contains(got.Body, `"data"`) || fmt.Sprint(got.Codes(t)) != "[BAD_USER_INPUT]" {
+				t.Errorf("%d %s", got.Status, got.Body)
+			}
+		}
+		if key := s.Request(http.MethodGet, "/v1/retrievers/ret_main/api-keys", "", map[string]string{"Authorization": "Bearer " + programtest.Token("admin"), "X-Namespace": "production"}); !strings.Contains(key.Body, `"key_full"`) {
+			t.Error("the key was rotated")
+		}
+	})
+}
+
+// A slow or greedy client must not make the process larger than its container, whatever a single answer may have.
+func TestAnswersFitIntoTheMemoryLimit(t *testing.T) {
+	d := long(t)
+	env := programtest.Fields{"GOMEMLIMIT": "64MiB"}
+	maps.Copy(env, d.Env)
+	p := programtest.Start(t, env)
+	const query = `{ retriever(id: "ret_main") { apiKeys(first: 500) { results { allowedOrigins } } } }`
+	if got := p.Query("admin", "production", query); got.Status != http.StatusOK || !strings.Contains(got.Body, "more than 8388608 bytes (MAX_RESPONSE_BYTES)") {
+		t.Errorf("%d %.300s", got.Status, got.Body)
+	}
+	if log := p.Errors.String(); !strings.Contains(log, "GOMEMLIMIT is too low for answers of MAX_RESPONSE_BYTES") {
+		t.Errorf("the log does not say so:\n%s", log)
+	}
+}

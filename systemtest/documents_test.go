@@ -1,0 +1,128 @@
+package systemtest
+
+import (
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"retrieverkeys/program/programtest"
+)
+
+// Where only a manifest's operations run, a stolen key must not be able to ask anything else.
+func TestOnlyTheManifestIsRun(t *testing.T) {
+	d := programtest.Seeded(t, programtest.Embedded(t))
+	file := filepath.Join(t.TempDir(), "manifest.json")
+	manifest := `{"format":"apollo-persisted-query-manifest","version":1,"operations":[
+		{"id":"whoami","name":"Me","type":"query","body":"query Me { viewer { keyId } }"},
+		{"id":"revoke","name":"Revoke","type":"mutation","body":"mutation Revoke($id: ID!) { revokeApiKey(input: {id: $id}) { apiKey { status } } }"}]}`
+	if err := os.WriteFile(file, []byte(manifest), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d.Env["PERSISTED_OPERATIONS"], d.Env["PERSISTED_ONLY"] = file, "true"
+	s := programtest.Serve(t, d.Env)
+	me := `{"data":{"viewer":{"keyId":"key_caller_admin"}}}`
+	for _, c := range []struct {
+		name, method, path, body string
+		status                   int
+		want                     string
+	}{
+		{"by id", "POST", "/graphql", `{"documentId":"whoami"}`, 200, me},
+		{"by an extension", "POST", "/graphql", `{"extensions":{"persistedQuery":{"version":1,"sha256Hash":"whoami"}}}`, 200, me},
+		{"by GET", "GET", "/graphql?documentId=whoami", "", 200, me},
+		{"by its text", "POST", "/graphql", `{"query":"query Me { viewer { keyId } }"}`, 200, me},
+		{"another text", "POST", "/graphql", `{"query":"{ viewer { keyId userId } }"}`, 403, "FORBIDDEN"},
+		{"the schema", "POST", "/graphql", `{"query":"{ __schema { types { name } } }"}`, 403, "FORBIDDEN"},
+		{"an unknown id", "POST", "/graphql", `{"documentId":"other"}`, 200, "PERSISTED_QUERY_NOT_FOUND"},
+		{"a mutation by GET", "GET", "/graphql?documentId=revoke&variables=%7B%22id%22%3A%22key_full%22%7D", "", 405, "POST"},
+		{"a mutation", "POST", "/graphql", `{"documentId":"revoke","variables":{"id":"key_full"}}`, 200, "REVOKED"},
+	} {
+		got := s.Request(c.method, c.path, c.body, map[string]string{"Authorization": "Bearer " + programtest.Token("admin"), "X-Namespace": "production"})
+		if got.Status != c.status || !strings.Contains(got.Body, c.want) {
+			t.Errorf("%s: %d %s", c.name, got.Status, got.Body)
+		}
+	}
+}
+
+// The vendor's endpoints do what no manifest says. Where they are closed, nothing tells that there could be any, whoever asks and
+// however; and nothing describes them.
+func TestRESTIsClosed(t *testing.T) {
+	d := programtest.Seeded(t, programtest.Embedded(t))
+	d.Env["CORS_ALLOWED_ORIGINS"] = "https://app.example.com"
+	open := programtest.Serve(t, d.Env)
+	d.Env["REST"] = "off"
+	closed := programtest.Serve(t, d.Env)
+	for _, caller := range []string{"admin", "retriever", "revoked", ""} {
+		for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} {
+			headers := map[string]string{"X-Namespace": "production", "X-Request-Id": "same", "Content-Type": "application/json"}
+			if caller != "" {
+				headers["Authorization"] = "Bearer " + programtest.Token(caller)
+			}
+			body := ""
+			if method == "POST" {
+				body = `{"name":"x"}`
+			}
+			unknown := closed.Request(method, "/v1/nothing", body, headers)
+			unknown.Header.Del("Date")
+			for _, path := range []string{
+				"/v1/retrievers/main/api-keys", "/v1/retrievers/main/api-keys?include_revoked=maybe", "/v1/retrievers/main/api-keys/key_tie_b",
+				"/v1/retrievers/absent/api-keys", "/v1/retrievers/main/api-keys/", "/openapi.json",
+			} {
+				got := closed.Request(method, path, body, headers)
+				got.Header.Del("Date")
+				if got.Status != http.StatusNotFound || cmp.Diff(unknown.Body, got.Body) != "" || cmp.Diff(unknown.Header, got.Header) != "" {
+					t.Errorf("%s %s by %q: %d %v %s", method, path, caller, got.Status, got.Header, got.Body)
+				}
+			}
+		}
+	}
+	headers := map[string]string{"Authorization": "Bearer " + programtest.Token("admin"), "X-Namespace": "production"}
+	for _, path := range []string{"/v1/retrievers/main/api-keys", "/openapi.json"} {
+		if got := open.Request("GET", path, "", headers); got.Status != http.StatusOK {
+			t.Errorf("%s where they are open: %d %s", path, got.Status, got.Body)
+		}
+	}
+	if got := closed.Query("admin", "production", `{ apiKey(id: "key_tie_b") { status } }`); got.Body != `{"data":{"apiKey":{"status":"ACTIVE"}}}` {
+		t.Errorf("the key: %s", got.Body)
+	}
+}
+
+// A browser that is pointed at the endpoint belongs to somebody who wants to look around.
+func TestBrowsersAreSentToThePlayground(t *testing.T) {
+	const accept = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+	visit := func(s *programtest.Server, path string) programtest.Answer {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Accept", accept)
+		resp, err := http.DefaultTransport.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		return programtest.Answer{Status: resp.StatusCode, Header: resp.Header, Body: ""}
+	}
+	d := programtest.Seeded(t, programtest.Embedded(t))
+	s := programtest.Serve(t, d.Env)
+	for path, want := range map[string]string{
+		"/graphql":                           "/",
+		"/graphql?query=%7B+viewer+%7D&x=1":  "/#query=%7B+viewer+%7D",
+		"/graphql?query=%7B%7D&variables={}": "/#query=%7B%7D&variables=%7B%7D",
+	} {
+		if got := visit(s, path); got.Status != http.StatusSeeOther || got.Header.Get("Location") != want {
+			t.Errorf("%s: %d %s", path, got.Status, got.Header.Get("Location"))
+		}
+	}
+	d.Env["PLAYGROUND"] = "off"
+	s = programtest.Serve(t, d.Env)
+	if got := visit(s, "/"); got.Status != http.StatusNotFound {
+		t.Errorf("a playground that is off: %d", got.Status)
+	}
+	if got := visit(s, "/graphql?query=%7B+__typename+%7D"); got.Status != http.StatusOK || !strings.HasPrefix(got.Header.Get("Content-Type"), "application/json") {
+		t.Errorf("without a playground: %d %v", got.Status, got.Header)
+	}
+}

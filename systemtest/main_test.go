@@ -1,0 +1,9 @@
+package systemtest
+
+import (
+	"testing"
+
+	"retrieverkeys/program/programtest"
+)
+
+func TestMain(m *testing.M) { programtest.Main(m) }

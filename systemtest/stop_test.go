@@ -1,0 +1,109 @@
+package systemtest
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+
+	"retrieverkeys/apikey"
+	"retrieverkeys/program/programtest"
+)
+
+// Whoever balances load needs to see that a server is leaving before it is gone. Told to stop, it says so at once, goes on
+// answering, and sends clients elsewhere for their next request. Who cannot wait says it again.
+func TestStoppingIsToldBeforeItIsDone(t *testing.T) {
+	d := programtest.Seeded(t, programtest.Embedded(t))
+	d.Env["SHUTDOWN_DELAY"] = "1h"
+	p := programtest.Start(t, d.Env)
+	if got := p.Request(http.MethodGet, "/readyz", "", nil); got.Status != http.StatusOK {
+		t.Fatalf("/readyz: %d %s", got.Status, got.Body)
+	}
+	p.Signal(syscall.SIGTERM)
+	p.Errors.Await(`"msg":"stopping"`, nil)
+	if got := p.Request(http.MethodGet, "/readyz", "", nil); got.Status != http.StatusServiceUnavailable || !strings.Contains(got.Body, "stopping") {
+		t.Errorf("/readyz: %d %s", got.Status, got.Body)
+	}
+	if got := p.Request(http.MethodGet, "/healthz", "", nil); got.Status != http.StatusOK {
+		t.Errorf("/healthz: %d %s", got.Status, got.Body)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.URL+"/v1/retrievers/main/api-keys", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header = http.Header{"Authorization": {"Bearer " + programtest.Token("reader")}, "X-Namespace": {"production"}}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode != http.StatusOK || !resp.Close {
+		t.Errorf("a request meanwhile: %d, closes %t", resp.StatusCode, resp.Close)
+	}
+	p.Signal(syscall.SIGTERM)
+	err = p.Cmd.Wait()
+	if status, _ := p.Cmd.ProcessState.Sys().(syscall.WaitStatus); !status.Signaled() || status.Signal() != syscall.SIGTERM {
+		t.Errorf("after the second signal: %v", err)
+	}
+}
+
+// Told to stop, the server accepts nothing more, answers what is under way, stores when keys were used, and says that all
+// went well. Otherwise every deployment would cost somebody a request, or a plaintext that is stored but was never told.
+func TestStopAnswersWhatIsUnderWay(t *testing.T) {
+	for _, s := range []os.Signal{syscall.SIGTERM, os.Interrupt} {
+		t.Run(s.String(), func(t *testing.T) {
+			d := programtest.Seeded(t, programtest.Embedded(t))
+			p := programtest.Start(t, d.Env)
+			addr := strings.TrimPrefix(p.URL, "http://")
+			conn, err := net.Dial("tcp", addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = conn.Close() }()
+			body := `{"name":"made while stopping"}`
+			_, _ = fmt.Fprintf(conn, "POST /v1/retrievers/main/api-keys HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %s\r\nX-Namespace: production\r\n"+
+				"Content-Type: application/json\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n", programtest.Token("admin"), len(body))
+			r := bufio.NewReader(conn)
+			if line, err := r.ReadString('\n'); err != nil || !strings.Contains(line, "100 Continue") { // it waits for the body
+				t.Fatal(line, err)
+			}
+			_, _ = r.ReadString('\n')
+			p.Signal(s)
+			for refused := false; !refused; {
+				c, err := net.Dial("tcp", addr)
+				if refused = errors.Is(err, syscall.ECONNREFUSED); err == nil {
+					_ = c.Close()
+				}
+			}
+			_, _ = io.WriteString(conn, body)
+			resp, err := http.ReadResponse(r, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = resp.Body.Close() }()
+			answer, err := io.ReadAll(resp.Body)
+			if err != nil || resp.StatusCode != http.StatusOK || !resp.Close {
+				t.Errorf("%d %s %v, closes %t", resp.StatusCode, answer, err, resp.Close)
+			}
+			if err := p.Cmd.Wait(); err != nil || !strings.Contains(p.Errors.String(), `"msg":"stopped"`) {
+				t.Errorf("%v\n%s", err, p.Errors)
+			}
+			engine := d.Open(t)
+			defer func() { _ = engine.Close() }()
+			callers, err := engine.CurrentKeys(t.Context(), "int_a", "key_caller_admin")
+			if err != nil || len(callers) != 1 || callers[0].LastUsedAt == nil {
+				t.Errorf("the caller's key: %v %v", callers, err)
+			}
+			pages, err := engine.KeyPages(t.Context(), "int_a", []apikey.RetrieverID{"ret_main"}, apikey.KeyRange{Limit: 1, Fields: apikey.AllFields})
+			if err != nil || pages[0][0].Name != "made while stopping" {
+				t.Errorf("the newest key: %v %v", pages, err)
+			}
+		})
+	}
+}

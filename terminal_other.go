@@ -1,8 +1,0 @@
-//go:build !unix
-
-package main
-
-import "os"
-
-// columnsOf is 0: nobody knows how wide the terminal is.
-func columnsOf(*os.File) int { return 0 }

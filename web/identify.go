@@ -1,0 +1,201 @@
+package web
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"retrieverkeys/apikey"
+)
+
+// identifier finds out who is calling and which namespace is meant, and hands both on in the request's context. A
+// request that shows a bad bearer, a forbidden origin or conflicting headers, or has spent its key's or its address's budget, goes no further.
+type identifier struct {
+	service  *apikey.Service
+	trusted  []netip.Prefix // the proxies that are believed
+	budgets  *budgets
+	failures *failures
+	counted  func(outcome string) // what became of credentials
+	logger   *slog.Logger
+}
+
+// identify calls next with the caller and the namespace in the context.
+func (h identifier) identify(next http.Handler, refuse refuse) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, err := h.identified(w, r)
+		if err != nil {
+			e := apikey.Classify(err)
+			report(r.Context(), h.logger, e)
+			setErrorHeaders(w, e)
+			refuse(w, r, statusOf(e.Code), e)
+			return
+		}
+		next.ServeHTTP(w, r.WithContext(ctx))
+	})
+}
+
+func (h identifier) identified(w http.ResponseWriter, r *http.Request) (context.Context, error) {
+	ctx := r.Context()
+	caller, err := h.authenticate(r)
+	if err != nil {
+		return nil, err
+	}
+	// Taken first, because requests that are refused below count as well.
+	if err := h.budgets.take(ctx, w.Header(), caller); err != nil {
+		return nil, err
+	}
+	if err := caller.CheckOrigin(r.Header.Get("Origin")); err != nil {
+		return nil, err
+	}
+	ns, err := namespace(r)
+	if err != nil {
+		return nil, err
+	}
+	return apikey.WithNamespace(apikey.WithCaller(ctx, caller), ns), nil
+}
+
+// authenticate returns the caller that the request's credentials tell.
+func (h identifier) authenticate(r *http.Request) (caller apikey.Caller, err error) {
+	from := h.clientAddress(r)
+	token, sent, err := bearer(r.Header)
+	if sent {
+		malformed := err
+		caller, err = h.failures.guard(r.Context(), from, token, func() (apikey.Caller, error) {
+			if malformed != nil {
+				return apikey.Caller{}, malformed
+			}
+			return h.service.Authenticate(r.Context(), token)
+		})
+	}
+	switch {
+	case err != nil:
+		code := apikey.Classify(err).Code
+		if code == apikey.RateLimited && r.Header.Get("X-Forwarded-For") != "" && from == peerAddress(r) {
+			h.failures.proxied.Do(func() {
+				h.logger.WarnContext(r.Context(), "bad bearers hold up others from the same address, which forwards requests for many: is it a proxy that TRUSTED_PROXIES should name?", "address", from)
+			})
+		}
+		h.counted(string(code))
+	case sent:
+		h.counted("accepted")
+	default:
+		h.counted("anonymous")
+	}
+	caller.Address, caller.UserAgent = from, r.UserAgent()
+	return caller, err
+}
+
+// clientAddress is where the request came from: the other end of the connection, or, where that is a trusted proxy, the
+// last address in X-Forwarded-For that no trusted proxy has. Whatever stands before it may be anybody's invention.
+func (h identifier) clientAddress(r *http.Request) string {
+	client, err := parseAddress(r.RemoteAddr)
+	if err != nil {
+		return ""
+	}
+	forwarded := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	for _, member := range slices.Backward(forwarded) {
+		if !slices.ContainsFunc(h.trusted, func(p netip.Prefix) bool { return p.Contains(client) }) {
+			break
+		}
+		if member = strings.Trim(member, whiteSpace); member == "" {
+			continue
+		}
+		address, err := parseAddress(member)
+		if err != nil {
+			break
+		}
+		client = address
+	}
+	return client.String()
+}
+
+// peerAddress is the other end of the connection.
+func peerAddress(r *http.Request) string {
+	peer, err := parseAddress(r.RemoteAddr)
+	if err != nil {
+		return ""
+	}
+	return peer.String()
+}
+
+// parseAddress reads an address, with a port or without. One of IPv6 may stand in brackets.
+func parseAddress(s string) (netip.Addr, error) {
+	if strings.HasPrefix(s, "[") && strings.HasSuffix(s, "]") {
+		s += ":0"
+	}
+	if withPort, err := netip.ParseAddrPort(s); err == nil {
+		return withPort.Addr().Unmap().WithZone(""), nil
+	}
+	address, err := netip.ParseAddr(s)
+	return address.Unmap().WithZone(""), err
+}
+
+// whiteSpace is what a header may have around its value, and between its parts, without meaning anything by it.
+const whiteSpace = " \t"
+
+// bearer returns the token of the Authorization header, if there is one. An empty header is none. What is no bearer token comes
+// back as an empty one, which authenticates nobody. A key under another scheme, or under none, is told which one to send.
+func bearer(h http.Header) (token string, sent bool, err error) {
+	var values []string
+	for _, v := range h.Values("Authorization") {
+		if v = strings.Trim(v, whiteSpace); v != "" {
+			values = append(values, v)
+		}
+	}
+	switch len(values) {
+	case 0:
+		return "", false, nil
+	case 1:
+	default:
+		return "", true, apikey.Invalid("Authorization", "Send the Authorization header once.")
+	}
+	scheme := values[0]
+	if end := strings.IndexAny(scheme, whiteSpace); end >= 0 {
+		scheme, token = scheme[:end], strings.TrimLeft(scheme[end:], whiteSpace)
+	}
+	if !strings.EqualFold(scheme, "Bearer") {
+		return "", true, &apikey.Error{Code: apikey.Unauthenticated, Message: "Send the key as Authorization: Bearer KEY. No other scheme is understood."}
+	}
+	return token, true, nil
+}
+
+// namespace returns the namespace, id or name, that the request names: in the header, else in the query parameter.
+// Empty ones count as missing, and white space around them as nothing. No namespace has a name that is not UTF-8, and not every store
+// can be asked for one.
+func namespace(r *http.Request) (string, error) {
+	named, err := only("X-Namespace", r.Header.Values("X-Namespace"))
+	if named == "" && err == nil {
+		named, err = only("namespace", r.URL.Query()["namespace"])
+	}
+	if err == nil && !utf8.ValidString(named) {
+		return "", &apikey.Error{Code: apikey.NotFound, Message: "No such namespace here."}
+	}
+	return named, err
+}
+
+// pathValue returns an id or name of the request's path. It is empty, and so nobody's, where the path has none that is UTF-8.
+func pathValue(r *http.Request, name string) string {
+	if v := r.PathValue(name); utf8.ValidString(v) {
+		return v
+	}
+	return ""
+}
+
+// only returns the one value that there is, repeated or not.
+func only(field string, values []string) (string, error) {
+	one := ""
+	for _, v := range values {
+		if v = strings.Trim(v, whiteSpace); v == "" {
+			continue
+		}
+		if one != "" && v != one {
+			return "", apikey.Invalid(field, "%s is given twice, with different values.", field)
+		}
+		one = v
+	}
+	return one, nil
+}
