@@ -66,7 +66,7 @@ func TestRepair(t *testing.T) {
 	withoutKeyID(t, s, "nobody's", bson.E{Key: "internal_id", Value: nil})
 	withoutKeyID(t, s, "a list's", bson.E{Key: "internal_id", Value: bson.A{"int_1"}})
 	withoutKeyID(t, s, "keyed", bson.E{Key: "key_id", Value: "key_1"})
-	withoutKeyID(t, s, "key_1") // the document before has this id
+	withoutKeyID(t, s, "key_1")                                                                                              // the document before has this id
 	withoutKeyID(t, s, "key_1 of another", bson.E{Key: "internal_id", Value: "int_2"}, bson.E{Key: "key_id", Value: "text"}) // is no clash
 	before := keyIDs(t, s)
 

@@ -23,7 +23,7 @@ func TestRepairOfOldRows(t *testing.T) {
 	if _, err := s.Import(t.Context(), document.Batch{Keys: []bson.Raw{old}}, document.ImportOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.write.ExecContext(t.Context(), "UPDATE api_keys SET document = ?", []byte(old)); err != nil {
+	if _, err := s.write.ExecContext(t.Context(), "UPDATE api_keys SET document = ?", old); err != nil {
 		t.Fatal(err)
 	}
 	stored := func() bson.Raw {
