@@ -13,8 +13,8 @@ import (
 	"retrieverkeys/store/document"
 )
 
-// Repair implements store.Engine. It reads what it needs of all documents without a key_id, about 150 bytes of each, before it writes: not every
-// server writes while a read is open.
+// Repair implements store.Engine. It reads what it needs of all documents without a key_id, about 150 bytes of each, before it writes, so that
+// it knows their number and no cursor has to stay open for as long as the writes take.
 func (s *Store) Repair(ctx context.Context, o document.RepairOptions) (done document.Repaired, err error) {
 	// To look at every key takes as long as it takes, so the server is told no deadline for it.
 	reading, stop := context.WithTimeout(ctx, buildTime)
