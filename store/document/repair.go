@@ -37,8 +37,8 @@ type Clash struct {
 	ID         apikey.ID
 }
 
-// RepairBatch is how many documents are repaired at a time: few, so that a slow server does a batch in time.
-const RepairBatch = 100
+// RepairBatch is how many documents are repaired at a time. FerretDB v1 hangs on an update of a hundred documents.
+const RepairBatch = 25
 
 // Missing is a document without a key_id, and what it is to get.
 type Missing struct {

@@ -3,6 +3,7 @@ package mongodb
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
@@ -12,45 +13,27 @@ import (
 	"retrieverkeys/store/document"
 )
 
-// Repair implements store.Engine. One read goes through the documents without a key_id, and they are repaired in batches on its way. It takes
-// as long as it takes, so the server is told no deadline for it.
+// Repair implements store.Engine. It reads what it needs of all documents without a key_id, about 150 bytes of each, before it writes, so that
+// it knows their number and no cursor has to stay open for as long as the writes take.
 func (s *Store) Repair(ctx context.Context, o document.RepairOptions) (done document.Repaired, err error) {
+	// To look at every key takes as long as it takes, so the server is told no deadline for it.
 	reading, stop := context.WithTimeout(ctx, buildTime)
 	defer stop()
-	withoutID := bson.D{{Key: "key_id", Value: notText}}
-	total, looked := 0, 0
-	if o.Progress != nil {
-		if total, err = count(reading, s.primaryKeys(), withoutID); err != nil {
+	q := find{filter: bson.D{{Key: "key_id", Value: notText}}, fields: []string{"internal_id", "key_id"}}
+	found, err := all(reading, s.primaryKeys(), q, document.FindMissing)
+	if err != nil {
+		return done, err
+	}
+	looked := 0
+	for batch := range slices.Chunk(found, document.RepairBatch) {
+		if err := s.repairBatch(ctx, batch, o.DryRun, &done); err != nil {
 			return done, err
 		}
-	}
-	var batch []document.Missing
-	repair := func() {
-		if err == nil && len(batch) > 0 {
-			err = s.repairBatch(ctx, batch, o.DryRun, &done)
-			looked += len(batch)
-			if o.Progress != nil {
-				o.Progress(min(looked, total), total)
-			}
+		if looked += len(batch); o.Progress != nil {
+			o.Progress(looked, len(found))
 		}
-		batch = batch[:0]
 	}
-	q := find{filter: withoutID, fields: []string{"internal_id", "key_id"}}
-	_, readErr := q.each(reading, s.primaryKeys(), func(doc bson.Raw, _ int) {
-		if m, missing := document.FindMissing(doc); missing {
-			batch = append(batch, m)
-		}
-		if len(batch) == document.RepairBatch {
-			if repair(); err != nil {
-				stop()
-			}
-		}
-	})
-	if err == nil {
-		err = readErr
-	}
-	repair()
-	return done, err
+	return done, nil
 }
 
 // repairBatch gives each document its key_id, but for those whose id is another's.
