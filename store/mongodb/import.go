@@ -166,7 +166,7 @@ func (s *Store) storedLike(ctx context.Context, l *list, indexes []int) (stored,
 		if tenant == "" {
 			ofTenant.Value = notText
 		}
-		anyOf = append(anyOf, bson.D{ofTenant, {Key: l.idField, Value: among(ids)}})
+		anyOf = append(anyOf, bson.D{ofTenant, {Key: l.idField, Value: equal(ids...)}})
 		if l.name == document.Keys {
 			anyOf = append(anyOf, bson.D{ofTenant, {Key: "_id", Value: bson.D{{Key: "$in", Value: documentIDsOf(ids)}}}})
 		}

@@ -69,17 +69,13 @@ func queries(v example) []query {
 		{"pages of events", document.Events, eventsOf(tenant, retriever[0], ""), latest, 25, []bson.D{{up("internal_id"), up("retriever_ids"), down("timestamp"), down("audit_id")}}},
 		{"pages of events about a key", document.Events, eventsOf(tenant, retriever[0], key[0]), latest, 25,
 			[]bson.D{{up("internal_id"), up("retriever_ids"), up("resource_id"), down("timestamp"), down("audit_id")}}},
-		{"the request's namespace", document.Namespaces, bson.D{byTenant, {Key: "$or", Value: bson.A{
-			bson.D{{Key: "namespace_id", Value: among([]string{v.namespace})}}, bson.D{{Key: "namespace_name", Value: among([]string{v.name})}},
-		}}}, nil, 0, []bson.D{{up("internal_id"), up("namespace_id")}, {up("internal_id"), up("namespace_name"), up("namespace_id")}}},
-		{"retrievers by id", document.Retrievers, bson.D{byTenant, {Key: "retriever_id", Value: among(retriever)}}, nil, 0, []bson.D{{up("internal_id"), up("retriever_id")}}},
-		{"retrievers by name", document.Retrievers, retrieversOf(tenant, namespace, bson.E{Key: "retriever_name", Value: among([]string{v.name})}), nil, 0, []bson.D{retrievers}},
+		{"the request's namespace", document.Namespaces, namespacesOf(tenant, []string{v.namespace, v.name}), nil, 0, []bson.D{{up("internal_id"), up("namespace_id")}, {up("internal_id"), up("namespace_name"), up("namespace_id")}}},
+		{"retrievers by id", document.Retrievers, retrieversWithIDs(tenant, retriever), nil, 0, []bson.D{{up("internal_id"), up("retriever_id")}}},
+		{"retrievers by name", document.Retrievers, retrieversNamed(tenant, namespace, []string{v.name}), nil, 0, []bson.D{retrievers}},
 		{"pages and counts of retrievers", document.Retrievers, retrieversOf(tenant, namespace, bson.E{Key: "retriever_id", Value: someText}),
 			bson.D{up("retriever_name"), up("retriever_id")}, 26, []bson.D{retrievers}},
-		{"keys …: a namespace of any tenant", document.Namespaces, bson.D{{Key: "$or", Value: bson.A{
-			bson.D{{Key: "namespace_id", Value: is(v.namespace)}}, bson.D{{Key: "namespace_name", Value: is(v.name)}},
-		}}}, nil, 0, []bson.D{{up("namespace_id")}, {up("namespace_name")}}},
-		{"bootstrap: an organization by name", document.Namespaces, bson.D{{Key: "organization_name", Value: is(v.organization)}}, nil, 0, []bson.D{{up("organization_name")}}},
+		{"keys …: a namespace of any tenant", document.Namespaces, namespacesCalled(v.namespace, v.name), nil, 0, []bson.D{{up("namespace_id")}, {up("namespace_name")}}},
+		{"bootstrap: an organization by name", document.Namespaces, bson.D{{Key: "organization_name", Value: v.organization}}, nil, 0, []bson.D{{up("organization_name")}}},
 	}
 }
 
