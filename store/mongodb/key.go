@@ -99,7 +99,7 @@ func (s *Store) KeysWithID(ctx context.Context, id apikey.ID) ([]apikey.Key, err
 		}
 		var keys []apikey.Key
 		for chunk := range slices.Chunk(tenants, 1000) {
-			more, err := all(ctx, c, find{filter: keysOfAny(among(chunk), []apikey.ID{id}), fields: document.KeyFieldNames(apikey.AllFields)},
+			more, err := all(ctx, c, find{filter: keysOfAny(chunk, []apikey.ID{id}), fields: document.KeyFieldNames(apikey.AllFields)},
 				(&document.KeyReader{Fields: apikey.AllFields}).Key)
 			if err != nil {
 				return nil, err
@@ -119,20 +119,21 @@ func (s *Store) KeysWithPrefix(ctx context.Context, prefixes []string) ([]apikey
 	})
 }
 
-// keysOfAny selects the keys that document.Key reads with these ids, of the tenants that match.
-func keysOfAny(tenant bson.D, ids []apikey.ID) bson.D {
-	return bson.D{{Key: "internal_id", Value: tenant}, {Key: "$or", Value: bson.A{
-		bson.D{{Key: "key_id", Value: among(ids)}},
-		bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: documentIDsOf(ids)}}}, {Key: "key_id", Value: notText}},
-	}}}
+// keysWithIDs selects the tenant's keys that document.Key reads with these ids.
+func keysWithIDs(tenant apikey.InternalID, ids []apikey.ID) bson.D {
+	return keysOfAny([]string{string(tenant)}, ids)
 }
 
-// keysWithIDs selects the keys that document.Key reads with these ids. Each branch of $or looks by equality for the tenant and the id, so it
-// is one entry of internal_id, key_id or of _id, and no server has a reason to read the tenant's keys by another index instead. The condition
-// beside it checks what is found, and is what a sharded collection is found by.
-func keysWithIDs(tenant apikey.InternalID, ids []apikey.ID) bson.D {
-	ofTenant := bson.E{Key: "internal_id", Value: string(tenant)}
-	return bson.D{{Key: "internal_id", Value: is(string(tenant))}, {Key: "$or", Value: bson.A{
+// keysOfAny is keysWithIDs of several tenants. Each branch of $or looks by equality for the tenant and the id, so it is one entry of
+// internal_id, key_id or of _id, and no server has a reason to read a tenant's keys by another index instead. The condition beside it
+// checks what is found, and is what a sharded collection is found by.
+func keysOfAny(tenants []string, ids []apikey.ID) bson.D {
+	ofTenant := bson.E{Key: "internal_id", Value: equal(tenants...)}
+	beside := bson.E{Key: "internal_id", Value: among(tenants)}
+	if len(tenants) == 1 {
+		beside.Value = is(tenants[0])
+	}
+	return bson.D{beside, {Key: "$or", Value: bson.A{
 		bson.D{ofTenant, {Key: "key_id", Value: bson.D{{Key: "$in", Value: texts(ids)}}}},
 		bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: documentIDsOf(ids)}}}, ofTenant, {Key: "key_id", Value: notText}},
 	}}, {Key: "key_id", Value: bson.D{notList}}}

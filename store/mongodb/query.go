@@ -85,6 +85,24 @@ func among[T ~string](values []T) bson.D {
 	return bson.D{{Key: "$in", Value: texts(values)}, notList}
 }
 
+// equal matches any of the values and lists that hold one. Servers answer it by an index, which some do not where notList is beside it. So
+// lookups use equal and check in code what came, and lists and counts leave other documents out by noList.
+func equal[T ~string](values ...T) any {
+	if len(values) == 1 {
+		return string(values[0])
+	}
+	return bson.D{{Key: "$in", Value: texts(values)}}
+}
+
+// noList matches documents that have no list in any of the fields.
+func noList(fields ...string) bson.E {
+	lists := make(bson.A, len(fields))
+	for i, name := range fields {
+		lists[i] = bson.D{{Key: name, Value: aList}}
+	}
+	return bson.E{Key: "$nor", Value: lists}
+}
+
 func texts[T ~string](values []T) bson.A {
 	list := make(bson.A, len(values))
 	for i, v := range values {
