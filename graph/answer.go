@@ -104,7 +104,7 @@ func (a *answer) end(err *gqlerror.Error) {
 func (a *answer) over() bool { return a.ended.Load() != nil }
 
 func (a *answer) tooLarge() *gqlerror.Error {
-	return refusal("MAX_RESPONSE_BYTES", apikey.Invalid("", "The answer would have more than %d bytes (MAX_RESPONSE_BYTES). Ask for less: smaller pages with first, fewer fields, aliases or entities.", a.most))
+	return limitExceeded("MAX_RESPONSE_BYTES", apikey.Invalid("", "The answer would have more than %d bytes (MAX_RESPONSE_BYTES). Ask for less: smaller pages with first, fewer fields, aliases or entities.", a.most))
 }
 
 func unavailable(message string) *gqlerror.Error {
@@ -123,7 +123,7 @@ func (a *answer) field(fields graphql.FieldMiddleware) graphql.FieldMiddleware {
 	}
 	return func(ctx context.Context, next graphql.Resolver) (any, error) {
 		if a.made.Add(1) > a.fields && !a.over() {
-			a.end(refusal("MAX_COMPLEXITY", apikey.Invalid("first",
+			a.end(limitExceeded("MAX_COMPLEXITY", apikey.Invalid("first",
 				"The answer has too many fields outside of plain lists: at most %d are allowed (a tenth of MAX_COMPLEXITY). Ask for smaller pages with first, or for fewer fields.", a.fields)))
 		}
 		if a.over() {
@@ -183,7 +183,7 @@ func (a *answer) change(ctx context.Context, next graphql.RootResolver) graphql.
 // full tells why the next field of a mutation must not run; nil: it may.
 func (a *answer) full() *gqlerror.Error {
 	if a.most > 0 && a.size > a.most {
-		return refusal("MAX_RESPONSE_BYTES", apikey.Invalid("", "This was not done: the answer has more than %d bytes without it (MAX_RESPONSE_BYTES). Send it in a request of its own, or ask for fewer fields.", a.most))
+		return limitExceeded("MAX_RESPONSE_BYTES", apikey.Invalid("", "This was not done: the answer has more than %d bytes without it (MAX_RESPONSE_BYTES). Send it in a request of its own, or ask for fewer fields.", a.most))
 	}
 	need := a.size - partBytes - a.held
 	if a.memory == nil || need <= 0 {
@@ -210,7 +210,7 @@ func (s answers) MutateOperationContext(_ context.Context, op *graphql.Operation
 		count(op, f, shown)
 		for _, name := range slices.Sorted(maps.Keys(shown)) {
 			if times := shown[name]; times > mostShown {
-				return refusal("MAX_RESPONSE_BYTES", apikey.Invalid("", "%s shows %s %d times. A mutation may show each field %d times at most: its answer is sent whole, whatever MAX_RESPONSE_BYTES says.", f.Name, name, times, mostShown))
+				return limitExceeded("MAX_RESPONSE_BYTES", apikey.Invalid("", "%s shows %s %d times. A mutation may show each field %d times at most: its answer is sent whole, whatever MAX_RESPONSE_BYTES says.", f.Name, name, times, mostShown))
 			}
 		}
 	}

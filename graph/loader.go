@@ -16,6 +16,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"retrieverkeys/apikey"
+	"retrieverkeys/graph/operation"
 	"retrieverkeys/graph/scalar"
 )
 
@@ -31,7 +32,7 @@ type loader struct {
 	caller    apikey.Caller
 	namespace string
 
-	doc       *document
+	doc       *operation.Document
 	shapes    *shapes // the document's, or else the operation's own
 	answer    *answer // of the operation; nil until it runs
 	names     apikey.Names
@@ -106,8 +107,8 @@ type loaders struct {
 }
 
 // with is the context with a loader for an operation of the document.
-func (l loaders) with(ctx context.Context, doc *document) context.Context {
-	shapes := doc.shapes
+func (l loaders) with(ctx context.Context, doc *operation.Document) context.Context {
+	shapes, _ := doc.Kept.(*shapes)
 	if shapes == nil {
 		shapes = newShapes(math.MaxInt)
 	}
@@ -132,11 +133,11 @@ func (loaders) InterceptResponse(ctx context.Context, next graphql.ResponseHandl
 		return response
 	}
 	if e := l.cost.Exceeded(); e != nil {
-		l.answer.end(refusal(e.Limit, e))
+		l.answer.end(limitExceeded(e.Limit, e))
 		return response
 	}
 	l.answer.forget()
-	response.Errors, response.Data = response.Errors[:mostErrors], json.RawMessage("null")
+	response.Errors, response.Data = response.Errors[:operation.MostErrors], json.RawMessage("null")
 	return response
 }
 
@@ -316,7 +317,7 @@ func (l *loader) plan(ctx context.Context, op *graphql.OperationContext) context
 			p.node(p.id(f), f.Selections)
 		case "namespace":
 			ref := l.namespace
-			if argument(f.Field, "id", op.Variables) != nil {
+			if operation.Argument(f.Field, "id", op.Variables) != nil {
 				ref = p.id(f)
 			}
 			p.namespace(ref, f.Selections)
@@ -350,7 +351,7 @@ func (p planner) fields(selections ast.SelectionSet, satisfies ...string) []grap
 
 // id is the field's argument, empty where it is none.
 func (p planner) id(f graphql.CollectedField) string {
-	id, _ := scalar.UnmarshalID(argument(f.Field, "id", p.op.Variables))
+	id, _ := scalar.UnmarshalID(operation.Argument(f.Field, "id", p.op.Variables))
 	return id
 }
 

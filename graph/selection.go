@@ -3,6 +3,7 @@ package graph
 import (
 	"context"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/99designs/gqlgen/graphql"
@@ -112,6 +113,15 @@ type shapes struct {
 }
 
 func newShapes(slots int) *shapes { return &shapes{kept: map[*ast.Field]*shape{}, free: slots} }
+
+// keepShapes makes the shapes that stay with a text's document: none if the text has a directive, because what it selects can then depend
+// on variables.
+func keepShapes(text string) any {
+	if strings.Contains(text, "@") {
+		return nil
+	}
+	return newShapes(len(text))
+}
 
 // of returns the shape of a field.
 func (s *shapes) of(ctx context.Context, op *graphql.OperationContext, f graphql.CollectedField) *shape {
