@@ -120,12 +120,12 @@ func NewHandler(o Options) http.Handler {
 	parser := operation.NewParser(config, lookups("documents"))
 	exec.Use(measured{parser})
 	exec.Use(newObserver(o))
-	answers := answers{o.MaxResponseBytes, int64(o.Limits.Complexity / slowerBy), o.Memory}
-	exec.Use(answers)
+	limits := answerLimits{o.MaxResponseBytes, int64(o.Limits.Complexity / slowerBy), o.Memory}
+	exec.Use(limits)
 	loaders := loaders{o.Service, o.Tracer, func() *apikey.Cost { return apikey.NewCost(o.Limits.Reads, retained(o.MaxResponseBytes)) }}
 	exec.Use(loaders)
 	h := handler{
-		exec: exec, loaders: loaders, answers: answers, fields: fast, persisted: operation.NewPersisted(config, o.Manifest, o.ManifestOnly, lookups("texts")), parser: parser,
+		exec: exec, loaders: loaders, answerLimits: limits, fields: fast, persisted: operation.NewPersisted(config, o.Manifest, o.ManifestOnly, lookups("texts")), parser: parser,
 		introspection: o.Introspection, playground: o.Playground, logger: o.Logger,
 	}
 	if o.slow {
@@ -134,7 +134,7 @@ func NewHandler(o Options) http.Handler {
 	if o.Tracer != nil {
 		h.fields = mutations(o.Tracer, h.fields)
 	}
-	h.fields = unlessOver(h.fields)
+	h.fields = unlessFailed(h.fields)
 	return h
 }
 

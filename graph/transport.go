@@ -23,7 +23,7 @@ import (
 type handler struct {
 	exec          *executor.Executor
 	loaders       loaders
-	answers       answers
+	answerLimits  answerLimits
 	fields        graphql.FieldMiddleware // what each goes through, without the closures that an extension takes
 	persisted     *operation.Persisted
 	parser        *operation.Parser
@@ -124,7 +124,7 @@ func (h handler) execute(w http.ResponseWriter, r *http.Request, media string, p
 		refuse(w, media, http.StatusMethodNotAllowed, apikey.Invalid("", "GET runs queries only; send other operations by POST."))
 		return
 	}
-	ctx, answer := h.answers.begin(ctx, op)
+	ctx, answer := h.answerLimits.begin(ctx, op)
 	defer answer.release()
 	loaded(ctx).answer = answer
 	op.ResolverMiddleware, op.RootResolverMiddleware = answer.field(h.fields), answer.root
