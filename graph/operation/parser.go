@@ -5,12 +5,14 @@ package operation
 import (
 	"context"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/99designs/gqlgen/graphql/errcode"
 	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/gqlerror"
+	"github.com/vektah/gqlparser/v2/lexer"
 	queryparser "github.com/vektah/gqlparser/v2/parser"
 	"github.com/vektah/gqlparser/v2/validator/core"
 	"github.com/vektah/gqlparser/v2/validator/rules"
@@ -59,7 +61,13 @@ func (p *Parser) Parse(ctx context.Context, text string) (*Document, gqlerror.Li
 	if doc, known := p.cache.Get(ctx, text); known {
 		return doc, nil
 	}
-	parsed, err := queryparser.ParseQueryWithTokenLimit(&ast.Source{Input: text}, p.Limits.Tokens)
+	source := &ast.Source{Input: text}
+	parsed, err := queryparser.ParseQueryWithTokenLimit(source, p.Limits.Tokens)
+	if err == nil {
+		if pos := loneSurrogate(source); pos != nil {
+			err = gqlerror.ErrorPosf(pos, "The string has half of a surrogate pair, which is no character: send both halves.")
+		}
+	}
 	if err != nil {
 		errs := gqlerror.List{gqlerror.WrapIfUnwrapped(err)}
 		if strings.HasPrefix(errs[0].Message, "exceeded token limit") {
@@ -89,6 +97,35 @@ func (p *Parser) Parse(ctx context.Context, text string) (*Document, gqlerror.Li
 		p.cache.Add(ctx, text, doc)
 	}
 	return doc, nil
+}
+
+var (
+	surrogate = regexp.MustCompile(`(?i)\\ud[89a-f]`)
+	// escape matches a whole pair, or the escape of half a pair (group 1), or any other escape.
+	escape = regexp.MustCompile(`(?i)\\ud[89ab]..\\ud[c-f]..|(\\ud[89a-f]..)|\\.`)
+)
+
+// loneSurrogate returns the position of a string that escapes half of a surrogate pair; nil if none does. The specification refuses them;
+// the lexer replaces each with U+FFFD, so that the server would look for another text than the client sent.
+func loneSurrogate(source *ast.Source) *ast.Position {
+	if !surrogate.MatchString(source.Input) {
+		return nil
+	}
+	runes := []rune(source.Input) // which positions count
+	for lex := lexer.New(source); ; {
+		token, err := lex.ReadToken()
+		if err != nil || token.Kind == lexer.EOF {
+			return nil
+		}
+		if token.Kind != lexer.String {
+			continue
+		}
+		for _, match := range escape.FindAllStringSubmatch(string(runes[token.Pos.Start:token.Pos.End]), -1) {
+			if match[1] != "" {
+				return &token.Pos
+			}
+		}
+	}
 }
 
 // MostErrors is how many errors of a document are told: it can have more than anybody reads, and each takes a message.
