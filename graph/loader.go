@@ -56,10 +56,10 @@ type sharedRead struct {
 	err   error
 }
 
-// errPanicked is what those get who share a read that another one panicked in.
+// errPanicked is the error of fields that share a read in which another one panicked.
 var errPanicked = errors.New("the read that this shares panicked")
 
-// once reads what that is, or waits for whoever does. Where there are spans, one says what it is, and not of what.
+// once reads a value, or waits for another goroutine that reads it. A span names the kind of read, without the ids.
 func once[T any](ctx context.Context, l *loader, what, of string, f func(context.Context) (T, error)) (T, error) {
 	key := readKey{what, of}
 	l.mu.Lock()
@@ -140,8 +140,8 @@ func (loaders) InterceptResponse(ctx context.Context, next graphql.ResponseHandl
 	return response
 }
 
-// readAhead leaves what goes wrong to the fields, which ask for the same. Left to ask first, each of them would wait on a goroutine
-// of its own, with a stack that has grown.
+// readAhead reads everything that the operation names, in one batch, before fields are resolved. It ignores errors: the fields ask for the
+// same, and report them.
 func (l *loader) readAhead(ctx context.Context) {
 	defer func() {
 		if p := recover(); p != nil {
