@@ -22,8 +22,8 @@ import (
 	"retrieverkeys/store/document"
 )
 
-// Whoever sets three things wrong should learn of three, and nothing may have been started.
-func TestEveryProblemIsToldAtOnce(t *testing.T) {
+// Without this, a user with three wrong settings needs four attempts to start the server.
+func TestEveryProblemIsReportedAtOnce(t *testing.T) {
 	dir := t.TempDir()
 	for _, c := range []struct {
 		name string
@@ -59,11 +59,11 @@ func TestEveryProblemIsToldAtOnce(t *testing.T) {
 			}
 			for _, want := range c.want {
 				if !strings.Contains(errs, want) {
-					t.Errorf("nothing about %s in\n%s", want, errs)
+					t.Errorf("got %s\nwant %s", errs, want)
 				}
 			}
 			if strings.Contains(errs, "hunter2") {
-				t.Errorf("a password is told:\n%s", errs)
+				t.Errorf("a password is printed:\n%s", errs)
 			}
 			if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
 				t.Errorf("left behind: %v %v", left, err)
@@ -72,7 +72,7 @@ func TestEveryProblemIsToldAtOnce(t *testing.T) {
 	}
 }
 
-// A secret that is mounted as a file is read from there, as whoever made the file wrote it. Whatever is wrong with it is told without it.
+// A secret can be mounted as a file, which may begin with a byte order mark and end with a line break. No error shows the secret.
 func TestSettingsFromFiles(t *testing.T) {
 	dir := t.TempDir()
 	path := func(name, text string) string {
@@ -112,7 +112,7 @@ func TestSettingsFromFiles(t *testing.T) {
 	}
 }
 
-func TestHelpTellsEveryCommandAndSetting(t *testing.T) {
+func TestHelpListsCommandsAndSettings(t *testing.T) {
 	for _, args := range [][]string{{"--help"}, {"help"}, {"-h"}, {"--help", "--json"}, {"help", "--help"}} {
 		code, out, errs := programtest.Command(t, nil, args...)
 		if code != program.ExitOK || errs != "" || !strings.Contains(out, "retrieverkeys bootstrap --organization NAME") || !strings.Contains(out, "REQUEST_TIMEOUT") {
@@ -121,7 +121,7 @@ func TestHelpTellsEveryCommandAndSetting(t *testing.T) {
 	}
 }
 
-// Who asks for help about a command wants to read about that command, not about forty settings.
+// The help of a command describes that command only, without forty settings.
 func TestHelpOfACommand(t *testing.T) {
 	for _, c := range []struct {
 		args []string
@@ -141,7 +141,7 @@ func TestHelpOfACommand(t *testing.T) {
 			}
 		}
 	}
-	for _, command := range config.Commands { // each has a help, in lines that a terminal does not break
+	for _, command := range config.Commands { // each has a help text with lines of at most 80 columns
 		var b strings.Builder
 		config.WriteHelp(&b, command.Name)
 		for line := range strings.Lines(b.String()) {
@@ -160,18 +160,18 @@ func TestHelpOfACommand(t *testing.T) {
 	}
 }
 
-// Shells are told what there is, in scripts that they can read.
+// Each completion script names the commands and flags, and its shell can parse it.
 func TestCompletion(t *testing.T) {
 	for _, shell := range []string{"bash", "zsh", "fish"} {
 		code, script, errs := programtest.Command(t, nil, "completion", shell)
 		for _, want := range []string{"bootstrap", "revoke", "retrievers", "exit-code", "federation"} {
 			if code != program.ExitOK || !strings.Contains(script, want) {
-				t.Errorf("%s: exit code %d, nothing about %s in\n%s%s", shell, code, want, script, errs)
+				t.Errorf("%s: exit code %d, want %s in\n%s%s", shell, code, want, script, errs)
 			}
 		}
 		if path, err := exec.LookPath(shell); err == nil {
 			if out, err := exec.Command(path, "-n", "-c", script).CombinedOutput(); err != nil {
-				t.Errorf("%s does not read it: %v\n%s", shell, err, out)
+				t.Errorf("%s cannot parse it: %v\n%s", shell, err, out)
 			}
 		}
 	}
@@ -209,7 +209,7 @@ func TestVersionAndSchema(t *testing.T) {
 		t.Errorf("schema --federation: %d, %d bytes", code, len(out))
 	}
 	if diff := cmp.Diff(graph.OptionalFields(), config.OptionalFields); diff != "" {
-		t.Errorf("--with takes other fields than are left out: %s", diff)
+		t.Errorf("--with accepts other fields than the subgraph schema omits: %s", diff)
 	}
 	for args, want := range map[string]string{
 		"--federation=2.3": graph.SubgraphSDL("2.3"), "--federation=2.9": graph.SubgraphSDL("2.9"),
@@ -230,8 +230,7 @@ func TestVersionAndSchema(t *testing.T) {
 
 var keyID = regexp.MustCompile(`^key_[0-9A-Za-z]{24}$`)
 
-// The key that bootstrap prints must work, and a second run must add to the organization instead of making another
-// of the same name.
+// The key that bootstrap prints must work. A second run must add to the organization instead of creating another one of the same name.
 func TestBootstrap(t *testing.T) {
 	programtest.OnEveryStore(t, func(t *testing.T, d programtest.Deployment) {
 		ids := regexp.MustCompile(`(?:org|int|ns)_[0-9A-Za-z]{24}`)
@@ -253,15 +252,15 @@ func TestBootstrap(t *testing.T) {
 			t.Fatalf("ids: %v %v %v", first, again, other)
 		}
 		if key == another || again[0] != first[0] || again[1] != first[1] || again[2] != first[2] {
-			t.Errorf("the second run made %v beside %v", again, first)
+			t.Errorf("the second run: got ids %v, want %v", again, first)
 		}
 		if other[0] != first[0] || other[1] != first[1] || other[2] == first[2] {
-			t.Errorf("another namespace made %v beside %v", other, first)
+			t.Errorf("another namespace: got ids %v, want the organization of %v and a new namespace", other, first)
 		}
-		// Who made a key that may do everything, and when, is the first thing to ask when one turns up.
+		// After an incident, the first question about an admin key is who created it, and when.
 		trail := programtest.TrailOf(t, d)
 		if len(trail) != 3 {
-			t.Errorf("%d events of three keys", len(trail))
+			t.Errorf("got %d events for three keys", len(trail))
 		}
 		for i, e := range trail {
 			ns := first[2]
@@ -275,7 +274,7 @@ func TestBootstrap(t *testing.T) {
 			}
 		}
 		if file := programtest.Stored(t, d, "pending_events"); file != "" {
-			t.Errorf("%s has an event in a key's document", file)
+			t.Errorf("%s still contains an event in a key's document", file)
 		}
 		s := programtest.Serve(t, d.Env)
 		for _, k := range []string{key, another} {
@@ -288,7 +287,7 @@ func TestBootstrap(t *testing.T) {
 	})
 }
 
-// One bad document must leave the store as it was, and be named.
+// An import with one bad document must change nothing and name that document.
 func TestImportIsAllOrNothing(t *testing.T) {
 	programtest.OnEveryStore(t, func(t *testing.T, d programtest.Deployment) {
 		file := filepath.Join(t.TempDir(), "bad.json")
@@ -304,16 +303,16 @@ func TestImportIsAllOrNothing(t *testing.T) {
 		if code != program.ExitFailed || out != "" {
 			t.Errorf("exit code %d, output %q", code, out)
 		}
-		for _, want := range []string{"api_keys[1].created_at", "api_keys[1].scopes[0].resource_id", "api_keys[2].key_hash", "nothing of it stored"} {
+		for _, want := range []string{"api_keys[1].created_at", "api_keys[1].scopes[0].resource_id", "api_keys[2].key_hash", "nothing was imported"} {
 			if !strings.Contains(errs, want) {
-				t.Errorf("nothing about %s in\n%s", want, errs)
+				t.Errorf("got %s\nwant %s", errs, want)
 			}
 		}
 		good := strings.NewReplacer(`"created_at": "yesterday", "scopes": [{"resource_id": 5}]`, `"created_at": "2026-01-01T00:00:00Z"`, `"key_hash": "h1", "internal_id": "int_1"}]`, `"key_hash": "h3", "internal_id": "int_1"}]`).Replace(bad)
 		if err := os.WriteFile(file, []byte(good), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		for _, want := range []string{"Stored 4 documents; 0 were there already", "Stored 0 documents; 4 were there already"} {
+		for _, want := range []string{"Imported 4 documents; 0 already existed", "Imported 0 documents; 4 already existed"} {
 			if code, out, errs := programtest.Command(t, d.Env, "import", file); code != program.ExitOK || !strings.HasPrefix(out, want) {
 				t.Errorf("exit code %d, %q, want %q\n%s", code, out, want, errs)
 			}
@@ -321,8 +320,8 @@ func TestImportIsAllOrNothing(t *testing.T) {
 	})
 }
 
-// An import must never bring a revoked key back to life.
-func TestImportRevivesNothing(t *testing.T) {
+// An import must never reactivate a revoked key.
+func TestImportReactivatesNothing(t *testing.T) {
 	programtest.OnEveryStore(t, func(t *testing.T, d programtest.Deployment) {
 		programtest.Seeded(t, d)
 		revived := programtest.CallerDoc("revoked", "int_a", "org_a")
@@ -350,11 +349,11 @@ func TestHealth(t *testing.T) {
 	}
 	s.Stop()
 	if code, _, errs := programtest.Command(t, programtest.Fields{"LISTEN_ADDR": addr}, "healthcheck"); code != program.ExitFailed || errs == "" {
-		t.Errorf("healthcheck of nothing: %d %q", code, errs)
+		t.Errorf("healthcheck without a server: %d %q", code, errs)
 	}
 }
 
-// The first run of a newcomer: a demo, a key that works, and a link; and the same store is left alone the next time.
+// The first run creates demo data and prints a working key and a link. The next run on the same store changes nothing.
 func TestDemo(t *testing.T) {
 	d := programtest.Embedded(t)
 	d.Env["DEMO"] = "true"
@@ -378,10 +377,10 @@ func TestDemo(t *testing.T) {
 		t.Errorf("exit code %d", code)
 	}
 	if trail := programtest.TrailOf(t, d); len(trail) != 1 || trail[0].Action != apikey.KeyCreated || trail[0].ActorType != apikey.Operator || trail[0].ActorID != program.Operator() {
-		t.Errorf("the trail of the admin key: %+v", trail)
+		t.Errorf("the admin key's audit trail: %+v", trail)
 	}
 	if strings.Contains(s.Errors.String(), key) {
-		t.Error("the log holds the key")
+		t.Error("the log contains the key")
 	}
 	again := programtest.Serve(t, d.Env)
 	hint := again.Out.Await("bootstrap --organization", again.Ended)
@@ -393,7 +392,7 @@ func TestDemo(t *testing.T) {
 	}
 }
 
-// Every code of the domain must look like something over GraphQL.
+// A request that is refused before its execution gets a GraphQL error with a code, without data, and without its own text.
 func TestRefusalsBeforeGraphQL(t *testing.T) {
 	s := programtest.Serve(t, programtest.Seeded(t, programtest.Embedded(t)).Env)
 	for _, c := range []struct {
@@ -402,12 +401,12 @@ func TestRefusalsBeforeGraphQL(t *testing.T) {
 		status                   int
 		want                     string
 	}{
-		{"a body that is no JSON", "POST", "/graphql", `{"query": SECRET`, nil, 400, "not a JSON object"},
+		{"a body that is not JSON", "POST", "/graphql", `{"query": SECRET`, nil, 400, "not a JSON object"},
 		{"a batch", "POST", "/graphql", `[{"query":"{ __typename }"}]`, nil, 400, "not a JSON object"},
 		{"two values", "POST", "/graphql", `{"query":"{ __typename }"} {}`, nil, 400, "not a JSON object"},
 		{"no query", "POST", "/graphql", `{}`, nil, 400, `"field":"query"`},
-		{"a query that is no text", "POST", "/graphql", `{"query":1}`, nil, 400, `"field":"query"`},
-		{"variables that are no object", "POST", "/graphql", `{"query":"{ __typename }","variables":[]}`, nil, 400, `"field":"variables"`},
+		{"a query that is not a string", "POST", "/graphql", `{"query":1}`, nil, 400, `"field":"query"`},
+		{"variables that are not an object", "POST", "/graphql", `{"query":"{ __typename }","variables":[]}`, nil, 400, `"field":"variables"`},
 		{"not UTF-8", "POST", "/graphql", "{\"query\":\"{ retriever(id: \\\"\xff\\\") { id } }\"}", nil, 400, "UTF-8"},
 		{"another media type", "POST", "/graphql", `query`, map[string]string{"Content-Type": "text/plain"}, 415, `"field":"Content-Type"`},
 		{"another method", "PUT", "/graphql", `{}`, nil, 405, "POST"},
@@ -438,8 +437,8 @@ func TestRefusalsBeforeGraphQL(t *testing.T) {
 	}
 }
 
-// A backup that is made while the server works is a store to serve from, with what was acknowledged; it is never made in
-// place of something, and not of the wrong store.
+// A backup taken while the server runs contains every acknowledged change, and a server can run on it. The command never overwrites a file or
+// backs up a store that does not exist.
 func TestBackup(t *testing.T) {
 	d, copied := programtest.Seeded(t, programtest.Embedded(t)), programtest.Embedded(t)
 	file, _ := copied.Env["EMBEDDED_PATH"].(string)
@@ -452,12 +451,12 @@ func TestBackup(t *testing.T) {
 	}
 	code, out, errs := programtest.Command(t, d.Env, "backup", file)
 	if want := fmt.Sprintf("%d keys, 1 audit event.\n", len(programtest.Fixture().Keys)+len(programtest.OddFixture().Keys)+1); code != program.ExitOK || errs != "" || !strings.Contains(out, file) || !strings.HasSuffix(out, want) {
-		t.Errorf("exit code %d, %q, want %q at its end\n%s", code, out, want, errs)
+		t.Errorf("exit code %d, got %q, want the suffix %q\n%s", code, out, want, errs)
 	}
 	const query = `{ retriever(id: "ret_many") { apiKeys(includeRevoked: true) { total results { keyId name status } } auditEvents { results { id resourceId } } } }`
 	want := s.Query("admin", "production", query)
 	if got := programtest.Serve(t, copied.Env).Query("admin", "production", query); got.Body != want.Body || !strings.Contains(got.Body, "acknowledged") {
-		t.Errorf("the copy answers %s, want %s", got.Body, want.Body)
+		t.Errorf("the copy: got %s, want %s", got.Body, want.Body)
 	}
 
 	dir := t.TempDir()
@@ -483,9 +482,8 @@ func TestBackup(t *testing.T) {
 	}
 }
 
-// No command makes a new store in the place of one that is damaged, or works on what is left of it: that would cost all
-// keys, or let revoked ones live.
-func TestDamagedStoreIsLeftAlone(t *testing.T) {
+// No command replaces a damaged store or writes to it. Otherwise all keys could be lost, or a revoked one could work again.
+func TestDamagedStoreIsNotChanged(t *testing.T) {
 	d := programtest.Seeded(t, programtest.Embedded(t))
 	path, _ := d.Env["EMBEDDED_PATH"].(string)
 	whole, err := os.ReadFile(path)

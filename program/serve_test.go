@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// A request that does not end must not keep a process for ever. It is cut off, and whoever stopped the server is told.
+// A request that does not end must not keep the process alive. It is aborted, and the command fails with a message.
 func TestDrainEnds(t *testing.T) {
 	busy, cut := make(chan struct{}), make(chan struct{})
 	server := &http.Server{Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -31,7 +31,7 @@ func TestDrainEnds(t *testing.T) {
 		answered <- err
 	}()
 	<-busy
-	if err := drain(context.Background(), server, time.Millisecond); err == nil || !strings.Contains(err.Error(), "cut off") {
+	if err := drain(context.Background(), server, time.Millisecond); err == nil || !strings.Contains(err.Error(), "were aborted") {
 		t.Errorf("drain: %v", err)
 	}
 	<-cut

@@ -21,8 +21,8 @@ import (
 	"retrieverkeys/store/document"
 )
 
-// Names of people who write Persian, Hindi or Japanese, or with emoji, are shown as they are, in columns that stay columns; what
-// would change the terminal, or turn the rest of the line around, is not.
+// Tables show names in Persian, Hindi or Japanese, and emoji, unchanged and aligned. They replace characters that would change the terminal or
+// reverse the rest of the line.
 func TestNamesOnATerminal(t *testing.T) {
 	d := programtest.Seeded(t, programtest.Embedded(t))
 	type name struct{ stored, shown, inJSON string }
@@ -76,7 +76,7 @@ func TestNamesOnATerminal(t *testing.T) {
 		row := rows[fmt.Sprintf("key_name_%02d", i)]
 		left, _, found := strings.Cut(row, "bare")
 		if !found || !strings.Contains(left, "  "+shown+"  ") || program.Width(left) != program.Width(before) {
-			t.Errorf("%q is shown as %q: %d columns before the next, want %d", n.stored, row, program.Width(left), program.Width(before))
+			t.Errorf("%q is printed as %q: got %d columns before the next, want %d", n.stored, row, program.Width(left), program.Width(before))
 		}
 		if !strings.Contains(listed, `"name": "`+inJSON+`"`) {
 			t.Errorf("%q is not %s in JSON", n.stored, inJSON)
@@ -84,26 +84,26 @@ func TestNamesOnATerminal(t *testing.T) {
 	}
 	code, _, errs := programtest.Command(t, d.Env, "keys", "revoke", "key_name_00")
 	if code != program.ExitFailed || !strings.Contains(errs, `key_name_00 "`+names[0].stored+`"`) {
-		t.Errorf("what is asked: %q", errs)
+		t.Errorf("got prompt %q", errs)
 	}
 	if out := programtest.MustRun(t, d, "keys", "revoke", "--yes", "key_name_09"); !strings.Contains(out, `"`+names[9].shown+`"`) {
-		t.Errorf("what is told: %q", out)
+		t.Errorf("got %q", out)
 	}
 }
 
-// How many columns a text takes is what a terminal says.
+// Without the widths that terminals use, columns are not aligned.
 func TestWidth(t *testing.T) {
 	for text, want := range map[string]int{
 		"": 0, "abc": 3, "é": 1, "e\u0301": 1, "名前": 4, "　": 2, "한국": 4, "👍": 2, "👍🏽": 2, "👨‍👩‍👧": 2, "می\u200cخ": 3, "ｶ": 1, "Ａ": 2, "\ufffd": 1, "🇳🇴": 2,
 	} {
 		if got := program.Width(text); got != want {
-			t.Errorf("%q takes %d columns, want %d", text, got, want)
+			t.Errorf("%q: got %d columns, want %d", text, got, want)
 		}
 	}
 }
 
-// An error of import shows what is wrong with a file, not what the file would do to a terminal, nor lines that it makes up.
-func TestImportErrorsAreLinesOfOurs(t *testing.T) {
+// Text of an imported file can neither control the terminal nor forge a line of an error message.
+func TestImportErrorsCannotBeForged(t *testing.T) {
 	d := programtest.Embedded(t)
 	evil := "evil\nretrieverkeys: all is well\r\x1b[2J\u202e"
 	text, err := json.Marshal(evil)
@@ -130,14 +130,14 @@ func TestImportErrorsAreLinesOfOurs(t *testing.T) {
 		}
 		for i, line := range strings.Split(strings.TrimSuffix(errs, "\n"), "\n") {
 			if strings.HasPrefix(line, "retrieverkeys: all") || i > 0 && !strings.HasPrefix(line, "  ") {
-				t.Errorf("%s: a line of the file's: %q", what, errs)
+				t.Errorf("%s: a forged line in %q", what, errs)
 			}
 		}
 	}
 }
 
-// Keys that no list shows are no surprise to who imports them.
-func TestImportWarnsOfWhatIsMissing(t *testing.T) {
+// Without a warning, the user wonders why no list shows an imported key.
+func TestImportWarnsOfMissingReferences(t *testing.T) {
 	programtest.OnEveryStore(t, func(t *testing.T, d programtest.Deployment) {
 		d = programtest.Seeded(t, d)
 		var b document.Batch
@@ -148,25 +148,25 @@ func TestImportWarnsOfWhatIsMissing(t *testing.T) {
 			programtest.KeyDoc("key_elsewhere", "ret_main", programtest.Fields{"internal_id": "int_other"}))
 		b.Retrievers = []bson.Raw{programtest.RetrieverDoc("ret_new", "new", "ns_prod", "int_a"), programtest.RetrieverDoc("ret_homeless", "homeless", "ns_gone", "int_a")}
 		file := programtest.WriteImport(t, b)
-		for range 2 { // also where they are stored already
+		for range 2 { // also if they are already stored
 			code, out, errs := programtest.Command(t, d.Env, "import", file)
 			if code != program.ExitOK || !strings.Contains(out, "documents") {
 				t.Errorf("exit code %d, %q", code, out)
 			}
 			lines := strings.Split(strings.TrimSpace(errs), "\n")
-			if len(lines) != 2 || !strings.Contains(lines[0], "8 keys name a retriever that is not in the store: key_lost_0 (ret_gone), key_lost_1 (ret_gone)") || !strings.Contains(lines[0], "and 3 more") ||
-				!strings.Contains(lines[1], "1 retriever names a namespace that is not in the store: ret_homeless (ns_gone)") {
+			if len(lines) != 2 || !strings.Contains(lines[0], "8 keys refer to a retriever that is not in the store: key_lost_0 (ret_gone), key_lost_1 (ret_gone)") || !strings.Contains(lines[0], "and 3 more") ||
+				!strings.Contains(lines[1], "1 retriever refers to a namespace that is not in the store: ret_homeless (ns_gone)") {
 				t.Errorf("warnings: %s", errs)
 			}
 		}
 		if _, _, errs := programtest.Command(t, d.Env, "import", programtest.WriteImport(t, document.Batch{Keys: []bson.Raw{programtest.KeyDoc("key_more", "ret_main")}})); errs != "" {
-			t.Errorf("warned of nothing: %s", errs)
+			t.Errorf("got an unnecessary warning: %s", errs)
 		}
 	})
 }
 
-// At three in the morning nobody knows the namespace of a key. Where its id tells it, that is enough; where it does not, the
-// choices are told, and none of them is revoked.
+// At three in the morning nobody knows the namespace of a key. Its id is enough if it is unique. Otherwise the command prints one command for
+// each key with this id and revokes none.
 func TestRevokeByIDAlone(t *testing.T) {
 	programtest.OnEveryStore(t, func(t *testing.T, d programtest.Deployment) {
 		d = programtest.Seeded(t, d)
@@ -175,7 +175,7 @@ func TestRevokeByIDAlone(t *testing.T) {
 		}})
 		programtest.ImportBatch(t, d, document.Batch{Keys: []bson.Raw{programtest.KeyDoc("key_twice", "ret_b", programtest.Fields{"internal_id": "int_b", "key_hash": programtest.HashOf("key_twice of b")})}})
 		for _, id := range []string{"key_tie_a", "key_orphan", "key_homeless", "key_foreign"} {
-			if out := programtest.MustRun(t, d, "keys", "revoke", "--yes", id); !strings.Contains(out, id) || !strings.Contains(out, "is revoked since") {
+			if out := programtest.MustRun(t, d, "keys", "revoke", "--yes", id); !strings.Contains(out, id) || !strings.Contains(out, "was revoked at") {
 				t.Errorf("%s: %s", id, out)
 			}
 		}
@@ -193,14 +193,14 @@ func TestRevokeByIDAlone(t *testing.T) {
 			t.Fatalf("choices: %v", choices)
 		}
 		for _, choice := range choices {
-			if out := programtest.MustRun(t, d, append(choice, "--yes")...); !strings.Contains(out, "is revoked since") {
+			if out := programtest.MustRun(t, d, append(choice, "--yes")...); !strings.Contains(out, "was revoked at") {
 				t.Errorf("%v: %s", choice, out)
 			}
 		}
 	})
 }
 
-// What there is in a store is told without a database's client.
+// The list commands show namespaces, retrievers and keys without a database client.
 func TestInventory(t *testing.T) {
 	programtest.OnEveryStore(t, func(t *testing.T, d programtest.Deployment) {
 		d = programtest.Seeded(t, d)
@@ -221,11 +221,11 @@ func TestInventory(t *testing.T) {
 		one := programtest.MustRun(t, d, "retrievers", "list", "--namespace", "ns_prod")
 		for _, want := range []string{"ret_main", "ns_prod", "production"} {
 			if !strings.Contains(all, want) || !strings.Contains(one, want) {
-				t.Errorf("nothing about %s in\n%s\n%s", want, all, one)
+				t.Errorf("no %s in\n%s\n%s", want, all, one)
 			}
 		}
 		if strings.Contains(one, "ns_b_prod") || !strings.Contains(all, "ns_b_prod") {
-			t.Errorf("the namespace does not confine it:\n%s\n%s", all, one)
+			t.Errorf("--namespace does not limit the list:\n%s\n%s", all, one)
 		}
 		var retrievers struct {
 			Results []struct {
@@ -246,11 +246,11 @@ func TestInventory(t *testing.T) {
 	empty := programtest.Embedded(t)
 	programtest.ImportBatch(t, empty, document.Batch{Namespaces: []bson.Raw{programtest.NamespaceDoc("ns", "n", "int")}})
 	if out := programtest.MustRun(t, empty, "retrievers", "list"); out != "0 retrievers.\n" {
-		t.Errorf("of none: %q", out)
+		t.Errorf("without retrievers: %q", out)
 	}
 }
 
-// A key that is searched for is read from standard input, so that it stands in no shell's history.
+// A key to search for can be passed on standard input, so that no shell saves it in its history.
 func TestSearchFromStandardInput(t *testing.T) {
 	d := programtest.Seeded(t, programtest.Embedded(t))
 	stdout, stderr := programtest.NewBuffer(), programtest.NewBuffer()
@@ -260,7 +260,7 @@ func TestSearchFromStandardInput(t *testing.T) {
 	}
 }
 
-// closedPipe is what a process writes to when nobody reads any more.
+// closedPipe returns a pipe whose reading end is closed.
 func closedPipe(t *testing.T) *os.File {
 	t.Helper()
 	r, w, err := os.Pipe()
@@ -274,7 +274,7 @@ func closedPipe(t *testing.T) *os.File {
 	return w
 }
 
-// Whoever reads the log of a server may go away. The server goes on, and stops in order when it is told.
+// The server keeps running if the program that reads its log exits, and still shuts down cleanly.
 func TestServerOutlivesTheReaderOfItsLog(t *testing.T) {
 	path, err := programtest.Binary()
 	if err != nil {
@@ -300,7 +300,7 @@ func TestServerOutlivesTheReaderOfItsLog(t *testing.T) {
 	}
 	defer func() { _ = cmd.Process.Kill() }()
 	_ = w.Close()
-	// It serves as soon as it has said so; from then on nobody listens to it.
+	// The server accepts connections before it writes its first line. Close the pipe after that.
 	if _, err := r.Read(make([]byte, 1)); err != nil {
 		t.Fatal(err)
 	}
@@ -322,8 +322,8 @@ func TestServerOutlivesTheReaderOfItsLog(t *testing.T) {
 	}
 }
 
-// A list whose reader has seen enough is no failure. A plaintext that nobody saw is one, and so is a key that is alive.
-func TestCommandsWhoseOutputNobodyReads(t *testing.T) {
+// A list whose output is closed is no failure. A lost plaintext is one, and so is an active key with --exit-code.
+func TestCommandsWithClosedOutput(t *testing.T) {
 	path, err := programtest.Binary()
 	if err != nil {
 		t.Fatal(err)
@@ -343,10 +343,10 @@ func TestCommandsWhoseOutputNobodyReads(t *testing.T) {
 		{[]string{"--help"}, program.ExitOK, ""},
 		{[]string{"version"}, program.ExitOK, ""},
 		{[]string{"keys", "scan", leak}, program.ExitOK, ""},
-		{[]string{"keys", "scan", "--exit-code", leak}, program.ExitAlive, "a key that is alive was found"},
-		{[]string{"keys", "create", "--namespace", "ns_prod", "--retriever", "main", "--name", "unseen"}, program.ExitFailed, "plaintext could not be shown and is lost"},
-		{[]string{"keys", "rotate", "--namespace", "ns_prod", "--json", "key_full"}, program.ExitFailed, "plaintext could not be shown and is lost"},
-		{[]string{"bootstrap", "--organization", "Unseen", "--namespace", "unseen"}, program.ExitFailed, "plaintext could not be shown and is lost"},
+		{[]string{"keys", "scan", "--exit-code", leak}, program.ExitActive, "found an active key"},
+		{[]string{"keys", "create", "--namespace", "ns_prod", "--retriever", "main", "--name", "unseen"}, program.ExitFailed, "plaintext could not be printed and is lost"},
+		{[]string{"keys", "rotate", "--namespace", "ns_prod", "--json", "key_full"}, program.ExitFailed, "plaintext could not be printed and is lost"},
+		{[]string{"bootstrap", "--organization", "Unseen", "--namespace", "unseen"}, program.ExitFailed, "plaintext could not be printed and is lost"},
 	} {
 		cmd := exec.Command(path, c.args...)
 		cmd.Env = []string{fmt.Sprintf("EMBEDDED_PATH=%v", d.Env["EMBEDDED_PATH"])}
@@ -361,8 +361,8 @@ func TestCommandsWhoseOutputNobodyReads(t *testing.T) {
 			t.Errorf("%v: exit code %d, want %d\n%s", c.args, code, c.code, errs)
 		}
 	}
-	if _, err := (program.Output{Writer: brokenWriter{}}).Write([]byte("x")); errors.Is(err, program.ErrNobodyReads) {
-		t.Error("a full disk counts as a reader who left")
+	if _, err := (program.Output{Writer: brokenWriter{}}).Write([]byte("x")); errors.Is(err, program.ErrOutputClosed) {
+		t.Error("a full disk is treated as closed output")
 	}
 }
 
@@ -372,7 +372,7 @@ func (brokenWriter) Write([]byte) (int, error) { return 0, syscall.ENOSPC }
 
 var _ io.Writer = brokenWriter{}
 
-// An address that listens everywhere opens nowhere: what is printed must be one to click on.
+// Browsers cannot open a wildcard address, so the printed URL must not contain one.
 func TestPrintedAddressOpens(t *testing.T) {
 	for _, address := range []string{"0.0.0.0:0", ":0", "[::]:0", "127.0.0.1:0"} {
 		d := programtest.Seeded(t, programtest.Embedded(t))
@@ -390,8 +390,8 @@ func TestPrintedAddressOpens(t *testing.T) {
 	}
 }
 
-// A store that others on the machine may read gives them every hash, and one that they may write lets them make keys.
-func TestOpenStoreIsTold(t *testing.T) {
+// A store that other users can read exposes every hash, and one that they can write lets them add keys.
+func TestExposedStoreIsLogged(t *testing.T) {
 	d := programtest.Seeded(t, programtest.Embedded(t))
 	path, _ := d.Env["EMBEDDED_PATH"].(string)
 	s := programtest.Serve(t, d.Env)
@@ -400,8 +400,8 @@ func TestOpenStoreIsTold(t *testing.T) {
 			t.Errorf("%s: %v, %v", path+suffix, info.Mode(), err)
 		}
 	}
-	if strings.Contains(s.Errors.String(), "open to others") {
-		t.Errorf("a store for its owner only: %s", s.Errors)
+	if strings.Contains(s.Errors.String(), "other users can access") {
+		t.Errorf("a private store: %s", s.Errors)
 	}
 	s.Stop()
 	if err := os.Chmod(path, 0o640); err != nil {
@@ -410,15 +410,15 @@ func TestOpenStoreIsTold(t *testing.T) {
 	if err := os.Chmod(filepath.Dir(path), 0o777); err != nil {
 		t.Fatal(err)
 	}
-	told := programtest.Serve(t, d.Env).Errors.String()
+	log := programtest.Serve(t, d.Env).Errors.String()
 	for _, want := range []string{path + " has mode 0640", path + "-wal has mode 0640", filepath.Dir(path) + " has mode 0777"} {
-		if !strings.Contains(told, want) || !strings.Contains(told, `"level":"WARN"`) {
-			t.Errorf("nothing about %s in\n%s", want, told)
+		if !strings.Contains(log, want) || !strings.Contains(log, `"level":"WARN"`) {
+			t.Errorf("got %s\nwant %s", log, want)
 		}
 	}
 }
 
-// A page of another site can have its name resolve to this machine, and read what is for operators alone.
+// Without this, a web page can let its own host name resolve to this machine (DNS rebinding) and read metrics and profiles.
 func TestAdminListenerKnowsItsHosts(t *testing.T) {
 	for _, c := range []struct{ address, names, host, refused string }{
 		{"127.0.0.1:0", "", "localhost", "rebound.example"},
