@@ -37,9 +37,12 @@ func (c *command) bootstrap(ctx context.Context) error {
 			return err
 		}
 		_, err = fmt.Fprintf(c.stdout, `
-  Organization  %s  %s  %s
-  Namespace     %s  %s
-  Admin key     %s  %s
+  Organization  %s
+                %s  %s
+  Namespace     %s
+                %s
+  Admin key     %s
+                %s
 
   The admin key is shown only once. Store it in a safe place.
 `, c.cfg.Organization, orEmpty(ns.OrganizationID), ns.InternalID, ns.Name, ns.ID, secret.Reveal(), key.ID)

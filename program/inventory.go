@@ -95,11 +95,11 @@ func (c *command) chosenNamespaces(ctx context.Context, engine store.Engine) ([]
 }
 
 // eachRetriever calls f for each retriever of the namespace, by name. It stops at the first error.
-func eachRetriever(ctx context.Context, d workspace, f func(*apikey.Retriever) error) error {
+func eachRetriever(ctx context.Context, w workspace, f func(*apikey.Retriever) error) error {
 	first, page := apikey.MaxPage, apikey.Page{}
 	page.First = &first
 	for {
-		rs, err := d.service.RetrieversIn(ctx, d.caller, d.namespace, page, "", apikey.Wants{Items: true, HasNext: true})
+		rs, err := w.service.RetrieversIn(ctx, w.caller, w.namespace, page, "", apikey.Wants{Items: true, HasNext: true})
 		if err != nil {
 			return err
 		}

@@ -12,9 +12,9 @@ import (
 )
 
 func (c *command) createKey(ctx context.Context) error {
-	return c.inNamespace(ctx, func(ctx context.Context, d workspace) error {
+	return c.inNamespace(ctx, func(ctx context.Context, w workspace) error {
 		a := c.cfg.Keys
-		made, err := d.service.Create(ctx, d.caller, string(d.namespace.ID), a.Retriever, apikey.Settings{
+		made, err := w.service.Create(ctx, w.caller, string(w.namespace.ID), a.Retriever, apikey.Settings{
 			Name: apikey.Given(&a.Name), Description: apikey.Given(&a.Description), ExpiresAt: apikey.Given(a.ExpiresAt),
 			AllowedOrigins: apikey.Given(&a.Origins), RateLimitOverride: apikey.Given(a.RateLimit),
 		})
@@ -26,8 +26,8 @@ func (c *command) createKey(ctx context.Context) error {
 }
 
 func (c *command) rotateKey(ctx context.Context) error {
-	return c.inNamespace(ctx, func(ctx context.Context, d workspace) error {
-		r, err := d.service.Rotate(ctx, d.caller, string(d.namespace.ID), apikey.ID(c.cfg.Operands[0]), c.cfg.Keys.Overlap)
+	return c.inNamespace(ctx, func(ctx context.Context, w workspace) error {
+		r, err := w.service.Rotate(ctx, w.caller, string(w.namespace.ID), apikey.ID(c.cfg.Operands[0]), c.cfg.Keys.Overlap)
 		if err != nil {
 			return err
 		}

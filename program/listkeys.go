@@ -16,7 +16,7 @@ func (c *command) listKeys(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.inNamespace(ctx, func(ctx context.Context, d workspace) error {
+	return c.inNamespace(ctx, func(ctx context.Context, w workspace) error {
 		out := c.listing("key", "KEY ID", "PREFIX", "STATUS", "NAME", "RETRIEVER", "CREATED", "CREATED BY", "LAST USED", "EXPIRES")
 		add := func(k *apikey.Key, r *apikey.Retriever) error {
 			return out.add(web.Key{Of: k}, func() []string {
@@ -27,15 +27,15 @@ func (c *command) listKeys(ctx context.Context) error {
 			})
 		}
 		if c.cfg.Keys.Retriever != "" {
-			r, err := d.service.Retriever(ctx, d.caller, string(d.namespace.ID), c.cfg.Keys.Retriever)
+			r, err := w.service.Retriever(ctx, w.caller, string(w.namespace.ID), c.cfg.Keys.Retriever)
 			if err != nil {
 				return err
 			}
-			err = keysOf(ctx, d, r, c.cfg.Keys.IncludeRevoked, search, add)
+			err = keysOf(ctx, w, r, c.cfg.Keys.IncludeRevoked, search, add)
 			if err != nil {
 				return err
 			}
-		} else if err := keysOfNamespace(ctx, d, c.cfg.Keys.IncludeRevoked || search != "", search, add); err != nil { // a search finds revoked keys too
+		} else if err := keysOfNamespace(ctx, w, c.cfg.Keys.IncludeRevoked || search != "", search, add); err != nil { // a search finds revoked keys too
 			return err
 		}
 		if out.n == 0 && !c.cfg.JSON && apikey.HideKeys(search) != search {
@@ -61,8 +61,8 @@ func (c *command) search() (string, error) {
 }
 
 // keysOf calls f for each key of a retriever that matches the search. It stops at the first error.
-func keysOf(ctx context.Context, d workspace, r *apikey.Retriever, includeRevoked bool, search string, f func(*apikey.Key, *apikey.Retriever) error) error {
-	reader, err := d.service.ReadKeys(d.caller, r, includeRevoked, search)
+func keysOf(ctx context.Context, w workspace, r *apikey.Retriever, includeRevoked bool, search string, f func(*apikey.Key, *apikey.Retriever) error) error {
+	reader, err := w.service.ReadKeys(w.caller, r, includeRevoked, search)
 	if err != nil {
 		return err
 	}
@@ -80,10 +80,10 @@ func keysOf(ctx context.Context, d workspace, r *apikey.Retriever, includeRevoke
 }
 
 // keysOfNamespace calls f for each key of the namespace's retrievers that matches the search, once per key. It stops at the first error.
-func keysOfNamespace(ctx context.Context, d workspace, includeRevoked bool, search string, f func(*apikey.Key, *apikey.Retriever) error) error {
+func keysOfNamespace(ctx context.Context, w workspace, includeRevoked bool, search string, f func(*apikey.Key, *apikey.Retriever) error) error {
 	seen := map[apikey.ID]bool{} // keys of several retrievers; others are read only once
-	return eachRetriever(ctx, d, func(r *apikey.Retriever) error {
-		return keysOf(ctx, d, r, includeRevoked, search, func(k *apikey.Key, r *apikey.Retriever) error {
+	return eachRetriever(ctx, w, func(r *apikey.Retriever) error {
+		return keysOf(ctx, w, r, includeRevoked, search, func(k *apikey.Key, r *apikey.Retriever) error {
 			if len(k.Retrievers()) > 1 {
 				if seen[k.ID] {
 					return nil

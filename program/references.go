@@ -31,7 +31,7 @@ func dangling(ctx context.Context, engine store.Engine, b document.Batch) []stri
 		}
 	}
 	return slices.Concat(
-		retrievers.missing("key", "They authenticate, but no list shows them until you import it", func(tenant apikey.InternalID, ids []string) (there []string, err error) {
+		retrievers.missing("key", "Such keys authenticate, but no list shows them until you import the retriever", func(tenant apikey.InternalID, ids []string) (there []string, err error) {
 			asked := make([]apikey.RetrieverID, len(ids))
 			for i, id := range ids {
 				asked[i] = apikey.RetrieverID(id)
@@ -42,7 +42,7 @@ func dangling(ctx context.Context, engine store.Engine, b document.Batch) []stri
 			}
 			return there, err
 		}),
-		namespaces.missing("retriever", "No caller sees them until you import it", func(tenant apikey.InternalID, ids []string) (there []string, err error) {
+		namespaces.missing("retriever", "No caller sees such retrievers until you import the namespace", func(tenant apikey.InternalID, ids []string) (there []string, err error) {
 			found, err := engine.Namespaces(ctx, tenant, ids)
 			for _, n := range found {
 				there = append(there, string(n.ID))

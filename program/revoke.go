@@ -28,8 +28,8 @@ func (c *command) revokeKey(ctx context.Context) error {
 				return err
 			}
 		}
-		d := newWorkspace(engine, in)
-		k, err := d.service.Revoke(ctx, d.caller, string(in.ID), id)
+		w := newWorkspace(engine, in)
+		k, err := w.service.Revoke(ctx, w.caller, string(in.ID), id)
 		if err != nil {
 			return err
 		}
