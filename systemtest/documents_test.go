@@ -12,7 +12,7 @@ import (
 	"retrieverkeys/program/programtest"
 )
 
-// Where only a manifest's operations run, a stolen key must not be able to ask anything else.
+// With PERSISTED_ONLY, a stolen key can run nothing but the operations of the manifest.
 func TestOnlyTheManifestIsRun(t *testing.T) {
 	d := programtest.Seeded(t, programtest.Embedded(t))
 	file := filepath.Join(t.TempDir(), "manifest.json")
@@ -47,8 +47,8 @@ func TestOnlyTheManifestIsRun(t *testing.T) {
 	}
 }
 
-// The vendor's endpoints do what no manifest says. Where they are closed, nothing tells that there could be any, whoever asks and
-// however; and nothing describes them.
+// The manifest does not limit the vendor's REST endpoints. With REST=off, every caller gets the same responses as for paths that do not
+// exist, and the OpenAPI document is not served.
 func TestRESTIsClosed(t *testing.T) {
 	d := programtest.Seeded(t, programtest.Embedded(t))
 	d.Env["CORS_ALLOWED_ORIGINS"] = "https://app.example.com"
@@ -82,7 +82,7 @@ func TestRESTIsClosed(t *testing.T) {
 	headers := map[string]string{"Authorization": "Bearer " + programtest.Token("admin"), "X-Namespace": "production"}
 	for _, path := range []string{"/v1/retrievers/main/api-keys", "/openapi.json"} {
 		if got := open.Request("GET", path, "", headers); got.Status != http.StatusOK {
-			t.Errorf("%s where they are open: %d %s", path, got.Status, got.Body)
+			t.Errorf("%s with REST=on: %d %s", path, got.Status, got.Body)
 		}
 	}
 	if got := closed.Query("admin", "production", `{ apiKey(id: "key_tie_b") { status } }`); got.Body != `{"data":{"apiKey":{"status":"ACTIVE"}}}` {
@@ -90,7 +90,7 @@ func TestRESTIsClosed(t *testing.T) {
 	}
 }
 
-// A browser that is pointed at the endpoint belongs to somebody who wants to look around.
+// A person who opens the GraphQL endpoint in a browser is redirected to the playground.
 func TestBrowsersAreSentToThePlayground(t *testing.T) {
 	const accept = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 	visit := func(s *programtest.Server, path string) programtest.Answer {
@@ -120,9 +120,9 @@ func TestBrowsersAreSentToThePlayground(t *testing.T) {
 	d.Env["PLAYGROUND"] = "off"
 	s = programtest.Serve(t, d.Env)
 	if got := visit(s, "/"); got.Status != http.StatusNotFound {
-		t.Errorf("a playground that is off: %d", got.Status)
+		t.Errorf("with PLAYGROUND=off: %d", got.Status)
 	}
 	if got := visit(s, "/graphql?query=%7B+__typename+%7D"); got.Status != http.StatusOK || !strings.HasPrefix(got.Header.Get("Content-Type"), "application/json") {
-		t.Errorf("without a playground: %d %v", got.Status, got.Header)
+		t.Errorf("a browser with PLAYGROUND=off: %d %v", got.Status, got.Header)
 	}
 }

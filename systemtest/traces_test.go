@@ -24,7 +24,7 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// collector takes traces as OpenTelemetry's collector does.
+// collector receives traces like OpenTelemetry's collector.
 type collector struct {
 	*httptest.Server
 	mu       sync.Mutex
@@ -56,7 +56,7 @@ func newCollector(t *testing.T) *collector {
 	return c
 }
 
-// all returns the spans of the trace with that id, and all bytes that came.
+// all returns the spans of a trace and all bytes received.
 func (c *collector) all(trace string) ([]*tracepb.Span, []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -69,7 +69,7 @@ func (c *collector) all(trace string) ([]*tracepb.Span, []byte) {
 	return spans, c.received
 }
 
-// tree draws the spans below the one with that id, siblings by name, each with its attributes.
+// tree returns the spans below a parent as indented lines with their attributes, siblings sorted by name.
 func tree(spans []*tracepb.Span, parent, indent string) string {
 	var below []*tracepb.Span
 	for _, s := range spans {
@@ -91,8 +91,8 @@ func tree(spans []*tracepb.Span, parent, indent string) string {
 	return b.String()
 }
 
-// A trace must tell where a request's time went, as part of its caller's trace, and nothing that anybody sent or keeps secret: it
-// goes to another company's servers.
+// A trace shows where a request's time went and is part of the caller's trace. It contains nothing that clients sent and no secret, because
+// traces often go to another company's servers.
 func TestTraces(t *testing.T) {
 	programtest.OnEveryStore(t, func(t *testing.T, d programtest.Deployment) {
 		d = programtest.Seeded(t, d)
@@ -140,7 +140,7 @@ func TestTraces(t *testing.T) {
 				t.Errorf("commands in %s", got)
 			}
 			if n := strings.Count(got, "\n"); n != len(spans) {
-				t.Errorf("%d of %d spans are below the caller's", n, len(spans))
+				t.Errorf("got %d of %d spans below the caller's span", n, len(spans))
 			}
 		}
 		_, received := c.all("")
@@ -149,18 +149,18 @@ func TestTraces(t *testing.T) {
 			"a_secret", programtest.Token("admin"), programtest.HashOf(programtest.Token("admin")), key.Key, programtest.HashOf(key.Key), key.APIKey.KeyID, "key_caller_admin", "ret_main", "int_a", "Secret", "apiKeys(",
 		} {
 			if bytes.Contains(received, []byte(secret)) {
-				t.Errorf("it tells %s", secret)
+				t.Errorf("the traces contain %s", secret)
 			}
 		}
-		for _, told := range []string{"request-7", "/v1/retrievers/{retriever_id}/api-keys", "_OTHER", "retrieverkeys", "NOT_FOUND"} {
-			if !bytes.Contains(received, []byte(told)) {
-				t.Errorf("it does not tell %s", told)
+		for _, want := range []string{"request-7", "/v1/retrievers/{retriever_id}/api-keys", "_OTHER", "retrieverkeys", "NOT_FOUND"} {
+			if !bytes.Contains(received, []byte(want)) {
+				t.Errorf("the traces do not contain %s", want)
 			}
 		}
 	})
 }
 
-// Where nobody asked for traces there are none, and a caller who asks for none gets none.
+// Without an endpoint, or for a caller whose trace is not sampled, the server sends no traces.
 func TestTracesAreOff(t *testing.T) {
 	for name, set := range map[string]programtest.Fields{
 		"nothing set": {"OTEL_EXPORTER_OTLP_ENDPOINT": ""},
@@ -196,10 +196,10 @@ func TestTracesAreOff(t *testing.T) {
 	}
 }
 
-// A collector that hangs or refuses must cost traces, and nothing else: requests are answered, the process ends, and the log says
-// so once, without the address, which may hold a key.
-func TestACollectorInTrouble(t *testing.T) {
-	// Nothing but our own patience ends an export that hangs.
+// If the collector hangs or refuses traces, only traces are lost: requests are answered, the process ends, and the log reports it once, without
+// the address, which may contain a key.
+func TestCollectorOutage(t *testing.T) {
+	// Only the server's own timeout ends an export that hangs.
 	t.Setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "3600000")
 	t.Setenv("OTEL_BSP_EXPORT_TIMEOUT", "3600000")
 	t.Setenv("OTEL_BSP_SCHEDULE_DELAY", "1")
@@ -248,7 +248,7 @@ func TestACollectorInTrouble(t *testing.T) {
 	}
 }
 
-// What cannot work is reported at the start, without the value: a header of a collector is a key.
+// Wrong settings stop the start. The error does not contain the value, because a header for the collector can contain a key.
 func TestWrongSettingsOfTraces(t *testing.T) {
 	for name, value := range map[string]string{
 		"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/json", "OTEL_TRACES_EXPORTER": "zipkin",
@@ -263,7 +263,7 @@ func TestWrongSettingsOfTraces(t *testing.T) {
 	}
 }
 
-// The SDK reads the other variables itself. What it cannot read is in the log, without the value, and the server runs.
+// The SDK reads the other variables itself. The log reports an invalid one without its value, and the server runs.
 func TestTheSDKsOwnSettings(t *testing.T) {
 	for name, value := range map[string]string{
 		"OTEL_EXPORTER_OTLP_HEADERS": "api-key a_secret", "OTEL_EXPORTER_OTLP_TRACES_HEADERS": "api-key=%zza_secret",

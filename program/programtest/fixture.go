@@ -99,8 +99,6 @@ func RetrieverDoc(id, name, namespace, tenant string, overrides ...Fields) bson.
 
 // Fixture returns the standard test data: organizations A (int_a) and B (int_b), which share names; keys of ret_main in every state; and
 // callers with every kind of authority.
-// Fixture returns the standard test data: organizations A (int_a) and B (int_b), which share names; keys of ret_main in every state; and
-// callers with every kind of authority.
 func Fixture() document.Batch {
 	var b document.Batch
 	b.Namespaces = []bson.Raw{
