@@ -258,7 +258,7 @@ func TestBootstrap(t *testing.T) {
 			t.Errorf("another namespace: got ids %v, want the organization of %v and a new namespace", other, first)
 		}
 		// After an incident, the first question about an admin key is who created it, and when.
-		trail := programtest.TrailOf(t, d)
+		trail := programtest.StoredEvents(t, d)
 		if len(trail) != 3 {
 			t.Errorf("got %d events for three keys", len(trail))
 		}
@@ -273,7 +273,7 @@ func TestBootstrap(t *testing.T) {
 				t.Errorf("event %d: %+v", i, e)
 			}
 		}
-		if file := programtest.Stored(t, d, "pending_events"); file != "" {
+		if file := programtest.FileContaining(t, d, "pending_events"); file != "" {
 			t.Errorf("%s still contains an event in a key's document", file)
 		}
 		s := programtest.Serve(t, d.Env)
@@ -358,8 +358,8 @@ func TestDemo(t *testing.T) {
 	d := programtest.Embedded(t)
 	d.Env["DEMO"] = "true"
 	s := programtest.Serve(t, d.Env)
-	key := regexp.MustCompile(`sk_[0-9A-Za-z]{53}\b`).FindString(s.Out.Await("Admin key", s.Ended))
-	link := s.Out.Await("Playground", s.Ended)
+	key := regexp.MustCompile(`sk_[0-9A-Za-z]{53}\b`).FindString(s.Stdout.Await("Admin key", s.Ended))
+	link := s.Stdout.Await("Playground", s.Ended)
 	if !strings.Contains(link, s.URL+"/#headers=%7B%22Authorization%22%3A%22Bearer%20"+key) || strings.ContainsAny(strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(link), "Playground")), " \"") {
 		t.Errorf("link %q", link)
 	}
@@ -376,18 +376,18 @@ func TestDemo(t *testing.T) {
 	if code := s.Stop(); code != program.ExitOK {
 		t.Errorf("exit code %d", code)
 	}
-	if trail := programtest.TrailOf(t, d); len(trail) != 1 || trail[0].Action != apikey.KeyCreated || trail[0].ActorType != apikey.Operator || trail[0].ActorID != program.Operator() {
+	if trail := programtest.StoredEvents(t, d); len(trail) != 1 || trail[0].Action != apikey.KeyCreated || trail[0].ActorType != apikey.Operator || trail[0].ActorID != program.Operator() {
 		t.Errorf("the admin key's audit trail: %+v", trail)
 	}
-	if strings.Contains(s.Errors.String(), key) {
+	if strings.Contains(s.Stderr.String(), key) {
 		t.Error("the log contains the key")
 	}
 	again := programtest.Serve(t, d.Env)
-	hint := again.Out.Await("bootstrap --organization", again.Ended)
+	hint := again.Stdout.Await("bootstrap --organization", again.Ended)
 	if !strings.Contains(hint, "'Fjord Media' --namespace production") {
 		t.Errorf("hint %q", hint)
 	}
-	if strings.Contains(again.Out.String(), "sk_") {
+	if strings.Contains(again.Stdout.String(), "sk_") {
 		t.Error("a key is printed again")
 	}
 }

@@ -18,7 +18,7 @@ import (
 // cannot explain its queries.
 func TestIndexesCommand(t *testing.T) {
 	d := programtest.Seeded(t, programtest.OnMongoDB(t))
-	proxy, env := programtest.Behind(t, d)
+	proxy, env := programtest.ThroughProxy(t, d)
 	proxy.Start()
 	explain := func(info bson.D) {
 		proxy.On(func(command string, _ bson.Raw) *mongodbtest.Fault {

@@ -85,7 +85,7 @@ func TestKeysCommands(t *testing.T) {
 		programtest.MustRun(t, d, "keys", "revoke", "--namespace", "ns_prod", "--yes", "key_orphan") // its retriever is gone
 
 		operator := 0
-		for _, e := range s.AuditOf("main") {
+		for _, e := range s.RetrieverEvents("main") {
 			if e["actorType"] == "operator" && e["actorKeyId"] == nil && e["actorId"] != "" && e["status"] == "success" {
 				operator++
 			}
@@ -140,7 +140,7 @@ func TestOperatorsAreNamedByTheSystem(t *testing.T) {
 		if !strings.HasSuffix(strings.TrimSpace(out), " by "+i.name+".") {
 			t.Errorf("as %s it prints %s", i.name, out)
 		}
-		trail := programtest.TrailOf(t, programtest.Deployment{Env: programtest.Fields{"EMBEDDED_PATH": filepath.Join(dir, "store.db")}})
+		trail := programtest.StoredEvents(t, programtest.Deployment{Env: programtest.Fields{"EMBEDDED_PATH": filepath.Join(dir, "store.db")}})
 		if len(trail) != 2 {
 			t.Errorf("got %d events, want the creation and the revocation", len(trail))
 		}
@@ -310,9 +310,9 @@ func TestLeakedKeyPage(t *testing.T) {
 		d = programtest.Seeded(t, d)
 		s := programtest.Serve(t, d.Env)
 		made := s.Mutate("admin", `createApiKey(input: {retrieverId: "main", name: "Leaked"}) { key apiKey { keyId keyPrefix } }`)
-		id, prefix := programtest.At(made, "apiKey", "keyId"), strings.TrimSuffix(programtest.At(made, "apiKey", "keyPrefix"), "...")
+		id, prefix := programtest.TextAt(made, "apiKey", "keyId"), strings.TrimSuffix(programtest.TextAt(made, "apiKey", "keyPrefix"), "...")
 		file := filepath.Join(t.TempDir(), "paste.txt")
-		if err := os.WriteFile(file, []byte("token: "+programtest.At(made, "key")+"\n"), 0o600); err != nil {
+		if err := os.WriteFile(file, []byte("token: "+programtest.TextAt(made, "key")+"\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		shell := strings.NewReplacer("$FILE", file, "$NAMESPACE", "ns_prod", "$PREFIX", prefix, "$KEY_ID", id)
@@ -334,7 +334,7 @@ func TestLeakedKeyPage(t *testing.T) {
 				}
 				got = s.Query("admin", "production", text, variables).Body
 			}
-			if !strings.Contains(got, want) || strings.Contains(got, "errors") || strings.Contains(got, programtest.At(made, "key")) {
+			if !strings.Contains(got, want) || strings.Contains(got, "errors") || strings.Contains(got, programtest.TextAt(made, "key")) {
 				t.Errorf("%s\nanswers %s", text, got)
 			}
 		}

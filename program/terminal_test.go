@@ -400,8 +400,8 @@ func TestExposedStoreIsLogged(t *testing.T) {
 			t.Errorf("%s: %v, %v", path+suffix, info.Mode(), err)
 		}
 	}
-	if strings.Contains(s.Errors.String(), "other users can access") {
-		t.Errorf("a private store: %s", s.Errors)
+	if strings.Contains(s.Stderr.String(), "other users can access") {
+		t.Errorf("a private store: %s", s.Stderr)
 	}
 	s.Stop()
 	if err := os.Chmod(path, 0o640); err != nil {
@@ -410,7 +410,7 @@ func TestExposedStoreIsLogged(t *testing.T) {
 	if err := os.Chmod(filepath.Dir(path), 0o777); err != nil {
 		t.Fatal(err)
 	}
-	log := programtest.Serve(t, d.Env).Errors.String()
+	log := programtest.Serve(t, d.Env).Stderr.String()
 	for _, want := range []string{path + " has mode 0640", path + "-wal has mode 0640", filepath.Dir(path) + " has mode 0777"} {
 		if !strings.Contains(log, want) || !strings.Contains(log, `"level":"WARN"`) {
 			t.Errorf("got %s\nwant %s", log, want)
@@ -431,8 +431,8 @@ func TestAdminListenerKnowsItsHosts(t *testing.T) {
 		d.Env["ADMIN_ADDR"], d.Env["ADMIN_HOSTS"] = c.address, c.names
 		s := programtest.Serve(t, d.Env)
 		var line struct{ URL string }
-		if err := json.Unmarshal([]byte(strings.SplitN(s.Errors.String(), "\n", 2)[0]), &line); err != nil {
-			t.Fatalf("%v in %s", err, s.Errors)
+		if err := json.Unmarshal([]byte(strings.SplitN(s.Stderr.String(), "\n", 2)[0]), &line); err != nil {
+			t.Fatalf("%v in %s", err, s.Stderr)
 		}
 		for host, want := range map[string]int{
 			c.host: http.StatusOK, c.host + ":8081": http.StatusOK, "localhost:1": http.StatusOK, "[::1]:1": http.StatusOK,

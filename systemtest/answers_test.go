@@ -61,7 +61,7 @@ func TestLongAnswersTakeLittle(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			env := programtest.Fields{"GOMEMLIMIT": "300MiB"}
 			maps.Copy(env, d.Env)
-			p := programtest.Start(t, env)
+			p := programtest.StartProcess(t, env)
 			body, err := json.Marshal(programtest.Fields{"query": c.query, "variables": c.variables})
 			if err != nil {
 				t.Fatal(err)
@@ -104,7 +104,7 @@ func TestLongAnswersTakeLittle(t *testing.T) {
 			if got := p.Query("admin", "production", `{ viewer { keyId } }`); got.Status != http.StatusOK {
 				t.Errorf("afterwards: %d %s", got.Status, got.Body)
 			}
-			peak := p.Peak()
+			peak := p.PeakMB()
 			p.Signal(syscall.SIGTERM)
 			if err := p.Cmd.Wait(); err != nil {
 				t.Error(err)
@@ -176,12 +176,12 @@ func TestAnswersFitIntoTheMemoryLimit(t *testing.T) {
 	d := long(t)
 	env := programtest.Fields{"GOMEMLIMIT": "64MiB"}
 	maps.Copy(env, d.Env)
-	p := programtest.Start(t, env)
+	p := programtest.StartProcess(t, env)
 	const query = `{ retriever(id: "ret_main") { apiKeys(first: 500) { results { allowedOrigins } } } }`
 	if got := p.Query("admin", "production", query); got.Status != http.StatusOK || !strings.Contains(got.Body, "more than 8388608 bytes (MAX_RESPONSE_BYTES)") {
 		t.Errorf("%d %.300s", got.Status, got.Body)
 	}
-	if log := p.Errors.String(); !strings.Contains(log, "GOMEMLIMIT is too low for answers of MAX_RESPONSE_BYTES") {
+	if log := p.Stderr.String(); !strings.Contains(log, "GOMEMLIMIT is too low for answers of MAX_RESPONSE_BYTES") {
 		t.Errorf("the log does not say so:\n%s", log)
 	}
 }

@@ -59,7 +59,7 @@ func TestHTTPIsReadStrictly(t *testing.T) {
 		{"a path of another host", get("GET", "//elsewhere.example/..//healthz"), 307, ""},
 		{"a retriever that is a path", get("GET", "/v1/retrievers/%2e%2e%2fgraphql/api-keys"), 404, "No such retriever"},
 	} {
-		got := s.Raw(c.request)
+		got := s.SendRaw(c.request)
 		if got.Status != c.status || !strings.Contains(got.Body, c.want) {
 			t.Errorf("%s: %d %s", c.name, got.Status, got.Body)
 		}

@@ -41,7 +41,7 @@ func TestNoGainThroughOtherKeys(t *testing.T) {
 			}
 		}
 		denied := map[string]int{}
-		for _, e := range s.AuditOf("main") {
+		for _, e := range s.RetrieverEvents("main") {
 			if e["status"] == "denied" && e["actorKeyId"] == "key_caller_limited" {
 				denied[fmt.Sprint(e["action"], " ", e["resourceId"])]++
 			}
@@ -75,7 +75,7 @@ func TestNoGainThroughOwnSuccessors(t *testing.T) {
 		relatives := []holder{{"key_caller_limited", programtest.Token("limited")}}
 		for range 2 {
 			last := relatives[len(relatives)-1]
-			got := s.As(last.secret, `mutation { rotateApiKey(input: {id: "`+last.id+`", overlapSeconds: 600}) { key apiKey { id expiresAt allowedOrigins rateLimitOverride } } }`)
+			got := s.QueryWithToken(last.secret, `mutation { rotateApiKey(input: {id: "`+last.id+`", overlapSeconds: 600}) { key apiKey { id expiresAt allowedOrigins rateLimitOverride } } }`)
 			var made struct {
 				Data struct {
 					RotateAPIKey struct {
@@ -93,7 +93,7 @@ func TestNoGainThroughOwnSuccessors(t *testing.T) {
 		for i, by := range relatives {
 			for j, of := range relatives {
 				for _, change := range []string{`expiresAt: null`, `allowedOrigins: null`, `allowedOrigins: []`, `rateLimitOverride: null`, `rateLimitOverride: 1001`, `expiresAt: "2999-01-01T00:00:00.001Z"`} {
-					got := s.As(by.secret, `mutation { updateApiKey(input: {id: "`+of.id+`", `+change+`}) { apiKey { id } } }`)
+					got := s.QueryWithToken(by.secret, `mutation { updateApiKey(input: {id: "`+of.id+`", `+change+`}) { apiKey { id } } }`)
 					if programtest.Outcome(t, got) != "FORBIDDEN" {
 						t.Errorf("key %d updates key %d, %s: %s", i, j, change, got.Body)
 					}
@@ -102,11 +102,11 @@ func TestNoGainThroughOwnSuccessors(t *testing.T) {
 		}
 		// A key can lower its own limits.
 		youngest := relatives[2]
-		if got := s.As(youngest.secret, `mutation { updateApiKey(input: {id: "`+youngest.id+`", rateLimitOverride: 999, expiresAt: "2998-01-01T00:00:00Z", allowedOrigins: ["https://app.example.com"]}) { apiKey { rateLimitOverride } } }`); got.Body !=
+		if got := s.QueryWithToken(youngest.secret, `mutation { updateApiKey(input: {id: "`+youngest.id+`", rateLimitOverride: 999, expiresAt: "2998-01-01T00:00:00Z", allowedOrigins: ["https://app.example.com"]}) { apiKey { rateLimitOverride } } }`); got.Body !=
 			`{"data":{"updateApiKey":{"apiKey":{"rateLimitOverride":999}}}}` {
 			t.Errorf("lowering the limit: %s", got.Body)
 		}
-		if got := s.As(youngest.secret, `mutation { updateApiKey(input: {id: "`+youngest.id+`", rateLimitOverride: 1000}) { apiKey { id } } }`); programtest.Outcome(t, got) != "FORBIDDEN" {
+		if got := s.QueryWithToken(youngest.secret, `mutation { updateApiKey(input: {id: "`+youngest.id+`", rateLimitOverride: 1000}) { apiKey { id } } }`); programtest.Outcome(t, got) != "FORBIDDEN" {
 			t.Errorf("raising it again: %s", got.Body)
 		}
 	})
@@ -127,7 +127,7 @@ func TestNarrowingAndRotatingRenewsNoBudget(t *testing.T) {
 		}
 		remaining := func(bearer string) string {
 			t.Helper()
-			got := s.As(bearer, `{ viewer { keyId } }`)
+			got := s.QueryWithToken(bearer, `{ viewer { keyId } }`)
 			if programtest.Outcome(t, got) != "OK" {
 				t.Errorf("%s", got.Body)
 			}
@@ -198,7 +198,7 @@ func TestKeysOfOtherTypesOnlyRead(t *testing.T) {
 				t.Errorf("%s: REST revokes: %d %s", caller, got.Status, got.Body)
 			}
 			denied := map[any]int{}
-			for _, e := range s.AuditOf("main") {
+			for _, e := range s.RetrieverEvents("main") {
 				if e["actorKeyId"] == "key_caller_"+caller && e["status"] == "denied" {
 					denied[e["action"]]++
 				}
@@ -254,7 +254,7 @@ func TestInternalKeysStayInternal(t *testing.T) {
 		if keys := internal(); keys["key_full"] != true {
 			t.Errorf("after an update: %v", keys)
 		}
-		successor := programtest.At(s.Mutate("admin", `rotateApiKey(input: {id: "key_full", overlapSeconds: 60}) { apiKey { id } }`), "apiKey", "id")
+		successor := programtest.TextAt(s.Mutate("admin", `rotateApiKey(input: {id: "key_full", overlapSeconds: 60}) { apiKey { id } }`), "apiKey", "id")
 		if keys := internal(); keys["key_full"] != true || keys[successor] != true {
 			t.Errorf("after a rotation: %v", keys)
 		}
@@ -291,23 +291,23 @@ func TestRotatingRenewsNoBudget(t *testing.T) {
 				t.Errorf("%s: %d, %s remain, want %s: %s", step, a.Status, a.Header.Get("X-RateLimit-Remaining"), want, a.Body)
 			}
 		}
-		remaining("the first", processes[0].As(programtest.Token(name("first")), ask), "5")
-		remaining("the second", processes[1].As(programtest.Token(name("second")), ask), "4")
-		remaining("the third", processes[0].As(programtest.Token(name("third")), ask), "3")
-		rotated := processes[1].As(programtest.Token(name("third")), `mutation { rotateApiKey(input: {id: "key_caller_`+name("third")+`", overlapSeconds: 60}) { key } }`)
+		remaining("the first", processes[0].QueryWithToken(programtest.Token(name("first")), ask), "5")
+		remaining("the second", processes[1].QueryWithToken(programtest.Token(name("second")), ask), "4")
+		remaining("the third", processes[0].QueryWithToken(programtest.Token(name("third")), ask), "3")
+		rotated := processes[1].QueryWithToken(programtest.Token(name("third")), `mutation { rotateApiKey(input: {id: "key_caller_`+name("third")+`", overlapSeconds: 60}) { key } }`)
 		remaining("the third rotates itself", rotated, "2")
 		_, secret, _ := strings.Cut(rotated.Body, `"key":"`)
 		secret, _, _ = strings.Cut(secret, `"`)
-		remaining("the fourth", processes[0].As(secret, ask), "1")
-		remaining("the first again", processes[1].As(programtest.Token(name("first")), ask), "0")
+		remaining("the fourth", processes[0].QueryWithToken(secret, ask), "1")
+		remaining("the first again", processes[1].QueryWithToken(programtest.Token(name("first")), ask), "0")
 		for _, s := range processes {
 			for _, bearer := range []string{programtest.Token(name("first")), programtest.Token(name("second")), programtest.Token(name("third")), secret} {
-				if got := s.As(bearer, ask); got.Status != http.StatusTooManyRequests {
+				if got := s.QueryWithToken(bearer, ask); got.Status != http.StatusTooManyRequests {
 					t.Errorf("%.20s with an exhausted budget: %d %s", bearer, got.Status, got.Body)
 				}
 			}
 		}
-		remaining("another organization's key that names it", processes[0].As(programtest.Token(name("theirs")), ask), "5")
+		remaining("another organization's key that names it", processes[0].QueryWithToken(programtest.Token(name("theirs")), ask), "5")
 	})
 }
 

@@ -139,7 +139,7 @@ func TestFaultsOfTheStore(t *testing.T) {
 	for _, f := range faults {
 		t.Run(f.name, func(t *testing.T) {
 			d := programtest.Seeded(t, programtest.OnMongoDB(t))
-			proxy, env := programtest.Behind(t, d)
+			proxy, env := programtest.ThroughProxy(t, d)
 			env["REQUEST_TIMEOUT"] = f.timeout
 			proxy.Start()
 			withstand(t, d, env, []*mongodbtest.Proxy{proxy}, func(lifted <-chan struct{}) {
@@ -177,7 +177,7 @@ func withstand(t *testing.T, d programtest.Deployment, env programtest.Fields, p
 		}
 		return n
 	}
-	programtest.EventuallyReady(t, s)
+	programtest.AwaitReady(t, s)
 	all(traffic)
 	goroutines := runtime.NumGoroutine()
 	asked, unavailable, before := tr.asked(), tr.unavailable(), commands()
@@ -197,7 +197,7 @@ func withstand(t *testing.T, d programtest.Deployment, env programtest.Fields, p
 	<-over
 
 	began := time.Now()
-	programtest.EventuallyReady(t, s)
+	programtest.AwaitReady(t, s)
 	all(func(w *writer) { w.soon(w.list) })
 	t.Logf("served again after %v", time.Since(began))
 	all(traffic)
@@ -236,11 +236,11 @@ func TestFailover(t *testing.T) {
 func TestPoolExhaustion(t *testing.T) {
 	const clients = 500
 	d := programtest.Seeded(t, programtest.OnMongoDB(t))
-	proxy, env := programtest.Behind(t, d, "maxPoolSize=2")
+	proxy, env := programtest.ThroughProxy(t, d, "maxPoolSize=2")
 	proxy.Start()
 	env["REQUEST_TIMEOUT"] = "2s"
 	s := programtest.Serve(t, env)
-	programtest.EventuallyReady(t, s)
+	programtest.AwaitReady(t, s)
 	tr := newTraffic(t, s.URL)
 	proxy.Pass(func(client net.Conn, answer []byte) error {
 		time.Sleep(10 * time.Millisecond)
@@ -278,12 +278,12 @@ func TestPoolExhaustion(t *testing.T) {
 // A store that starts after the server is prepared and used without a restart of the server.
 func TestStoreComesLate(t *testing.T) {
 	d := programtest.Seeded(t, programtest.OnMongoDB(t))
-	proxy, env := programtest.Behind(t, d)
+	proxy, env := programtest.ThroughProxy(t, d)
 	s := programtest.Serve(t, env)
 	if got := s.Request(http.MethodGet, "/readyz", "", nil); got.Status != http.StatusServiceUnavailable {
 		t.Errorf("/readyz: %d %s", got.Status, got.Body)
 	}
-	s.Errors.Await("the store is not ready yet", s.Ended)
+	s.Stderr.Await("the store is not ready yet", s.Ended)
 	var indexes atomic.Int64
 	mayIndex, made := make(chan struct{}), make(chan struct{})
 	proxy.On(func(command string, _ bson.Raw) *mongodbtest.Fault {
@@ -301,7 +301,7 @@ func TestStoreComesLate(t *testing.T) {
 	})
 	proxy.Start()
 	began := time.Now()
-	programtest.EventuallyReady(t, s)
+	programtest.AwaitReady(t, s)
 	if got := s.Query("reader", "production", `{ retriever(id: "main") { apiKeys { total } } }`); !strings.Contains(got.Body, `"total":4`) {
 		t.Errorf("a request: %d %s", got.Status, got.Body)
 	}
@@ -312,7 +312,7 @@ func TestStoreComesLate(t *testing.T) {
 	case <-time.After(2 * programtest.MaxWait):
 		t.Error("the server created no indexes")
 	}
-	if s.Errors.Await("the store is ready", s.Ended) == "" {
+	if s.Stderr.Await("the store is ready", s.Ended) == "" {
 		t.Error("the log does not say that the store is ready")
 	}
 }
@@ -321,7 +321,7 @@ func TestStoreComesLate(t *testing.T) {
 // indexes, and the server can be stopped.
 func TestServesWhileIndexesAreBuilt(t *testing.T) {
 	d := programtest.Seeded(t, programtest.OnMongoDB(t))
-	proxy, env := programtest.Behind(t, d)
+	proxy, env := programtest.ThroughProxy(t, d)
 	building, never := make(chan struct{}), make(chan struct{})
 	var begun atomic.Int64
 	proxy.On(func(command string, _ bson.Raw) *mongodbtest.Fault {
@@ -337,7 +337,7 @@ func TestServesWhileIndexesAreBuilt(t *testing.T) {
 	defer close(never) // runs before the proxy stops
 	s := programtest.Serve(t, env)
 	<-building
-	programtest.EventuallyReady(t, s)
+	programtest.AwaitReady(t, s)
 	if got := s.Query("reader", "production", `{ retriever(id: "main") { apiKeys { total results { id } } } }`); !strings.Contains(got.Body, `"total":4`) {
 		t.Errorf("a list: %d %s", got.Status, got.Body)
 	}
@@ -359,17 +359,17 @@ func TestServesWhileIndexesAreBuilt(t *testing.T) {
 		t.Errorf("got %d index builds, want 1", n)
 	}
 	if code := s.Stop(); code != program.ExitOK {
-		t.Errorf("exit code %d\n%s", code, s.Errors)
+		t.Errorf("exit code %d\n%s", code, s.Stderr)
 	}
 }
 
 // /readyz fails while the store accepts connections but does not answer.
 func TestNotReadyWhileTheStoreStalls(t *testing.T) {
 	d := programtest.Seeded(t, programtest.OnMongoDB(t))
-	proxy, env := programtest.Behind(t, d)
+	proxy, env := programtest.ThroughProxy(t, d)
 	proxy.Start()
 	s := programtest.Serve(t, env)
-	programtest.EventuallyReady(t, s)
+	programtest.AwaitReady(t, s)
 	proxy.Pass(hanging)
 	for range 3 {
 		if got := s.Request(http.MethodGet, "/readyz", "", nil); got.Status != http.StatusServiceUnavailable || !strings.Contains(got.Body, "the store does not answer") {
@@ -382,7 +382,7 @@ func TestNotReadyWhileTheStoreStalls(t *testing.T) {
 	}
 	proxy.Pass(nil)
 	proxy.Cut()
-	programtest.EventuallyReady(t, s)
+	programtest.AwaitReady(t, s)
 }
 
 // While another process locks the embedded store's file, changes are UNAVAILABLE and reads work.
@@ -428,25 +428,25 @@ func hanging(client net.Conn, _ []byte) error {
 // The server shuts down even if its store hangs. The log says that last_used_at times were lost.
 func TestStopsThoughTheStoreHangs(t *testing.T) {
 	d := programtest.Seeded(t, programtest.OnMongoDB(t))
-	proxy, env := programtest.Behind(t, d)
+	proxy, env := programtest.ThroughProxy(t, d)
 	proxy.Start()
 	s := programtest.Serve(t, env)
-	programtest.EventuallyReady(t, s)
+	programtest.AwaitReady(t, s)
 	if got := s.Query("reader", "production", `{ viewer { keyId } }`); got.Status != http.StatusOK {
 		t.Fatal(got)
 	}
 	proxy.Pass(hanging)
 	if code := s.Stop(); code != program.ExitOK {
-		t.Errorf("exit code %d\n%s", code, s.Errors)
+		t.Errorf("exit code %d\n%s", code, s.Stderr)
 	}
-	if !strings.Contains(s.Errors.String(), "when keys were used could not be stored") {
-		t.Errorf("the log does not report the loss:\n%s", s.Errors)
+	if !strings.Contains(s.Stderr.String(), "when keys were used could not be stored") {
+		t.Errorf("the log does not report the loss:\n%s", s.Stderr)
 	}
 }
 
 // A command fails in time if the store hangs.
 func TestCommandsDoNotHang(t *testing.T) {
-	proxy, env := programtest.Behind(t, programtest.OnMongoDB(t), "serverSelectionTimeoutMS=100")
+	proxy, env := programtest.ThroughProxy(t, programtest.OnMongoDB(t), "serverSelectionTimeoutMS=100")
 	proxy.Pass(hanging)
 	proxy.Start()
 	for _, args := range [][]string{

@@ -72,10 +72,10 @@ func TestSecretIsNowhereElse(t *testing.T) {
 		d.Env["LOG_LEVEL"], d.Env["ADMIN_ADDR"] = "debug", "127.0.0.1:0"
 		s := programtest.Serve(t, d.Env)
 		made := s.Mutate("admin", `createApiKey(input: {retrieverId: "main", name: "secret", rateLimitOverride: 3}) { key apiKey { id keyHash } }`)
-		s.Mutate("admin", `updateApiKey(input: {id: $id, description: "changed"}) { apiKey { id } }`, programtest.Fields{"id": programtest.At(made, "apiKey", "id")})
-		rotated := s.Mutate("admin", `rotateApiKey(input: {id: $id}) { key apiKey { id keyHash } }`, programtest.Fields{"id": programtest.At(made, "apiKey", "id")})
-		secrets := []string{programtest.At(made, "key"), programtest.At(rotated, "key")}
-		hashes := []string{programtest.At(made, "apiKey", "keyHash"), programtest.At(rotated, "apiKey", "keyHash")}
+		s.Mutate("admin", `updateApiKey(input: {id: $id, description: "changed"}) { apiKey { id } }`, programtest.Fields{"id": programtest.TextAt(made, "apiKey", "id")})
+		rotated := s.Mutate("admin", `rotateApiKey(input: {id: $id}) { key apiKey { id keyHash } }`, programtest.Fields{"id": programtest.TextAt(made, "apiKey", "id")})
+		secrets := []string{programtest.TextAt(made, "key"), programtest.TextAt(rotated, "key")}
+		hashes := []string{programtest.TextAt(made, "apiKey", "keyHash"), programtest.TextAt(rotated, "apiKey", "keyHash")}
 		var byREST struct {
 			Key  string
 			Hash string `json:"key_hash"`
@@ -124,10 +124,10 @@ func TestSecretIsNowhereElse(t *testing.T) {
 		if !limited || !strings.Contains(answer.Body, `"rate_limit_override"`) {
 			t.Errorf("want a limit's error and the changes before it: %s", answer.Body)
 		}
-		admin := &programtest.Server{T: t, URL: regexp.MustCompile(`(http://[0-9.:]+)/metrics`).FindStringSubmatch(s.Errors.String())[1]}
+		admin := &programtest.Server{T: t, URL: regexp.MustCompile(`(http://[0-9.:]+)/metrics`).FindStringSubmatch(s.Stderr.String())[1]}
 		metrics := admin.Request(http.MethodGet, "/metrics", "", nil).Body
 		s.Stop()
-		outputs := map[string]string{"answers": seen.String(), "the metrics": metrics, "the log": s.Errors.String(), "the standard output": s.Out.String()}
+		outputs := map[string]string{"answers": seen.String(), "the metrics": metrics, "the log": s.Stderr.String(), "the standard output": s.Stdout.String()}
 		for name, text := range outputs {
 			for i, secret := range secrets {
 				if strings.Contains(text, secret) {
@@ -139,7 +139,7 @@ func TestSecretIsNowhereElse(t *testing.T) {
 			}
 		}
 		for _, secret := range secrets {
-			if file := programtest.Stored(t, d, secret); file != "" {
+			if file := programtest.FileContaining(t, d, secret); file != "" {
 				t.Errorf("%s contains a plaintext", file)
 			}
 		}
@@ -150,13 +150,13 @@ func TestSecretIsNowhereElse(t *testing.T) {
 func TestLostResponseLeavesAKeyToFind(t *testing.T) {
 	s := programtest.Serve(t, programtest.Seeded(t, programtest.Embedded(t)).Env)
 	const create = `createApiKey(input: {retrieverId: "main", name: "Storefront 7"}) { apiKey { id } key }`
-	lost := programtest.At(s.Mutate("admin", create), "apiKey", "id")
+	lost := programtest.TextAt(s.Mutate("admin", create), "apiKey", "id")
 	const find = `{ retriever(id: "main") { apiKeys(filter: {search: "storefront 7"}) { results { id } } } }`
 	if got := s.Query("admin", "production", find); got.Body != `{"data":{"retriever":{"apiKeys":{"results":[{"id":"`+lost+`"}]}}}}` {
 		t.Errorf("the lost key: %s", got.Body)
 	}
 	s.Mutate("admin", `revokeApiKey(input: {id: $id}) { apiKey { status } }`, programtest.Fields{"id": lost})
-	kept := programtest.At(s.Mutate("admin", create), "apiKey", "id")
+	kept := programtest.TextAt(s.Mutate("admin", create), "apiKey", "id")
 	if got := s.Query("admin", "production", find); kept == lost || got.Body != `{"data":{"retriever":{"apiKeys":{"results":[{"id":"`+kept+`"}]}}}}` {
 		t.Errorf("the other key: %s", got.Body)
 	}
@@ -177,7 +177,7 @@ func TestDeniedAttemptsAreKept(t *testing.T) {
 		s.Query("foreign", "production", `mutation { revokeApiKey(input: {id: "key_tie_b"}) { apiKey { id } } }`)         // cannot read this key
 		s.Query("admin", "production", `mutation { updateApiKey(input: {id: "key_tie_b", name: ""}) { apiKey { id } } }`) // invalid, not denied
 		var revocations, creations int
-		for _, e := range s.AuditOf("main") {
+		for _, e := range s.RetrieverEvents("main") {
 			if e["status"] != "denied" || e["actorId"] != "usr_reader" || e["actorKeyId"] != "key_caller_reader" || e["actorType"] != "user" || e["ipAddress"] != "127.0.0.1" {
 				t.Errorf("event %v", e)
 			}
@@ -240,7 +240,7 @@ func TestDeniedAttemptsAreBounded(t *testing.T) {
 		}
 		s.Stop()
 		kept, more := 0, 0
-		for _, e := range programtest.TrailOf(t, d) {
+		for _, e := range programtest.StoredEvents(t, d) {
 			switch {
 			case e.Outcome != apikey.Denied || e.Action != apikey.KeyRevoked || e.ActorKeyID == nil || *e.ActorKeyID != "key_caller_reader" || !slices.Equal(e.RetrieverIDs, []apikey.RetrieverID{"ret_many"}):
 				t.Errorf("event %+v", e)
@@ -301,7 +301,7 @@ func TestAuditHasTheClientsAddress(t *testing.T) {
 		s.Request(http.MethodDelete, "/v1/retrievers/main/api-keys/key_tie_a", "", map[string]string{
 			"Authorization": "Bearer " + programtest.Token("admin"), "X-Namespace": "production", "X-Forwarded-For": c.forwarded,
 		})
-		if events := s.AuditOf("main"); len(events) != 1 || events[0]["ipAddress"] != c.want {
+		if events := s.RetrieverEvents("main"); len(events) != 1 || events[0]["ipAddress"] != c.want {
 			t.Errorf("trusting %q, forwarded %q: %v, want %s", c.trusted, c.forwarded, events, c.want)
 		}
 	}

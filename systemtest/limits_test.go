@@ -57,14 +57,14 @@ func TestProcessesShareBudgets(t *testing.T) {
 
 	redis.Serve(t)
 	for _, s := range processes {
-		if s.Errors.Await("Redis answers again", s.Ended) == "" {
+		if s.Stderr.Await("Redis answers again", s.Ended) == "" {
 			t.Fatal("the limits are not shared again")
 		}
 	}
 	shared("1")
 	allowed("reader", 4, 4)
 	for _, s := range processes {
-		log := s.Errors.String()
+		log := s.Stderr.String()
 		if n := strings.Count(log, "Redis does not answer"); n != 1 {
 			t.Errorf("the outage is logged %d times", n)
 		}

@@ -23,7 +23,7 @@ func TestMetrics(t *testing.T) {
 	s.Query("admin", "production", `query Secret { retriever(id: "secret") { id } }`)
 	s.Query("admin", "production", "{"+strings.Repeat(" secret", 101)+"}")
 
-	admin := &programtest.Server{T: t, URL: regexp.MustCompile(`(http://[0-9.:]+)/metrics`).FindStringSubmatch(s.Errors.String())[1]}
+	admin := &programtest.Server{T: t, URL: regexp.MustCompile(`(http://[0-9.:]+)/metrics`).FindStringSubmatch(s.Stderr.String())[1]}
 	metrics := admin.Request(http.MethodGet, "/metrics", "", nil)
 	if metrics.Status != http.StatusOK {
 		t.Fatalf("%d %s", metrics.Status, metrics.Body)

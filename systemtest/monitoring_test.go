@@ -20,7 +20,7 @@ func metricsOf(t *testing.T, d programtest.Deployment) map[string]map[string]boo
 	s := programtest.Serve(t, d.Env)
 	s.Query("admin", "production", `query Keys { retriever(id: "main") { apiKeys { total } } }`)
 	s.Query("admin", "production", "{"+strings.Repeat(" __typename", 101)+"}")
-	admin := &programtest.Server{T: t, URL: regexp.MustCompile(`(http://[0-9.:]+)/metrics`).FindStringSubmatch(s.Errors.String())[1]}
+	admin := &programtest.Server{T: t, URL: regexp.MustCompile(`(http://[0-9.:]+)/metrics`).FindStringSubmatch(s.Stderr.String())[1]}
 	text := admin.Request(http.MethodGet, "/metrics", "", nil).Body
 	labels := map[string]map[string]bool{}
 	for _, m := range regexp.MustCompile(`(?m)^([a-z_]+)(?:\{(.*)\})? `).FindAllStringSubmatch(text, -1) {

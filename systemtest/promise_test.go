@@ -224,7 +224,7 @@ func TestNamespaceOfTheRequest(t *testing.T) {
 		{"the header wins over the parameter", "/graphql?namespace=staging", []string{"production"}, 200, `"id":"ns_prod"`},
 		{"an empty header counts as missing", "/graphql?namespace=staging", []string{""}, 200, `"id":"ns_stage"`},
 		{"a blank header counts as missing", "/graphql?namespace=staging", []string{" \t"}, 200, `"id":"ns_stage"`},
-		{"an empty header beside another", "/graphql", []string{"", "staging", " "}, 200, `"id":"ns_stage"`},
+		{"an empty header and another one", "/graphql", []string{"", "staging", " "}, 200, `"id":"ns_stage"`},
 		{"white space around it", "/graphql", []string{" production\t"}, 200, `"id":"ns_prod"`},
 		{"white space around the parameter", "/graphql?namespace=%20staging+", nil, 200, `"id":"ns_stage"`},
 		{"a blank parameter", "/graphql?namespace=+", nil, 200, `"code":"BAD_USER_INPUT","field":"X-Namespace"`},
@@ -294,7 +294,7 @@ func TestSecretsStayOut(t *testing.T) {
 	if code := s.Stop(); code != program.ExitOK {
 		t.Errorf("exit code %d", code)
 	}
-	for where, text := range map[string]string{"a response": errors.String(), "the log": s.Errors.String(), "the output": s.Out.String()} {
+	for where, text := range map[string]string{"a response": errors.String(), "the log": s.Stderr.String(), "the output": s.Stdout.String()} {
 		if strings.Contains(text, "sk_test_") {
 			t.Errorf("%s contains a plaintext", where)
 		}

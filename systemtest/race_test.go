@@ -96,13 +96,13 @@ func raceOn(t *testing.T, engine store.Engine, service *apikey.Service, id apike
 	if err != nil {
 		t.Fatal(err)
 	}
-	told := make(map[apikey.Action]int)
+	recorded := make(map[apikey.Action]int)
 	for _, e := range events {
-		told[e.Action]++
+		recorded[e.Action]++
 	}
-	if won[apikey.KeyRevoked] != together/5 || told[apikey.KeyRevoked] != 1 || won[apikey.KeyRotated] > 1 ||
-		told[apikey.KeyRotated] != won[apikey.KeyRotated] || told[apikey.KeyUpdated] != won[apikey.KeyUpdated] {
-		t.Errorf("%s: got %v successful changes, %v in the events", id, won, told)
+	if won[apikey.KeyRevoked] != together/5 || recorded[apikey.KeyRevoked] != 1 || won[apikey.KeyRotated] > 1 ||
+		recorded[apikey.KeyRotated] != won[apikey.KeyRotated] || recorded[apikey.KeyUpdated] != won[apikey.KeyUpdated] {
+		t.Errorf("%s: got %v successful changes, %v in the events", id, won, recorded)
 	}
 	if key.Status = key.StatusAt(time.Now()); key.Status != apikey.Revoked || key.Revision != int64(len(events)) {
 		t.Errorf("%s: %s at revision %d after %d events", id, key.Status, key.Revision, len(events))

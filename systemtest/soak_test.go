@@ -56,7 +56,7 @@ func TestSoak(t *testing.T) {
 	})
 	t.Run("mongodb", func(t *testing.T) {
 		d := programtest.OnMongoDB(t)
-		proxy, env := programtest.Behind(t, d)
+		proxy, env := programtest.ThroughProxy(t, d)
 		proxy.Start()
 		client, err := mongo.Connect(options.Client().ApplyURI(programtest.MongoURI))
 		if err != nil {
@@ -108,7 +108,7 @@ func soak(t *testing.T, d programtest.Deployment, env programtest.Fields, size s
 	programtest.Insert(t, d, document.Batch{Namespaces: batch.Namespaces, Retrievers: batch.Retrievers, Keys: batch.Keys})
 	s := programtest.Serve(t, env)
 	tr.url = s.URL
-	programtest.EventuallyReady(t, s)
+	programtest.AwaitReady(t, s)
 
 	ended := make(chan struct{})
 	if *soakFor > 0 {

@@ -21,12 +21,12 @@ import (
 func TestStoppingIsAnnounced(t *testing.T) {
 	d := programtest.Seeded(t, programtest.Embedded(t))
 	d.Env["SHUTDOWN_DELAY"] = "1h"
-	p := programtest.Start(t, d.Env)
+	p := programtest.StartProcess(t, d.Env)
 	if got := p.Request(http.MethodGet, "/readyz", "", nil); got.Status != http.StatusOK {
 		t.Fatalf("/readyz: %d %s", got.Status, got.Body)
 	}
 	p.Signal(syscall.SIGTERM)
-	p.Errors.Await(`"msg":"stopping"`, nil)
+	p.Stderr.Await(`"msg":"stopping"`, nil)
 	if got := p.Request(http.MethodGet, "/readyz", "", nil); got.Status != http.StatusServiceUnavailable || !strings.Contains(got.Body, "stopping") {
 		t.Errorf("/readyz: %d %s", got.Status, got.Body)
 	}
@@ -59,7 +59,7 @@ func TestStopFinishesRequests(t *testing.T) {
 	for _, s := range []os.Signal{syscall.SIGTERM, os.Interrupt} {
 		t.Run(s.String(), func(t *testing.T) {
 			d := programtest.Seeded(t, programtest.Embedded(t))
-			p := programtest.Start(t, d.Env)
+			p := programtest.StartProcess(t, d.Env)
 			addr := strings.TrimPrefix(p.URL, "http://")
 			conn, err := net.Dial("tcp", addr)
 			if err != nil {
@@ -91,8 +91,8 @@ func TestStopFinishesRequests(t *testing.T) {
 			if err != nil || resp.StatusCode != http.StatusOK || !resp.Close {
 				t.Errorf("%d %s %v, closes %t", resp.StatusCode, answer, err, resp.Close)
 			}
-			if err := p.Cmd.Wait(); err != nil || !strings.Contains(p.Errors.String(), `"msg":"stopped"`) {
-				t.Errorf("%v\n%s", err, p.Errors)
+			if err := p.Cmd.Wait(); err != nil || !strings.Contains(p.Stderr.String(), `"msg":"stopped"`) {
+				t.Errorf("%v\n%s", err, p.Stderr)
 			}
 			engine := d.Open(t)
 			defer func() { _ = engine.Close() }()

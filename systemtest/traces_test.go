@@ -100,9 +100,9 @@ func TestTraces(t *testing.T) {
 		d.Env["OTEL_EXPORTER_OTLP_ENDPOINT"] = c.URL
 		s := programtest.Serve(t, d.Env)
 		changing := strings.Replace(programtest.CallersTrace, "0af7", "1af7", 1)
-		read := s.Traced(programtest.CallersTrace, `query Secret($id: ID!) { retriever(id: $id) { apiKeys(first: 2) { results { keyId name } total } } }`, programtest.Fields{"id": "ret_main"})
-		made := s.Traced(changing, `mutation Secret { createApiKey(input: {retrieverId: "ret_main", name: "a_secret"}) { apiKey { keyId } key } }`, nil)
-		failed := s.Traced(strings.Replace(programtest.CallersTrace, "0af7", "2af7", 1), `{ retriever(id: "a_secret") { id } }`, nil)
+		read := s.QueryInTrace(programtest.CallersTrace, `query Secret($id: ID!) { retriever(id: $id) { apiKeys(first: 2) { results { keyId name } total } } }`, programtest.Fields{"id": "ret_main"})
+		made := s.QueryInTrace(changing, `mutation Secret { createApiKey(input: {retrieverId: "ret_main", name: "a_secret"}) { apiKey { keyId } key } }`, nil)
+		failed := s.QueryInTrace(strings.Replace(programtest.CallersTrace, "0af7", "2af7", 1), `{ retriever(id: "a_secret") { id } }`, nil)
 		s.Request("BREW", "/v1/retrievers/a_secret/api-keys", "", map[string]string{"Authorization": "Bearer " + programtest.Token("admin"), "X-Request-Id": "sk_a_secret"})
 		var payload struct {
 			Data struct {
@@ -115,8 +115,8 @@ func TestTraces(t *testing.T) {
 		if err := json.Unmarshal([]byte(made.Body), &payload); err != nil || payload.Data.CreateAPIKey.Key == "" || read.Status != http.StatusOK || len(failed.Codes(t)) != 1 {
 			t.Fatalf("%v in %s, %s, %s", err, read.Body, made.Body, failed.Body)
 		}
-		if !strings.Contains(s.Errors.String(), `"trace_id":"`+programtest.CallersTrace+`"`) {
-			t.Errorf("no trace in the log:\n%s", s.Errors)
+		if !strings.Contains(s.Stderr.String(), `"trace_id":"`+programtest.CallersTrace+`"`) {
+			t.Errorf("no trace in the log:\n%s", s.Stderr)
 		}
 		s.Stop()
 
@@ -175,8 +175,8 @@ func TestTracesAreOff(t *testing.T) {
 			s := programtest.Serve(t, d.Env)
 			s.Request(http.MethodGet, "/openapi.json", "", map[string]string{"Traceparent": "00-" + programtest.CallersTrace + "-" + programtest.CallersSpan + "-01"})
 			s.Stop()
-			if _, received := c.all(""); len(received) > 0 || strings.Contains(s.Errors.String(), "trace_id") {
-				t.Errorf("%d bytes; %s", len(received), s.Errors)
+			if _, received := c.all(""); len(received) > 0 || strings.Contains(s.Stderr.String(), "trace_id") {
+				t.Errorf("%d bytes; %s", len(received), s.Stderr)
 			}
 		})
 	}
@@ -189,8 +189,8 @@ func TestTracesAreOff(t *testing.T) {
 			s := programtest.Serve(t, d.Env)
 			s.Request(http.MethodGet, "/openapi.json", "", map[string]string{"Traceparent": "00-" + programtest.CallersTrace + "-" + programtest.CallersSpan + "-" + c.flags})
 			s.Stop()
-			if _, received := to.all(""); len(received) > 0 || !strings.Contains(s.Errors.String(), programtest.CallersTrace) {
-				t.Errorf("%d bytes; %s", len(received), s.Errors)
+			if _, received := to.all(""); len(received) > 0 || !strings.Contains(s.Stderr.String(), programtest.CallersTrace) {
+				t.Errorf("%d bytes; %s", len(received), s.Stderr)
 			}
 		})
 	}
@@ -237,7 +237,7 @@ func TestCollectorOutage(t *testing.T) {
 			if status == 0 {
 				<-abandoned
 			}
-			log := s.Errors.String()
+			log := s.Stderr.String()
 			if n := strings.Count(log, "the collector of traces does not take them"); n > 1 || n == 0 && status > 0 || strings.Contains(log, "a_secret") {
 				t.Errorf("%d times:\n%s", n, log)
 			}
@@ -275,7 +275,7 @@ func TestTheSDKsOwnSettings(t *testing.T) {
 			d.Env["OTEL_EXPORTER_OTLP_ENDPOINT"] = "http://127.0.0.1:1"
 			s := programtest.Serve(t, d.Env)
 			s.Stop()
-			if log := s.Errors.String(); !strings.Contains(log, "OpenTelemetry reported") || strings.Contains(log, "a_secret") {
+			if log := s.Stderr.String(); !strings.Contains(log, "OpenTelemetry reported") || strings.Contains(log, "a_secret") {
 				t.Errorf("%s", log)
 			}
 		})

@@ -191,7 +191,7 @@ func (tr *traffic) ask(what, bearer, query string, variables programtest.Fields)
 func (tr *traffic) discreet(what string, a programtest.Answer) {
 	for _, secret := range []string{"127.0.0.1", "localhost", "mongo", "sqlite", "dial", "EOF", "context", "socket", "connection(", "refused by the test"} {
 		if strings.Contains(a.Body, secret) {
-			tr.fail("%s tells of its store: %s", what, a.Body)
+			tr.fail("%s reveals the store: %s", what, a.Body)
 		}
 	}
 }
@@ -482,7 +482,7 @@ func (w *writer) compare(what string, list []seen) {
 			s.Status == "ACTIVE" && k.revoked,
 			s.Status == "REVOKED" && !k.revoked && !k.perhaps,
 			s.Status != "ACTIVE" && s.Status != "REVOKED":
-			w.fail("%s: %+v is told as %+v", what, *k, s)
+			w.fail("%s: want %+v, got %+v", what, *k, s)
 		case s.Status == "REVOKED":
 			k.revoked = true
 		}

@@ -15,24 +15,24 @@ type Process struct {
 	Cmd *exec.Cmd
 }
 
-// Start starts Binary with the command serve and waits until it serves.
-func Start(t *testing.T, env Fields) Process {
+// StartProcess starts Binary with the command serve and waits until it serves.
+func StartProcess(t *testing.T, env Fields) Process {
 	t.Helper()
 	path, err := Binary()
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := Process{&Server{T: t, Out: NewBuffer(), Errors: NewBuffer()}, exec.Command(path, "serve")}
+	p := Process{&Server{T: t, Stdout: NewBuffer(), Stderr: NewBuffer()}, exec.Command(path, "serve")}
 	p.Cmd.Env = []string{"LISTEN_ADDR=127.0.0.1:0", "ADMIN_ADDR=off", "LOG_FORMAT=json"}
 	for name, value := range env {
 		p.Cmd.Env = append(p.Cmd.Env, fmt.Sprintf("%s=%v", name, value))
 	}
-	p.Cmd.Stdout, p.Cmd.Stderr = p.Out, p.Errors
+	p.Cmd.Stdout, p.Cmd.Stderr = p.Stdout, p.Stderr
 	if err := p.Cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = p.Cmd.Process.Kill() })
-	p.URL = regexp.MustCompile(`http://[0-9.:]+`).FindString(p.Errors.Await(`"msg":"serving"`, nil))
+	p.URL = regexp.MustCompile(`http://[0-9.:]+`).FindString(p.Stderr.Await(`"msg":"serving"`, nil))
 	return p
 }
 
@@ -44,8 +44,8 @@ func (p Process) Signal(s os.Signal) {
 	}
 }
 
-// Peak returns the process's peak memory in MB, or 0 if the system has no /proc.
-func (p Process) Peak() int {
+// PeakMB returns the process's peak memory in MB, or 0 if the system has no /proc.
+func (p Process) PeakMB() int {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.Cmd.Process.Pid))
 	if err != nil {
 		return 0

@@ -69,8 +69,8 @@ func (s *Server) Query(caller, namespace, query string, variables ...Fields) Ans
 	return s.Request(http.MethodPost, "/graphql", string(body), headers)
 }
 
-// Raw sends bytes unchanged and returns the first response.
-func (s *Server) Raw(request string) Answer {
+// SendRaw sends bytes unchanged and returns the first response.
+func (s *Server) SendRaw(request string) Answer {
 	s.T.Helper()
 	var d net.Dialer
 	c, err := d.DialContext(s.T.Context(), "tcp", strings.TrimPrefix(s.URL, "http://"))
@@ -88,8 +88,8 @@ func (s *Server) Raw(request string) Answer {
 	return Answer{resp.StatusCode, resp.Header, string(body)}
 }
 
-// As runs a GraphQL operation with any bearer token.
-func (s *Server) As(bearer, operation string) Answer {
+// QueryWithToken runs a GraphQL operation with any bearer token.
+func (s *Server) QueryWithToken(bearer, operation string) Answer {
 	s.T.Helper()
 	body, err := json.Marshal(Fields{"query": operation})
 	if err != nil {
@@ -116,9 +116,9 @@ func (s *Server) Mutate(caller, mutation string, variables ...Fields) map[string
 	return body.Data.Do
 }
 
-// Traced runs a GraphQL operation as the admin within the caller's trace. The text "a_secret" is in every part of the request that must not
+// QueryInTrace runs a GraphQL operation as the admin within the caller's trace. The text "a_secret" is in every part of the request that must not
 // reach the traces.
-func (s *Server) Traced(trace, query string, variables Fields) Answer {
+func (s *Server) QueryInTrace(trace, query string, variables Fields) Answer {
 	s.T.Helper()
 	body, err := json.Marshal(Fields{"query": query, "variables": variables, "extensions": Fields{"note": "a_secret"}})
 	if err != nil {
@@ -130,8 +130,8 @@ func (s *Server) Traced(trace, query string, variables Fields) Answer {
 	})
 }
 
-// AuditOf returns a retriever's audit events as the API shows them, newest first.
-func (s *Server) AuditOf(retriever string) []map[string]any {
+// RetrieverEvents returns a retriever's audit events as the API shows them, newest first.
+func (s *Server) RetrieverEvents(retriever string) []map[string]any {
 	s.T.Helper()
 	got := s.Query("admin", "production", `query($id: ID!) { retriever(id: $id) { auditEvents { total results {
 		action resourceType resourceId actorId actorType actorKeyId status ipAddress userAgent } } } }`, Fields{"id": retriever})
@@ -158,7 +158,7 @@ func (s *Server) AuditOf(retriever string) []map[string]any {
 // Metric returns the line of /metrics for this metric, or "". The server needs an ADMIN_ADDR.
 func (s *Server) Metric(name string) string {
 	s.T.Helper()
-	admin := &Server{T: s.T, URL: regexp.MustCompile(`(http://[0-9.:]+)/metrics`).FindStringSubmatch(s.Errors.String())[1]}
+	admin := &Server{T: s.T, URL: regexp.MustCompile(`(http://[0-9.:]+)/metrics`).FindStringSubmatch(s.Stderr.String())[1]}
 	for line := range strings.Lines(admin.Request(http.MethodGet, "/metrics", "", nil).Body) {
 		if strings.HasPrefix(line, name+" ") {
 			return strings.TrimSpace(line)
@@ -192,8 +192,8 @@ func Outcome(t *testing.T, a Answer) string {
 	return "OK"
 }
 
-// At returns the string at a path of names in a JSON value, or "".
-func At(v any, path ...string) string {
+// TextAt returns the string at a path of names in a JSON value, or "".
+func TextAt(v any, path ...string) string {
 	for _, name := range path {
 		object, _ := v.(map[string]any)
 		v = object[name]

@@ -15,8 +15,8 @@ import (
 type Server struct {
 	T      *testing.T
 	URL    string          // of the public listener
-	Out    *Buffer         // standard output
-	Errors *Buffer         // standard error, which contains the log
+	Stdout *Buffer         // standard output
+	Stderr *Buffer         // standard error, which contains the log
 	Ended  <-chan struct{} // closed when the server has stopped
 	Stop   func() int      // stops the server and returns its exit code
 }
@@ -32,28 +32,28 @@ func ServeAs(t *testing.T, env Fields, args ...string) *Server {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
-	s := &Server{T: t, Out: NewBuffer(), Errors: NewBuffer(), Ended: ended}
+	s := &Server{T: t, Stdout: NewBuffer(), Stderr: NewBuffer(), Ended: ended}
 	code := 0
 	go func() {
 		defer close(ended)
-		code = program.Run(ctx, args, Getenv(env), strings.NewReader(""), s.Out, s.Errors)
+		code = program.Run(ctx, args, Getenv(env), strings.NewReader(""), s.Stdout, s.Stderr)
 	}()
 	s.Stop = func() int { cancel(); <-ended; return code }
 	t.Cleanup(func() {
 		if got := s.Stop(); got != program.ExitOK {
-			t.Errorf("exit code %d; standard error:\n%s", got, s.Errors)
+			t.Errorf("exit code %d; standard error:\n%s", got, s.Stderr)
 		}
 	})
 	var line struct{ URL string }
-	if err := json.Unmarshal([]byte(s.Errors.Await(`"msg":"serving"`, ended)), &line); err != nil {
-		t.Fatalf("the server did not start:\n%s", s.Errors)
+	if err := json.Unmarshal([]byte(s.Stderr.Await(`"msg":"serving"`, ended)), &line); err != nil {
+		t.Fatalf("the server did not start:\n%s", s.Stderr)
 	}
 	s.URL = line.URL
 	return s
 }
 
-// EventuallyReady waits until the server is ready.
-func EventuallyReady(t *testing.T, s *Server) {
+// AwaitReady waits until the server is ready.
+func AwaitReady(t *testing.T, s *Server) {
 	t.Helper()
 	for began := time.Now(); s.Request(http.MethodGet, "/readyz", "", nil).Status != http.StatusOK; {
 		if time.Since(began) > MaxWait {

@@ -73,8 +73,8 @@ func OnEveryStore(t *testing.T, test func(t *testing.T, d Deployment)) {
 	t.Run("mongodb", func(t *testing.T) { test(t, OnMongoDB(t)) })
 }
 
-// Behind returns a proxy in front of the deployment and the settings to connect through it.
-func Behind(t *testing.T, d Deployment, options ...string) (*mongodbtest.Proxy, Fields) {
+// ThroughProxy returns a proxy in front of the deployment and the settings to connect through it.
+func ThroughProxy(t *testing.T, d Deployment, options ...string) (*mongodbtest.Proxy, Fields) {
 	t.Helper()
 	uri, _ := d.Env["MONGODB_URI"].(string)
 	proxy, uri := mongodbtest.NewProxy(t, uri)
@@ -136,8 +136,8 @@ func Insert(t *testing.T, d Deployment, b document.Batch) {
 	}
 }
 
-// Stored returns the file of the embedded store that contains the text, or "" if none does or the store is not embedded.
-func Stored(t *testing.T, d Deployment, text string) string {
+// FileContaining returns the file of the embedded store that contains the text, or "" if none does or the store is not embedded.
+func FileContaining(t *testing.T, d Deployment, text string) string {
 	t.Helper()
 	path, embedded := d.Env["EMBEDDED_PATH"].(string)
 	if !embedded {
@@ -160,8 +160,8 @@ func Stored(t *testing.T, d Deployment, text string) string {
 	return found
 }
 
-// TrailOf returns all stored audit events, oldest first. It omits events that are still pending in their keys' documents.
-func TrailOf(t *testing.T, d Deployment) (events []apikey.Event) {
+// StoredEvents returns all stored audit events, oldest first. It omits events that are still pending in their keys' documents.
+func StoredEvents(t *testing.T, d Deployment) (events []apikey.Event) {
 	t.Helper()
 	add := func(doc bson.Raw) {
 		e, ok := document.Event(doc)
