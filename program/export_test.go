@@ -6,6 +6,7 @@ var (
 	Width           = width
 	ErrOutputClosed = errOutputClosed
 	URLOf           = urlOf
+	Drain           = drain
 )
 
 const MaxUnresolved = maxUnresolved

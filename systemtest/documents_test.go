@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"retrieverkeys/apikey"
 	"retrieverkeys/program/programtest"
 )
 
@@ -124,5 +125,50 @@ func TestBrowsersAreSentToThePlayground(t *testing.T) {
 	}
 	if got := visit(s, "/graphql?query=%7B+__typename+%7D"); got.Status != http.StatusOK || !strings.HasPrefix(got.Header.Get("Content-Type"), "application/json") {
 		t.Errorf("a browser with PLAYGROUND=off: %d %v", got.Status, got.Header)
+	}
+}
+
+// A request that is refused before its execution gets a GraphQL error with a code, without data, and without its own text.
+func TestRefusalsBeforeGraphQL(t *testing.T) {
+	s := programtest.Serve(t, programtest.Seeded(t, programtest.Embedded(t)).Env)
+	for _, c := range []struct {
+		name, method, path, body string
+		headers                  map[string]string
+		status                   int
+		want                     string
+	}{
+		{"a body that is not JSON", "POST", "/graphql", `{"query": SECRET`, nil, 400, "not a JSON object"},
+		{"a batch", "POST", "/graphql", `[{"query":"{ __typename }"}]`, nil, 400, "not a JSON object"},
+		{"two values", "POST", "/graphql", `{"query":"{ __typename }"} {}`, nil, 400, "not a JSON object"},
+		{"no query", "POST", "/graphql", `{}`, nil, 400, `"field":"query"`},
+		{"a query that is not a string", "POST", "/graphql", `{"query":1}`, nil, 400, `"field":"query"`},
+		{"variables that are not an object", "POST", "/graphql", `{"query":"{ __typename }","variables":[]}`, nil, 400, `"field":"variables"`},
+		{"not UTF-8", "POST", "/graphql", "{\"query\":\"{ retriever(id: \\\"\xff\\\") { id } }\"}", nil, 400, "UTF-8"},
+		{"another media type", "POST", "/graphql", `query`, map[string]string{"Content-Type": "text/plain"}, 415, `"field":"Content-Type"`},
+		{"another method", "PUT", "/graphql", `{}`, nil, 405, "POST"},
+		{"a body too large", "POST", "/graphql", `{"query":"` + strings.Repeat(" ", 1<<20) + `"}`, nil, 413, "1048576"},
+		{"two Authorization headers", "POST", "/graphql", `{}`, map[string]string{"Authorization": "Bearer a", "authorization": "Bearer b"}, 400, `"field":"Authorization"`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			req, err := http.NewRequestWithContext(t.Context(), c.method, s.URL+c.path, strings.NewReader(c.body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header.Set("Content-Type", "application/json")
+			for name, value := range c.headers {
+				if strings.EqualFold(name, "Authorization") {
+					req.Header["Authorization"] = append(req.Header["Authorization"], value)
+				} else {
+					req.Header.Set(name, value)
+				}
+			}
+			got := s.Do(req)
+			if got.Status != c.status || !strings.Contains(got.Body, c.want) || strings.Contains(got.Body, `"data"`) || strings.Contains(got.Body, "SECRET") {
+				t.Errorf("%d %s", got.Status, got.Body)
+			}
+			if codes := got.Codes(t); len(codes) != 1 || codes[0] != string(apikey.BadUserInput) {
+				t.Errorf("codes %v", codes)
+			}
+		})
 	}
 }

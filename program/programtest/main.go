@@ -9,10 +9,10 @@ import (
 	"retrieverkeys/store/mongodb/mongodbtest"
 )
 
-var (
-	MongoURI  string // the connection string of the tests' MongoDB deployment
-	binaryDir string // the folder for Binary
-)
+// MongoURI is the connection string of the tests' MongoDB deployment.
+var MongoURI string
+
+var binaryDir string // the folder for Binary
 
 // Main is the TestMain of a package that uses programtest. It starts a MongoDB deployment for the tests.
 func Main(m *testing.M) {
