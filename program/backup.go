@@ -23,7 +23,7 @@ func (c *command) backup(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(c.stdout, "Copied %s to %s and verified the copy: %d bytes, %s, %s, %s, %s.\n",
+	_, err = fmt.Fprintf(c.stdout, "Copied %s to %s and verified the copy:\n%d bytes, %s, %s, %s, %s.\n",
 		printable(path), printable(file), b.Bytes, counted(b.Namespaces, "namespace"), counted(b.Retrievers, "retriever"), counted(b.Keys, "key"), counted(b.Events, "audit event"))
 	return err
 }

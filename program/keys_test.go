@@ -185,7 +185,7 @@ func TestKeysCommandsRefuse(t *testing.T) {
 		{"--rules goes without --exit-code: it prints rules and scans nothing\nretrieverkeys: --rules goes without --json", program.ExitUsage, []string{"keys", "scan", "--json", "--exit-code", "--rules", "gitleaks"}},
 		{"unknown flag --report", program.ExitUsage, []string{"keys", "scan", "--rules", "gitleaks", "--report"}},
 		{`no namespace "nowhere"`, program.ExitFailed, []string{"keys", "list", "--namespace", "nowhere", "--retriever", "main"}},
-		{"several organizations have a namespace \"production\": use an id instead, one of ns_b_prod (int_b), ns_prod (int_a)", program.ExitFailed, []string{"keys", "list", "--namespace", "production", "--retriever", "main"}},
+		{"several organizations have a namespace \"production\": use one of these ids\n  ns_b_prod   of int_b\n  ns_prod   of int_a\n", program.ExitFailed, []string{"keys", "list", "--namespace", "production", "--retriever", "main"}},
 		{"No such retriever", program.ExitFailed, []string{"keys", "list", "--namespace", "ns_prod", "--retriever", "nothing"}},
 		{"No such API key", program.ExitFailed, []string{"keys", "revoke", "--namespace", "ns_prod", "--yes", "key_foreign"}},
 		{"No such API key", program.ExitFailed, []string{"keys", "rotate", "--namespace", "ns_prod", "key_orphan"}},

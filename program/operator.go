@@ -71,11 +71,11 @@ func theNamespace(found []apikey.Namespace, ref string) (*apikey.Namespace, erro
 	}
 	slices.SortFunc(found, func(a, b apikey.Namespace) int { return cmp.Compare(a.ID, b.ID) })
 	if slices.ContainsFunc(found, func(n apikey.Namespace) bool { return n.InternalID != found[0].InternalID }) {
-		var choices []string
+		several := []error{fmt.Errorf("several organizations have a namespace \"%s\": use one of these ids", ref)}
 		for _, n := range found {
-			choices = append(choices, fmt.Sprintf("%s (%s)", n.ID, organization(&n)))
+			several = append(several, detail(fmt.Sprintf("  %s   of %s", n.ID, organization(&n))))
 		}
-		return nil, fmt.Errorf("several organizations have a namespace \"%s\": use an id instead, one of %s", ref, strings.Join(choices, ", "))
+		return nil, errors.Join(several...)
 	}
 	return &found[0], nil
 }

@@ -16,7 +16,11 @@ import (
 func (c *command) revokeKey(ctx context.Context) error {
 	id := apikey.ID(c.cfg.Operands[0])
 	if hidden := apikey.HideKeys(string(id)); hidden != string(id) {
-		return fmt.Errorf("%s is an API key, not a key id. To find its id, pass it on standard input to: retrieverkeys keys scan -. Your shell may have saved it in its history", hidden)
+		return errors.Join(
+			fmt.Errorf("%s is an API key, not a key id", hidden),
+			detail("  To find its id, pass it on standard input to: retrieverkeys keys scan -"),
+			detail("  Your shell may have saved the key in its history."),
+		)
 	}
 	return c.onStore(ctx, func(ctx context.Context, engine store.Engine) error {
 		found, in, err := c.keyToRevoke(ctx, engine, id)
@@ -38,7 +42,7 @@ func (c *command) revokeKey(ctx context.Context) error {
 		}
 		_, err = fmt.Fprintf(c.stdout, "%s \"%s\" was revoked at %s by %s.\n", printable(string(k.ID)), printable(k.Name), dated(k.RevokedAt), cmp.Or(printable(orEmpty(k.RevokedBy)), "an unknown user"))
 		if err == nil && k.RotatedTo != nil {
-			_, err = fmt.Fprintf(c.stdout, "It was rotated earlier: its successor %s was not revoked.\n", printable(string(*k.RotatedTo)))
+			_, err = fmt.Fprintf(c.stdout, "Its successor %s was not revoked.\n", printable(string(*k.RotatedTo)))
 		}
 		return err
 	})
