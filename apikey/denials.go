@@ -295,6 +295,13 @@ func (e *Event) detached() Event {
 	return d
 }
 
+func detached[T any](v *T, clone func(T) T) *T {
+	if v == nil {
+		return nil
+	}
+	return new(clone(*v))
+}
+
 // sum is the event that says how many attempts have none of their own. It is otherwise that of the last of them, and appears
 // in the lists of all, up to a number.
 func (t *tries) sum() Event {

@@ -4,7 +4,6 @@ package apikey
 
 import (
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -56,58 +55,10 @@ type Key struct {
 	Status Status // StatusAt the instant of the request; set by the Service
 }
 
-// detach gives the key memory of its own: a store may read the keys of a list into memory that they share, and any of them
-// would keep it all.
-func (k *Key) detach() {
-	for _, s := range []*string{(*string)(&k.ID), &k.Hash, (*string)(&k.InternalID), &k.UserID, &k.Name, &k.Description, &k.Budget} {
-		*s = strings.Clone(*s)
-	}
-	for _, s := range []**string{&k.Prefix, &k.SubscriptionID, &k.OrganizationID, &k.CreatedBy, &k.RevokedBy, &k.PrincipalID} {
-		*s = detached(*s, strings.Clone)
-	}
-	for _, t := range []**time.Time{&k.ExpiresAt, &k.LastUsedAt, &k.CreatedAt, &k.RevokedAt} {
-		*t = detached(*t, func(t time.Time) time.Time { return t })
-	}
-	for _, id := range []**ID{&k.RotatedTo, &k.RotatedFrom} {
-		*id = detached(*id, func(id ID) ID { return ID(strings.Clone(string(id))) })
-	}
-	k.RateLimitOverride = detached(k.RateLimitOverride, func(n int32) int32 { return n })
-	k.Permissions, k.Scopes, k.AllowedOrigins = slices.Clone(k.Permissions), slices.Clone(k.Scopes), slices.Clone(k.AllowedOrigins)
-	k.Type = cloneWord(k.Type)
-	for i, p := range k.Permissions {
-		k.Permissions[i] = cloneWord(p)
-	}
-	for i, s := range k.Scopes {
-		own := Scope{cloneWord(s.ResourceType), strings.Clone(s.ResourceID), slices.Clone(s.Operations)}
-		for j, op := range own.Operations {
-			own.Operations[j] = cloneWord(op)
-		}
-		k.Scopes[i] = own
-	}
-	for i, o := range k.AllowedOrigins {
-		k.AllowedOrigins[i] = strings.Clone(o)
-	}
-}
-
-func detached[T any](v *T, clone func(T) T) *T {
-	if v == nil {
-		return nil
-	}
-	return new(clone(*v))
-}
-
 // word is a value of one of the vendor's enums, as it is stored: known here or not.
 type word interface {
 	~string
 	Known() bool
-}
-
-// cloneWord copies the text of a word that is not known. A known one is a constant.
-func cloneWord[W word](w W) W {
-	if w.Known() {
-		return w
-	}
-	return W(strings.Clone(string(w)))
 }
 
 // Status is a key's state.

@@ -4,14 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"reflect"
-	"runtime"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 	"unicode"
-	"unsafe"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -653,96 +649,5 @@ func TestScansKeepOnlyTheirPage(t *testing.T) {
 	c, err := s.connectKeys(t.Context(), "int_1", "ret_1", &q, first[0])
 	if err != nil || c.Total != 3*MaxPage || len(c.Items) != 2 || cap(c.Items) > 4 || len(scan.found) != 3 {
 		t.Errorf("%+v, %v", c, err)
-	}
-}
-
-// Without it a scan keeps the memory of all pages that one of its keys was read in.
-func TestAScanKeepsNoPage(t *testing.T) {
-	store := &memory{}
-	for i := range 3 {
-		k := keyOf(ID(fmt.Sprintf("key_%05d", i)))
-		k.Name = fmt.Sprintf("name %d", i)
-		store.keys = append(store.keys, k)
-	}
-	for _, order := range []Order{{}, {Field: ByName}} { // one that ends with its page, and one that ranks
-		q, err := ListOptions{Order: order, Page: Page{First: new(2)}, Wants: Wants{Items: true}}.query(frozen())
-		if err != nil {
-			t.Fatal(err)
-		}
-		pages, err := store.KeyPages(t.Context(), "int_1", []RetrieverID{"ret_1"}, KeyRange{Limit: 3, Fields: AllFields})
-		if err != nil || len(pages[0]) != 3 {
-			t.Fatal(err, pages)
-		}
-		page := slices.Clone(pages[0])
-		scan := q.scan(q.window, q.Wants)
-		if err := scan.look(nil, page); err != nil {
-			t.Fatal(err)
-		}
-		for _, f := range scan.found {
-			for _, k := range page {
-				for is, shared := range map[string]bool{
-					"id": unsafe.StringData(string(f.ID)) == unsafe.StringData(string(k.ID)), "name": unsafe.StringData(f.Name) == unsafe.StringData(k.Name),
-					"place": unsafe.StringData(f.id) == unsafe.StringData(string(k.ID)), "value": f.value != "" && unsafe.StringData(f.value) == unsafe.StringData(k.Name),
-				} {
-					if shared {
-						t.Errorf("in the order %v, %s of %s is that of the page", order, is, f.ID)
-					}
-				}
-			}
-		}
-		if len(scan.found) == 0 {
-			t.Errorf("in the order %v nothing is found", order)
-		}
-	}
-}
-
-// A page of a scan is a few keys of many, which a store may have read into memory that they share. Without memory of their own they
-// keep it all until they are answered.
-func TestADetachedKeyKeepsNothingElse(t *testing.T) {
-	const together = 1 << 16 // values that share memory
-	constants := []reflect.Type{reflect.TypeFor[Type](), reflect.TypeFor[Status](), reflect.TypeFor[Permission](), reflect.TypeFor[ResourceType](), reflect.TypeFor[Operation]()}
-	var fill func(v reflect.Value)
-	fill = func(v reflect.Value) {
-		switch {
-		case slices.Contains(constants, v.Type()):
-		case v.Type() == reflect.TypeFor[time.Time]():
-			v.Set(reflect.ValueOf(frozen()))
-		case v.Kind() == reflect.String:
-			v.SetString(strings.Repeat("x", 16*together)[:3])
-		case v.Kind() == reflect.Pointer, v.Kind() == reflect.Slice:
-			all := reflect.MakeSlice(reflect.SliceOf(v.Type().Elem()), together, together)
-			fill(all.Index(0))
-			if v.Kind() == reflect.Slice {
-				v.Set(all.Slice3(0, 1, 1).Convert(v.Type()))
-			} else {
-				v.Set(all.Index(0).Addr())
-			}
-		case v.Kind() == reflect.Struct:
-			for _, field := range v.Fields() {
-				fill(field)
-			}
-		}
-	}
-	inUse := func() uint64 {
-		var m runtime.MemStats
-		runtime.GC()
-		runtime.ReadMemStats(&m)
-		return m.HeapAlloc
-	}
-	for i := range reflect.TypeFor[Key]().NumField() {
-		var k Key
-		before := inUse()
-		fill(reflect.ValueOf(&k).Elem().Field(i))
-		want := k
-		k.detach()
-		if diff := cmp.Diff(want, k); diff != "" {
-			t.Errorf("it is another key: %s", diff)
-		}
-		want = Key{}
-		if kept := int64(inUse() - before); kept > together {
-			t.Errorf("%s keeps %d bytes", reflect.TypeFor[Key]().Field(i).Name, kept)
-		}
-		runtime.KeepAlive(k)
-		runtime.KeepAlive(want)
 	}
 }

@@ -30,7 +30,6 @@ type keyScan struct {
 type ranked struct {
 	Key
 	position
-	own bool // the key's memory is its own
 }
 
 // scan returns a scan that has not begun, for a window of the query's list.
@@ -81,7 +80,7 @@ func (s *keyScan) look(cost *Cost, page []Key) error {
 	}
 	s.window.limit = min(max(1, scanBytes*len(page)/bytes), readTogether)
 	end := &page[len(page)-1]
-	last := position{list: byCreatedAt, id: strings.Clone(string(end.ID))}
+	last := position{list: byCreatedAt, id: string(end.ID)}
 	last.value, last.null = timeValue(end.CreatedAt)
 	if s.window.fromEnd {
 		s.window.before = &last
@@ -112,7 +111,7 @@ func (s *keyScan) within(at *position) bool {
 	return late && early
 }
 
-// cut forgets the keys that cannot be on the page, and gives the others memory of their own.
+// cut forgets the keys that cannot be on the page.
 func (s *keyScan) cut() {
 	if s.ranks {
 		slices.SortFunc(s.found, func(a, b ranked) int { return s.query.compare(&a.position, &b.position) })
@@ -121,12 +120,6 @@ func (s *keyScan) cut() {
 		s.found = slices.Delete(s.found, 0, n-s.limit)
 	} else if n > s.limit {
 		s.found = slices.Delete(s.found, s.limit, n)
-	}
-	for i := range s.found {
-		if f := &s.found[i]; !f.own {
-			f.detach()
-			f.position, f.own = s.query.position(&f.Key), true
-		}
 	}
 }
 

@@ -60,20 +60,10 @@ func together(ctx context.Context, n int, take func() bool, give func(), f func(
 		}
 		wg.Go(func() {
 			defer give()
-			deepen(0)
 			do(i)
 		})
 	}
 	do(n - 1) // here, where the stack has grown already
 	wg.Wait()
 	return first
-}
-
-// deepen has the stack of a new goroutine grow at once to what a read through a database's driver takes. Grown on the way
-// down, it is copied several times with all that is on it: 8% of the time of a short list.
-//
-//go:noinline
-func deepen(i int) byte {
-	var room [12 << 10]byte
-	return room[i]
 }

@@ -51,6 +51,14 @@ var Commands = []Command{
 		Example: "export.json", operand: "file",
 	},
 	{
+		Name: "repair", Arguments: "[--yes]",
+		Summary: "give stored keys without a key_id one, so that lists show them; says what it would do unless --yes; exit 1 if a key's id is taken",
+		Example: "--yes",
+		flags: func(c *Config, fs *flag.FlagSet) {
+			fs.BoolVar(&c.Yes, "yes", false, "write; without it, only report")
+		},
+	},
+	{
 		Name: "backup", Arguments: "FILE", Summary: "copy the embedded store to a new file, even while a server uses it",
 		Example: "retrieverkeys-backup.db", operand: "file",
 	},

@@ -21,6 +21,7 @@ type Config struct {
 	Namespace    string   // bootstrap and keys
 	Email        string   // bootstrap
 	Keys         Keys     // keys
+	Yes          bool     // repair: write
 	JSON         bool     // keys, namespaces, retrievers: print JSON instead of a table
 	Federation   string   // schema: the federation version; empty: print the server's own schema
 

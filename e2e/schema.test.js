@@ -147,7 +147,7 @@ describe("operations", () => {
 
   const docs = join(checkout, "docs");
   for (const page of [join(checkout, "README.md"), ...readdirSync(docs).filter((name) => name.endsWith(".md")).map((name) => join(docs, name))]) {
-    for (const [, plain, tagged] of readFileSync(page, "utf8").matchAll(/^```graphql\n(.*?)^```|gql`(.*?)`/gms)) {
+    for (const [, plain, tagged] of readFileSync(page, "utf8").matchAll(/^```graphql\n(.*?)^```|gql`\n(.*?)`/gms)) {
       const text = (plain ?? tagged).trim();
       it(`of ${basename(page)} are valid: ${text.split("\n")[0]}`, () => assert.deepEqual(errors(text), []));
     }

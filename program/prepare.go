@@ -39,12 +39,15 @@ func (c *command) prepare(ctx context.Context, engine store.Engine, prepare func
 		}
 	}
 	for {
-		n, err := engine.CountUnusable(ctx)
+		unusable, err := engine.CountUnusable(ctx)
 		switch {
 		case err == nil:
-			metrics.UnusableKeys(n)
-			if n > 0 {
-				c.logger.WarnContext(ctx, "API key documents without a usable id or hash are not listed", "count", n)
+			metrics.UnusableKeys(unusable.Total())
+			if unusable.NoHash > 0 {
+				c.logger.WarnContext(ctx, "API key documents without a usable key_hash are not listed and authenticate nobody", "count", unusable.NoHash)
+			}
+			if unusable.NoID > 0 {
+				c.logger.WarnContext(ctx, "API key documents without a key_id are not listed: run retrieverkeys repair", "count", unusable.NoID)
 			}
 		case ctx.Err() == nil:
 			c.logger.WarnContext(ctx, "API key documents without a usable id or hash could not be counted", "error", err, "cause", errors.Unwrap(err))

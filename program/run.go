@@ -83,6 +83,7 @@ func Run(ctx context.Context, args []string, getenv func(string) string, stdin i
 		"serve":           c.serve,
 		"bootstrap":       c.bootstrap,
 		"import":          c.importFile,
+		"repair":          c.repair,
 		"backup":          c.backup,
 		"keys list":       c.listKeys,
 		"keys create":     c.createKey,

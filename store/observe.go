@@ -180,8 +180,12 @@ func (o observed) KeysWithPrefix(ctx context.Context, prefixes []string) ([]apik
 	})
 }
 
-func (o observed) CountUnusable(ctx context.Context) (int, error) {
+func (o observed) CountUnusable(ctx context.Context) (document.Unusable, error) {
 	return see(ctx, &o.observer, "CountUnusable", o.engine.CountUnusable)
+}
+
+func (o observed) Repair(ctx context.Context, options document.RepairOptions) (document.Repaired, error) {
+	return see(ctx, &o.observer, "Repair", func(ctx context.Context) (document.Repaired, error) { return o.engine.Repair(ctx, options) })
 }
 
 func (o observed) Ping(ctx context.Context) error {

@@ -34,8 +34,13 @@ type Engine interface {
 	// holds prefixes: it looks at every key, so it is for an operator who waits, not for requests.
 	KeysWithPrefix(ctx context.Context, prefixes []string) ([]apikey.Key, error)
 
-	// CountUnusable counts the key documents without a usable id or hash, which no list shows.
-	CountUnusable(ctx context.Context) (int, error)
+	// CountUnusable counts the key documents that no list shows.
+	CountUnusable(ctx context.Context) (document.Unusable, error)
+
+	// Repair gives key documents without a key_id one: the id that their _id stands in for, by which they are known already, or a new
+	// one. It writes only where the key_id is still missing, so it may run beside servers, be ended, and run again. It looks at every
+	// key, for an operator who waits.
+	Repair(ctx context.Context, o document.RepairOptions) (document.Repaired, error)
 
 	// Ping returns nil if the engine can answer now.
 	Ping(ctx context.Context) error

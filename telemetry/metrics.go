@@ -43,7 +43,7 @@ func NewMetrics(version, commit string) *Metrics {
 			Help: "Requests by what became of their credentials: accepted, anonymous, or the code of the refusal.",
 		}, []string{"outcome"}),
 		unusableKeys: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "retrieverkeys_unusable_keys", Help: "Key documents without a usable id or hash, which no list shows; counted hourly.",
+			Name: "retrieverkeys_unusable_keys", Help: "Key documents that no list shows, because they have no usable key_id or key_hash; counted hourly.",
 		}),
 	}
 	m.describeOperations()
@@ -83,7 +83,7 @@ func (m *Metrics) Request(route, method string, status int, took time.Duration) 
 // Authentication counts a request by what became of its credentials.
 func (m *Metrics) Authentication(outcome string) { m.authentications.WithLabelValues(outcome).Inc() }
 
-// UnusableKeys sets how many documents no list shows.
+// UnusableKeys sets the number of key documents that no list shows.
 func (m *Metrics) UnusableKeys(n int) { m.unusableKeys.Set(float64(n)) }
 
 // SharedLimits sets whether rate limits are counted together with other processes.

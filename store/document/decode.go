@@ -27,10 +27,15 @@ func Key(doc bson.Raw, fields apikey.Fields) (apikey.Key, bool) {
 	return (&KeyReader{Fields: fields}).Key(doc)
 }
 
-// KeyReader reads the keys of a list, and keeps what they hold together: a list has thousands of texts and dates.
+// KeyReader reads the keys of a list, and keeps their texts and dates side by side in small blocks. To allocate each by itself costs a list
+// of 1,000 keys 16 % more processor time.
 type KeyReader struct {
 	Fields apikey.Fields
-	Odd    bool // a key was read whose document has no key_id, or a created_at that is no date that can be shown
+	Odd    bool // a document has a created_at that is not a date that can be shown
+
+	key        apikey.Key    // the one that is being read
+	fallbackID apikey.ID     // that its _id can stand in for
+	unreadable apikey.Fields // dates that cannot be read
 
 	texts       strings.Builder
 	optional    block[string]
@@ -43,9 +48,22 @@ type KeyReader struct {
 
 // Key reads one as the function Key does.
 func (r *KeyReader) Key(doc bson.Raw) (apikey.Key, bool) {
-	k := apikey.Key{Type: apikey.Standard, Stored: apikey.Active}
-	var fallbackID string
-	var unreadableCreation, unreadableExpiry, unreadableRevocation bool
+	k, fallbackID, ok := r.read(doc)
+	if k.ID == "" {
+		k.ID = fallbackID
+	}
+	return k, ok && k.ID != "" && k.Hash != ""
+}
+
+// Listed reads a key that lists show. It reports false for a document without a key_id too, even if its _id stands in for that.
+func (r *KeyReader) Listed(doc bson.Raw) (apikey.Key, bool) {
+	k, _, ok := r.read(doc)
+	return k, ok && k.ID != "" && k.Hash != ""
+}
+
+// read returns the key with its key_id alone, and the id that its _id can stand in for.
+func (r *KeyReader) read(doc bson.Raw) (k apikey.Key, fallbackID apikey.ID, ok bool) {
+	r.key, r.fallbackID, r.unreadable = apikey.Key{Type: apikey.Standard, Stored: apikey.Active}, "", 0
 	rest, ok := elements(doc)
 	for next := 0; ok && len(rest) > 0; {
 		var at int
@@ -54,164 +72,24 @@ func (r *KeyReader) Key(doc bson.Raw) (apikey.Key, bool) {
 			continue
 		}
 		next = at + 1
-		field := keyFields[at].field
-		if field&(r.Fields|always) == 0 {
-			continue
-		}
-		switch field {
-		case fieldObjectID:
-			fallbackID = v.id()
-		case fieldID:
-			k.ID = apikey.ID(r.text(v))
-		case fieldHash:
-			k.Hash = r.text(v)
-		case apikey.FieldPrefix:
-			k.Prefix = r.optionalText(v)
-		case apikey.FieldType:
-			k.Type = r.keyType(v)
-		case apikey.FieldSubscriptionID:
-			k.SubscriptionID = r.optionalText(v)
-		case apikey.FieldInternalID:
-			k.InternalID = apikey.InternalID(r.text(v))
-		case apikey.FieldOrganizationID:
-			k.OrganizationID = r.optionalText(v)
-		case apikey.FieldUserID:
-			k.UserID = r.text(v)
-		case apikey.FieldName:
-			k.Name = r.text(v)
-		case apikey.FieldDescription:
-			k.Description = r.text(v)
-		case apikey.FieldPermissions:
-			k.Permissions = words(r, v, &r.permissions, apikey.Permissions, apikey.UnknownPermission)
-		case apikey.FieldScopes:
-			k.Scopes = r.readScopes(v)
-		case apikey.FieldRateLimitOverride:
-			k.RateLimitOverride = v.int32()
-		case apikey.FieldStatus:
-			if !v.missing() {
-				k.Stored = known(v, statuses, apikey.Revoked)
-			}
-		case apikey.FieldExpiresAt:
-			k.ExpiresAt = r.time(v)
-			unreadableExpiry = k.ExpiresAt == nil && !v.missing()
-		case apikey.FieldLastUsedAt:
-			k.LastUsedAt = r.time(v)
-		case apikey.FieldCreatedAt:
-			k.CreatedAt = r.time(v)
-			unreadableCreation = k.CreatedAt == nil && !v.missing()
-		case apikey.FieldCreatedBy:
-			k.CreatedBy = r.optionalText(v)
-		case apikey.FieldRevokedAt:
-			k.RevokedAt = r.time(v)
-			unreadableRevocation = k.RevokedAt == nil && !v.missing()
-		case apikey.FieldRevokedBy:
-			k.RevokedBy = r.optionalText(v)
-		case apikey.FieldAllowedOrigins:
-			k.AllowedOrigins = r.readOrigins(v)
-		case apikey.FieldPrincipalID:
-			k.PrincipalID = r.optionalText(v)
-		case apikey.FieldIsInternal:
-			k.IsInternal, _ = v.BooleanOK()
-		case apikey.FieldRotatedTo:
-			k.RotatedTo = v.keyID()
-		case apikey.FieldRotatedFrom:
-			k.RotatedFrom = v.keyID()
-		case apikey.FieldBudget:
-			k.Budget = r.text(v)
-		case apikey.FieldRevision:
-			k.Revision = v.int64()
-		default:
-			panic("a field of a key that is not read")
+		if f := &keyFields[at]; f.field&(r.Fields|always) != 0 {
+			f.read(r, v)
 		}
 	}
 	switch {
-	case unreadableRevocation:
-		k.Stored = apikey.Revoked
-	case unreadableExpiry && k.Stored == apikey.Active:
-		k.Stored = apikey.Expired
+	case r.unreadable&apikey.FieldRevokedAt != 0:
+		r.key.Stored = apikey.Revoked
+	case r.unreadable&apikey.FieldExpiresAt != 0 && r.key.Stored == apikey.Active:
+		r.key.Stored = apikey.Expired
 	}
-	odd := unreadableCreation
-	if k.ID == "" {
-		k.ID, odd = apikey.ID(fallbackID), true
-	}
-	usable := ok && k.ID != "" && k.Hash != ""
-	r.Odd = r.Odd || usable && odd
-	return k, usable
+	r.Odd = r.Odd || r.unreadable&apikey.FieldCreatedAt != 0
+	return r.key, r.fallbackID, ok
 }
 
-// The fields that are read whatever is asked for.
-const (
-	fieldObjectID apikey.Fields = 1 << (31 - iota)
-	fieldID
-	fieldHash
-
-	always = fieldObjectID | fieldID | fieldHash
-)
-
-type keyField struct {
-	name  string
-	field apikey.Fields
-}
-
-// keyFields are the fields of a key's document in the vendor's order: that of new documents, and of projections, so that
-// equal requests make equal commands.
-var keyFields = []keyField{
-	{"_id", fieldObjectID},
-	{"key_id", fieldID},
-	{"key_hash", fieldHash},
-	{"key_prefix", apikey.FieldPrefix},
-	{"key_type", apikey.FieldType},
-	{"subscription_id", apikey.FieldSubscriptionID},
-	{"internal_id", apikey.FieldInternalID},
-	{"organization_id", apikey.FieldOrganizationID},
-	{"user_id", apikey.FieldUserID},
-	{"name", apikey.FieldName},
-	{"description", apikey.FieldDescription},
-	{"permissions", apikey.FieldPermissions},
-	{"scopes", apikey.FieldScopes},
-	{"rate_limit_override", apikey.FieldRateLimitOverride},
-	{"status", apikey.FieldStatus},
-	{"expires_at", apikey.FieldExpiresAt},
-	{"last_used_at", apikey.FieldLastUsedAt},
-	{"created_at", apikey.FieldCreatedAt},
-	{"created_by", apikey.FieldCreatedBy},
-	{"revoked_at", apikey.FieldRevokedAt},
-	{"revoked_by", apikey.FieldRevokedBy},
-	{"allowed_origins", apikey.FieldAllowedOrigins},
-	{"principal_id", apikey.FieldPrincipalID},
-	{"is_internal", apikey.FieldIsInternal},
-	{"rotated_to", apikey.FieldRotatedTo},
-	{"rotated_from", apikey.FieldRotatedFrom},
-	{"budget_hash", apikey.FieldBudget},
-	{"revision", apikey.FieldRevision},
-}
-
-// keyElement reads the first of the elements: which of keyFields it is, -1 for none, its value, and the elements behind it. Most
-// documents have their fields in order, so the one that comes next is tried before any is looked for.
-func keyElement(elements []byte, next int) (at int, v value, rest []byte, ok bool) {
-	if next < len(keyFields) {
-		const kind, zero = 1, 1
-		name := keyFields[next].name
-		if end := kind + len(name); len(elements) > end && elements[end] == 0 && string(elements[kind:end]) == name {
-			v, rest, ok = readValue(elements[end+zero:], bsoncore.Type(elements[0]))
-			return next, v, rest, ok
-		}
-	}
-	name, v, rest, ok := element(elements)
-	at = slices.IndexFunc(keyFields, func(f keyField) bool { return f.name == string(name) })
-	return at, v, rest, ok
-}
-
-// KeyFieldNames returns the names of the documents' fields that hold what is asked for, for a projection. _id is
-// not among them.
-func KeyFieldNames(fields apikey.Fields) []string {
-	names := make([]string, 0, len(keyFields))
-	for _, f := range keyFields {
-		if f.field&(fields|always&^fieldObjectID) != 0 {
-			names = append(names, f.name)
-		}
-	}
-	return names
+// MissingID reports whether the document of a key has no key_id, and returns the id that Key reads instead: that of its _id, or none.
+func MissingID(doc bson.Raw) (fallback apikey.ID, missing bool) {
+	k, fallback, ok := (&KeyReader{}).read(doc)
+	return fallback, ok && k.ID == ""
 }
 
 // text is kept among others.
@@ -230,10 +108,11 @@ func (r *KeyReader) text(v value) string {
 	return r.texts.String()[from:]
 }
 
-// Texts are kept in blocks that double.
+// Texts are kept in blocks that double. The largest is small, so that a key that outlives its list holds little of it: one allocation for
+// every ten keys saves nearly as much as one for all.
 const (
 	firstTexts = 384 // about as long as one key's
-	mostTexts  = 64 << 10
+	mostTexts  = 4 << 10
 )
 
 func (r *KeyReader) optionalText(v value) *string {
@@ -243,9 +122,14 @@ func (r *KeyReader) optionalText(v value) *string {
 	return r.optional.keep(r.text(v))
 }
 
-func (r *KeyReader) time(v value) *time.Time {
+func (r *KeyReader) date(v value, field apikey.Fields) *time.Time {
 	if t, ok := v.time(); ok {
+		r.unreadable &^= field
 		return r.times.keep(t)
+	}
+	r.unreadable &^= field
+	if !v.missing() {
+		r.unreadable |= field
 	}
 	return nil
 }
@@ -256,7 +140,7 @@ type block[T any] []T
 // Blocks double, too.
 const (
 	firstBlock = 4
-	mostBlock  = 256
+	mostBlock  = 16
 )
 
 func (b *block[T]) keep(v T) *T {

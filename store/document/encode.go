@@ -11,7 +11,12 @@ import (
 
 // FromKey writes a new API key as a document with all of the vendor's fields, nulls included.
 func FromKey(k apikey.Key) bson.Raw {
-	vendor := apikey.AllFields &^ (apikey.FieldRotatedTo | apikey.FieldRotatedFrom | apikey.FieldBudget | apikey.FieldRevision)
+	var vendor apikey.Fields
+	for _, f := range keyFields {
+		if !f.own {
+			vendor |= f.field
+		}
+	}
 	d := append(bson.D{{Key: "key_id", Value: k.ID}, {Key: "key_hash", Value: k.Hash}}, KeyFields(k, vendor)...)
 	if k.RotatedFrom != nil {
 		d = append(d, KeyFields(k, apikey.FieldRotatedFrom)...)
@@ -28,67 +33,10 @@ func KeyFields(k apikey.Key, fields apikey.Fields) bson.D {
 	var d bson.D
 	for _, f := range keyFields {
 		if f.field&fields&^always != 0 {
-			d = append(d, bson.E{Key: f.name, Value: keyValue(k, f.field)})
+			d = append(d, bson.E{Key: f.name, Value: f.value(&k)})
 		}
 	}
 	return d
-}
-
-func keyValue(k apikey.Key, field apikey.Fields) any {
-	switch field {
-	case apikey.FieldPrefix:
-		return k.Prefix
-	case apikey.FieldType:
-		return k.Type
-	case apikey.FieldSubscriptionID:
-		return k.SubscriptionID
-	case apikey.FieldInternalID:
-		return k.InternalID
-	case apikey.FieldOrganizationID:
-		return k.OrganizationID
-	case apikey.FieldUserID:
-		return k.UserID
-	case apikey.FieldName:
-		return k.Name
-	case apikey.FieldDescription:
-		return k.Description
-	case apikey.FieldPermissions:
-		return array(k.Permissions)
-	case apikey.FieldScopes:
-		return fromScopes(k.Scopes)
-	case apikey.FieldRateLimitOverride:
-		return k.RateLimitOverride
-	case apikey.FieldStatus:
-		return k.Stored
-	case apikey.FieldExpiresAt:
-		return date(k.ExpiresAt)
-	case apikey.FieldLastUsedAt:
-		return date(k.LastUsedAt)
-	case apikey.FieldCreatedAt:
-		return date(k.CreatedAt)
-	case apikey.FieldCreatedBy:
-		return k.CreatedBy
-	case apikey.FieldRevokedAt:
-		return date(k.RevokedAt)
-	case apikey.FieldRevokedBy:
-		return k.RevokedBy
-	case apikey.FieldAllowedOrigins:
-		return k.AllowedOrigins
-	case apikey.FieldPrincipalID:
-		return k.PrincipalID
-	case apikey.FieldIsInternal:
-		return k.IsInternal
-	case apikey.FieldRotatedTo:
-		return k.RotatedTo
-	case apikey.FieldRotatedFrom:
-		return k.RotatedFrom
-	case apikey.FieldBudget:
-		return k.Budget
-	case apikey.FieldRevision:
-		return k.Revision
-	default:
-		panic("a key has no such field")
-	}
 }
 
 // Set returns the document with these fields, each once: those it has in their places, the others at its end. All other
@@ -114,6 +62,19 @@ func Set(doc bson.Raw, fields bson.D) (bson.Raw, error) {
 		}
 	}
 	return bson.Marshal(d)
+}
+
+// WithKeyID returns the document of a key with the id that its _id stands in for as its key_id. It returns any other document as it is.
+func WithKeyID(doc bson.Raw) bson.Raw {
+	id, missing := MissingID(doc)
+	if !missing || id == "" {
+		return doc
+	}
+	completed, err := Set(doc, bson.D{{Key: "key_id", Value: id}})
+	if err != nil {
+		return doc
+	}
+	return completed
 }
 
 // FromEvent writes an audit event as a document. Its _id is its id, so that one is never stored twice.

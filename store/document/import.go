@@ -220,17 +220,18 @@ var listRules = map[string]rules{
 		unique:   []string{"_id", "retriever_id"},
 	},
 	Keys: {
-		fields: map[string]kind{
-			"_id": isID, "key_id": isText, "key_hash": isHash, "key_prefix": isText, "key_type": isText,
-			"subscription_id": isText, "internal_id": isText, "organization_id": isText, "user_id": isText,
-			"name": isText, "description": isText, "permissions": isTexts, "scopes": isScopes,
-			"rate_limit_override": isLimit, "status": isText, "expires_at": isDate, "last_used_at": isDate,
-			"created_at": isDate, "created_by": isText, "revoked_at": isDate, "revoked_by": isText,
-			"allowed_origins": isTexts, "principal_id": isText, "is_internal": isBoolean,
-		},
+		fields:   keyKinds(),
 		required: []string{"key_hash", "internal_id"},
 		unique:   []string{"_id", "key_hash"},
 	},
+}
+
+func keyKinds() map[string]kind {
+	kinds := map[string]kind{}
+	for _, f := range keyFields {
+		kinds[f.name] = f.kind
+	}
+	return kinds
 }
 
 // checker checks the documents of one list.

@@ -6,21 +6,40 @@ import (
 	"testing"
 	"time"
 
+	"go.mongodb.org/mongo-driver/v2/bson"
+
 	"retrieverkeys/apikey"
 	"retrieverkeys/store/document"
 	"retrieverkeys/store/mongodb/mongodbtest"
 )
 
-// BenchmarkQueries asks each question of a tenant with 20,000 keys of one retriever, on the deployment of TEST_MONGODB_URI. Where
-// there is none it measures FerretDB, which reads every document for every question, so there are few.
+// BenchmarkQueries asks each question of a tenant with 20,000 keys and events of one retriever, 20,000 retrievers of one namespace and
+// 20,000 namespaces, on the deployment of TEST_MONGODB_URI. Where there is none it measures FerretDB, which reads every document for every
+// question, so there are few.
 func BenchmarkQueries(b *testing.B) {
 	s, _ := indexed(b)
 	many := mongodbtest.Fewer(20_000, 100)
-	var keys document.Batch
+	var documents document.Batch
+	var events []bson.Raw
+	nth := func(of string, i int) string { return fmt.Sprintf("%s_%05d", of, i) }
 	for i := range many {
-		keys.Keys = append(keys.Keys, document.FromKey(aKey("int_1", i, named...)))
+		k := aKey("int_1", i, named...)
+		documents.Keys = append(documents.Keys, document.FromKey(k))
+		documents.Namespaces = append(documents.Namespaces, document.FromNamespace(apikey.Namespace{
+			ID: apikey.NamespaceID(nth("ns", i)), Name: nth("namespace", i), InternalID: "int_1", OrganizationName: new(nth("organization", i)),
+		}, ""))
+		documents.Retrievers = append(documents.Retrievers, document.FromRetriever(apikey.Retriever{
+			ID: apikey.RetrieverID(nth("ret", i)), Name: nth("retriever", i), NamespaceID: "ns_00001", InternalID: "int_1",
+		}))
+		events = append(events, document.FromEvent(apikey.Event{
+			ID: apikey.EventID(nth("evt_of", i)), Timestamp: aTime.Add(time.Duration(i) * time.Second), InternalID: "int_1",
+			ResourceID: string(k.ID), RetrieverIDs: []apikey.RetrieverID{"ret_1"},
+		}))
 	}
-	imported(b, s, keys)
+	imported(b, s, documents)
+	if err := s.insertEvents(b.Context(), events); err != nil {
+		b.Fatal(err)
+	}
 	looksEvery(s, time.Hour)
 	middle := many / 2
 	k := aKey("int_1", middle, named...)
@@ -69,10 +88,45 @@ func BenchmarkQueries(b *testing.B) {
 			_, err := s.CountKeys(ctx, "int_1", "ret_1", time.Time{})
 			return err
 		}},
+		{"CountUnusable", func(ctx context.Context) error { _, err := s.CountUnusable(ctx); return err }},
+		{"KeysWithID", func(ctx context.Context) error { _, err := s.KeysWithID(ctx, k.ID); return err }},
+		{"Namespaces", func(ctx context.Context) error {
+			_, err := s.Namespaces(ctx, "int_1", []string{nth("ns", middle), nth("namespace", middle+1)})
+			return err
+		}},
+		{"NamespacesCalled", func(ctx context.Context) error { _, err := s.NamespacesCalled(ctx, nth("ns", middle)); return err }},
+		{"OrganizationNamespaces", func(ctx context.Context) error {
+			_, err := s.OrganizationNamespaces(ctx, nth("organization", middle))
+			return err
+		}},
+		{"Retrievers", func(ctx context.Context) error {
+			_, err := s.Retrievers(ctx, "int_1", []apikey.RetrieverID{apikey.RetrieverID(nth("ret", middle))})
+			return err
+		}},
+		{"RetrieversNamed", func(ctx context.Context) error {
+			_, err := s.RetrieversNamed(ctx, "int_1", "ns_00001", []string{nth("retriever", middle)})
+			return err
+		}},
+		{"RetrieverPage", func(ctx context.Context) error {
+			_, err := s.RetrieverPage(ctx, "int_1", "ns_00001", apikey.RetrieverRange{Limit: 25})
+			return err
+		}},
+		{"RetrieverPage in the middle", func(ctx context.Context) error {
+			at := apikey.RetrieverPosition{Name: nth("retriever", middle), ID: apikey.RetrieverID(nth("ret", middle))}
+			_, err := s.RetrieverPage(ctx, "int_1", "ns_00001", apikey.RetrieverRange{Limit: 25, After: &at})
+			return err
+		}},
+		{"CountRetrievers", func(ctx context.Context) error { _, err := s.CountRetrievers(ctx, "int_1", "ns_00001"); return err }},
 		{"EventPage", func(ctx context.Context) error {
 			_, err := s.EventPage(ctx, "int_1", "ret_1", apikey.EventRange{Limit: 25})
 			return err
 		}},
+		{"EventPage about a key", func(ctx context.Context) error {
+			_, err := s.EventPage(ctx, "int_1", "ret_1", apikey.EventRange{Limit: 25, About: k.ID})
+			return err
+		}},
+		{"CountEvents", func(ctx context.Context) error { _, err := s.CountEvents(ctx, "int_1", "ret_1", ""); return err }},
+		{"CountEvents about a key", func(ctx context.Context) error { _, err := s.CountEvents(ctx, "int_1", "ret_1", k.ID); return err }},
 	} {
 		b.Run(q.name, func(b *testing.B) {
 			for b.Loop() {

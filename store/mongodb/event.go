@@ -83,7 +83,7 @@ func (s *Store) CountEvents(ctx context.Context, tenant apikey.InternalID, retri
 	for i, e := range pending {
 		ids[i] = e.ID
 	}
-	moved, err := count(ctx, s.events, eventsOf(tenant, retriever, about, bson.D{{Key: "audit_id", Value: among(ids)}}))
+	moved, err := count(ctx, s.events, eventsOf(tenant, retriever, about, bson.D{{Key: "audit_id", Value: equal(ids...)}}))
 	return n + len(pending) - moved, err
 }
 
@@ -108,13 +108,14 @@ func (s *Store) pendingEvents(ctx context.Context, tenant apikey.InternalID, ret
 
 // eventsOf selects the retriever's events that document.Event can read, and that meet the conditions.
 func eventsOf(tenant apikey.InternalID, retriever apikey.RetrieverID, about apikey.ID, conditions ...bson.D) bson.D {
-	filter := bson.D{{Key: "internal_id", Value: is(string(tenant))}, {Key: "retriever_ids", Value: string(retriever)}}
+	filter := bson.D{{Key: "internal_id", Value: string(tenant)}, {Key: "retriever_ids", Value: string(retriever)}}
 	if about != "" {
-		filter = append(filter, bson.E{Key: "resource_id", Value: is(string(about))})
+		filter = append(filter, bson.E{Key: "resource_id", Value: string(about)})
 	}
 	filter = append(filter,
-		bson.E{Key: "timestamp", Value: bson.D{{Key: "$gte", Value: date(document.MinTime)}, {Key: "$lte", Value: date(document.MaxTime)}, notList}},
-		bson.E{Key: "audit_id", Value: someText},
+		bson.E{Key: "timestamp", Value: bson.D{{Key: "$gte", Value: date(document.MinTime)}, {Key: "$lte", Value: date(document.MaxTime)}}},
+		bson.E{Key: "audit_id", Value: bson.D{{Key: "$gt", Value: ""}}},
+		noList("internal_id", "resource_id", "timestamp", "audit_id"),
 	)
 	if len(conditions) > 0 {
 		filter = append(filter, bson.E{Key: "$and", Value: conditions})

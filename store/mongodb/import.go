@@ -141,14 +141,37 @@ type stored struct {
 	hashes, documentIDs map[string]bool
 }
 
+// storedLike selects all documents that have one of these ids, _ids or hashes. Only keys have hashes.
+func storedLike(idField string, ids []owned, documentIDs, hashes bson.A) bson.D {
+	idsOf := map[apikey.InternalID][]apikey.ID{}
+	for _, it := range ids {
+		idsOf[it.tenant] = append(idsOf[it.tenant], apikey.ID(it.id))
+	}
+	anyOf := bson.A{bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: documentIDs}}}}}
+	if idField == "key_id" {
+		anyOf = append(anyOf, bson.D{{Key: "key_hash", Value: bson.D{{Key: "$in", Value: hashes}}}})
+	}
+	for tenant, ids := range idsOf {
+		ofTenant := bson.E{Key: "internal_id", Value: string(tenant)}
+		if tenant == "" {
+			ofTenant.Value = notText
+		}
+		anyOf = append(anyOf, bson.D{ofTenant, {Key: idField, Value: equal(ids...)}})
+		if idField == "key_id" {
+			anyOf = append(anyOf, bson.D{ofTenant, {Key: "_id", Value: bson.D{{Key: "$in", Value: documentIDsOf(ids)}}}})
+		}
+	}
+	return bson.D{{Key: "$or", Value: anyOf}}
+}
+
 // storedLike asks for all documents that have an id, a hash or an _id of one of these of the list.
 func (s *Store) storedLike(ctx context.Context, l *list, indexes []int) (stored, error) {
-	idsOf := map[apikey.InternalID][]apikey.ID{}
+	var ids []owned
 	documentIDs, hashes := bson.A{}, bson.A{}
 	for _, i := range indexes {
 		it := document.Identify(l.name, l.documents[i])
 		if it.ID != "" {
-			idsOf[it.Tenant] = append(idsOf[it.Tenant], apikey.ID(it.ID))
+			ids = append(ids, owned{it.Tenant, it.ID})
 		}
 		if it.DocumentID != "" {
 			documentIDs = append(documentIDs, l.documents[i].Lookup("_id"))
@@ -157,22 +180,8 @@ func (s *Store) storedLike(ctx context.Context, l *list, indexes []int) (stored,
 			hashes = append(hashes, it.Hash)
 		}
 	}
-	anyOf := bson.A{bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: documentIDs}}}}}
-	if l.name == document.Keys {
-		anyOf = append(anyOf, bson.D{{Key: "key_hash", Value: bson.D{{Key: "$in", Value: hashes}}}})
-	}
-	for tenant, ids := range idsOf {
-		ofTenant := bson.E{Key: "internal_id", Value: string(tenant)}
-		if tenant == "" {
-			ofTenant.Value = notText
-		}
-		anyOf = append(anyOf, bson.D{ofTenant, {Key: l.idField, Value: among(ids)}})
-		if l.name == document.Keys {
-			anyOf = append(anyOf, bson.D{ofTenant, {Key: "_id", Value: bson.D{{Key: "$in", Value: documentIDsOf(ids)}}}})
-		}
-	}
 	there := stored{map[owned]bool{}, map[string]bool{}, map[string]bool{}}
-	q := find{filter: bson.D{{Key: "$or", Value: anyOf}}, fields: []string{"internal_id", l.idField, "key_hash"}}
+	q := find{filter: storedLike(l.idField, ids, documentIDs, hashes), fields: []string{"internal_id", l.idField, "key_hash"}}
 	_, err := q.each(ctx, s.primary.Collection(l.name), func(doc bson.Raw, _ int) {
 		it := document.Identify(l.name, doc)
 		if it.ID != "" {
@@ -195,7 +204,7 @@ func (s *Store) insert(ctx context.Context, l *list, indexes []int) ([]refusal, 
 	for n, i := range indexes {
 		documents[n] = l.documents[i]
 		if l.name == document.Keys {
-			doc := withKeyID(l.documents[i])
+			doc := document.WithKeyID(l.documents[i])
 			if events, _ := document.PendingEvents(doc); len(events) > 0 {
 				doc = withDocumentID(doc)
 				carriers[i] = doc
@@ -259,27 +268,6 @@ func (s *Store) examine(ctx context.Context, l *list, refused []refusal) (existi
 		}
 	}
 	return len(indexes) - len(missing), clashes, nil
-}
-
-// withKeyID gives the document of a key that goes by its _id that id as its key_id too: two of one tenant without
-// any would be equal to the unique index.
-func withKeyID(doc bson.Raw) bson.Raw {
-	k, _ := document.Key(doc, 0)
-	elements, err := doc.Elements()
-	if own, _ := doc.Lookup("key_id").StringValueOK(); k.ID == "" || own != "" || err != nil {
-		return doc
-	}
-	d := make(bson.D, 0, len(elements)+1)
-	for _, e := range elements {
-		if e.Key() != "key_id" {
-			d = append(d, bson.E{Key: e.Key(), Value: e.Value()})
-		}
-	}
-	completed, err := bson.Marshal(append(d, bson.E{Key: "key_id", Value: string(k.ID)}))
-	if err != nil {
-		return doc
-	}
-	return completed
 }
 
 func upTo(n int) []int {

@@ -99,7 +99,7 @@ func (s *Store) KeysWithID(ctx context.Context, id apikey.ID) ([]apikey.Key, err
 		}
 		var keys []apikey.Key
 		for chunk := range slices.Chunk(tenants, 1000) {
-			more, err := all(ctx, c, find{filter: keysOfAny(among(chunk), []apikey.ID{id}), fields: document.KeyFieldNames(apikey.AllFields)},
+			more, err := all(ctx, c, find{filter: keysOfAny(chunk, []apikey.ID{id}), fields: document.KeyFieldNames(apikey.AllFields)},
 				(&document.KeyReader{Fields: apikey.AllFields}).Key)
 			if err != nil {
 				return nil, err
@@ -119,20 +119,21 @@ func (s *Store) KeysWithPrefix(ctx context.Context, prefixes []string) ([]apikey
 	})
 }
 
-// keysOfAny selects the keys that document.Key reads with these ids, of the tenants that match.
-func keysOfAny(tenant bson.D, ids []apikey.ID) bson.D {
-	return bson.D{{Key: "internal_id", Value: tenant}, {Key: "$or", Value: bson.A{
-		bson.D{{Key: "key_id", Value: among(ids)}},
-		bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: documentIDsOf(ids)}}}, {Key: "key_id", Value: notText}},
-	}}}
+// keysWithIDs selects the tenant's keys that document.Key reads with these ids.
+func keysWithIDs(tenant apikey.InternalID, ids []apikey.ID) bson.D {
+	return keysOfAny([]string{string(tenant)}, ids)
 }
 
-// keysWithIDs selects the keys that document.Key reads with these ids. Each branch of $or looks by equality for the tenant and the id, so it
-// is one entry of internal_id, key_id or of _id, and no server has a reason to read the tenant's keys by another index instead. The condition
-// beside it checks what is found, and is what a sharded collection is found by.
-func keysWithIDs(tenant apikey.InternalID, ids []apikey.ID) bson.D {
-	ofTenant := bson.E{Key: "internal_id", Value: string(tenant)}
-	return bson.D{{Key: "internal_id", Value: is(string(tenant))}, {Key: "$or", Value: bson.A{
+// keysOfAny is keysWithIDs of several tenants. Each branch of $or looks by equality for the tenant and the id, so it is one entry of
+// internal_id, key_id or of _id, and no server has a reason to read a tenant's keys by another index instead. The condition beside it
+// checks what is found, and is what a sharded collection is found by.
+func keysOfAny(tenants []string, ids []apikey.ID) bson.D {
+	ofTenant := bson.E{Key: "internal_id", Value: equal(tenants...)}
+	beside := bson.E{Key: "internal_id", Value: among(tenants)}
+	if len(tenants) == 1 {
+		beside.Value = is(tenants[0])
+	}
+	return bson.D{beside, {Key: "$or", Value: bson.A{
 		bson.D{ofTenant, {Key: "key_id", Value: bson.D{{Key: "$in", Value: texts(ids)}}}},
 		bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: documentIDsOf(ids)}}}, ofTenant, {Key: "key_id", Value: notText}},
 	}}, {Key: "key_id", Value: bson.D{notList}}}
@@ -145,10 +146,28 @@ func (s *Store) CountKeys(ctx context.Context, tenant apikey.InternalID, retriev
 	})
 }
 
-// CountUnusable counts the key documents without a usable id or hash, which no list shows. It reads what indexes
-// hold of them and no more, and so takes a list that holds a text for a text.
-func (s *Store) CountUnusable(ctx context.Context) (int, error) {
-	return count(ctx, s.keys, unusableKey)
+// CountUnusable counts the key documents that no list shows. It reads what indexes hold of them and no more, and so takes a list that holds a
+// text for a text. The index of key_id begins with the tenant, so this asks for the tenants first.
+func (s *Store) CountUnusable(ctx context.Context) (u document.Unusable, err error) {
+	if u.NoHash, err = count(ctx, s.keys, bson.D{{Key: "key_hash", Value: notText}}); err != nil {
+		return u, err
+	}
+	tenants, err := distinctTexts(ctx, s.keys, "internal_id")
+	if err != nil {
+		return u, err
+	}
+	groups := bson.A{notText} // those of no tenant
+	for chunk := range slices.Chunk(tenants, 1000) {
+		groups = append(groups, among(chunk))
+	}
+	for _, tenant := range groups {
+		n, err := count(ctx, s.keys, bson.D{{Key: "internal_id", Value: tenant}, {Key: "key_id", Value: notText}, {Key: "key_hash", Value: bson.D{{Key: "$gt", Value: ""}}}})
+		if err != nil {
+			return u, err
+		}
+		u.NoID += n
+	}
+	return u, nil
 }
 
 // documentIDsOf are the _ids that document.Key reads as these ids where a key has no other.

@@ -173,9 +173,16 @@ func (w *witness) take() []bson.Raw {
 	return commands
 }
 
+// Every query of the suite is one that the command indexes explains. One that it does not know could scan a collection, and no operator would
+// learn of it.
 func TestEngine(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) store.Engine {
-		s, _ := indexed(t)
+		s, w := indexed(t)
+		t.Cleanup(func() {
+			for _, command := range w.take() {
+				isExplained(t, command)
+			}
+		})
 		if mongodbtest.IsFerretDB() {
 			return onFerretDB{s}
 		}

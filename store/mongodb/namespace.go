@@ -26,32 +26,50 @@ func (s *Store) Namespaces(ctx context.Context, tenant apikey.InternalID, refs [
 	if len(refs) == 0 {
 		return nil, nil
 	}
-	return findNamespaces(ctx, s.namespaces, bson.D{{Key: "internal_id", Value: is(string(tenant))}, {Key: "$or", Value: bson.A{
-		bson.D{{Key: "namespace_id", Value: among(refs)}},
-		bson.D{{Key: "namespace_name", Value: among(refs)}},
-	}}})
+	return findNamespaces(ctx, s.namespaces, namespacesOf(tenant, refs), func(n apikey.Namespace) bool {
+		return n.InternalID == tenant && (slices.Contains(refs, string(n.ID)) || slices.Contains(refs, n.Name))
+	})
 }
 
 // OrganizationNamespaces returns the namespaces that carry the organization name, of all tenants, in no order.
 func (s *Store) OrganizationNamespaces(ctx context.Context, name string) ([]apikey.Namespace, error) {
-	return findNamespaces(ctx, s.primary.Collection(document.Namespaces), bson.D{{Key: "organization_name", Value: is(name)}})
+	return findNamespaces(ctx, s.primary.Collection(document.Namespaces), bson.D{{Key: "organization_name", Value: name}}, func(n apikey.Namespace) bool {
+		return n.OrganizationName != nil && *n.OrganizationName == name
+	})
 }
 
 // NamespacesCalled returns the namespaces with that id or name, of all tenants, in no order.
 func (s *Store) NamespacesCalled(ctx context.Context, ref string) ([]apikey.Namespace, error) {
-	return findNamespaces(ctx, s.primary.Collection(document.Namespaces), bson.D{{Key: "$or", Value: bson.A{
-		bson.D{{Key: "namespace_id", Value: is(ref)}},
-		bson.D{{Key: "namespace_name", Value: is(ref)}},
-	}}})
+	return findNamespaces(ctx, s.primary.Collection(document.Namespaces), namespacesCalled(ref, ref), func(n apikey.Namespace) bool {
+		return string(n.ID) == ref || n.Name == ref
+	})
 }
 
 // AllNamespaces returns every namespace, of all tenants, in no order.
 func (s *Store) AllNamespaces(ctx context.Context) ([]apikey.Namespace, error) {
-	return findNamespaces(ctx, s.primary.Collection(document.Namespaces), bson.D{})
+	return findNamespaces(ctx, s.primary.Collection(document.Namespaces), bson.D{}, func(apikey.Namespace) bool { return true })
 }
 
-func findNamespaces(ctx context.Context, c collection, filter bson.D) ([]apikey.Namespace, error) {
-	return all(ctx, c, find{filter: filter, fields: namespaceFields}, document.Namespace)
+// namespacesOf selects by id and by name. Each branch of $or names the tenant, so that it is a lookup by one index.
+func namespacesOf(tenant apikey.InternalID, refs []string) bson.D {
+	ofTenant := bson.E{Key: "internal_id", Value: string(tenant)}
+	return bson.D{ofTenant, {Key: "$or", Value: bson.A{
+		bson.D{ofTenant, {Key: "namespace_id", Value: equal(refs...)}},
+		bson.D{ofTenant, {Key: "namespace_name", Value: equal(refs...)}},
+	}}}
+}
+
+func namespacesCalled(id, name string) bson.D {
+	return bson.D{{Key: "$or", Value: bson.A{bson.D{{Key: "namespace_id", Value: id}}, bson.D{{Key: "namespace_name", Value: name}}}}}
+}
+
+// findNamespaces returns the namespaces found that are meant: a list that holds what is asked for is found, too, and a collation may
+// find others equal.
+func findNamespaces(ctx context.Context, c collection, filter bson.D, meant func(apikey.Namespace) bool) ([]apikey.Namespace, error) {
+	return all(ctx, c, find{filter: filter, fields: namespaceFields}, func(doc bson.Raw) (apikey.Namespace, bool) {
+		n, ok := document.Namespace(doc)
+		return n, ok && meant(n)
+	})
 }
 
 // Retrievers returns the retrievers with these ids, of whatever namespace, in no order.
@@ -59,9 +77,12 @@ func (s *Store) Retrievers(ctx context.Context, tenant apikey.InternalID, ids []
 	if len(ids) == 0 {
 		return nil, nil
 	}
-	return s.findRetrievers(ctx, find{filter: bson.D{
-		{Key: "internal_id", Value: is(string(tenant))}, {Key: "retriever_id", Value: among(ids)},
-	}})
+	found, err := s.findRetrievers(ctx, find{filter: retrieversWithIDs(tenant, ids)})
+	return slices.DeleteFunc(found, func(r apikey.Retriever) bool { return r.InternalID != tenant || !slices.Contains(ids, r.ID) }), err
+}
+
+func retrieversWithIDs(tenant apikey.InternalID, ids []apikey.RetrieverID) bson.D {
+	return bson.D{{Key: "internal_id", Value: string(tenant)}, {Key: "retriever_id", Value: equal(ids...)}}
 }
 
 // RetrieversNamed returns the retrievers of a namespace with these names, in no order.
@@ -69,7 +90,14 @@ func (s *Store) RetrieversNamed(ctx context.Context, tenant apikey.InternalID, n
 	if len(names) == 0 {
 		return nil, nil
 	}
-	return s.findRetrievers(ctx, find{filter: retrieversOf(tenant, ns, bson.E{Key: "retriever_name", Value: among(names)})})
+	found, err := s.findRetrievers(ctx, find{filter: retrieversNamed(tenant, ns, names)})
+	return slices.DeleteFunc(found, func(r apikey.Retriever) bool {
+		return r.InternalID != tenant || r.NamespaceID != ns || !slices.Contains(names, r.Name)
+	}), err
+}
+
+func retrieversNamed(tenant apikey.InternalID, ns apikey.NamespaceID, names []string) bson.D {
+	return bson.D{{Key: "internal_id", Value: string(tenant)}, {Key: "namespace_id", Value: string(ns)}, {Key: "retriever_name", Value: equal(names...)}}
 }
 
 // CountRetrievers counts the namespace's retrievers.
@@ -131,8 +159,11 @@ func (s *Store) findRetrievers(ctx context.Context, q find) ([]apikey.Retriever,
 	return all(ctx, s.retrievers, q, document.Retriever)
 }
 
+// retrieversOf selects the namespace's retrievers that meet the conditions.
 func retrieversOf(tenant apikey.InternalID, ns apikey.NamespaceID, more ...bson.E) bson.D {
-	return append(bson.D{{Key: "internal_id", Value: is(string(tenant))}, {Key: "namespace_id", Value: is(string(ns))}}, more...)
+	return append(bson.D{
+		{Key: "internal_id", Value: string(tenant)}, {Key: "namespace_id", Value: string(ns)}, noList("internal_id", "namespace_id"),
+	}, more...)
 }
 
 // unnamedIDs are the retriever_id of the range's retrievers without a name.

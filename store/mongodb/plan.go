@@ -50,36 +50,47 @@ type query struct {
 	wants            []bson.D
 }
 
-// queries are those of query.go and docs/sizing.md. Counts are explained as finds of the same filter.
+// queries are those of query.go and docs/sizing.md: for each set of indexed fields that the store asks by, one. Counts and writes are explained
+// as finds of the same filter.
 func queries(v example) []query {
 	tenant, key, retriever := apikey.InternalID(v.tenant), []apikey.ID{apikey.ID(v.key)}, []apikey.RetrieverID{apikey.RetrieverID(v.retriever)}
 	namespace := apikey.NamespaceID(v.namespace)
 	byID, byTenant := bson.D{up("_id")}, bson.E{Key: "internal_id", Value: is(v.tenant)}
 	pages := bson.D{up("internal_id"), up("scopes.resource_id"), down("created_at"), down("key_id")}
 	retrievers := bson.D{up("internal_id"), up("namespace_id"), up("retriever_name"), up("retriever_id")}
+	after, _ := oneRun(apikey.KeyRange{After: &apikey.KeyPosition{CreatedAt: &v.at, ID: key[0]}})
+	afterName := withinNames(apikey.RetrieverRange{After: &apikey.RetrieverPosition{Name: v.name, ID: retriever[0]}})
+	byKeyID := bson.D{up("internal_id"), up("key_id")}
 	newest, latest := bson.D{down("created_at"), down("key_id")}, bson.D{down("timestamp"), down("audit_id")}
 	return []query{
 		{"authentication", document.Keys, bson.D{{Key: "key_hash", Value: v.hash}}, nil, 2, []bson.D{{up("key_hash")}}},
-		{"a key by id, changes, uses", document.Keys, keysWithIDs(tenant, key), nil, 0, []bson.D{{up("internal_id"), up("key_id")}, byID}},
+		{"a key by id", document.Keys, keysWithIDs(tenant, key), nil, 0, []bson.D{byKeyID, byID}},
+		{"changes and uses of a key", document.Keys, append(keysWithIDs(tenant, key), bson.E{Key: "key_hash", Value: v.hash}), nil, 0, []bson.D{byKeyID, byID, {up("key_hash")}}},
+		{"a change's end", document.Keys, bson.D{{Key: "_id", Value: v.key}, {Key: "internal_id", Value: v.tenant}}, nil, 0, []bson.D{byID}},
 		{"pages of keys", document.Keys, keysOf(tenant, retriever, time.Time{}), newest, 26, []bson.D{pages}},
 		{"pages of active keys", document.Keys, keysOf(tenant, retriever, v.at), newest, 26, []bson.D{pages}},
+		{"later pages of keys", document.Keys, keysOf(tenant, retriever, time.Time{}, after...), newest, 26, []bson.D{pages}},
 		{"counts of keys", document.Keys, keysOf(tenant, retriever, time.Time{}, usableKey), nil, 0, []bson.D{pages}},
+		{"keys without a hash", document.Keys, bson.D{{Key: "key_hash", Value: notText}}, nil, 0, []bson.D{{up("key_hash")}}},
+		{"keys without a key_id", document.Keys, bson.D{{Key: "internal_id", Value: is(v.tenant)}, {Key: "key_id", Value: notText}, {Key: "key_hash", Value: bson.D{{Key: "$gt", Value: ""}}}}, nil, 0, []bson.D{byKeyID}},
 		{"unfinished changes", document.Keys, bson.D{somethingPending}, nil, finishBatch, []bson.D{pendingIndex.keys}},
+		{"a successor that is not in its place", document.Keys, bson.D{somethingPending, byTenant, {Key: "successor.key_id", Value: v.key}}, nil, 1, []bson.D{pendingIndex.keys}},
 		{"unfinished changes of a tenant", document.Keys, bson.D{somethingPending, byTenant}, nil, maxPending, []bson.D{pendingIndex.keys}},
 		{"pages of events", document.Events, eventsOf(tenant, retriever[0], ""), latest, 25, []bson.D{{up("internal_id"), up("retriever_ids"), down("timestamp"), down("audit_id")}}},
 		{"pages of events about a key", document.Events, eventsOf(tenant, retriever[0], key[0]), latest, 25,
 			[]bson.D{{up("internal_id"), up("retriever_ids"), up("resource_id"), down("timestamp"), down("audit_id")}}},
-		{"the request's namespace", document.Namespaces, bson.D{byTenant, {Key: "$or", Value: bson.A{
-			bson.D{{Key: "namespace_id", Value: among([]string{v.namespace})}}, bson.D{{Key: "namespace_name", Value: among([]string{v.name})}},
-		}}}, nil, 0, []bson.D{{up("internal_id"), up("namespace_id")}, {up("internal_id"), up("namespace_name"), up("namespace_id")}}},
-		{"retrievers by id", document.Retrievers, bson.D{byTenant, {Key: "retriever_id", Value: among(retriever)}}, nil, 0, []bson.D{{up("internal_id"), up("retriever_id")}}},
-		{"retrievers by name", document.Retrievers, retrieversOf(tenant, namespace, bson.E{Key: "retriever_name", Value: among([]string{v.name})}), nil, 0, []bson.D{retrievers}},
+		{"the request's namespace", document.Namespaces, namespacesOf(tenant, []string{v.namespace, v.name}), nil, 0, []bson.D{{up("internal_id"), up("namespace_id")}, {up("internal_id"), up("namespace_name"), up("namespace_id")}}},
+		{"retrievers by id", document.Retrievers, retrieversWithIDs(tenant, retriever), nil, 0, []bson.D{{up("internal_id"), up("retriever_id")}}},
+		{"retrievers by name", document.Retrievers, retrieversNamed(tenant, namespace, []string{v.name}), nil, 0, []bson.D{retrievers}},
 		{"pages and counts of retrievers", document.Retrievers, retrieversOf(tenant, namespace, bson.E{Key: "retriever_id", Value: someText}),
 			bson.D{up("retriever_name"), up("retriever_id")}, 26, []bson.D{retrievers}},
-		{"keys …: a namespace of any tenant", document.Namespaces, bson.D{{Key: "$or", Value: bson.A{
-			bson.D{{Key: "namespace_id", Value: is(v.namespace)}}, bson.D{{Key: "namespace_name", Value: is(v.name)}},
-		}}}, nil, 0, []bson.D{{up("namespace_id")}, {up("namespace_name")}}},
-		{"bootstrap: an organization by name", document.Namespaces, bson.D{{Key: "organization_name", Value: is(v.organization)}}, nil, 0, []bson.D{{up("organization_name")}}},
+		{"later pages of retrievers", document.Retrievers, retrieversOf(tenant, namespace, afterName...), bson.D{up("retriever_name"), up("retriever_id")}, 26, []bson.D{retrievers}},
+		{"keys …: the tenants", document.Keys, bson.D{{Key: "internal_id", Value: someText}}, bson.D{up("internal_id")}, 1, []bson.D{byKeyID, pages}},
+		{"keys …: a namespace of any tenant", document.Namespaces, namespacesCalled(v.namespace, v.name), nil, 0, []bson.D{{up("namespace_id")}, {up("namespace_name")}}},
+		{"bootstrap: an organization by name", document.Namespaces, bson.D{{Key: "organization_name", Value: v.organization}}, nil, 0, []bson.D{{up("organization_name")}}},
+		{"import: namespaces that are stored", document.Namespaces, storedLike("namespace_id", []owned{{tenant, v.namespace}}, bson.A{v.key}, nil), nil, 0, []bson.D{byID, {up("internal_id"), up("namespace_id")}}},
+		{"import: retrievers that are stored", document.Retrievers, storedLike("retriever_id", []owned{{tenant, v.retriever}}, bson.A{v.key}, nil), nil, 0, []bson.D{byID, {up("internal_id"), up("retriever_id")}}},
+		{"import: keys that are stored", document.Keys, storedLike("key_id", []owned{{tenant, v.key}}, bson.A{v.key}, bson.A{v.hash}), nil, 0, []bson.D{byID, byKeyID, {up("key_hash")}}},
 	}
 }
 

@@ -16,9 +16,9 @@ import (
 //	KeysByHash              api_keys    key_hash
 //	Keys                    api_keys    internal_id, key_id; where a key has none, _id
 //	KeyPages, CountKeys     api_keys    internal_id, scopes.resource_id, created_at, key_id, which is their order too
-//	                                    a page that ends in a tie, or holds odd keys, one to three commands more:
-//	  keys without key_id   api_keys    internal_id, key_id
-//	CountUnusable           api_keys    key_hash; _id
+//	                                    a page with a created_at that is no date: up to two commands more
+//	CountUnusable           api_keys    key_hash; internal_id, of which it asks for all tenants first, and key_id
+//	Repair                  api_keys    none: it looks at every key, for an operator who waits; then as Keys, and _id
 //	CurrentKeys             api_keys    as Keys; where there is none, pending_events.audit_id, internal_id
 //	InsertKey, ChangeKey    api_keys    as Keys; then audit_events _id, and api_keys _id to take the event out
 //	UseKeys                 api_keys    as Keys, in one command for all
@@ -57,20 +57,15 @@ var (
 	notList  = bson.E{Key: "$not", Value: encoded(aList)}
 	notText  = not("$gt", "") // $type would say it too, but no index finds by that
 	someText = bson.D{{Key: "$gt", Value: ""}, notList}
-	noID     = bson.D{{Key: "key_id", Value: notText}, {Key: "$and", Value: bson.A{
-		bson.D{{Key: "_id", Value: notText}},
-		bson.D{{Key: "_id", Value: not("$gte", bson.NilObjectID)}},
-	}}}
 
-	// usableKey is what document.Key asks of a document, but for the tenant. The hash is told by a pattern, because
-	// for a negated one MongoDB considers no index: that of key_hash must not compete for lists.
+	// usableKey is what a document needs to be listed, but for the tenant. It is a negation, and tells the hash by a pattern, because MongoDB
+	// considers no index for these: those of key_id and key_hash must not compete for lists.
 	usableKey = bson.E{Key: "$nor", Value: encoded(bson.A{
-		noID,
+		bson.D{{Key: "key_id", Value: notText}},
+		bson.D{{Key: "key_id", Value: aList}},
 		bson.D{{Key: "key_hash", Value: bson.D{{Key: "$not", Value: bson.Regex{Pattern: ".", Options: "s"}}}}},
 		bson.D{{Key: "key_hash", Value: aList}},
 	})}
-	// unusableKey is the opposite, as far as indexes can tell.
-	unusableKey = bson.D{{Key: "$or", Value: bson.A{bson.D{{Key: "key_hash", Value: notText}}, noID}}}
 )
 
 // encoded is a part of queries that is always the same, as the driver writes it anew each time.
@@ -88,6 +83,24 @@ func is(v any) bson.D { return bson.D{{Key: "$eq", Value: v}, notList} }
 // among matches any of the values and not a list that holds one.
 func among[T ~string](values []T) bson.D {
 	return bson.D{{Key: "$in", Value: texts(values)}, notList}
+}
+
+// equal matches any of the values and lists that hold one. Servers answer it by an index, which some do not where notList is beside it. So
+// lookups use equal and check in code what came, and lists and counts leave other documents out by noList.
+func equal[T ~string](values ...T) any {
+	if len(values) == 1 {
+		return string(values[0])
+	}
+	return bson.D{{Key: "$in", Value: texts(values)}}
+}
+
+// noList matches documents that have no list in any of the fields.
+func noList(fields ...string) bson.E {
+	lists := make(bson.A, len(fields))
+	for i, name := range fields {
+		lists[i] = bson.D{{Key: name, Value: aList}}
+	}
+	return bson.E{Key: "$nor", Value: lists}
 }
 
 func texts[T ~string](values []T) bson.A {

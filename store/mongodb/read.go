@@ -51,8 +51,8 @@ type find struct {
 	batch  int    // how many come in one trip, where there is no limit; 0: many
 }
 
-// command is the find as a command, written in half the time that the driver's Find takes for filter, projection and
-// sort. It also has the driver tell the server how long anybody waits for it.
+// command is the find as a command. The driver's own Find never tells the server how long anybody waits for it, and with it a list of 20 keys
+// takes 7 to 10 % more processor time (387 instead of 355 µs).
 func (q find) command(collection string, batch int) bson.D {
 	c := bson.D{
 		{Key: "find", Value: collection}, {Key: "filter", Value: q.filter}, {Key: "projection", Value: projection(q.fields)},
@@ -96,6 +96,7 @@ func (q find) until(ctx context.Context, c collection, f func(doc bson.Raw, more
 	if q.limit > 0 {
 		batch = q.limit + 1
 	}
+	deepen(0)
 	command := append(q.command(c.Name(), batch), c.in.concern...)
 	ctx, cancel := bounded(ctx)
 	defer cancel()
@@ -115,6 +116,15 @@ func (q find) until(ctx context.Context, c collection, f func(doc bson.Raw, more
 		return n, failure(err)
 	}
 	return n, apikey.CostFrom(ctx).Look(looked)
+}
+
+// deepen makes the stack of a new goroutine grow at once to what a read through the driver takes. Otherwise it grows step by step, and each time
+// it is copied with all that is on it: 4 to 6 % of the processor time of a list of 20 keys.
+//
+//go:noinline
+func deepen(i int) byte {
+	var room [12 << 10]byte
+	return room[i]
 }
 
 // all returns what decode makes of the documents found, without those it finds unusable.

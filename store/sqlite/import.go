@@ -117,6 +117,7 @@ func (im *importer) add(ctx context.Context, t *table, index int, doc bson.Raw) 
 		if doc, events, err = document.Unloaded(doc); err != nil {
 			return err
 		}
+		doc = document.WithKeyID(doc)
 	}
 	columns, usable := t.columns(doc)
 	if !usable {
@@ -157,6 +158,11 @@ func (w *writer) list(ctx context.Context, doc bson.Raw, inserted sql.Result) er
 	if err != nil {
 		return err
 	}
+	return w.listRow(ctx, doc, pk)
+}
+
+// listRow is list for the key in that row.
+func (w *writer) listRow(ctx context.Context, doc bson.Raw, pk int64) error {
 	k, _ := document.Key(doc, apikey.FieldInternalID|apikey.FieldScopes|apikey.FieldCreatedAt|apikey.StatusFields)
 	for _, retriever := range k.Retrievers() {
 		_, err := w.exec(ctx, insertKeyRetriever, k.InternalID, retriever, dateColumn(k.CreatedAt), k.ID, activeUntil(&k), pk)

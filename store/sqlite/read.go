@@ -271,8 +271,16 @@ func (s *Store) CountEvents(ctx context.Context, tenant apikey.InternalID, retri
 }
 
 // CountUnusable implements store.Engine.
-func (s *Store) CountUnusable(ctx context.Context) (int, error) {
-	return count(ctx, s, countUnusable)
+func (s *Store) CountUnusable(ctx context.Context) (u document.Unusable, err error) {
+	_, err = query(ctx, s, unusableKeys, nil, func(doc bson.Raw) (struct{}, bool) {
+		if k, _ := document.Key(doc, 0); k.Hash == "" {
+			u.NoHash++
+		} else {
+			u.NoID++
+		}
+		return struct{}{}, false
+	})
+	return u, err
 }
 
 // query appends to found what the statement's documents say.

@@ -113,7 +113,9 @@ const (
 	allNamespaces
 	keysOfAnyTenant
 	allKeys
-	countUnusable
+	unusableKeys
+	keysFrom
+	countKeyDocuments
 	eventsNewestFirst
 	eventsOldestFirst
 	eventsAboutNewestFirst
@@ -177,8 +179,10 @@ var readSQL = [reads]string{
 			UNION ALL
 			SELECT (SELECT min(k.tenant) FROM api_keys k WHERE k.tenant > t.tenant) FROM tenants t WHERE t.tenant IS NOT NULL)
 		SELECT k.document FROM tenants t CROSS JOIN api_keys k ON k.tenant = t.tenant AND k.id = ?`,
-	allKeys:       `SELECT document FROM api_keys WHERE pk > 0`,
-	countUnusable: `SELECT count(*), count(*) FROM (SELECT 1 FROM api_keys WHERE hash IS NULL LIMIT ?)`,
+	allKeys:           `SELECT document FROM api_keys WHERE pk > 0`,
+	unusableKeys:      `SELECT document FROM api_keys WHERE hash IS NULL`,
+	keysFrom:          `SELECT pk, document FROM api_keys WHERE pk > ? ORDER BY pk LIMIT ?`,
+	countKeyDocuments: `SELECT count(*), count(*) FROM (SELECT 1 FROM api_keys WHERE pk > 0 LIMIT ?)`,
 	eventsNewestFirst: `
 		SELECT e.document FROM audit_event_retrievers r CROSS JOIN audit_events e ON e.pk = r.audit_event
 		WHERE r.tenant = ? AND r.retriever_id = ? AND (r.happened_at, r.id) < (?, ?) AND (r.happened_at, r.id) > (?, ?)
@@ -223,6 +227,8 @@ const (
 	keyToChange
 	updateKey
 	updateKeyRetriever
+	keyToRepair
+	repairKey
 	insertEvent
 	insertEventRetriever
 	writes
@@ -254,6 +260,8 @@ var writeSQL = [writes]string{
 	updateKey:   `UPDATE api_keys SET document = ? WHERE tenant = ? AND id = ?`,
 	updateKeyRetriever: `
 		UPDATE api_key_retrievers SET active_until = ? WHERE tenant = ? AND retriever_id = ? AND created_at = ? AND id = ?`,
+	keyToRepair: `SELECT document FROM api_keys WHERE pk = ?`,
+	repairKey:   `UPDATE OR IGNORE api_keys SET document = ?, tenant = ?, id = ?, hash = ? WHERE pk = ?`,
 	insertEvent: `INSERT INTO audit_events (document, tenant, id) VALUES (?, ?, ?) ON CONFLICT DO NOTHING`,
 	insertEventRetriever: `
 		INSERT INTO audit_event_retrievers (tenant, retriever_id, happened_at, id, resource_id, audit_event)
