@@ -7,8 +7,8 @@ import (
 
 // maxBallast is the size of the ballast, in bytes. Go collects garbage when the heap has doubled. This server's heap is a few megabytes, so
 // without a ballast it collects dozens of times a second. The ballast is counted as heap but never touched, so the machine spends no memory on it.
-// It saves 29 % of the CPU time of a list of 20 keys (362 instead of 509 µs) and 12 % of a list of 1,000 (3.6 instead of 4.0 ms), for up to
-// 16 MiB more garbage.
+// It saves 29 % of the CPU time of a list of 20 keys (362 instead of 509 µs) and 12 % of a list of 1,000 (3.6 instead of 4.0 ms), measured with
+// 16 connections and a stub of MongoDB. The price is up to 16 MiB more garbage.
 const maxBallast = 16 << 20
 
 // ballast returns memory that makes garbage collections rarer while it is reachable; none if GOGC is set. GOMEMLIMIT still applies: it includes

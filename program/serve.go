@@ -88,7 +88,7 @@ func (c *command) serve(ctx context.Context) (err error) {
 	share := answersWithin(debug.SetMemoryLimit(-1))
 	answers := web.NewAnswers(share, metrics.Refused)
 	if c.cfg.MaxResponseBytes > share/2 {
-		c.logger.WarnContext(ctx, "GOMEMLIMIT is too low for answers of MAX_RESPONSE_BYTES", "largest", share/2)
+		c.logger.WarnContext(ctx, "GOMEMLIMIT is too low for responses of MAX_RESPONSE_BYTES", "largest", share/2)
 	}
 	server := &http.Server{
 		Handler: web.NewHandler(web.Options{

@@ -181,7 +181,7 @@ func TestAnswersFitIntoTheMemoryLimit(t *testing.T) {
 	if got := p.Query("admin", "production", query); got.Status != http.StatusOK || !strings.Contains(got.Body, "more than 8388608 bytes (MAX_RESPONSE_BYTES)") {
 		t.Errorf("%d %.300s", got.Status, got.Body)
 	}
-	if log := p.Stderr.String(); !strings.Contains(log, "GOMEMLIMIT is too low for answers of MAX_RESPONSE_BYTES") {
+	if log := p.Stderr.String(); !strings.Contains(log, "GOMEMLIMIT is too low for responses of MAX_RESPONSE_BYTES") {
 		t.Errorf("the log does not say so:\n%s", log)
 	}
 }

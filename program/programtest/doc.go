@@ -11,5 +11,5 @@
 //		}
 //	})
 //
-// MustRun runs a command on the same store. Serve runs the program within the test's process; Start starts the built binary.
+// MustRun runs a command on the same store. Serve runs the program within the test's process; StartProcess starts the built binary.
 package programtest

@@ -202,7 +202,7 @@ func TextAt(v any, path ...string) string {
 	return text
 }
 
-// The ids of the caller's trace and span in Traced.
+// The ids of the caller's trace and span in QueryInTrace.
 const (
 	CallersTrace = "0af7651916cd43dd8448eb211c80319c"
 	CallersSpan  = "b7ad6b7169203331"
