@@ -60,7 +60,7 @@ var faults = []fault{
 		<-lifted
 		p.Start()
 	}},
-	{"nothing is answered any more, and then late", "1s", func(p *mongodbtest.Proxy, lifted <-chan struct{}) {
+	{"the store answers only after the fault", "1s", func(p *mongodbtest.Proxy, lifted <-chan struct{}) {
 		p.Pass(func(client net.Conn, answer []byte) error {
 			<-lifted
 			_, err := client.Write(answer)
@@ -68,11 +68,11 @@ var faults = []fault{
 		})
 		<-lifted
 	}},
-	{"nothing is answered any more, ever", "1s", func(p *mongodbtest.Proxy, lifted <-chan struct{}) {
+	{"the store never answers", "1s", func(p *mongodbtest.Proxy, lifted <-chan struct{}) {
 		p.Pass(hanging)
 		<-lifted
 	}},
-	{"answers are slow", "5s", func(p *mongodbtest.Proxy, lifted <-chan struct{}) {
+	{"the store answers slowly", "5s", func(p *mongodbtest.Proxy, lifted <-chan struct{}) {
 		p.Pass(func(client net.Conn, answer []byte) error {
 			time.Sleep(200 * time.Millisecond)
 			_, err := client.Write(answer)
@@ -80,7 +80,7 @@ var faults = []fault{
 		})
 		<-lifted
 	}},
-	{"answers are slower than requests may be", "500ms", func(p *mongodbtest.Proxy, lifted <-chan struct{}) {
+	{"the store answers later than REQUEST_TIMEOUT", "500ms", func(p *mongodbtest.Proxy, lifted <-chan struct{}) {
 		p.Pass(func(client net.Conn, answer []byte) error {
 			time.Sleep(700 * time.Millisecond)
 			_, err := client.Write(answer)
@@ -88,7 +88,7 @@ var faults = []fault{
 		})
 		<-lifted
 	}},
-	{"answers break off in the middle", "1s", func(p *mongodbtest.Proxy, lifted <-chan struct{}) {
+	{"responses of the store are truncated", "1s", func(p *mongodbtest.Proxy, lifted <-chan struct{}) {
 		var n atomic.Int64
 		p.Pass(func(client net.Conn, answer []byte) error {
 			if n.Add(1)%7 > 0 {
@@ -101,7 +101,7 @@ var faults = []fault{
 		})
 		<-lifted
 	}},
-	{"answers drip", "5s", func(p *mongodbtest.Proxy, lifted <-chan struct{}) {
+	{"responses of the store arrive in small parts", "5s", func(p *mongodbtest.Proxy, lifted <-chan struct{}) {
 		p.Pass(func(client net.Conn, answer []byte) error {
 			for part := range slices.Chunk(answer, 100) {
 				if _, err := client.Write(part); err != nil {
@@ -113,13 +113,13 @@ var faults = []fault{
 		})
 		<-lifted
 	}},
-	{"the server goes up and down", "1s", func(p *mongodbtest.Proxy, lifted <-chan struct{}) {
+	{"the store restarts repeatedly", "1s", func(p *mongodbtest.Proxy, lifted <-chan struct{}) {
 		repeatedly(30*time.Millisecond, func(int) {
 			p.Stop()
 			p.Start()
 		})(lifted)
 	}},
-	{"the server refuses", "1s", func(p *mongodbtest.Proxy, lifted <-chan struct{}) {
+	{"the store returns errors", "1s", func(p *mongodbtest.Proxy, lifted <-chan struct{}) {
 		var n atomic.Int64
 		codes := []int{6, 10107, 91, 13, 262, 11602}
 		p.On(func(command string, _ bson.Raw) *mongodbtest.Fault {
