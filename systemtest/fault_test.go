@@ -372,7 +372,7 @@ func TestNotReadyWhileTheStoreStalls(t *testing.T) {
 	programtest.AwaitReady(t, s)
 	proxy.Pass(hanging)
 	for range 3 {
-		if got := s.Request(http.MethodGet, "/readyz", "", nil); got.Status != http.StatusServiceUnavailable || !strings.Contains(got.Body, "the store does not answer") {
+		if got := s.Request(http.MethodGet, "/readyz", "", nil); got.Status != http.StatusServiceUnavailable || !strings.Contains(got.Body, "the store does not respond") {
 			t.Errorf("/readyz: %d %s", got.Status, got.Body)
 		}
 	}

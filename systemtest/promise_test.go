@@ -148,7 +148,7 @@ func TestEveryBadBearerGetsOneAnswer(t *testing.T) {
 		// For another scheme, the response names the right one. It is the same for valid and invalid keys.
 		for _, authorization := range []string{"Basic " + programtest.Token("admin"), programtest.Token("admin"), programtest.Token("unknown"), "Token x", ",", "Bearer:" + programtest.Token("admin"), "Bearer" + programtest.Token("admin"), "X-Api-Key"} {
 			got := s.Request(http.MethodPost, "/graphql", "not even JSON", map[string]string{"Authorization": authorization})
-			want := `{"errors":[{"message":"Send the key as Authorization: Bearer KEY. No other scheme is understood.","extensions":{"code":"UNAUTHENTICATED"}}]}`
+			want := `{"errors":[{"message":"Send the key as Authorization: Bearer KEY. Other schemes are not supported.","extensions":{"code":"UNAUTHENTICATED"}}]}`
 			if got.Status != http.StatusUnauthorized || got.Body != want || got.Header.Get("WWW-Authenticate") != `Bearer error="invalid_token"` {
 				t.Errorf("%.40q: %d %s", authorization, got.Status, got.Body)
 			}
