@@ -1,37 +1,10 @@
 package apikey
 
 import (
-	"cmp"
 	"context"
 	"slices"
 	"time"
 )
-
-// Names is what a request names, to be looked up together: each kind is read once, however many are named.
-type Names struct {
-	// Namespace is the one of the request, by id or name, in which Keys and Nodes are looked for.
-	Namespace  string
-	Namespaces []string // by id or name
-	Retrievers []RetrieverRef
-	Keys       []ID
-	Nodes      []string // ids of whatever kind
-	KeyFields  Fields   // the fields of Keys and Nodes that will be looked at
-	Listings   []ListingOf
-}
-
-// RetrieverRef names a retriever, by id or name, in a namespace; ids win.
-type RetrieverRef struct {
-	In        *Namespace // one that was found before; nil: the one of Namespace
-	Namespace string     // by id or name
-	Retriever string
-	ByID      bool // not by name
-}
-
-// ListingOf is a listing of the keys of retrievers that are named too.
-type ListingOf struct {
-	Options    ListOptions
-	Retrievers []RetrieverRef
-}
 
 // Found is what was found of Names, as far as the caller may see it. It is read side by side with what it depends on,
 // and shown by the methods only if that allows it.
@@ -337,132 +310,10 @@ func (f *Found) key(ns *Namespace, id ID) *Key {
 	return &k
 }
 
-// Node is what an id stands for: exactly one of them is set.
-type Node struct {
-	Key       *Key
-	Retriever *Retriever
-	Namespace *Namespace
-}
-
-// Node returns what has that id, looking at keys, then the request's namespace's retrievers, then the organization's
-// namespaces.
-func (f *Found) Node(id string) (Node, error) {
-	ns, err := f.resolve(f.request)
-	if err != nil {
-		return Node{}, err
-	}
-	if k := f.key(ns, ID(id)); k != nil {
-		return Node{Key: k}, nil
-	}
-	if r := f.byID(ns, id); r != nil {
-		return Node{Retriever: r}, nil
-	}
-	// To a caller who does not see it the request's namespace may not exist, and without one there is no answer.
-	if f.caller.coversNamespace(ReadData, ns) {
-		if n := f.namespaceByID(id); n != nil {
-			return Node{Namespace: n}, nil
-		}
-	}
-	return Node{}, f.caller.nothingIn(ns, "node")
-}
-
-// Entity returns what of that kind has that id, in the request's namespace unless it is a namespace: an empty Node where
-// there is nothing that the caller sees.
-func (f *Found) Entity(kind ResourceType, id string) (Node, error) {
-	ns, err := f.resolve(f.request)
-	if err != nil {
-		return Node{}, err
-	}
-	switch kind {
-	case ResourceAPIKey:
-		return Node{Key: f.key(ns, ID(id))}, nil
-	case ResourceRetriever:
-		return Node{Retriever: f.byID(ns, id)}, nil
-	case ResourceNamespace:
-		return Node{Namespace: f.namespaceByID(id)}, nil
-	default:
-		return Node{}, nil
-	}
-}
-
-// namespaceByID returns the namespace with that id; nil where there is none that the caller sees.
-func (f *Found) namespaceByID(id string) *Namespace {
-	i := slices.IndexFunc(f.namespaces, func(n Namespace) bool { return string(n.ID) == id })
-	if i < 0 || !f.caller.coversNamespace(ReadData, &f.namespaces[i]) {
-		return nil
-	}
-	return &f.namespaces[i]
-}
-
 // Listing returns the i-th listing's part for a retriever; false where the retriever is none of those it was named for.
 func (f *Found) Listing(i int, id RetrieverID) (Listing, bool) {
 	l, ok := f.listings[i][id]
 	return l, ok
-}
-
-func (n *Names) namespaceRefs() []string {
-	refs := slices.Clone(n.Namespaces)
-	for _, ref := range n.retrieverRefs() {
-		if ref.In == nil {
-			refs = append(refs, ref.Namespace)
-		}
-	}
-	if len(n.Keys) > 0 || len(n.Nodes) > 0 {
-		refs = append(refs, n.Namespace)
-	}
-	if n.Namespace != "" { // without it no node is looked for
-		refs = append(refs, n.Nodes...)
-	}
-	return distinct(refs)
-}
-
-// retrieverRefs are all retrievers that are named.
-func (n *Names) retrieverRefs() []RetrieverRef {
-	refs := n.Retrievers
-	for _, l := range n.Listings {
-		refs = slices.Concat(refs, l.Retrievers)
-	}
-	return refs
-}
-
-func (n *Names) retrieverIDs() []RetrieverID {
-	ids := idsOf(n.retrieverRefs())
-	if n.Namespace != "" {
-		for _, id := range n.Nodes {
-			ids = append(ids, RetrieverID(id))
-		}
-	}
-	return distinct(ids)
-}
-
-func (n *Names) keyIDs() []ID {
-	if n.Namespace == "" {
-		return nil
-	}
-	ids := slices.Clone(n.Keys)
-	for _, id := range n.Nodes {
-		ids = append(ids, ID(id))
-	}
-	return distinct(ids)
-}
-
-// idsOf are the ids that the retrievers may have, in namespaces that are named.
-func idsOf(refs []RetrieverRef) []RetrieverID {
-	var ids []RetrieverID
-	for _, ref := range refs {
-		if ref.In != nil || ref.Namespace != "" {
-			ids = append(ids, RetrieverID(ref.Retriever))
-		}
-	}
-	return distinct(ids)
-}
-
-// distinct returns the items but the empty one, each once.
-func distinct[T cmp.Ordered](items []T) []T {
-	var empty T
-	slices.Sort(items)
-	items = slices.Compact(items)
-	return slices.DeleteFunc(items, func(item T) bool { return item == empty })
 }
 
 // tasks are done together.

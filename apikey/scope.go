@@ -2,7 +2,6 @@ package apikey
 
 import (
 	"slices"
-	"strings"
 )
 
 // Scope limits a key to resources. One that cannot be read has a type or an operation that is not known, and so still
@@ -78,44 +77,3 @@ var Operations = []Operation{
 
 // Known reports whether this version knows the operation.
 func (o Operation) Known() bool { return slices.Contains(Operations, o) }
-
-// allows reports whether the scope's operations include op. A scope that lists its operations allows none that is not known,
-// even if it lists the same text: nobody here can tell how much that is.
-func (s *Scope) allows(op Operation) bool {
-	if len(s.Operations) == 0 {
-		return true
-	}
-	return op.Known() && slices.Contains(s.Operations, op)
-}
-
-// names reports whether the scope is about the resource of that type with that id.
-func (s *Scope) names(t ResourceType, id string) bool {
-	return s.ResourceType == t && matches(s.ResourceID, id)
-}
-
-// matches reports whether id fits the pattern, in which * stands for any run of characters, the empty one
-// included. Nothing matches an empty id. It never tries a literal part a second time, so that no pattern is slow.
-func matches(pattern, id string) bool {
-	if id == "" {
-		return false
-	}
-	first, rest, wild := strings.Cut(pattern, "*")
-	if !wild {
-		return pattern == id
-	}
-	if !strings.HasPrefix(id, first) {
-		return false
-	}
-	id = id[len(first):]
-	for {
-		part, after, more := strings.Cut(rest, "*")
-		if !more {
-			return strings.HasSuffix(id, rest)
-		}
-		i := strings.Index(id, part)
-		if i < 0 {
-			return false
-		}
-		id, rest = id[i+len(part):], after
-	}
-}
