@@ -7,13 +7,13 @@ import (
 	"time"
 )
 
-// Minted is a key that was just made, with its plaintext, which nobody can ask for again.
+// Minted is a new key with its plaintext, which cannot be retrieved again.
 type Minted struct {
 	Key    Key
 	Secret Secret
 }
 
-// Create makes a key that executes the retriever and can do nothing else. It needs Write, and Settings with a name.
+// Create creates a key that can execute the retriever and do nothing else. It requires Write, and a name in the settings.
 func (s *Service) Create(ctx context.Context, c Caller, namespace, retriever string, settings Settings) (*Minted, error) {
 	if err := s.Admit(ctx, c, KeyCreated); err != nil {
 		return nil, err
@@ -31,13 +31,13 @@ func (s *Service) Create(ctx context.Context, c Caller, namespace, retriever str
 	attempt := c.event(KeyCreated, ResourceRetriever, string(r.ID), now, r.NamespaceID, named)
 	refused := c.authorizeChange(Write)
 	if refused == nil && !c.covers(ManagePermissions, r.Namespace, r.ID) {
-		refused = forbidden("This key may not make keys for this retriever.")
+		refused = forbidden("Your key may not create keys for this retriever.")
 	}
 	if _, err := s.permit(ctx, c, refused, attempt, as); err != nil {
 		return nil, err
 	}
 	if strings.Contains(string(r.ID), "*") || strings.Contains(string(r.NamespaceID), "*") {
-		return nil, Invalid("retrieverId", "No key can be made for this retriever: its id, or that of its namespace, holds a *, which in a key's scopes stands for any run of characters.")
+		return nil, Invalid("retrieverId", "Keys cannot be created for this retriever: its id or its namespace's id contains *, which is a wildcard in scopes.")
 	}
 
 	key, secret := newRetrieverKey(r.ID, c.Key.UserID, now)
@@ -53,14 +53,14 @@ func (s *Service) Create(ctx context.Context, c Caller, namespace, retriever str
 	return &Minted{Key: key, Secret: secret}, nil
 }
 
-// Updated is a key that was changed, and which of its settings lost their value.
+// Updated is a key that was updated, and the names of the settings that the update cleared.
 type Updated struct {
 	Key     Key
 	Cleared []string
 }
 
-// Update changes what is given of an active key; all else stays. It needs Write, a caller who holds what the key holds, and,
-// for limits that it raises, what mayGive asks for.
+// Update changes the given settings of an active key. It requires Write, a caller who holds everything that the key holds, and, for
+// limits that it raises, what mayGive requires.
 func (s *Service) Update(ctx context.Context, c Caller, namespace string, id ID, settings Settings) (*Updated, error) {
 	var lost []string
 	key, err := s.change(ctx, c, c.wish(KeyUpdated, namespace, string(id)), func(from Key, own *Key, now time.Time) (Change, error) {
@@ -75,7 +75,7 @@ func (s *Service) Update(ctx context.Context, c Caller, namespace string, id ID,
 			return Change{}, err
 		}
 		if end := from.ExpiresAt; from.RotatedTo != nil && end != nil && (to.ExpiresAt == nil || to.ExpiresAt.After(*end)) {
-			return Change{}, conflict("This key was rotated: its end can be brought forward, not put off.")
+			return Change{}, conflict("This key was rotated: its expiry can be moved earlier, but not later.")
 		}
 		lost = cleared(&from, &to)
 		return Change{Key: to, Fields: settings.fields(), ActiveAt: now}, nil
@@ -86,12 +86,12 @@ func (s *Service) Update(ctx context.Context, c Caller, namespace string, id ID,
 	return &Updated{Key: *key, Cleared: lost}, nil
 }
 
-// manyTries is how often a revocation that came second to another change tries again.
+// manyTries is how often a revocation is tried again after another change won.
 const manyTries = 100
 
-// change finds a key that the caller may change, lets decide say how, and writes that with its event. decide gets the caller's
-// own key, too, as it is now. What decide leaves as it is, is not written. Where decide returns Forbidden, the denied attempt
-// becomes an event. Of changes that race one wins; the others are told, but for a revocation, which is decided anew.
+// change finds a key that the caller may change, lets decide compute the change, and writes it with its event. decide also gets the
+// caller's own key as it is now. Fields that decide does not change are not written. If decide returns Forbidden, the denied attempt
+// becomes an event. Of concurrent changes one wins. The others fail, except revocations, which are decided again.
 func (s *Service) change(ctx context.Context, c Caller, as wish, decide func(from Key, own *Key, now time.Time) (Change, error)) (*Key, error) {
 	action, namespace, id := as.action, as.namespace, ID(as.resource)
 	if err := s.Admit(ctx, c, action); err != nil {
@@ -115,7 +115,7 @@ func (s *Service) change(ctx context.Context, c Caller, as wish, decide func(fro
 		change, err := decide(from, own, now)
 		if err != nil {
 			if Classify(err).Code == Forbidden {
-				err = s.deny(ctx, c, err, e, wish{}) // limits change, so a repetition is decided anew
+				err = s.deny(ctx, c, err, e, wish{}) // limits can change, so repetitions are decided again
 			}
 			return nil, err
 		}
@@ -137,18 +137,18 @@ func (s *Service) change(ctx context.Context, c Caller, as wish, decide func(fro
 			break
 		}
 	}
-	return nil, conflict("Somebody else changed this key at the same moment. Look at it again before you try once more.")
+	return nil, conflict("The key was changed by somebody else at the same time. Read it again before you retry.")
 }
 
-// target is a key that is to be changed, and where it is.
+// target is a key to change, and where it is.
 type target struct {
 	key        Key
-	namespace  NamespaceID // of the retriever by which it was found; empty where none is left
-	retrievers []Retriever // those of the ones that the key names which there are
+	namespace  NamespaceID // of the retriever through which it was found; empty if none exists
+	retrievers []Retriever // the existing retrievers that the key names
 }
 
-// target returns the key if the caller sees it in the namespace; with anywhere, if it is the organization's, for which no
-// namespace needs to be named.
+// target returns the key if the caller sees it in the namespace. With anywhere, it returns any key of the organization, and no namespace
+// is needed.
 func (s *Service) target(ctx context.Context, c Caller, namespace string, id ID, anywhere bool) (target, error) {
 	var ns *Namespace
 	var keys []Key
@@ -186,5 +186,5 @@ func (s *Service) target(ctx context.Context, c Caller, namespace string, id ID,
 	return t, nil
 }
 
-// instant is now in the precision that dates are stored in.
+// instant is the current time in the precision of stored dates.
 func (s *Service) instant() time.Time { return s.now().UTC().Truncate(time.Millisecond) }

@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// KeyReader reads all keys of a retriever, newest first, a page at a time, however many there are.
+// KeyReader reads all keys of a retriever page by page, newest first.
 type KeyReader struct {
 	service   *Service
 	tenant    InternalID
@@ -14,9 +14,8 @@ type KeyReader struct {
 	done      bool
 }
 
-// ReadKeys returns a reader of the retriever's keys: the active ones, or all, and of these the ones that the search finds,
-// as a Filter's does. Their states are those at this instant. The retriever is one that the Service returned to the same
-// caller.
+// ReadKeys returns a reader of the retriever's active keys, or of all keys, that match the search as in Filter. Their statuses are those
+// at this instant. The Service must have returned the retriever to the same caller.
 func (s *Service) ReadKeys(c Caller, r *Retriever, includeRevoked bool, search string) (*KeyReader, error) {
 	if err := s.authorize(c, Read); err != nil {
 		return nil, err
@@ -29,14 +28,14 @@ func (s *Service) ReadKeys(c Caller, r *Retriever, includeRevoked bool, search s
 	return &KeyReader{service: s, tenant: c.tenant(), retriever: r.ID, query: q}, nil
 }
 
-// readTogether is how many keys a KeyReader, or a scan, reads at a time: one more than a page, so that as many as a page are read at once and
-// known to be all.
+// readTogether is how many keys a KeyReader or a scan reads at a time. It is one more than a page, so that one read shows that a page is
+// complete.
 const readTogether = MaxPage + 1
 
 // Done reports whether all keys were returned.
 func (r *KeyReader) Done() bool { return r.done }
 
-// Next returns the next keys, some thousand at most, and fewer where they are long; none when all were returned.
+// Next returns the next keys: about a thousand at most, fewer if they are long, and none at the end.
 func (r *KeyReader) Next(ctx context.Context) ([]Key, error) {
 	for !r.done {
 		begins := r.query.window.after == nil
@@ -57,7 +56,7 @@ func (r *KeyReader) Next(ctx context.Context) ([]Key, error) {
 	return nil, nil
 }
 
-// read reads on once, and finds out how much to read the next time.
+// read reads once and decides how much to read next time.
 func (r *KeyReader) read(ctx context.Context) ([]Key, error) {
 	pages, err := r.service.Store.KeyPages(ctx, r.tenant, []RetrieverID{r.retriever}, r.query.run(r.query.window, AllFields))
 	if err != nil {

@@ -5,27 +5,27 @@ import (
 	"slices"
 )
 
-// Names is what a request names, to be looked up together: each kind is read once, however many are named.
+// Names is what a request names, to be looked up together. Each kind is read once, however many are named.
 type Names struct {
-	// Namespace is the one of the request, by id or name, in which Keys and Nodes are looked for.
+	// Namespace is the request's namespace, by id or name, in which Keys and Nodes are looked up.
 	Namespace  string
 	Namespaces []string // by id or name
 	Retrievers []RetrieverRef
 	Keys       []ID
-	Nodes      []string // ids of whatever kind
-	KeyFields  Fields   // the fields of Keys and Nodes that will be looked at
+	Nodes      []string // ids of any kind
+	KeyFields  Fields   // the fields of Keys and Nodes that are needed
 	Listings   []ListingOf
 }
 
-// RetrieverRef names a retriever, by id or name, in a namespace; ids win.
+// RetrieverRef names a retriever in a namespace, by id or name. The id takes precedence.
 type RetrieverRef struct {
-	In        *Namespace // one that was found before; nil: the one of Namespace
+	In        *Namespace // a namespace that was found before; nil: the one of Namespace
 	Namespace string     // by id or name
 	Retriever string
 	ByID      bool // not by name
 }
 
-// ListingOf is a listing of the keys of retrievers that are named too.
+// ListingOf is a list of the keys of retrievers that are named too.
 type ListingOf struct {
 	Options    ListOptions
 	Retrievers []RetrieverRef
@@ -41,7 +41,7 @@ func (n *Names) namespaceRefs() []string {
 	if len(n.Keys) > 0 || len(n.Nodes) > 0 {
 		refs = append(refs, n.Namespace)
 	}
-	if n.Namespace != "" { // without it no node is looked for
+	if n.Namespace != "" { // without it, nodes are not looked up
 		refs = append(refs, n.Nodes...)
 	}
 	return distinct(refs)
@@ -77,7 +77,7 @@ func (n *Names) keyIDs() []ID {
 	return distinct(ids)
 }
 
-// idsOf are the ids that the retrievers may have, in namespaces that are named.
+// idsOf are the possible ids of retrievers in named namespaces.
 func idsOf(refs []RetrieverRef) []RetrieverID {
 	var ids []RetrieverID
 	for _, ref := range refs {
@@ -88,7 +88,7 @@ func idsOf(refs []RetrieverRef) []RetrieverID {
 	return distinct(ids)
 }
 
-// distinct returns the items but the empty one, each once.
+// distinct returns each item once, without empty ones.
 func distinct[T cmp.Ordered](items []T) []T {
 	var empty T
 	slices.Sort(items)

@@ -4,14 +4,14 @@ import (
 	"slices"
 )
 
-// Node is what an id stands for: exactly one of them is set.
+// Node is the object with an id. Exactly one field is set.
 type Node struct {
 	Key       *Key
 	Retriever *Retriever
 	Namespace *Namespace
 }
 
-// Node returns what has that id, looking at keys, then the request's namespace's retrievers, then the organization's
+// Node returns the object with that id. It looks among keys, then the request's namespace's retrievers, then the organization's
 // namespaces.
 func (f *Found) Node(id string) (Node, error) {
 	ns, err := f.resolve(f.request)
@@ -24,7 +24,7 @@ func (f *Found) Node(id string) (Node, error) {
 	if r := f.byID(ns, id); r != nil {
 		return Node{Retriever: r}, nil
 	}
-	// To a caller who does not see it the request's namespace may not exist, and without one there is no answer.
+	// The request's namespace may not exist for a caller who cannot see it. Without one there is no answer.
 	if f.caller.coversNamespace(ReadData, ns) {
 		if n := f.namespaceByID(id); n != nil {
 			return Node{Namespace: n}, nil
@@ -33,8 +33,8 @@ func (f *Found) Node(id string) (Node, error) {
 	return Node{}, f.caller.nothingIn(ns, "node")
 }
 
-// Entity returns what of that kind has that id, in the request's namespace unless it is a namespace: an empty Node where
-// there is nothing that the caller sees.
+// Entity returns the object of that kind with that id. Keys and retrievers are looked up in the request's namespace. It returns an empty
+// Node if the caller sees no such object.
 func (f *Found) Entity(kind ResourceType, id string) (Node, error) {
 	ns, err := f.resolve(f.request)
 	if err != nil {
@@ -52,7 +52,7 @@ func (f *Found) Entity(kind ResourceType, id string) (Node, error) {
 	}
 }
 
-// namespaceByID returns the namespace with that id; nil where there is none that the caller sees.
+// namespaceByID returns the namespace with that id, or nil if the caller sees none.
 func (f *Found) namespaceByID(id string) *Namespace {
 	i := slices.IndexFunc(f.namespaces, func(n Namespace) bool { return string(n.ID) == id })
 	if i < 0 || !f.caller.coversNamespace(ReadData, &f.namespaces[i]) {

@@ -4,7 +4,7 @@ import (
 	"context"
 )
 
-// Retriever returns the retriever with that id or name in the namespace, itself an id or a name; ids win.
+// Retriever returns the retriever with that id or name in the namespace, which is also given by id or name. Ids take precedence.
 func (s *Service) Retriever(ctx context.Context, c Caller, namespace, ref string) (*Retriever, error) {
 	if err := s.authorize(c, Read); err != nil {
 		return nil, err
@@ -21,7 +21,7 @@ func (s *Service) findRetriever(ctx context.Context, c Caller, namespace, ref st
 	return found.Retriever(named)
 }
 
-// resolve finds the namespace that a request names, without asking whether the caller's scopes cover it.
+// resolve finds the namespace that a request names, without checking the caller's scopes.
 func (s *Service) resolve(ctx context.Context, c Caller, ref string) (*Namespace, error) {
 	found, err := s.lookUp(ctx, c, Names{Namespaces: []string{ref}})
 	if err != nil {
@@ -30,8 +30,8 @@ func (s *Service) resolve(ctx context.Context, c Caller, ref string) (*Namespace
 	return found.resolve(ref)
 }
 
-// Retrievers returns a page of the request's namespace's retrievers, by name. The search is a literal, case-insensitive
-// part of name or id. A caller whose scopes cover only some sees, and counts, only these.
+// Retrievers returns a page of the retrievers of the request's namespace, by name. The search text must be part of the name or id,
+// ignoring case. A caller whose scopes cover only some retrievers sees and counts only these.
 func (f *Found) Retrievers(ctx context.Context, p Page, search string, wants Wants) (*Connection[Retriever], error) {
 	w, err := p.window(retrievers, RetrieverPage)
 	if err != nil {
@@ -56,7 +56,7 @@ func (s *Service) RetrieversIn(ctx context.Context, c Caller, ns *Namespace, p P
 	return s.retrieversIn(ctx, c, ns, w, search, wants)
 }
 
-// retrieversIn reads the window of the namespace, once both were found valid.
+// retrieversIn reads a valid window of the namespace.
 func (s *Service) retrieversIn(ctx context.Context, c Caller, ns *Namespace, w window, text string, wants Wants) (*Connection[Retriever], error) {
 	search := newSearch(text)
 	if err := search.check("search"); err != nil {
@@ -69,14 +69,14 @@ func (s *Service) retrieversIn(ctx context.Context, c Caller, ns *Namespace, w w
 		return s.retrieverPage(ctx, c, ns, w)
 	}}
 	whole := c.coversNamespace(ReadData, ns)
-	visible := whole // whether the caller sees any of them
+	visible := whole // whether the caller sees any retriever
 	if text == "" && whole {
 		src.count = func(ctx context.Context) (int, error) { return s.Store.CountRetrievers(ctx, c.tenant(), ns.ID) }
 	} else {
 		looked := func(r *Retriever) bool {
 			covered := whole || c.covers(ReadData, ns, r.ID)
 			visible = visible || covered
-			return covered && search.in(r.Name, string(r.ID))
+			return covered && search.matches(r.Name, string(r.ID))
 		}
 		page := src.run
 		src.run = func(ctx context.Context, w window) ([]Retriever, error) {

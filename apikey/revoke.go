@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Revoke ends a key for good and at once, an expired one too. To revoke one again changes nothing and is no error. It
-// needs Delete. An operator may revoke any key of the organization, also one whose retriever is gone.
+// Revoke revokes a key immediately and for good, even if it has expired. Revoking a key again changes nothing and is not an error. It
+// requires Delete. An operator may revoke any key of the organization, even if its retriever is gone.
 func (s *Service) Revoke(ctx context.Context, c Caller, namespace string, id ID) (*Key, error) {
 	return s.revoke(ctx, c, c.wish(KeyRevoked, namespace, string(id)))
 }
@@ -23,7 +23,7 @@ func (s *Service) revoke(ctx context.Context, c Caller, as wish) (*Key, error) {
 	})
 }
 
-// RevokeOf is Revoke for a key that must be one of the retriever's, by id or name: others are not there.
+// RevokeOf is Revoke for a key of this retriever, given by id or name. Other keys count as absent.
 func (s *Service) RevokeOf(ctx context.Context, c Caller, namespace, retriever string, id ID) error {
 	if err := s.Admit(ctx, c, KeyRevoked); err != nil {
 		return err
@@ -48,7 +48,7 @@ func (s *Service) RevokeOf(ctx context.Context, c Caller, namespace, retriever s
 	return err
 }
 
-// revoke makes the key a revoked one and returns the fields that tell so.
+// revoke marks the key as revoked and returns the fields that it changed.
 func (k *Key) revoke(c Caller, now time.Time) Fields {
 	k.Stored, k.RevokedAt, k.RevokedBy = Revoked, &now, &c.Key.UserID
 	return FieldStatus | FieldRevokedAt | FieldRevokedBy

@@ -6,19 +6,18 @@ import (
 	"time"
 )
 
-// MaxOverlap is how long a rotated key can go on working.
+// MaxOverlap is the maximum time for which a rotated key keeps working.
 const MaxOverlap = 30 * 24 * time.Hour
 
-// Rotated is what a rotation leaves: the new key, and the old one.
+// Rotated is the result of a rotation: the new key and the old one.
 type Rotated struct {
 	Minted
 	Previous Key
 }
 
-// Rotate puts a new key in the place of an active one: of the same name, description, expiry, origins, limit, budget and
-// rights. It is the caller's, who is told its plaintext. The old key goes on working for the overlap, but never beyond its own
-// expiry; without one it is revoked at once. A key is rotated once. It needs Write, a caller who holds what the key holds, and
-// what mayGive asks for.
+// Rotate replaces an active key by a new one with the same name, description, expiry, origins, limit, budget and rights, and returns the
+// new plaintext. The old key keeps working for the overlap, but not beyond its own expiry; without an overlap it is revoked immediately.
+// A key can be rotated once. It requires Write, a caller who holds everything that the key holds, and what mayGive requires.
 func (s *Service) Rotate(ctx context.Context, c Caller, namespace string, id ID, overlap time.Duration) (*Rotated, error) {
 	var successor Key
 	var secret Secret
@@ -33,13 +32,13 @@ func (s *Service) Rotate(ctx context.Context, c Caller, namespace string, id ID,
 			return Change{}, err
 		}
 		if from.RotatedTo != nil {
-			return Change{}, conflict("This key was rotated already.")
+			return Change{}, conflict("This key was already rotated.")
 		}
 		if from.Type == UserScoped || from.Type == Session {
 			return Change{}, conflict("This key cannot be rotated: keys of the type " + string(from.Type) + " act for one person, and the new key would do so in your hands. Revoke it, and get a new one from the platform, which issues them.")
 		}
 		if !from.readable() {
-			return Change{}, conflict("This key has limits that cannot be read, and so no other can take its place. Make a new one and revoke it.")
+			return Change{}, conflict("This key has limits that cannot be read, so it cannot be rotated. Create a new key and revoke this one.")
 		}
 		budget, err := s.BudgetOf(ctx, &from)
 		if err != nil {
@@ -53,7 +52,7 @@ func (s *Service) Rotate(ctx context.Context, c Caller, namespace string, id ID,
 		secret = successor.mint(prefix, now)
 		successor.CreatedBy, successor.LastUsedAt = &c.Key.UserID, nil
 		successor.UserID = c.Key.UserID
-		if c.Key.PrincipalID != nil { // else the key keeps to the documents of whom it was for
+		if c.Key.PrincipalID != nil { // otherwise the key would act for its previous user
 			successor.PrincipalID = c.Key.PrincipalID
 		}
 		successor.RotatedFrom, successor.Budget, successor.Revision = &from.ID, budget, 0
@@ -76,7 +75,7 @@ func (s *Service) Rotate(ctx context.Context, c Caller, namespace string, id ID,
 	return &Rotated{Minted{successor, secret}, *previous}, nil
 }
 
-// readable reports whether all that limits the key is known: a copy of what is not would be another key.
+// readable reports whether all limits of the key are known. A copy of other keys would not have the same limits.
 func (k *Key) readable() bool {
 	known := k.Type.Known() && allKnown(k.Permissions) && (k.AllowedOrigins == nil || len(k.AllowedOrigins) > 0)
 	return known && !slices.ContainsFunc(k.Scopes, func(s Scope) bool { return !s.ResourceType.Known() || !allKnown(s.Operations) })

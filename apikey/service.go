@@ -6,13 +6,13 @@ import (
 	"time"
 )
 
-// Service answers the product's questions. Its methods take the caller as an argument; a context carries only
-// deadlines and spans. They return an *Error, or an error that is Internal to callers.
+// Service answers the product's questions. Its methods take the caller as an argument; contexts carry only deadlines, costs and spans.
+// They return an *Error, or an error that is Internal to callers.
 type Service struct {
 	Store Store
-	Now   func() time.Time // nil is time.Now
-	Usage *Usage           // nil notes nothing
-	// RateLimit is how many requests a minute a key without a limit of its own may make; 0 means any number.
+	Now   func() time.Time // nil means time.Now
+	Usage *Usage           // nil records nothing
+	// RateLimit is how many requests per minute a key without a limit of its own may make; 0 means any number.
 	RateLimit int
 
 	denials denials
@@ -25,8 +25,8 @@ func (s *Service) now() time.Time {
 	return s.Now()
 }
 
-// Authenticate returns the caller whose key the bearer token is. Every bad token, whatever is bad about it, gives
-// one and the same Unauthenticated error; a store that cannot be asked gives Unavailable.
+// Authenticate returns the caller whose key the bearer token is. Every invalid token returns the same Unauthenticated error, whatever is
+// wrong with it. If the store cannot be read, it returns Unavailable.
 func (s *Service) Authenticate(ctx context.Context, token string) (Caller, error) {
 	refused := unauthenticated("The bearer token is not a valid API key.")
 	if !plausible(token) {
@@ -37,7 +37,7 @@ func (s *Service) Authenticate(ctx context.Context, token string) (Caller, error
 	if err != nil {
 		return Caller{}, err
 	}
-	// Two documents with one hash: nobody can tell whose token it is.
+	// Two documents with one hash: it is impossible to say whose token it is.
 	if len(keys) != 1 || subtle.ConstantTimeCompare([]byte(keys[0].Hash), []byte(hash)) != 1 {
 		return Caller{}, refused
 	}

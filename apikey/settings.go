@@ -9,35 +9,35 @@ import (
 	"unicode/utf8"
 )
 
-// The vendor's limits, in characters, which are Unicode code points.
+// The vendor's limits, in characters (Unicode code points).
 const (
 	maxName        = 100
 	maxDescription = 500
 	maxOrigins     = 50
 )
 
-// lastYear is the last that RFC 3339 can write. A date beyond it could be stored and never be read again.
+// lastYear is the last year that RFC 3339 can write. A later date could be stored and never be read again.
 const lastYear = 9999
 
-// Optional is a value that may be left out, which is another thing than being null.
+// Optional is a value that may be left out, which differs from null.
 type Optional[T any] struct {
 	Given bool
 	Value *T // nil is null
 }
 
-// Given is an Optional that is given.
+// Given returns an Optional that is given.
 func Given[T any](v *T) Optional[T] { return Optional[T]{Given: true, Value: v} }
 
-// Settings are what can be said of a key when it is made, and changed later.
+// Settings are the settings of a key that can be given when it is created, and changed later.
 type Settings struct {
-	Name              Optional[string]    // 1 to 100 characters, not counting spaces around it
-	Description       Optional[string]    // at most 500 characters; null is the empty one
+	Name              Optional[string]    // 1 to 100 characters without surrounding spaces
+	Description       Optional[string]    // at most 500 characters; null is empty
 	ExpiresAt         Optional[time.Time] // in the future; null: never
 	AllowedOrigins    Optional[[]string]  // at most 50; null or empty: unrestricted
-	RateLimitOverride Optional[int]       // requests a minute, 1 to 2147483647; null: none
+	RateLimitOverride Optional[int]       // requests per minute, 1 to 2147483647; null: no limit of its own
 }
 
-// apply checks the settings that are given, and writes them into the key. The error names the field.
+// apply checks the given settings and writes them to the key. Errors name the field.
 func (s Settings) apply(k *Key, now time.Time) error {
 	if s.Name.Given {
 		name := strings.TrimSpace(text(s.Name.Value))
@@ -105,21 +105,20 @@ func (s Settings) apply(k *Key, now time.Time) error {
 	return nil
 }
 
-// malformed reports whether a text is not what somebody wrote: readers of JSON put U+FFFD in the place of what is no
-// character, such as half a surrogate pair.
-func malformed(text string) bool { return strings.ContainsRune(text, utf8.RuneError) } // which invalid UTF-8 counts as
+// malformed reports whether a text contains U+FFFD, with which JSON decoders replace invalid characters such as half a surrogate pair.
+func malformed(text string) bool { return strings.ContainsRune(text, utf8.RuneError) } // also matches invalid UTF-8
 
-// visible are the characters that leave a mark.
+// visible reports whether a character is visible.
 func visible(r rune) bool { return unicode.IsGraphic(r) && !unicode.IsSpace(r) }
 
-// unprintable are the characters that could make a text look like another one, or break a line of a log: controls,
-// and those that turn the direction of writing.
+// unprintable reports whether a character can make a text look like another one, or break a line of a log: controls and bidirectional
+// controls.
 func unprintable(r rune) bool {
 	return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029'
 }
 
-// cleared names the settings that had a value and now have none, as errors name them. A client that sends null for what
-// its user left out clears it without meaning to, and learns of that here.
+// cleared returns the names of the settings that had a value and now have none. A client that sends null for fields that its user left
+// out clears them by accident; this reveals it.
 func cleared(from, to *Key) []string {
 	names := []string{}
 	for _, f := range []struct {
@@ -138,7 +137,7 @@ func cleared(from, to *Key) []string {
 	return names
 }
 
-// fields are those that are given. No other may be written: what of it cannot be read would be lost.
+// fields are the fields of the given settings. No other field may be written, because unreadable values would be lost.
 func (s Settings) fields() Fields {
 	var fields Fields
 	for _, f := range []struct {
