@@ -27,8 +27,8 @@ type Memory interface {
 	Give(bytes int64)
 }
 
-// answers bounds what an operation may answer.
-type answers struct {
+// answerLimits bounds the answer of an operation.
+type answerLimits struct {
 	most   int64  // bytes of one answer; 0: any number
 	fields int64  // fields of one answer that gqlgen makes; 0: any number
 	memory Memory // nil: as much as they take
@@ -49,7 +49,7 @@ const (
 // a mutation is always whole, because nobody can ask a second time for the key that it shows. Instead, mutations that have not run are
 // refused when the answer is too large already.
 type answer struct {
-	answers
+	answerLimits
 	mutation bool
 	ctx      context.Context //nolint:containedctx // of the operation: it lives as long
 	cancel   context.CancelFunc
@@ -69,8 +69,8 @@ type answer struct {
 }
 
 // begin prepares the answer of an operation. It must be released.
-func (s answers) begin(ctx context.Context, op *graphql.OperationContext) (context.Context, *answer) {
-	a := &answer{answers: s, mutation: op.Operation.Operation == ast.Mutation}
+func (l answerLimits) begin(ctx context.Context, op *graphql.OperationContext) (context.Context, *answer) {
+	a := &answer{answerLimits: l, mutation: op.Operation.Operation == ast.Mutation}
 	a.ctx, a.cancel = context.WithCancel(ctx)
 	return a.ctx, a
 }
@@ -100,11 +100,11 @@ func (a *answer) end(err *gqlerror.Error) {
 	a.cancel()
 }
 
-// over reports whether a query's answer has ended early.
-func (a *answer) over() bool { return a.ended.Load() != nil }
+// hasEnded reports whether a query's answer has ended early.
+func (a *answer) hasEnded() bool { return a.ended.Load() != nil }
 
 func (a *answer) tooLarge() *gqlerror.Error {
-	return refusal("MAX_RESPONSE_BYTES", apikey.Invalid("", "The answer would have more than %d bytes (MAX_RESPONSE_BYTES). Ask for less: smaller pages with first, fewer fields, aliases or entities.", a.most))
+	return limitExceeded("MAX_RESPONSE_BYTES", apikey.Invalid("", "The answer would have more than %d bytes (MAX_RESPONSE_BYTES). Ask for less: smaller pages with first, fewer fields, aliases or entities.", a.most))
 }
 
 func unavailable(message string) *gqlerror.Error {
@@ -122,11 +122,11 @@ func (a *answer) field(fields graphql.FieldMiddleware) graphql.FieldMiddleware {
 		return fields
 	}
 	return func(ctx context.Context, next graphql.Resolver) (any, error) {
-		if a.made.Add(1) > a.fields && !a.over() {
-			a.end(refusal("MAX_COMPLEXITY", apikey.Invalid("first",
+		if a.made.Add(1) > a.fields && !a.hasEnded() {
+			a.end(limitExceeded("MAX_COMPLEXITY", apikey.Invalid("first",
 				"The answer has too many fields outside of plain lists: at most %d are allowed (a tenth of MAX_COMPLEXITY). Ask for smaller pages with first, or for fewer fields.", a.fields)))
 		}
-		if a.over() {
+		if a.hasEnded() {
 			return graphql.Null, nil
 		}
 		return fields(ctx, next)
@@ -147,7 +147,7 @@ func (a *answer) root(ctx context.Context, next graphql.RootResolver) graphql.Ma
 	}
 	return graphql.WriterFunc(func(w io.Writer) {
 		a.takeOver(w)
-		if !a.over() {
+		if !a.hasEnded() {
 			m.MarshalGQL(a)
 		}
 	})
@@ -183,7 +183,7 @@ func (a *answer) change(ctx context.Context, next graphql.RootResolver) graphql.
 // full tells why the next field of a mutation must not run; nil: it may.
 func (a *answer) full() *gqlerror.Error {
 	if a.most > 0 && a.size > a.most {
-		return refusal("MAX_RESPONSE_BYTES", apikey.Invalid("", "This was not done: the answer has more than %d bytes without it (MAX_RESPONSE_BYTES). Send it in a request of its own, or ask for fewer fields.", a.most))
+		return limitExceeded("MAX_RESPONSE_BYTES", apikey.Invalid("", "This was not done: the answer has more than %d bytes without it (MAX_RESPONSE_BYTES). Send it in a request of its own, or ask for fewer fields.", a.most))
 	}
 	need := a.size - partBytes - a.held
 	if a.memory == nil || need <= 0 {
@@ -201,8 +201,8 @@ func (a *answer) full() *gqlerror.Error {
 const mostShown = 10
 
 // MutateOperationContext refuses a mutation whose answer could be too large however large its keys are.
-func (s answers) MutateOperationContext(_ context.Context, op *graphql.OperationContext) *gqlerror.Error {
-	if op.Operation.Operation != ast.Mutation || s.most == 0 {
+func (l answerLimits) MutateOperationContext(_ context.Context, op *graphql.OperationContext) *gqlerror.Error {
+	if op.Operation.Operation != ast.Mutation || l.most == 0 {
 		return nil
 	}
 	for _, f := range graphql.CollectFields(op, op.Operation.SelectionSet, mutationImplementors) {
@@ -210,7 +210,7 @@ func (s answers) MutateOperationContext(_ context.Context, op *graphql.Operation
 		count(op, f, shown)
 		for _, name := range slices.Sorted(maps.Keys(shown)) {
 			if times := shown[name]; times > mostShown {
-				return refusal("MAX_RESPONSE_BYTES", apikey.Invalid("", "%s shows %s %d times. A mutation may show each field %d times at most: its answer is sent whole, whatever MAX_RESPONSE_BYTES says.", f.Name, name, times, mostShown))
+				return limitExceeded("MAX_RESPONSE_BYTES", apikey.Invalid("", "%s shows %s %d times. A mutation may show each field %d times at most: its answer is sent whole, whatever MAX_RESPONSE_BYTES says.", f.Name, name, times, mostShown))
 			}
 		}
 	}
@@ -269,7 +269,7 @@ func (a *answer) more() bool {
 	}
 	if !a.mutation {
 		switch size := a.size + int64(len(a.b)); {
-		case a.over():
+		case a.hasEnded():
 		case a.most > 0 && size > a.most:
 			a.end(a.tooLarge())
 		case a.ctx.Err() != nil:
@@ -277,7 +277,7 @@ func (a *answer) more() bool {
 		case !a.take():
 			a.end(unavailable("There are too many large answers on their way. Try again shortly, or ask for less."))
 		}
-		if a.over() {
+		if a.hasEnded() {
 			a.drop()
 			return false
 		}
@@ -329,7 +329,7 @@ func (a *answer) array(n int, item func(i int)) {
 // finish takes what gqlgen has left to write, and the errors. If the answer has ended early its error is all that is left.
 func (a *answer) finish(r *graphql.Response) {
 	slices.SortStableFunc(r.Errors, byPlace)
-	if !a.over() {
+	if !a.hasEnded() {
 		if a.b == nil {
 			a.b = newPart(len(r.Data) + 1)
 		}
@@ -422,11 +422,11 @@ func recycle(p []byte) {
 	}
 }
 
-func (answers) ExtensionName() string                   { return "Answers" }
-func (answers) Validate(graphql.ExecutableSchema) error { return nil }
+func (answerLimits) ExtensionName() string                   { return "Answers" }
+func (answerLimits) Validate(graphql.ExecutableSchema) error { return nil }
 
 // InterceptResponse finishes the answer, if an operation has run.
-func (answers) InterceptResponse(ctx context.Context, next graphql.ResponseHandler) *graphql.Response {
+func (answerLimits) InterceptResponse(ctx context.Context, next graphql.ResponseHandler) *graphql.Response {
 	r := next(ctx)
 	if l := loaded(ctx); r != nil && l != nil && l.answer != nil {
 		l.answer.finish(r)
@@ -443,7 +443,7 @@ func (p presented) Error() string { return p.as.Message }
 func unlessEnded(present graphql.ErrorPresenterFunc) graphql.ErrorPresenterFunc {
 	return func(ctx context.Context, err error) *gqlerror.Error {
 		l := loaded(ctx)
-		if l != nil && l.answer != nil && l.answer.over() {
+		if l != nil && l.answer != nil && l.answer.hasEnded() {
 			return l.answer.ended.Load()
 		}
 		p, ok := errors.AsType[presented](err)

@@ -180,6 +180,7 @@ func TestTheLimitIsExact(t *testing.T) {
 		variables   map[string]any
 	}{
 		{"short", "{ __typename }", nil},
+		{"of many parts", "{ retriever(id: \"ret_1\") { " + aliases(60, "apiKeys { results { id name description allowedOrigins } edges { node { keyHash userId } } }") + "} }", nil},
 		{"nothing", `{ retriever(id: "ret_1") { apiKeys(first: 0) { results { id } } } }`, nil},
 		{"introspection", "{ __schema { types { name description fields { name type { name } } } } }", nil},
 		{"errors", `{ a: retriever(id: "ret_1") { id auditEvents { total } } node(id: "nothing") { id } }`, nil},
@@ -265,6 +266,9 @@ func TestAnswersTakeMemory(t *testing.T) {
 			if memory.taken != 0 {
 				t.Errorf("%d bytes are not given back", memory.taken)
 			}
+			if c.most > 0 && memory.most > c.most+2*partBytes {
+				t.Errorf("an answer of more than %d bytes took %d: it must end while it is written", c.most, memory.most)
+			}
 			if length := int64(w.Body.Len()); c.status == http.StatusOK && c.most == 0 && (memory.most > length+length/8 || memory.most < length-2*partBytes) {
 				t.Errorf("for %d bytes %d were taken", length, memory.most)
 			}
@@ -281,6 +285,27 @@ func TestAnswersTakeMemory(t *testing.T) {
 	r.Header.Set("Content-Type", "application/json")
 	if h.ServeHTTP(torn{httptest.NewRecorder()}, r); memory.most == 0 || memory.taken != 0 {
 		t.Errorf("of %d bytes %d are not given back where the client leaves", memory.most, memory.taken)
+	}
+}
+
+// A slow client must not keep the memory of parts that it has received. Without this, answers that are nearly sent leave no memory for others.
+func TestSentPartsGiveMemoryBack(t *testing.T) {
+	memory := &ledger{}
+	h := NewHandler(Options{Service: &apikey.Service{Store: newWide(50, 1000)}, Limits: limits, Memory: memory, Logger: slog.New(slog.DiscardHandler)})
+	admin := apikey.Caller{Key: &apikey.Key{Type: apikey.Standard, InternalID: "int_1", Permissions: []apikey.Permission{apikey.Admin}}}
+	r := httptest.NewRequestWithContext(apikey.WithNamespace(apikey.WithCaller(t.Context(), admin), "ns_1"), http.MethodPost, "/graphql",
+		strings.NewReader(`{"query": "{ retriever(id: \"ret_1\") { apiKeys { results { allowedOrigins } } } }"}`))
+	r.Header.Set("Content-Type", "application/json")
+	var taken []int64
+	h.ServeHTTP(looking{httptest.NewRecorder(), func() { taken = append(taken, memory.taken) }}, r)
+	// The first two writes are the head and the first part. From then on each write comes after its predecessor's memory is back.
+	if len(taken) < 10 || taken[1] != memory.most {
+		t.Fatalf("taken at each write: %v", taken)
+	}
+	for i := 2; i < len(taken)-1; i++ {
+		if taken[i] > taken[i-1]-partBytes {
+			t.Fatalf("taken at each write: %v, want at least %d fewer each time", taken, partBytes)
+		}
 	}
 }
 

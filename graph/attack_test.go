@@ -66,16 +66,6 @@ func TestCirclesAreRefused(t *testing.T) {
 	}
 }
 
-// Similar names are looked for in so much time as a wrong one is long. Nobody without a key may have that of a megabyte.
-func TestLongTextsGetNoSuggestions(t *testing.T) {
-	p := newParser(limits, true)
-	for comment, want := range map[string]bool{"": true, "#" + strings.Repeat("x", longestSuggested): false} {
-		if _, errs := p.parse(t.Context(), "{ retrieverr(id: 1) { id } }"+comment); len(errs) != 1 || strings.Contains(errs[0].Message, "Did you mean") != want {
-			t.Errorf("%d bytes: %v", len(comment), errs)
-		}
-	}
-}
-
 // What a cache or a firewall before the server reads otherwise gets past it.
 func TestRequestsAreReadOneWay(t *testing.T) {
 	h := NewHandler(Options{Service: &apikey.Service{}, Introspection: IntrospectionPublic, Limits: limits, Logger: slog.New(slog.DiscardHandler)})

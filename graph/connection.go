@@ -147,8 +147,8 @@ func nodeOf(n apikey.Node) Node {
 	}
 }
 
-// value is what an optional argument says, or the zero value, which means the same as nothing.
-func value[T any](argument *T) T {
+// orZero is the value of an optional argument, or the zero value, which means the same as none.
+func orZero[T any](argument *T) T {
 	if argument == nil {
 		var zero T
 		return zero

@@ -120,15 +120,6 @@ func TestErrorsDoNotTellTheSchema(t *testing.T) {
 	}
 }
 
-// A rule that gqlparser gets later says something that nobody has looked at.
-func TestEveryRuleIsDiscreet(t *testing.T) {
-	for _, rule := range validation(false) {
-		if own := slices.Contains(namesWhatIsSent, rule.Name); own == (discreetly[rule.Name] != "") {
-			t.Errorf("%s: it must have either its own message or one that names nothing", rule.Name)
-		}
-	}
-}
-
 func TestAmbiguousJSONIsRefused(t *testing.T) {
 	for variables, where := range map[string]string{
 		`{"a":1,"a":1}`: "variables.a", `{"i":{"n":{"x":1,"x":2}}}`: "variables.…x", `{"i":[{"name":1,"name":2}]}`: "variables.i.name",

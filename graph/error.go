@@ -14,6 +14,7 @@ import (
 	"github.com/vektah/gqlparser/v2/gqlerror"
 
 	"retrieverkeys/apikey"
+	"retrieverkeys/graph/operation"
 )
 
 // presenter renders every error of a response. Errors of the domain show their message, code and field; errors of
@@ -46,7 +47,7 @@ func presenter(logger *slog.Logger) graphql.ErrorPresenterFunc {
 		}
 		shown.Message, shown.Extensions = e.Message, extensions(e)
 		if e.Limit != "" {
-			shown.Err = limitError(e.Limit)
+			shown.Err = operation.LimitError(e.Limit)
 		}
 		if fc := graphql.GetFieldContext(ctx); len(shown.Locations) == 0 && fc != nil && fc.Field.Field != nil && fc.Field.Position != nil {
 			shown.Locations = []gqlerror.Location{{Line: fc.Field.Position.Line, Column: fc.Field.Position.Column}}
@@ -67,6 +68,11 @@ func extensions(e *apikey.Error) map[string]any {
 	return ext
 }
 
+// limitExceeded is the error of an operation that exceeds a limit, by the name of the limit's setting.
+func limitExceeded(setting string, e *apikey.Error) *gqlerror.Error {
+	return &gqlerror.Error{Message: e.Message, Extensions: extensions(e), Err: operation.LimitError(setting)}
+}
+
 // valuesIn finds what messages of parsing and validation repeat of a request besides the names of its elements: somebody
 // may have pasted a secret there. Locations tell the place. It also names a setting that the parser does not know.
 var valuesIn = []struct {
@@ -77,11 +83,8 @@ var valuesIn = []struct {
 	{regexp.MustCompile(`(?s)(Expected value of type "[^"]*"), found .*$`), "$1."},
 	{regexp.MustCompile(`(?s)\b(Unexpected|found) (\w+) ".*$`), "$1 $2"},
 	{regexp.MustCompile(`^exceeded token limit of (\d+)$`), "The operation has too many tokens: at most $1 are allowed (MAX_TOKENS)."},
-	{regexp.MustCompile(fmt.Sprintf(`[@$\w\[\]!…]{%d,}`, longestName+1)), "…"},
+	{regexp.MustCompile(fmt.Sprintf(`[@$\w\[\]!…]{%d,}`, operation.LongestName+1)), "…"},
 }
-
-// longestName is longer than any name of the schema.
-const longestName = 40
 
 // longestMessage is how much of a message is looked at, in bytes: its beginning and its end. Names in it can be as long as a body.
 const longestMessage = 1 << 10

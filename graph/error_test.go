@@ -13,14 +13,15 @@ import (
 	"unicode/utf16"
 
 	"retrieverkeys/apikey"
+	"retrieverkeys/graph/operation"
 )
 
 // What somebody pasted into the wrong place must not come back, nor get into the log of whoever logs errors. Nor must a name that is
 // as long as a body, or a letter longer than those of the schema.
 func TestErrorsRepeatNoValues(t *testing.T) {
 	errorsRepeat(t, "sk_000000000000000000000000000000000000000000000000000000", 0)
-	errorsRepeat(t, strings.Repeat("n", longestName+1), longestName)
-	errorsRepeat(t, strings.Repeat("n", 4_000), longestName)
+	errorsRepeat(t, strings.Repeat("n", operation.LongestName+1), operation.LongestName)
+	errorsRepeat(t, strings.Repeat("n", 4_000), operation.LongestName)
 }
 
 // errorsRepeat puts the secret into all places of a request, of which no answer may repeat more than so many characters, where it says

@@ -97,15 +97,15 @@ func drawKey(t *rapid.T) apikey.Key {
 // below are the types that fast writes.
 var below = []string{"ApiKeyConnection", "ApiKeyEdge", "PageInfo", "ApiKey", "ApiKeyScope"}
 
-// operation draws operations over all of what fast writes.
-type operation struct {
+// drawnOperation draws operations over all of what fast writes.
+type drawnOperation struct {
 	t         *rapid.T
 	aliases   int
 	fragments []string
 	plain     bool // without directives
 }
 
-func (o *operation) selection(typeName string, depth int) string {
+func (o *drawnOperation) selection(typeName string, depth int) string {
 	var b strings.Builder
 	b.WriteString("{ ")
 	for range rapid.IntRange(1, 6).Draw(o.t, "fields of "+typeName) {
@@ -149,7 +149,7 @@ func (o *operation) selection(typeName string, depth int) string {
 }
 
 // condition draws a type that a fragment within another may be on.
-func (o *operation) condition(typeName string) string {
+func (o *drawnOperation) condition(typeName string) string {
 	on := []string{typeName}
 	for _, abstract := range served.GetImplements(served.Types[typeName]) {
 		on = append(on, abstract.Name)
@@ -188,7 +188,7 @@ func FuzzFast(f *testing.F) { f.Fuzz(rapid.MakeFuzz(saysWhatGqlgenSays)) }
 
 func saysWhatGqlgenSays(t *rapid.T) {
 	store := shelf{keys: rapid.SliceOfN(rapid.Custom(drawKey), 0, 4).Draw(t, "keys")}
-	o := operation{t: t, plain: rapid.Bool().Draw(t, "plain")}
+	o := drawnOperation{t: t, plain: rapid.Bool().Draw(t, "plain")}
 	head := "query($yes: Boolean! = true, $no: Boolean!) { __typename @include(if: $yes) @skip(if: $no)"
 	if o.plain {
 		head = "{ __typename"

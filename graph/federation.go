@@ -49,10 +49,10 @@ func (ec *executionContext) __resolve_entities(ctx context.Context, representati
 		ec.Error(ctx, err)
 		return entities
 	}
-	first, again := map[representation]int{}, map[int][]int{} // places
+	first, repeats := map[representation]int{}, map[int][]int{} // places
 	for i, r := range representations {
 		if before, known := first[r]; known {
-			again[before] = append(again[before], i)
+			repeats[before] = append(repeats[before], i)
 			continue
 		}
 		first[r] = i
@@ -72,16 +72,16 @@ func (ec *executionContext) __resolve_entities(ctx context.Context, representati
 		}
 		entities[i] = nodeOf(n)
 	}
-	if len(again) == 0 {
+	if len(repeats) == 0 {
 		return entities
 	}
 	list := ec.marshalN_Entity2ᚕretrieverkeysᚋgraphᚐNode(ctx, graphql.GetFieldContext(ctx).Field.Selections, entities)
-	repeat(ctx, list.(graphql.Array), again) //nolint:errcheck,forcetypeassert // of a list it makes one
+	repeat(ctx, list.(graphql.Array), repeats) //nolint:errcheck,forcetypeassert // of a list it makes one
 	return list
 }
 
 // repeat puts what is at a place of the current field's list to other places too, with its errors.
-func repeat(ctx context.Context, list graphql.Array, again map[int][]int) {
+func repeat(ctx context.Context, list graphql.Array, repeats map[int][]int) {
 	field := graphql.GetPath(ctx)
 	at := len(field)
 	for _, err := range graphql.GetErrors(ctx) {
@@ -89,8 +89,8 @@ func repeat(ctx context.Context, list graphql.Array, again map[int][]int) {
 			continue
 		}
 		i, _ := err.Path[at].(ast.PathIndex)
-		for _, place := range again[int(i)] {
-			if loaded(ctx).over() {
+		for _, place := range repeats[int(i)] {
+			if loaded(ctx).failedWhole() {
 				return
 			}
 			same := *err
@@ -99,7 +99,7 @@ func repeat(ctx context.Context, list graphql.Array, again map[int][]int) {
 			graphql.AddError(ctx, presented{&same})
 		}
 	}
-	for i, places := range again {
+	for i, places := range repeats {
 		for _, place := range places {
 			list[place] = list[i]
 		}

@@ -1,8 +1,16 @@
 package graph
 
 import (
+	"context"
+	"errors"
 	"reflect"
 	"testing"
+
+	"github.com/99designs/gqlgen/graphql"
+	"github.com/vektah/gqlparser/v2/ast"
+	"github.com/vektah/gqlparser/v2/gqlerror"
+
+	"retrieverkeys/apikey"
 )
 
 // A gateway asks for many entities at once, for many who asked it. One that it asks for in a way that cannot be answered must not
@@ -42,5 +50,28 @@ func TestABadRepresentationIsOneError(t *testing.T) {
 	}
 	if got := asked(t, expecting("Namespaces Retrievers"), `query               { _entities(representations: `+literals+`) `+selected, nil); !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %v\nwant %v", got, want)
+	}
+}
+
+// Equal entities with many errors repeat them at each place. Without an end, gqlgen compares each error with all others for seconds, although
+// the query fails as a whole.
+func TestRepeatedErrorsEndWithTheQuery(t *testing.T) {
+	l := &loader{cost: apikey.NewCost(0, 0)}
+	presented := 0
+	ctx := graphql.WithResponseContext(context.WithValue(t.Context(), loaderKey{}, l), func(_ context.Context, err error) *gqlerror.Error {
+		presented++
+		l.failed.Add(1)
+		shown, _ := errors.AsType[*gqlerror.Error](err)
+		return shown
+	}, nil)
+	const places = 3 * mostFieldErrors
+	list, repeats := make(graphql.Array, places), map[int][]int{}
+	for i := 1; i < places; i++ {
+		repeats[0] = append(repeats[0], i)
+	}
+	graphql.AddError(ctx, &gqlerror.Error{Message: "wrong", Path: ast.Path{ast.PathName("_entities"), ast.PathIndex(0)}})
+	repeat(graphql.WithPathContext(ctx, graphql.NewPathWithField("_entities")), list, repeats)
+	if want := mostFieldErrors + 1; presented != want {
+		t.Errorf("%d errors, want %d", presented, want)
 	}
 }

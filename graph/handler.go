@@ -15,6 +15,8 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"retrieverkeys/apikey"
+	"retrieverkeys/graph/operation"
+	"retrieverkeys/graph/scalar"
 )
 
 //go:generate go tool gqlgen generate
@@ -43,6 +45,42 @@ const (
 	IntrospectionAuthenticated Introspection = "authenticated"
 	IntrospectionOff           Introspection = "off"
 )
+
+// Limits bound what one request may ask for.
+type Limits = operation.Limits
+
+// Manifest has the operations that are known before anybody sends them, by their ids.
+type Manifest = operation.Manifest
+
+// ReadManifest reads a manifest of persisted operations; see operation.ReadManifest.
+func ReadManifest(ctx context.Context, text []byte, limits Limits) (Manifest, []error) {
+	return operation.ReadManifest(ctx, text, operationConfig(limits, true))
+}
+
+// operationConfig is what package operation needs of this one and of the domain.
+func operationConfig(limits Limits, suggestions bool) operation.Config {
+	return operation.Config{
+		Schema: served, Scalars: scalar.Readers, Limits: limits, Suggestions: suggestions, MaxPage: apikey.MaxPage, DefaultPage: defaultPage,
+		Known: func(ctx context.Context) bool { return apikey.CallerFrom(ctx).Known() },
+		Tenant: func(ctx context.Context) string {
+			if c := apikey.CallerFrom(ctx); c.Key != nil {
+				return string(c.Key.InternalID)
+			}
+			return ""
+		},
+		HoldsKey: apikey.HoldsKey, Keep: keepShapes,
+	}
+}
+
+// measured refuses operations that could have too large an answer, when their variables are known.
+type measured struct{ parser *operation.Parser }
+
+func (measured) ExtensionName() string                   { return "Limits" }
+func (measured) Validate(graphql.ExecutableSchema) error { return nil }
+
+func (m measured) MutateOperationContext(_ context.Context, op *graphql.OperationContext) *gqlerror.Error {
+	return m.parser.Measure(op.Operation, op.Variables)
+}
 
 // Options are what the handler is made of.
 type Options struct {
@@ -74,14 +112,20 @@ func NewHandler(o Options) http.Handler {
 	exec.SetRecoverFunc(recoverer(o.Logger))
 	exec.SetQueryCache(parsed{})
 	exec.Use(introspectionGate{o.Introspection})
-	exec.Use(o.Limits)
+	config := operationConfig(o.Limits, o.Introspection == IntrospectionPublic)
+	lookups := o.Metrics.CacheLookups
+	if lookups == nil {
+		lookups = func(string) func(bool) { return nil }
+	}
+	parser := operation.NewParser(config, lookups("documents"))
+	exec.Use(measured{parser})
 	exec.Use(newObserver(o))
-	answers := answers{o.MaxResponseBytes, int64(o.Limits.Complexity / slowerBy), o.Memory}
-	exec.Use(answers)
+	limits := answerLimits{o.MaxResponseBytes, int64(o.Limits.Complexity / slowerBy), o.Memory}
+	exec.Use(limits)
 	loaders := loaders{o.Service, o.Tracer, func() *apikey.Cost { return apikey.NewCost(o.Limits.Reads, retained(o.MaxResponseBytes)) }}
 	exec.Use(loaders)
 	h := handler{
-		exec: exec, loaders: loaders, answers: answers, fields: fast, documents: newDocuments(o.Manifest, o.ManifestOnly), parser: newParser(o.Limits, o.Introspection == IntrospectionPublic),
+		exec: exec, loaders: loaders, answerLimits: limits, fields: fast, persisted: operation.NewPersisted(config, o.Manifest, o.ManifestOnly, lookups("texts")), parser: parser,
 		introspection: o.Introspection, playground: o.Playground, logger: o.Logger,
 	}
 	if o.slow {
@@ -90,10 +134,7 @@ func NewHandler(o Options) http.Handler {
 	if o.Tracer != nil {
 		h.fields = mutations(o.Tracer, h.fields)
 	}
-	h.fields = unlessOver(h.fields)
-	if o.Metrics.CacheLookups != nil {
-		h.parser.cache.looked, h.documents.sent.looked = o.Metrics.CacheLookups("documents"), o.Metrics.CacheLookups("texts")
-	}
+	h.fields = unlessFailed(h.fields)
 	return h
 }
 

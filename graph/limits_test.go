@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"retrieverkeys/apikey"
+	"retrieverkeys/graph/operation"
 )
 
 // limits are those that the server has where nothing else is set.
@@ -151,14 +152,14 @@ func TestOrdinaryCostIsAllowed(t *testing.T) {
 		"as deep as is allowed":     nested(5),
 		"what GraphiQL asks":        introspectionQuery,
 	} {
-		doc, errs := newParser(limits, true).parse(t.Context(), query)
+		p := operation.NewParser(operationConfig(limits, true), nil)
+		doc, errs := p.Parse(t.Context(), query)
 		if errs != nil {
 			t.Errorf("%s: %v", name, errs)
 			continue
 		}
-		m := measure{sizes: map[string]int{}}
-		if cost := m.selections(doc.Operations[0].SelectionSet); cost > limits.Complexity {
-			t.Errorf("%s: complexity %d", name, cost)
+		if err := p.Measure(doc.Operations[0], nil); err != nil {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
@@ -185,7 +186,7 @@ func TestErrorsAreFew(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if n := strings.Count(string(text), `"message"`); n == 0 || n > mostErrors || len(text) > mostErrors*(longestMessage+500) {
+		if n := strings.Count(string(text), `"message"`); n == 0 || n > operation.MostErrors || len(text) > operation.MostErrors*(longestMessage+500) {
 			t.Errorf("%s: %d errors, %d bytes", name, n, len(text))
 		}
 	}
@@ -209,7 +210,7 @@ func TestFieldErrorsAreFew(t *testing.T) {
 		response := asked(t, expecting("Namespaces Retrievers"), tt.query, map[string]any{"r": representations[:tt.n]})
 		errors, _ := response["errors"].([]any)
 		data, given := response["data"]
-		if whole := len(errors) == 200+200*2; tt.whole != whole || !tt.whole && (len(errors) != mostErrors || data != nil) || !given {
+		if whole := len(errors) == 200+200*2; tt.whole != whole || !tt.whole && (len(errors) != operation.MostErrors || data != nil) || !given {
 			t.Errorf("%s: %d errors, data %.50v", name, len(errors), data)
 		}
 	}

@@ -272,7 +272,7 @@ func TestReadsAreShared(t *testing.T) {
 // What was read before the time was up is answered: it must not be left to chance whether a list that takes too long takes its
 // retriever with it.
 func TestWhatWasReadInTimeIsAnswered(t *testing.T) {
-	l := &loader{reads: map[readKey]*read{}}
+	l := &loader{reads: map[readKey]*sharedRead{}}
 	ctx, end := context.WithCancel(t.Context())
 	read := func(context.Context) (int, error) { return 7, nil }
 	_, _ = once(ctx, l, "number", "", read)

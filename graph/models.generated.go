@@ -3,8 +3,9 @@
 package graph
 
 import (
-	"retrieverkeys/apikey"
 	"time"
+
+	"retrieverkeys/apikey"
 
 	"github.com/99designs/gqlgen/graphql"
 )

@@ -9,23 +9,23 @@ import (
 // What follows turns the mutations' inputs into the domain's, and its answers into payloads, so that a resolver is one
 // call.
 
-func (in CreateAPIKeyInput) settings() apikey.Settings {
+func (input CreateAPIKeyInput) settings() apikey.Settings {
 	return apikey.Settings{
-		Name:              apikey.Given(&in.Name),
-		Description:       optional(in.Description),
-		ExpiresAt:         optional(in.ExpiresAt),
-		AllowedOrigins:    list(in.AllowedOrigins),
-		RateLimitOverride: optional(in.RateLimitOverride),
+		Name:              apikey.Given(&input.Name),
+		Description:       optional(input.Description),
+		ExpiresAt:         optional(input.ExpiresAt),
+		AllowedOrigins:    optionalList(input.AllowedOrigins),
+		RateLimitOverride: optional(input.RateLimitOverride),
 	}
 }
 
-func (in UpdateAPIKeyInput) settings() apikey.Settings {
+func (input UpdateAPIKeyInput) settings() apikey.Settings {
 	return apikey.Settings{
-		Name:              optional(in.Name),
-		Description:       optional(in.Description),
-		ExpiresAt:         optional(in.ExpiresAt),
-		AllowedOrigins:    list(in.AllowedOrigins),
-		RateLimitOverride: optional(in.RateLimitOverride),
+		Name:              optional(input.Name),
+		Description:       optional(input.Description),
+		ExpiresAt:         optional(input.ExpiresAt),
+		AllowedOrigins:    optionalList(input.AllowedOrigins),
+		RateLimitOverride: optional(input.RateLimitOverride),
 	}
 }
 
@@ -34,8 +34,8 @@ func optional[T any](o graphql.Omittable[*T]) apikey.Optional[T] {
 	return apikey.Optional[T]{Given: given, Value: v}
 }
 
-// list is optional for a list, of which gqlgen makes null a nil one.
-func list[T any](o graphql.Omittable[[]T]) apikey.Optional[[]T] {
+// optionalList is optional for a list, of which gqlgen makes null a nil one.
+func optionalList[T any](o graphql.Omittable[[]T]) apikey.Optional[[]T] {
 	v, given := o.ValueOK()
 	return apikey.Optional[[]T]{Given: given, Value: &v}
 }

@@ -16,6 +16,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"retrieverkeys/apikey"
+	"retrieverkeys/graph/operation"
 )
 
 // Metrics counts what is asked; a field that is nil counts nothing. An operation is told by a label of few, see labels.
@@ -72,7 +73,7 @@ func (o observer) InterceptResponse(ctx context.Context, next graphql.ResponseHa
 		}
 	}
 	if len(response.Errors) > 0 {
-		if limit, exceeded := response.Errors[0].Err.(limitError); exceeded { //nolint:errorlint // it is not wrapped
+		if limit, exceeded := response.Errors[0].Err.(operation.LimitError); exceeded { //nolint:errorlint // it is not wrapped
 			o.metrics.LimitRefusal(string(limit))
 		}
 	}
@@ -151,7 +152,7 @@ func (l *labels) of(ctx context.Context, op *graphql.OperationContext) string {
 	if len(l.names) >= mostNames {
 		return otherName
 	}
-	label = hashOf(name)[:8]
+	label = operation.Hash(name)[:8]
 	l.names[strings.Clone(name)] = label // without the text that it is a part of
 	return label
 }

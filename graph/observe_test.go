@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"retrieverkeys/apikey"
+	"retrieverkeys/graph/operation"
 )
 
 // somebody is a caller who is known here, and may do nothing.
@@ -59,18 +60,18 @@ func TestLabelsOfOperationsAreFew(t *testing.T) {
 		body   map[string]any
 		want   string
 	}{
-		{"named", somebody, query("Keys"), hashOf("Keys")[:8] + " query ok"},
-		{"named by nobody, after somebody", unknown["nobody"], query("Keys"), hashOf("Keys")[:8] + " query ok"},
+		{"named", somebody, query("Keys"), operation.Hash("Keys")[:8] + " query ok"},
+		{"named by nobody, after somebody", unknown["nobody"], query("Keys"), operation.Hash("Keys")[:8] + " query ok"},
 		{"named by nobody", unknown["nobody"], query("Fresh"), "other query ok"},
-		{"named by who has a retriever's key, after somebody", unknown["who has a retriever's key"], query("Keys"), hashOf("Keys")[:8] + " query ok"},
+		{"named by who has a retriever's key, after somebody", unknown["who has a retriever's key"], query("Keys"), operation.Hash("Keys")[:8] + " query ok"},
 		{"named by who has a retriever's key", unknown["who has a retriever's key"], query("Fresh"), "other query ok"},
 		{"named by who has an unreadable key", unknown["who has an unreadable key"], query("Fresh"), "other query ok"},
 		{"not named", somebody, map[string]any{"query": "{ serverInfo { version } }"}, "unnamed query ok"},
 		{"named at length", somebody, query(strings.Repeat("x", 101)), "other query ok"},
 		{"of the manifest", somebody, map[string]any{"documentId": "whoami"}, "twin query ok"}, // of one text: the smaller id
 		{"of the manifest, by its text", somebody, map[string]any{"query": manifest["whoami"]}, "twin query ok"},
-		{"failed", somebody, map[string]any{"query": `query Keys { retriever(id: "") { id } }`}, hashOf("Keys")[:8] + " query FORBIDDEN"},
-		{"a mutation", somebody, map[string]any{"query": `mutation Keys { revokeApiKey(input: {id: "x"}) { apiKey { id } } }`}, hashOf("Keys")[:8] + " mutation INTERNAL_SERVER_ERROR"},
+		{"failed", somebody, map[string]any{"query": `query Keys { retriever(id: "") { id } }`}, operation.Hash("Keys")[:8] + " query FORBIDDEN"},
+		{"a mutation", somebody, map[string]any{"query": `mutation Keys { revokeApiKey(input: {id: "x"}) { apiKey { id } } }`}, operation.Hash("Keys")[:8] + " mutation INTERNAL_SERVER_ERROR"},
 		{"not parsed", somebody, map[string]any{"query": "{"}, "none none GRAPHQL_PARSE_FAILED"},
 		{"not valid", somebody, map[string]any{"query": "query Keys { nothing }"}, "none none GRAPHQL_VALIDATION_FAILED"},
 	} {
@@ -149,7 +150,7 @@ func TestRefusalsAreToldByTheirLimit(t *testing.T) {
 func TestLookupsInCachesAreTold(t *testing.T) {
 	ask, told := observedHandler(nil)
 	text := "{ serverInfo { version } }"
-	hashed := map[string]any{"persistedQuery": map[string]any{"version": 1, "sha256Hash": hashOf(text)}}
+	hashed := map[string]any{"persistedQuery": map[string]any{"version": 1, "sha256Hash": operation.Hash(text)}}
 	ask(t, somebody, map[string]any{"extensions": hashed})
 	ask(t, somebody, map[string]any{"extensions": hashed, "query": text})
 	ask(t, somebody, map[string]any{"extensions": hashed})
@@ -158,4 +159,12 @@ func TestLookupsInCachesAreTold(t *testing.T) {
 	if diff := cmp.Diff(want, told()); diff != "" {
 		t.Error(diff)
 	}
+}
+
+// unknown are callers who count as nobody here: keys of retrievers stand in web pages, and one whose type cannot be read may be
+// such a key.
+var unknown = map[string]apikey.Caller{
+	"nobody":                    {},
+	"who has a retriever's key": {Key: &apikey.Key{Type: apikey.RetrieverKey, InternalID: "int_1", Permissions: []apikey.Permission{apikey.Admin}}},
+	"who has an unreadable key": {Key: &apikey.Key{Type: apikey.UnreadableType, InternalID: "int_1", Permissions: []apikey.Permission{apikey.Admin}}},
 }

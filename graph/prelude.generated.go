@@ -5,10 +5,11 @@ package graph
 import (
 	"context"
 	"math"
-	"retrieverkeys/apikey"
-	"retrieverkeys/graph/scalar"
 	"strconv"
 	"sync/atomic"
+
+	"retrieverkeys/apikey"
+	"retrieverkeys/graph/scalar"
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/99designs/gqlgen/graphql/introspection"

@@ -13,18 +13,13 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/99designs/gqlgen/graphql"
-
 	"retrieverkeys/apikey"
+	"retrieverkeys/graph/operation"
 	"retrieverkeys/wire"
 )
 
 // request is what is asked: an operation by its text, by the id of its document, or both.
-type request struct {
-	graphql.RawParams
-
-	documentID string
-}
+type request struct{ operation.Request }
 
 // The media types of a response. The older one of JSON answers 200 to whatever could be read as a request.
 const (
@@ -102,8 +97,7 @@ func fromQuery(r *http.Request) (*request, *apikey.Error) {
 			return nil, apikey.Invalid(name, "%s is not UTF-8.", name)
 		}
 	}
-	req := &request{documentID: query.Get("documentId")}
-	req.Query, req.OperationName = query.Get("query"), query.Get("operationName")
+	req := &request{operation.Request{Query: query.Get("query"), OperationName: query.Get("operationName"), DocumentID: query.Get("documentId")}}
 	for name, to := range map[string]*map[string]any{"variables": &req.Variables, "extensions": &req.Extensions} {
 		if text := query.Get(name); text != "" {
 			if err := decode([]byte(text), to); err != nil {
@@ -175,7 +169,7 @@ func unambiguous(text []byte, below ...string) *apikey.Error {
 	}
 	path := slices.Concat(below, twice.Path)
 	for i, name := range path {
-		if !showable(name) || apikey.HideKeys(name) != name {
+		if !operation.Showable(name) || apikey.HideKeys(name) != name {
 			path[i] = "…"
 		}
 	}
@@ -232,7 +226,7 @@ func (r *request) member(name string) any {
 	case "extensions":
 		return &r.Extensions
 	case "documentId":
-		return &r.documentID
+		return &r.DocumentID
 	default:
 		return &json.RawMessage{}
 	}

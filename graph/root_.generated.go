@@ -7,9 +7,10 @@ import (
 	"context"
 	"embed"
 	"fmt"
+	"sync/atomic"
+
 	"retrieverkeys/apikey"
 	"retrieverkeys/graph/scalar"
-	"sync/atomic"
 
 	"github.com/99designs/gqlgen/graphql"
 	gqlparser "github.com/vektah/gqlparser/v2"

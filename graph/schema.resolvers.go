@@ -7,8 +7,9 @@ package graph
 
 import (
 	"context"
-	"retrieverkeys/apikey"
 	"time"
+
+	"retrieverkeys/apikey"
 )
 
 func (r *mutationResolver) CreateAPIKey(ctx context.Context, input CreateAPIKeyInput) (*CreateAPIKeyPayload, error) {
@@ -20,7 +21,7 @@ func (r *mutationResolver) UpdateAPIKey(ctx context.Context, input UpdateAPIKeyI
 }
 
 func (r *mutationResolver) RotateAPIKey(ctx context.Context, input RotateAPIKeyInput) (*RotateAPIKeyPayload, error) {
-	overlap := time.Duration(value(input.OverlapSeconds.Value())) * time.Second
+	overlap := time.Duration(orZero(input.OverlapSeconds.Value())) * time.Second
 	return rotated(r.Service.Rotate(ctx, apikey.CallerFrom(ctx), apikey.NamespaceFrom(ctx), apikey.ID(input.ID), overlap))
 }
 
@@ -35,7 +36,7 @@ func (r *namespaceResolver) Retriever(ctx context.Context, obj *apikey.Namespace
 func (r *namespaceResolver) Retrievers(ctx context.Context, obj *apikey.Namespace, first *int, after *string, last *int, before *string, search *string) (*RetrieverConnection, error) {
 	return retrievers(loaded(ctx).retrievers(ctx, obj.ID, func(ctx context.Context, wants apikey.Wants) (*apikey.Connection[apikey.Retriever], error) {
 		page := apikey.Page{First: first, After: after, Last: last, Before: before}
-		return r.Service.RetrieversIn(ctx, apikey.CallerFrom(ctx), obj, page, value(search), wants)
+		return r.Service.RetrieversIn(ctx, apikey.CallerFrom(ctx), obj, page, orZero(search), wants)
 	}))
 }
 
@@ -53,7 +54,7 @@ func (r *queryResolver) Retrievers(ctx context.Context, first *int, after *strin
 		return nil, err
 	}
 	return retrievers(loaded(ctx).retrievers(ctx, "", func(ctx context.Context, wants apikey.Wants) (*apikey.Connection[apikey.Retriever], error) {
-		return found.Retrievers(ctx, apikey.Page{First: first, After: after, Last: last, Before: before}, value(search), wants)
+		return found.Retrievers(ctx, apikey.Page{First: first, After: after, Last: last, Before: before}, orZero(search), wants)
 	}))
 }
 
@@ -99,7 +100,7 @@ func (r *retrieverResolver) APIKeys(ctx context.Context, objs []*apikey.Retrieve
 func (r *retrieverResolver) AuditEvents(ctx context.Context, obj *apikey.Retriever, first *int, after *string, last *int, before *string, keyID *string) (*AuditEventConnection, error) {
 	return auditEvents(loaded(ctx).auditEvents(ctx, obj, func(ctx context.Context, wants apikey.Wants) (*apikey.Connection[apikey.Event], error) {
 		page := apikey.Page{First: first, After: after, Last: last, Before: before}
-		return r.Service.AuditEvents(ctx, apikey.CallerFrom(ctx), obj, apikey.ID(value(keyID)), page, wants)
+		return r.Service.AuditEvents(ctx, apikey.CallerFrom(ctx), obj, apikey.ID(orZero(keyID)), page, wants)
 	}))
 }
 

@@ -2,8 +2,6 @@ package graph
 
 import (
 	"context"
-	"slices"
-	"sync"
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/vektah/gqlparser/v2/ast"
@@ -11,8 +9,8 @@ import (
 	"retrieverkeys/apikey"
 )
 
-// keyFields says which fields of a key's document each field of ApiKey shows. id, keyId and keyHash are always read.
-var keyFields = map[string]apikey.Fields{
+// fieldsShown says which fields of a key's document each field of ApiKey shows. id, keyId and keyHash are always read.
+var fieldsShown = map[string]apikey.Fields{
 	"id":                0,
 	"keyId":             0,
 	"keyHash":           0,
@@ -45,7 +43,7 @@ var keyFields = map[string]apikey.Fields{
 func fieldsOf(op *graphql.OperationContext, selections ast.SelectionSet) apikey.Fields {
 	var fields apikey.Fields
 	for _, f := range graphql.CollectFields(op, selections, apiKeyImplementors) {
-		fields |= keyFields[f.Name]
+		fields |= fieldsShown[f.Name]
 	}
 	return fields
 }
@@ -87,77 +85,4 @@ func connectionParts(op *graphql.OperationContext, selections ast.SelectionSet, 
 		}
 	}
 	return wants, fields
-}
-
-// shape is how a list is written, if not by gqlgen, and, of a field apiKeys, what it asks for.
-type shape struct {
-	selections ast.SelectionSet
-	wants      apikey.Wants
-	fields     apikey.Fields
-	arguments  *arguments // nil: they depend on variables
-
-	itemSlots  int // of the plans for what is in the list
-	plan       writer[*ApiKeyConnection]
-	events     writer[*AuditEventConnection]
-	retrievers writer[*RetrieverConnection]
-	scopes     writer[[]apikey.Scope]
-}
-
-// shapes keeps what was found out of a text's selections, for the next time. The first field of those that are merged tells one
-// from another, mostly.
-type shapes struct {
-	mu   sync.Mutex
-	kept map[*ast.Field]*shape
-	free int // selections and slots that may be kept: as many as the text has bytes, so that they take no more than its document
-}
-
-func newShapes(slots int) *shapes { return &shapes{kept: map[*ast.Field]*shape{}, free: slots} }
-
-// of returns the shape of a field.
-func (s *shapes) of(ctx context.Context, op *graphql.OperationContext, f graphql.CollectedField) *shape {
-	s.mu.Lock()
-	kept, known := s.kept[f.Field]
-	s.mu.Unlock()
-	if known && slices.Equal(kept.selections, f.Selections) {
-		return kept
-	}
-	made, c := &shape{selections: f.Selections}, compiler{op: op}
-	switch f.Definition.Type.Name() {
-	case "ApiKeyConnection":
-		made.wants, made.fields = connectionParts(op, f.Selections, "ApiKeyConnection")
-		made.plan, made.itemSlots = writerOf(&c, f.Selections, &connectionObject)
-		if !slices.ContainsFunc(f.Arguments, func(a *ast.Argument) bool { return variable(a.Value) }) {
-			made.arguments = readArguments(ctx, op, f)
-		}
-	case "AuditEventConnection":
-		made.events, made.itemSlots = writerOf(&c, f.Selections, &eventsObject)
-	case "RetrieverConnection":
-		made.retrievers, made.itemSlots = writerOf(&c, f.Selections, &retrieversObject)
-	case "ApiKeyScope":
-		if write, ok := listing(&scopeObject, func(list []apikey.Scope) []apikey.Scope { return list })(&c, f.Selections); ok {
-			made.scopes, made.itemSlots = write, c.slots
-		}
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	cost := len(f.Selections) + c.slots
-	if _, known = s.kept[f.Field]; !known && cost <= s.free {
-		s.kept[f.Field] = made
-		s.free -= cost
-	}
-	return made
-}
-
-// writerOf returns how a connection is written, nil where that is left to gqlgen, and the slots for what is in it.
-func writerOf[C any](c *compiler, selections ast.SelectionSet, o *object[C]) (writer[C], int) {
-	p, ok := compile(c, selections, o)
-	if !ok {
-		return nil, 0
-	}
-	return p.write, c.slots - len(p)
-}
-
-// variable reports whether a value is a variable, or has one in it.
-func variable(v *ast.Value) bool {
-	return v.Kind == ast.Variable || slices.ContainsFunc(v.Children, func(c *ast.ChildValue) bool { return variable(c.Value) })
 }

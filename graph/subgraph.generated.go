@@ -6,10 +6,11 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"retrieverkeys/apikey"
-	"retrieverkeys/graph/scalar"
 	"strconv"
 	"sync/atomic"
+
+	"retrieverkeys/apikey"
+	"retrieverkeys/graph/scalar"
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/vektah/gqlparser/v2/ast"

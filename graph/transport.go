@@ -2,6 +2,7 @@ package graph
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -14,6 +15,7 @@ import (
 	"github.com/vektah/gqlparser/v2/gqlerror"
 
 	"retrieverkeys/apikey"
+	"retrieverkeys/graph/operation"
 )
 
 // handler is GraphQL over HTTP: POST with a JSON body, and GET for queries. Unlike gqlgen's own transports it never
@@ -21,10 +23,10 @@ import (
 type handler struct {
 	exec          *executor.Executor
 	loaders       loaders
-	answers       answers
+	answerLimits  answerLimits
 	fields        graphql.FieldMiddleware // what each goes through, without the closures that an extension takes
-	documents     documents
-	parser        parser
+	persisted     *operation.Persisted
+	parser        *operation.Parser
 	introspection Introspection
 	playground    string // where browsers are sent that come here for a page; empty: nowhere
 	logger        *slog.Logger
@@ -69,19 +71,19 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, media, status, err)
 		return
 	}
-	if err := h.documents.complete(r.Context(), req); err != nil {
+	if err := h.persisted.Complete(r.Context(), &req.Request); err != nil {
 		switch err.Code {
-		case apikey.BadUserInput:
+		case operation.BadUserInput:
 			status = http.StatusBadRequest
-		case apikey.Forbidden:
+		case operation.Forbidden:
 			status = http.StatusForbidden
 		default:
 			status = requestErrorStatus(media)
 		}
-		refuse(w, media, status, err)
+		refuse(w, media, status, &apikey.Error{Code: apikey.Code(err.Code), Field: err.Field, Message: err.Message})
 		return
 	}
-	h.execute(w, r, media, &req.RawParams)
+	h.execute(w, r, media, &graphql.RawParams{Query: req.Query, OperationName: req.OperationName, Variables: req.Variables, Extensions: req.Extensions})
 }
 
 // requestErrorStatus is the status of a request that could be read, but not executed: clients of the older media type take
@@ -98,15 +100,15 @@ func (h handler) execute(w http.ResponseWriter, r *http.Request, media string, p
 	params.Headers = r.Header
 	op := &graphql.OperationContext{RawQuery: params.Query}
 	told := h.introspection.tells(ctx)
-	doc, errs := h.parser.parse(ctx, params.Query)
+	doc, errs := h.parser.Parse(ctx, params.Query)
 	if !told {
-		errs = discreet(errs)
+		errs = operation.Discreet(errs)
 	}
 	if errs == nil {
-		op.Operation, errs = operationOf(doc, params.OperationName)
+		op.Operation, errs = doc.Operation(params.OperationName)
 	}
 	if errs == nil {
-		params.Variables, errs = coerce(served, op.Operation, params.Variables, told)
+		params.Variables, errs = h.parser.Coerce(op.Operation, params.Variables, told)
 	}
 	if errs == nil {
 		ctx = h.loaders.with(ctx, doc)
@@ -122,7 +124,7 @@ func (h handler) execute(w http.ResponseWriter, r *http.Request, media string, p
 		refuse(w, media, http.StatusMethodNotAllowed, apikey.Invalid("", "GET runs queries only; send other operations by POST."))
 		return
 	}
-	ctx, answer := h.answers.begin(ctx, op)
+	ctx, answer := h.answerLimits.begin(ctx, op)
 	defer answer.release()
 	loaded(ctx).answer = answer
 	op.ResolverMiddleware, op.RootResolverMiddleware = answer.field(h.fields), answer.root
@@ -188,3 +190,14 @@ func setHeaders(w http.ResponseWriter, media string, length int64) {
 	h.Set("Cache-Control", "no-store")
 	h.Set("Content-Length", strconv.FormatInt(length, 10))
 }
+
+// parsed hands a document that the transport has parsed on to gqlgen's executor, which takes it for a cache's.
+type parsed struct{}
+
+// Get returns the document that the loader is for.
+func (parsed) Get(ctx context.Context, _ string) (*ast.QueryDocument, bool) {
+	return loaded(ctx).doc.QueryDocument, true
+}
+
+// Add keeps nothing: operation.Parser has a cache.
+func (parsed) Add(context.Context, string, *ast.QueryDocument) {}

@@ -1,20 +1,16 @@
-package graph
+package operation
 
 import (
-	"encoding/json"
-	"errors"
 	"maps"
 	"slices"
 
 	"github.com/99designs/gqlgen/graphql/errcode"
 	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/gqlerror"
-
-	"retrieverkeys/graph/scalar"
 )
 
-// operationOf returns the operation of the document that is to run.
-func operationOf(doc *document, name string) (*ast.OperationDefinition, gqlerror.List) {
+// Operation returns the operation of the document that is to run.
+func (doc *Document) Operation(name string) (*ast.OperationDefinition, gqlerror.List) {
 	if op := doc.Operations.ForName(name); op != nil {
 		return op, nil
 	}
@@ -26,14 +22,14 @@ func operationOf(doc *document, name string) (*ast.OperationDefinition, gqlerror
 	return nil, gqlerror.List{err}
 }
 
-// coerce returns the values of the operation's variables, coerced by the rules of the GraphQL specification, or what is wrong with
+// Coerce returns the values of the operation's variables, coerced by the rules of the GraphQL specification, or what is wrong with
 // them. It runs before anything else does, so that a request with a bad variable changes nothing. gqlparser coerces variables
 // too, but it accepts the names of enum values in any case, numbers in quotes, and anything for a custom scalar. It runs after
-// this and finds nothing to change. coerce replaces what lists and objects hold in place.
+// this and finds nothing to change. Coerce replaces what lists and objects hold in place.
 //
 // Callers who are not told the schema are only told which of the places that they sent is wrong.
-func coerce(schema *ast.Schema, op *ast.OperationDefinition, given map[string]any, told bool) (map[string]any, gqlerror.List) {
-	c := coercion{schema: schema, told: told}
+func (p *Parser) Coerce(op *ast.OperationDefinition, given map[string]any, told bool) (map[string]any, gqlerror.List) {
+	c := coercion{schema: p.Schema, scalars: p.Scalars, told: told}
 	values := make(map[string]any, len(op.VariableDefinitions))
 	for _, d := range op.VariableDefinitions {
 		c.at(ast.PathName(d.Variable), func() {
@@ -58,15 +54,16 @@ func coerce(schema *ast.Schema, op *ast.OperationDefinition, given map[string]an
 
 // coercion walks through the variables of one request.
 type coercion struct {
-	schema *ast.Schema
-	told   bool     // what the schema has may be named
-	path   ast.Path // the place where it is
-	errs   gqlerror.List
+	schema  *ast.Schema
+	scalars map[string]func(value any) (any, error)
+	told    bool     // what the schema has may be named
+	path    ast.Path // the place where it is
+	errs    gqlerror.List
 }
 
 // at calls do one step further down, unless there are errors enough.
 func (c *coercion) at(step ast.PathElement, do func()) {
-	if len(c.errs) == mostErrors {
+	if len(c.errs) == MostErrors {
 		return
 	}
 	c.path = append(c.path, step)
@@ -78,7 +75,7 @@ func (c *coercion) at(step ast.PathElement, do func()) {
 func (c *coercion) fail(format string, args ...any) {
 	place := slices.Clone(c.path)
 	for i, step := range place { // the caller may have put anything where the name of a field belongs
-		if name, ok := step.(ast.PathName); ok && !showable(string(name)) {
+		if name, ok := step.(ast.PathName); ok && !Showable(string(name)) {
 			place[i] = ast.PathName("…")
 		}
 	}
@@ -90,12 +87,15 @@ func (c *coercion) fail(format string, args ...any) {
 	c.errs = append(c.errs, err)
 }
 
-// showable reports whether an error may repeat a name: it is made as GraphQL's names are, and no longer than those of the schema.
-func showable(name string) bool {
-	return len(name) <= longestName && !slices.ContainsFunc([]byte(name), func(b byte) bool {
+// Showable reports whether an error may repeat a name: it is made as GraphQL's names are, and no longer than those of the schema.
+func Showable(name string) bool {
+	return len(name) <= LongestName && !slices.ContainsFunc([]byte(name), func(b byte) bool {
 		return b != '_' && (b < '0' || b > '9') && (b < 'A' || b > 'Z') && (b < 'a' || b > 'z')
 	})
 }
+
+// LongestName is longer than any name of the schema.
+const LongestName = 40
 
 func (c *coercion) value(t *ast.Type, v any) any {
 	def := c.schema.Types[t.Name()]
@@ -122,7 +122,7 @@ func (c *coercion) value(t *ast.Type, v any) any {
 		}
 		return v
 	default:
-		read, err := scalars[def.Name](v)
+		read, err := c.scalars[def.Name](v)
 		if err != nil {
 			c.fail("%s", err)
 		}
@@ -135,9 +135,6 @@ func (c *coercion) object(def *ast.Definition, v any) any {
 	if !ok {
 		c.fail("must be an object of the type %s", def.Name)
 		return nil
-	}
-	if def.Directives.ForName("oneOf") != nil && (len(object) != 1 || slices.Contains(slices.Collect(maps.Values(object)), nil)) {
-		c.fail("must have exactly one field, which is not null")
 	}
 	for _, name := range slices.Sorted(maps.Keys(object)) {
 		if def.Fields.ForName(name) == nil {
@@ -162,52 +159,4 @@ func (c *coercion) object(def *ast.Definition, v any) any {
 		c.fail("is not valid")
 	}
 	return object
-}
-
-// scalars tells how to read each scalar, from JSON or from a default in the operation's text. The generated code reads the result
-// again, and accepts it.
-var scalars = map[string]func(v any) (any, error){
-	"String": func(v any) (any, error) {
-		if _, ok := v.(string); !ok {
-			return nil, errors.New("must be a String")
-		}
-		return v, nil
-	},
-	"Boolean": func(v any) (any, error) {
-		if _, ok := v.(bool); !ok {
-			return nil, errors.New("must be a Boolean: true or false")
-		}
-		return v, nil
-	},
-	"Int": func(v any) (any, error) {
-		n, err := scalar.UnmarshalInt(v)
-		return int64(n), err
-	},
-	"Float": func(v any) (any, error) {
-		var f float64
-		var err error
-		switch v := v.(type) {
-		case json.Number:
-			f, err = v.Float64()
-		case float64:
-			f = v
-		case int64:
-			f = float64(v)
-		default:
-			err = errors.ErrUnsupported
-		}
-		if err != nil {
-			return nil, errors.New("must be a Float: a number of 64 bits")
-		}
-		return f, nil
-	},
-	"ID": func(v any) (any, error) { return scalar.UnmarshalID(v) },
-	"DateTime": func(v any) (any, error) {
-		_, err := scalar.UnmarshalDateTime(v)
-		return v, err
-	},
-	"_Any": func(v any) (any, error) {
-		_, err := scalar.UnmarshalRepresentation(v)
-		return v, err
-	},
 }

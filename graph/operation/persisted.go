@@ -1,4 +1,4 @@
-package graph
+package operation
 
 import (
 	"context"
@@ -11,8 +11,6 @@ import (
 	"slices"
 	"strings"
 
-	"retrieverkeys/apikey"
-	"retrieverkeys/graph/scalar"
 	"retrieverkeys/wire"
 )
 
@@ -23,7 +21,7 @@ type Manifest map[string]string
 // ReadManifest reads a manifest in the form of Apollo's generate-persisted-query-manifest, or of graphql-codegen's client
 // preset: an object of texts by their hashes. The errors are all there are: an operation that the schema does not have, or that
 // asks for more than the limits allow, would fail at every client.
-func ReadManifest(ctx context.Context, text []byte, limits Limits) (Manifest, []error) {
+func ReadManifest(ctx context.Context, text []byte, c Config) (Manifest, []error) {
 	text, err := wire.UTF8(text)
 	if err != nil {
 		return nil, []error{err}
@@ -51,16 +49,16 @@ func ReadManifest(ctx context.Context, text []byte, limits Limits) (Manifest, []
 		return nil, []error{errors.New("has no operations")}
 	}
 	var problems []error
-	m, p := Manifest{}, newParser(limits, true)
+	m, p := Manifest{}, NewParser(c, nil)
 	for _, id := range slices.Sorted(maps.Keys(named)) {
 		text := named[id]
 		if other, twice := m[bare(id)]; bare(id) == "" || twice && other != text {
 			problems = append(problems, fmt.Errorf("has an operation with the id %q, which is none, or another's", id))
 		}
-		if apikey.HoldsKey(text) {
+		if c.HoldsKey(text) {
 			problems = append(problems, fmt.Errorf("has an operation that holds an API key, %q: clients send what changes as a variable", id))
 		}
-		if _, errs := p.parse(ctx, text); errs != nil {
+		if _, errs := p.Parse(ctx, text); errs != nil {
 			problems = append(problems, fmt.Errorf("has an operation that cannot be run, %q: %s", id, errs[0].Message))
 		}
 		m[bare(id)] = text
@@ -68,90 +66,111 @@ func ReadManifest(ctx context.Context, text []byte, limits Limits) (Manifest, []
 	return m, problems
 }
 
-// documents finds the texts of operations that are named by an id: those of the manifest, and those that clients of the same
+// Request is what a client asks: an operation by its text, by the id of its document, or both.
+type Request struct {
+	Query         string
+	DocumentID    string
+	OperationName string
+	Variables     map[string]any
+	Extensions    map[string]any
+}
+
+// Error refuses a request.
+type Error struct {
+	Code    string
+	Field   string // that is wrong; empty: no single one
+	Message string
+}
+
+func (e *Error) Error() string { return e.Message }
+
+// The codes of an Error.
+const (
+	BadUserInput = "BAD_USER_INPUT"
+	Forbidden    = "FORBIDDEN"
+	// NotFound is, with its message, what clients of automatic persisted queries wait for: they then send the text together with its
+	// hash.
+	NotFound = "PERSISTED_QUERY_NOT_FOUND"
+)
+
+// Persisted finds the texts of operations that are named by an id: those of the manifest, and those that clients of the same
 // organization sent before, together with their hash (automatic persisted queries).
-type documents struct {
+type Persisted struct {
+	Config
+
 	manifest Manifest
 	trusted  map[string]bool // the manifest's texts; nil: any other may be run too
 	sent     *cache[string]
 }
 
-func newDocuments(manifest Manifest, only bool) documents {
-	d := documents{manifest: manifest, sent: newCache(func(id, text string) int { return len(id) + len(text) })}
+// NewPersisted returns the operations of a manifest; no others may be run if only is set. It reports each lookup of a text that was sent
+// before to looked, unless that is nil.
+func NewPersisted(c Config, manifest Manifest, only bool, looked func(hit bool)) *Persisted {
+	p := &Persisted{Config: c, manifest: manifest, sent: newCache(c.Known, looked, func(id, text string) int { return len(id) + len(text) })}
 	if only {
-		d.trusted = map[string]bool{}
+		p.trusted = map[string]bool{}
 		for _, text := range manifest {
-			d.trusted[text] = true
+			p.trusted[text] = true
 		}
 	}
-	return d
+	return p
 }
 
-// complete puts the text into a request that names it by an id, and refuses one whose text may not be run.
-func (d documents) complete(ctx context.Context, req *request) *apikey.Error {
+// Complete puts the text into a request that names it by an id, and refuses one whose text may not be run.
+func (p *Persisted) Complete(ctx context.Context, req *Request) *Error {
 	id, hashed, err := req.document()
 	if err != nil {
 		return err
 	}
-	text, known := d.manifest[id]
+	text, known := p.manifest[id]
 	switch {
 	case id == "" && req.Query == "":
-		return apikey.Invalid("query", "query is required.")
+		return &Error{BadUserInput, "query", "query is required."}
 	case id == "":
 	case req.Query != "" && !hashed:
-		return apikey.Invalid("documentId", "A documentId is sent instead of a query, not with one.")
+		return &Error{BadUserInput, "documentId", "A documentId is sent instead of a query, not with one."}
 	case known && (req.Query == "" || req.Query == text):
 		req.Query = text
 	case req.Query == "":
-		if text, known = d.registered(ctx, id); !known {
-			return &apikey.Error{Code: persistedQueryNotFound, Message: "PersistedQueryNotFound"}
+		if text, known = p.registered(ctx, id); !known {
+			return &Error{Code: NotFound, Message: "PersistedQueryNotFound"}
 		}
 		req.Query = text
-	case hashed && hashOf(req.Query) != id:
-		return apikey.Invalid("extensions.persistedQuery.sha256Hash", "The hash is not that of the query.")
-	case hashed && d.trusted == nil && !apikey.HoldsKey(req.Query):
-		d.sent.Add(ctx, ownID(ctx, id), req.Query)
+	case hashed && Hash(req.Query) != id:
+		return &Error{BadUserInput, "extensions.persistedQuery.sha256Hash", "The hash is not that of the query."}
+	case hashed && p.trusted == nil && !p.HoldsKey(req.Query):
+		p.sent.Add(ctx, p.ownID(ctx, id), req.Query)
 	}
-	if d.trusted != nil && !d.trusted[req.Query] {
-		return &apikey.Error{Code: apikey.Forbidden, Message: "Only operations of the server's manifest are run here."}
+	if p.trusted != nil && !p.trusted[req.Query] {
+		return &Error{Code: Forbidden, Message: "Only operations of the server's manifest are run here."}
 	}
 	return nil
 }
 
 // registered returns the text that a caller of the same organization sent with its hash. What others sent is not told, nor is
 // anything told to callers who are not known here: they could try which operations an organization has.
-func (d documents) registered(ctx context.Context, id string) (text string, known bool) {
-	if !apikey.CallerFrom(ctx).Known() {
+func (p *Persisted) registered(ctx context.Context, id string) (text string, known bool) {
+	if !p.Known(ctx) {
 		return "", false
 	}
-	return d.sent.Get(ctx, ownID(ctx, id))
+	return p.sent.Get(ctx, p.ownID(ctx, id))
 }
 
 // ownID is an id within the caller's organization.
-func ownID(ctx context.Context, id string) string {
-	c := apikey.CallerFrom(ctx)
-	if c.Key == nil {
-		return id
-	}
-	return string(c.Key.InternalID) + "\x00" + id
-}
-
-// persistedQueryNotFound is, with its message, what clients of automatic persisted queries wait for: they then send the
-// text together with its hash.
-const persistedQueryNotFound apikey.Code = "PERSISTED_QUERY_NOT_FOUND"
+func (p *Persisted) ownID(ctx context.Context, id string) string { return p.Tenant(ctx) + "\x00" + id }
 
 // document returns the id that the request names its document by, and whether it is the hash of a text: as extension, the
 // way of Apollo's clients, or as documentId, that of the GraphQL over HTTP specification.
-func (r *request) document() (id string, hashed bool, err *apikey.Error) {
+func (r *Request) document() (id string, hashed bool, err *Error) {
 	extension, given := r.Extensions["persistedQuery"]
 	if !given || extension == nil {
-		return bare(r.documentID), false, nil
+		return bare(r.DocumentID), false, nil
 	}
 	persisted, _ := extension.(map[string]any)
 	id, _ = persisted["sha256Hash"].(string)
-	version, _ := scalar.UnmarshalInt(persisted["version"])
-	if id == "" || version != 1 || r.documentID != "" {
-		return "", false, apikey.Invalid("extensions.persistedQuery", "extensions.persistedQuery must be an object with version 1 and a sha256Hash, without a documentId beside it.")
+	version, _ := wholeNumber(persisted["version"])
+	if id == "" || version != 1 || r.DocumentID != "" {
+		return "", false, &Error{BadUserInput, "extensions.persistedQuery", "extensions.persistedQuery must be an object with version 1 and a sha256Hash, without a documentId beside it."}
 	}
 	return bare(id), true, nil
 }
@@ -170,7 +189,8 @@ func bare(id string) string {
 	return strings.TrimPrefix(id, algorithm)
 }
 
-func hashOf(text string) string {
+// Hash is the SHA-256 of a text, in hexadecimal.
+func Hash(text string) string {
 	sum := sha256.Sum256([]byte(text))
 	return hex.EncodeToString(sum[:])
 }

@@ -1,4 +1,4 @@
-package graph
+package operation
 
 import (
 	"fmt"
@@ -6,15 +6,13 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/99designs/gqlgen/graphql"
-
 	"retrieverkeys/apikey"
 )
 
 // What clients send must not use up the memory, however long it is.
 func TestACacheIsBoundedByItsTexts(t *testing.T) {
 	ctx := apikey.WithCaller(t.Context(), apikey.Caller{Key: &apikey.Key{Type: apikey.Standard}})
-	c := newCache(func(text string, _ int) int { return len(text) })
+	c := newCache(known, nil, func(text string, _ int) int { return len(text) })
 	key := func(i int) string { return strconv.Itoa(i) + strings.Repeat(" ", cacheBytes/10) }
 	for i := range 12 {
 		c.Add(ctx, key(i), i)
@@ -55,14 +53,14 @@ var unknown = map[string]apikey.Caller{
 func TestACacheKeepsNothingForTheUnknown(t *testing.T) {
 	for name, caller := range unknown {
 		ctx := apikey.WithCaller(t.Context(), caller)
-		c := newCache(func(text string, _ int) int { return len(text) })
+		c := newCache(known, nil, func(text string, _ int) int { return len(text) })
 		c.Add(ctx, "text", 1)
 		if _, kept := c.Get(ctx, "text"); kept {
 			t.Errorf("%s: it is kept", name)
 		}
-		p := newParser(limits, true)
+		p := NewParser(configured(limits), nil)
 		for range 3 {
-			if _, errs := p.parse(ctx, someText); errs != nil {
+			if _, errs := p.Parse(ctx, someText); errs != nil {
 				t.Fatal(errs)
 			}
 		}
@@ -75,10 +73,10 @@ func TestACacheKeepsNothingForTheUnknown(t *testing.T) {
 // Many texts come once and never again, because ids are written into them: they must not push out what comes again.
 func TestWhatComesOnceIsNotKept(t *testing.T) {
 	ctx := apikey.WithCaller(t.Context(), apikey.Caller{Key: &apikey.Key{Type: apikey.Standard}})
-	p := newParser(limits, true)
+	p := NewParser(configured(limits), nil)
 	come := func(text string) bool {
 		t.Helper()
-		if _, errs := p.parse(ctx, text); errs != nil {
+		if _, errs := p.Parse(ctx, text); errs != nil {
 			t.Fatal(errs)
 		}
 		_, kept := p.cache.Get(ctx, text)
@@ -97,43 +95,5 @@ func TestWhatComesOnceIsNotKept(t *testing.T) {
 	}
 	if _, kept := p.cache.Get(ctx, often); !kept || p.cache.items.Len() != 1 {
 		t.Errorf("what comes often is kept: %t, among %d", kept, p.cache.items.Len())
-	}
-}
-
-// What is found out of a text is kept beside it, and bounded by its length, too: many operations of one text may spread the same
-// fragment.
-func TestShapesAreBoundedByTheirText(t *testing.T) {
-	text := "fragment C on ApiKeyConnection { results { " + aliases(90, "name") + "} }"
-	const operations = 50
-	for i := range operations {
-		text += fmt.Sprintf(` query Q%d { retriever(id: "ret_1_05") { apiKeys { ...C } } }`, i)
-	}
-	ctx := apikey.WithCaller(t.Context(), apikey.Caller{Key: &apikey.Key{Type: apikey.Standard}})
-	p := newParser(limits, true)
-	for i := range operations {
-		doc, errs := p.parse(ctx, text)
-		if errs != nil {
-			t.Fatal(errs)
-		}
-		op := &graphql.OperationContext{Doc: doc.QueryDocument, Operation: doc.Operations[i]}
-		for _, r := range graphql.CollectFields(op, op.Operation.SelectionSet, nil) {
-			for _, f := range graphql.CollectFields(op, r.Selections, nil) {
-				first, again := doc.shapes.of(ctx, op, f), doc.shapes.of(ctx, op, f)
-				if i == 0 && first != again {
-					t.Error("the first is not kept")
-				}
-				if i == operations-1 && first == again {
-					t.Error("the last is kept")
-				}
-			}
-		}
-	}
-	doc, _ := p.parse(ctx, text)
-	slots := 0
-	for _, s := range doc.shapes.kept {
-		slots += s.itemSlots
-	}
-	if slots == 0 || slots > len(text) {
-		t.Errorf("%d slots of a text of %d bytes", slots, len(text))
 	}
 }

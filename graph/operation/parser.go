@@ -1,59 +1,85 @@
-package graph
+// Package operation makes a valid, counted document of the text of a GraphQL operation: it parses, limits, caches and coerces, and finds
+// persisted operations. It knows the schema and nothing of API keys; Config has what only its users know.
+package operation
 
 import (
 	"context"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/99designs/gqlgen/graphql/errcode"
 	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/gqlerror"
+	"github.com/vektah/gqlparser/v2/lexer"
 	queryparser "github.com/vektah/gqlparser/v2/parser"
 	"github.com/vektah/gqlparser/v2/validator/core"
 	"github.com/vektah/gqlparser/v2/validator/rules"
-
-	"retrieverkeys/apikey"
 )
 
-// parser makes documents of texts, in place of gqlgen's executor, which would validate them before anything is counted.
-type parser struct {
-	limits      Limits
-	suggestions bool // what names there are, for wrong ones
-	cache       *cache[*document]
+// Config is what the package needs from outside.
+type Config struct {
+	Schema      *ast.Schema
+	Scalars     map[string]func(value any) (any, error) // reads a variable of each scalar type
+	Limits      Limits
+	Suggestions bool // in errors: the names of the schema that are similar to a wrong one
+
+	MaxPage     int                    // items that a connection shows at most
+	DefaultPage func(field string) int // items that it shows without first and last
+
+	Known    func(context.Context) bool   // whether the caller is known: nothing is kept of what unknown callers send
+	Tenant   func(context.Context) string // the caller's organization, which its registered texts belong to
+	HoldsKey func(text string) bool       // whether a text contains a secret: then it is not kept
+
+	Keep func(text string) any // makes Document.Kept; optional
 }
 
-// document is a text that was parsed and is valid.
-type document struct {
+// Parser makes documents of texts. It replaces gqlgen's executor, which would validate them before anything is counted.
+type Parser struct {
+	Config
+
+	cache *cache[*Document]
+}
+
+// Document is a text that was parsed and is valid.
+type Document struct {
 	*ast.QueryDocument
 
-	shapes *shapes // nil: they may depend on variables
+	Kept any // what Config.Keep made of the text; it stays in the cache as long as the document
 }
 
-func newParser(limits Limits, suggestions bool) parser {
-	c := newCache(func(text string, _ *document) int { return len(text) })
-	c.once = newSightings() // texts with ids written into them never come again, and would take tens of megabytes
-	return parser{limits: limits, suggestions: suggestions, cache: c}
+// NewParser returns a parser. It reports each lookup in its cache to looked, unless that is nil.
+func NewParser(c Config, looked func(hit bool)) *Parser {
+	kept := newCache(c.Known, looked, func(text string, _ *Document) int { return len(text) })
+	kept.once = newSightings() // texts with ids written into them never come again, and would take tens of megabytes
+	return &Parser{c, kept}
 }
 
-// parse returns the document of a text that is valid and within the limits, or all that is wrong with it.
-func (p parser) parse(ctx context.Context, text string) (*document, gqlerror.List) {
+// Parse returns the document of a text that is valid and within the limits, or all that is wrong with it.
+func (p *Parser) Parse(ctx context.Context, text string) (*Document, gqlerror.List) {
 	if doc, known := p.cache.Get(ctx, text); known {
 		return doc, nil
 	}
-	parsed, err := queryparser.ParseQueryWithTokenLimit(&ast.Source{Input: text}, p.limits.Tokens)
+	source := &ast.Source{Input: text}
+	parsed, err := queryparser.ParseQueryWithTokenLimit(source, p.Limits.Tokens)
+	if err == nil {
+		if pos := loneSurrogate(source); pos != nil {
+			err = gqlerror.ErrorPosf(pos, "The string has half of a surrogate pair, which is no character: send both halves.")
+		}
+	}
 	if err != nil {
 		errs := gqlerror.List{gqlerror.WrapIfUnwrapped(err)}
 		if strings.HasPrefix(errs[0].Message, "exceeded token limit") {
-			errs[0].Err = limitError("MAX_TOKENS")
+			errs[0].Err = LimitError("MAX_TOKENS")
 		}
 		errcode.Set(errs[0], errcode.ParseFailed)
 		return nil, errs
 	}
-	if err := p.limits.check(parsed); err != nil {
+	if err := p.Limits.check(parsed); err != nil {
 		return nil, gqlerror.List{err}
 	}
-	errs := validate(parsed, p.suggestions && len(text) <= longestSuggested)
+	errs := validate(p.Schema, parsed, p.Suggestions && len(text) <= longestSuggested)
 	if len(parsed.Operations) == 0 {
 		errs = gqlerror.List{gqlerror.Errorf("The document has no operation.")}
 	}
@@ -63,25 +89,54 @@ func (p parser) parse(ctx context.Context, text string) (*document, gqlerror.Lis
 		}
 		return nil, errs
 	}
-	doc := &document{QueryDocument: parsed}
-	if !strings.Contains(text, "@") { // no directive
-		doc.shapes = newShapes(len(text))
+	doc := &Document{QueryDocument: parsed}
+	if p.Keep != nil {
+		doc.Kept = p.Keep(text)
 	}
-	if !apikey.HoldsKey(text) {
+	if !p.HoldsKey(text) {
 		p.cache.Add(ctx, text, doc)
 	}
 	return doc, nil
 }
 
-// mostErrors is how many errors of a document are told: it can have more than anybody reads, and each takes a message.
-const mostErrors = 20
+var (
+	surrogate = regexp.MustCompile(`(?i)\\ud[89a-f]`)
+	// escape matches a whole pair, or the escape of half a pair (group 1), or any other escape.
+	escape = regexp.MustCompile(`(?i)\\ud[89ab]..\\ud[c-f]..|(\\ud[89a-f]..)|\\.`)
+)
+
+// loneSurrogate returns the position of a string that escapes half of a surrogate pair; nil if none does. The specification refuses them;
+// the lexer replaces each with U+FFFD, so that the server would look for another text than the client sent.
+func loneSurrogate(source *ast.Source) *ast.Position {
+	if !surrogate.MatchString(source.Input) {
+		return nil
+	}
+	runes := []rune(source.Input) // which positions count
+	for lex := lexer.New(source); ; {
+		token, err := lex.ReadToken()
+		if err != nil || token.Kind == lexer.EOF {
+			return nil
+		}
+		if token.Kind != lexer.String {
+			continue
+		}
+		for _, match := range escape.FindAllStringSubmatch(string(runes[token.Pos.Start:token.Pos.End]), -1) {
+			if match[1] != "" {
+				return &token.Pos
+			}
+		}
+	}
+}
+
+// MostErrors is how many errors of a document are told: it can have more than anybody reads, and each takes a message.
+const MostErrors = 20
 
 // longestSuggested is how long a text may be to be told what names may have been meant, in bytes: a wrong one is compared
 // with all there are, letter by letter, which takes a core half a second for one of a megabyte.
 const longestSuggested = 64 << 10
 
 // validate returns the first errors of a document. It is gqlparser's own ValidateWithRules, but for stopping.
-func validate(doc *ast.QueryDocument, suggestions bool) (errs gqlerror.List) {
+func validate(schema *ast.Schema, doc *ast.QueryDocument, suggestions bool) (errs gqlerror.List) {
 	type enough struct{}
 	defer func() {
 		if p := recover(); p != nil && p != (enough{}) {
@@ -95,18 +150,18 @@ func validate(doc *ast.QueryDocument, suggestions bool) (errs gqlerror.List) {
 			for _, o := range options {
 				o(err)
 			}
-			if errs = append(errs, err); len(errs) == mostErrors {
+			if errs = append(errs, err); len(errs) == MostErrors {
 				panic(enough{})
 			}
 		})
 	}
-	core.Walk(served, doc, observers)
+	core.Walk(schema, doc, observers)
 	if len(doc.Operations) > 1 {
 		// The walk notes at a variable which operation's it is, and with that its default. Where operations share a fragment the
 		// last one's stays. The variables that an operation is run with have its own defaults already.
 		forget := &core.Events{}
 		forget.OnValue(func(_ *core.Walker, v *ast.Value) { v.VariableDefinition = nil })
-		core.Walk(served, doc, forget)
+		core.Walk(schema, doc, forget)
 	}
 	return errs
 }
@@ -130,10 +185,10 @@ func validation(suggestions bool) (sorted []core.Rule) {
 	return sorted
 }
 
-// discreet returns the errors of a document as a caller is told them who is not told the schema: where they are, and nothing of the
+// Discreet returns the errors of a document as a caller is told them who is not told the schema: where they are, and nothing of the
 // schema that the document does not have. Rules that name only what is in the document keep their messages; a rule that is not known
 // here does not.
-func discreet(errs gqlerror.List) gqlerror.List {
+func Discreet(errs gqlerror.List) gqlerror.List {
 	for _, e := range errs {
 		if e.Rule == "" || slices.Contains(namesWhatIsSent, e.Rule) {
 			continue
@@ -169,14 +224,3 @@ var discreetly = map[string]string{
 	rules.ValuesOfCorrectTypeRule.Name:          "The value is not valid here.",
 	rules.VariablesInAllowedPositionRule.Name:   "The variable's type does not fit where it is used.",
 }
-
-// parsed hands a document that the transport has parsed on to gqlgen's executor, which takes it for a cache's.
-type parsed struct{}
-
-// Get returns the document that the loader is for.
-func (parsed) Get(ctx context.Context, _ string) (*ast.QueryDocument, bool) {
-	return loaded(ctx).doc.QueryDocument, true
-}
-
-// Add keeps nothing: parser has a cache.
-func (parsed) Add(context.Context, string, *ast.QueryDocument) {}

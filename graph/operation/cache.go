@@ -1,4 +1,4 @@
-package graph
+package operation
 
 import (
 	"context"
@@ -7,8 +7,6 @@ import (
 
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/hashicorp/golang-lru/v2/simplelru"
-
-	"retrieverkeys/apikey"
 )
 
 // cacheBytes is how much of operations' texts a cache holds. What is made of a text can take a hundred times its length.
@@ -18,6 +16,7 @@ const cacheBytes = 512 << 10
 // how long they are.
 type cache[T any] struct {
 	size   func(key string, value T) int // in bytes
+	known  func(context.Context) bool    // whether a caller is
 	looked func(hit bool)                // is told of each Get; nil: nobody is
 	once   *sightings                    // if set, what comes for the first time is not kept
 
@@ -26,8 +25,8 @@ type cache[T any] struct {
 	free  int
 }
 
-func newCache[T any](size func(key string, value T) int) *cache[T] {
-	c := &cache[T]{size: size, free: cacheBytes}
+func newCache[T any](known func(context.Context) bool, looked func(hit bool), size func(key string, value T) int) *cache[T] {
+	c := &cache[T]{size: size, known: known, looked: looked, free: cacheBytes}
 	c.items, _ = simplelru.NewLRU(cacheBytes, func(key string, value T) { c.free += size(key, value) }) // it refuses sizes below 1 only
 	return c
 }
@@ -47,7 +46,7 @@ func (c *cache[T]) Get(_ context.Context, key string) (T, bool) {
 // are not known here it keeps nothing: nobody in particular shall push out what others use.
 func (c *cache[T]) Add(ctx context.Context, key string, value T) {
 	size := c.size(key, value)
-	if size > cacheBytes || !apikey.CallerFrom(ctx).Known() || c.once != nil && !c.once.again(key) {
+	if size > cacheBytes || !c.known(ctx) || c.once != nil && !c.once.seen(key) {
 		return
 	}
 	c.mu.Lock()
@@ -73,8 +72,8 @@ func newSightings() *sightings {
 	return &sightings{maphash.MakeSeed(), last}
 }
 
-// again reports whether the text came before.
-func (s *sightings) again(text string) bool {
+// seen reports whether the text came before, and remembers it.
+func (s *sightings) seen(text string) bool {
 	before, _ := s.last.ContainsOrAdd(maphash.String(s.seed, text), struct{}{})
 	return before
 }

@@ -1,18 +1,15 @@
-package graph
+package operation
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"math"
 	"strings"
 
-	"github.com/99designs/gqlgen/graphql"
 	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/gqlerror"
 
-	"retrieverkeys/apikey"
-	"retrieverkeys/graph/scalar"
+	"retrieverkeys/wire"
 )
 
 // Limits bound what one request may ask for. What a fragment selects counts each time that it is spread.
@@ -27,24 +24,28 @@ type Limits struct {
 	Reads      int // documents that stores look at for one operation; 0: any number
 }
 
-// exceeded is the error of a request that asks for more than a limit, by the name of its setting.
+// exceeded is the error of a document that asks for more than a limit, by the name of its setting.
 func exceeded(setting string, limit int, what string) *gqlerror.Error {
-	return refusal(setting, apikey.Invalid("", "The operation %s: at most %d are allowed (%s).", what, limit, setting))
+	return invalid("", setting, "The operation %s: at most %d are allowed (%s).", what, limit, setting)
 }
 
-// refusal is the error of a limit, which it remembers.
-func refusal(setting string, e *apikey.Error) *gqlerror.Error {
-	_, name, times := strings.Cut(setting, " times ")
-	if !times {
-		name = setting
+// invalid is the error of an operation that must not run. It names the field that is wrong and the limit that was exceeded, if there
+// are such.
+func invalid(field, limit, message string, args ...any) *gqlerror.Error {
+	e := &gqlerror.Error{Message: fmt.Sprintf(message, args...), Extensions: map[string]any{"code": BadUserInput}}
+	if field != "" {
+		e.Extensions["field"] = field
 	}
-	return &gqlerror.Error{Message: e.Message, Extensions: extensions(e), Err: limitError(name)}
+	if limit != "" {
+		e.Err = LimitError(limit[strings.LastIndexByte(limit, ' ')+1:])
+	}
+	return e
 }
 
-// limitError is the name of the limit that was exceeded.
-type limitError string
+// LimitError is the name of the limit that was exceeded. An error of GraphQL wraps it.
+type LimitError string
 
-func (l limitError) Error() string { return string(l) }
+func (l LimitError) Error() string { return string(l) }
 
 const (
 	// spreading is how many times as many fields and values there may be as tokens, when fragments are spread.
@@ -204,25 +205,18 @@ func (c *counter) field(f *ast.Field, at *place, depth int) {
 	c.selections(f.SelectionSet, below, depth)
 }
 
-// ExtensionName is for gqlgen.
-func (Limits) ExtensionName() string { return "Limits" }
-
-// Validate is for gqlgen.
-func (Limits) Validate(graphql.ExecutableSchema) error { return nil }
-
-// MutateOperationContext refuses an operation whose answer could be too large, now that its variables are known; and one of which
-// they do not tell what it selects.
-func (l Limits) MutateOperationContext(_ context.Context, op *graphql.OperationContext) *gqlerror.Error {
-	m := measure{variables: op.Variables, sizes: map[string]int{}}
-	cost := m.selections(op.Operation.SelectionSet)
+// Measure refuses an operation whose answer could be too large with these variables, and one that they leave unclear: a variable that
+// is null decides what it selects.
+func (p *Parser) Measure(op *ast.OperationDefinition, variables map[string]any) *gqlerror.Error {
+	m := measure{Config: &p.Config, variables: variables, sizes: map[string]int{}}
+	cost := m.selections(op.SelectionSet)
 	switch {
 	case m.unclear != "":
-		e := apikey.Invalid(m.unclear, "$%s is null, where @skip or @include must be told true or false.", m.unclear)
-		return &gqlerror.Error{Message: e.Message, Extensions: extensions(e)}
-	case m.entities > l.Entities:
-		return refusal("MAX_ENTITIES", apikey.Invalid("representations", "representations must be at most %d, not %d (MAX_ENTITIES).", l.Entities, m.entities))
-	case cost > l.Complexity:
-		return refusal("MAX_COMPLEXITY", apikey.Invalid("first", "The answer could have %d fields, with what its arguments hold: at most %d are allowed (MAX_COMPLEXITY). Ask for smaller pages with first, or send shorter arguments.", cost, l.Complexity))
+		return invalid(m.unclear, "", "$%s is null, where @skip or @include must be told true or false.", m.unclear)
+	case m.entities > p.Limits.Entities:
+		return invalid("representations", "MAX_ENTITIES", "representations must be at most %d, not %d (MAX_ENTITIES).", p.Limits.Entities, m.entities)
+	case cost > p.Limits.Complexity:
+		return invalid("first", "MAX_COMPLEXITY", "The answer could have %d fields, with what its arguments hold: at most %d are allowed (MAX_COMPLEXITY). Ask for smaller pages with first, or send shorter arguments.", cost, p.Limits.Complexity)
 	default:
 		return nil
 	}
@@ -230,6 +224,8 @@ func (l Limits) MutateOperationContext(_ context.Context, op *graphql.OperationC
 
 // measure tells how many fields an answer could have.
 type measure struct {
+	*Config
+
 	variables map[string]any
 	sizes     map[string]int // of variables
 	entities  int            // representations of the largest _entities
@@ -287,7 +283,7 @@ const schemaList = 20
 
 // representations is how many there are: one that is in no list is a list of one.
 func (m *measure) representations(f *ast.Field) int {
-	switch given := argument(f, "representations", m.variables).(type) {
+	switch given := Argument(f, "representations", m.variables).(type) {
 	case nil:
 		return 0
 	case []any:
@@ -341,21 +337,33 @@ func sizeOf(v any) int {
 // page is how many items a connection shows at most. What is no page is for its field to refuse.
 func (m *measure) page(f *ast.Field) int {
 	for _, name := range []string{"first", "last"} {
-		if n, err := scalar.UnmarshalInt(argument(f, name, m.variables)); err == nil {
-			return min(max(n, 0), apikey.MaxPage)
+		if n, whole := wholeNumber(Argument(f, name, m.variables)); whole {
+			return int(min(max(n, 0), int64(m.MaxPage)))
 		}
 	}
-	return defaultPage(f.Name)
+	return m.DefaultPage(f.Name)
 }
 
-// argument is what the field is given, nil where that cannot be told.
-func argument(f *ast.Field, name string, variables map[string]any) any {
+// Argument is what the field is given, nil if that cannot be told.
+func Argument(f *ast.Field, name string, variables map[string]any) any {
 	a := f.Arguments.ForName(name)
 	if a == nil {
 		return nil
 	}
 	v, _ := a.Value.Value(variables)
 	return v
+}
+
+// wholeNumber reads a number that JSON or the operation's text has.
+func wholeNumber(v any) (int64, bool) {
+	switch v := v.(type) {
+	case int64:
+		return v, true
+	case json.Number:
+		return wire.WholeNumber(v)
+	default:
+		return 0, false
+	}
 }
 
 // saturated keeps sums and products from overflowing: a page or a list has fewer items than a million.

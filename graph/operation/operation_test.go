@@ -1,0 +1,68 @@
+package operation
+
+import (
+	"context"
+	"os"
+	"testing"
+
+	"github.com/vektah/gqlparser/v2"
+	"github.com/vektah/gqlparser/v2/ast"
+
+	"retrieverkeys/apikey"
+	"retrieverkeys/graph/scalar"
+)
+
+// schema is the server's, as its sources have it.
+var schema = func() *ast.Schema {
+	var sources []*ast.Source
+	for _, name := range []string{"../../schema.graphqls", "../federation.graphqls", "../subgraph.graphqls"} {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			panic(err)
+		}
+		sources = append(sources, &ast.Source{Name: name, Input: string(text)})
+	}
+	return gqlparser.MustLoadSchema(sources...)
+}()
+
+// limits are the server's defaults.
+var limits = Limits{Depth: 12, Aliases: 100, RootFields: 100, Directives: 10, Tokens: 15_000, Entities: 500, Complexity: 2_000_000}
+
+// configured is what package graph passes in.
+func configured(limits Limits) Config {
+	return Config{
+		Schema: schema, Scalars: scalar.Readers, Limits: limits, Suggestions: true, MaxPage: apikey.MaxPage, DefaultPage: func(string) int { return apikey.MaxPage },
+		Known: known, HoldsKey: apikey.HoldsKey,
+		Tenant: func(ctx context.Context) string {
+			if c := apikey.CallerFrom(ctx); c.Key != nil {
+				return string(c.Key.InternalID)
+			}
+			return ""
+		},
+	}
+}
+
+func known(ctx context.Context) bool { return apikey.CallerFrom(ctx).Known() }
+
+// somebody is the context of a known caller.
+func somebody(t *testing.T) context.Context {
+	t.Helper()
+	return apikey.WithCaller(t.Context(), apikey.Caller{Key: &apikey.Key{Type: apikey.Standard}})
+}
+
+// Without a callback nothing is kept beside a document; with one its result comes with the document each time, cached or not.
+func TestWhatIsKeptComesWithTheDocument(t *testing.T) {
+	made := 0
+	c := configured(limits)
+	c.Keep = func(text string) any { made++; return text + "!" }
+	p := NewParser(c, nil)
+	for range 4 {
+		doc, errs := p.Parse(somebody(t), "{ __typename }")
+		if errs != nil || doc.Kept != "{ __typename }!" {
+			t.Fatalf("kept %v, errors %v", doc, errs)
+		}
+	}
+	if made != 2 { // the second time it comes to stay
+		t.Errorf("made %d times, want 2", made)
+	}
+}
