@@ -3,14 +3,13 @@
 package graph
 
 import (
-	"time"
-
 	"retrieverkeys/apikey"
+	"time"
 
 	"github.com/99designs/gqlgen/graphql"
 )
 
-// How a new key is to be.
+// The settings of a new key.
 type CreateAPIKeyInput struct {
 	// The retriever that the key executes: its id, or its name.
 	RetrieverID string `json:"retrieverId"`
@@ -18,38 +17,37 @@ type CreateAPIKeyInput struct {
 	Name string `json:"name"`
 	// What the key is for: at most 500 characters.
 	Description graphql.Omittable[*string] `json:"description,omitempty"`
-	// From this instant on, which must be in the future, the key is expired; null: never.
+	// When the key expires; must be in the future. Null: never.
 	ExpiresAt graphql.Omittable[*time.Time] `json:"expiresAt,omitempty"`
 	// The origins from which browsers may use the key, at most 50: exact ones such as `https://app.example.com`, or all
 	// subdomains as in `https://*.example.com`. Null or empty: unrestricted.
 	AllowedOrigins graphql.Omittable[[]string] `json:"allowedOrigins,omitempty"`
-	// How many requests a minute the key may make, at least 1; null: the organization's own limit.
+	// Requests per minute, at least 1. Null: the organization's limit.
 	RateLimitOverride graphql.Omittable[*int] `json:"rateLimitOverride,omitempty"`
 }
 
-// A key that was made.
+// The created key.
 type CreateAPIKeyPayload struct {
 	// The key.
 	APIKey *apikey.Key `json:"apiKey"`
-	// Its plaintext. It is shown this once, and cannot be asked for again.
+	// The plaintext. The server shows it only once.
 	Key string `json:"key"`
 }
 
-// What can be changed. Every field needs to know the namespace that is meant, as those of `Query` do, and keys are known by
-// a retriever of that namespace which they name. Creating, updating and rotating need a caller's key with the permission
-// `write`, revoking one with `delete`, and scopes of it must allow `manage_permissions` on all that the key reaches. Keys
-// whose type is `USER_SCOPED`, `SESSION` or unknown change nothing, whatever their permissions. Otherwise the error is
-// `FORBIDDEN`, and the attempt is kept as an audit event.
+// Changes. Every field needs a namespace, as in `Query`, and finds only keys that name a retriever of that namespace. To create, update or
+// rotate a key, the caller's key needs the permission `write`; to revoke one, `delete`. Its scopes must allow `manage_permissions` on
+// everything that the key reaches. Keys of the types `USER_SCOPED`, `SESSION` and `UNKNOWN` cannot change anything, whatever their
+// permissions. A caller without these rights gets the error `FORBIDDEN`, and the attempt is recorded as an audit event.
 //
-// Fields are executed one after the other. One that fails is null with its error and leaves the others as they are.
+// Fields run one after the other. A field that fails is null and has an error; the other fields are unaffected.
 type Mutation struct {
 }
 
-// Where a page stands in its list, as the Relay connection specification has it.
+// The position of a page in its list, as in the Relay connection specification.
 type PageInfo struct {
-	// Whether more follows this page.
+	// Whether items follow this page.
 	HasNextPage bool `json:"hasNextPage"`
-	// Whether something precedes this page.
+	// Whether items precede this page.
 	HasPreviousPage bool `json:"hasPreviousPage"`
 	// The cursor of the page's first item; null on an empty page.
 	StartCursor *string `json:"startCursor,omitempty"`
@@ -57,56 +55,55 @@ type PageInfo struct {
 	EndCursor *string `json:"endCursor,omitempty"`
 }
 
-// What can be read. But for `serverInfo`, every field needs an API key with the permission `read`, sent as
-// `Authorization: Bearer …`. But for `viewer`, `serverInfo` and a `namespace` whose id is given, every field also needs to
-// know the namespace that is meant, by id or name: the header `X-Namespace`, else the query parameter `namespace`.
+// Read access. Every field except `serverInfo` needs an API key with the permission `read`, sent as `Authorization: Bearer …`.
+// Every field except `viewer`, `serverInfo` and a `namespace` with an id also needs a namespace, by id or name, in the header
+// `X-Namespace` or else the query parameter `namespace`.
 //
-// What does not exist, belongs to another organization or is not covered by the scopes of the caller's key is null with
-// the error code `NOT_FOUND`, and cannot be told apart.
+// Anything outside your organization or your key's scopes looks as if it did not exist: the field is null, and its error has the code
+// `NOT_FOUND`.
 type Query struct {
 }
 
-// Which key to revoke.
+// The key to revoke.
 type RevokeAPIKeyInput struct {
 	// The key's `keyId`.
 	ID string `json:"id"`
 }
 
-// A key that was revoked.
+// The revoked key.
 type RevokeAPIKeyPayload struct {
 	// The key as it is now.
 	APIKey *apikey.Key `json:"apiKey"`
 }
 
-// Which key to rotate.
+// The key to rotate.
 type RotateAPIKeyInput struct {
 	// The key's `keyId`.
 	ID string `json:"id"`
-	// For how many seconds the old key still works, at most 2592000 (30 days), and never beyond its own expiry. With 0, or
-	// null, it is revoked at once.
+	// How many seconds the old key still works: at most 2592000 (30 days), and not beyond its own expiry. 0 or null revokes it at once.
 	OverlapSeconds graphql.Omittable[*int] `json:"overlapSeconds,omitempty"`
 }
 
-// A key that was put in another's place.
+// The rotated key and its replacement.
 type RotateAPIKeyPayload struct {
 	// The new key.
 	APIKey *apikey.Key `json:"apiKey"`
-	// The new key's plaintext. It is shown this once, and cannot be asked for again.
+	// The new key's plaintext. The server shows it only once.
 	Key string `json:"key"`
-	// The old key: revoked, or with `expiresAt` as the end of the overlap.
+	// The old key. It is revoked, or its `expiresAt` is the end of the overlap.
 	Previous *apikey.Key `json:"previous"`
 }
 
-// The server that answers.
+// The server.
 type ServerInfo struct {
-	// Its version: that of the release it was built from, or `devel`.
+	// The release that it was built from, or `devel`.
 	Version string `json:"version"`
 }
 
-// What to change of a key. A field that is left out stays as it is. **Null clears a field**, and a variable that your client
-// sends as null is null: a rename then also takes away the key's expiry, origins and limit.
+// The changes of a key. Fields that you leave out stay as they are. **Null clears a field**, also if a variable is null: a rename with nulls
+// also removes the key's expiry, origins and limit.
 //
-// Many generated clients send null for what you did not set. Make yours leave such fields out: in genqlient write
+// Many generated clients send null for fields that you did not set. Make yours leave them out: in genqlient write
 // `# @genqlient(for: "UpdateApiKeyInput.expiresAt", omitempty: true)` above the operation, one line for each field, and set
 // `optional: pointer`; in graphql_client (Rust) use `skip_serializing_none`. `UpdateApiKeyPayload.cleared` names what a call
 // cleared.
@@ -119,17 +116,17 @@ type UpdateAPIKeyInput struct {
 	Description graphql.Omittable[*string] `json:"description,omitempty"`
 	// The new expiry, which must be in the future; null: never.
 	ExpiresAt graphql.Omittable[*time.Time] `json:"expiresAt,omitempty"`
-	// The new origins, at most 50, in place of all old ones; null or empty: unrestricted.
+	// The new origins, at most 50. They replace all old ones. Null or empty: unrestricted.
 	AllowedOrigins graphql.Omittable[[]string] `json:"allowedOrigins,omitempty"`
-	// The new limit in requests a minute, at least 1; null: the organization's own limit.
+	// The new limit in requests per minute, at least 1. Null: the organization's limit.
 	RateLimitOverride graphql.Omittable[*int] `json:"rateLimitOverride,omitempty"`
 }
 
-// A key that was changed.
+// The updated key.
 type UpdateAPIKeyPayload struct {
 	// The key as it is now.
 	APIKey *apikey.Key `json:"apiKey"`
 	// The fields of the input that had a value before this call and have none now, such as `expiresAt`. If you did not mean to
-	// clear them, your client sends null for what you left out; `UpdateApiKeyInput` says how to stop that.
+	// clear them, your client sends null for fields that you left out; `UpdateApiKeyInput` says how to stop that.
 	Cleared []string `json:"cleared"`
 }

@@ -5,11 +5,10 @@ package graph
 import (
 	"context"
 	"math"
-	"strconv"
-	"sync/atomic"
-
 	"retrieverkeys/apikey"
 	"retrieverkeys/graph/scalar"
+	"strconv"
+	"sync/atomic"
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/99designs/gqlgen/graphql/introspection"

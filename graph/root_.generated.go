@@ -7,10 +7,9 @@ import (
 	"context"
 	"embed"
 	"fmt"
-	"sync/atomic"
-
 	"retrieverkeys/apikey"
 	"retrieverkeys/graph/scalar"
+	"sync/atomic"
 
 	"github.com/99designs/gqlgen/graphql"
 	gqlparser "github.com/vektah/gqlparser/v2"
@@ -1090,11 +1089,11 @@ func sourceData(filename string) string {
 
 var sources = []*ast.Source{
 	{Name: "../schema.graphqls", Input: `"""
-The API keys of retrievers: which there are, which work, who made and used them, and how to end one. Start with
-` + "`" + `Query.retrievers` + "`" + `, or with ` + "`" + `Query.viewer` + "`" + ` to see who you are.
+List, create, change, rotate and revoke the API keys of retrievers, and see who made and used them. Start with ` + "`" + `Query.retrievers` + "`" + `,
+or with ` + "`" + `Query.viewer` + "`" + ` to see which key you are using.
 
-Send an API key of your organization as ` + "`" + `Authorization: Bearer …` + "`" + `, and the namespace that you mean as ` + "`" + `X-Namespace` + "`" + `. Errors
-tell what is wrong by ` + "`" + `extensions.code` + "`" + `, and by ` + "`" + `extensions.field` + "`" + ` which argument or header.
+Send an API key of your organization in ` + "`" + `Authorization: Bearer …` + "`" + ` and the namespace in ` + "`" + `X-Namespace` + "`" + `. Each error has a code in
+` + "`" + `extensions.code` + "`" + `. If an argument or a header is wrong, ` + "`" + `extensions.field` + "`" + ` names it.
 """
 schema {
   query: Query
@@ -1102,29 +1101,29 @@ schema {
 }
 
 """
-An instant in RFC 3339, always in UTC and with milliseconds, such as ` + "`" + `2026-03-01T09:30:00.000Z` + "`" + `. As an argument, any
-offset is understood, and what is finer than a millisecond is cut off.
+An instant in RFC 3339, such as ` + "`" + `2026-03-01T09:30:00.000Z` + "`" + `. The server returns UTC with milliseconds. In arguments it accepts any offset
+and drops digits beyond milliseconds.
 """
 scalar DateTime @specifiedBy(url: "https://www.rfc-editor.org/rfc/rfc3339")
 
-"Something with an id of its own, which ` + "`" + `Query.node` + "`" + ` finds again."
+"An object with an id that ` + "`" + `Query.node` + "`" + ` finds."
 interface Node {
-  "The id: of a key its ` + "`" + `keyId` + "`" + `, of a retriever and a namespace its id in the platform."
+  "The ` + "`" + `keyId` + "`" + ` of a key, or the platform's id of a retriever or namespace."
   id: ID!
 }
 
 """
-What can be read. But for ` + "`" + `serverInfo` + "`" + `, every field needs an API key with the permission ` + "`" + `read` + "`" + `, sent as
-` + "`" + `Authorization: Bearer …` + "`" + `. But for ` + "`" + `viewer` + "`" + `, ` + "`" + `serverInfo` + "`" + ` and a ` + "`" + `namespace` + "`" + ` whose id is given, every field also needs to
-know the namespace that is meant, by id or name: the header ` + "`" + `X-Namespace` + "`" + `, else the query parameter ` + "`" + `namespace` + "`" + `.
+Read access. Every field except ` + "`" + `serverInfo` + "`" + ` needs an API key with the permission ` + "`" + `read` + "`" + `, sent as ` + "`" + `Authorization: Bearer …` + "`" + `.
+Every field except ` + "`" + `viewer` + "`" + `, ` + "`" + `serverInfo` + "`" + ` and a ` + "`" + `namespace` + "`" + ` with an id also needs a namespace, by id or name, in the header
+` + "`" + `X-Namespace` + "`" + ` or else the query parameter ` + "`" + `namespace` + "`" + `.
 
-What does not exist, belongs to another organization or is not covered by the scopes of the caller's key is null with
-the error code ` + "`" + `NOT_FOUND` + "`" + `, and cannot be told apart.
+Anything outside your organization or your key's scopes looks as if it did not exist: the field is null, and its error has the code
+` + "`" + `NOT_FOUND` + "`" + `.
 """
 type Query {
   "A retriever of the request's namespace."
   retriever(
-    "Its id, or its name. Where one retriever's name is another's id, the id wins."
+    "Its id or name. If one retriever's name is another's id, the id wins."
     id: ID!
   ): Retriever
 
@@ -1132,13 +1131,13 @@ type Query {
   retrievers(
     "How many to return, counted from the start of the list or from ` + "`" + `after` + "`" + `: 0 to 1,000. Without ` + "`" + `first` + "`" + ` and ` + "`" + `last` + "`" + `: 25."
     first: Int
-    "Return what follows this cursor."
+    "Return the items after this cursor."
     after: String
     "How many to return, counted from the end of the list or from ` + "`" + `before` + "`" + `: 0 to 1,000."
     last: Int
-    "Return what precedes this cursor."
+    "Return the items before this cursor."
     before: String
-    "Only those whose name or id contains this text, in any case. Taken literally."
+    "Only retrievers whose name or id contains this text. Upper and lower case are equal; no character has a special meaning."
     search: String
   ): RetrieverConnection
 
@@ -1149,8 +1148,8 @@ type Query {
   ): ApiKey
 
   """
-  Whatever has this id: a key that names a retriever of the request's namespace, else a retriever of the request's
-  namespace, else a namespace of the caller's organization.
+  The object with this id. The server looks for a key that names a retriever of the request's namespace, then for a retriever of
+  that namespace, then for a namespace of the caller's organization.
   """
   node(
     "The id of a key, a retriever or a namespace."
@@ -1159,72 +1158,71 @@ type Query {
 
   "A namespace of the caller's organization."
   namespace(
-    "Its id, or its name; the id wins. Without it: the request's namespace."
+    "Its id or name; the id wins. Default: the request's namespace."
     id: ID
   ): Namespace
 
-  "Who is asking: the API key that the request was sent with."
+  "The API key that sent the request."
   viewer: Viewer
 
-  "The server that answers. Needs no API key."
+  "The server. Needs no API key."
   serverInfo: ServerInfo!
 }
 
 """
-What can be changed. Every field needs to know the namespace that is meant, as those of ` + "`" + `Query` + "`" + ` do, and keys are known by
-a retriever of that namespace which they name. Creating, updating and rotating need a caller's key with the permission
-` + "`" + `write` + "`" + `, revoking one with ` + "`" + `delete` + "`" + `, and scopes of it must allow ` + "`" + `manage_permissions` + "`" + ` on all that the key reaches. Keys
-whose type is ` + "`" + `USER_SCOPED` + "`" + `, ` + "`" + `SESSION` + "`" + ` or unknown change nothing, whatever their permissions. Otherwise the error is
-` + "`" + `FORBIDDEN` + "`" + `, and the attempt is kept as an audit event.
+Changes. Every field needs a namespace, as in ` + "`" + `Query` + "`" + `, and finds only keys that name a retriever of that namespace. To create, update or
+rotate a key, the caller's key needs the permission ` + "`" + `write` + "`" + `; to revoke one, ` + "`" + `delete` + "`" + `. Its scopes must allow ` + "`" + `manage_permissions` + "`" + ` on
+everything that the key reaches. Keys of the types ` + "`" + `USER_SCOPED` + "`" + `, ` + "`" + `SESSION` + "`" + ` and ` + "`" + `UNKNOWN` + "`" + ` cannot change anything, whatever their
+permissions. A caller without these rights gets the error ` + "`" + `FORBIDDEN` + "`" + `, and the attempt is recorded as an audit event.
 
-Fields are executed one after the other. One that fails is null with its error and leaves the others as they are.
+Fields run one after the other. A field that fails is null and has an error; the other fields are unaffected.
 """
 type Mutation {
   """
-  Make a key that executes one retriever and can do nothing else. A retriever whose id, or whose namespace's id, holds a ` + "`" + `*` + "`" + `
-  gets none: in a key's scopes that would be a pattern, and the error is ` + "`" + `BAD_USER_INPUT` + "`" + `. If the response is lost, so is the plaintext: find the
-  key by its name, revoke it, and make another.
+  Creates a key that executes one retriever and can do nothing else. If the id of the retriever or its namespace contains ` + "`" + `*` + "`" + `, the error is
+  ` + "`" + `BAD_USER_INPUT` + "`" + `, because a key's scopes would read it as a pattern. If you lose the response, the plaintext is lost: find the key by its
+  name, revoke it, and create another.
   """
   createApiKey(
-    "For which retriever, and how the key is to be."
+    "The retriever, and the settings of the key."
     input: CreateApiKeyInput!
   ): CreateApiKeyPayload
 
   """
-  Change an active key. Of changes that race one wins, and the others get ` + "`" + `CONFLICT` + "`" + `; so does a change of a key that is
-  not active, and putting off the end of one that was rotated. The caller's key must hold the permissions, and its scopes
-  allow the operations, that the key has. Without the permission ` + "`" + `admin` + "`" + ` it can give no key but a retriever's a later
-  expiry, wider origins or a higher limit than its own; that is ` + "`" + `FORBIDDEN` + "`" + `, and so for itself, too.
+  Changes an active key. If several changes race, one wins and the others get ` + "`" + `CONFLICT` + "`" + `. A change of a key that is not active, or a later
+  end for a key that was rotated, also gets ` + "`" + `CONFLICT` + "`" + `. The caller's key must have all permissions of the key, and its scopes must allow all
+  of the key's operations. Without the permission ` + "`" + `admin` + "`" + `, the caller cannot give any key except a retriever's key, not even its own, a later
+  expiry, wider origins or a higher limit than its own key has: the error is ` + "`" + `FORBIDDEN` + "`" + `.
   """
   updateApiKey(
-    "Which key, and what to change."
+    "The key, and the changes."
     input: UpdateApiKeyInput!
   ): UpdateApiKeyPayload
 
   """
-  Put a new key in the place of an active one: of the same name, description, expiry, origins, limit and rights. It is the
-  caller's, and both spend one budget of requests. A key can be rotated once; otherwise, and where it is not active, the
-  error is ` + "`" + `CONFLICT` + "`" + `. The caller's key must hold the permissions, and its scopes allow the operations, that the key has.
-  Without the permission ` + "`" + `admin` + "`" + ` it can rotate no key but a retriever's that has a later expiry, wider origins or a higher
-  limit than its own; that is ` + "`" + `FORBIDDEN` + "`" + `. Keys of the types ` + "`" + `USER_SCOPED` + "`" + ` and ` + "`" + `SESSION` + "`" + ` act for one person and are issued
-  by the platform, and a key with a word that this version does not know cannot be copied; both are ` + "`" + `CONFLICT` + "`" + `.
+  Replaces an active key with a new one that has the same name, description, expiry, origins, limit and rights. The new key belongs to the
+  caller, and both keys share one rate limit. A key that is not active, or was rotated before, gets ` + "`" + `CONFLICT` + "`" + `. The caller's key must have all
+  permissions of the key, and its scopes must allow all of the key's operations. Without the permission ` + "`" + `admin` + "`" + `, the caller cannot rotate a
+  key that has a later expiry, wider origins or a higher limit than its own, unless it is a retriever's key: the error is ` + "`" + `FORBIDDEN` + "`" + `. Keys of
+  the types ` + "`" + `USER_SCOPED` + "`" + ` and ` + "`" + `SESSION` + "`" + `, which the platform issues to one person, and keys with a value that this version does not know,
+  cannot be rotated: the error is ` + "`" + `CONFLICT` + "`" + `.
   """
   rotateApiKey(
-    "Which key, and how long it still works."
+    "The key, and how long it still works."
     input: RotateApiKeyInput!
   ): RotateApiKeyPayload
 
   """
-  End a key for good. A request that starts after the answer is not let in with it any more. To revoke a key again
-  changes nothing and is no error.
+  Revokes a key for good. Once you have the answer, the key no longer works for new requests. Revoking a key again changes nothing and is
+  not an error.
   """
   revokeApiKey(
-    "Which key."
+    "The key."
     input: RevokeApiKeyInput!
   ): RevokeApiKeyPayload
 }
 
-"How a new key is to be."
+"The settings of a new key."
 input CreateApiKeyInput {
   "The retriever that the key executes: its id, or its name."
   retrieverId: ID!
@@ -1232,22 +1230,22 @@ input CreateApiKeyInput {
   name: String!
   "What the key is for: at most 500 characters."
   description: String
-  "From this instant on, which must be in the future, the key is expired; null: never."
+  "When the key expires; must be in the future. Null: never."
   expiresAt: DateTime
   """
   The origins from which browsers may use the key, at most 50: exact ones such as ` + "`" + `https://app.example.com` + "`" + `, or all
   subdomains as in ` + "`" + `https://*.example.com` + "`" + `. Null or empty: unrestricted.
   """
   allowedOrigins: [String!]
-  "How many requests a minute the key may make, at least 1; null: the organization's own limit."
+  "Requests per minute, at least 1. Null: the organization's limit."
   rateLimitOverride: Int
 }
 
 """
-What to change of a key. A field that is left out stays as it is. **Null clears a field**, and a variable that your client
-sends as null is null: a rename then also takes away the key's expiry, origins and limit.
+The changes of a key. Fields that you leave out stay as they are. **Null clears a field**, also if a variable is null: a rename with nulls
+also removes the key's expiry, origins and limit.
 
-Many generated clients send null for what you did not set. Make yours leave such fields out: in genqlient write
+Many generated clients send null for fields that you did not set. Make yours leave them out: in genqlient write
 ` + "`" + `# @genqlient(for: "UpdateApiKeyInput.expiresAt", omitempty: true)` + "`" + ` above the operation, one line for each field, and set
 ` + "`" + `optional: pointer` + "`" + `; in graphql_client (Rust) use ` + "`" + `skip_serializing_none` + "`" + `. ` + "`" + `UpdateApiKeyPayload.cleared` + "`" + ` names what a call
 cleared.
@@ -1261,91 +1259,90 @@ input UpdateApiKeyInput {
   description: String
   "The new expiry, which must be in the future; null: never."
   expiresAt: DateTime
-  "The new origins, at most 50, in place of all old ones; null or empty: unrestricted."
+  "The new origins, at most 50. They replace all old ones. Null or empty: unrestricted."
   allowedOrigins: [String!]
-  "The new limit in requests a minute, at least 1; null: the organization's own limit."
+  "The new limit in requests per minute, at least 1. Null: the organization's limit."
   rateLimitOverride: Int
 }
 
-"Which key to rotate."
+"The key to rotate."
 input RotateApiKeyInput {
   "The key's ` + "`" + `keyId` + "`" + `."
   id: ID!
   """
-  For how many seconds the old key still works, at most 2592000 (30 days), and never beyond its own expiry. With 0, or
-  null, it is revoked at once.
+  How many seconds the old key still works: at most 2592000 (30 days), and not beyond its own expiry. 0 or null revokes it at once.
   """
   overlapSeconds: Int = 0
 }
 
-"Which key to revoke."
+"The key to revoke."
 input RevokeApiKeyInput {
   "The key's ` + "`" + `keyId` + "`" + `."
   id: ID!
 }
 
-"A key that was made."
+"The created key."
 type CreateApiKeyPayload {
   "The key."
   apiKey: ApiKey!
-  "Its plaintext. It is shown this once, and cannot be asked for again."
+  "The plaintext. The server shows it only once."
   key: String!
 }
 
-"A key that was changed."
+"The updated key."
 type UpdateApiKeyPayload {
   "The key as it is now."
   apiKey: ApiKey!
   """
   The fields of the input that had a value before this call and have none now, such as ` + "`" + `expiresAt` + "`" + `. If you did not mean to
-  clear them, your client sends null for what you left out; ` + "`" + `UpdateApiKeyInput` + "`" + ` says how to stop that.
+  clear them, your client sends null for fields that you left out; ` + "`" + `UpdateApiKeyInput` + "`" + ` says how to stop that.
   """
   cleared: [String!]!
 }
 
-"A key that was put in another's place."
+"The rotated key and its replacement."
 type RotateApiKeyPayload {
   "The new key."
   apiKey: ApiKey!
-  "The new key's plaintext. It is shown this once, and cannot be asked for again."
+  "The new key's plaintext. The server shows it only once."
   key: String!
-  "The old key: revoked, or with ` + "`" + `expiresAt` + "`" + ` as the end of the overlap."
+  "The old key. It is revoked, or its ` + "`" + `expiresAt` + "`" + ` is the end of the overlap."
   previous: ApiKey!
 }
 
-"A key that was revoked."
+"The revoked key."
 type RevokeApiKeyPayload {
   "The key as it is now."
   apiKey: ApiKey!
 }
 
-"The server that answers."
+"The server."
 type ServerInfo {
-  "Its version: that of the release it was built from, or ` + "`" + `devel` + "`" + `."
+  "The release that it was built from, or ` + "`" + `devel` + "`" + `."
   version: String!
 }
 
-"The caller: the API key that the request was sent with."
+"The caller: the API key that sent the request."
 type Viewer {
   "The key's public id."
   keyId: ID!
   "The key's type."
   keyType: ApiKeyType!
-  "The user who owns the key; empty where it is not recorded."
+  "The user who owns the key; empty if not recorded."
   userId: String!
   "The organization's public id."
   organizationId: String
-  "The organization's internal id: what everything the caller can read is confined to."
+  "The organization's internal id. The caller can read only this organization's data."
   internalId: String!
   "What the key allows; each permission includes the weaker ones."
   permissions: [ApiKeyPermission!]!
-  "What the key is limited to; empty: not limited."
+  "The resources and operations that the key is limited to; empty: not limited."
   scopes: [ApiKeyScope!]!
-  "The request's namespace; null where the request names none."
+  "The request's namespace; null if the request names none."
   namespace: Namespace
 }
 
-"A project of an organization, in which retrievers live."
+"A project of an organization. It contains retrievers."
 type Namespace implements Node {
   "The namespace's id in the platform."
   id: ID!
@@ -1353,17 +1350,17 @@ type Namespace implements Node {
   name: String!
   "What it is for."
   description: String
-  "When it was made."
+  "When it was created."
   createdAt: DateTime
   "When it was last changed."
   updatedAt: DateTime
 
   """
-  A retriever of this namespace. Unlike ` + "`" + `Query.retriever` + "`" + ` it does not depend on a header, so client caches key it
-  rightly, and one operation can read several namespaces.
+  A retriever of this namespace. It does not depend on a header as ` + "`" + `Query.retriever` + "`" + ` does, so client caches store it under the right key,
+  and one operation can read several namespaces.
   """
   retriever(
-    "Its id, or its name. Where one retriever's name is another's id, the id wins."
+    "Its id or name. If one retriever's name is another's id, the id wins."
     id: ID!
   ): Retriever
 
@@ -1371,13 +1368,13 @@ type Namespace implements Node {
   retrievers(
     "How many to return, counted from the start of the list or from ` + "`" + `after` + "`" + `: 0 to 1,000. Without ` + "`" + `first` + "`" + ` and ` + "`" + `last` + "`" + `: 25."
     first: Int
-    "Return what follows this cursor."
+    "Return the items after this cursor."
     after: String
     "How many to return, counted from the end of the list or from ` + "`" + `before` + "`" + `: 0 to 1,000."
     last: Int
-    "Return what precedes this cursor."
+    "Return the items before this cursor."
     before: String
-    "Only those whose name or id contains this text, in any case. Taken literally."
+    "Only retrievers whose name or id contains this text. Upper and lower case are equal; no character has a special meaning."
     search: String
   ): RetrieverConnection
 }
@@ -1390,47 +1387,46 @@ type Retriever implements Node {
   name: String!
   "What it searches."
   description: String
-  "The namespace it lives in."
+  "The namespace that contains it."
   namespace: Namespace!
-  "When it was made."
+  "When it was created."
   createdAt: DateTime
   "When it was last changed."
   updatedAt: DateTime
 
   """
-  The API keys that name this retriever in their scopes. Keys without a value to order by stand last in either
-  direction; ties go by key id in the same direction. Orders by name and by last use work on retrievers with at most
-  20,000 keys.
+  The API keys that name this retriever in their scopes. Keys without a value to order by come last in both directions. Keys with equal
+  values are ordered by key id in the same direction. Orders by name and by last use need a retriever with at most 20,000 keys.
   """
   apiKeys(
-    "Whether to list revoked and expired keys too. False, or null: active keys only."
+    "Whether to list revoked and expired keys too. False or null: only active keys."
     includeRevoked: Boolean = false
     "How many to return, counted from the start of the list or from ` + "`" + `after` + "`" + `: 0 to 1,000. Without ` + "`" + `first` + "`" + ` and ` + "`" + `last` + "`" + `: 1,000."
     first: Int
-    "Return what follows this cursor."
+    "Return the items after this cursor."
     after: String
     "How many to return, counted from the end of the list or from ` + "`" + `before` + "`" + `: 0 to 1,000."
     last: Int
-    "Return what precedes this cursor."
+    "Return the items before this cursor."
     before: String
-    "Only the keys that meet all of this."
+    "Only keys that meet all of these conditions."
     filter: ApiKeyFilter
-    "The order; newest first by default."
+    "The order. Default: newest first."
     orderBy: ApiKeyOrder = { field: CREATED_AT, direction: DESC }
   ): ApiKeyConnection!
 
   """
-  What was done, and tried, to this retriever's keys, newest first. Needs a key with the permission ` + "`" + `admin` + "`" + `; without it
-  this is null with the error ` + "`" + `FORBIDDEN` + "`" + `, and the fields beside it are answered.
+  Changes and denied attempts on this retriever's keys, newest first. The caller's key needs the permission ` + "`" + `admin` + "`" + `. Without it this field is
+  null with the error ` + "`" + `FORBIDDEN` + "`" + `; other fields are still answered.
   """
   auditEvents(
     "How many to return, counted from the start of the list or from ` + "`" + `after` + "`" + `: 0 to 1,000. Without ` + "`" + `first` + "`" + ` and ` + "`" + `last` + "`" + `: 1,000."
     first: Int
-    "Return what follows this cursor."
+    "Return the items after this cursor."
     after: String
     "How many to return, counted from the end of the list or from ` + "`" + `before` + "`" + `: 0 to 1,000."
     last: Int
-    "Return what precedes this cursor."
+    "Return the items before this cursor."
     before: String
     "Only the events about the key with this ` + "`" + `keyId` + "`" + `."
     keyId: ID
@@ -1441,17 +1437,17 @@ type Retriever implements Node {
 type RetrieverConnection {
   "The retrievers of this page."
   results: [Retriever!]!
-  "How many retrievers the arguments select, on all pages."
+  "The number of retrievers that match the arguments, on all pages."
   total: Int!
   "The retrievers of this page, each with its cursor."
   edges: [RetrieverEdge!]!
-  "Where this page stands."
+  "The position of this page in the list."
   pageInfo: PageInfo!
 }
 
 "A retriever and its place in the list."
 type RetrieverEdge {
-  "The retriever's place, for ` + "`" + `after` + "`" + ` and ` + "`" + `before` + "`" + `. It stays good while others come and go."
+  "The retriever's place, for ` + "`" + `after` + "`" + ` and ` + "`" + `before` + "`" + `. It stays valid when retrievers are added or removed."
   cursor: String!
   "The retriever."
   node: Retriever!
@@ -1461,27 +1457,27 @@ type RetrieverEdge {
 type ApiKeyConnection {
   "The keys of this page."
   results: [ApiKey!]!
-  "How many keys the arguments select, on all pages."
+  "The number of keys that match the arguments, on all pages."
   total: Int!
   "The keys of this page, each with its cursor."
   edges: [ApiKeyEdge!]!
-  "Where this page stands."
+  "The position of this page in the list."
   pageInfo: PageInfo!
 }
 
 "An API key and its place in the list."
 type ApiKeyEdge {
-  "The key's place, for ` + "`" + `after` + "`" + ` and ` + "`" + `before` + "`" + `. It stays good while keys are added or revoked."
+  "The key's place, for ` + "`" + `after` + "`" + ` and ` + "`" + `before` + "`" + `. It stays valid when keys are added or revoked."
   cursor: String!
   "The key."
   node: ApiKey!
 }
 
-"Where a page stands in its list, as the Relay connection specification has it."
+"The position of a page in its list, as in the Relay connection specification."
 type PageInfo {
-  "Whether more follows this page."
+  "Whether items follow this page."
   hasNextPage: Boolean!
-  "Whether something precedes this page."
+  "Whether items precede this page."
   hasPreviousPage: Boolean!
   "The cursor of the page's first item; null on an empty page."
   startCursor: String
@@ -1493,53 +1489,53 @@ type PageInfo {
 type AuditEventConnection {
   "The events of this page."
   results: [AuditEvent!]!
-  "How many events the arguments select, on all pages."
+  "The number of events that match the arguments, on all pages."
   total: Int!
   "The events of this page, each with its cursor."
   edges: [AuditEventEdge!]!
-  "Where this page stands."
+  "The position of this page in the list."
   pageInfo: PageInfo!
 }
 
 "An audit event and its place in the list."
 type AuditEventEdge {
-  "The event's place, for ` + "`" + `after` + "`" + ` and ` + "`" + `before` + "`" + `. It stays good while events are added."
+  "The event's place, for ` + "`" + `after` + "`" + ` and ` + "`" + `before` + "`" + `. It stays valid when events are added."
   cursor: String!
   "The event."
   node: AuditEvent!
 }
 
-"Something that was done, or tried, to a key: by whom, when and from where. It never holds a plaintext or a hash."
+"A change of a key or a denied attempt: who made it, when and from where. It never contains a plaintext or a hash."
 type AuditEvent {
   "The event's id."
   id: ID!
   "When it happened."
   timestamp: DateTime!
-  "What was done: ` + "`" + `api_key_created` + "`" + `, ` + "`" + `api_key_updated` + "`" + `, ` + "`" + `api_key_rotated` + "`" + ` or ` + "`" + `api_key_revoked` + "`" + `; of others, what they wrote. All but ` + "`" + `api_key_updated` + "`" + ` are the platform's own actions."
+  "What was done: ` + "`" + `api_key_created` + "`" + `, ` + "`" + `api_key_updated` + "`" + `, ` + "`" + `api_key_rotated` + "`" + ` or ` + "`" + `api_key_revoked` + "`" + `. Other programs can write other actions. All but ` + "`" + `api_key_updated` + "`" + ` are the platform's own."
   action: String!
-  "What it was done to: a key, or, where the making of a key was denied, the retriever."
+  "The kind of resource: a key, or the retriever if creating a key was denied."
   resourceType: ResourceType!
   "The id of the key or the retriever."
   resourceId: ID!
-  "The user who did it; of an operator, the name that the system knows them by."
+  "The user who did it, or the system's name of an operator."
   actorId: String!
-  "` + "`" + `user` + "`" + ` for the holder of an API key, ` + "`" + `operator` + "`" + ` for somebody with access to the store itself."
+  "` + "`" + `user` + "`" + ` for an API key, ` + "`" + `operator` + "`" + ` for a person with access to the store itself."
   actorType: String!
-  "The key that the actor's request was sent with; null where there was none."
+  "The key that sent the request; null if there was none."
   actorKeyId: ID
   """
-  ` + "`" + `success` + "`" + `, or ` + "`" + `denied` + "`" + `: the actor may not do this, and nothing was changed. A denied attempt is kept once a minute, and ten
-  attempts of an actor are. If there were more, one event follows: that of the last attempt, with their number in ` + "`" + `changes` + "`" + `.
+  ` + "`" + `success` + "`" + `, or ` + "`" + `denied` + "`" + ` if the actor had no right to do this and nothing changed. Equal denied attempts are recorded once a minute, and at
+  most ten attempts of an actor. If there were more, one more event records the last attempt, with their number in ` + "`" + `changes` + "`" + `.
   """
   status: String!
   """
-  What changed. The rotation of a key names the new one's id as ` + "`" + `rotated_to` + "`" + `. With the status ` + "`" + `denied` + "`" + ` nothing changed, and
-  ` + "`" + `denied_attempts` + "`" + ` says how many attempts have no event of their own.
+  The changed fields. A rotation has the new key's id as ` + "`" + `rotated_to` + "`" + `. With the status ` + "`" + `denied` + "`" + `, ` + "`" + `denied_attempts` + "`" + ` is the number of attempts
+  without an event of their own.
   """
   changes: [AuditChange!]!
-  "The address that the request came from, as far as proxies are trusted to tell."
+  "The address of the client, as reported by trusted proxies."
   ipAddress: String
-  "The program that the request says it was sent by, up to 512 bytes. Controls and other characters without a mark are replaced by U+FFFD."
+  "The request's ` + "`" + `User-Agent` + "`" + `, up to 512 bytes. U+FFFD replaces control characters and other invisible characters."
   userAgent: String
 }
 
@@ -1554,53 +1550,53 @@ type AuditChange {
 }
 
 """
-An API key, without its plaintext, which nobody can read back. Fields that an old document lacks are null or empty;
-values that this version of the server does not know are ` + "`" + `UNKNOWN` + "`" + `.
+An API key without its plaintext, which the server does not store. Fields that an old document lacks are null or empty. Values that this
+version of the server does not know are ` + "`" + `UNKNOWN` + "`" + `.
 """
 type ApiKey implements Node {
   "The same as ` + "`" + `keyId` + "`" + `."
   id: ID!
-  "The key's public id: what it is revoked by."
+  "The key's public id. Use it to update, rotate or revoke the key."
   keyId: ID!
   "The SHA-256 of the plaintext, in lowercase hexadecimal."
   keyHash: String!
-  "The first ten characters of the plaintext and ` + "`" + `...` + "`" + `, to recognize it by; not unique. Old keys lack it."
+  "The first ten characters of the plaintext and ` + "`" + `...` + "`" + `, for recognition. Not unique; null for old keys."
   keyPrefix: String
   "What kind of key it is; ` + "`" + `RETRIEVER` + "`" + ` for keys that execute a retriever."
   keyType: ApiKeyType!
   "A label for people."
   name: String!
-  "What the key is for; empty where nobody said."
+  "What the key is for; empty if not given."
   description: String!
   "The internal id of the organization that the key belongs to."
   internalId: String!
   "The public id of the organization that the key belongs to."
   organizationId: String
-  "The user who owns the key; empty where it is not recorded."
+  "The user who owns the key; empty if not recorded."
   userId: String!
   "The marketplace subscription the key came with, if its type is ` + "`" + `MARKETPLACE_SUBSCRIPTION` + "`" + `."
   subscriptionId: String
-  "The end user on whose behalf the key acts, where documents have access lists of their own."
+  "The end user for whom the key acts, if documents have access lists of their own."
   principalId: String
-  "Whether the platform made the key for its own use; false where nobody recorded it."
+  "Whether the platform created the key for its own use; false if not recorded."
   isInternal: Boolean!
   "What the key allows; each permission includes the weaker ones."
   permissions: [ApiKeyPermission!]!
-  "What the key is limited to; empty: not limited."
+  "The resources and operations that the key is limited to; empty: not limited."
   scopes: [ApiKeyScope!]!
-  "How many requests a minute the key may make; null, or below 1: the organization's own limit."
+  "Requests per minute. Null or below 1: the organization's limit."
   rateLimitOverride: Int
   "The state at the moment of the request."
   status: ApiKeyStatus!
-  "From this instant on the key is expired; null: it does not expire."
+  "When the key expires; null: never."
   expiresAt: DateTime
-  "When a request with the key last succeeded, give or take a minute; null: never."
+  "When a request with the key last succeeded, to about a minute; null: never."
   lastUsedAt: DateTime
-  "When the key was made."
+  "When the key was created."
   createdAt: DateTime
-  "The id of the user who made the key."
+  "The id of the user who created the key."
   createdBy: String
-  "When the key was revoked; null: it was not."
+  "When the key was revoked; null: not revoked."
   revokedAt: DateTime
   "The id of the user who revoked the key."
   revokedBy: String
@@ -1609,32 +1605,32 @@ type ApiKey implements Node {
   in ` + "`" + `https://*.example.com` + "`" + `. Null: unrestricted.
   """
   allowedOrigins: [String!]
-  "The key that took this one's place when it was rotated."
+  "The id of the key that replaced this one when it was rotated."
   rotatedTo: ID
-  "The key whose place this one took."
+  "The id of the key that this one replaced."
   rotatedFrom: ID
 }
 
-"A limit of an API key to certain resources."
+"Resources that an API key is limited to, and the operations on them."
 type ApiKeyScope {
   "The kind of resource."
   resourceType: ResourceType!
   "The resource's id, or a pattern in which ` + "`" + `*` + "`" + ` stands for any run of characters."
   resourceId: String!
-  "What may be done with the resource; empty: whatever the key's permissions allow."
+  "The operations that the key can do with the resource; empty: all that its permissions allow."
   operations: [ApiKeyOperation!]!
 }
 
 """
-The state of a key, derived at the moment of the request. Revoked and expired keys never become active again. A status
-or date that cannot be read counts as the refusing state.
+The state of a key at the moment of the request. Revoked and expired keys never become active again. A key with a status or date that the
+server cannot read does not work.
 """
 enum ApiKeyStatus {
-  "It works."
+  "The key works."
   ACTIVE
-  "It was revoked, and works no more."
+  "It was revoked and no longer works."
   REVOKED
-  "Its ` + "`" + `expiresAt` + "`" + ` has come, and it works no more."
+  "Its ` + "`" + `expiresAt` + "`" + ` is past, and it no longer works."
   EXPIRED
 }
 
@@ -1646,15 +1642,15 @@ enum ApiKeyType {
   MARKETPLACE_SUBSCRIPTION
   "A key that executes a retriever and can do nothing else."
   RETRIEVER
-  "A key that acts for one user of the organization. Here it can read, and change nothing."
+  "A key that acts for one user of the organization. It can only read here."
   USER_SCOPED
-  "A key that lasts as long as a user's session. Here it can read, and change nothing."
+  "A key that lasts as long as a user's session. It can only read here."
   SESSION
-  "A type that this version of the server does not know. Here such a key can read, and change nothing."
+  "A type that this version of the server does not know. Such a key can only read here."
   UNKNOWN
 }
 
-"What a key allows, in general. Each permission includes the weaker ones: admin, delete, write, read."
+"A permission of a key. Each permission includes the weaker ones: admin, delete, write, read."
 enum ApiKeyPermission {
   "To read."
   READ
@@ -1704,7 +1700,7 @@ enum ResourceType {
   UNKNOWN
 }
 
-"Something that a scope allows on its resource."
+"An operation that a scope allows on its resource."
 enum ApiKeyOperation {
   "To read data; here, to see the resource and its keys."
   READ_DATA
@@ -1736,33 +1732,33 @@ enum ApiKeyOperation {
   UNKNOWN
 }
 
-"What keys to list. A key must meet all that is given; what is left out, null or an empty list restricts nothing."
+"Conditions on the keys of a list. A key must meet all of them. A field that is left out, null or an empty list sets no condition."
 input ApiKeyFilter {
   "Keys in one of these states. Any but ` + "`" + `ACTIVE` + "`" + ` needs ` + "`" + `includeRevoked: true` + "`" + `."
   status: [ApiKeyStatus!]
-  "Keys of one of these types. ` + "`" + `UNKNOWN` + "`" + ` cannot be asked for."
+  "Keys of one of these types. ` + "`" + `UNKNOWN` + "`" + ` is not accepted."
   keyType: [ApiKeyType!]
-  "Keys whose name, description or prefix contains this text, in any case. Taken literally."
+  "Keys whose name, description or prefix contains this text. Upper and lower case are equal; no character has a special meaning."
   search: String
-  "Keys made by the user with this id."
+  "Keys that the user with this id created."
   createdBy: String
-  "Keys not used at or after this instant; keys never used are among them."
+  "Keys not used at or after this instant, including keys that were never used."
   unusedSince: DateTime
   "Keys that expire before this instant."
   expiresBefore: DateTime
 }
 
-"How to order keys."
+"An order of keys."
 input ApiKeyOrder {
-  "What to order by."
+  "The field to order by."
   field: ApiKeyOrderField!
-  "In which direction."
+  "The direction."
   direction: SortDirection!
 }
 
-"What keys can be ordered by."
+"A field that keys can be ordered by."
 enum ApiKeyOrderField {
-  "When the key was made."
+  "When the key was created."
   CREATED_AT
   "When the key was last used."
   LAST_USED_AT
@@ -1774,9 +1770,9 @@ enum ApiKeyOrderField {
 
 "A direction of order."
 enum SortDirection {
-  "Smallest, earliest first."
+  "Smallest or earliest first."
   ASC
-  "Largest, latest first."
+  "Largest or latest first."
   DESC
 }
 `, BuiltIn: false},

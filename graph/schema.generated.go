@@ -7,12 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"retrieverkeys/apikey"
+	"retrieverkeys/graph/scalar"
 	"strconv"
 	"sync/atomic"
 	"time"
-
-	"retrieverkeys/apikey"
-	"retrieverkeys/graph/scalar"
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/99designs/gqlgen/graphql/introspection"

@@ -7,9 +7,8 @@ package graph
 
 import (
 	"context"
-	"time"
-
 	"retrieverkeys/apikey"
+	"time"
 )
 
 func (r *mutationResolver) CreateAPIKey(ctx context.Context, input CreateAPIKeyInput) (*CreateAPIKeyPayload, error) {

@@ -6,11 +6,10 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"strconv"
-	"sync/atomic"
-
 	"retrieverkeys/apikey"
 	"retrieverkeys/graph/scalar"
+	"strconv"
+	"sync/atomic"
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/vektah/gqlparser/v2/ast"
