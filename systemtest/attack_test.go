@@ -154,7 +154,7 @@ func TestProofsExist(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, err := os.ReadFile("../docs/reliability.md")
+	text, err := os.ReadFile("../docs/proofs.md")
 	if err != nil {
 		t.Fatal(err)
 	}
