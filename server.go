@@ -1,4 +1,4 @@
-// Command retrieverkeys serves the API keys of retrievers over GraphQL. The package program is all of it but what only a process has.
+// Command retrieverkeys serves and manages API keys of retrievers. Everything but the handling of signals is in the package program.
 package main
 
 import (

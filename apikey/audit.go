@@ -2,8 +2,8 @@ package apikey
 
 import "context"
 
-// AuditEvents returns a page of the retriever's audit events, newest first; those about one key only, unless about is
-// empty. It needs Admin. The retriever is one that the Service returned to the same caller.
+// AuditEvents returns a page of the retriever's audit events, newest first. If about is set, it returns only events about that key. It
+// requires Admin. The Service must have returned the retriever to the same caller.
 func (s *Service) AuditEvents(ctx context.Context, c Caller, r *Retriever, about ID, p Page, wants Wants) (*Connection[Event], error) {
 	if err := s.authorize(c, Admin); err != nil {
 		return nil, err

@@ -6,12 +6,12 @@ import (
 	"slices"
 )
 
-// maxRotations bounds how far back BudgetOf looks. Keys that far apart are not in use at the same time.
+// maxRotations limits how far back BudgetOf looks. Keys that far apart are not in use at the same time.
 const maxRotations = 100
 
-// BudgetOf returns the hash of the key whose budget of requests k spends. A chain of rotations spends the budget of its first key,
-// so that nobody renews a budget by rotating. Successors record that hash. Those that an older version made do not, and BudgetOf
-// then looks up their predecessors.
+// BudgetOf returns the hash of the key whose request budget k uses. A chain of rotations uses the budget of its first key, so that
+// rotating a key does not renew its budget. Successors store that hash. Keys that an older version rotated do not, and BudgetOf looks up
+// their predecessors.
 func (s *Service) BudgetOf(ctx context.Context, k *Key) (hash string, err error) {
 	for range maxRotations {
 		if k.Budget != "" || k.RotatedFrom == nil {
@@ -30,5 +30,5 @@ func (s *Service) BudgetOf(ctx context.Context, k *Key) (hash string, err error)
 	return cmp.Or(k.Budget, k.Hash), nil
 }
 
-// byHash orders keys that share an id. Imports and other programs may leave such keys.
+// byHash orders keys that share an id, which imports and other programs may leave behind.
 func byHash(a, b Key) int { return cmp.Compare(a.Hash, b.Hash) }

@@ -6,26 +6,26 @@ import (
 	"sync/atomic"
 )
 
-// Cost counts and bounds what one request costs: the documents that stores look at for it, the memory that the keys of its lists
-// take, and how many calls of a store it makes at the same time. It travels in the request's context, as the deadline
-// does. All its methods accept a nil Cost, which bounds nothing: commands and background work have none.
+// Cost limits what one request costs: the documents that stores read for it, the memory of the keys that it lists, and its concurrent
+// store calls. It is carried in the request's context, like the deadline. A nil Cost has no limits: commands and background work use
+// that.
 type Cost struct {
 	reads, memory    int64
 	looked, retained atomic.Int64
-	calls            chan struct{}         // holds one for each call of a store under way
-	large            chan struct{}         // holds one for each read of many lists under way
-	exceeded         atomic.Pointer[Error] // what was refused first
+	calls            chan struct{}         // one unit for each store call in progress
+	large            chan struct{}         // one unit for each large read in progress
+	exceeded         atomic.Pointer[Error] // the first error
 }
 
-// maxCalls is how many calls of a store one request makes at the same time, so that it does not take the whole pool.
+// maxCalls is how many store calls one request makes at a time, so that it does not take the whole connection pool.
 const maxCalls = 16
 
-// maxLarge is how many reads of up to about KeysAtOnce keys one request makes at the same time, so that it does not hold
-// too many keys. Two keep a processor and a connection busy while another page is on its way.
+// maxLarge is how many reads of up to about KeysAtOnce keys one request makes at a time, so that it does not hold too many keys. Two keep
+// a processor and a connection busy.
 const maxLarge = 2
 
-// NewCost returns the Cost of one request: it may look at that many documents (MAX_READS), and the keys that it lists
-// may take that many bytes of memory (MAX_RESPONSE_BYTES). Zero bounds nothing.
+// NewCost returns the Cost of one request, which may read that many documents (MAX_READS) and list keys that take that many bytes of
+// memory (from MAX_RESPONSE_BYTES). Zero means no limit.
 func NewCost(reads, memory int) *Cost {
 	c := &Cost{reads: int64(reads), memory: int64(memory), calls: make(chan struct{}, maxCalls), large: make(chan struct{}, maxLarge)}
 	if reads == 0 {
@@ -39,21 +39,21 @@ func NewCost(reads, memory int) *Cost {
 
 type costKey struct{}
 
-// WithCost returns a context that carries the cost of a request.
+// WithCost returns a context with the cost of a request.
 func WithCost(ctx context.Context, c *Cost) context.Context {
 	return context.WithValue(ctx, costKey{}, c)
 }
 
-// CostFrom returns the cost of the request; nil where there is none.
+// CostFrom returns the cost of the request, or nil.
 func CostFrom(ctx context.Context) *Cost {
 	c, _ := ctx.Value(costKey{}).(*Cost)
 	return c
 }
 
-// Documents is how many documents one of that length counts as, in bytes: one for each KiB begun.
+// Documents is how many documents a document of that length in bytes counts as: one per KiB or part of one.
 func Documents(bytes int) int { return 1 + bytes>>10 }
 
-// Look charges documents that were looked at, or are about to be. It fails where that is more than the request may.
+// Look charges documents that were read, or are about to be. It fails if the request may not read that many.
 func (c *Cost) Look(documents int) error {
 	if c == nil || c.looked.Add(int64(documents)) <= c.reads {
 		return nil
@@ -67,7 +67,7 @@ func (c *Cost) exceed(e *Error, limit string) error {
 	return c.exceeded.Load()
 }
 
-// Exceeded returns the error of the first charge that was refused; nil if none was.
+// Exceeded returns the error of the first charge that failed, or nil.
 func (c *Cost) Exceeded() *Error {
 	if c == nil {
 		return nil
@@ -75,10 +75,10 @@ func (c *Cost) Exceeded() *Error {
 	return c.exceeded.Load()
 }
 
-// bounded reports whether there is a limit to the documents that may be looked at.
+// bounded reports whether the number of documents is limited.
 func (c *Cost) bounded() bool { return c != nil && c.reads < math.MaxInt64 }
 
-// Left returns how many more documents may be looked at; it is never negative.
+// Left returns how many more documents may be read. It is never negative.
 func (c *Cost) Left() int {
 	if c == nil {
 		return math.MaxInt
@@ -86,7 +86,7 @@ func (c *Cost) Left() int {
 	return int(max(0, c.reads-c.looked.Load()))
 }
 
-// retain charges the memory of what the request keeps until it is answered, in bytes.
+// retain charges memory, in bytes, that the request keeps until it is answered.
 func (c *Cost) retain(bytes int) error {
 	if c == nil || c.retained.Add(int64(bytes)) <= c.memory {
 		return nil
@@ -94,8 +94,8 @@ func (c *Cost) retain(bytes int) error {
 	return c.exceed(Invalid("first", "The request lists too many keys at once: they would take more than %d bytes of memory, which a higher MAX_RESPONSE_BYTES allows. Ask for smaller pages with first, or for fewer lists.", c.memory), "MAX_RESPONSE_BYTES")
 }
 
-// Call waits until the request may make one more call of a store, and returns what ends that call. It fails when the
-// request has cost too much, or the context ends first. Together, within the call, needs no further wait.
+// Call waits until the request may make another store call, and returns a function that ends the call. It fails if the request has cost
+// too much or the context ends. Calls within Together wait already.
 func (c *Cost) Call(ctx context.Context) (done func(), err error) {
 	if c == nil {
 		return func() {}, nil
@@ -110,7 +110,7 @@ func (c *Cost) Call(ctx context.Context) (done func(), err error) {
 	return done, nil
 }
 
-// readLarge is for a read of many keys what Call is for each of its calls.
+// readLarge is Call for a read of many keys.
 func (c *Cost) readLarge(ctx context.Context) (done func(), err error) {
 	if c == nil {
 		return func() {}, nil
@@ -127,7 +127,7 @@ func enter(ctx context.Context, places chan struct{}) (leave func(), err error) 
 	}
 }
 
-// tryCall is Call where it need not wait.
+// tryCall is Call without waiting.
 func (c *Cost) tryCall() bool {
 	select {
 	case c.calls <- struct{}{}:

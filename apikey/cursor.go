@@ -8,16 +8,15 @@ import (
 	"unicode/utf8"
 )
 
-// position is a place in an ordered list: the value that it is ordered by, then the id. It stays meaningful when
-// the item it was taken from is gone.
+// position is a place in an ordered list: the value that the list is ordered by, then the id. It stays valid after its item is gone.
 type position struct {
 	list  list
-	null  bool   // there is no value; such items stand last
-	value string // of names: as is; of times: 8 bytes that sort as the times do
+	null  bool   // no value; such items come last
+	value string // names as they are; times as 8 bytes that sort like the times
 	id    string
 }
 
-// list says which order a position belongs to, so that a cursor of one is refused by another.
+// list identifies the order that a position belongs to, so that a cursor of another order is refused.
 type list byte
 
 const (
@@ -29,7 +28,7 @@ const (
 	events       list = 'a'
 )
 
-// timeValue is a time in milliseconds, the precision of a BSON date, as bytes that sort alike.
+// timeValue is a time in milliseconds, the precision of BSON dates, as bytes that sort like the times.
 func timeValue(t *time.Time) (value string, null bool) {
 	if t == nil {
 		return "", true
@@ -47,8 +46,7 @@ func (p *position) time() *time.Time {
 
 var cursorText = base64.RawURLEncoding.Strict()
 
-// cursor writes the position as an opaque text with a checksum. It carries no authority: what it leads to is
-// looked up under the caller's own.
+// cursor encodes the position as opaque text with a checksum. A cursor carries no authority: the caller's own decides what it reads.
 func (p *position) cursor() string {
 	flag := byte(0)
 	if p.null {
@@ -62,10 +60,10 @@ func (p *position) cursor() string {
 	return cursorText.EncodeToString(b)
 }
 
-// maxCursor is how long a cursor may be, in bytes: longer than that of any name that can be stored.
+// maxCursor is the maximum length of a cursor in bytes. Cursors of all names that can be stored are shorter.
 const maxCursor = 64 << 10
 
-// parseCursor reads what cursor wrote for the list; false where the text is anything else.
+// parseCursor decodes a cursor of the list. It reports false for any other text.
 func parseCursor(text string, l list) (*position, bool) {
 	if len(text) > maxCursor {
 		return nil, false
@@ -83,7 +81,7 @@ func parseCursor(text string, l list) (*position, bool) {
 	p := &position{list: l, null: flag == 1, value: string(rest[:n]), id: string(rest[n:])}
 	isName := l == byName || l == retrievers
 	switch {
-	case p.cursor() != text, // another list, a wrong checksum, or what base64 ignores, such as a line break
+	case p.cursor() != text, // another list, a wrong checksum, or characters that base64 ignores, such as line breaks
 		(isName || l == events) && p.null,
 		isName && !utf8.ValidString(p.value),
 		p.null && p.value != "",

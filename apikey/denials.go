@@ -13,17 +13,17 @@ import (
 	"time"
 )
 
-// denials remember the attempts that were denied within this minute, so that trying again and again costs the store little.
-// Of one actor's attempts a minute ten are stored, each kind once and before it is answered. The others are counted, and one
-// event says later how many there were. Each process remembers its own: several may store ten each, but not one kind twice,
-// because the store recognizes its id.
+// denials remember the denied attempts of the current minute, so that repeated attempts cost the store little. Up to ten attempts of an
+// actor per minute are stored, each kind once, before they are answered. The others are counted, and one event reports the count later.
+// Each process remembers its own attempts. Several processes may store ten each, but one kind only once, because its event has the same
+// id.
 type denials struct {
 	mu     sync.Mutex
 	actors map[actor]*tries
-	sums   []Event // how many more attempts of past minutes there were, still to be stored
+	sums   []Event // the counts of past minutes that are not stored yet
 }
 
-// actor is who tries: a key, or an operator by name.
+// actor is a key, or an operator by name.
 type actor struct {
 	tenant InternalID
 	kind   ActorType
@@ -37,13 +37,13 @@ func (c Caller) actor() actor {
 	return actor{c.tenant(), User, string(c.Key.ID)}
 }
 
-// wish is what a request asks for, before anything was looked up, and what its caller's key says that it may do. Empty where nothing is
-// named.
+// wish is what a request asks for before anything was looked up, and the rights of its caller's key. It is empty if the request names
+// nothing.
 type wish struct {
 	action    Action
-	namespace string // by id or name
+	namespace string // an id or name
 	resource  string
-	of        string   // the retriever, by id or name, that the resource must be of
+	of        string   // the retriever, by id or name, that the resource must belong to
 	rights    [32]byte // equal for equal rights
 }
 
@@ -55,44 +55,43 @@ func (c Caller) wish(action Action, namespace, resource string) wish {
 	return as
 }
 
-// tries are what an actor tried in vain within a minute.
+// tries are the denied attempts of an actor within a minute.
 type tries struct {
 	minute int64
-	kept   []*denial // those that have events, or are to have them
-	more   int       // the others
-	last   Event     // of the others
+	kept   []*denial // attempts that have events, or will have
+	more   int       // the number of others
+	last   Event     // the last of the others
 }
 
 // denial is one kind of attempt.
 type denial struct {
 	action   Action
 	resource string
-	as       wish // the last of its kind that is answered again without a look; empty if there is none
+	as       wish // the last wish that can be refused again without reads; may be empty
 	refused  error
 	stored   bool
-	done     chan struct{} // closed when it is stored, or could not be
+	done     chan struct{} // closed when the event is stored or could not be stored
 }
 
 const (
-	// keptDenials is how many kinds of attempts of an actor have an event of their own within a minute.
+	// keptDenials is how many kinds of attempts of an actor have their own event per minute.
 	keptDenials = 10
-	// mostActors is how many actors of one organization are remembered, and sums of theirs, where no other organization has any.
+	// mostActors is how many actors and counts of one organization are remembered if no other organization has any.
 	mostActors = 1000
-	// mostOfAll is how many of all organizations are.
+	// mostOfAll is how many actors and counts of all organizations are remembered.
 	mostOfAll = 2 * mostActors
-	// mostSumRetrievers is how many retrievers' lists a sum appears in.
+	// mostSumRetrievers is how many retrievers' lists show the event with a count.
 	mostSumRetrievers = 100
-	// storeSumsEvery is how often sums are looked for.
+	// storeSumsEvery is how often counts are stored.
 	storeSumsEvery = 2 * time.Second
-	// lastStoreOfSums bounds the storing at the end.
+	// lastStoreOfSums limits the time to store counts at shutdown.
 	lastStoreOfSums = 5 * time.Second
-	// deniedAttempts is what a sum says in place of a changed field.
+	// deniedAttempts is the name under which an event reports a count.
 	deniedAttempts = "denied_attempts"
 )
 
-// denied makes the event of an attempt that was denied. Its id is the same for all attempts of one actor, action and
-// resource within a minute, so that storing them all stores one. Organizations may use the same ids, and a store may keep
-// all their events together, so whose it is counts too.
+// denied makes the event of a denied attempt. Its id is the same for all attempts of one actor, action and resource within a minute, so
+// that only one event is stored. The id includes the organization, because organizations may use the same ids and share a collection.
 func (e Event) denied() Event {
 	e.Outcome, e.Changes = Denied, nil
 	actor := e.ActorID
@@ -108,9 +107,8 @@ func (e Event) denied() Event {
 
 func minuteOf(t time.Time) int64 { return t.Unix() / 60 }
 
-// deny returns why the caller is refused, once the attempt is remembered: as an event in the store, or, beyond the first
-// ten, in a number. If it cannot be stored, the caller learns of the outage instead. Callers who are not known here leave
-// nothing behind. With an empty wish, a repetition is not answered by again.
+// deny returns the refusal once the attempt is remembered: as a stored event, or as part of a count. If the event cannot be stored, it
+// returns the outage instead. Attempts of unknown callers are not remembered. With an empty wish, the refusal is not remembered by again.
 func (s *Service) deny(ctx context.Context, c Caller, refused error, attempt Event, as wish) error {
 	if !c.Known() {
 		return refused
@@ -129,7 +127,7 @@ func (s *Service) deny(ctx context.Context, c Caller, refused error, attempt Eve
 			return refused
 		}
 		select {
-		case <-d.done: // and if it is not stored, this one has to be
+		case <-d.done: // if that fails, this one has to be stored
 		case <-ctx.Done():
 			return Outage(ctx.Err())
 		}
@@ -138,14 +136,14 @@ func (s *Service) deny(ctx context.Context, c Caller, refused error, attempt Eve
 
 func (s *Service) storeDenial(ctx context.Context, who actor, d *denial, attempt Event) (err error) {
 	stored := false
-	defer func() { s.denials.settle(who, d, stored) }() // after a panic too, for others wait
+	defer func() { s.denials.settle(who, d, stored) }() // after a panic too, because others wait
 	err = s.Store.InsertEvent(ctx, attempt.denied())
 	stored = err == nil
 	return err
 }
 
-// note remembers an attempt. It returns nothing more to do where it is stored or counted; otherwise the denial that the
-// caller has to store, if they are the first, or else has to wait for.
+// note remembers an attempt. It returns nil if nothing is left to do. Otherwise it returns a denial that the caller must store, if it is
+// the first, or wait for.
 func (d *denials) note(who actor, refused error, attempt *Event, as wish, now time.Time) (wait *denial, first bool, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -156,7 +154,7 @@ func (d *denials) note(who actor, refused error, attempt *Event, as wish, now ti
 		}
 		if d.full(who.tenant) {
 			return nil, false, &Error{
-				Code: Unavailable, Message: "This is not permitted, and the attempt cannot be recorded now, because too many others are. Try again in a minute.", RetryAfter: time.Minute,
+				Code: Unavailable, Message: "Too many denied attempts to record this one. Try again in a minute.", RetryAfter: time.Minute,
 			}
 		}
 		t = &tries{minute: minuteOf(now)}
@@ -165,7 +163,7 @@ func (d *denials) note(who actor, refused error, attempt *Event, as wish, now ti
 		}
 		d.actors[actor{InternalID(strings.Clone(string(who.tenant))), who.kind, strings.Clone(who.id)}] = t
 	}
-	// What is named may be a part of the request's text, which must not be kept with it.
+	// Names may be substrings of the request's text, which must not be kept.
 	as.namespace, as.resource, as.of = strings.Clone(as.namespace), strings.Clone(as.resource), strings.Clone(as.of)
 	if i := slices.IndexFunc(t.kept, func(k *denial) bool { return k.action == attempt.Action && k.resource == attempt.ResourceID }); i >= 0 {
 		k := t.kept[i]
@@ -184,20 +182,20 @@ func (d *denials) note(who actor, refused error, attempt *Event, as wish, now ti
 	}
 	for _, k := range t.kept {
 		if !k.stored {
-			return k, false, nil // it may fail, and leave its place
+			return k, false, nil // storing may fail, which frees the place
 		}
 	}
 	t.count(attempt)
 	return nil, false, nil
 }
 
-// full reports whether no other actor of the organization can be remembered. An organization may take a place as long as it has fewer
-// than are free. So each one leaves places for the next, however many keys it has: the first can take a half of all, the
-// second a half of the others, and so on.
+// full reports whether no more actors of the organization can be remembered. An organization may take a place while it has fewer than are
+// free. So it leaves places for others, however many keys it has: the first can take half of all places, the second half of the rest, and
+// so on.
 func (d *denials) full(tenant InternalID) bool {
 	free, own := mostOfAll-len(d.actors)-len(d.sums), 0
 	if free > mostActors {
-		return false // it cannot have as many
+		return false // it cannot have that many
 	}
 	for who := range d.actors {
 		if who.tenant == tenant {
@@ -212,7 +210,7 @@ func (d *denials) full(tenant InternalID) bool {
 	return own >= free
 }
 
-// settle ends the storing of a denial. One that could not be stored is forgotten.
+// settle ends the storing of a denial. A denial that could not be stored is forgotten.
 func (d *denials) settle(who actor, k *denial, stored bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -223,9 +221,9 @@ func (d *denials) settle(who actor, k *denial, stored bool) {
 	}
 }
 
-// again returns why the same request was refused within this minute; nil where it was not. It is the same only while the caller's key
-// has the same rights. Nothing has to be read to say so again: no request can change what another key may do and reach, and where
-// somebody changes it in the database, or a name comes to mean another retriever, the answer is a refusal for the rest of the minute.
+// again returns the error with which the same request was refused within this minute, or nil. The request is the same only if the
+// caller's key has the same rights. Nothing is read: no request can change what another key may do or reach. If somebody changes that in
+// the database, or a name comes to mean another retriever, the refusal stands for the rest of the minute.
 func (d *denials) again(who actor, as wish, now time.Time) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -239,7 +237,7 @@ func (d *denials) again(who actor, as wish, now time.Time) error {
 	return nil
 }
 
-// triesOf returns the actor's tries of this minute; nil where there are none.
+// triesOf returns the tries of the actor in this minute, or nil.
 func (d *denials) triesOf(who actor, now time.Time) *tries {
 	t := d.actors[who]
 	if t != nil && t.over(minuteOf(now)) {
@@ -249,11 +247,11 @@ func (d *denials) triesOf(who actor, now time.Time) *tries {
 	return t
 }
 
-// over reports whether the minute has passed. Requests side by side may see the minutes change in another order; a clock
-// that was set back must not stop the next minute from coming.
+// over reports whether the minute has passed. Concurrent requests may see the minutes change in a different order, and a clock that was
+// set back must not block the next minute.
 func (t *tries) over(minute int64) bool { return minute > t.minute || minute < t.minute-1 }
 
-// end forgets an actor's tries, but for how many there were.
+// end forgets the tries of an actor except their count.
 func (d *denials) end(who actor, t *tries) {
 	delete(d.actors, who)
 	if t.more > 0 {
@@ -261,7 +259,7 @@ func (d *denials) end(who actor, t *tries) {
 	}
 }
 
-// sumUp ends the tries of all minutes but this one.
+// sumUp ends the tries of all past minutes.
 func (d *denials) sumUp(minute int64) {
 	for who, t := range d.actors {
 		if t.over(minute) {
@@ -270,7 +268,7 @@ func (d *denials) sumUp(minute int64) {
 	}
 }
 
-// count counts an attempt that has no event of its own.
+// count counts an attempt without an event of its own.
 func (t *tries) count(attempt *Event) {
 	retrievers := t.last.RetrieverIDs
 	for _, id := range attempt.RetrieverIDs {
@@ -283,7 +281,7 @@ func (t *tries) count(attempt *Event) {
 	t.more++
 }
 
-// detached is the event with texts of its own, without what it changed and where it is listed.
+// detached is a copy of the event that shares no text with the request, without its changes and lists.
 func (e *Event) detached() Event {
 	d := *e
 	d.RetrieverIDs, d.Changes = nil, nil
@@ -302,8 +300,8 @@ func detached[T any](v *T, clone func(T) T) *T {
 	return new(clone(*v))
 }
 
-// sum is the event that says how many attempts have none of their own. It is otherwise that of the last of them, and appears
-// in the lists of all, up to a number.
+// sum is the event that reports the count. Otherwise it is the last of the counted attempts, and appears in the lists of all of them, up
+// to mostSumRetrievers.
 func (t *tries) sum() Event {
 	e := t.last
 	e.Outcome = Denied
@@ -311,8 +309,8 @@ func (t *tries) sum() Event {
 	return e
 }
 
-// StoreDenials stores the events that say how many attempts have none of their own, after each minute. When the context ends
-// it stores those of the last minute, too. A process that is killed loses these numbers and nothing else.
+// StoreDenials stores the counts after each minute, and those of the last minute when the context ends. A process that is killed loses
+// these counts and nothing else.
 func (s *Service) StoreDenials(ctx context.Context, logger *slog.Logger) {
 	tick := time.NewTicker(storeSumsEvery)
 	defer tick.Stop()
@@ -329,8 +327,8 @@ func (s *Service) StoreDenials(ctx context.Context, logger *slog.Logger) {
 	}
 }
 
-// storeSums stores the sums of the minutes that have passed, or, at the end, of all. What an outage hinders is tried again. What
-// the store refuses for another reason it would refuse again: the log is told of it, and the others are stored.
+// storeSums stores the counts of past minutes, or all of them at the end. After an outage it tries again. A count that the store refuses
+// for another reason is logged and dropped.
 func (s *Service) storeSums(ctx context.Context, logger *slog.Logger, end bool) {
 	for _, e := range s.denials.due(s.now(), end) {
 		err := s.Store.InsertEvent(ctx, e)
@@ -344,7 +342,7 @@ func (s *Service) storeSums(ctx context.Context, logger *slog.Logger, end bool) 
 	}
 }
 
-// due returns the sums that can be stored.
+// due returns the counts that can be stored.
 func (d *denials) due(now time.Time, end bool) []Event {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -357,7 +355,7 @@ func (d *denials) due(now time.Time, end bool) []Event {
 	return slices.Clone(d.sums)
 }
 
-// drop forgets a sum that is stored.
+// drop forgets a count that was stored.
 func (d *denials) drop(id EventID) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

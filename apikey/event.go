@@ -14,8 +14,7 @@ import (
 // EventID identifies an audit event within an organization (audit_id).
 type EventID string
 
-// Event is an audit event: who did, or tried to do, what to which resource, when and from where. It never holds a
-// plaintext or a hash.
+// Event is an audit event: who did, or tried to do, what to which resource, when and from where. It never contains a plaintext or a hash.
 type Event struct {
 	ID           EventID
 	Timestamp    time.Time
@@ -24,44 +23,44 @@ type Event struct {
 	ResourceID   string
 	ActorID      string
 	ActorType    ActorType
-	ActorKeyID   *ID // the key that the actor used; nil where it was none
+	ActorKeyID   *ID // the key that the actor used; may be nil
 	Outcome      Outcome
 	Changes      []FieldChange
 	IPAddress    *string
 	UserAgent    *string
 	InternalID   InternalID
-	NamespaceID  NamespaceID   // empty where the key's retrievers are gone
-	RetrieverIDs []RetrieverID // in whose lists the event appears
+	NamespaceID  NamespaceID   // empty if the key's retrievers are gone
+	RetrieverIDs []RetrieverID // the retrievers whose lists show the event
 }
 
-// FieldChange is what became of one field of a key's document. Nil is no value.
+// FieldChange is the change of one field of a key's document. Nil means no value.
 type FieldChange struct {
-	Field         string // the document's name of it
+	Field         string // its name in the document
 	Before, After *string
 }
 
-// Action is what was done. Events of others may have actions that are not listed here.
+// Action is what was done. Other programs' events may have other actions.
 type Action string
 
-// The actions. KeyUpdated is this server's own: the vendor has api_key_scope_updated and permission_updated, and an update here
-// changes neither scopes nor permissions. The others are the vendor's.
+// The actions. KeyUpdated is this server's own: the vendor has api_key_scope_updated and permission_updated, but an update here changes
+// neither scopes nor permissions. The others are the vendor's.
 const (
 	KeyCreated Action = "api_key_created"
 	KeyUpdated Action = "api_key_updated"
-	KeyRotated Action = "api_key_rotated" // of the old key; the new one's id is among the changes
+	KeyRotated Action = "api_key_rotated" // of the old key; the changes name the new one
 	KeyRevoked Action = "api_key_revoked"
 )
 
-// ActorType is who can act.
+// ActorType is the type of an actor.
 type ActorType string
 
 // The actor types.
 const (
-	User     ActorType = "user"     // the user whose key the request was sent with
-	Operator ActorType = "operator" // somebody at a terminal with access to the store itself
+	User     ActorType = "user"     // the user of the key that the request was sent with
+	Operator ActorType = "operator" // a person at a terminal with access to the store
 )
 
-// Outcome is how it ended (status).
+// Outcome is how the action ended (status).
 type Outcome string
 
 // The outcomes.
@@ -70,7 +69,7 @@ const (
 	Denied  Outcome = "denied"
 )
 
-// event makes an event of what the caller does to a resource.
+// event makes the event of the caller's action on a resource.
 func (c Caller) event(action Action, of ResourceType, id string, at time.Time, ns NamespaceID, retrievers []RetrieverID) Event {
 	e := Event{
 		ID: newEventID(at), Timestamp: at, Action: action, ResourceType: of, ResourceID: id,
@@ -89,14 +88,13 @@ func (c Caller) event(action Action, of ResourceType, id string, at time.Time, n
 // eventsMade counts the events that this process has made.
 var eventsMade atomic.Uint64
 
-// newEventID returns an id that sorts by the time and, within a millisecond, by the order in which this process made
-// the events.
+// newEventID returns an id that sorts by time and, within a millisecond, by the order in which this process made the events.
 func newEventID(at time.Time) EventID {
 	return EventID("evt_" + inBase62(uint64(at.UnixMilli()), 8) + inBase62(eventsMade.Add(1), 4) + randomText(12))
 }
 
-// Made returns the event of a key that the caller made, for whoever stores both without the Service. The namespace is the
-// one that the key was made for.
+// Made returns the event of a key that the caller created, for code that stores both without the Service. The namespace is that of the
+// key.
 func (c Caller) Made(k *Key, ns NamespaceID, at time.Time) Event {
 	e := c.event(KeyCreated, ResourceAPIKey, string(k.ID), at, ns, k.Retrievers())
 	made := *k
@@ -105,8 +103,8 @@ func (c Caller) Made(k *Key, ns NamespaceID, at time.Time) Event {
 	return e
 }
 
-// harmless replaces characters that leave no mark of their own, such as controls and those that turn the direction of
-// writing. Anybody can send any of them, and none may make the trail look like something else.
+// harmless replaces invisible characters, such as controls and bidirectional controls. Anybody can send them, and none may make the trail
+// look like something else.
 func harmless(header string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
@@ -120,7 +118,7 @@ func harmless(header string) string {
 	}, header)
 }
 
-// maxUserAgent is how much of a User-Agent header an event keeps, in bytes.
+// maxUserAgent is how many bytes of a User-Agent header an event keeps.
 const maxUserAgent = 512
 
 func shortened(s string) string {
@@ -139,7 +137,7 @@ func optional(s string) *string {
 	return &s
 }
 
-// changes tells what differs between two versions of a key, in the fields that can be changed.
+// changes returns the differences between two versions of a key, in the fields that can change.
 func changes(from, to *Key) []FieldChange {
 	var out []FieldChange
 	for _, f := range []struct {
@@ -162,13 +160,13 @@ func changes(from, to *Key) []FieldChange {
 	return out
 }
 
-// Milliseconds is how a date is written in texts: RFC 3339 in UTC, with the precision that it is stored in.
+// Milliseconds is the text form of dates: RFC 3339 in UTC, with the precision in which they are stored.
 const Milliseconds = "2006-01-02T15:04:05.000Z"
 
-// date is the grammar of RFC 3339. time.Parse takes more, such as a comma before the fraction and an offset of 24 hours.
+// date is the grammar of RFC 3339. time.Parse accepts more, such as a comma before the fraction and an offset of 24 hours.
 var date = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
 
-// ParseDate reads a date of RFC 3339, of the years that it can write in UTC.
+// ParseDate parses an RFC 3339 date whose year in UTC has four digits.
 func ParseDate(text string) (t time.Time, ok bool) {
 	t, err := time.Parse(time.RFC3339, text)
 	year := t.UTC().Year()
@@ -187,7 +185,7 @@ func listText(items []string) *string {
 	if items == nil {
 		return nil
 	}
-	b, _ := json.Marshal(items) // texts always have a form in JSON
+	b, _ := json.Marshal(items) // text always has a JSON form
 	s := string(b)
 	return &s
 }

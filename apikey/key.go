@@ -1,5 +1,5 @@
-// Package apikey is the domain: what an API key of a retriever is, what state it is in, who may see it, and
-// the questions the product answers about it. It knows no database, no protocol and no third-party code.
+// Package apikey is the domain: what an API key of a retriever is, its status, who may see and change it, and the questions that the
+// product answers about it. It knows no database, no protocol and no third-party code.
 package apikey
 
 import (
@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Identifiers are types, so that two swapped arguments do not compile.
+// Identifiers are types, so that code with two swapped arguments does not compile.
 type (
 	// ID is a key's public identifier (key_id).
 	ID string
@@ -15,12 +15,12 @@ type (
 	RetrieverID string
 	// NamespaceID identifies a namespace within an organization (namespace_id).
 	NamespaceID string
-	// InternalID is an organization's internal id: the tenant that every read is confined to.
+	// InternalID is an organization's internal id: the tenant to which every read is confined.
 	InternalID string
 )
 
-// Key is an API key as its document tells it. Pointers are nil where the document has no readable value. The
-// field meanings and defaults are the vendor's; see the schema's descriptions.
+// Key is an API key as read from its document. Pointers are nil if the document has no readable value. The meanings and defaults of
+// fields are the vendor's: see the schema's descriptions.
 type Key struct {
 	ID                ID
 	Hash              string // lowercase hexadecimal SHA-256 of the plaintext
@@ -34,8 +34,8 @@ type Key struct {
 	Description       string
 	Permissions       []Permission
 	Scopes            []Scope // empty: no restriction
-	RateLimitOverride *int32  // requests a minute
-	Stored            Status  // the status as stored, which lags behind time; Status is what holds
+	RateLimitOverride *int32  // requests per minute
+	Stored            Status  // the status as stored, which lags behind time: use Status
 	ExpiresAt         *time.Time
 	LastUsedAt        *time.Time
 	CreatedAt         *time.Time
@@ -46,22 +46,22 @@ type Key struct {
 	PrincipalID       *string
 	IsInternal        bool
 
-	// What the server keeps beside the vendor's fields.
-	RotatedTo   *ID    // the key that took this one's place
-	RotatedFrom *ID    // the key whose place this one took
-	Budget      string // the hash of the key whose budget this one goes on with; empty: see Service.BudgetOf
-	Revision    int64  // how often the key was changed here; last_used_at does not count
+	// Fields that this server adds to the vendor's.
+	RotatedTo   *ID    // the key that replaced this one
+	RotatedFrom *ID    // the key that this one replaced
+	Budget      string // the hash of the key whose budget this one uses; if empty, see Service.BudgetOf
+	Revision    int64  // how often the key was changed here, not counting last_used_at
 
-	Status Status // StatusAt the instant of the request; set by the Service
+	Status Status // StatusAt the time of the request; set by the Service
 }
 
-// word is a value of one of the vendor's enums, as it is stored: known here or not.
+// word is a value of one of the vendor's enums, as stored, known or not.
 type word interface {
 	~string
 	Known() bool
 }
 
-// Status is a key's state.
+// Status is the status of a key.
 type Status string
 
 // The states.
@@ -71,8 +71,8 @@ const (
 	Expired Status = "expired"
 )
 
-// RateLimit returns how many requests a minute the key may make; 0 means any number. The general limit applies to keys without
-// one of their own, and to keys whose own is below 1, which no API sets.
+// RateLimit returns how many requests per minute the key may make; 0 means any number. The general limit applies to keys without a limit
+// of their own, and to keys whose limit is below 1, which no API sets.
 func (k *Key) RateLimit(general int) int {
 	if own := k.RateLimitOverride; own != nil && *own > 0 {
 		return int(*own)
@@ -80,8 +80,8 @@ func (k *Key) RateLimit(general int) int {
 	return max(general, 0)
 }
 
-// StatusAt derives the state at an instant. Revocation beats expiry; a key is expired from the very instant of
-// its expiry on. What the document holds but nobody can read has been folded into Stored as the refusing state.
+// StatusAt derives the status at an instant. Revocation takes precedence over expiry. A key is expired from the instant of its expiry. If
+// a date cannot be read, Stored already has the refusing status.
 func (k *Key) StatusAt(now time.Time) Status {
 	switch {
 	case k.RevokedAt != nil || k.Stored != Active && k.Stored != Expired:
@@ -93,7 +93,7 @@ func (k *Key) StatusAt(now time.Time) Status {
 	}
 }
 
-// Retrievers returns the retrievers whose exact ids the key's scopes name, each once: the lists it appears in.
+// Retrievers returns the retrievers whose exact ids the key's scopes name, each once. The key appears in their lists.
 func (k *Key) Retrievers() []RetrieverID {
 	var ids []RetrieverID
 	for _, s := range k.Scopes {
@@ -105,10 +105,10 @@ func (k *Key) Retrievers() []RetrieverID {
 	return ids
 }
 
-// Type is what kind of key it is: the stored text, which Known tells apart from one that this version does not know.
+// Type is the type of a key, as stored. Known reports whether this version knows it.
 type Type string
 
-// The vendor's types. UnknownType stands for an empty text, and UnreadableType for what is no text; a key of the latter
+// The vendor's types. UnknownType stands for empty text, and UnreadableType for a value that is not text. A key of type UnreadableType
 // may do nothing.
 const (
 	Standard                Type = "standard"
@@ -126,10 +126,10 @@ var Types = []Type{Standard, MarketplaceSubscription, RetrieverKey, UserScoped, 
 // Known reports whether this version knows the type.
 func (t Type) Known() bool { return slices.Contains(Types, t) }
 
-// Permission is a level of access: the stored text. A holder of one has all weaker ones; one that is not known grants nothing.
+// Permission is a level of access, as stored. It includes all weaker ones. A permission that is not known grants nothing.
 type Permission string
 
-// The permissions, strongest first. UnknownPermission stands for what is no text, or an empty one.
+// The permissions, strongest first. UnknownPermission stands for a value that is not text, or is empty.
 const (
 	Admin             Permission = "admin"
 	Delete            Permission = "delete"
@@ -159,10 +159,10 @@ func (p Permission) strength() int {
 	}
 }
 
-// Fields is a set of a key's fields, so that a store reads no more of a document than is asked for.
+// Fields is a set of a key's fields, so that a store reads only what is needed of a document.
 type Fields uint32
 
-// The fields that can be asked for. ID and Hash are always read, StatusFields are what a status is derived from.
+// The fields. ID and Hash are always read. A status is derived from StatusFields.
 const (
 	FieldPrefix Fields = 1 << iota
 	FieldType
@@ -194,7 +194,7 @@ const (
 	StatusFields = FieldStatus | FieldExpiresAt | FieldRevokedAt
 )
 
-// Size is about how much memory the key takes, in bytes. Stored keys may have texts and lists of any length.
+// Size is the approximate memory of the key in bytes. Stored keys may have texts and lists of any length.
 func (k *Key) Size() int {
 	const key, scope, text = 512, 64, 16
 	n := key + len(k.ID) + len(k.Hash) + len(k.UserID) + len(k.Name) + len(k.Description) + len(k.Type)

@@ -7,36 +7,36 @@ import (
 	"time"
 )
 
-// ScanLimit is how many keys of a retriever are looked through to order them by name or by last use, which no store does.
+// ScanLimit is how many keys of a retriever may be read to order them by name or last use, which no store does.
 const ScanLimit = 20_000
 
-// ListOptions are the arguments of a listing of keys.
+// ListOptions are the arguments of a list of keys.
 type ListOptions struct {
-	IncludeRevoked bool // list revoked and expired keys too
+	IncludeRevoked bool // include revoked and expired keys
 	Page           Page
 	Filter         Filter
 	Order          Order
 	Wants          Wants
-	Fields         Fields // the fields of the keys that will be looked at
+	Fields         Fields // the fields of the keys that are needed
 }
 
-// Filter narrows a listing. A zero value is no restriction.
+// Filter narrows a list. Its zero value restricts nothing.
 type Filter struct {
 	Status        []Status
 	KeyType       []Type
 	Search        string // see the type search
 	CreatedBy     *string
-	UnusedSince   *time.Time // not used at or after this instant; never used counts
+	UnusedSince   *time.Time // not used at or after this instant; includes keys that were never used
 	ExpiresBefore *time.Time
 }
 
-// Order is how a listing is ordered; the zero value is newest first.
+// Order is the order of a list. Its zero value is newest first.
 type Order struct {
 	Field     OrderField
 	Direction Direction
 }
 
-// Direction is a direction of order.
+// Direction is the direction of an order.
 type Direction string
 
 // The directions.
@@ -45,7 +45,7 @@ const (
 	Ascending  Direction = "asc"
 )
 
-// OrderField is what keys can be ordered by.
+// OrderField is a field that keys can be ordered by.
 type OrderField string
 
 // The order fields.
@@ -69,7 +69,7 @@ func (f OrderField) list() list {
 	}
 }
 
-// query is a ListOptions that was found valid, at one instant.
+// query is a valid ListOptions at one instant.
 type query struct {
 	ListOptions
 	window window
@@ -85,33 +85,33 @@ func (o ListOptions) query(now time.Time) (query, error) {
 	}
 	for _, s := range o.Filter.Status {
 		if s != Active && !o.IncludeRevoked {
-			return q, Invalid("filter.status", "Listing %s keys needs includeRevoked: true.", strings.ToUpper(string(s)))
+			return q, Invalid("filter.status", "Listing %s keys requires includeRevoked: true.", strings.ToUpper(string(s)))
 		}
 	}
 	// Each key is compared with all of these.
 	q.Filter.Status, q.Filter.KeyType = distinct(slices.Clone(o.Filter.Status)), distinct(slices.Clone(o.Filter.KeyType))
 	if !allKnown(o.Filter.KeyType) {
-		return q, Invalid("filter.keyType", "UNKNOWN is not a type that can be asked for.")
+		return q, Invalid("filter.keyType", "UNKNOWN is not a type that can be filtered by.")
 	}
 	var err error
 	q.window, err = o.Page.window(q.list, MaxPage)
 	return q, err
 }
 
-// onlyActive reports whether the listing is of active keys only.
+// onlyActive reports whether the list contains active keys only.
 func (q *query) onlyActive() bool {
 	onlyActive := len(q.Filter.Status) > 0 && !slices.ContainsFunc(q.Filter.Status, func(s Status) bool { return s != Active })
 	return !q.IncludeRevoked || onlyActive
 }
 
-// scans reports whether keys are looked through here, because the store neither filters nor orders that way.
+// scans reports whether the list needs a scan, because the store neither filters nor orders that way.
 func (q *query) scans() bool {
 	f := &q.Filter
 	return len(f.Status) > 0 && !q.onlyActive() || len(f.KeyType) > 0 || f.Search != "" || f.CreatedBy != nil ||
 		f.UnusedSince != nil || f.ExpiresBefore != nil || q.Order != Order{}
 }
 
-// fields are the fields the store must read: those looked at, and those the domain itself looks at.
+// fields are the fields that the store must read: those that were asked for, and those that the domain needs.
 func (q *query) fields() Fields {
 	fields := q.Fields | FieldCreatedAt | StatusFields
 	for _, need := range []struct {
@@ -138,14 +138,13 @@ func (q *query) activeAt() time.Time {
 	return time.Time{}
 }
 
-// Listing is one retriever's part of a List: its keys, or why they cannot be listed though others can.
+// Listing is the result of List for one retriever: its keys, or the reason why they cannot be listed.
 type Listing struct {
 	Keys *Connection[Key]
 	Err  error
 }
 
-// List returns the keys of each retriever, matched by index. The retrievers are ones that the Service returned to
-// the same caller.
+// List returns the keys of each retriever, in the same order. The Service must have returned the retrievers to the same caller.
 func (s *Service) List(ctx context.Context, c Caller, rs []*Retriever, o ListOptions) ([]Listing, error) {
 	if err := s.authorize(c, Read); err != nil {
 		return nil, err
@@ -170,87 +169,17 @@ func (s *Service) List(ctx context.Context, c Caller, rs []*Retriever, o ListOpt
 	return out, err
 }
 
-// KeyReader reads all keys of a retriever, newest first, a page at a time, however many there are.
-type KeyReader struct {
-	service   *Service
-	tenant    InternalID
-	retriever RetrieverID
-	query     query
-	done      bool
-}
-
-// ReadKeys returns a reader of the retriever's keys: the active ones, or all, and of these the ones that the search finds,
-// as a Filter's does. Their states are those at this instant. The retriever is one that the Service returned to the same
-// caller.
-func (s *Service) ReadKeys(c Caller, r *Retriever, includeRevoked bool, search string) (*KeyReader, error) {
-	if err := s.authorize(c, Read); err != nil {
-		return nil, err
-	}
-	o := ListOptions{IncludeRevoked: includeRevoked, Filter: Filter{Search: search}, Fields: AllFields}
-	q := query{ListOptions: o, window: window{limit: readFirst}, list: byCreatedAt, search: newSearch(search), now: s.now()}
-	if err := q.search.check("search"); err != nil {
-		return nil, err
-	}
-	return &KeyReader{service: s, tenant: c.tenant(), retriever: r.ID, query: q}, nil
-}
-
-// readTogether is how many keys a KeyReader, or a scan, reads at a time: one more than a page, so that as many as a page are read at once and
-// known to be all.
-const readTogether = MaxPage + 1
-
 const (
-	// readFirst is how many keys a KeyReader, or the scan of one list, reads first, to learn how much memory they take: their documents
-	// may have any length. A KeyReader returns them together with the next ones.
+	// readFirst is how many keys a KeyReader, or the scan of one list, reads first to learn how much memory they take: documents may have
+	// any length. A KeyReader returns them together with the next ones.
 	readFirst = 101
 	// readBytes is about how much memory the next keys may take.
 	readBytes = 8 << 20
-	// scanBytes is the same for the next keys of a scan, of which a request has several.
+	// scanBytes is readBytes for scans, of which a request has several.
 	scanBytes = 2 << 20
 )
 
-// Done reports whether all keys were returned.
-func (r *KeyReader) Done() bool { return r.done }
-
-// Next returns the next keys, some thousand at most, and fewer where they are long; none when all were returned.
-func (r *KeyReader) Next(ctx context.Context) ([]Key, error) {
-	for !r.done {
-		begins := r.query.window.after == nil
-		keys, err := r.read(ctx)
-		if begins && err == nil && !r.done {
-			var more []Key
-			r.query.window.limit = min(r.query.window.limit, readTogether-readFirst)
-			more, err = r.read(ctx)
-			keys = append(keys, more...)
-		}
-		if err != nil {
-			return nil, err
-		}
-		if found := slices.DeleteFunc(keys, func(k Key) bool { return !r.query.selects(&k) }); len(found) > 0 {
-			return found, nil
-		}
-	}
-	return nil, nil
-}
-
-// read reads on once, and finds out how much to read the next time.
-func (r *KeyReader) read(ctx context.Context) ([]Key, error) {
-	pages, err := r.service.Store.KeyPages(ctx, r.tenant, []RetrieverID{r.retriever}, r.query.run(r.query.window, AllFields))
-	if err != nil {
-		return nil, err
-	}
-	keys, bytes := pages[0], 0
-	for i := range keys {
-		keys[i].Status = keys[i].StatusAt(r.query.now)
-		bytes += keys[i].Size()
-	}
-	if r.done = len(keys) < r.query.window.limit; !r.done {
-		last := r.query.position(&keys[len(keys)-1])
-		r.query.window.after, r.query.window.limit = &last, min(max(1, readBytes*len(keys)/bytes), readTogether)
-	}
-	return keys, nil
-}
-
-// pages reports whether the listing reads keys at all, which it does of all retrievers together.
+// pages reports whether the list reads keys at all. It reads those of all retrievers together.
 func (q *query) pages() bool { return q.Wants.reads() || q.scans() }
 
 func (q *query) run(w window, fields Fields) KeyRange {
@@ -267,20 +196,19 @@ func keyPosition(p *position) *KeyPosition {
 	return &KeyPosition{CreatedAt: p.time(), ID: ID(p.id)}
 }
 
-// firstPage is what was read of one retriever's keys together with those of others: the page itself, or the beginning
-// of a scan.
+// firstPage is what was read of one retriever's keys together with those of others: the page, or the beginning of a scan.
 type firstPage struct {
 	keys []Key
 	scan *keyScan
 }
 
-// listCost is what each list is charged besides the documents that are looked at for it.
+// listCost is charged for each list, in addition to the documents that it reads.
 const listCost = 10
 
-// largeRead is how many keys a read may return of which a request makes maxCalls at the same time, and not maxLarge.
+// largeRead is the number of keys from which a read counts as large: see maxLarge.
 const largeRead = 200
 
-// firstPages reads the first pages of a listing, matched by index. Those that it does not need stay empty.
+// firstPages reads the first page of each retriever, in the same order. Pages that are not needed stay empty.
 func (s *Service) firstPages(ctx context.Context, tenant InternalID, ids []RetrieverID, q *query) ([]firstPage, error) {
 	cost := CostFrom(ctx)
 	if err := cost.Look(listCost * len(ids)); err != nil {
@@ -334,7 +262,7 @@ func (s *Service) firstPages(ctx context.Context, tenant InternalID, ids []Retri
 	return first, nil
 }
 
-// connectKeys makes the page of one retriever's keys, of which the first were read.
+// connectKeys makes the page of one retriever's keys from those that were read first.
 func (s *Service) connectKeys(ctx context.Context, tenant InternalID, id RetrieverID, q *query, first firstPage) (*Connection[Key], error) {
 	src := source[Key]{
 		at: q.position,
@@ -385,8 +313,8 @@ func (s *Service) finish(ctx context.Context, tenant InternalID, id RetrieverID,
 	return nil
 }
 
-// affords fails where a scan that reads all keys has more of them before it than the request may look at. The entries of the
-// index that it counts are not charged: to count them costs little beside the documents, and the scan is charged for each of those.
+// affords fails if a scan that must read all keys would read more than the request may. It counts index entries without charging them:
+// counting is cheap, and the scan is charged for each document.
 func (s *Service) affords(ctx context.Context, tenant InternalID, id RetrieverID, scan *keyScan) error {
 	cost := CostFrom(ctx)
 	if !cost.bounded() {
@@ -424,7 +352,7 @@ func (s *Service) scanOn(ctx context.Context, tenant InternalID, id RetrieverID,
 	return scan.look(cost, pages[0])
 }
 
-// selects is the filter.
+// selects reports whether the filter matches the key.
 func (q *query) selects(k *Key) bool {
 	f := &q.Filter
 	switch {
@@ -438,7 +366,7 @@ func (q *query) selects(k *Key) bool {
 	return q.search.finds(k)
 }
 
-// position is the key's place in the order asked for.
+// position is the key's place in the requested order.
 func (q *query) position(k *Key) position {
 	p := position{list: q.list, id: string(k.ID)}
 	switch q.Order.Field {

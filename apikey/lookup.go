@@ -1,40 +1,13 @@
 package apikey
 
 import (
-	"cmp"
 	"context"
 	"slices"
 	"time"
 )
 
-// Names is what a request names, to be looked up together: each kind is read once, however many are named.
-type Names struct {
-	// Namespace is the one of the request, by id or name, in which Keys and Nodes are looked for.
-	Namespace  string
-	Namespaces []string // by id or name
-	Retrievers []RetrieverRef
-	Keys       []ID
-	Nodes      []string // ids of whatever kind
-	KeyFields  Fields   // the fields of Keys and Nodes that will be looked at
-	Listings   []ListingOf
-}
-
-// RetrieverRef names a retriever, by id or name, in a namespace; ids win.
-type RetrieverRef struct {
-	In        *Namespace // one that was found before; nil: the one of Namespace
-	Namespace string     // by id or name
-	Retriever string
-	ByID      bool // not by name
-}
-
-// ListingOf is a listing of the keys of retrievers that are named too.
-type ListingOf struct {
-	Options    ListOptions
-	Retrievers []RetrieverRef
-}
-
-// Found is what was found of Names, as far as the caller may see it. It is read side by side with what it depends on,
-// and shown by the methods only if that allows it.
+// Found is what was found of Names. Everything is read concurrently with what decides about its visibility. The methods return only what
+// the caller may see.
 type Found struct {
 	service    *Service
 	caller     Caller
@@ -45,12 +18,12 @@ type Found struct {
 	named      []Retriever // by name
 	keys       []Key
 	keysIn     []Retriever              // that the keys name
-	looked     map[NamespaceID][]string // the retrievers that were looked for by id and name
+	looked     map[NamespaceID][]string // the retrievers that were looked up by id and by name
 	listings   []map[RetrieverID]Listing
 }
 
-// LookUp reads all that is named. That takes one round trip to the store, one more where retrievers are named by name
-// or keys must be told the namespace of, and one more for the keys of retrievers named by name.
+// LookUp reads everything that is named. That takes one round trip to the store, one more if retrievers are named by name or the
+// namespace of keys is needed, and one more for the keys of retrievers named by name.
 func (s *Service) LookUp(ctx context.Context, c Caller, n Names) (*Found, error) {
 	if err := s.authorize(c, Read); err != nil {
 		return nil, err
@@ -96,12 +69,12 @@ func (s *Service) lookUp(ctx context.Context, c Caller, n Names) (*Found, error)
 	return f, f.list(ctx, n.Listings, listings)
 }
 
-// readNamed reads what the first reads showed to be needed: retrievers that are no ids, and where the keys are.
+// readNamed reads what the first reads showed to be necessary: retrievers by name, and the retrievers of keys.
 func (f *Found) readNamed(ctx context.Context, n Names) error {
 	f.looked = map[NamespaceID][]string{}
 	names := map[NamespaceID][]string{}
 	for _, ref := range n.retrieverRefs() {
-		ns, err := f.in(ref)
+		ns, err := f.namespaceOf(ref)
 		if err != nil || ref.ByID || slices.Contains(f.looked[ns.ID], ref.Retriever) {
 			continue
 		}
@@ -148,7 +121,7 @@ type listing struct {
 	first map[RetrieverID]firstPage
 }
 
-// list makes the listings of those retrievers that there are.
+// list makes the listings of the retrievers that exist.
 func (f *Found) list(ctx context.Context, of []ListingOf, listings []*listing) error {
 	var reads, connects tasks
 	var keep []func()
@@ -197,8 +170,8 @@ func (s *Service) readPages(ctx context.Context, c Caller, l *listing, ids []Ret
 	return err
 }
 
-// NamespaceAsked is Namespace for an id or a name that the caller asks for. An empty one is nothing's: it does not mean that the
-// request names no namespace.
+// NamespaceAsked is Namespace for an id or name that the caller gives. An empty one matches nothing, rather than meaning that the request
+// names no namespace.
 func (f *Found) NamespaceAsked(ref string) (*Namespace, error) {
 	if ref == "" {
 		return nil, notFound("namespace")
@@ -206,7 +179,7 @@ func (f *Found) NamespaceAsked(ref string) (*Namespace, error) {
 	return f.Namespace(ref)
 }
 
-// Namespace returns the namespace with that id or name; the id wins.
+// Namespace returns the namespace with that id or name. The id takes precedence.
 func (f *Found) Namespace(ref string) (*Namespace, error) {
 	ns, err := f.resolve(ref)
 	if err != nil {
@@ -218,12 +191,11 @@ func (f *Found) Namespace(ref string) (*Namespace, error) {
 	return ns, nil
 }
 
-// resolve finds a namespace, without asking whether the caller's scopes cover it: what is in it may be covered all
-// the same. Of several with one name it is one that they do cover, if there is any, so that what the caller does not see
-// hides nothing.
+// resolve finds a namespace without checking whether the caller's scopes cover it, because they may cover something in it. If several
+// have the name, it prefers one that the scopes cover, so that what the caller cannot see hides nothing.
 func (f *Found) resolve(ref string) (*Namespace, error) {
 	if ref == "" {
-		return nil, Invalid("X-Namespace", "Name a namespace, by id or name, in the X-Namespace header or the namespace query parameter.")
+		return nil, Invalid("X-Namespace", "Send the namespace's id or name in the X-Namespace header or the namespace query parameter.")
 	}
 	var ns *Namespace
 	covered := func(n *Namespace) bool { return f.caller.coversNamespace(ReadData, n) }
@@ -242,24 +214,23 @@ func (f *Found) resolve(ref string) (*Namespace, error) {
 	return ns, nil
 }
 
-// in returns the namespace that a retriever is looked for in.
-func (f *Found) in(ref RetrieverRef) (*Namespace, error) {
+// namespaceOf returns the namespace in which a retriever is looked up.
+func (f *Found) namespaceOf(ref RetrieverRef) (*Namespace, error) {
 	if ref.In != nil {
 		return ref.In, nil
 	}
 	return f.resolve(ref.Namespace)
 }
 
-// LookedFor reports whether the retriever was among those named, by whatever reference of its namespace. Of others nothing
-// is known.
+// LookedFor reports whether the retriever was named, by any reference to its namespace.
 func (f *Found) LookedFor(ref RetrieverRef) bool {
-	ns, err := f.in(ref)
+	ns, err := f.namespaceOf(ref)
 	return err == nil && slices.Contains(f.looked[ns.ID], ref.Retriever)
 }
 
-// Retriever returns the retriever that is named so, if it was looked for.
+// Retriever returns the retriever with that reference, if it was named.
 func (f *Found) Retriever(ref RetrieverRef) (*Retriever, error) {
-	ns, err := f.in(ref)
+	ns, err := f.namespaceOf(ref)
 	if err != nil {
 		return nil, err
 	}
@@ -275,7 +246,7 @@ func (f *Found) Retriever(ref RetrieverRef) (*Retriever, error) {
 	}
 	switch {
 	case found != nil:
-		return found.in(ns), nil
+		return found.within(ns), nil
 	case ref.In != nil:
 		return nil, notFound("retriever")
 	default:
@@ -283,29 +254,28 @@ func (f *Found) Retriever(ref RetrieverRef) (*Retriever, error) {
 	}
 }
 
-// byID returns the namespace's retriever with that id; nil where there is none that the caller sees.
+// byID returns the namespace's retriever with that id, or nil if the caller sees none.
 func (f *Found) byID(ns *Namespace, id string) *Retriever {
 	for i := range f.retrievers {
 		if r := &f.retrievers[i]; string(r.ID) == id && f.sees(ns, r) {
-			return r.in(ns)
+			return r.within(ns)
 		}
 	}
 	return nil
 }
 
-// sees reports whether the retriever is one of the namespace's that the caller may see. One that is not counts as
-// absent from the start, so that it hides no other.
+// sees reports whether the retriever is in the namespace and the caller may see it. Others count as absent, so that they hide nothing.
 func (f *Found) sees(ns *Namespace, r *Retriever) bool {
 	return r.NamespaceID == ns.ID && f.caller.covers(ReadData, ns, r.ID)
 }
 
-// in is a copy of the retriever that knows its namespace.
-func (r Retriever) in(ns *Namespace) *Retriever {
+// within returns a copy of the retriever that knows its namespace.
+func (r Retriever) within(ns *Namespace) *Retriever {
 	r.Namespace = ns
 	return &r
 }
 
-// Key returns the key with that id, if one of the retrievers it names is in the request's namespace and covered.
+// Key returns the key with that id, if one of its retrievers is in the request's namespace and covered.
 func (f *Found) Key(id ID) (*Key, error) {
 	ns, err := f.resolve(f.request)
 	if err != nil {
@@ -337,135 +307,13 @@ func (f *Found) key(ns *Namespace, id ID) *Key {
 	return &k
 }
 
-// Node is what an id stands for: exactly one of them is set.
-type Node struct {
-	Key       *Key
-	Retriever *Retriever
-	Namespace *Namespace
-}
-
-// Node returns what has that id, looking at keys, then the request's namespace's retrievers, then the organization's
-// namespaces.
-func (f *Found) Node(id string) (Node, error) {
-	ns, err := f.resolve(f.request)
-	if err != nil {
-		return Node{}, err
-	}
-	if k := f.key(ns, ID(id)); k != nil {
-		return Node{Key: k}, nil
-	}
-	if r := f.byID(ns, id); r != nil {
-		return Node{Retriever: r}, nil
-	}
-	// To a caller who does not see it the request's namespace may not exist, and without one there is no answer.
-	if f.caller.coversNamespace(ReadData, ns) {
-		if n := f.namespaceByID(id); n != nil {
-			return Node{Namespace: n}, nil
-		}
-	}
-	return Node{}, f.caller.nothingIn(ns, "node")
-}
-
-// Entity returns what of that kind has that id, in the request's namespace unless it is a namespace: an empty Node where
-// there is nothing that the caller sees.
-func (f *Found) Entity(kind ResourceType, id string) (Node, error) {
-	ns, err := f.resolve(f.request)
-	if err != nil {
-		return Node{}, err
-	}
-	switch kind {
-	case ResourceAPIKey:
-		return Node{Key: f.key(ns, ID(id))}, nil
-	case ResourceRetriever:
-		return Node{Retriever: f.byID(ns, id)}, nil
-	case ResourceNamespace:
-		return Node{Namespace: f.namespaceByID(id)}, nil
-	default:
-		return Node{}, nil
-	}
-}
-
-// namespaceByID returns the namespace with that id; nil where there is none that the caller sees.
-func (f *Found) namespaceByID(id string) *Namespace {
-	i := slices.IndexFunc(f.namespaces, func(n Namespace) bool { return string(n.ID) == id })
-	if i < 0 || !f.caller.coversNamespace(ReadData, &f.namespaces[i]) {
-		return nil
-	}
-	return &f.namespaces[i]
-}
-
-// Listing returns the i-th listing's part for a retriever; false where the retriever is none of those it was named for.
+// Listing returns the result of the i-th listing for a retriever. It reports false if the retriever was not named for it.
 func (f *Found) Listing(i int, id RetrieverID) (Listing, bool) {
 	l, ok := f.listings[i][id]
 	return l, ok
 }
 
-func (n *Names) namespaceRefs() []string {
-	refs := slices.Clone(n.Namespaces)
-	for _, ref := range n.retrieverRefs() {
-		if ref.In == nil {
-			refs = append(refs, ref.Namespace)
-		}
-	}
-	if len(n.Keys) > 0 || len(n.Nodes) > 0 {
-		refs = append(refs, n.Namespace)
-	}
-	if n.Namespace != "" { // without it no node is looked for
-		refs = append(refs, n.Nodes...)
-	}
-	return distinct(refs)
-}
-
-// retrieverRefs are all retrievers that are named.
-func (n *Names) retrieverRefs() []RetrieverRef {
-	refs := n.Retrievers
-	for _, l := range n.Listings {
-		refs = slices.Concat(refs, l.Retrievers)
-	}
-	return refs
-}
-
-func (n *Names) retrieverIDs() []RetrieverID {
-	ids := idsOf(n.retrieverRefs())
-	if n.Namespace != "" {
-		for _, id := range n.Nodes {
-			ids = append(ids, RetrieverID(id))
-		}
-	}
-	return distinct(ids)
-}
-
-func (n *Names) keyIDs() []ID {
-	if n.Namespace == "" {
-		return nil
-	}
-	ids := slices.Clone(n.Keys)
-	for _, id := range n.Nodes {
-		ids = append(ids, ID(id))
-	}
-	return distinct(ids)
-}
-
-// idsOf are the ids that the retrievers may have, in namespaces that are named.
-func idsOf(refs []RetrieverRef) []RetrieverID {
-	var ids []RetrieverID
-	for _, ref := range refs {
-		if ref.In != nil || ref.Namespace != "" {
-			ids = append(ids, RetrieverID(ref.Retriever))
-		}
-	}
-	return distinct(ids)
-}
-
-// distinct returns the items but the empty one, each once.
-func distinct[T cmp.Ordered](items []T) []T {
-	var empty T
-	slices.Sort(items)
-	items = slices.Compact(items)
-	return slices.DeleteFunc(items, func(item T) bool { return item == empty })
-}
-
-// tasks are done together.
+// tasks run concurrently.
 type tasks []func(context.Context) error
 
 func (t *tasks) add(f func(context.Context) error) { *t = append(*t, f) }

@@ -2,7 +2,7 @@ package apikey
 
 import "time"
 
-// Namespace is a project of an organization: what a retriever lives in.
+// Namespace is a project of an organization. Retrievers live in namespaces.
 type Namespace struct {
 	ID               NamespaceID
 	Name             string
@@ -14,7 +14,7 @@ type Namespace struct {
 	UpdatedAt        *time.Time
 }
 
-// Retriever is a configured search pipeline: what keys are issued for.
+// Retriever is a configured search pipeline, for which keys are issued.
 type Retriever struct {
 	ID          RetrieverID
 	Name        string
@@ -24,5 +24,5 @@ type Retriever struct {
 	CreatedAt   *time.Time
 	UpdatedAt   *time.Time
 
-	Namespace *Namespace // the one it was found in; set by the Service
+	Namespace *Namespace // the namespace in which it was found; set by the Service
 }

@@ -22,8 +22,8 @@ func originAllowed(allowed []string, origin string) bool {
 	})
 }
 
-// originsWithin reports whether every origin that some match is also matched by others. Nil matches every origin, as in
-// Key.AllowedOrigins. An entry that cannot be read matches none.
+// originsWithin reports whether every origin that some matches is also matched by others. Nil matches every origin, as in
+// Key.AllowedOrigins. An entry that cannot be parsed matches none.
 func originsWithin(some, others []string) bool {
 	if some == nil || others == nil {
 		return others == nil
@@ -37,27 +37,27 @@ func originsWithin(some, others []string) bool {
 	})
 }
 
-// isOrigin reports whether a key can be limited to it: an origin as browsers send it, or all subdomains of one. Names of
-// other scripts are sent in ASCII, and so what holds them in their own would match nothing.
+// isOrigin reports whether a key can be limited to this origin: an origin as browsers send it, or all subdomains of one. Browsers send
+// international names in ASCII, so other forms would match nothing.
 func isOrigin(s string) bool {
 	o, ok := parseOrigin(s)
 	if !ok || len(s) > maxOriginBytes || strings.HasSuffix(s, ":") || strings.Contains("."+o.host, "..") || strings.Trim(o.host, hostChars) != "" {
 		return false
 	}
-	port, err := strconv.ParseUint(cmp.Or(o.port, "1"), 10, 16) // schemes of which no default is known may have none
+	port, err := strconv.ParseUint(cmp.Or(o.port, "1"), 10, 16) // a scheme without a known default port
 	return err == nil && port > 0
 }
 
 const (
-	// maxOriginBytes leaves room for the longest name of a host.
+	// maxOriginBytes leaves room for the longest host name.
 	maxOriginBytes = 300
-	// hostChars are those of names, of IPv6 addresses, and of the wildcard.
+	// hostChars are the characters of names, IPv6 addresses and the wildcard.
 	hostChars = "abcdefghijklmnopqrstuvwxyz0123456789-_.:*"
 )
 
 type origin struct{ scheme, host, port string }
 
-// covers reports whether o matches every origin that other matches. An origin without a wildcard matches itself alone.
+// covers reports whether o matches every origin that other matches. An origin without a wildcard matches only itself.
 func (o origin) covers(other origin) bool {
 	if o.scheme != other.scheme || o.port != other.port {
 		return false
@@ -66,7 +66,7 @@ func (o origin) covers(other origin) bool {
 	return o.host == other.host || wild && len(other.host) > len(apex) && strings.HasSuffix(other.host, apex)
 }
 
-// parseOrigin takes scheme://host[:port] with nothing behind it; the host may begin with the wildcard label "*.".
+// parseOrigin parses scheme://host[:port]. The host may begin with the wildcard label "*.".
 func parseOrigin(s string) (origin, bool) {
 	scheme, authority, ok := strings.Cut(s, "://")
 	if !ok || strings.ContainsAny(authority, "/?#@\\ ") {

@@ -5,19 +5,19 @@ import (
 	"slices"
 )
 
-// MaxPage is the largest page, and the page of keys where none is asked for.
+// MaxPage is the maximum page size, and the default page size for keys.
 const MaxPage = 1000
 
-// RetrieverPage is the page of retrievers where none is asked for.
+// RetrieverPage is the default page size for retrievers.
 const RetrieverPage = 25
 
-// Page are the paging arguments of the Relay connection specification; nil where they were not given.
+// Page has the paging arguments of the Relay connection specification. Nil means not given.
 type Page struct {
 	First, Last   *int
 	After, Before *string
 }
 
-// Wants says which parts of a connection a request will look at, so that nothing else is read.
+// Wants are the parts of a connection that a request needs, so that nothing else is read.
 type Wants struct {
 	Items       bool // results, edges, or the cursors in pageInfo
 	Total       bool
@@ -41,7 +41,7 @@ func (c *Connection[T]) Cursor(i int) string {
 	return p.cursor()
 }
 
-// window is a Page that was found valid.
+// window is a valid Page.
 type window struct {
 	after, before *position
 	fromEnd       bool
@@ -73,7 +73,7 @@ func (p Page) window(l list, limit int) (window, error) {
 		text  *string
 		to    **position
 	}{{"after", p.After, &w.after}, {"before", p.Before, &w.before}} {
-		if bound.text == nil || *bound.text == "" { // which many clients send for no cursor
+		if bound.text == nil || *bound.text == "" { // many clients send an empty cursor for none
 			continue
 		}
 		pos, ok := parseCursor(*bound.text, l)
@@ -87,14 +87,14 @@ func (p Page) window(l list, limit int) (window, error) {
 
 // source is an ordered list that can be read in runs.
 type source[T any] struct {
-	// run returns up to limit items strictly between after and before, from the end where fromEnd says so, always
-	// in the list's order.
+	// run returns up to limit items strictly between after and before, counted from the end if fromEnd is set, and always in the list's
+	// order.
 	run   func(ctx context.Context, w window) ([]T, error)
 	count func(ctx context.Context) (int, error)
 	at    func(*T) position
 }
 
-// only is the part of the source that matches. It reads the source page by page and keeps what is asked for.
+// only is the part of the source that matches. It reads the source page by page and keeps what is needed.
 func (s source[T]) only(matches func(*T) bool) source[T] {
 	each := func(ctx context.Context, w window, f func(*T) (more bool)) error {
 		w.limit = MaxPage
@@ -141,8 +141,8 @@ func (s source[T]) only(matches func(*T) bool) source[T] {
 	}
 }
 
-// connect reads one page of the source. got holds the window's items and, if there is one, the item beyond it:
-// what run returns for probe(w).
+// connect reads one page of the source. got has the window's items and, if there is one, the item beyond it, as run returns them for
+// probe(w).
 func (s source[T]) connect(ctx context.Context, w window, wants Wants, got []T) (*Connection[T], error) {
 	c := &Connection[T]{Items: got, at: s.at}
 	more := len(got) > w.limit
@@ -155,8 +155,7 @@ func (s source[T]) connect(ctx context.Context, w window, wants Wants, got []T) 
 	c.HasNextPage = more && !w.fromEnd
 	c.HasPreviousPage = more && w.fromEnd
 
-	// Where a bound cut the list, what lies beyond it is looked for next to what was read, not at the cursor: the
-	// item the cursor was taken from may be gone.
+	// To see whether there is more beyond a cursor, start from the items that were read, because the cursor's own item may be gone.
 	if wants.HasPrevious && !c.HasPreviousPage && w.after != nil {
 		bound := w.before
 		if len(got) > 0 {
@@ -195,10 +194,10 @@ func (s source[T]) connect(ctx context.Context, w window, wants Wants, got []T) 
 	return c, nil
 }
 
-// reads reports whether the page itself must be read, and not only counted.
+// reads reports whether the page must be read, not only counted.
 func (w Wants) reads() bool { return w.Items || w.HasNext || w.HasPrevious }
 
-// probe is the window and one item more, which tells whether there is one.
+// probe is the window with one more item, which shows whether there is a next page.
 func probe(w window) window {
 	w.limit++
 	return w

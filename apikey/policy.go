@@ -1,33 +1,242 @@
 package apikey
 
-import "time"
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+)
 
-// A key's end, origins and limit bound what its holder can do. Without admin, a caller therefore gives no key more of them than
-// their own key has. Otherwise the caller could rotate a key that has more, and hold the new one, or lift the limits of their own
-// key through its successor. Keys of retrievers are exempt: they change nothing, and whoever manages a retriever decides what its
-// keys may do.
+// This file decides who may do what. From the simplest question to the hardest:
+//
+//   - Does the caller count as known? Known.
+//   - Does its key have the permission, and the right type? authorize, authorizeChange, Admit.
+//   - Does the key work from this origin? CheckOrigin.
+//   - Do its scopes cover the resource? covers, coversNamespace, Scope.allows, Scope.names.
+//   - May it change this key? mayChange, reaches.
+//   - May it give a key these limits? mayGive. Without admin, a caller gives no key a later expiry, wider origins or a higher limit than its
+//     own key has. Otherwise it could rotate a stronger key and hold the new one, or lift its own limits through its successor. Retriever
+//     keys are exempt: they change nothing, and a caller who may manage a retriever decides what its keys may do.
+//   - Is its own key still active? ownKey, permit.
 
-// limits are the fields that limit what a key can be used for.
+// Known reports whether the caller counts as known where that protects something, such as caches, labels and audit events. Retriever keys
+// appear in web pages, so their callers count as unknown. So do callers whose key has an unreadable type, because it may be a retriever
+// key.
+func (c Caller) Known() bool {
+	return c.Key != nil && c.Key.Type != RetrieverKey && c.Key.Type != UnreadableType
+}
+
+// authorize returns nil if the caller has at least the permission.
+func (c Caller) authorize(p Permission) error {
+	if c.Anonymous() {
+		return unauthenticated("Authentication is required: send an API key as Authorization: Bearer.")
+	}
+	if !c.Known() {
+		return forbidden("A key of this type can only execute its retriever.")
+	}
+	for _, held := range c.Key.Permissions {
+		if held.strength() >= p.strength() {
+			return nil
+		}
+	}
+	return forbidden("This needs a key with the permission " + string(p) + ".")
+}
+
+// authorize is Caller.authorize. If it succeeds, it also records that the caller's key was used.
+func (s *Service) authorize(c Caller, p Permission) error {
+	err := c.authorize(p)
+	if err == nil {
+		s.used(c)
+	}
+	return err
+}
+
+// authorizeChange is authorize for changes of keys. Keys of other types can only read, because the platform may limit them in ways that
+// are not checked here.
+func (c Caller) authorizeChange(p Permission) error {
+	if err := c.authorize(p); err != nil {
+		return err
+	}
+	if c.Key.Type != Standard && c.Key.Type != MarketplaceSubscription {
+		return forbidden("A key of this type can only read.")
+	}
+	return nil
+}
+
+// Admit refuses callers who may not use this API at all. The attempt of a known caller becomes an event of its own key.
+func (s *Service) Admit(ctx context.Context, c Caller, action Action) error {
+	refused := c.authorize(Read)
+	if refused == nil || !c.Known() {
+		return refused
+	}
+	own := c.event(action, ResourceAPIKey, string(c.Key.ID), s.instant(), "", c.Key.Retrievers())
+	return s.deny(ctx, c, refused, own, c.wish(action, "", ""))
+}
+
+// CheckOrigin returns Forbidden if the caller's key is limited to origins and the request's Origin header is not one of them. Requests
+// without the header do not come from scripts in browsers and pass.
+func (c Caller) CheckOrigin(origin string) error {
+	if c.Anonymous() || c.Key.AllowedOrigins == nil || origin == "" || originAllowed(c.Key.AllowedOrigins, origin) {
+		return nil
+	}
+	return forbidden("This key may not be used from this origin.")
+}
+
+// covers reports whether the caller's scopes allow op on the retriever of that namespace.
+func (c Caller) covers(op Operation, ns *Namespace, id RetrieverID) bool {
+	if c.coversNamespace(op, ns) {
+		return true
+	}
+	for i := range c.Key.Scopes {
+		if s := &c.Key.Scopes[i]; s.names(ResourceRetriever, string(id)) && s.allows(op) {
+			return true
+		}
+	}
+	return false
+}
+
+// coversNamespace reports whether the caller's scopes allow op on the namespace and everything in it.
+func (c Caller) coversNamespace(op Operation, ns *Namespace) bool {
+	if len(c.Key.Scopes) == 0 {
+		return true
+	}
+	for i := range c.Key.Scopes {
+		s := &c.Key.Scopes[i]
+		named := s.names(ResourceNamespace, string(ns.ID)) ||
+			s.names(ResourceOrganization, string(c.Key.InternalID)) ||
+			c.Key.OrganizationID != nil && s.names(ResourceOrganization, *c.Key.OrganizationID)
+		if named && s.allows(op) {
+			return true
+		}
+	}
+	return false
+}
+
+// nothingIn is the error if the caller can see nothing of what it asked for in a namespace. If the scopes do not cover the namespace, it
+// is the error for a namespace that does not exist, so that callers cannot find out which ones do.
+func (c Caller) nothingIn(ns *Namespace, what string) error {
+	if !c.coversNamespace(ReadData, ns) {
+		return notFound("namespace")
+	}
+	return notFound(what)
+}
+
+// allows reports whether the scope's operations include op. A scope that lists operations never allows an unknown one, even if it lists
+// the same text, because its meaning is unknown.
+func (s *Scope) allows(op Operation) bool {
+	if len(s.Operations) == 0 {
+		return true
+	}
+	return op.Known() && slices.Contains(s.Operations, op)
+}
+
+// names reports whether the scope is about the resource of that type with that id.
+func (s *Scope) names(t ResourceType, id string) bool {
+	return s.ResourceType == t && matches(s.ResourceID, id)
+}
+
+// matches reports whether id matches the pattern, in which * matches any characters, including none. Nothing matches an empty id. It
+// never backtracks over a literal part, so no pattern is slow.
+func matches(pattern, id string) bool {
+	if id == "" {
+		return false
+	}
+	first, rest, wild := strings.Cut(pattern, "*")
+	if !wild {
+		return pattern == id
+	}
+	if !strings.HasPrefix(id, first) {
+		return false
+	}
+	id = id[len(first):]
+	for {
+		part, after, more := strings.Cut(rest, "*")
+		if !more {
+			return strings.HasSuffix(id, rest)
+		}
+		i := strings.Index(id, part)
+		if i < 0 {
+			return false
+		}
+		id, rest = id[i+len(part):], after
+	}
+}
+
+// mayChange returns nil if the caller may do this to a key that it sees. A caller can only update or rotate, and so take over, a key that
+// is not stronger than its own, and must be allowed to manage everything that the key reaches.
+func (c Caller) mayChange(k *Key, action Action, retrievers []Retriever) error {
+	need := Write
+	if action == KeyRevoked {
+		need = Delete
+	} else {
+		for _, p := range k.Permissions {
+			if p.strength() > need.strength() {
+				need = p
+			}
+		}
+	}
+	if err := c.authorizeChange(need); err != nil {
+		return err
+	}
+	for i := range k.Scopes {
+		s := &k.Scopes[i]
+		ops := []Operation{ManagePermissions}
+		if action != KeyRevoked && k.Type != RetrieverKey { // it executes its retriever, whatever its scopes say
+			ops = append(ops, s.needs()...)
+		}
+		if slices.ContainsFunc(ops, func(op Operation) bool { return !c.reaches(s, op, retrievers) }) {
+			return forbidden("This key reaches more than your key may manage.")
+		}
+	}
+	return nil
+}
+
+// needs are the operations that a scope allows. Another scope must allow them all to be as wide.
+func (s *Scope) needs() []Operation {
+	if len(s.Operations) == 0 {
+		return []Operation{anyOperation}
+	}
+	return s.Operations
+}
+
+// reaches reports whether the caller's scopes allow the operation on everything that the scope covers.
+func (c Caller) reaches(s *Scope, op Operation, retrievers []Retriever) bool {
+	var ns Namespace // no namespace: only a caller without such limits covers it
+	exact := !strings.Contains(s.ResourceID, "*")
+	switch {
+	case exact && s.ResourceType == ResourceNamespace:
+		ns.ID = NamespaceID(s.ResourceID)
+	case exact && s.ResourceType == ResourceRetriever:
+		id := RetrieverID(s.ResourceID)
+		if i := slices.IndexFunc(retrievers, func(r Retriever) bool { return r.ID == id }); i >= 0 {
+			ns.ID = retrievers[i].NamespaceID
+		}
+		return c.covers(op, &ns, id)
+	}
+	return c.coversNamespace(op, &ns)
+}
+
+// limits are the fields that limit the use of a key.
 const limits = FieldExpiresAt | FieldAllowedOrigins | FieldRateLimitOverride
 
-// mayGive returns Forbidden if the caller may not give a key the limits that it has in these fields. It compares them with the
-// caller's own key as ownKey returned it, because somebody may have limited that key since the request was let in.
+// mayGive returns Forbidden if the caller may not give a key the limits that it has in these fields. own is the caller's key as ownKey
+// returned it, because it may have been limited since the request was admitted.
 func (s *Service) mayGive(c Caller, own, k *Key, given Fields) error {
 	if given&limits == 0 || k.Type == RetrieverKey || c.authorize(Admin) == nil {
 		return nil
 	}
 	switch beyond := s.wider(own, k) & given; {
 	case beyond&FieldExpiresAt != 0:
-		return forbidden("Without the permission admin, your key can give no key a later end than it has itself.")
+		return forbidden("Without admin, your key cannot give a key a later expiry than its own.")
 	case beyond&FieldAllowedOrigins != 0:
-		return forbidden("Without the permission admin, your key can give no key origins that it may not be used from itself.")
+		return forbidden("Without admin, your key cannot give a key wider origins than its own.")
 	case beyond&FieldRateLimitOverride != 0:
-		return forbidden("Without the permission admin, your key can give no key a higher rate limit than it has itself.")
+		return forbidden("Without admin, your key cannot give a key a higher rate limit than its own.")
 	}
 	return nil
 }
 
-// wider returns those limits of k that allow more than the same limits of another key.
+// wider returns the limits of k that allow more than those of another key.
 func (s *Service) wider(than, k *Key) Fields {
 	var fields Fields
 	if later(k.ExpiresAt, than.ExpiresAt) {
@@ -42,7 +251,7 @@ func (s *Service) wider(than, k *Key) Fields {
 	return fields
 }
 
-// later reports whether a key with the one end lives longer than a key with the other. Nil means never-ending.
+// later reports whether a key with one expiry lives longer than a key with the other. Nil means never.
 func later(end, than *time.Time) bool {
 	return than != nil && (end == nil || end.After(*than))
 }
@@ -50,4 +259,32 @@ func later(end, than *time.Time) bool {
 // higher reports whether one result of Key.RateLimit allows more than another. Zero means unlimited.
 func higher(limit, than int) bool {
 	return than != 0 && (limit == 0 || limit > than)
+}
+
+// ownKey returns the caller's key as it is now, which must still be active. A slow request may have been admitted long before the key was
+// revoked or limited. An operator has no stored key.
+func (s *Service) ownKey(ctx context.Context, c Caller) (*Key, error) {
+	if c.Operator {
+		return c.Key, nil
+	}
+	keys, err := s.Store.KeysByHash(ctx, c.Key.Hash)
+	if err != nil {
+		return nil, err
+	}
+	if len(keys) != 1 || keys[0].StatusAt(s.now()) != Active {
+		return nil, unauthenticated("The API key of this request is no longer active.")
+	}
+	return &keys[0], nil
+}
+
+// permit returns the caller's own key as it is now, if nothing refused the caller.
+func (s *Service) permit(ctx context.Context, c Caller, refused error, attempt Event, as wish) (own *Key, err error) {
+	if refused != nil {
+		return nil, s.deny(ctx, c, refused, attempt, as)
+	}
+	if own, err = s.ownKey(ctx, c); err != nil {
+		return nil, err
+	}
+	s.used(c)
+	return own, nil
 }

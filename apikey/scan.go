@@ -6,33 +6,32 @@ import (
 	"strings"
 )
 
-// keyScan looks through a retriever's keys, page by page, for those that a query selects, and keeps only the page that is
-// asked for.
+// keyScan reads a retriever's keys page by page, selects those that match a query, and keeps only the requested page.
 //
-// In the default order, and where nobody asks for the total, it ends with the page. Otherwise it ranks: it looks through all
-// keys and keeps the first, or the last, of the order asked for.
+// In the default order, and without a total, it stops after the page. Otherwise it ranks: it reads all keys and keeps the first or last
+// ones in the requested order.
 type keyScan struct {
 	query *query
 	ranks bool
-	limit int // how many keys are kept: one more than the page has
+	limit int // how many keys are kept: one more than the page
 
 	window window // what is still to be read, in the default order
 	looked int
 	done   bool
 
 	found         []ranked
-	retained      int // bytes that were charged for what was found
+	retained      int // bytes charged for the keys that are kept
 	total         int
-	before, after bool // keys that the query selects lie before, or behind, what its cursors bound
+	before, after bool // matching keys exist before or after the query's cursors
 }
 
-// ranked is a key and its place in the order asked for.
+// ranked is a key with its place in the requested order.
 type ranked struct {
 	Key
 	position
 }
 
-// scan returns a scan that has not begun, for a window of the query's list.
+// scan returns a new scan for a window of the query's list.
 func (q *query) scan(w window, wants Wants) *keyScan {
 	s := &keyScan{query: q, limit: w.limit + 1, window: w, ranks: wants.Total || q.Order != Order{}}
 	if s.ranks {
@@ -42,10 +41,10 @@ func (q *query) scan(w window, wants Wants) *keyScan {
 	return s
 }
 
-// next is what the scan is to read next.
+// next is the range that the scan must read next.
 func (s *keyScan) next() KeyRange { return s.query.run(s.window, s.query.fields()) }
 
-// look takes the page that was read of next.
+// look processes the page that was read.
 func (s *keyScan) look(cost *Cost, page []Key) error {
 	s.done = len(page) < s.window.limit
 	s.looked += len(page)
@@ -90,7 +89,7 @@ func (s *keyScan) look(cost *Cost, page []Key) error {
 	return nil
 }
 
-// retain charges the memory of the keys that are kept so far. Scans that run side by side keep keys long before they end.
+// retain charges the memory of the keys that are kept so far, because concurrent scans keep keys long before they end.
 func (s *keyScan) retain(cost *Cost) error {
 	bytes := 0
 	for i := range s.found {
@@ -101,7 +100,7 @@ func (s *keyScan) retain(cost *Cost) error {
 	return cost.retain(more)
 }
 
-// within reports whether a place is between the query's cursors, and notes where it is if it is not.
+// within reports whether a place is between the query's cursors. If it is not, it records on which side it is.
 func (s *keyScan) within(at *position) bool {
 	w := &s.query.window
 	late := w.after == nil || s.query.compare(at, w.after) > 0
@@ -111,7 +110,7 @@ func (s *keyScan) within(at *position) bool {
 	return late && early
 }
 
-// cut forgets the keys that cannot be on the page.
+// cut drops the keys that cannot be on the page.
 func (s *keyScan) cut() {
 	if s.ranks {
 		slices.SortFunc(s.found, func(a, b ranked) int { return s.query.compare(&a.position, &b.position) })
@@ -123,7 +122,7 @@ func (s *keyScan) cut() {
 	}
 }
 
-// keys are those that were found, in their order.
+// keys are the keys that were kept, in order.
 func (s *keyScan) keys() []Key {
 	keys := make([]Key, len(s.found))
 	for i := range s.found {
@@ -149,7 +148,7 @@ func (s *keyScan) connection() *Connection[Key] {
 	return c
 }
 
-// compare tells the order of two places: by value, ties by id in the same direction, keys without a value last in both.
+// compare orders two places: by value, then by id in the same direction. Keys without a value come last in both directions.
 func (q *query) compare(a, b *position) int {
 	if a.null != b.null {
 		if a.null {

@@ -2,21 +2,20 @@ package apikey
 
 import (
 	"slices"
-	"strings"
 )
 
-// Scope limits a key to resources. One that cannot be read has a type or an operation that is not known, and so still
-// counts as a scope and covers nothing.
+// Scope limits a key to resources. A scope that cannot be read has an unknown type or operation, so it still counts as a scope and covers
+// nothing.
 type Scope struct {
 	ResourceType ResourceType
-	ResourceID   string      // an exact id, or a pattern in which * stands for any run of characters
+	ResourceID   string      // an exact id, or a pattern in which * matches any characters
 	Operations   []Operation // empty: whatever the key's permissions allow
 }
 
-// ResourceType is the kind of thing a scope or an audit event is about: the stored text, known here or not.
+// ResourceType is the type of resource that a scope or an audit event is about, as stored.
 type ResourceType string
 
-// The vendor's resource types. UnknownResource stands for what is no text, or an empty one.
+// The vendor's resource types. UnknownResource stands for a value that is not text, or is empty.
 const (
 	ResourceOrganization      ResourceType = "organization"
 	ResourceUser              ResourceType = "user"
@@ -46,10 +45,10 @@ var ResourceTypes = []ResourceType{
 // Known reports whether this version knows the resource type.
 func (t ResourceType) Known() bool { return slices.Contains(ResourceTypes, t) }
 
-// Operation is something a scope allows on its resource: the stored text, known here or not.
+// Operation is an operation that a scope allows, as stored.
 type Operation string
 
-// The vendor's operations. UnknownOperation stands for what is no text, or an empty one.
+// The vendor's operations. UnknownOperation stands for a value that is not text, or is empty.
 const (
 	ReadData             Operation = "read_data"
 	WriteData            Operation = "write_data"
@@ -66,7 +65,7 @@ const (
 	ManagePermissions    Operation = "manage_permissions"
 	UnknownOperation     Operation = "unknown"
 
-	// anyOperation is not Known, so only a scope that does not list its operations allows it.
+	// anyOperation is not Known, so only scopes that do not list operations allow it.
 	anyOperation Operation = ""
 )
 
@@ -78,44 +77,3 @@ var Operations = []Operation{
 
 // Known reports whether this version knows the operation.
 func (o Operation) Known() bool { return slices.Contains(Operations, o) }
-
-// allows reports whether the scope's operations include op. A scope that lists its operations allows none that is not known,
-// even if it lists the same text: nobody here can tell how much that is.
-func (s *Scope) allows(op Operation) bool {
-	if len(s.Operations) == 0 {
-		return true
-	}
-	return op.Known() && slices.Contains(s.Operations, op)
-}
-
-// names reports whether the scope is about the resource of that type with that id.
-func (s *Scope) names(t ResourceType, id string) bool {
-	return s.ResourceType == t && matches(s.ResourceID, id)
-}
-
-// matches reports whether id fits the pattern, in which * stands for any run of characters, the empty one
-// included. Nothing matches an empty id. It never tries a literal part a second time, so that no pattern is slow.
-func matches(pattern, id string) bool {
-	if id == "" {
-		return false
-	}
-	first, rest, wild := strings.Cut(pattern, "*")
-	if !wild {
-		return pattern == id
-	}
-	if !strings.HasPrefix(id, first) {
-		return false
-	}
-	id = id[len(first):]
-	for {
-		part, after, more := strings.Cut(rest, "*")
-		if !more {
-			return strings.HasSuffix(id, rest)
-		}
-		i := strings.Index(id, part)
-		if i < 0 {
-			return false
-		}
-		id, rest = id[i+len(part):], after
-	}
-}

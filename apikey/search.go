@@ -7,17 +7,16 @@ import (
 	"unicode/utf8"
 )
 
-// maxSearch is how long the text of a search may be, in characters.
+// maxSearch is the maximum length of a search text in characters.
 const maxSearch = 200
 
-// search is a text that is looked for: a literal part, in any case, of what is searched. The plaintext of a key also finds
-// that key, by its hash; a text that begins like one and is longer than the prefix that is stored also finds the keys with
-// that prefix.
+// search matches a literal text, ignoring case. The plaintext of a key also matches the key with its hash. A text that begins like a key
+// and is longer than the stored prefix also matches the keys with that prefix.
 type search struct {
 	text   string
 	folded string
-	hash   string // of the text, where it may be a plaintext
-	prefix string // as keys show it; empty where the text does not begin like a key
+	hash   string // of the text, if it may be a plaintext
+	prefix string // as keys show it; empty if the text does not begin like a key
 }
 
 func newSearch(text string) search {
@@ -32,26 +31,26 @@ func newSearch(text string) search {
 	return s
 }
 
-// check returns the error of a text that is too long; field names it.
+// check returns an error about field if the text is too long.
 func (s *search) check(field string) error {
 	if n := utf8.RuneCountInString(s.text); n > maxSearch {
-		return Invalid(field, "The text to search for must have at most %d characters, not %d.", maxSearch, n)
+		return Invalid(field, "The search text must have at most %d characters, not %d.", maxSearch, n)
 	}
 	return nil
 }
 
-// finds reports whether the search finds the key.
+// finds reports whether the search matches the key.
 func (s *search) finds(k *Key) bool {
-	return s.in(k.Name, k.Description, text(k.Prefix)) || s.hash != "" && s.hash == k.Hash || s.prefix != "" && s.prefix == text(k.Prefix)
+	return s.matches(k.Name, k.Description, text(k.Prefix)) || s.hash != "" && s.hash == k.Hash || s.prefix != "" && s.prefix == text(k.Prefix)
 }
 
-// in reports whether the text is part of one of the texts. The empty text is part of all.
-func (s *search) in(texts ...string) bool {
+// matches reports whether the text is part of one of the texts. An empty text matches everything.
+func (s *search) matches(texts ...string) bool {
 	return s.folded == "" || slices.ContainsFunc(texts, func(t string) bool { return strings.Contains(folded(t), s.folded) })
 }
 
-// folded is the text without regard to case. Each letter is made small and then capital, because letters such as the two
-// small sigmas meet in their capital only, and others, such as the sign of the kelvin, in their small letter.
+// folded removes differences of case. It lowers and then raises each letter, because some letters, such as the two small sigmas, only
+// meet as capitals, and others, such as the Kelvin sign, only as small letters.
 func folded(s string) string {
 	return strings.Map(func(r rune) rune {
 		if int(r) < len(common) {
@@ -63,7 +62,7 @@ func folded(s string) string {
 
 func foldedRune(r rune) rune { return unicode.ToUpper(unicode.ToLower(r)) }
 
-// common are the folded letters of the scripts with cases that are used most. To look one up takes a tenth of the time.
+// common has the folded letters of the most frequent scripts. Looking one up takes a tenth of the time.
 var common = func() (table [0x600]rune) {
 	for r := range table {
 		table[r] = foldedRune(rune(r))

@@ -15,10 +15,9 @@ import (
 	"time"
 )
 
-// Secret is a key's plaintext. It prints as [redacted] however it is formatted, logged or encoded; Reveal is the
-// one way to its text.
+// Secret is a key's plaintext. However it is formatted, logged or encoded, it prints as [redacted]. Only Reveal returns the text.
 type Secret struct {
-	text *string // behind a pointer: within an unexported field, or for %p, fmt prints what is inside without asking Format
+	text *string // a pointer, because fmt prints unexported fields, and any value for %p, without calling Format
 }
 
 const redacted = "[redacted]"
@@ -26,7 +25,7 @@ const redacted = "[redacted]"
 // Reveal returns the plaintext, for the one response that shows it.
 func (s Secret) Reveal() string { return *s.text }
 
-// Format writes [redacted], whatever the verb.
+// Format writes [redacted] for every verb.
 func (Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
 
 // MarshalText returns [redacted]; encoding/json uses it too.
@@ -42,16 +41,16 @@ func (Secret) MarshalBSONValue() (typ byte, value []byte, err error) {
 // LogValue returns [redacted].
 func (Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
 
-// prefixChars is how much of its plaintext a key shows.
+// prefixChars is how many characters of its plaintext a key shows.
 const prefixChars = 10
 
-// Prefix is what a key shows of its plaintext: the first ten characters and "...".
+// Prefix is what a key shows of its plaintext: its first ten characters and "...".
 func (s Secret) Prefix() string { return s.Reveal()[:prefixChars] + "..." }
 
 // Hash is the digest under which the key is stored and looked up.
 func (s Secret) Hash() string { return digest(s.Reveal()) }
 
-// digest is the lowercase hexadecimal SHA-256. A random key of this length needs neither salt nor a slow hash.
+// digest is the lowercase hexadecimal SHA-256. A long random key needs neither a salt nor a slow hash.
 func digest(token string) string {
 	sum := sha256.Sum256([]byte(token))
 	return hex.EncodeToString(sum[:])
@@ -65,8 +64,7 @@ const (
 	base62                = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 )
 
-// NewAdminKey makes a key that may do everything in an organization, and its plaintext: "sk_", 47 random characters
-// and the checksum.
+// NewAdminKey creates a key with all permissions in an organization, and its plaintext: "sk_", 47 random characters and the checksum.
 func NewAdminKey(organization Namespace, userID, name, description string, now time.Time) (Key, Secret) {
 	k := Key{
 		Type: Standard, InternalID: organization.InternalID, OrganizationID: organization.OrganizationID,
@@ -76,8 +74,7 @@ func NewAdminKey(organization Namespace, userID, name, description string, now t
 	return k, secret
 }
 
-// NewRetrieverKey makes a key that executes one retriever and can do nothing else, without a name. Its plaintext is
-// forgotten.
+// NewRetrieverKey creates a key without a name that can execute one retriever and do nothing else. Its plaintext is discarded.
 func NewRetrieverKey(retriever RetrieverID, userID string, now time.Time) Key {
 	k, _ := newRetrieverKey(retriever, userID, now)
 	return k
@@ -92,7 +89,7 @@ func newRetrieverKey(retriever RetrieverID, userID string, now time.Time) (Key, 
 	return k, secret
 }
 
-// mint gives the key an identity of its own: an id, and a plaintext, of which it keeps the hash and the prefix.
+// mint gives the key a new id and plaintext, of which it keeps the hash and the prefix.
 func (k *Key) mint(prefix string, now time.Time) Secret {
 	secret := mint(prefix)
 	created, shown := now.UTC().Truncate(time.Millisecond), secret.Prefix()
@@ -100,16 +97,16 @@ func (k *Key) mint(prefix string, now time.Time) Secret {
 	return secret
 }
 
-// mint appends to prefix 47 random base62 characters and the checksum of all before it, by which a scanner tells
-// a key from noise offline.
+// mint appends to prefix 47 random base62 characters and a checksum of everything before it, with which a scanner can recognize a key
+// offline.
 func mint(prefix string) Secret {
 	text := prefix + randomText(randomChars)
 	text += checksum(text)
 	return Secret{&text}
 }
 
-// Recognize returns the plaintext of a key that was minted here, without asking anybody: by its prefix, its length,
-// its alphabet and its checksum. One text in four billion that looks alike passes too.
+// Recognize returns the plaintext of a key that was created here, without a lookup: by its prefix, length, alphabet and checksum. One in
+// four billion similar texts passes too.
 func Recognize(token string) (Secret, bool) {
 	random := strings.TrimPrefix(strings.TrimPrefix(token, "ret_"), organizationKeyPrefix)
 	prefix := token[:len(token)-len(random)]
@@ -121,12 +118,11 @@ func Recognize(token string) (Secret, bool) {
 	return Secret{&token}, true
 }
 
-// Pattern is a regular expression for the form of a key, for programs that look for keys by themselves. It does not know checksums. RE2 and
-// Python read it.
+// Pattern is a regular expression for the form of a key, for other programs that search for keys. It does not check the checksum. RE2 and
+// Python accept it.
 var Pattern = fmt.Sprintf("(?:%s)?%s[0-9A-Za-z]{%d}", strings.TrimSuffix(retrieverKeyPrefix, organizationKeyPrefix), organizationKeyPrefix, randomChars+checksumChars)
 
-// FindSecrets reads a text to its end and calls found for each key in it that Recognize recognizes, with the number of
-// its line, from 1.
+// FindSecrets reads a text to its end and calls found for each key in it that Recognize accepts, with its line number, from 1.
 func FindSecrets(r io.Reader, found func(s Secret, line int)) error {
 	return FindLeaks(r, func(s Secret, whole bool, line int) {
 		if whole {
@@ -135,16 +131,15 @@ func FindSecrets(r io.Reader, found func(s Secret, line int)) error {
 	})
 }
 
-// FindLeaks reads a text to its end and calls found for each key in it, and for each fragment: what begins like a key,
-// has at least the characters that a key shows of itself, and is not whole. A fragment was cut off or altered, or is a
-// key without a checksum, which was made elsewhere.
+// FindLeaks reads a text to its end and calls found for each key in it and for each fragment: text that begins like a key, is at least as
+// long as a prefix, and is not a whole key. A fragment was cut off or altered, or is a key without a checksum that was created elsewhere.
 func FindLeaks(r io.Reader, found func(s Secret, whole bool, line int)) error {
 	buf := make([]byte, 0, leakBuffer)
 	line, at := 1, 0
 	for {
 		n, err := r.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
-		// A key that the end of the buffer cuts off begins in what is kept.
+		// Keep the beginning of a key that the end of the buffer cuts off.
 		done := len(buf)
 		if err == nil {
 			done -= maxTokenBytes - 1
@@ -169,7 +164,7 @@ func FindLeaks(r io.Reader, found func(s Secret, whole bool, line int)) error {
 		case err != nil:
 			return err
 		}
-		if kept := min(at, done) - escapeBytes; kept > 0 { // what is before a fragment tells whether it begins there
+		if kept := min(at, done) - escapeBytes; kept > 0 { // the text before a fragment decides whether it begins there
 			at -= kept
 			buf = buf[:copy(buf, buf[kept:])]
 		}
@@ -178,10 +173,10 @@ func FindLeaks(r io.Reader, found func(s Secret, whole bool, line int)) error {
 
 const (
 	leakBuffer  = 64 << 10
-	escapeBytes = 6 // of the longest sequence that escape matches
+	escapeBytes = 6 // the longest sequence that escape matches
 )
 
-// leakAt returns the key, or else the fragment of one, that begins at that place of the text.
+// leakAt returns the key, or else the fragment, that begins at this place in the text.
 func leakAt(text []byte, at int) (s Secret, whole, ok bool) {
 	if s, ok := secretAt(text[at:]); ok {
 		return s, true, true
@@ -202,10 +197,10 @@ func leakAt(text []byte, at int) (s Secret, whole, ok bool) {
 	return Secret{}, false, false
 }
 
-// escape matches the escaped characters of JSON, of programs and of URLs, whose last letter is no part of a word.
+// escape matches escape sequences of JSON, programs and URLs, whose last letter does not belong to a word.
 var escape = regexp.MustCompile(`(\\[abfnrtv]|\\x[0-9A-Fa-f]{2}|\\u[0-9A-Fa-f]{4}|%[0-9A-Fa-f]{2})$`)
 
-// begins reports whether a word begins behind that text.
+// begins reports whether a word begins after the text.
 func begins(before []byte) bool {
 	if len(before) == 0 {
 		return true
@@ -218,7 +213,7 @@ func isBase62(c byte) bool {
 	return '0' <= c && c <= '9' || 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z'
 }
 
-// secretAt returns the key that the text begins with.
+// secretAt returns the key at the beginning of the text.
 func secretAt(text []byte) (Secret, bool) {
 	for _, prefix := range []string{retrieverKeyPrefix, organizationKeyPrefix} {
 		n := len(prefix) + randomChars + checksumChars
@@ -229,7 +224,7 @@ func secretAt(text []byte) (Secret, bool) {
 	return Secret{}, false
 }
 
-// HoldsKey reports whether a whole key stands in the text.
+// HoldsKey reports whether the text contains a whole key.
 func HoldsKey(text string) bool {
 	for rest := text; ; {
 		i := strings.Index(rest, organizationKeyPrefix)
@@ -249,7 +244,7 @@ func HoldsKey(text string) bool {
 	}
 }
 
-// HideKeys shortens each key in the text, and what looks like more of a key than it shows, to what a key shows.
+// HideKeys shortens each key in the text, and each longer part of one, to what a key shows of itself.
 func HideKeys(text string) string {
 	if !strings.Contains(text, organizationKeyPrefix) {
 		return text
@@ -268,8 +263,8 @@ func HideKeys(text string) string {
 	return b.String()
 }
 
-// LooksMinted reports whether the text behind the prefix could have been drawn at random. The prefix of retrievers' keys
-// is enough for that; names of other things begin with that of organizations' keys too.
+// LooksMinted reports whether the text after the prefix could be random. The prefix of retriever keys is proof enough; other names begin
+// with the prefix of organization keys too.
 func (s Secret) LooksMinted() bool {
 	text, organization := strings.CutPrefix(s.Reveal(), organizationKeyPrefix)
 	if !organization {
@@ -284,12 +279,12 @@ func (s Secret) LooksMinted() bool {
 	return kinds > 1
 }
 
-// checksum is the CRC-32 (IEEE) of text in base62, zero-padded to six characters.
+// checksum is the CRC-32 (IEEE) of the text in base62, padded with zeros to six characters.
 func checksum(text string) string {
 	return inBase62(uint64(crc32.ChecksumIEEE([]byte(text))), checksumChars)
 }
 
-// inBase62 writes the last so many digits of n.
+// inBase62 writes the last digits of n.
 func inBase62(n uint64, digits int) string {
 	out := make([]byte, digits)
 	for i := digits - 1; i >= 0; i-- {
@@ -299,10 +294,10 @@ func inBase62(n uint64, digits int) string {
 	return string(out)
 }
 
-// NewID returns prefix and 24 random base62 characters.
+// NewID returns the prefix and 24 random base62 characters.
 func NewID(prefix string) string { return prefix + randomText(24) }
 
-// randomText draws n characters evenly from base62: bytes beyond the largest multiple of 62 are drawn again.
+// randomText returns n evenly distributed base62 characters. It discards bytes above the largest multiple of 62.
 func randomText(n int) string {
 	out := make([]byte, 0, n)
 	buf := make([]byte, n)
@@ -319,8 +314,8 @@ func randomText(n int) string {
 
 const maxTokenBytes = 512
 
-// plausible reports whether a bearer could be a key: not empty, at most 512 bytes, and of RFC 6750's b64token
-// alphabet. The checksum is not asked, because keys made elsewhere need not have one.
+// plausible reports whether a bearer token could be a key: not empty, at most 512 bytes, and in the b64token alphabet of RFC 6750. It
+// does not check the checksum, because keys created elsewhere may have none.
 func plausible(token string) bool {
 	if token == "" || len(token) > maxTokenBytes {
 		return false

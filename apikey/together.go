@@ -7,19 +7,19 @@ import (
 	"sync"
 )
 
-// Together calls f for 0 to n-1, up to 16 side by side, and returns one of the errors, if any. The first error ends the
-// others' context, and is its cause. A panic in f becomes an error.
+// Together calls f for 0 to n-1, up to 16 concurrently, and returns one of the errors, if any. The first error cancels the context of the
+// others, and is its cause. A panic in f becomes an error.
 func Together(ctx context.Context, n int, f func(ctx context.Context, i int) error) error {
 	turns := make(chan struct{}, maxCalls-1)
 	wait := func() bool {
-		turns <- struct{}{} // comes soon when the context has ended: then every f does nothing but fail
+		turns <- struct{}{} // soon after the context ended, because every f then fails immediately
 		return true
 	}
 	return together(ctx, n, wait, func() { <-turns }, f)
 }
 
-// Together is the function Together for a store, within one of the request's calls: each f counts as a call too. Those
-// that there is no place for at the moment are made one after another, as part of the call that is under way.
+// Together is the function Together for a store, within one of the request's calls. Each f counts as a call too. If there is no free
+// call, it runs as part of the current one.
 func (c *Cost) Together(ctx context.Context, n int, f func(ctx context.Context, i int) error) error {
 	if c == nil {
 		return Together(ctx, n, f)
@@ -27,7 +27,7 @@ func (c *Cost) Together(ctx context.Context, n int, f func(ctx context.Context, 
 	return together(ctx, n, c.tryCall, c.callEnded, f)
 }
 
-// together makes each call but the last on a goroutine of its own where take allows it, and the others itself.
+// together runs each call except the last in a goroutine if take allows it, and the others itself.
 func together(ctx context.Context, n int, take func() bool, give func(), f func(ctx context.Context, i int) error) error {
 	guarded := func(ctx context.Context, i int) (err error) {
 		defer func() {

@@ -9,9 +9,8 @@ import (
 	"time"
 )
 
-// Usage notes when callers' keys are used, off the path of their requests: uses are gathered, one for each key, and
-// stored together now and then. What the store does not take is tried again; a process that is killed, and a store
-// that is down for long, lose these times and nothing else.
+// Usage records when callers' keys are used, outside their requests. It collects one use per key and stores them together. What the store
+// does not accept is tried again. If the process is killed, or the store is down for long, these times are lost and nothing else.
 type Usage struct {
 	Store  Store
 	Logger *slog.Logger
@@ -27,17 +26,17 @@ type useOf struct {
 }
 
 const (
-	// maxUses is how many keys' uses are gathered; those of more keys wait for their next request.
+	// maxUses is how many keys' uses are collected. Uses of more keys wait for the next request.
 	maxUses = 10_000
-	// useBatch is how many are stored at a time.
+	// useBatch is how many uses are stored at a time.
 	useBatch = 500
-	// storeUsesEvery is how often they are stored.
+	// storeUsesEvery is how often uses are stored.
 	storeUsesEvery = 2 * time.Second
-	// lastStoreOfUses bounds the storing at the end.
+	// lastStoreOfUses limits the time to store uses at shutdown.
 	lastStoreOfUses = 5 * time.Second
 )
 
-// note takes down that the key is used now, unless it is stored as used within the last minute.
+// note records that the key is used now, unless the stored time is less than a minute old.
 func (u *Usage) note(k *Key, now time.Time) {
 	if k.ID == "" || k.LastUsedAt != nil && now.Sub(*k.LastUsedAt) < UseInterval {
 		return
@@ -56,7 +55,7 @@ func (u *Usage) note(k *Key, now time.Time) {
 	}
 }
 
-// Run stores what is noted until the context ends, and then once more.
+// Run stores the collected uses until the context ends, and then once more.
 func (u *Usage) Run(ctx context.Context) {
 	tick := time.NewTicker(storeUsesEvery)
 	defer tick.Stop()
@@ -73,7 +72,7 @@ func (u *Usage) Run(ctx context.Context) {
 	}
 }
 
-// flush stores all that is noted.
+// flush stores all collected uses.
 func (u *Usage) flush(ctx context.Context) {
 	u.mu.Lock()
 	noted := u.uses
@@ -91,7 +90,7 @@ func (u *Usage) flush(ctx context.Context) {
 	}
 }
 
-// putBack keeps uses that were not stored for the next time, where there is room.
+// putBack keeps uses that were not stored for the next time, if there is room.
 func (u *Usage) putBack(uses []Use) {
 	for _, use := range uses {
 		u.note(&Key{InternalID: use.InternalID, ID: use.ID, Hash: use.Hash}, use.At)

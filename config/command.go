@@ -130,10 +130,10 @@ var Commands = []Command{
 	},
 	{
 		Name: "keys scan", Arguments: "[--exit-code] [--json] FILE... | --rules gitleaks|detect-secrets",
-		Summary: "find keys and fragments of keys in files and say which are alive; reads gzip, UTF-16 and UTF-32; - is standard input; with --rules, print a rule file by which another scanner finds keys",
+		Summary: "find keys and fragments of keys in files and say which are active; reads gzip, UTF-16 and UTF-32; - is standard input; with --rules, print a rule file by which another scanner finds keys",
 		Example: "--exit-code app.log app.log.1.gz",
 		flags: func(c *Config, fs *flag.FlagSet) {
-			fs.BoolVar(&c.Keys.ExitCode, "exit-code", false, "exit with 3 if a key is alive")
+			fs.BoolVar(&c.Keys.ExitCode, "exit-code", false, "exit with 3 if a key is active")
 			fs.Func("rules", "print a rule file for the scanner `TOOL` and read no file: "+alternatives(Scanners), func(s string) error {
 				c.Keys.Rules = s
 				return choice(new(string), Scanners...)(s)

@@ -74,7 +74,7 @@ type Keys struct {
 	RateLimit      *int
 	Overlap        time.Duration // rotate
 	Yes            bool          // revoke: do not ask
-	ExitCode       bool          // scan: exit with 3 if a key is alive
+	ExitCode       bool          // scan: exit with 3 if a key is active
 	Rules          string        // scan: print the rules for this scanner and read no file
 }
 

@@ -58,7 +58,7 @@ func TestLists(t *testing.T) {
 	}
 }
 
-// Whoever tries the demo does so from a page on their own machine. What runs for others lets no page in that is not named.
+// People try the demo from pages on their own machine. Other servers allow only the origins in CORS_ALLOWED_ORIGINS.
 func TestTheDemoLetsLocalPagesIn(t *testing.T) {
 	const local = "http://localhost:* http://127.0.0.1:* http://[::1]:*"
 	for _, c := range []struct {

@@ -1,4 +1,4 @@
-// GraphQL over HTTP as its specification's own audits judge it, with a key and without.
+// Runs the audits of the GraphQL over HTTP specification, with a key and without.
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import { serverAudits } from "graphql-http";

@@ -1,15 +1,15 @@
-// Opens pages in a Chromium that reaches this machine and nothing else.
+// Opens pages in a Chromium that can connect to this machine only.
 import { after } from "node:test";
 import { chromium } from "playwright-core";
 
 let launched;
 
-// openPage resolves with a page of a fresh profile; options are playwright's for a context. What the page complains about
-// as an error, violations of its policy included, and every request that it makes elsewhere is kept in page.complaints.
+// openPage resolves to a page with a new profile. The options are Playwright's for a context. page.complaints contains the page's errors,
+// including violations of its content security policy, and its requests to other hosts.
 export async function openPage(options = {}) {
   launched ??= chromium.launch({
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-    chromiumSandbox: process.getuid?.() !== 0, // root cannot have one
+    chromiumSandbox: process.getuid?.() !== 0, // the sandbox does not work for root
     args: ["--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"],
   });
   const context = await (await launched).newContext(options);

@@ -1,4 +1,4 @@
-"""What e2e/python.test.js runs: client.py TEST, with GRAPHQL_URL and GRAPHQL_HEADERS in the environment."""
+"""Tests for e2e/python.test.js: client.py TEST, with GRAPHQL_URL and GRAPHQL_HEADERS in the environment."""
 
 import json
 import os
@@ -55,9 +55,9 @@ def variables(client):
         }
         whole = session.execute(query, variable_values=values)
         assert whole["retriever"]["apiKeys"]["results"], whole
-        # Python writes a float that is whole as 2.0, at any depth.
+        # Python writes an integral float as 2.0, at any depth.
         assert session.execute(query, variable_values={**values, "first": 2.0}) == whole
-        # One status stands for a list of one, and nothing at all for no restriction.
+        # A single status means a list of one, and null restricts nothing.
         active = session.execute(query, variable_values={**values, "filter": {"status": "ACTIVE"}})
         assert {key["status"] for key in active["retriever"]["apiKeys"]["results"]} == {"ACTIVE"}
         session.execute(query, variable_values={"id": RETRIEVER, "first": None, "filter": None})

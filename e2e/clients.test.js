@@ -1,5 +1,5 @@
-// The API as apps use it: types generated from the running server's schema, and Apollo Client with its cache, its pages, and
-// operations that are named by a hash.
+// Tests the API as apps use it: with types generated from the server's schema, and with Apollo Client, its cache, pagination and persisted
+// operations.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -52,7 +52,7 @@ before(async () => {
 });
 after(() => server?.stop());
 
-// link talks to the server, and keeps what was asked and how it was answered in seen.
+// link returns a link to the server that records requests and responses in seen.
 function link(seen = [], { to = server, headers = {} } = {}) {
   return new HttpLink({
     uri: to.graphql,
@@ -66,12 +66,12 @@ function link(seen = [], { to = server, headers = {} } = {}) {
   });
 }
 const codes = (error) => {
-  assert.ok(CombinedGraphQLErrors.is(error), `not errors of GraphQL: ${error}`);
+  assert.ok(CombinedGraphQLErrors.is(error), `want GraphQL errors, got ${error}`);
   return error.errors.map((e) => e.extensions.code);
 };
 
 describe("generated types", () => {
-  it("compile in strict mode, and describe what the server answers", async () => {
+  it("compile in strict mode and match the server's responses", async () => {
     const { data } = await app.connect(link()).query({ query: app.KeysDocument, variables: { retriever, first: 1 } });
     assert.match(app.line(data.retriever.apiKeys.edges[0].node), / works, (never used|used \d{4}-\d\d-\d\d)$/);
   });
@@ -91,13 +91,13 @@ describe("Apollo Client", () => {
     ["a wrong argument", "KeysDocument", { retriever, first: -1 }, {}, "BAD_USER_INPUT"],
     ["a bad bearer", "CallerDocument", {}, { authorization: "Bearer sk_unknown" }, "UNAUTHENTICATED"],
   ]) {
-    it(`tells of ${what} by its code`, async () => {
+    it(`reports ${what} by its code`, async () => {
       const { error } = await app.connect(link([], { headers })).query({ query: app[query], variables, errorPolicy: "all" });
       assert.deepEqual(codes(error), [want]);
     });
   }
 
-  it("pages through all keys, losing and repeating none", async () => {
+  it("pages through all keys without gaps or duplicates", async () => {
     const seen = [];
     const variables = { retriever, includeRevoked: true, first: 7 };
     const paged = await app.everyKey(app.connect(link(seen)), variables);
@@ -162,7 +162,7 @@ describe("Apollo Client", () => {
     ]) {
       const { data: { node } } = await client.query({ query: app.FindDocument, variables: { id } });
       assert.deepEqual([node.__typename, node.id, node.name], [typename, id, name]);
-      const fragment = gql`fragment Anything on Node { id }`; // matches what is cached only where the types of Node are known
+      const fragment = gql`fragment Anything on Node { id }`; // matches cached objects only if possibleTypes is set
       assert.equal(client.readFragment({ id: `${typename}:${id}`, fragment }).id, id);
     }
   });
@@ -171,7 +171,7 @@ describe("Apollo Client", () => {
 describe("media types", () => {
   const broken = gql`query Broken { nothing }`;
   for (const [accept, status] of [["application/json", 200], ["application/graphql-response+json", 400]]) {
-    it(`are answered as asked for: ${accept}`, async () => {
+    it(`get the requested media type: ${accept}`, async () => {
       const seen = [];
       const client = app.connect(link(seen, { headers: { accept } }));
       const { data } = await client.query({ query: app.CallerDocument });
@@ -187,7 +187,7 @@ describe("automatic persisted queries", () => {
   const hashed = (seen, options) => app.connect(new PersistedQueryLink({ sha256, useGETForHashedQueries: true, ...options }).concat(link(seen)));
   const variables = { retriever, first: 2 };
 
-  it("are registered once, and then asked for by hash alone, by GET", async () => {
+  it("are registered once and then sent by hash, by GET", async () => {
     const first = [];
     const { data } = await hashed(first).query({ query: app.KeysDocument, variables });
     assert.deepEqual(first.map((s) => [s.method, "query" in s.asked]), [["GET", false], ["POST", true]]);
@@ -204,7 +204,7 @@ describe("automatic persisted queries", () => {
     assert.deepEqual([...new Set(seen.map((s) => s.method))], ["POST"]);
   });
 
-  it("refuse a hash that is not the text's", async () => {
+  it("reject a hash of another text", async () => {
     const seen = [];
     const client = hashed(seen, { generateHash: () => sha256("something else") });
     const { data, error } = await client.query({ query: app.CallerDocument, errorPolicy: "all" });
@@ -214,7 +214,7 @@ describe("automatic persisted queries", () => {
   });
 });
 
-// Each tool of an app's build writes a manifest of its own form, and has its own way to name an operation by it.
+// Each build tool writes a manifest in its own format and sends operations by id in its own way.
 describe("persisted operations", () => {
   const manifests = {
     "graphql-codegen": () => {
@@ -242,7 +242,7 @@ describe("persisted operations", () => {
         method: "POST", headers: { "content-type": "application/json", ...strict.headers }, body: JSON.stringify(body),
       })).json();
 
-      it("run by Apollo Client's hash, and alone", async () => {
+      it("run by Apollo Client's hash, without their text", async () => {
         const seen = [];
         const client = app.connect(new PersistedQueryLink(manifest.link).concat(link(seen, { to: strict })));
         const { data } = await client.query({ query: app.KeysDocument, variables: { retriever, first: 1 } });
@@ -254,13 +254,13 @@ describe("persisted operations", () => {
 
       it("run by documentId", async () => {
         const answers = await Promise.all(manifest.ids.map((documentId) => post({ documentId, variables: {} })));
-        // Of all the operations, only the caller's has no variables that must be given.
+        // Only the caller's own operation has no required variables.
         assert.equal(answers.filter((a) => a.data?.viewer.namespace.name === strict.namespace).length, 1);
         assert.deepEqual(answers.filter((a) => a.errors?.[0].extensions.code === "PERSISTED_QUERY_NOT_FOUND"), []);
         assert.equal(answers.length, 8);
       });
 
-      it("run beside nothing else", async () => {
+      it("are the only operations that run", async () => {
         const { data, error } = await app.connect(link([], { to: strict })).query({ query: gql`query Other { viewer { userId } }`, errorPolicy: "all" });
         assert.equal(data, undefined);
         assert.deepEqual(codes(error), ["FORBIDDEN"]);

@@ -1,4 +1,4 @@
-// The example dashboard, built as its README says and driven as its users would, beside the real binary.
+// Tests the example dashboard in a browser, built as its README says, with the real binary.
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
@@ -58,7 +58,7 @@ const row = (page, name) => rows(page).filter({ has: page.getByRole("rowheader",
 const summary = (page, text) => page.getByRole("status").getByText(text, { exact: true }).waitFor();
 const names = (page) => rows(page).locator("th").evaluateAll((cells) => cells.map((cell) => cell.firstChild.textContent));
 
-test("a wrong key is refused, and the code says why", async () => {
+test("a wrong key is rejected with its code", async () => {
   const page = await openPage();
   await connect(page, "wrong");
   await page.getByRole("alert").getByText("UNAUTHENTICATED").waitFor();
@@ -66,7 +66,7 @@ test("a wrong key is refused, and the code says why", async () => {
   assert.ok(page.complaints.every((complaint) => complaint.includes("401")), `${page.complaints}`);
 });
 
-test("all keys are listed page by page, there and back", async () => {
+test("the list pages forward and back through all keys", async () => {
   const page = await openPage();
   await connect(page);
   await summary(page, `${total} keys`);
@@ -84,7 +84,7 @@ test("all keys are listed page by page, there and back", async () => {
     pages.push(await names(page));
   }
   assert.deepEqual(pages.map((page) => page.length), [25, 25, total - 50]);
-  assert.equal(new Set(pages.flat()).size, total, "a key stands twice, or lacks");
+  assert.equal(new Set(pages.flat()).size, total, "a key is missing or listed twice");
   const { data } = await ask("{ retriever(id: \"product-search\") { apiKeys(includeRevoked: true) { results { name } } } }");
   assert.deepEqual(pages.flat(), data.retriever.apiKeys.results.map(({ name }) => name));
 
@@ -142,7 +142,7 @@ test("a key is created, its plaintext shown once, and revoked", async () => {
   assert.equal(await page.evaluate(() => navigator.clipboard.readText()), key);
   await dialog.getByRole("button", { name: "Done" }).click();
   await dialog.waitFor({ state: "detached" });
-  assert.ok(await create.evaluate((button) => button === document.activeElement), "the focus is lost");
+  assert.ok(await create.evaluate((button) => button === document.activeElement), "the focus did not return to the button");
   assert.doesNotMatch(await page.content(), new RegExp(key));
   assert.doesNotMatch(await page.evaluate(() => JSON.stringify([{ ...localStorage }, { ...sessionStorage }])), /sk_/);
   await summary(page, `${total + 1} keys`);
@@ -164,7 +164,7 @@ test("a key is created, its plaintext shown once, and revoked", async () => {
   assert.deepEqual(page.complaints, []);
 });
 
-test("a narrow window needs no scrolling sideways", async () => {
+test("a narrow window does not scroll horizontally", async () => {
   const page = await openPage({ viewport: { width: 360, height: 740 }, colorScheme: "dark" });
   await connect(page);
   await rows(page).first().waitFor();

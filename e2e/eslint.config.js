@@ -1,4 +1,4 @@
-// The rules of GraphQL's and Relay's conventions, for schema.graphqls.
+// Rules for schema.graphqls: the conventions of GraphQL and Relay.
 import { join } from "node:path";
 import graphql from "@graphql-eslint/eslint-plugin";
 
@@ -17,16 +17,16 @@ export default [
       "@graphql-eslint/require-description": ["error", {
         types: true, DirectiveDefinition: true, FieldDefinition: true, InputValueDefinition: true, EnumValueDefinition: true,
       }],
-      // A description is a line where it fits on one, and a block where it does not.
+      // Descriptions that fit on one line are lines, others are blocks.
       "@graphql-eslint/description-style": "off",
-      // These are values and places in a list: nothing can be asked for by their id.
+      // These types are values or positions in a list, so they have no id.
       "@graphql-eslint/strict-id-in-types": ["error", {
         exceptions: { suffixes: ["Connection", "Edge", "Payload", "Info"], types: ["Viewer", "ApiKeyScope", "AuditChange"] },
       }],
       "@graphql-eslint/relay-edge-types": ["error", {
-        // Connections have `results` beside `edges`, for who needs no cursors, and keys have lists of values.
+        // Connections also have `results`, for clients that need no cursors, and keys have lists of values.
         listTypeCanWrapOnlyEdgeType: false,
-        // An audit event is read as part of its retriever's trail alone: `node` does not find it.
+        // Audit events are available only through their retriever, not through `node`.
         shouldImplementNode: false,
       }],
     },

@@ -1,4 +1,4 @@
-// The server as a subgraph: composed with another one, and asked through a gateway as a client would.
+// Tests the server as a subgraph: composes it with another subgraph and queries both through a gateway.
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { after, before, describe, it } from "node:test";
@@ -10,9 +10,9 @@ import { buildSubgraphSchema } from "@apollo/subgraph";
 import { buildSchema, parse } from "graphql";
 import { start } from "./server.js";
 
-process.env.APOLLO_TELEMETRY_DISABLED = "true"; // else the gateway reports itself, and asks clouds' metadata servers where it runs
+process.env.APOLLO_TELEMETRY_DISABLED = "true"; // otherwise the gateway sends usage data and queries the metadata servers of clouds
 
-// Somebody else's subgraph: pages that show a retriever, and notes on keys.
+// Another team's subgraph: pages that show a retriever, and notes on keys.
 const pagesSDL = parse(`
   extend schema @link(url: "https://specs.apollo.dev/federation/v2.3", import: ["@key", "@shareable"])
   type Query {
@@ -65,7 +65,7 @@ const fixture = {
 };
 
 let server, gateway, client;
-const sent = []; // what the gateway asked of our server: each body of a request
+const sent = []; // the bodies of the gateway's requests to our server
 
 before(async () => {
   server = await start();
@@ -115,22 +115,22 @@ after(async () => {
 const codes = ({ errors = [] }) => errors.map((e) => `${e.path?.join(".")} ${e.extensions.code}`).sort();
 
 describe("the subgraph's schema", () => {
-  it("is told to the gateway as the command prints it", async () => {
+  it("serves the SDL that the command prints", async () => {
     const response = await fetch(server.graphql, {
       method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ query: "{ _service { sdl } }" }),
     });
     assert.ok((await response.json()).data._service.sdl === server.run("schema", "--federation"));
   });
 
-  it("has nothing of federation where it is not asked for", () => {
-    const schema = buildSchema(server.run("schema")); // fails for a directive that is not defined in it
+  it("has no federation types in the plain schema", () => {
+    const schema = buildSchema(server.run("schema")); // fails if a directive is not defined
     const names = [...Object.keys(schema.getTypeMap()), ...Object.keys(schema.getQueryType().getFields()), ...schema.getDirectives().map((d) => d.name)];
     assert.deepEqual(names.filter((name) => /^_(?!_)|^(key|link|shareable)$/.test(name)), []);
   });
 });
 
 describe("through a gateway", () => {
-  it("asks for thirty retrievers at once, with their keys and the other subgraph's part of these", async () => {
+  it("batches thirty retrievers with their keys and the other subgraph's fields", async () => {
     const { data, errors } = await client(`
       query ($retrievers: [ID!]!) {
         pages(retrievers: $retrievers) {
@@ -166,7 +166,7 @@ describe("through a gateway", () => {
     });
   });
 
-  it("takes what is absent, or of another namespace, for null without an error", async () => {
+  it("resolves absent objects and those of other namespaces to null without an error", async () => {
     const { data, errors } = await client(`{
       pages(retrievers: ["ret_shop_00", "ret_absent", "ret_catalog_preview"]) { nodes { retriever { name } } }
     }`);
@@ -187,14 +187,14 @@ describe("through a gateway", () => {
     assert.deepEqual(data.product.two.results.map((k) => k.note), data.product.two.results.map((k) => `about ${k.id}`));
   });
 
-  it("hands on who is asking, and where", async () => {
+  it("forwards the caller's key and namespace", async () => {
     const query = "{ viewer { keyId namespace { name } } }";
     assert.deepEqual((await client(query, {}, { "x-namespace": "staging", ...asReader })).data,
       { viewer: { keyId: "key_reader", namespace: { name: "staging" } } });
     assert.deepEqual((await client(query)).data.viewer.namespace, { name: "production" });
   });
 
-  it("passes on error codes, with the data beside them", async () => {
+  it("forwards error codes together with data", async () => {
     const query = `{
       absent: retriever(id: "absent") { id }
       wrong: retrievers(first: -1) { total }
@@ -213,7 +213,7 @@ describe("through a gateway", () => {
     assert.deepEqual(anonymous.data, { absent: null, wrong: null, product: null, serverInfo: { version } });
   });
 
-  it("passes on the error codes of entities", async () => {
+  it("forwards the error codes of entities", async () => {
     const answer = await client(`{
       pages(retrievers: ["ret_shop_00", "ret_shop_01"]) { nodes { retriever { name auditEvents { total } } } }
     }`, {}, asReader);
@@ -221,7 +221,7 @@ describe("through a gateway", () => {
     assert.deepEqual(answer.data.pages.nodes, [0, 1].map((i) => ({ retriever: { name: `shop ${i}`, auditEvents: null } })));
   });
 
-  it("passes on mutations", async () => {
+  it("forwards mutations", async () => {
     const rotate = `mutation {
       rotated: rotateApiKey(input: { id: "key_shop_2" }) { previous { id status note } }
       again: rotateApiKey(input: { id: "key_shop_2" }) { key }
@@ -232,7 +232,7 @@ describe("through a gateway", () => {
     assert.deepEqual(answer.data, { rotated: { previous: { id: "key_shop_2", status: "REVOKED", note: "about key_shop_2" } }, again: null });
   });
 
-  it("lets nobody in with a bad bearer", async () => {
+  it("rejects an invalid key", async () => {
     const answer = await client(`{
       viewer { keyId }
       pages(retrievers: ["ret_shop_00"]) { nodes { id retriever { name } } }

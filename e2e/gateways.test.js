@@ -1,4 +1,4 @@
-// The server as a subgraph of each gateway that npm has: gateways/ starts them, and one table of checks is run on every one.
+// Tests the server as a subgraph of each gateway on npm. gateways/ starts them, and the same table of checks runs on every one.
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { request } from "node:http";
@@ -13,9 +13,8 @@ import * as mesh from "./gateways/mesh.js";
 import { catalogSDL, pages, pagesSDL, pagesSDL1, relay } from "./gateways/subgraphs.js";
 import { start } from "./server.js";
 
-// The rows. ghost is what the gateway itself reports of an entity that is not there: the entity is null, and its name is not
-// nullable. wait is where clients find Retry-After. patient gateways ask again after a 503. path is that of errors, where it is not
-// the one that the client asked by: of a field with an alias, and of the entity at an index.
+// The rows. ghost is the gateway's own error for an absent entity, whose non-null name is null. wait returns the client's Retry-After. patient
+// gateways retry after a 503. path is the path of errors if it differs from the client's, for a field with an alias and for an entity at an index.
 const inHeader = ({ headers }) => Number(headers["retry-after"]);
 const ofFirst = { field: "absent", entity: () => "pages.nodes.0.retriever.auditEvents" };
 const gateways = {
@@ -55,7 +54,7 @@ const unavailable = {
 const codes = ({ errors = [] }) => errors.map((e) => e.extensions.code).sort();
 const asReader = { authorization: `Bearer ${bearer("reader")}` };
 
-// The columns. ask sends an operation through the gateway as the demo's administrator; asked is what reached our server of it.
+// The columns. ask sends an operation through the gateway as the demo's administrator. asked contains the requests that reached our server.
 const checks = {
   async "asks for many entities at once, with the other subgraph's part of them"({ ask, asked }) {
     const { data, errors } = await ask(`{
@@ -80,7 +79,7 @@ const checks = {
     const query = `{ retriever(id: "catalog-preview") { name namespace { name } } }`;
     const { data } = await ask(query, { ...asReader, "x-namespace": "staging", "x-forwarded-for": "203.0.113.9" });
     assert.deepEqual(data, { retriever: { name: "catalog-preview", namespace: { name: "staging" } } });
-    assert.deepEqual(codes(await ask(query)), ["NOT_FOUND"]); // it is not in the demo's own namespace
+    assert.deepEqual(codes(await ask(query)), ["NOT_FOUND"]); // it is in another namespace
     for (const { headers } of asked) assert.equal(headers["x-forwarded-for"], "127.0.0.2");
 
     const renamed = await ask(`mutation { updateApiKey(input: { id: "key_shop", name: "shop ${index}" }) { apiKey { name } } }`);
@@ -207,7 +206,7 @@ describe("composed with subgraphs that have our root fields, and that describe o
           { name: "pages", url: "http://pages.invalid/graphql", sdl: pagesSDL },
           { name: "catalog", url: "http://catalog.invalid/graphql", sdl: catalogSDL },
         ]);
-        const supergraph = composed.engineConfig?.graphqlClientSchema ?? composed; // Cosmo makes its router's configuration
+        const supergraph = composed.engineConfig?.graphqlClientSchema ?? composed; // Cosmo composes a configuration of its router
         assert.deepEqual(queryFields(supergraph), queryFields(sdl, pagesSDL, catalogSDL));
         assert.equal(JSON.stringify(composed).includes("listSize"), version === "2.9");
       });

@@ -1,4 +1,4 @@
-// genqlient generates a client for Go from the server's schema, with the settings that docs/clients.md shows, and the client works.
+// Generates a Go client with genqlient from the server's schema and the settings in docs/clients.md, and runs it.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -111,7 +111,7 @@ func check(err error) {
 `);
   go("mod", "init", "client");
   go("get", "-tool", genqlient);
-  go("get", "golang.org/x/tools@v0.52.0"); // the version that genqlient asks for does not compile with this Go
+  go("get", "golang.org/x/tools@v0.52.0"); // the version that genqlient requires does not compile with this Go
   go("mod", "tidy");
   go("tool", "genqlient");
   go("build", "-o", "client", ".");
@@ -122,11 +122,11 @@ after(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-it("genqlient lists, creates and renames, which clears nothing, and reads codes", () => {
+it("genqlient lists and creates keys, renames one without clearing its fields, and reads error codes", () => {
   assert.equal(client(), "2 true true\ntrue\nNew 2040-01-01T00:00:00.000Z []\ntrue NOT_FOUND\n");
 });
 
-it("without the setting a rename clears fields, and the payload says which", () => {
+it("without the setting, a rename clears fields, and the payload names them", () => {
   write("operations.graphql", read("operations.graphql").replaceAll(/^# @genqlient.*\n/gm, ""));
   go("tool", "genqlient");
   write("main.go", read("main.go").replace("*renamed.UpdateApiKey.ApiKey.ExpiresAt", "renamed.UpdateApiKey.ApiKey.ExpiresAt == nil"));

@@ -1,4 +1,4 @@
-// The REST endpoints as generators of clients see them: what oapi-codegen makes of the server's document compiles.
+// Generates a Go client with oapi-codegen from the server's OpenAPI document and compiles it.
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -17,11 +17,11 @@ after(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-it("oapi-codegen makes a client for Go that compiles", async () => {
+it("oapi-codegen generates a Go client that compiles", async () => {
   writeFileSync(join(folder, "openapi.json"), await (await fetch(`${server.url}/openapi.json`)).text());
   writeFileSync(join(folder, "use.go"), `package client
 
-// What programs read: the plaintext, words that may be newer, and both forms of what does not validate.
+// Uses the fields that programs read: the plaintext, enum values that may be newer, and both forms of validation errors.
 func read(made CreatedKey, wrong InvalidRequest) (key string, kind *string, words []string, loc []any, message string) {
 	return made.Key, made.KeyType, made.Permissions, wrong.Detail[0].Loc, wrong.Error.Message
 }

@@ -1,4 +1,4 @@
-// The playground as its users see it, from a binary with its assets in it and without internet.
+// Tests the playground in a browser without internet, with a binary that contains its assets.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { join } from "node:path";
@@ -19,7 +19,7 @@ before(async () => {
 });
 after(() => server?.stop());
 
-// run presses ▶ when there are editors, without which GraphiQL does nothing, and the schema has been asked for.
+// run presses ▶ after the editors and the schema are loaded. Before, GraphiQL ignores the button.
 async function run(page) {
   await page.locator(".graphiql-query-editor .CodeMirror-code").waitFor();
   await page.locator(".result-window .CodeMirror").waitFor();
@@ -32,10 +32,10 @@ const headers = (page) => page.locator(".graphiql-editor-tool .graphiql-editor:n
 const tab = (page, name) => page.getByRole("tab", { name, exact: true });
 const keep = (page) => page.getByLabel("Keep headers in this browser");
 
-// everythingKept is all that the browser would still know after it was closed.
+// everythingKept returns everything that the browser stores permanently.
 const everythingKept = (page) => page.evaluate(() => JSON.stringify([{ ...localStorage }, { ...sessionStorage }, document.cookie]));
 
-// untilKept waits until the page has written the text, which GraphiQL does with a delay.
+// untilKept waits until the page has stored the text. GraphiQL stores it with a delay.
 const untilKept = (page, text) => page.waitForFunction((text) => Object.values(localStorage).some((value) => value.includes(text)), text);
 
 async function putHeaders(page, value) {
@@ -44,12 +44,12 @@ async function putHeaders(page, value) {
   await page.keyboard.insertText(JSON.stringify(value));
 }
 
-test("the printed link's query runs, and the documentation explains", async () => {
+test("the query of the printed link runs, and the documentation opens", async () => {
   const page = await openPage();
   await page.goto(server.playground);
   await run(page);
   await answer(page).getByText('"Storefront"').waitFor();
-  assert.equal(page.url(), `${server.url}/`, "the key stays in the address bar");
+  assert.equal(page.url(), `${server.url}/`, "the key is still in the address bar");
 
   await page.getByRole("button", { name: "Show Documentation Explorer" }).click();
   const docs = page.locator(".graphiql-doc-explorer");
@@ -69,16 +69,16 @@ test("the printed link's query runs, and the documentation explains", async () =
   assert.deepEqual(page.complaints, []);
 });
 
-test("no key is left in the browser", async () => {
+test("the browser stores no key", async () => {
   const page = await openPage();
   await page.goto(server.playground);
   await run(page);
   await answer(page).getByText('"Storefront"').waitFor();
   await tab(page, "CreateKey").click();
-  await page.locator(".graphiql-execute-button[aria-haspopup=menu]").click(); // which it is once it knows the operations
+  await page.locator(".graphiql-execute-button[aria-haspopup=menu]").click(); // the menu appears when GraphiQL has parsed the operations
   await page.getByRole("menuitem", { name: "CreateKey" }).click();
   await answer(page).getByText('"ret_sk_').first().waitFor();
-  await untilKept(page, '"operationName":"CreateKey"}]'); // the history, where GraphiQL itself would put headers
+  await untilKept(page, '"operationName":"CreateKey"}]'); // the history, where GraphiQL by default stores headers
   await untilKept(page, '"activeTabIndex":6');
 
   await page.reload();
@@ -89,7 +89,7 @@ test("no key is left in the browser", async () => {
   assert.deepEqual(page.complaints, []);
 });
 
-test("headers are kept when that is asked for, and removed again", async () => {
+test("headers are stored on request and removed again", async () => {
   const page = await openPage();
   await page.goto(server.playground);
   await keep(page).check();
@@ -112,7 +112,7 @@ test("headers are kept when that is asked for, and removed again", async () => {
   assert.deepEqual(page.complaints, []);
 });
 
-test("a key is put in once, for the schema and all tabs", async (t) => {
+test("a key is entered once for the schema and all tabs", async (t) => {
   const locked = await start({ INTROSPECTION: "authenticated" });
   t.after(() => locked.stop());
   const page = await openPage();
@@ -131,7 +131,7 @@ test("a key is put in once, for the schema and all tabs", async (t) => {
   assert.deepEqual(page.complaints, []);
 });
 
-test("a key that does not work and a schema that nobody is told are explained", async (t) => {
+test("an invalid key and a disabled introspection are explained", async (t) => {
   const page = await openPage();
   await page.goto(`${server.url}/#headers=${encodeURIComponent(JSON.stringify({ Authorization: "Bearer wrong" }))}`);
   await page.getByText("Put an API key that works into the headers").waitFor();
@@ -179,7 +179,7 @@ test("every example runs on the demo", async () => {
   assert.ok(answers.OtherNamespace.namespace.retrievers.results.length > 0);
 });
 
-test("a narrow window shows editors and answer below each other", async () => {
+test("a narrow window stacks the editors and the response", async () => {
   const page = await openPage({ viewport: { width: 400, height: 800 }, colorScheme: "dark" });
   await page.goto(server.playground);
   await run(page);

@@ -1,12 +1,11 @@
-// Runs clients in Python, each set of packages in an environment of its own.
+// Runs Python clients, each set of packages in its own virtual environment.
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-// environment installs a file of requirements beside this one, and returns a function that runs one function of a script in it,
-// with more environment variables. The function returns the script's output where stdio is "pipe". The environment is gone when the
-// process ends.
+// environment installs a requirements file of this folder and returns a function that runs a function of a script in the environment, with
+// additional environment variables. It returns the script's output if stdio is "pipe". The environment is deleted when the process ends.
 export function environment(requirements) {
   const here = import.meta.dirname;
   const venv = mkdtempSync(join(tmpdir(), "retrieverkeys-python-"));

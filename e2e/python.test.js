@@ -1,4 +1,4 @@
-// The API as programs in Python use it: gql builds a schema of the server's introspection, checks operations and reads answers by it.
+// Tests the API with the Python client gql, which builds the schema from introspection, validates operations and parses responses with it.
 import { after, before, describe, it } from "node:test";
 import { environment } from "./python.js";
 import { start } from "./server.js";
@@ -11,12 +11,12 @@ before(async () => {
 });
 after(() => server?.stop());
 
-// run runs one function of client.py.
+// run runs a function of client.py.
 const run = (test) => python("client.py", test, { GRAPHQL_URL: server.graphql, GRAPHQL_HEADERS: JSON.stringify(server.headers) });
 
 describe("Python's gql, with graphql-core 3.2", () => {
-  it("builds the schema, of all that introspection can tell", () => run("schema"));
-  it("asks with variables of every kind", () => run("variables"));
+  it("builds the schema from a full introspection", () => run("schema"));
+  it("sends variables of every type", () => run("variables"));
   it("pages through a list", () => run("pages"));
-  it("tells an error by its code", () => run("errors"));
+  it("reads an error's code", () => run("errors"));
 });

@@ -1,4 +1,4 @@
-// graphql_client generates a client for Rust from the server's schema, and the client works.
+// Generates a Rust client with graphql_client from the server's schema, and runs it.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { cpSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -35,7 +35,7 @@ it("graphql_client reads a list", async () => {
   assert.match(shown, /^.+ ACTIVE\n.+ ACTIVE$/);
 });
 
-it("graphql_client renames a key and clears nothing", async () => {
+it("graphql_client renames a key without clearing its fields", async () => {
   const made = JSON.parse(await send(JSON.stringify({
     query: 'mutation { createApiKey(input: {retrieverId: "product-search", name: "Old", expiresAt: "2040-01-01T00:00:00Z", rateLimitOverride: 7}) { apiKey { id } } }',
   }))).data.createApiKey.apiKey.id;

@@ -1,4 +1,4 @@
-// Secret scanners that others wrote find keys by the rules that the binary prints.
+// Runs gitleaks and detect-secrets with the rules that the binary prints.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -13,7 +13,7 @@ const folder = mkdtempSync(join(tmpdir(), "retrieverkeys-scanners-"));
 const files = join(folder, "files");
 let key;
 
-// rules prints the rules for a scanner into a file.
+// rules writes the rules for a scanner to a file and returns its path.
 function rules(scanner, name) {
   const file = join(folder, name);
   writeFileSync(file, execFileSync(binary(), ["keys", "scan", "--rules", scanner], { encoding: "utf8" }));
@@ -44,7 +44,7 @@ describe("rules for gitleaks", () => {
   }
   const everything = ["alike.py:1", "config.yml:2", "log.json:1"]; // gitleaks cannot check a checksum
 
-  it("find keys, and what looks like one", () => assert.deepEqual(found(rules("gitleaks", "retrieverkeys.toml")), everything));
+  it("find keys and similar texts", () => assert.deepEqual(found(rules("gitleaks", "retrieverkeys.toml")), everything));
   it("work without the rules of gitleaks", () => {
     const alone = join(folder, "alone.toml");
     writeFileSync(alone, readFileSync(rules("gitleaks", "retrieverkeys.toml"), "utf8").replace(/^\[extend\]\nuseDefault = true$/m, ""));
@@ -58,7 +58,7 @@ describe("rules for gitleaks", () => {
 });
 
 describe("rules for detect-secrets", () => {
-  it("find keys, and nothing that only looks like one", () => {
+  it("find keys but not similar texts", () => {
     const output = environment("requirements-detect-secrets.txt")("scanners.py", "", { RULES: rules("detect-secrets", "retrieverkeys.py"), FOLDER: files }, "pipe");
     const found = Object.entries(JSON.parse(output).results).flatMap(([file, secrets]) =>
       secrets.filter((secret) => secret.type === "retrieverkeys API key").map((secret) => `${file}:${secret.line_number}`));

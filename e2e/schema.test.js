@@ -1,4 +1,4 @@
-// The schema as a contract: its conventions, its descriptions, and that no change of it breaks a client.
+// Tests the schema: its conventions, its descriptions, and that no change breaks a client.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
@@ -35,7 +35,7 @@ describe("conventions", () => {
 });
 
 describe("what is deprecated", () => {
-  // undirected lists what is deprecated for a reason that names, in backticks, nothing of the schema to use instead.
+  // undirected returns the deprecated elements whose reason does not name, in backticks, a replacement in the schema.
   function undirected(text) {
     const reasons = new Map();
     const lasting = new Set();
@@ -51,7 +51,7 @@ describe("what is deprecated", () => {
     return [...reasons].filter(([, reason]) => !directs(reason)).map(([name]) => name);
   }
 
-  it("names what to use instead", () => assert.deepEqual(undirected(sdl), []));
+  it("names a replacement", () => assert.deepEqual(undirected(sdl), []));
 
   for (const [reason, lost] of [['(reason: "Use `Query.viewer`.")', []], ['(reason: "Use `gone`.")', ["old"]], ['(reason: "Old.")', ["old"]], ["", ["old"]]]) {
     it(`is checked: @deprecated${reason}`, () => {
@@ -61,15 +61,15 @@ describe("what is deprecated", () => {
 });
 
 describe("changes", () => {
-  // breaking lists what breaks clients of an earlier schema. They were told of what was deprecated in it: that may go.
+  // breaking returns the changes that break clients of an earlier schema. Elements that were deprecated in it can be removed.
   async function breaking(before, after) {
     const promised = visit(parse(before), { enter: (node) => (deprecation(node) ? null : undefined) });
     const changes = await diff(buildASTSchema(promised, { assumeValid: true }), buildSchema(after), [DiffRule.safeUnreachable]);
     return changes.filter((c) => c.criticality.level === CriticalityLevel.Breaking).map((c) => c.message);
   }
 
-  // published is the schema that clients may know: the newest release's before the last commit, else the last commit's
-  // but one. Of a clone without history the last commit's, so that only what is not committed yet is a change.
+  // published returns the schema that clients use: that of the newest release before the last commit, else of the commit before the last. In a
+  // clone without history, it is that of the last commit, so that only uncommitted changes count.
   function published() {
     const git = (...args) => execFileSync("git", args, { cwd: checkout, encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] });
     const newestTag = () => git("describe", "--tags", "--abbrev=0", "HEAD~1").trim();
@@ -78,7 +78,7 @@ describe("changes", () => {
         const name = revision();
         return [name, git("show", `${name}:schema.graphqls`)];
       } catch {
-        // It has no such revision.
+        // The clone does not have this revision.
       }
     }
     throw new Error("There is no earlier schema to compare with: this needs a git checkout.");
@@ -105,7 +105,7 @@ describe("changes", () => {
     ["a field and its type that are gone after they were deprecated", old, withoutServerInfo, false],
     ["a new field", sdl, `${sdl} extend type Query { more: Int }`, false],
   ]) {
-    it(`are told apart: ${what}`, async () => {
+    it(`are classified: ${what}`, async () => {
       assert.equal((await breaking(before, after)).length > 0, flagged);
     });
   }
@@ -119,7 +119,7 @@ describe("the server", () => {
     method: "POST", headers: { "content-type": "application/json", ...server.headers }, body: JSON.stringify({ query }),
   })).json();
 
-  it("answers introspection with this schema, and beside it only what gateways ask", async () => {
+  it("returns this schema to introspection, plus only the fields for gateways", async () => {
     const { data, errors } = await ask(getIntrospectionQuery({
       specifiedByUrl: true, directiveIsRepeatable: true, schemaDescription: true, inputValueDeprecation: true, oneOf: true,
     }));
@@ -129,8 +129,8 @@ describe("the server", () => {
     assert.deepEqual(changes.filter((c) => !federation.test(c.path)).map((c) => c.message), []);
   });
 
-  // One response has all there is: what was put off would be null, even where the schema says that it never is.
-  it("puts nothing off", async () => {
+  // Every response is complete. A deferred field would be null, even if the schema says that it cannot be.
+  it("does not defer", async () => {
     const { data, errors } = await ask('{ retriever(id: "product-search") { id ... @defer { apiKeys(first: 1) { total } } } }');
     assert.ok(errors || data.retriever.apiKeys, JSON.stringify(data));
   });

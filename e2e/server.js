@@ -1,4 +1,4 @@
-// Starts the real binary as its users do, for the suites beside this file.
+// Starts the real binary for the tests of this folder.
 import { execFileSync, spawn } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -11,7 +11,7 @@ process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
 
 let built;
 
-// binary is the program's path. RETRIEVERKEYS names one that was built before, such as one with the playground in it.
+// binary returns the program's path. RETRIEVERKEYS names an existing binary, such as one that contains the playground.
 export function binary() {
   if (process.env.RETRIEVERKEYS) return process.env.RETRIEVERKEYS;
   if (!built) {
@@ -23,9 +23,8 @@ export function binary() {
 
 let servers = 0;
 
-// start serves the demo from a store of its own, on a free port. It resolves when the demo is ready, with the server's
-// URL, the demo's namespace and admin key, and the playground link that was printed; settings are environment variables.
-// What the server logs is kept in log.
+// start serves the demo from a new store on a free port. When the demo is ready, it resolves to an object with the server's URL, the demo's
+// namespace and admin key, the playground link and the log. settings contains environment variables.
 export function start(settings = {}) {
   const env = {
     PATH: process.env.PATH, HOME: folder, LISTEN_ADDR: "127.0.0.1:0", ADMIN_ADDR: "off", LOG_FORMAT: "json",
@@ -37,9 +36,9 @@ export function start(settings = {}) {
   const server = {
     log,
     headers: {},
-    // run runs another command on the same store and returns what it prints.
+    // run runs another command on the same store and returns its output.
     run: (...args) => execFileSync(binary(), args, { cwd: folder, env, encoding: "utf8" }),
-    // load imports documents into the store.
+    // load imports documents.
     load(documents) {
       const file = join(folder, "import.json");
       writeFileSync(file, JSON.stringify(documents));

@@ -1,4 +1,4 @@
-"""What e2e/vendor.test.js runs: vendor.py TEST, with REST_URL and the like in the environment."""
+"""Tests for e2e/vendor.test.js: vendor.py TEST, with REST_URL and others in the environment."""
 
 import datetime
 import importlib.metadata
@@ -10,13 +10,13 @@ import mixpeek
 from mixpeek.exceptions import ApiException, NotFoundException, UnprocessableEntityException
 
 RETRIEVER = os.environ["REST_RETRIEVER"]
-# Versions before 1.3.779 know creation as 201 only, and 422 as FastAPI's form only.
+# Versions before 1.3.779 expect 201 for a creation, and FastAPI's format for 422.
 OLD = tuple(map(int, importlib.metadata.version("mixpeek").split("."))) < (1, 3, 779)
 
 
 def connect(key):
     configuration = mixpeek.Configuration(host=os.environ["REST_URL"])
-    configuration.retries = False  # else urllib3 waits as long as Retry-After says, and asks again
+    configuration.retries = False  # otherwise urllib3 waits for Retry-After and retries
     client = mixpeek.ApiClient(configuration)
     client.set_default_header("Authorization", f"Bearer {key}")
     client.set_default_header("X-Namespace", os.environ["REST_NAMESPACE"])
@@ -35,7 +35,7 @@ def make(api, **settings):
     request = mixpeek.CreateRetrieverAPIKeyRequest(**settings)
     if not OLD:
         return api.create_retriever_key(RETRIEVER, request)
-    # The old version reads no body of a 200, but hands it out.
+    # The old version does not parse the body of a 200 but returns it.
     answer = api.create_retriever_key_without_preload_content(RETRIEVER, request)
     assert answer.status == 200, answer.status
     return mixpeek.RetrieverAPIKeyResponse.from_json(answer.read().decode())
@@ -98,7 +98,7 @@ def missing(api):
 
 def limited(_):
     api = connect(os.environ["REST_LIMITED_KEY"])
-    for _ in range(2):  # its one request may be spent already
+    for _ in range(2):  # its only request may be used already
         try:
             api.list_retriever_keys(RETRIEVER)
         except ApiException as error:

@@ -1,4 +1,4 @@
-// The vendor's own SDK, unmodified: the newest version, and one from before creation answered 200.
+// Runs the vendor's own SDK: the newest version, and one from before creation returned 200.
 import { createHash } from "node:crypto";
 import { after, before, describe, it } from "node:test";
 import { environment } from "./python.js";
@@ -27,7 +27,7 @@ before(async () => {
       key("internal", { is_internal: true }),
       key("resources", { scopes: [scope, ...resources.map((r) => ({ resource_type: r, resource_id: "*", operations }))] }),
       key("permissions", { permissions: ["read", "write", "delete", "admin"] }),
-      // One that no SDK knows, so that it is looked for among all keys only.
+      // Values that no SDK knows. The key is revoked, so only the list of all keys contains it.
       key("newer", { key_type: "robot", permissions: ["fly"], status: "revoked", scopes: [{ ...scope, operations: ["orbit"] }, { resource_type: "galaxy", resource_id: "gal_1" }] }),
       key(limited, { key_type: "standard", permissions: ["read"], scopes: [], rate_limit_override: 1 }),
     ],
@@ -42,12 +42,12 @@ for (const version of ["1.3.760", "1.3.783"]) {
     const run = (test) => python("vendor.py", test, {
       REST_URL: server.url, REST_KEY: server.key, REST_LIMITED_KEY: limited, REST_NAMESPACE: server.namespace, REST_RETRIEVER: retriever,
     });
-    it("makes a key and is told its plaintext", () => run("create"));
+    it("creates a key and gets its plaintext", () => run("create"));
     it("lists keys of every kind", () => run("lists"));
-    it("can read words that are newer than it is", () => run("newer"));
+    it("reads enum values that are newer than the SDK", () => run("newer"));
     it("revokes a key", () => run("revoke"));
-    it("maps what does not validate", () => run("invalid"));
-    it("maps what does not exist", () => run("missing"));
-    it("is told when it asks too much", () => run("limited"));
+    it("maps validation errors", () => run("invalid"));
+    it("maps missing objects", () => run("missing"));
+    it("maps rate limit errors", () => run("limited"));
   });
 }

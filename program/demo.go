@@ -19,9 +19,9 @@ const (
 	demoNamespace    = "production"
 )
 
-// demo fills an empty store with an organization to look around in, and prints its admin key this once. In a store
-// that is not empty it changes nothing and says how to make another key.
-func (p *program) demo(ctx context.Context, engine store.Engine, serverURL string) error {
+// demo fills an empty store with an example organization and prints its admin key once. If the store is not empty, it changes nothing
+// and prints how to create another key.
+func (c *command) demo(ctx context.Context, engine store.Engine, serverURL string) error {
 	now := time.Now().UTC().Truncate(time.Millisecond)
 	batch, ns, secret, err := demoBatch(now)
 	if err != nil {
@@ -29,17 +29,17 @@ func (p *program) demo(ctx context.Context, engine store.Engine, serverURL strin
 	}
 	_, err = engine.Import(ctx, batch, document.ImportOptions{OnlyIfEmpty: true})
 	if errors.Is(err, document.ErrNotEmpty) {
-		return p.demoHint(ctx, engine, serverURL)
+		return c.demoHint(ctx, engine, serverURL)
 	}
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(p.stdout, `
-  A demo is ready: %s, with %d retrievers and %d API keys in every state.
+	_, err = fmt.Fprintf(c.stdout, `
+  Created demo data: %s, with %d retrievers and %d API keys.
 
   Namespace   %s
   Admin key   %s
-              shown this once
+              (shown only once)
 
   Playground  %s
   GraphQL     %s/graphql
@@ -49,7 +49,7 @@ func (p *program) demo(ctx context.Context, engine store.Engine, serverURL strin
 	return err
 }
 
-func (p *program) demoHint(ctx context.Context, engine store.Engine, serverURL string) error {
+func (c *command) demoHint(ctx context.Context, engine store.Engine, serverURL string) error {
 	organization, namespace := "NAME", "NAME"
 	existing, err := engine.OrganizationNamespaces(ctx, demoOrganization)
 	if err != nil {
@@ -58,9 +58,12 @@ func (p *program) demoHint(ctx context.Context, engine store.Engine, serverURL s
 	if len(existing) > 0 {
 		organization, namespace = "'"+demoOrganization+"'", demoNamespace
 	}
-	_, err = fmt.Fprintf(p.stdout, `
-  Serving what is stored. For another admin key, in another terminal:
-  retrieverkeys bootstrap --organization %s --namespace %s   (or: go run . bootstrap …)
+	_, err = fmt.Fprintf(c.stdout, `
+  Serving existing data. To create another admin key, run in another terminal:
+
+    retrieverkeys bootstrap --organization %s --namespace %s
+
+  From a source checkout, use "go run ." instead of "retrieverkeys".
 
   Playground  %s/
   GraphQL     %s/graphql
@@ -69,7 +72,7 @@ func (p *program) demoHint(ctx context.Context, engine store.Engine, serverURL s
 	return err
 }
 
-// demoQuery is what the printed link opens the playground with. It is short, and indented by tabs, to keep the link so.
+// demoQuery is the query that the printed link opens in the playground. It is short and indented by tabs, because the link contains it.
 const demoQuery = `query Keys {
 	retriever(id: "product-search") {
 		apiKeys(includeRevoked: true) {
@@ -80,15 +83,15 @@ const demoQuery = `query Keys {
 }
 `
 
-// playgroundLink opens the playground with the headers and the query filled in. They stand in the fragment, which
-// browsers keep to themselves: no log and no proxy sees them.
+// playgroundLink returns a link that opens the playground with the headers and the query filled in. They are in the URL's fragment, which
+// browsers do not send, so no log and no proxy sees them.
 func playgroundLink(serverURL, namespace string, key apikey.Secret) string {
 	headers, _ := json.Marshal(map[string]string{"Authorization": "Bearer " + key.Reveal(), "X-Namespace": namespace})
 	escape := func(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+", "%20") }
 	return serverURL + "/#headers=" + escape(string(headers)) + "&query=" + escape(demoQuery)
 }
 
-// demoRetriever is a retriever of the demo and how many keys it has.
+// demoRetriever describes a retriever of the demo and its number of keys.
 type demoRetriever struct {
 	id, namespace, name, description string
 	keys                             int
@@ -97,19 +100,19 @@ type demoRetriever struct {
 var demoRetrievers = []demoRetriever{
 	{"ret_product_search", "ns_fjord_production", "product-search", "Finds products by text and picture, for the shop and its apps", 32},
 	{"ret_support_articles", "ns_fjord_production", "support-articles", "Answers from the help centre's articles", 12},
-	{"ret_video_moments", "ns_fjord_production", "video-moments", "Finds scenes in the video archive by what is said and seen", 9},
-	{"ret_staging_search", "ns_fjord_staging", "product-search", "The product search before it goes live", 5},
+	{"ret_video_moments", "ns_fjord_production", "video-moments", "Finds scenes in the video archive by speech and picture", 9},
+	{"ret_staging_search", "ns_fjord_staging", "product-search", "The next version of the product search", 5},
 	{"ret_catalog_preview", "ns_fjord_staging", "catalog-preview", "Next season's catalogue, for the editors", 3},
 }
 
 var (
 	demoUsers   = []string{"usr_ingrid", "usr_mateo", "usr_yuki", "usr_amara"}
-	demoPlaces  = []string{"Storefront", "iOS app", "Android app", "Partner Helle", "Kiosk Bergen", "Newsletter", "Editors' desk", "Affiliate feed"}
+	demoPlaces  = []string{"Storefront", "iOS app", "Android app", "Partner Helle", "Kiosk Bergen", "Newsletter", "Editors' workspace", "Affiliate feed"}
 	demoReasons = []string{"web search box", "mobile release", "partner integration", "load test", "trade fair", "A/B experiment"}
 	demoOrigins = [][]string{nil, {"https://shop.fjord.example"}, nil, {"https://*.fjord.example"}, nil, {"https://shop.fjord.example", "https://m.fjord.example"}}
 )
 
-// demoBatch makes the demo's documents, as seen from now.
+// demoBatch returns the demo's documents, with times relative to now.
 func demoBatch(now time.Time) (document.Batch, apikey.Namespace, apikey.Secret, error) {
 	organization, organizationID, tenant := demoOrganization, "org_fjord_media", apikey.InternalID("int_fjord_media")
 	var b document.Batch
@@ -122,7 +125,7 @@ func demoBatch(now time.Time) (document.Batch, apikey.Namespace, apikey.Secret, 
 		b.Namespaces = append(b.Namespaces, document.FromNamespace(n, ""))
 		return n
 	}
-	production := namespace("ns_fjord_production", demoNamespace, "What customers see")
+	production := namespace("ns_fjord_production", demoNamespace, "What customers use")
 	namespace("ns_fjord_staging", "staging", "Where changes are tried first")
 
 	n := 0
@@ -140,12 +143,12 @@ func demoBatch(now time.Time) (document.Batch, apikey.Namespace, apikey.Secret, 
 		}
 	}
 	admin, secret := apikey.NewAdminKey(production, demoUsers[0], "admin-key", "Manages the demo", now)
-	doc, err := madeHere(&admin, production, now)
+	doc, err := operatorKey(&admin, production, now)
 	b.Keys = append(b.Keys, doc)
 	return b, production, secret, err
 }
 
-// demoKey makes the k-th key of a retriever, the n-th of all. Its plaintext is thrown away: nobody can use it.
+// demoKey returns the k-th key of a retriever, the n-th of all. Its plaintext is discarded, so nobody can use it.
 func demoKey(n, k int, retriever string, now time.Time) apikey.Key {
 	key := apikey.NewRetrieverKey(apikey.RetrieverID(retriever), demoUsers[n%len(demoUsers)], now.Add(-time.Duration(5+67*k+11*n)*time.Hour))
 	key.Name = demoPlaces[n%len(demoPlaces)]
@@ -166,14 +169,14 @@ func demoKey(n, k int, retriever string, now time.Time) apikey.Key {
 		key.RateLimitOverride = &limit
 	}
 	switch n % 9 {
-	case 3: // revoked by somebody else
+	case 3: // revoked by another user
 		key.Stored = apikey.Revoked
 		key.RevokedAt, key.RevokedBy = at(now.Sub(*key.CreatedAt)/-3), &demoUsers[(n+1)%len(demoUsers)]
-	case 5: // expired, and the platform has noticed
+	case 5: // expired, and stored as expired
 		key.Stored, key.ExpiresAt = apikey.Expired, at(now.Sub(*key.CreatedAt)/-4)
-	case 7: // expired, and only the clock knows
+	case 7: // expired, but stored as active
 		key.ExpiresAt = at(now.Sub(*key.CreatedAt) / -5)
-	case 1: // will expire
+	case 1: // expires later
 		key.ExpiresAt = at(time.Duration(6+n) * 24 * time.Hour)
 	}
 	return key

@@ -1,14 +1,15 @@
 package program
 
-// What the tests of the commands look at beside their output.
+// The unexported declarations that external tests use.
 var (
-	Operator       = operator
-	Width          = width
-	ErrNobodyReads = errNobodyReads
-	URLOf          = urlOf
+	Operator        = operator
+	Width           = width
+	ErrOutputClosed = errOutputClosed
+	URLOf           = urlOf
+	Drain           = drain
 )
 
-const MostUnresolved = mostUnresolved
+const MaxUnresolved = maxUnresolved
 
 type (
 	Output = output

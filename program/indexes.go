@@ -10,20 +10,20 @@ import (
 	"retrieverkeys/store/mongodb"
 )
 
-// indexes tells of each query which index it wants and what the deployment did with it.
-func (p *program) indexes(ctx context.Context) (err error) {
-	if p.cfg.MongoURI == "" {
-		if err := p.mustExist(); err != nil {
+// indexes prints each query, the indexes it needs, and how the deployment executed it.
+func (c *command) indexes(ctx context.Context) (err error) {
+	if c.cfg.MongoURI == "" {
+		if err := c.mustExist(); err != nil {
 			return err
 		}
-		if p.cfg.JSON {
-			_, err = fmt.Fprintln(p.stdout, "[]")
+		if c.cfg.JSON {
+			_, err = fmt.Fprintln(c.stdout, "[]")
 			return err
 		}
-		_, err = fmt.Fprintln(p.stdout, "The embedded store has its indexes in its own schema, and makes them when it opens: there is nothing to check.")
+		_, err = fmt.Fprintln(c.stdout, "The embedded store creates its indexes when it opens. There is nothing to check.")
 		return err
 	}
-	engine, _, err := p.open(ctx)
+	engine, _, err := c.open(ctx)
 	if err != nil {
 		return err
 	}
@@ -32,16 +32,16 @@ func (p *program) indexes(ctx context.Context) (err error) {
 		Plans(ctx context.Context) ([]mongodb.Plan, error)
 	})
 	if !ok {
-		return errors.New("this store explains no queries")
+		return errors.New("this store cannot explain queries")
 	}
 	plans, err := explainer.Plans(ctx)
 	if err != nil {
 		return err
 	}
-	return p.showPlans(plans)
+	return c.showPlans(plans)
 }
 
-func (p *program) showPlans(plans []mongodb.Plan) error {
+func (c *command) showPlans(plans []mongodb.Plan) error {
 	var wrong, unknown []string
 	var text strings.Builder
 	for _, plan := range plans {
@@ -56,12 +56,12 @@ func (p *program) showPlans(plans []mongodb.Plan) error {
 		if plan.Sort != "" {
 			_, _ = fmt.Fprintf(&text, "  sort    %s\n", plan.Sort)
 		}
-		_, _ = fmt.Fprintf(&text, "  wants   %s\n", strings.Join(plan.Wants, "  and  "))
+		_, _ = fmt.Fprintf(&text, "  needs   %s\n", strings.Join(plan.Wants, "  and  "))
 		if len(plan.Stages) > 0 {
-			_, _ = fmt.Fprintf(&text, "  did     %s; examined %d, returned %d\n", strings.Join(plan.Stages, ", "), plan.Examined, plan.Returned)
+			_, _ = fmt.Fprintf(&text, "  plan    %s; examined %d, returned %d\n", strings.Join(plan.Stages, ", "), plan.Examined, plan.Returned)
 		}
 	}
-	if p.cfg.JSON {
+	if c.cfg.JSON {
 		encoded, err := json.MarshalIndent(plans, "", "  ")
 		if err != nil {
 			return err
@@ -69,9 +69,9 @@ func (p *program) showPlans(plans []mongodb.Plan) error {
 		text.Reset()
 		_, _ = fmt.Fprintf(&text, "%s\n", encoded)
 	} else if len(unknown) > 0 {
-		_, _ = fmt.Fprintf(&text, "This deployment cannot tell how it answers %d of %d queries: only MongoDB's own explain is believed.\n", len(unknown), len(plans))
+		_, _ = fmt.Fprintf(&text, "%d of %d queries are unverified: explain is reliable only on MongoDB itself.\n", len(unknown), len(plans))
 	}
-	if _, err := fmt.Fprint(p.stdout, text.String()); err != nil {
+	if _, err := fmt.Fprint(c.stdout, text.String()); err != nil {
 		return err
 	}
 	if len(wrong) > 0 {

@@ -14,11 +14,11 @@ import (
 	"retrieverkeys/store/mongodb/mongodbtest"
 )
 
-// An operator runs indexes after an upgrade. It must fail where an index is missing or not used, and must not say that all is well where the
-// deployment cannot tell.
+// An operator runs this command after an upgrade. It must fail if an index is missing or unused, and must not report success if the deployment
+// cannot explain its queries.
 func TestIndexesCommand(t *testing.T) {
 	d := programtest.Seeded(t, programtest.OnMongoDB(t))
-	proxy, env := programtest.Behind(t, d)
+	proxy, env := programtest.ThroughProxy(t, d)
 	proxy.Start()
 	explain := func(info bson.D) {
 		proxy.On(func(command string, _ bson.Raw) *mongodbtest.Fault {
@@ -42,7 +42,7 @@ func TestIndexesCommand(t *testing.T) {
 		t.Errorf("without indexes: %d\n%s\n%s", code, out, errs)
 	}
 	if strings.Contains(out, programtest.HashOf("key_full")) || strings.Contains(out, "int_a") {
-		t.Errorf("it shows what is stored:\n%s", out)
+		t.Errorf("it prints stored values:\n%s", out)
 	}
 
 	engine := d.Open(t)
@@ -50,7 +50,7 @@ func TestIndexesCommand(t *testing.T) {
 		EnsureIndexes(ctx context.Context) error
 	})
 	if !ok {
-		t.Fatalf("%T makes no indexes", engine)
+		t.Fatalf("%T has no EnsureIndexes", engine)
 	}
 	if err := maker.EnsureIndexes(t.Context()); err != nil {
 		t.Fatal(err)
@@ -59,7 +59,7 @@ func TestIndexesCommand(t *testing.T) {
 		t.Fatal(err)
 	}
 	code, out, errs = programtest.Command(t, env, "indexes")
-	if code != program.ExitOK || !strings.Contains(out, "authentication (api_keys): unknown\n") || !strings.Contains(out, "This deployment cannot tell") {
+	if code != program.ExitOK || !strings.Contains(out, "authentication (api_keys): unknown\n") || !strings.Contains(out, " queries are unverified: ") {
 		t.Errorf("with indexes, unexplained: %d\n%s\n%s", code, out, errs)
 	}
 

@@ -10,8 +10,6 @@ import (
 	"retrieverkeys/store"
 )
 
-// What there is in the store: namespaces and retrievers.
-
 type namespaceItem struct {
 	ID               apikey.NamespaceID `json:"namespace_id"`
 	Name             string             `json:"namespace_name"`
@@ -22,17 +20,17 @@ type namespaceItem struct {
 	CreatedAt        *time.Time         `json:"created_at"`
 }
 
-func (p *program) listNamespaces(ctx context.Context) error {
-	return p.onStore(ctx, func(ctx context.Context, engine store.Engine) error {
+func (c *command) listNamespaces(ctx context.Context) error {
+	return c.onStore(ctx, func(ctx context.Context, engine store.Engine) error {
 		found, err := allNamespaces(ctx, engine)
 		if err != nil {
 			return err
 		}
-		out := p.listing("namespace", "NAMESPACE ID", "NAME", "ORGANIZATION", "ORGANIZATION ID", "CREATED")
+		out := c.listing("namespace", "NAMESPACE ID", "NAME", "ORGANIZATION", "ORGANIZATION ID", "CREATED")
 		for _, n := range found {
 			item := namespaceItem{n.ID, n.Name, n.Description, n.OrganizationName, n.OrganizationID, n.InternalID, n.CreatedAt}
 			err := out.add(item, func() []string {
-				return []string{string(n.ID), n.Name, organization(&n), value(n.OrganizationID), dated(n.CreatedAt)}
+				return []string{string(n.ID), n.Name, organization(&n), orEmpty(n.OrganizationID), dated(n.CreatedAt)}
 			})
 			if err != nil {
 				return err
@@ -42,7 +40,7 @@ func (p *program) listNamespaces(ctx context.Context) error {
 	})
 }
 
-// allNamespaces returns the namespaces of all organizations, those of one together.
+// allNamespaces returns the namespaces of all organizations, sorted by organization.
 func allNamespaces(ctx context.Context, engine store.Engine) ([]apikey.Namespace, error) {
 	found, err := engine.AllNamespaces(ctx)
 	slices.SortFunc(found, func(a, b apikey.Namespace) int {
@@ -61,16 +59,16 @@ type retrieverItem struct {
 	CreatedAt     *time.Time         `json:"created_at"`
 }
 
-func (p *program) listRetrievers(ctx context.Context) error {
-	return p.onStore(ctx, func(ctx context.Context, engine store.Engine) error {
-		namespaces, err := p.chosenNamespaces(ctx, engine)
+func (c *command) listRetrievers(ctx context.Context) error {
+	return c.onStore(ctx, func(ctx context.Context, engine store.Engine) error {
+		namespaces, err := c.chosenNamespaces(ctx, engine)
 		if err != nil {
 			return err
 		}
-		out := p.listing("retriever", "RETRIEVER ID", "NAME", "NAMESPACE ID", "NAMESPACE", "ORGANIZATION", "CREATED")
+		out := c.listing("retriever", "RETRIEVER ID", "NAME", "NAMESPACE ID", "NAMESPACE", "ORGANIZATION", "CREATED")
 		for i := range namespaces {
 			n := &namespaces[i]
-			err := eachRetriever(ctx, newDesk(engine, n), func(r *apikey.Retriever) error {
+			err := eachRetriever(ctx, newWorkspace(engine, n), func(r *apikey.Retriever) error {
 				item := retrieverItem{r.ID, r.Name, r.Description, n.ID, n.Name, r.InternalID, r.CreatedAt}
 				return out.add(item, func() []string {
 					return []string{string(r.ID), r.Name, string(n.ID), n.Name, organization(n), dated(r.CreatedAt)}
@@ -84,14 +82,36 @@ func (p *program) listRetrievers(ctx context.Context) error {
 	})
 }
 
-// chosenNamespaces are the one that is named on the command line, or all.
-func (p *program) chosenNamespaces(ctx context.Context, engine store.Engine) ([]apikey.Namespace, error) {
-	if p.cfg.Namespace == "" {
+// chosenNamespaces returns the namespace that --namespace names, or all namespaces.
+func (c *command) chosenNamespaces(ctx context.Context, engine store.Engine) ([]apikey.Namespace, error) {
+	if c.cfg.Namespace == "" {
 		return allNamespaces(ctx, engine)
 	}
-	n, err := p.namespace(ctx, engine)
+	n, err := c.namespace(ctx, engine)
 	if err != nil {
 		return nil, err
 	}
 	return []apikey.Namespace{*n}, nil
+}
+
+// eachRetriever calls f for each retriever of the namespace, by name. It stops at the first error.
+func eachRetriever(ctx context.Context, w workspace, f func(*apikey.Retriever) error) error {
+	first, page := apikey.MaxPage, apikey.Page{}
+	page.First = &first
+	for {
+		rs, err := w.service.RetrieversIn(ctx, w.caller, w.namespace, page, "", apikey.Wants{Items: true, HasNext: true})
+		if err != nil {
+			return err
+		}
+		for i := range rs.Items {
+			if err := f(&rs.Items[i]); err != nil {
+				return err
+			}
+		}
+		if !rs.HasNextPage {
+			return nil
+		}
+		end := rs.Cursor(len(rs.Items) - 1)
+		page.After = &end
+	}
 }

@@ -6,47 +6,45 @@ import (
 	"retrieverkeys/apikey"
 )
 
-// keys scan --rules: rule files by which other scanners find keys.
-
-// writeRules writes the rules for the scanner that the command line names. They are made from what apikey mints.
-func (p *program) writeRules() error {
+// writeRules prints a rule file for the scanner that --rules names.
+func (c *command) writeRules() error {
 	text := gitleaksRules
-	if p.cfg.Keys.Rules == "detect-secrets" {
+	if c.cfg.Keys.Rules == "detect-secrets" {
 		text = detectSecretsRules
 	}
-	_, err := fmt.Fprintf(p.stdout, text, apikey.Pattern)
+	_, err := fmt.Fprintf(c.stdout, text, apikey.Pattern)
 	return err
 }
 
-// gitleaksRules are a configuration of gitleaks 8. Its expressions are RE2's, which cannot look behind, so the rule takes a key
-// wherever it begins.
+// gitleaksRules is a configuration for gitleaks 8. Its regular expressions are RE2, which has no lookbehind, so the rule does not check the
+// character before a key.
 const gitleaksRules = `# Finds the API keys of retrieverkeys with gitleaks 8:
 #   gitleaks dir --config FILE .
 #   gitleaks git --config FILE .
-# The rule knows the prefix and the form of a key, not its checksum: a text that looks like a key is reported too.
-# retrieverkeys keys scan FILE checks the checksum and tells which keys are alive.
+# The rule checks the prefix and the form of a key but not its checksum, so it also reports texts that only look like keys.
+# retrieverkeys keys scan FILE verifies the checksum and shows which keys are active.
 title = "retrieverkeys"
 
-# The rules of gitleaks stay in force. Without this table, only the rule below applies.
+# Keep the default rules of gitleaks. Without this table, only the rule below applies.
 [extend]
 useDefault = true
 
 [[rules]]
 id = "retrieverkeys-api-key"
-description = "An API key of retrieverkeys. Whoever has it may use what it was made for: revoke it."
+description = "An API key of retrieverkeys. Anyone who has it can use it: revoke it."
 regex = '''(%s)(?:[^0-9A-Za-z]|$)'''
 secretGroup = 1
 keywords = ["sk_"]
 tags = ["key", "retrieverkeys"]
 `
 
-// detectSecretsRules are a plugin of detect-secrets 1.
+// detectSecretsRules is a plugin for detect-secrets 1.
 const detectSecretsRules = `"""Finds the API keys of retrieverkeys with detect-secrets 1:
 
   detect-secrets scan --plugin FILE
 
-The plugin checks the prefix, the form and the checksum of a key, so it does not report a text that only looks like one.
-retrieverkeys keys scan FILE tells which keys are alive.
+The plugin checks the prefix, the form and the checksum of a key, so it does not report texts that only look like keys.
+retrieverkeys keys scan FILE shows which keys are active.
 """
 import re
 import zlib
@@ -70,7 +68,7 @@ class RetrieverkeysDetector(RegexBasedDetector):
 
     secret_type = "retrieverkeys API key"
 
-    # Keys may follow each other closely, so the expression looks ahead instead of taking what it finds.
+    # A lookahead consumes nothing, so the expression also finds keys that directly follow each other.
     denylist = [re.compile(r"(?=(%s))")]
 
     def analyze_string(self, string):

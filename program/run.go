@@ -1,4 +1,4 @@
-// Package program is the whole of retrieverkeys but main: it chooses the implementations, composes them, serves, and has the commands.
+// Package program runs retrieverkeys: it reads the settings, opens the store, and runs the server or another command.
 package program
 
 import (
@@ -21,16 +21,15 @@ import (
 	"retrieverkeys/web"
 )
 
-// The exit codes.
+// Exit codes.
 const (
 	ExitOK     = 0
 	ExitFailed = 1
-	ExitUsage  = 2 // wrong settings, flags or commands: nothing was started
-	ExitAlive  = 3 // keys scan --exit-code found a key that is alive
+	ExitUsage  = 2 // a setting, flag or command is wrong; nothing was started
+	ExitActive = 3 // keys scan --exit-code found an active key
 )
 
-// run is the whole program but for what only a process has. It returns the exit code when the work is done or the
-// context ends.
+// Run runs the command that args name and returns the exit code. The server runs until ctx is done.
 func Run(ctx context.Context, args []string, getenv func(string) string, stdin io.Reader, stdout, stderr io.Writer) int {
 	defer runtime.KeepAlive(ballast(getenv))
 	cfg, problems := config.Parse(args, getenv)
@@ -49,25 +48,25 @@ func Run(ctx context.Context, args []string, getenv func(string) string, stdin i
 			problems = append(problems, fmt.Errorf("REDIS_URL %w", err))
 		}
 	}
-	p := program{cfg: cfg, stdin: stdin, stdout: stdout, stderr: stderr}
+	c := command{cfg: cfg, stdin: stdin, stdout: stdout, stderr: stderr}
 	var errs []error
-	if p.manifest, errs = readManifest(ctx, cfg); errs != nil {
-		problems = append(problems, about("PERSISTED_OPERATIONS", errs)...)
+	if c.manifest, errs = readManifest(ctx, cfg); errs != nil {
+		problems = append(problems, prefixed("PERSISTED_OPERATIONS", errs)...)
 	}
-	p.cors, errs = web.NewCORS(cfg.CORSOrigins, cfg.CORSHeaders...)
+	c.cors, errs = web.NewCORS(cfg.CORSOrigins, cfg.CORSHeaders...)
 	problems = append(problems, errs...)
 	if len(problems) > 0 {
 		for _, p := range problems {
 			complain(stderr, p)
 		}
-		_, _ = fmt.Fprintln(stderr, "retrieverkeys --help tells the commands and settings.")
+		_, _ = fmt.Fprintln(stderr, "Run 'retrieverkeys --help' for commands and settings.")
 		return ExitUsage
 	}
 	format := cfg.LogFormat
 	if format == "" && isTerminal(stderr) {
 		format = "text"
 	}
-	p.logger = telemetry.NewLogger(stderr, format, cfg.LogLevel, func(ctx context.Context) []slog.Attr {
+	c.logger = telemetry.NewLogger(stderr, format, cfg.LogLevel, func(ctx context.Context) []slog.Attr {
 		var attributes []slog.Attr
 		if id := web.RequestID(ctx); id != "" {
 			attributes = append(attributes, slog.String("request_id", id))
@@ -79,50 +78,50 @@ func Run(ctx context.Context, args []string, getenv func(string) string, stdin i
 		}
 		return attributes
 	})
-	command := map[string]func(context.Context) error{
-		"":                p.serve,
-		"serve":           p.serve,
-		"bootstrap":       p.bootstrap,
-		"import":          p.importFile,
-		"repair":          p.repair,
-		"backup":          p.backup,
-		"keys list":       p.listKeys,
-		"keys create":     p.createKey,
-		"keys rotate":     p.rotateKey,
-		"keys revoke":     p.revokeKey,
-		"keys scan":       p.scanFiles,
-		"namespaces list": p.listNamespaces,
-		"retrievers list": p.listRetrievers,
-		"indexes":         p.indexes,
-		"schema":          p.schema,
-		"healthcheck":     p.healthcheck,
-		"completion":      p.completion,
-		"version":         p.version,
+	run := map[string]func(context.Context) error{
+		"":                c.serve,
+		"serve":           c.serve,
+		"bootstrap":       c.bootstrap,
+		"import":          c.importFile,
+		"repair":          c.repair,
+		"backup":          c.backup,
+		"keys list":       c.listKeys,
+		"keys create":     c.createKey,
+		"keys rotate":     c.rotateKey,
+		"keys revoke":     c.revokeKey,
+		"keys scan":       c.scanFiles,
+		"namespaces list": c.listNamespaces,
+		"retrievers list": c.listRetrievers,
+		"indexes":         c.indexes,
+		"schema":          c.schema,
+		"healthcheck":     c.healthcheck,
+		"completion":      c.completion,
+		"version":         c.version,
 	}[cfg.Command]
-	return p.exit(ctx, command(ctx))
+	return c.exit(ctx, run(ctx))
 }
 
-// exit says what a command ended with, and returns the exit code.
-func (p *program) exit(ctx context.Context, err error) int {
+// exit prints the error, if there is one, and returns the exit code for it.
+func (c *command) exit(ctx context.Context, err error) int {
 	if err == nil {
 		return ExitOK
 	}
 	if e, ok := errors.AsType[*apikey.Error](err); ok && errors.Unwrap(e) != nil {
-		p.logger.ErrorContext(ctx, "the command failed", "cause", errors.Unwrap(e)) // the message is one for clients, and tells no cause
+		c.logger.ErrorContext(ctx, "the command failed", "cause", errors.Unwrap(e)) // the error's own message is for clients and omits the cause
 	}
-	said := complain(p.stderr, err)
+	printed := complain(c.stderr, err)
 	switch {
-	case errors.Is(err, errAlive):
-		return ExitAlive
-	case !said:
+	case errors.Is(err, errActive):
+		return ExitActive
+	case !printed:
 		return ExitOK
 	default:
 		return ExitFailed
 	}
 }
 
-// program is one run of the program.
-type program struct {
+// command is one run of a command: its settings and streams.
+type command struct {
 	cfg            config.Config
 	stdin          io.Reader
 	stdout, stderr io.Writer
@@ -131,7 +130,7 @@ type program struct {
 	cors           web.CORS
 }
 
-// readManifest reads the file of persisted operations, if there is one.
+// readManifest reads the file of persisted operations, if one is configured.
 func readManifest(ctx context.Context, cfg config.Config) (graph.Manifest, []error) {
 	if cfg.Persisted == "" {
 		return nil, nil
@@ -141,13 +140,13 @@ func readManifest(ctx context.Context, cfg config.Config) (graph.Manifest, []err
 		return nil, []error{err}
 	}
 	manifest, errs := graph.ReadManifest(ctx, text, graph.Limits(cfg.Limits))
-	return manifest, about(cfg.Persisted, errs)
+	return manifest, prefixed(cfg.Persisted, errs)
 }
 
-// about says of each error what it is about.
-func about(what string, errs []error) []error {
+// prefixed adds a prefix to each error's message.
+func prefixed(prefix string, errs []error) []error {
 	for i, err := range errs {
-		errs[i] = fmt.Errorf("%s %w", what, err)
+		errs[i] = fmt.Errorf("%s %w", prefix, err)
 	}
 	return errs
 }

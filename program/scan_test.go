@@ -23,7 +23,7 @@ import (
 	"retrieverkeys/store/document"
 )
 
-// scanned is what keys scan --json prints.
+// scanned is the output of keys scan --json.
 type scanned struct {
 	Results []struct {
 		File, Status, Organization, Revoke string
@@ -81,7 +81,7 @@ func gzipped(t *testing.T, text []byte) []byte {
 	return b.Bytes()
 }
 
-// inUTF16 is the text in UTF-16; high is which byte of each two is the high one.
+// inUTF16 returns the text in UTF-16. high is the index of the high byte in each pair.
 func inUTF16(text string, high int) []byte {
 	var b []byte
 	for _, unit := range utf16.Encode([]rune(text)) {
@@ -92,7 +92,7 @@ func inUTF16(text string, high int) []byte {
 	return b
 }
 
-// inUTF32 is the text in UTF-32; order are the places of a character's bytes, the highest first.
+// inUTF32 returns the text in UTF-32. order contains the indexes of a character's bytes, most significant first.
 func inUTF32(text string, order [4]int) []byte {
 	var b []byte
 	for _, r := range text {
@@ -105,7 +105,7 @@ func inUTF32(text string, order [4]int) []byte {
 	return b
 }
 
-// organizationKey is a key of a tenant that stands in no list, with its plaintext.
+// organizationKey imports a key with a known plaintext and returns the plaintext.
 func organizationKey(t *testing.T, d programtest.Deployment, id, tenant string, with programtest.Fields) string {
 	t.Helper()
 	_, secret := apikey.NewAdminKey(apikey.Namespace{}, "", "", "", time.Now())
@@ -115,9 +115,9 @@ func organizationKey(t *testing.T, d programtest.Deployment, id, tenant string, 
 	return secret.Reveal()
 }
 
-// A log is compressed, or written by Windows, and holds the key on many lines. It is one key that leaked, whose organization is
-// told, and the command that is told does revoke it.
-func TestScanReadsWhatLogsAre(t *testing.T) {
+// A log can be compressed or in UTF-16, and contain the same key on many lines. The scan reports one key and its organization, and prints a
+// command that revokes it.
+func TestScanReadsLogs(t *testing.T) {
 	programtest.OnEveryStore(t, func(t *testing.T, d programtest.Deployment) {
 		d = programtest.Seeded(t, d)
 		programtest.ImportBatch(t, d, document.Batch{Namespaces: []bson.Raw{programtest.NamespaceDoc("ns_named", "named", "int_a", programtest.Fields{"organization_name": "Acme"})}})
@@ -126,25 +126,25 @@ func TestScanReadsWhatLogsAre(t *testing.T) {
 		places := []int{2, 4, 4}
 		bom := "\ufeff"
 		for name, text := range map[string][]byte{
-			"plain":                          []byte(log),
-			"gzip":                           gzipped(t, []byte(log)),
-			"gzip of gzip":                   gzipped(t, gzipped(t, []byte(log))),
-			"two members":                    append(gzipped(t, []byte(log[:20])), gzipped(t, []byte(log[20:]))...),
-			"UTF-16LE":                       inUTF16(bom+log, 1),
-			"UTF-16BE":                       inUTF16(bom+log, 0),
-			"UTF-16LE without a mark":        inUTF16(log, 1),
-			"UTF-16BE without a mark":        inUTF16(log, 0),
-			"UTF-16 in gzip":                 gzipped(t, inUTF16(bom+log, 1)),
-			"UTF-16 that ends in half":       append(inUTF16(bom+log, 1), 'x'),
-			"UTF-16 with what two units are": inUTF16(bom+"😀"+log, 1),
-			"UTF-32LE":                       inUTF32(bom+log, [4]int{3, 2, 1, 0}),
-			"UTF-32BE":                       inUTF32(bom+log, [4]int{0, 1, 2, 3}),
-			"UTF-32LE without a mark":        inUTF32(log, [4]int{3, 2, 1, 0}),
-			"UTF-32BE without a mark":        inUTF32(log, [4]int{0, 1, 2, 3}),
-			"UTF-32 in gzip":                 gzipped(t, inUTF32(bom+"😀"+log, [4]int{3, 2, 1, 0})),
-			"UTF-32 that ends in a part":     append(inUTF32(bom+log, [4]int{3, 2, 1, 0}), "xyz"...),
-			"UTF-32 with what is no text":    append(inUTF32(bom, [4]int{3, 2, 1, 0}), append([]byte{1, 2, 3, 0xFF}, inUTF32(log, [4]int{3, 2, 1, 0})...)...),
-			"UTF-8 with a mark":              []byte(bom + log),
+			"plain":                              []byte(log),
+			"gzip":                               gzipped(t, []byte(log)),
+			"gzip of gzip":                       gzipped(t, gzipped(t, []byte(log))),
+			"two members":                        append(gzipped(t, []byte(log[:20])), gzipped(t, []byte(log[20:]))...),
+			"UTF-16LE":                           inUTF16(bom+log, 1),
+			"UTF-16BE":                           inUTF16(bom+log, 0),
+			"UTF-16LE without a mark":            inUTF16(log, 1),
+			"UTF-16BE without a mark":            inUTF16(log, 0),
+			"UTF-16 in gzip":                     gzipped(t, inUTF16(bom+log, 1)),
+			"UTF-16 with half a unit at the end": append(inUTF16(bom+log, 1), 'x'),
+			"UTF-16 with a surrogate pair":       inUTF16(bom+"😀"+log, 1),
+			"UTF-32LE":                           inUTF32(bom+log, [4]int{3, 2, 1, 0}),
+			"UTF-32BE":                           inUTF32(bom+log, [4]int{0, 1, 2, 3}),
+			"UTF-32LE without a mark":            inUTF32(log, [4]int{3, 2, 1, 0}),
+			"UTF-32BE without a mark":            inUTF32(log, [4]int{0, 1, 2, 3}),
+			"UTF-32 in gzip":                     gzipped(t, inUTF32(bom+"😀"+log, [4]int{3, 2, 1, 0})),
+			"UTF-32 with a part of a unit at the end": append(inUTF32(bom+log, [4]int{3, 2, 1, 0}), "xyz"...),
+			"UTF-32 with an invalid character":        append(inUTF32(bom, [4]int{3, 2, 1, 0}), append([]byte{1, 2, 3, 0xFF}, inUTF32(log, [4]int{3, 2, 1, 0})...)...),
+			"UTF-8 with a mark":                       []byte(bom + log),
 		} {
 			file := written(t, "app.log", text)
 			got, code := scanJSON(t, d, file)
@@ -164,7 +164,7 @@ func TestScanReadsWhatLogsAre(t *testing.T) {
 
 		file := written(t, "app.log", []byte(log))
 		code, out, errs := programtest.Command(t, d.Env, "keys", "scan", "--exit-code", file)
-		if code != program.ExitAlive || !strings.Contains(out, "1 key found, 1 of them alive.") || !strings.Contains(out, "Acme (org_of_int_a)") || strings.Contains(out+errs, key) {
+		if code != program.ExitActive || !strings.Contains(out, "1 key found, 1 active.") || !strings.Contains(out, "Acme (org_of_int_a)") || strings.Contains(out+errs, key) {
 			t.Errorf("exit code %d\n%s%s", code, out, errs)
 		}
 		_, revoke, found := strings.Cut(out, "retrieverkeys keys revoke")
@@ -172,18 +172,18 @@ func TestScanReadsWhatLogsAre(t *testing.T) {
 			t.Fatal(out)
 		}
 		programtest.MustRun(t, d, append([]string{"keys", "revoke", "--yes"}, strings.Fields(strings.SplitN(revoke, "\n", 2)[0])...)...)
-		if code, out, _ := programtest.Command(t, d.Env, "keys", "scan", "--exit-code", file); code != program.ExitOK || !strings.Contains(out, "1 key found, 0 of them alive.") || strings.Contains(out, "keys revoke") {
-			t.Errorf("once it is revoked: exit code %d\n%s", code, out)
+		if code, out, _ := programtest.Command(t, d.Env, "keys", "scan", "--exit-code", file); code != program.ExitOK || !strings.Contains(out, "1 key found, 0 active.") || strings.Contains(out, "keys revoke") {
+			t.Errorf("after the revocation: exit code %d\n%s", code, out)
 		}
 	})
 }
 
-// What a log cut off is told with the keys that it may be of, those of other organizations too; what merely begins alike is not.
-func TestScanTellsFragments(t *testing.T) {
+// For a truncated key, the scan lists the keys of all organizations that begin with it. It does not report words that only look similar.
+func TestScanReportsFragments(t *testing.T) {
 	programtest.OnEveryStore(t, func(t *testing.T, d programtest.Deployment) {
 		d = programtest.Seeded(t, d)
 		key := organizationKey(t, d, "key_cut", "int_a", nil)
-		organizationKey(t, d, "key_alike", "int_b", programtest.Fields{"key_prefix": key[:10]}) // stored without dots, and of the same beginning
+		organizationKey(t, d, "key_alike", "int_b", programtest.Fields{"key_prefix": key[:10]}) // the same beginning, stored without dots
 		organizationKey(t, d, "key_old", "int_a", programtest.Fields{"key_prefix": key[:10] + "...", "revoked_at": programtest.Date("2026-01-01T00:00:00Z")})
 		foreign := "sk_" + strings.Repeat("Ab0", 11) // a key without a checksum, made elsewhere
 		programtest.ImportBatch(t, d, document.Batch{Keys: []bson.Raw{programtest.KeyDoc("key_elsewhere", "ret_main", programtest.Fields{"key_hash": programtest.HashOf(foreign), "key_prefix": foreign[:10] + "..."})}})
@@ -211,19 +211,19 @@ func TestScanTellsFragments(t *testing.T) {
 			t.Errorf("exit code %d, keys %+v", code, got.Results)
 		}
 		out := programtest.MustRun(t, d, "keys", "scan", written(t, "cut.log", []byte(key[:31])))
-		for _, want := range []string{"0 keys found", "1 fragment found", "31 characters of a key, in line 1", "key_cut, ACTIVE", "keys revoke key_cut", "key_old, REVOKED"} {
+		for _, want := range []string{"0 keys found", "1 fragment found", "31 characters of a key, on line 1", "key_cut, ACTIVE", "keys revoke key_cut", "key_old, REVOKED"} {
 			if !strings.Contains(out, want) {
 				t.Errorf("nothing about %s in\n%s", want, out)
 			}
 		}
 		if strings.Contains(out, key[:11]) {
-			t.Errorf("more of the key than it shows:\n%s", out)
+			t.Errorf("it prints more than the key's prefix:\n%s", out)
 		}
 	})
 }
 
-// Without it whoever can write to a log hides a key that is alive in it, or fills the memory of who scans it.
-func TestScanOfAFloodFindsWhatIsAlive(t *testing.T) {
+// Without limits per kind, an attacker who writes to a log can hide an active key in it or exhaust the scanner's memory.
+func TestScanOfAFloodFindsActiveKeys(t *testing.T) {
 	d := programtest.Seeded(t, programtest.Embedded(t))
 	key := organizationKey(t, d, "key_scan", "int_a", nil)
 	foreign, short := "sk_"+strings.Repeat("Ab0", 11), "sk_Made123elsewhere" // keys without a checksum
@@ -234,8 +234,8 @@ func TestScanOfAFloodFindsWhatIsAlive(t *testing.T) {
 	var b strings.Builder
 	b.WriteString(key + "\n")
 	const more = 100
-	program.Flood(&b, program.MostUnresolved+more)
-	end := 2 + 3*(program.MostUnresolved+more)
+	program.Flood(&b, program.MaxUnresolved+more)
+	end := 2 + 3*(program.MaxUnresolved+more)
 	b.WriteString(foreign + "\n" + short + "\n" + key + "\n")
 	file := written(t, "flood.gz", gzipped(t, []byte(b.String())))
 	text := programtest.MustRun(t, d, "keys", "scan", "--json", file)
@@ -253,31 +253,31 @@ func TestScanOfAFloodFindsWhatIsAlive(t *testing.T) {
 		"key_scan": fmt.Sprintf("[{%s 1} {%s %d}]", file, file, end+2), "key_elsewhere": fmt.Sprintf("[{%s %d}]", file, end), "key_short": fmt.Sprintf("[{%s %d}]", file, end+1),
 	}
 	if !maps.Equal(alive, want) {
-		t.Errorf("alive are %v, want %v", alive, want)
+		t.Errorf("got active keys %v, want %v", alive, want)
 	}
-	if got.Total != program.MostUnresolved+3 || len(got.Results) != got.Total || got.MoreUnknown != more {
-		t.Errorf("%d keys, total %d, and %d more", len(got.Results), got.Total, got.MoreUnknown)
+	if got.Total != program.MaxUnresolved+3 || len(got.Results) != got.Total || got.MoreUnknown != more {
+		t.Errorf("got %d keys, total %d, and %d more", len(got.Results), got.Total, got.MoreUnknown)
 	}
-	// Words are no fragments, and leave room for them. Too many to be compared with the store are counted.
-	if len(got.Fragments) != program.MostUnresolved || got.MoreFragments != 2*more {
-		t.Errorf("%d fragments, and %d more", len(got.Fragments), got.MoreFragments)
+	// Words do not displace fragments. Texts beyond the limit are counted.
+	if len(got.Fragments) != program.MaxUnresolved || got.MoreFragments != 2*more {
+		t.Errorf("got %d fragments, and %d more", len(got.Fragments), got.MoreFragments)
 	}
 	code, out, _ := programtest.Command(t, d.Env, "keys", "scan", "--exit-code", file)
-	if code != program.ExitAlive || !strings.Contains(out, "Not listed: 100 more keys that the store does not know") || !strings.Contains(out, "Not listed: 200 more fragments") {
+	if code != program.ExitActive || !strings.Contains(out, "Not listed: 100 more occurrences of keys that are not in the store") || !strings.Contains(out, "Not listed: 200 more occurrences of fragments") {
 		t.Errorf("exit code %d\n%.1000s", code, out)
 	}
 	if programtest.MustRun(t, d, "keys", "scan", "--json", file) != text {
-		t.Error("two scans of one file tell different things")
+		t.Error("two scans of one file differ")
 	}
 }
 
-// A rule file must be one that the scanner reads; e2e runs both scanners.
+// The rules match keys only. e2e runs both scanners with them.
 func TestScannersRules(t *testing.T) {
 	key, look := func() (string, string) {
 		_, s := apikey.NewAdminKey(apikey.Namespace{}, "", "", "", time.Now())
 		return s.Reveal(), s.Reveal()[:40] + strings.Repeat("0", 16)
 	}()
-	code, out, errs := programtest.Command(t, nil, "keys", "scan", "--rules", "gitleaks") // no store is needed
+	code, out, errs := programtest.Command(t, nil, "keys", "scan", "--rules", "gitleaks") // needs no store
 	found := regexp.MustCompile(`(?m)^regex = '''(.*)'''$`).FindStringSubmatch(out)
 	if code != program.ExitOK || errs != "" || found == nil {
 		t.Fatalf("exit code %d\n%s%s", code, out, errs)
@@ -288,7 +288,7 @@ func TestScannersRules(t *testing.T) {
 	} {
 		got := append(rule.FindStringSubmatch(text), "", "")[1]
 		if got != want {
-			t.Errorf("in %q it finds %q, want %q", text, got, want)
+			t.Errorf("in %q: got %q, want %q", text, got, want)
 		}
 	}
 	code, out, errs = programtest.Command(t, nil, "keys", "scan", "--rules", "detect-secrets")
@@ -297,9 +297,9 @@ func TestScannersRules(t *testing.T) {
 	}
 }
 
-// A key that is taken for a file must not be repeated, on a screen that others see or in a log of CI. What could not be read is
-// told, and what was read before counts.
-func TestScanOfWhatIsNoFile(t *testing.T) {
+// A key passed as a file name must not be printed, because others may see the screen or the log of CI. A file that cannot be read is
+// reported, and keys found in it before the error count.
+func TestScanOfUnreadableFiles(t *testing.T) {
 	d := programtest.Seeded(t, programtest.Embedded(t))
 	key := organizationKey(t, d, "key_scan", "int_a", nil)
 	dir := t.TempDir()
@@ -308,19 +308,19 @@ func TestScanOfWhatIsNoFile(t *testing.T) {
 		name, arg, want string
 		alive           int
 	}{
-		{"a key", key, key[:10] + "... looks like a key", 0},
-		{"a part of a key", key[:30], key[:10] + "... looks like a key", 0},
+		{"a key", key, key[:10] + "... looks like an API key", 0},
+		{"a part of a key", key[:30], key[:10] + "... looks like an API key", 0},
 		{"a missing file", filepath.Join(dir, "none.log"), "none.log could not be read: no such file", 0},
-		{"a missing file named by a key", filepath.Join(dir, key+".log"), key[:10] + "....log looks like a key", 0},
+		{"a missing file named by a key", filepath.Join(dir, key+".log"), key[:10] + "....log looks like an API key", 0},
 		{"a directory", dir, "is a directory", 0},
-		{"a file that is cut off", written(t, "cut.gz", whole[:len(whole)-4]), "cut.gz could not be read to its end: the compressed data is cut off", 1},
-		{"damaged gzip", written(t, "bad.gz", append(whole[:20:20], 0xFF, 0xFF, 0xFF, 0xFF)), "bad.gz could not be read to its end", 0},
+		{"a file that is cut off", written(t, "cut.gz", whole[:len(whole)-4]), "cut.gz could not be read completely: the compressed data is truncated", 1},
+		{"damaged gzip", written(t, "bad.gz", append(whole[:20:20], 0xFF, 0xFF, 0xFF, 0xFF)), "bad.gz could not be read completely", 0},
 	} {
 		for _, flag := range []string{"--json", "--exit-code"} {
 			code, out, errs := programtest.Command(t, d.Env, "keys", "scan", flag, c.arg, written(t, "empty.log", nil))
 			want := program.ExitFailed
 			if flag == "--exit-code" && c.alive > 0 {
-				want = program.ExitAlive
+				want = program.ExitActive
 			}
 			if code != want || !strings.Contains(errs, c.want) || strings.Contains(out+errs, key[:11]) {
 				t.Errorf("%s: exit code %d, want %d and %q\n%s%s", c.name, code, want, c.want, out, errs)
@@ -331,7 +331,7 @@ func TestScanOfWhatIsNoFile(t *testing.T) {
 			}
 		}
 	}
-	// A file that is named by a key, and is there.
+	// A file can have a key as its name.
 	file := filepath.Join(dir, key)
 	if err := os.WriteFile(file, []byte(key), 0o600); err != nil {
 		t.Fatal(err)
@@ -343,8 +343,8 @@ func TestScanOfWhatIsNoFile(t *testing.T) {
 	}
 }
 
-// No command repeats a key that was put where something else belongs.
-func TestCommandsRepeatNoKey(t *testing.T) {
+// No command prints a key that was passed by mistake, for example as an id.
+func TestCommandsPrintNoKey(t *testing.T) {
 	d := programtest.Seeded(t, programtest.Embedded(t))
 	key := organizationKey(t, d, "key_scan", "int_a", nil)
 	for _, args := range [][]string{
@@ -357,7 +357,7 @@ func TestCommandsRepeatNoKey(t *testing.T) {
 			t.Errorf("%s prints\n%s%s", apikey.HideKeys(strings.Join(args, " ")), out, errs)
 		}
 	}
-	if _, _, errs := programtest.Command(t, d.Env, "keys", "revoke", key); !strings.Contains(errs, "is a key, not the id of one") {
+	if _, _, errs := programtest.Command(t, d.Env, "keys", "revoke", key); !strings.Contains(errs, "is an API key, not a key id") {
 		t.Errorf("revoke of a key: %s", errs)
 	}
 	for name, value := range map[string]string{"LISTEN_ADDR": key, "LOG_LEVEL": key, "EMBEDDED_PATH": filepath.Join(t.TempDir(), key, "none.db")} {

@@ -14,7 +14,7 @@ import (
 	"retrieverkeys/store"
 )
 
-// flood writes n texts of each kind that no store knows: words, fragments and whole keys.
+// Flood writes n words, n fragments and n whole keys that no store contains.
 func Flood(b *strings.Builder, n int) {
 	for i := range n {
 		_, made := apikey.NewAdminKey(apikey.Namespace{}, "", "", "", time.Now())
@@ -22,7 +22,7 @@ func Flood(b *strings.Builder, n int) {
 	}
 }
 
-// lookups is an engine that holds no key, and counts what it is asked.
+// lookups is an engine without keys that counts the lookups of each hash.
 type lookups struct {
 	store.Engine
 	mu    sync.Mutex
@@ -43,25 +43,25 @@ func (*lookups) Retrievers(context.Context, apikey.InternalID, []apikey.Retrieve
 	return nil, nil
 }
 
-// Without bounds a megabyte of gzip takes hundreds of megabytes of memory.
-func TestScanRemembersLittle(t *testing.T) {
+// Without limits, the scan of one megabyte of gzip takes hundreds of megabytes of memory.
+func TestScanMemoryIsLimited(t *testing.T) {
 	engine := &lookups{asked: map[string]int{}}
 	s := newSightings(engine)
 	see := func(secret apikey.Secret, whole bool, line int) {
 		s.see(t.Context(), secret, whole, place{"log", line})
 	}
 	var b strings.Builder
-	Flood(&b, 3*mostUnresolved)
+	Flood(&b, 3*maxUnresolved)
 	if err := apikey.FindLeaks(strings.NewReader(b.String()), see); err != nil || s.failed != nil {
 		t.Fatal(err, s.failed)
 	}
 	if err := s.lookUp(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if len(s.kept) != 3*mostUnresolved || len(s.pending) != 0 || len(engine.asked) != 9*mostUnresolved {
-		t.Errorf("%d are kept and %d wait, of %d that were looked up", len(s.kept), len(s.pending), len(engine.asked))
+	if len(s.kept) != 3*maxUnresolved || len(s.pending) != 0 || len(engine.asked) != 9*maxUnresolved {
+		t.Errorf("got %d kept and %d pending texts, and %d lookups", len(s.kept), len(s.pending), len(engine.asked))
 	}
-	// What is kept is looked up once, wherever else it stands.
+	// Texts that are kept are looked up only once.
 	if err := apikey.FindLeaks(strings.NewReader(b.String()), see); err != nil {
 		t.Fatal(err)
 	}
@@ -72,15 +72,15 @@ func TestScanRemembersLittle(t *testing.T) {
 		}
 	}
 	if once < len(s.kept) {
-		t.Errorf("%d of %d were looked up once", once, len(s.kept))
+		t.Errorf("got %d texts that were looked up once, want at least %d", once, len(s.kept))
 	}
 }
 
-// Without it a command reads an endless log to its end, although it can tell nothing any more.
-func TestScanEndsWithTheStore(t *testing.T) {
+// Without this, a scan reads an endless log although the store is down or the user pressed Ctrl-C.
+func TestScanStopsWithTheStore(t *testing.T) {
 	down := apikey.Outage(errors.New("gone"))
 	var b strings.Builder
-	Flood(&b, 5*lookedUpTogether)
+	Flood(&b, 5*lookUpBatch)
 	canceled, cancel := context.WithCancel(t.Context())
 	cancel()
 	for name, c := range map[string]struct {
@@ -90,15 +90,15 @@ func TestScanEndsWithTheStore(t *testing.T) {
 	}{"an outage": {t.Context(), down, down}, "a signal": {canceled, nil, context.Canceled}} {
 		s := newSightings(&lookups{asked: map[string]int{}, down: c.down})
 		text := strings.NewReader(b.String())
-		err := apikey.FindLeaks(whileItWorks{c.ctx, s, text}, func(secret apikey.Secret, whole bool, line int) { s.see(c.ctx, secret, whole, place{"log", line}) })
+		err := apikey.FindLeaks(stoppingReader{c.ctx, s, text}, func(secret apikey.Secret, whole bool, line int) { s.see(c.ctx, secret, whole, place{"log", line}) })
 		if !errors.Is(err, c.want) || text.Len() == 0 {
-			t.Errorf("%s: %v, and %d bytes are unread", name, err, text.Len())
+			t.Errorf("%s: got %v with %d unread bytes, want %v and some", name, err, text.Len(), c.want)
 		}
 	}
 }
 
-// A key's document may be megabytes long. What is told of it must not keep it until the end of a scan.
-func TestWhatIsToldOfAKeyIsItsOwn(t *testing.T) {
+// A key's document can be megabytes long. Without copies, a few strings keep it in memory until the scan ends.
+func TestScanDoesNotKeepDocuments(t *testing.T) {
 	doc := "key_1 Shop org_1"
 	k := &apikey.Key{ID: apikey.ID(doc[:5]), Name: doc[6:10], OrganizationID: new(doc[11:]), Stored: apikey.Revoked}
 	got, err := registry{engine: &lookups{}}.known(t.Context(), k)
@@ -108,7 +108,7 @@ func TestWhatIsToldOfAKeyIsItsOwn(t *testing.T) {
 	begin, end := uintptr(unsafe.Pointer(unsafe.StringData(doc))), uintptr(len(doc))
 	for _, text := range []string{string(got.KeyID), got.Name, got.Organization} {
 		if at := uintptr(unsafe.Pointer(unsafe.StringData(text))); begin <= at && at < begin+end {
-			t.Errorf("%q is within the document", text)
+			t.Errorf("%q shares the document's memory", text)
 		}
 	}
 }

@@ -1,8 +1,8 @@
 package program
 
 import (
+	"bufio"
 	"bytes"
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,23 +19,21 @@ import (
 	"retrieverkeys/config"
 )
 
-// What commands show to people.
+// errOutputClosed ends a command whose output is closed, as in `keys list | head`.
+var errOutputClosed = errors.New("the output is closed")
 
-// errNobodyReads ends a command whose output nobody reads any more, as in `keys list | head`.
-var errNobodyReads = errors.New("nobody reads the output any more")
-
-// output is where a command writes to.
+// output is a command's standard output. It reports a closed pipe as errOutputClosed.
 type output struct{ io.Writer }
 
 func (o output) Write(p []byte) (int, error) {
 	n, err := o.Writer.Write(p)
 	if errors.Is(err, syscall.EPIPE) {
-		err = errNobodyReads
+		err = errOutputClosed
 	}
 	return n, err
 }
 
-// columns is how wide a terminal is; 0 where the writer is none.
+// columns returns the width of the terminal, or 0 if the writer is not a terminal.
 func columns(w io.Writer) int {
 	if o, ok := w.(output); ok {
 		w = o.Writer
@@ -56,150 +54,7 @@ func isTerminal(stream any) bool {
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
-// table writes rows in columns, the first row being their names. On a terminal that is too narrow it writes each row as a
-// block of lines instead.
-func (p *program) table(rows [][]string) error {
-	return (&table{columns: rows[0]}).write(p.stdout, rows[1:])
-}
-
-// table is one that may be written in parts. The columns are as wide as what was written of them so far.
-type table struct {
-	columns []string
-	widths  []int // nil before the first rows
-}
-
-// write writes more rows.
-func (t *table) write(to io.Writer, rows [][]string) error {
-	begins := t.widths == nil
-	if begins {
-		t.widths = make([]int, len(t.columns))
-	}
-	total := 2 * (len(t.widths) - 1)
-	named := append([][]string{t.columns}, rows...)
-	for _, row := range named {
-		for i := range row {
-			row[i] = cmp.Or(printable(row[i]), "-")
-			t.widths[i] = max(t.widths[i], width(row[i]))
-		}
-	}
-	for _, w := range t.widths {
-		total += w
-	}
-	var b strings.Builder
-	if terminal := columns(to); terminal > 0 && total > terminal {
-		blocks(&b, t.columns, rows)
-	} else {
-		if begins {
-			rows = named
-		}
-		for _, row := range rows {
-			for i, cell := range row {
-				if b.WriteString(cell); i < len(row)-1 {
-					b.WriteString(strings.Repeat(" ", t.widths[i]-width(cell)+2))
-				}
-			}
-			b.WriteByte('\n')
-		}
-	}
-	_, err := io.WriteString(to, b.String())
-	return err
-}
-
-// listing writes a list in parts, as a table or as JSON, so that a list of any length takes little memory. It writes
-// nothing before the first part is whole, so a list that cannot be read at all never looks like an empty one.
-type listing struct {
-	*program
-	thing string
-	table table
-	rows  [][]string
-	json  []byte
-	n     int
-}
-
-// partRows is how many rows of a table are written together, partBytes how much of a JSON text.
-const (
-	partRows  = 1000
-	partBytes = 64 << 10
-)
-
-// listing returns a listing of things, with the columns of its table.
-func (p *program) listing(thing string, columns ...string) *listing {
-	return &listing{program: p, thing: thing, table: table{columns: columns}}
-}
-
-// add adds an item: a value for JSON, a row for a table.
-func (l *listing) add(item any, row func() []string) error {
-	l.n++
-	if !l.cfg.JSON {
-		if l.rows = append(l.rows, row()); len(l.rows) < partRows {
-			return nil
-		}
-		return l.flush()
-	}
-	text, err := indented(item, "    ")
-	if err != nil {
-		return err
-	}
-	before := ",\n    "
-	if l.n == 1 {
-		before = "{\n  \"results\": [\n    "
-	}
-	if l.json = append(append(l.json, before...), text...); len(l.json) < partBytes {
-		return nil
-	}
-	return l.flush()
-}
-
-// flush writes what was added.
-func (l *listing) flush() error {
-	if l.cfg.JSON {
-		_, err := l.stdout.Write(l.json)
-		l.json = l.json[:0]
-		return err
-	}
-	if len(l.rows) == 0 {
-		return nil
-	}
-	err := l.table.write(l.stdout, l.rows)
-	l.rows = nil
-	return err
-}
-
-// end writes the rest, and how many items there are.
-func (l *listing) end() error {
-	if l.cfg.JSON {
-		end := "\n  ],"
-		if l.n == 0 {
-			end = "{\n  \"results\": [],"
-		}
-		l.json = fmt.Appendf(append(l.json, end...), "\n  \"total\": %d\n}\n", l.n)
-		return l.flush()
-	}
-	if err := l.flush(); err != nil {
-		return err
-	}
-	_, err := fmt.Fprintf(l.stdout, "%s.\n", counted(l.n, l.thing))
-	return err
-}
-
-// blocks writes each row as lines of a column's name and a value.
-func blocks(b *strings.Builder, names []string, rows [][]string) {
-	longest := 0
-	for _, name := range names[1:] {
-		longest = max(longest, len(name))
-	}
-	for _, row := range rows {
-		fmt.Fprintln(b, row[0])
-		for i, cell := range row[1:] {
-			if cell != "-" {
-				fmt.Fprintf(b, "  %-*s  %s\n", longest, strings.ToLower(names[i+1]), cell)
-			}
-		}
-		b.WriteByte('\n')
-	}
-}
-
-// wide are the characters that take two columns of a terminal: those of East Asia, and emoji.
+// wide contains the characters that take two columns of a terminal: East Asian ones and emoji.
 var wide = &unicode.RangeTable{
 	R16: []unicode.Range16{
 		{0x1100, 0x115F, 1}, {0x231A, 0x231B, 1}, {0x23E9, 0x23EC, 1}, {0x2614, 0x2615, 1}, {0x26A1, 0x26A1, 1}, {0x2705, 0x2705, 1},
@@ -209,7 +64,7 @@ var wide = &unicode.RangeTable{
 	R32: []unicode.Range32{{0x16FE0, 0x18AFF, 1}, {0x1B000, 0x1B2FF, 1}, {0x1F300, 0x1F64F, 1}, {0x1F680, 0x1F6FF, 1}, {0x1F7E0, 0x1F7EB, 1}, {0x1F900, 0x1F9FF, 1}, {0x1FA70, 0x1FAFF, 1}, {0x20000, 0x3FFFD, 1}},
 }
 
-// width is how many columns of a terminal the text takes. What a joiner joins to an emoji, and its skin's colour, take none.
+// width returns the number of terminal columns that the text takes. An emoji joined to another one and a skin tone take none.
 func width(s string) int {
 	const joiner, lightest, darkest = '\u200D', 0x1F3FB, 0x1F3FF
 	n := 0
@@ -228,17 +83,17 @@ func width(s string) int {
 	return n
 }
 
-// writeJSON writes the value.
-func (p *program) writeJSON(v any) error {
+// writeJSON prints the value as JSON.
+func (c *command) writeJSON(v any) error {
 	text, err := indented(v, "")
 	if err != nil {
 		return err
 	}
-	_, err = p.stdout.Write(append(text, '\n'))
+	_, err = c.stdout.Write(append(text, '\n'))
 	return err
 }
 
-// indented is the value as JSON, whose lines but the first begin with the prefix. What printable would replace is escaped.
+// indented returns the value as JSON. Each line but the first begins with the prefix. It escapes the characters that printable replaces.
 func indented(v any, prefix string) ([]byte, error) {
 	var text bytes.Buffer
 	enc := json.NewEncoder(&text)
@@ -261,8 +116,8 @@ func indented(v any, prefix string) ([]byte, error) {
 	return safe, nil
 }
 
-// printable replaces what could change a terminal's state, or what is seen of the rest of the line. The invisible letters that make a flag
-// of England of a black one are left to it.
+// printable replaces characters that could change the state of a terminal or the display of the rest of the line. It keeps the invisible tag
+// characters of a flag such as England's.
 func printable(s string) string {
 	const blackFlag, firstTag, lastTag = '\U0001F3F4', '\U000E0020', '\U000E007F'
 	flag := false
@@ -276,12 +131,12 @@ func printable(s string) string {
 	}, s)
 }
 
-// detail is a line that goes with the error before it.
+// detail is a line that continues the error before it.
 type detail string
 
 func (d detail) Error() string { return string(d) }
 
-// complain writes the error for a terminal, and reports whether there was anything to say.
+// complain prints the error. It reports whether it printed anything.
 func complain(w io.Writer, err error) bool {
 	lines := complaint(err)
 	for _, line := range lines {
@@ -290,14 +145,14 @@ func complain(w io.Writer, err error) bool {
 	return len(lines) > 0
 }
 
-// complaint is a line for each error that this one joins; nothing of output that nobody reads, which is no failure. It repeats no
-// key, which somebody may have taken for an id or the name of a file.
+// complaint returns a line for each error that this one joins. It omits errOutputClosed, which is no failure, and hides keys, which a user may
+// have passed as an id or a file name.
 func complaint(err error) []string {
 	var several interface {
 		error
 		Unwrap() []error
 	}
-	if errors.As(err, &several) && several.Error() == err.Error() { // it is this error itself
+	if errors.As(err, &several) && several.Error() == err.Error() { // err itself joins errors; it does not wrap one that does
 		if parts := several.Unwrap(); errors.Join(parts...).Error() == err.Error() {
 			var lines []string
 			for _, part := range parts {
@@ -306,7 +161,7 @@ func complaint(err error) []string {
 			return lines
 		}
 	}
-	if errors.Is(err, errNobodyReads) {
+	if errors.Is(err, errOutputClosed) {
 		return nil
 	}
 	line := printable(apikey.HideKeys(err.Error()))
@@ -328,4 +183,21 @@ func counted(n int, thing string) string {
 		return "1 " + thing
 	}
 	return strconv.Itoa(n) + " " + thing + "s"
+}
+
+// orEmpty returns the string, or "" if s is nil.
+func orEmpty(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}
+
+// line reads a line from standard input.
+func (c *command) line() (string, error) {
+	line, err := bufio.NewReader(c.stdin).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return "", err
+	}
+	return strings.TrimSpace(line), nil
 }

@@ -4,5 +4,5 @@ package program
 
 import "os"
 
-// columnsOf is 0: nobody knows how wide the terminal is.
+// columnsOf returns 0, because the width of the terminal is unknown.
 func columnsOf(*os.File) int { return 0 }

@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// systemUser is the name of the user that this process runs as; empty where the system knows none. Without the system's
-// library os/user takes the environment's word for it, and anybody can set USER.
+// systemUser returns the name of the user that runs this process, or "" if the system has none. Without cgo, os/user trusts the environment
+// variable USER, which anyone can set, so this function reads /etc/passwd instead.
 func systemUser() string {
 	file, err := os.Open("/etc/passwd")
 	if err != nil {
@@ -21,11 +21,11 @@ func systemUser() string {
 	return userIn(file, os.Getuid())
 }
 
-// userIn finds the name of a user in a file like /etc/passwd; empty where it is not there, or the file cannot be read.
+// userIn returns the name of a user in a file like /etc/passwd, or "" if the file does not list the user or cannot be read.
 func userIn(passwd io.Reader, uid int) string {
 	for lines := bufio.NewScanner(passwd); lines.Scan(); {
 		fields := strings.Split(strings.TrimSpace(lines.Text()), ":")
-		if len(fields) < 7 || fields[0] == "" || strings.ContainsAny(fields[0][:1], "#+-") { // a comment, or another directory's
+		if len(fields) < 7 || fields[0] == "" || strings.ContainsAny(fields[0][:1], "#+-") { // a comment or a NIS entry
 			continue
 		}
 		if fields[2] == strconv.Itoa(uid) {

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// Whose the trail says a change is must not be told from another's line.
+// A line of another user must not decide whom the audit trail names.
 func TestUserIn(t *testing.T) {
 	const passwd = "# 1001 is ada\nroot:x:0:0:root:/root:/bin/sh\n\n+nis:x:1001:1001::/:/bin/sh\n-nis:x:1001:1001::/:/bin/sh\n:x:1001:1001::/:/bin/sh\n" +
 		"short:x:1001\n  ada:x:1001:1001:Ada, who is 1002:/home/ada:/bin/sh\ntwin:x:1001:1001::/:/bin/sh\ncob:x:10010:1001:1002:/:/bin/sh\nlast:x:7:7::/:/bin/sh"

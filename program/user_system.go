@@ -4,7 +4,7 @@ package program
 
 import "os/user"
 
-// systemUser is the name of the user that this process runs as; empty where the system knows none.
+// systemUser returns the name of the user that runs this process, or "" if the system has none.
 func systemUser() string {
 	u, err := user.Current()
 	if err != nil {

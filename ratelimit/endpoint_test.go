@@ -187,7 +187,7 @@ func TestTLSProvesTheHost(t *testing.T) {
 		url  string
 		ca   *x509.CertPool
 		up   bool
-		want string // what is told if it is not
+		want string // the reason if it is not up
 	}{
 		"trusted":           {"rediss://" + addr, trusted, true, ""},
 		"another authority": {"rediss://" + addr, x509.NewCertPool(), false, "unknown authority"},

@@ -1,7 +1,7 @@
-// Package ratelimit gives each of many names so many events a minute. They may come at once, and are given back one by one.
+// Package ratelimit limits the events per minute of each of many names. A budget can be spent at once and refills one event at a time.
 //
-// A name is counted by one number, the instant from which on its budget is whole (the generic cell rate algorithm). So whoever
-// did nothing for a minute needs not be remembered, and a limit that changes leaves the share of it that is spent.
+// The state of a name is one number: the time at which its budget is full again (the generic cell rate algorithm). A name without events for
+// a minute therefore needs no state, and when a limit changes, the spent share of the budget stays spent.
 package ratelimit
 
 import (
@@ -9,26 +9,26 @@ import (
 	"time"
 )
 
-// Limiter counts. What it cannot tell for certain it allows: a limit is no permission.
+// Limiter counts events. If it cannot count, for example during an outage, it allows the event, because a limit is not a permission.
 type Limiter interface {
-	// Take takes n events out of the budget of a name, if there are so many in it; a negative n gives them back. Names of one kind
-	// are apart from those of another. perMinute is at least 1.
+	// Take takes n events from the budget of a name if the budget has as many. A negative n gives events back. Each kind has its own
+	// names. perMinute must be at least 1.
 	Take(ctx context.Context, kind, name string, perMinute, n int) Budget
 }
 
-// Budget is what is left to a name.
+// Budget is the remaining budget of a name.
 type Budget struct {
 	Allowed    bool
 	Remaining  int
-	Reset      time.Time     // when it is whole
-	RetryAfter time.Duration // until there is one event in it; 0 if there is
+	Reset      time.Time     // when the budget is full
+	RetryAfter time.Duration // until one event is available; 0 if one is
 }
 
-// interval is how long one event takes to come back, in microseconds, which is as exact as Redis's clock. What is allowed more
-// often than that is allowed that often.
+// interval returns the time in which one event is refilled, in microseconds, the precision of Redis's clock. This is the shortest possible
+// interval: a higher limit has the same effect.
 func interval(perMinute int) int64 { return max(1, time.Minute.Microseconds()/int64(perMinute)) }
 
-// budget tells what is left at now of a budget that is whole from full on.
+// budget returns the budget at the time now of a name whose budget is full at the time full.
 func budget(allowed bool, perMinute int, full, now int64) Budget {
 	each := interval(perMinute)
 	left := now + each*int64(perMinute) - full

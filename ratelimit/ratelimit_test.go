@@ -21,7 +21,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// opened returns a Redis at the address, and where it is told of outages.
+// opened returns a limiter on the Redis at the address, and a channel of its reports.
 func opened(t *testing.T, addr string) (*Redis, chan error) {
 	t.Helper()
 	told := make(chan error, 100)
@@ -63,8 +63,7 @@ func counted(r *Redis) (dialed, reused *atomic.Int64) {
 	return dialed, reused
 }
 
-// Wherever it is counted, clients must see the same. The clock of Redis is not ours to set, so what the suite asks of all allows
-// that a little time passes: budgets are so small that nothing comes back meanwhile.
+// Both limiters behave alike. The test cannot set the clock of Redis, so it uses budgets so small that they refill by nothing while it runs.
 func TestALimiter(t *testing.T) {
 	for name, open := range map[string]func(t *testing.T) Limiter{
 		"memory": func(*testing.T) Limiter { return NewMemory(time.Now) },
@@ -153,7 +152,7 @@ func suite(t *testing.T, l Limiter) {
 			t.Error("its request was not counted")
 		}
 	})
-	t.Run("a budget comes back", func(t *testing.T) {
+	t.Run("a budget refills", func(t *testing.T) {
 		const limit = 6000 // one in 10 ms
 		l.Take(t.Context(), "key", "j", limit, limit)
 		for deadline := time.Now().Add(10 * time.Second); !l.Take(t.Context(), "key", "j", limit, 1).Allowed; {

@@ -42,8 +42,8 @@ const (
 	idle = time.Minute
 )
 
-// NewRedis returns a Limiter on the Redis at the URL: redis://[user:password@]host[:port][/database], or rediss:// for TLS. It need
-// not be there yet. report is told when it stops answering, and with nil when it answers again.
+// NewRedis returns a Limiter on the Redis at the URL: redis://[user:password@]host[:port][/database], or rediss:// for TLS. Redis
+// need not be running yet. NewRedis calls report with an error when Redis stops answering, and with nil when it answers again.
 func NewRedis(url string, report func(down error)) (*Redis, error) {
 	e, err := parse(url)
 	if err != nil {
@@ -123,7 +123,7 @@ redis.call('SET', KEYS[1], string.format('%.0f', after), 'PX', math.max(1, math.
 return {1, after, now}
 `)
 
-// ask has Redis take. A client that goes away meanwhile says nothing of Redis, so its context does not end the asking.
+// ask runs Take in Redis. It ignores the cancellation of ctx, because a client that disconnects does not mean that Redis is down.
 func (r *Redis) ask(ctx context.Context, key string, perMinute, n int) (Budget, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
 	defer cancel()

@@ -17,7 +17,7 @@ import (
 	"retrieverkeys/store/document"
 )
 
-// long is a store whose retriever ret_main has 500 keys with 500 origins each: 8 MB of them.
+// long returns a store in which ret_main has 500 keys with 500 origins each, 8 MB in all.
 func long(t *testing.T) programtest.Deployment {
 	t.Helper()
 	d := programtest.Seeded(t, programtest.Embedded(t))
@@ -33,8 +33,8 @@ func long(t *testing.T) programtest.Deployment {
 	return d
 }
 
-// One request of a few kilobytes answered 3 GB and took the process with it; two dozen of 48 MB took more memory than a container
-// has. A client that asks for too much must be told soon, and others must be answered.
+// Without limits, one request of a few kilobytes produces a response of 3 GB, and two dozen responses of 48 MB take more memory than a
+// container has. Such requests must fail soon, and the server must still answer others.
 func TestLongAnswersTakeLittle(t *testing.T) {
 	const origins = "apiKeys(first: 1000) { results { allowedOrigins } }"
 	var aliases strings.Builder
@@ -51,8 +51,8 @@ func TestLongAnswersTakeLittle(t *testing.T) {
 		name      string
 		query     string
 		variables programtest.Fields
-		at        int // requests at once
-		memory    int // MB that the process may have, and no more than that with GOMEMLIMIT=300MiB
+		at        int // concurrent requests
+		memory    int // limit of the process's memory in MB, with GOMEMLIMIT=300MiB
 	}{
 		{"equal entities", "query($r: [_Any!]!) { _entities(representations: $r) { ... on Retriever { " + origins + " } } }", programtest.Fields{"r": equal}, 1, 200},
 		{"aliases", "{ " + aliases.String() + "}", nil, 1, 200},
@@ -61,7 +61,7 @@ func TestLongAnswersTakeLittle(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			env := programtest.Fields{"GOMEMLIMIT": "300MiB"}
 			maps.Copy(env, d.Env)
-			p := programtest.Start(t, env)
+			p := programtest.StartProcess(t, env)
 			body, err := json.Marshal(programtest.Fields{"query": c.query, "variables": c.variables})
 			if err != nil {
 				t.Fatal(err)
@@ -89,7 +89,7 @@ func TestLongAnswersTakeLittle(t *testing.T) {
 					rest, err := io.Copy(io.Discard, resp.Body)
 					whole := strings.HasPrefix(string(start), `{"data":`) && int64(len(start))+rest > 24<<20
 					switch {
-					case c.at > 1 && errors.Is(err, io.ErrUnexpectedEOF): // too many clients were slow
+					case c.at > 1 && errors.Is(err, io.ErrUnexpectedEOF): // the server aborts responses to slow clients
 					case err != nil:
 						t.Error(err)
 					case c.at == 1 && resp.StatusCode == http.StatusOK && strings.Contains(string(start), tooLarge) && strings.Contains(string(start), "BAD_USER_INPUT"):
@@ -104,7 +104,7 @@ func TestLongAnswersTakeLittle(t *testing.T) {
 			if got := p.Query("admin", "production", `{ viewer { keyId } }`); got.Status != http.StatusOK {
 				t.Errorf("afterwards: %d %s", got.Status, got.Body)
 			}
-			peak := p.Peak()
+			peak := p.PeakMB()
 			p.Signal(syscall.SIGTERM)
 			if err := p.Cmd.Wait(); err != nil {
 				t.Error(err)
@@ -114,15 +114,15 @@ func TestLongAnswersTakeLittle(t *testing.T) {
 			if peak > c.memory {
 				t.Errorf("it took %d MB", peak)
 			}
-			if c.at == 1 && state.UserTime()+state.SystemTime() > 10*time.Second { // 37 s when answers were not counted
+			if c.at == 1 && state.UserTime()+state.SystemTime() > 10*time.Second { // 37 s without the limit
 				t.Errorf("it took %v of processor time", state.UserTime()+state.SystemTime())
 			}
 		})
 	}
 }
 
-// A key's plaintext is told once. An answer that is too large must not lose it, nor do a change and not say so: what was done is
-// told, and what is no longer done says that.
+// A key's plaintext is returned only once, so a response limit must not lose it or hide that a change was made. The response contains every
+// change that was made and an error for every mutation that was not executed.
 func TestMutationsAreAnsweredWhole(t *testing.T) {
 	programtest.OnEveryStore(t, func(t *testing.T, d programtest.Deployment) {
 		d = programtest.Seeded(t, d)
@@ -151,7 +151,7 @@ func TestMutationsAreAnsweredWhole(t *testing.T) {
 		if list := s.Request(http.MethodGet, "/v1/retrievers/ret_bare/api-keys", "", map[string]string{"Authorization": "Bearer " + programtest.Token("admin"), "X-Namespace": "production"}); !strings.Contains(list.Body, "one of two") || strings.Contains(list.Body, "two of two") {
 			t.Errorf("the list: %s", list.Body)
 		}
-		// What a key has is only known when it is done, so it may not be shown any number of times.
+		// The size of a key is known only after the mutation, so an operation cannot select it many times.
 		var shown strings.Builder
 		for i := range 11 {
 			fmt.Fprintf(&shown, " a%d: allowedOrigins", i)
@@ -171,17 +171,17 @@ func TestMutationsAreAnsweredWhole(t *testing.T) {
 	})
 }
 
-// A slow or greedy client must not make the process larger than its container, whatever a single answer may have.
+// Slow or greedy clients must not make the process exceed its container's memory, whatever MAX_RESPONSE_BYTES is.
 func TestAnswersFitIntoTheMemoryLimit(t *testing.T) {
 	d := long(t)
 	env := programtest.Fields{"GOMEMLIMIT": "64MiB"}
 	maps.Copy(env, d.Env)
-	p := programtest.Start(t, env)
+	p := programtest.StartProcess(t, env)
 	const query = `{ retriever(id: "ret_main") { apiKeys(first: 500) { results { allowedOrigins } } } }`
 	if got := p.Query("admin", "production", query); got.Status != http.StatusOK || !strings.Contains(got.Body, "more than 8388608 bytes (MAX_RESPONSE_BYTES)") {
 		t.Errorf("%d %.300s", got.Status, got.Body)
 	}
-	if log := p.Errors.String(); !strings.Contains(log, "GOMEMLIMIT is too low for answers of MAX_RESPONSE_BYTES") {
+	if log := p.Stderr.String(); !strings.Contains(log, "GOMEMLIMIT is too low for responses of MAX_RESPONSE_BYTES") {
 		t.Errorf("the log does not say so:\n%s", log)
 	}
 }

@@ -9,11 +9,11 @@ import (
 	"testing"
 )
 
-// arrows says what each package may import beside the standard library: packages of ours by their folder, then modules of others. A
-// path that ends in /... stands for itself and all below it, as it does for the go command. What is not listed is refused, so that
-// the domain stays free of databases and protocols, and the adapters of each other.
+// arrows lists the packages that each package can import in addition to the standard library: packages of this module by folder, then others.
+// As for the go command, a path that ends in /... includes everything below it. The test fails for other imports, so that the domain does not
+// depend on databases and protocols, and adapters do not depend on each other.
 //
-// A new package gets a row. To allow an import, add it to the row and to ARCHITECTURE.md, where direct dependencies have their reasons.
+// A new package gets a row. To allow an import, add it to the row. ARCHITECTURE.md gives the reason for each direct dependency.
 var arrows = map[string]string{
 	"apikey":                    "",
 	"config":                    "",
@@ -24,7 +24,7 @@ var arrows = map[string]string{
 	"ratelimit":                 "github.com/gomodule/redigo/redis github.com/hashicorp/golang-lru/v2/simplelru",
 	"ratelimit/redistest":       "github.com/gomodule/redigo/redis github.com/alicebob/miniredis/v2",
 	"store":                     "apikey store/document " + spanPackages,
-	"store/document":            "apikey wire " + bsonPackage + " go.mongodb.org/mongo-driver/v2/x/bsonx/bsoncore", // still BSON, not the driver
+	"store/document":            "apikey wire " + bsonPackage + " go.mongodb.org/mongo-driver/v2/x/bsonx/bsoncore", // BSON, not the driver
 	"store/mongodb":             "apikey store store/document go.mongodb.org/mongo-driver/v2/... " + spanPackages,
 	"store/mongodb/mongodbtest": bsonPackage + " go.mongodb.org/mongo-driver/v2/x/mongo/driver/connstring",
 	"store/sqlite":              "apikey store/document modernc.org/sqlite/... " + bsonPackage,
@@ -39,12 +39,12 @@ var arrows = map[string]string{
 
 const (
 	bsonPackage  = "go.mongodb.org/mongo-driver/v2/bson"
-	spanPackages = "go.opentelemetry.io/otel/attribute go.opentelemetry.io/otel/codes go.opentelemetry.io/otel/trace" // the API alone, without the SDK and exporters
+	spanPackages = "go.opentelemetry.io/otel/attribute go.opentelemetry.io/otel/codes go.opentelemetry.io/otel/trace" // the API without the SDK and exporters
 )
 
 func TestArrowsPointInward(t *testing.T) {
 	list := exec.CommandContext(t.Context(), "go", "list", "-f", `{{.ImportPath}}{{range .Imports}} {{.}}{{end}}`, "retrieverkeys/...")
-	list.Env = append(os.Environ(), "GOOS=linux") // whichever system the test runs on
+	list.Env = append(os.Environ(), "GOOS=linux") // the same on every system
 	out, err := list.Output()
 	if err != nil {
 		t.Fatal(err)
@@ -74,18 +74,18 @@ func TestArrowsPointInward(t *testing.T) {
 		}
 		for _, pattern := range allowed {
 			if !used[pattern] {
-				t.Errorf("arrows allows %s to import %s, which it does not", name, pattern)
+				t.Errorf("arrows lists %s for %s, which does not import it", pattern, name)
 			}
 		}
 	}
 	for name := range arrows {
 		if packages[name] == nil {
-			t.Errorf("arrows has a row for %s, which is no package", name)
+			t.Errorf("arrows has a row for %s, which does not exist", name)
 		}
 	}
 }
 
-// ours is how arrows calls a package of this module; others keep their paths.
+// ours returns the name of a package in arrows: the folder if it is in this module, else its path.
 func ours(path string) string {
 	if path == "retrieverkeys" {
 		return "."
@@ -93,7 +93,7 @@ func ours(path string) string {
 	return strings.TrimPrefix(path, "retrieverkeys/")
 }
 
-// covers says whether a pattern of arrows stands for a path. Three dots alone are every package of ours, and of ours alone.
+// covers reports whether a pattern of arrows includes a path. The pattern "..." includes every package of this module and no other.
 func covers(pattern, path string) bool {
 	if pattern == "..." {
 		return strings.HasPrefix(path, "retrieverkeys/")
@@ -102,7 +102,7 @@ func covers(pattern, path string) bool {
 	return ours(path) == above || tree && strings.HasPrefix(path, above+"/")
 }
 
-// Every direct dependency is named in ARCHITECTURE.md with its reason, and nothing else is.
+// ARCHITECTURE.md gives a reason for each direct dependency, and for no other module.
 func TestDependenciesHaveReasons(t *testing.T) {
 	text, err := os.ReadFile("../ARCHITECTURE.md")
 	if err != nil {
@@ -138,7 +138,7 @@ func TestDependenciesHaveReasons(t *testing.T) {
 			continue
 		}
 		if !named[required.Path] {
-			t.Errorf("ARCHITECTURE.md does not say why there is %s", required.Path)
+			t.Errorf("ARCHITECTURE.md gives no reason for %s", required.Path)
 		}
 		delete(named, required.Path)
 	}

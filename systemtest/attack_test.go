@@ -14,8 +14,8 @@ import (
 	"retrieverkeys/program/programtest"
 )
 
-// What a proxy and the server could read differently is how requests are smuggled past the proxy; and what the server has not
-// (other protocols, other paths to the same thing) must not be there by accident.
+// If a proxy and the server parse a request differently, an attacker can smuggle requests past the proxy. Other protocols and other paths to
+// the same resource must not exist by accident.
 func TestHTTPIsReadStrictly(t *testing.T) {
 	s := programtest.Serve(t, programtest.Seeded(t, programtest.Embedded(t)).Env)
 	const me = `{"query":"{ viewer { keyId } }"}`
@@ -34,12 +34,12 @@ func TestHTTPIsReadStrictly(t *testing.T) {
 		{"a plain request", post(), 200, "key_caller_admin"},
 		{"HTTP/1.0", strings.Replace(post(), "HTTP/1.1", "HTTP/1.0", 1), 200, "key_caller_admin"},
 		{"an absolute URL", get("GET", "http://elsewhere.example/graphql?query=%7B__typename%7D"), 200, "Query"},
-		{"another protocol that it does not speak", post("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA"), 200, "key_caller_admin"},
+		{"an unsupported protocol", post("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA"), 200, "key_caller_admin"},
 		{"a WebSocket", post("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="), 200, "key_caller_admin"},
-		{"an expectation that it does not know", post("Expect: 200-ok"), 417, ""},
+		{"an unknown expectation", post("Expect: 200-ok"), 417, ""},
 		{"two lengths", post("Content-Length: 5"), 400, ""},
 		{"a length and chunks", post("Transfer-Encoding: chunked"), 400, ""},
-		{"an encoding of the transfer", post("Transfer-Encoding: gzip"), 501, ""},
+		{"another transfer encoding", post("Transfer-Encoding: gzip"), 501, ""},
 		{"a compressed body", post("Content-Encoding: gzip"), 415, "uncompressed"},
 		{"a folded header", post("X-Namespace: production", " Authorization: Bearer x"), 200, "key_caller_admin"},
 		{"a space before the colon", post("X-Namespace : production"), 400, ""},
@@ -51,15 +51,15 @@ func TestHTTPIsReadStrictly(t *testing.T) {
 		{"HEAD", get("HEAD", "/graphql"), 405, ""},
 		{"OPTIONS", get("OPTIONS", "/graphql"), 405, "POST"},
 		{"TRACE", get("TRACE", "/graphql"), 405, "POST"},
-		{"a method in small letters", get("get", "/graphql"), 405, "POST"},
-		{"a path in other letters", get("GET", "/GraphQL"), 404, "nothing at this path"},
-		{"a path that goes on", get("GET", "/graphql/"), 404, "nothing at this path"},
-		{"a path with a NUL", get("GET", "/graphql%00"), 404, "nothing at this path"},
-		{"a path that goes back", get("GET", "/healthz/../graphql"), 307, ""},
+		{"a method in lower case", get("get", "/graphql"), 405, "POST"},
+		{"a path in another case", get("GET", "/GraphQL"), 404, "Nothing exists at this path"},
+		{"a path with a trailing slash", get("GET", "/graphql/"), 404, "Nothing exists at this path"},
+		{"a path with a NUL", get("GET", "/graphql%00"), 404, "Nothing exists at this path"},
+		{"a path with ..", get("GET", "/healthz/../graphql"), 307, ""},
 		{"a path of another host", get("GET", "//elsewhere.example/..//healthz"), 307, ""},
 		{"a retriever that is a path", get("GET", "/v1/retrievers/%2e%2e%2fgraphql/api-keys"), 404, "No such retriever"},
 	} {
-		got := s.Raw(c.request)
+		got := s.SendRaw(c.request)
 		if got.Status != c.status || !strings.Contains(got.Body, c.want) {
 			t.Errorf("%s: %d %s", c.name, got.Status, got.Body)
 		}
@@ -69,12 +69,12 @@ func TestHTTPIsReadStrictly(t *testing.T) {
 	}
 }
 
-// Whatever is answered, a browser must not guess what it is, keep it, frame it or tell others where it was.
+// Browsers must not guess the type of any response, store it, show it in a frame, or send its URL to other sites.
 func TestEveryAnswerIsHardened(t *testing.T) {
 	s := programtest.Serve(t, programtest.Seeded(t, programtest.Embedded(t)).Env)
 	for _, c := range []struct {
 		method, path, body, bearer string
-		kept                       bool // nothing in it is anybody's
+		kept                       bool // caches can store it, because it is the same for everyone
 	}{
 		{"POST", "/graphql", `{"query":"{ viewer { keyId } }"}`, programtest.Token("admin"), false},
 		{"POST", "/graphql", `{`, programtest.Token("admin"), false},
@@ -96,7 +96,7 @@ func TestEveryAnswerIsHardened(t *testing.T) {
 	}
 }
 
-// A name is never more than a name: not an operator or a pattern of the store, not a path, and never what makes it fail.
+// A name must not act as an operator or a pattern of the store or as a path, and must not make a request fail.
 func TestOddNamesAreAbsent(t *testing.T) {
 	programtest.OnEveryStore(t, func(t *testing.T, d programtest.Deployment) {
 		s := programtest.Serve(t, programtest.Seeded(t, d).Env)
@@ -117,7 +117,7 @@ func TestOddNamesAreAbsent(t *testing.T) {
 			if codes := strings.Join(a.Codes(t), " "); codes != "NOT_FOUND NOT_FOUND NOT_FOUND NOT_FOUND" {
 				t.Errorf("%q: %s", name, a.Body)
 			}
-			if name == "MAIN" || name == "'" { // which a search may find
+			if name == "MAIN" || name == "'" { // a search can match it
 				continue
 			}
 			a = s.Query("admin", "production", `query($s: String!) { retrievers(search: $s) { total } retriever(id: "main") { apiKeys(filter: {search: $s}) { total } } }`, programtest.Fields{"s": name})
@@ -132,7 +132,7 @@ func TestOddNamesAreAbsent(t *testing.T) {
 	})
 }
 
-// The tables of docs/reliability.md say which test proves what. One that was renamed or deleted proves nothing.
+// Every test that docs/reliability.md names exists. Without this, a renamed test leaves a promise without proof.
 func TestProofsExist(t *testing.T) {
 	declared := map[string]bool{}
 	declaration := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz|Benchmark)\w+)`)
@@ -154,17 +154,17 @@ func TestProofsExist(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, err := os.ReadFile("../docs/reliability.md")
+	text, err := os.ReadFile("../docs/proofs.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	names := regexp.MustCompile(`\b(?:Test|Fuzz|Benchmark)[A-Z]\w+`).FindAllString(string(text), -1)
 	if len(names) == 0 {
-		t.Error("it names no test")
+		t.Error("docs/reliability.md names no test")
 	}
 	for _, name := range names {
 		if !declared[name] {
-			t.Errorf("there is no %s", name)
+			t.Errorf("docs/reliability.md names %s, which does not exist", name)
 		}
 	}
 }

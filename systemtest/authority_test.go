@@ -17,10 +17,10 @@ import (
 	"retrieverkeys/store/document"
 )
 
-// What a key may give to others, and to itself by way of others, through the whole program.
+// The tests of this file check that no key gains authority through other keys.
 
-// A key that ends in an hour must not come to hold one of the same rights that never does.
-func TestNoWayUpByOtherKeys(t *testing.T) {
+// Without this, the holder of a key that expires in an hour obtains a key with the same rights that never expires.
+func TestNoGainThroughOtherKeys(t *testing.T) {
 	programtest.OnEveryStore(t, func(t *testing.T, d programtest.Deployment) {
 		programtest.ImportBatch(t, programtest.Seeded(t, d), programtest.Family())
 		s := programtest.Serve(t, d.Env)
@@ -41,7 +41,7 @@ func TestNoWayUpByOtherKeys(t *testing.T) {
 			}
 		}
 		denied := map[string]int{}
-		for _, e := range s.AuditOf("main") {
+		for _, e := range s.RetrieverEvents("main") {
 			if e["status"] == "denied" && e["actorKeyId"] == "key_caller_limited" {
 				denied[fmt.Sprint(e["action"], " ", e["resourceId"])]++
 			}
@@ -51,12 +51,12 @@ func TestNoWayUpByOtherKeys(t *testing.T) {
 			"api_key_updated key_caller_sibling", "api_key_updated key_caller_limited",
 		} {
 			if denied[want] < 1 {
-				t.Errorf("the trail has no denied %s", want)
+				t.Errorf("no denied %s in the audit trail", want)
 			}
 		}
 		if got := s.Query("admin", "production", `{ apiKey(id: "key_caller_fast") { status rotatedTo expiresAt allowedOrigins rateLimitOverride } }`); got.Body !=
 			`{"data":{"apiKey":{"status":"ACTIVE","rotatedTo":null,"expiresAt":"2999-01-01T00:00:00.000Z","allowedOrigins":["https://app.example.com","https://*.example.org"],"rateLimitOverride":1001}}}` {
-			t.Errorf("a key that was not to be rotated: %s", got.Body)
+			t.Errorf("the key must not be rotated: %s", got.Body)
 		}
 		for _, of := range []string{"fast", "everywhere"} {
 			if got := s.Query("admin", "production", `mutation { rotateApiKey(input: {id: "key_caller_`+of+`"}) { key } }`); programtest.Outcome(t, got) != "OK" {
@@ -66,8 +66,8 @@ func TestNoWayUpByOtherKeys(t *testing.T) {
 	})
 }
 
-// A key that may rotate itself must gain nothing by it: neither the old one for the new, nor the new one for the old.
-func TestNoWayUpByOwnSuccessors(t *testing.T) {
+// Without this, a key that rotates itself gains authority: one of the two keys raises the limits of the other.
+func TestNoGainThroughOwnSuccessors(t *testing.T) {
 	programtest.OnEveryStore(t, func(t *testing.T, d programtest.Deployment) {
 		programtest.ImportBatch(t, programtest.Seeded(t, d), programtest.Family())
 		s := programtest.Serve(t, d.Env)
@@ -75,7 +75,7 @@ func TestNoWayUpByOwnSuccessors(t *testing.T) {
 		relatives := []holder{{"key_caller_limited", programtest.Token("limited")}}
 		for range 2 {
 			last := relatives[len(relatives)-1]
-			got := s.As(last.secret, `mutation { rotateApiKey(input: {id: "`+last.id+`", overlapSeconds: 600}) { key apiKey { id expiresAt allowedOrigins rateLimitOverride } } }`)
+			got := s.QueryWithToken(last.secret, `mutation { rotateApiKey(input: {id: "`+last.id+`", overlapSeconds: 600}) { key apiKey { id expiresAt allowedOrigins rateLimitOverride } } }`)
 			var made struct {
 				Data struct {
 					RotateAPIKey struct {
@@ -93,41 +93,41 @@ func TestNoWayUpByOwnSuccessors(t *testing.T) {
 		for i, by := range relatives {
 			for j, of := range relatives {
 				for _, change := range []string{`expiresAt: null`, `allowedOrigins: null`, `allowedOrigins: []`, `rateLimitOverride: null`, `rateLimitOverride: 1001`, `expiresAt: "2999-01-01T00:00:00.001Z"`} {
-					got := s.As(by.secret, `mutation { updateApiKey(input: {id: "`+of.id+`", `+change+`}) { apiKey { id } } }`)
+					got := s.QueryWithToken(by.secret, `mutation { updateApiKey(input: {id: "`+of.id+`", `+change+`}) { apiKey { id } } }`)
 					if programtest.Outcome(t, got) != "FORBIDDEN" {
 						t.Errorf("key %d updates key %d, %s: %s", i, j, change, got.Body)
 					}
 				}
 			}
 		}
-		// To be limited more is no harm, not by oneself either.
+		// A key can lower its own limits.
 		youngest := relatives[2]
-		if got := s.As(youngest.secret, `mutation { updateApiKey(input: {id: "`+youngest.id+`", rateLimitOverride: 999, expiresAt: "2998-01-01T00:00:00Z", allowedOrigins: ["https://app.example.com"]}) { apiKey { rateLimitOverride } } }`); got.Body !=
+		if got := s.QueryWithToken(youngest.secret, `mutation { updateApiKey(input: {id: "`+youngest.id+`", rateLimitOverride: 999, expiresAt: "2998-01-01T00:00:00Z", allowedOrigins: ["https://app.example.com"]}) { apiKey { rateLimitOverride } } }`); got.Body !=
 			`{"data":{"updateApiKey":{"apiKey":{"rateLimitOverride":999}}}}` {
-			t.Errorf("to limit oneself: %s", got.Body)
+			t.Errorf("lowering the limit: %s", got.Body)
 		}
-		if got := s.As(youngest.secret, `mutation { updateApiKey(input: {id: "`+youngest.id+`", rateLimitOverride: 1000}) { apiKey { id } } }`); programtest.Outcome(t, got) != "FORBIDDEN" {
-			t.Errorf("to take that back: %s", got.Body)
+		if got := s.QueryWithToken(youngest.secret, `mutation { updateApiKey(input: {id: "`+youngest.id+`", rateLimitOverride: 1000}) { apiKey { id } } }`); programtest.Outcome(t, got) != "FORBIDDEN" {
+			t.Errorf("raising it again: %s", got.Body)
 		}
 	})
 }
 
-// Whoever narrows a key to their own limits may rotate it. What they then hold spends what the old key spends, in place of a budget of
-// its own.
+// A caller can lower another key's limits to its own and then rotate that key. The successor shares the old key's rate limit budget instead of
+// getting a new one.
 func TestNarrowingAndRotatingRenewsNoBudget(t *testing.T) {
 	programtest.OnEveryStore(t, func(t *testing.T, d programtest.Deployment) {
 		programtest.ImportBatch(t, programtest.Seeded(t, d), programtest.Family())
 		s := programtest.Serve(t, d.Env)
 		const rotate = `mutation { rotateApiKey(input: {id: "key_caller_unlimited", overlapSeconds: 3600}) { key previous { status } } }`
 		if got := s.Query("limited", "production", rotate); programtest.Outcome(t, got) != "FORBIDDEN" {
-			t.Errorf("as it is: %s", got.Body)
+			t.Errorf("rotation before: %s", got.Body)
 		}
 		if got := s.Query("limited", "production", `mutation { updateApiKey(input: {id: "key_caller_unlimited", expiresAt: "2999-01-01T00:00:00Z", allowedOrigins: ["https://app.example.com"], rateLimitOverride: 1000}) { apiKey { id } } }`); programtest.Outcome(t, got) != "OK" {
-			t.Fatalf("to narrow it: %s", got.Body)
+			t.Fatalf("lowering the limits: %s", got.Body)
 		}
 		remaining := func(bearer string) string {
 			t.Helper()
-			got := s.As(bearer, `{ viewer { keyId } }`)
+			got := s.QueryWithToken(bearer, `{ viewer { keyId } }`)
 			if programtest.Outcome(t, got) != "OK" {
 				t.Errorf("%s", got.Body)
 			}
@@ -143,12 +143,12 @@ func TestNarrowingAndRotatingRenewsNoBudget(t *testing.T) {
 			t.Errorf("the new key has %s left: %s", left, got.Body)
 		}
 		if left := remaining(programtest.Token("unlimited")); left != "997" {
-			t.Errorf("the old key then has %s left", left)
+			t.Errorf("the old key has %s left afterwards", left)
 		}
 	})
 }
 
-// Where keys without a limit of their own have one from the settings, that is what a key is compared by.
+// For a key without its own rate limit, RATE_LIMIT_PER_MINUTE is the limit that another key's is compared with.
 func TestTheGeneralLimitCounts(t *testing.T) {
 	for general, want := range map[string]string{"0": "FORBIDDEN", "2000": "FORBIDDEN", "1000": "OK", "500": "OK"} {
 		d := programtest.Seeded(t, programtest.Embedded(t))
@@ -162,7 +162,7 @@ func TestTheGeneralLimitCounts(t *testing.T) {
 	}
 }
 
-// Keys of types that the platform began to issue, or will, read what an admin reads and change nothing, however one asks.
+// Keys of types that this version does not issue can read, even with the permission admin, but change nothing through any API.
 func TestKeysOfOtherTypesOnlyRead(t *testing.T) {
 	programtest.OnEveryStore(t, func(t *testing.T, d programtest.Deployment) {
 		programtest.ImportBatch(t, programtest.Seeded(t, d), document.Batch{Keys: []bson.Raw{
@@ -198,13 +198,13 @@ func TestKeysOfOtherTypesOnlyRead(t *testing.T) {
 				t.Errorf("%s: REST revokes: %d %s", caller, got.Status, got.Body)
 			}
 			denied := map[any]int{}
-			for _, e := range s.AuditOf("main") {
+			for _, e := range s.RetrieverEvents("main") {
 				if e["actorKeyId"] == "key_caller_"+caller && e["status"] == "denied" {
 					denied[e["action"]]++
 				}
 			}
 			if len(denied) != 4 {
-				t.Errorf("%s: the trail has denied attempts of %v", caller, denied)
+				t.Errorf("%s: got denied attempts %v", caller, denied)
 			}
 		}
 		for types, want := range map[string]string{
@@ -215,7 +215,7 @@ func TestKeysOfOtherTypesOnlyRead(t *testing.T) {
 				t.Errorf("a filter by %s: %s", types, got.Body)
 			}
 		}
-		// An admin names, limits and ends such keys like others, and puts no other in their place.
+		// An admin can update and revoke such keys but not rotate them.
 		for id, says := range map[string]string{"key_of_user": "keys of the type user_scoped act for one person", "key_of_session": "keys of the type session act for one person", "key_of_robot": "cannot be read"} {
 			if got := s.Query("admin", "production", `mutation { rotateApiKey(input: {id: "`+id+`"}) { key } }`); programtest.Outcome(t, got) != "CONFLICT" || !strings.Contains(got.Body, says) {
 				t.Errorf("%s is rotated: %s", id, got.Body)
@@ -226,7 +226,7 @@ func TestKeysOfOtherTypesOnlyRead(t *testing.T) {
 	})
 }
 
-// The vendor's 23rd field is in every list and answer, and survives what is done to a key.
+// The vendor's 23rd field, is_internal, is in every response and survives updates and rotations.
 func TestInternalKeysStayInternal(t *testing.T) {
 	programtest.OnEveryStore(t, func(t *testing.T, d programtest.Deployment) {
 		s := programtest.Serve(t, programtest.Seeded(t, d).Env)
@@ -254,7 +254,7 @@ func TestInternalKeysStayInternal(t *testing.T) {
 		if keys := internal(); keys["key_full"] != true {
 			t.Errorf("after an update: %v", keys)
 		}
-		successor := programtest.At(s.Mutate("admin", `rotateApiKey(input: {id: "key_full", overlapSeconds: 60}) { apiKey { id } }`), "apiKey", "id")
+		successor := programtest.TextAt(s.Mutate("admin", `rotateApiKey(input: {id: "key_full", overlapSeconds: 60}) { apiKey { id } }`), "apiKey", "id")
 		if keys := internal(); keys["key_full"] != true || keys[successor] != true {
 			t.Errorf("after a rotation: %v", keys)
 		}
@@ -265,7 +265,7 @@ func TestInternalKeysStayInternal(t *testing.T) {
 	})
 }
 
-// Two processes that share a Redis count the keys of one chain of rotations together, those that an older version made, too.
+// Processes that share a Redis count all keys of a chain of rotations together, including keys that an older version created.
 func TestRotatingRenewsNoBudget(t *testing.T) {
 	redis := redistest.Start(t)
 	redis.Serve(t)
@@ -274,7 +274,7 @@ func TestRotatingRenewsNoBudget(t *testing.T) {
 		after := func(before string) programtest.Fields {
 			return programtest.Fields{"rotated_from": "key_caller_" + before}
 		}
-		// A name is in Redis for a minute, so each store has keys of its own.
+		// Redis keeps a counter for a minute, so each store needs its own keys.
 		name := func(s string) string { return s + "_" + d.Name }
 		programtest.ImportBatch(t, programtest.Seeded(t, d), document.Batch{Keys: []bson.Raw{
 			programtest.CallerDoc(name("first"), "int_a", "org_a", limited),
@@ -291,28 +291,28 @@ func TestRotatingRenewsNoBudget(t *testing.T) {
 				t.Errorf("%s: %d, %s remain, want %s: %s", step, a.Status, a.Header.Get("X-RateLimit-Remaining"), want, a.Body)
 			}
 		}
-		remaining("the first", processes[0].As(programtest.Token(name("first")), ask), "5")
-		remaining("the second", processes[1].As(programtest.Token(name("second")), ask), "4")
-		remaining("the third", processes[0].As(programtest.Token(name("third")), ask), "3")
-		rotated := processes[1].As(programtest.Token(name("third")), `mutation { rotateApiKey(input: {id: "key_caller_`+name("third")+`", overlapSeconds: 60}) { key } }`)
+		remaining("the first", processes[0].QueryWithToken(programtest.Token(name("first")), ask), "5")
+		remaining("the second", processes[1].QueryWithToken(programtest.Token(name("second")), ask), "4")
+		remaining("the third", processes[0].QueryWithToken(programtest.Token(name("third")), ask), "3")
+		rotated := processes[1].QueryWithToken(programtest.Token(name("third")), `mutation { rotateApiKey(input: {id: "key_caller_`+name("third")+`", overlapSeconds: 60}) { key } }`)
 		remaining("the third rotates itself", rotated, "2")
 		_, secret, _ := strings.Cut(rotated.Body, `"key":"`)
 		secret, _, _ = strings.Cut(secret, `"`)
-		remaining("the fourth", processes[0].As(secret, ask), "1")
-		remaining("the first again", processes[1].As(programtest.Token(name("first")), ask), "0")
+		remaining("the fourth", processes[0].QueryWithToken(secret, ask), "1")
+		remaining("the first again", processes[1].QueryWithToken(programtest.Token(name("first")), ask), "0")
 		for _, s := range processes {
 			for _, bearer := range []string{programtest.Token(name("first")), programtest.Token(name("second")), programtest.Token(name("third")), secret} {
-				if got := s.As(bearer, ask); got.Status != http.StatusTooManyRequests {
-					t.Errorf("%.20s, when all is spent: %d %s", bearer, got.Status, got.Body)
+				if got := s.QueryWithToken(bearer, ask); got.Status != http.StatusTooManyRequests {
+					t.Errorf("%.20s with an exhausted budget: %d %s", bearer, got.Status, got.Body)
 				}
 			}
 		}
-		remaining("another organization's key that names it", processes[0].As(programtest.Token(name("theirs")), ask), "5")
+		remaining("another organization's key that names it", processes[0].QueryWithToken(programtest.Token(name("theirs")), ask), "5")
 	})
 }
 
-// An id that is a pattern comes into no store by an import, and where one is already it gets no keys. A caller who manages one
-// namespace would otherwise make a key that executes every retriever of the organization.
+// Import rejects an id that is a pattern, and no key can be created for a stored one. Otherwise, a caller who manages one namespace could create
+// a key that executes every retriever of the organization.
 func TestIDsThatArePatterns(t *testing.T) {
 	programtest.OnEveryStore(t, func(t *testing.T, d programtest.Deployment) {
 		patterns := document.Batch{
@@ -322,7 +322,7 @@ func TestIDsThatArePatterns(t *testing.T) {
 		code, _, errs := programtest.Command(t, d.Env, "import", programtest.WriteImport(t, patterns))
 		for _, want := range []string{"namespaces[0].namespace_id: ", "retrievers[0].retriever_id: ", "retrievers[1].retriever_id: ", "retrievers[2].namespace_id: "} {
 			if code != program.ExitFailed || !strings.Contains(errs, want) {
-				t.Errorf("exit code %d, without %q:\n%s", code, want, errs)
+				t.Errorf("exit code %d, want %q in\n%s", code, want, errs)
 			}
 		}
 		programtest.Insert(t, programtest.Seeded(t, d), patterns)
@@ -336,12 +336,12 @@ func TestIDsThatArePatterns(t *testing.T) {
 				}
 				made := s.Query(of.caller, of.namespace, `mutation($id: ID!) { createApiKey(input: {retrieverId: $id, name: "x"}) { key } }`, programtest.Fields{"id": ref})
 				if programtest.Outcome(t, made) != "BAD_USER_INPUT" || !strings.Contains(made.Body, `"field":"retrieverId"`) {
-					t.Errorf("%s makes a key for %s: %s", of.caller, ref, made.Body)
+					t.Errorf("%s creates a key for %s: %s", of.caller, ref, made.Body)
 				}
 				rest := s.Request(http.MethodPost, "/v1/retrievers/"+strings.ReplaceAll(ref, "*", "%2A")+"/api-keys", `{"name":"x"}`,
 					map[string]string{"Authorization": "Bearer " + programtest.Token(of.caller), "X-Namespace": of.namespace})
 				if rest.Status != http.StatusBadRequest || !strings.Contains(rest.Body, "holds a *") {
-					t.Errorf("%s makes a key for %s: %d %s", of.caller, ref, rest.Status, rest.Body)
+					t.Errorf("%s creates a key for %s: %d %s", of.caller, ref, rest.Status, rest.Body)
 				}
 			}
 		}
@@ -351,8 +351,8 @@ func TestIDsThatArePatterns(t *testing.T) {
 	})
 }
 
-// What bootstrap makes has an id of its own making, whatever it is called.
-func TestBootstrapMakesNoPatterns(t *testing.T) {
+// The ids that bootstrap creates contain no pattern, even if the names do.
+func TestBootstrapCreatesNoPatterns(t *testing.T) {
 	d := programtest.Embedded(t)
 	if code, out, errs := programtest.Command(t, d.Env, "bootstrap", "--organization", "*", "--namespace", "ns_*"); code != program.ExitOK {
 		t.Fatalf("exit code %d: %s%s", code, out, errs)
@@ -365,7 +365,7 @@ func TestBootstrapMakesNoPatterns(t *testing.T) {
 	}
 }
 
-// A limit that an import lets in must limit, and one that a database holds already must not be none.
+// Import rejects a rate limit below 1. A stored one must not mean that there is no limit.
 func TestOddLimits(t *testing.T) {
 	d := programtest.Seeded(t, programtest.Embedded(t))
 	file := filepath.Join(t.TempDir(), "keys.json")
@@ -391,7 +391,7 @@ func TestOddLimits(t *testing.T) {
 	}
 }
 
-// Requests from a forbidden origin are refused, and counted all the same: they come from web pages, and there may be many.
+// Requests from a forbidden origin are refused but still count against the rate limit, because a web page can send many of them.
 func TestForbiddenOriginsSpendTheBudget(t *testing.T) {
 	d := programtest.Seeded(t, programtest.Embedded(t))
 	d.Env["RATE_LIMIT_PER_MINUTE"] = "3"

@@ -9,10 +9,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"retrieverkeys/apikey"
 	"retrieverkeys/program/programtest"
 )
 
-// Where only a manifest's operations run, a stolen key must not be able to ask anything else.
+// With PERSISTED_ONLY, a stolen key can run nothing but the operations of the manifest.
 func TestOnlyTheManifestIsRun(t *testing.T) {
 	d := programtest.Seeded(t, programtest.Embedded(t))
 	file := filepath.Join(t.TempDir(), "manifest.json")
@@ -47,8 +48,8 @@ func TestOnlyTheManifestIsRun(t *testing.T) {
 	}
 }
 
-// The vendor's endpoints do what no manifest says. Where they are closed, nothing tells that there could be any, whoever asks and
-// however; and nothing describes them.
+// The manifest does not limit the vendor's REST endpoints. With REST=off, every caller gets the same responses as for paths that do not
+// exist, and the OpenAPI document is not served.
 func TestRESTIsClosed(t *testing.T) {
 	d := programtest.Seeded(t, programtest.Embedded(t))
 	d.Env["CORS_ALLOWED_ORIGINS"] = "https://app.example.com"
@@ -82,7 +83,7 @@ func TestRESTIsClosed(t *testing.T) {
 	headers := map[string]string{"Authorization": "Bearer " + programtest.Token("admin"), "X-Namespace": "production"}
 	for _, path := range []string{"/v1/retrievers/main/api-keys", "/openapi.json"} {
 		if got := open.Request("GET", path, "", headers); got.Status != http.StatusOK {
-			t.Errorf("%s where they are open: %d %s", path, got.Status, got.Body)
+			t.Errorf("%s with REST=on: %d %s", path, got.Status, got.Body)
 		}
 	}
 	if got := closed.Query("admin", "production", `{ apiKey(id: "key_tie_b") { status } }`); got.Body != `{"data":{"apiKey":{"status":"ACTIVE"}}}` {
@@ -90,7 +91,7 @@ func TestRESTIsClosed(t *testing.T) {
 	}
 }
 
-// A browser that is pointed at the endpoint belongs to somebody who wants to look around.
+// A person who opens the GraphQL endpoint in a browser is redirected to the playground.
 func TestBrowsersAreSentToThePlayground(t *testing.T) {
 	const accept = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 	visit := func(s *programtest.Server, path string) programtest.Answer {
@@ -120,9 +121,54 @@ func TestBrowsersAreSentToThePlayground(t *testing.T) {
 	d.Env["PLAYGROUND"] = "off"
 	s = programtest.Serve(t, d.Env)
 	if got := visit(s, "/"); got.Status != http.StatusNotFound {
-		t.Errorf("a playground that is off: %d", got.Status)
+		t.Errorf("with PLAYGROUND=off: %d", got.Status)
 	}
 	if got := visit(s, "/graphql?query=%7B+__typename+%7D"); got.Status != http.StatusOK || !strings.HasPrefix(got.Header.Get("Content-Type"), "application/json") {
-		t.Errorf("without a playground: %d %v", got.Status, got.Header)
+		t.Errorf("a browser with PLAYGROUND=off: %d %v", got.Status, got.Header)
+	}
+}
+
+// A request that is refused before its execution gets a GraphQL error with a code, without data, and without its own text.
+func TestRefusalsBeforeGraphQL(t *testing.T) {
+	s := programtest.Serve(t, programtest.Seeded(t, programtest.Embedded(t)).Env)
+	for _, c := range []struct {
+		name, method, path, body string
+		headers                  map[string]string
+		status                   int
+		want                     string
+	}{
+		{"a body that is not JSON", "POST", "/graphql", `{"query": SECRET`, nil, 400, "not a JSON object"},
+		{"a batch", "POST", "/graphql", `[{"query":"{ __typename }"}]`, nil, 400, "not a JSON object"},
+		{"two values", "POST", "/graphql", `{"query":"{ __typename }"} {}`, nil, 400, "not a JSON object"},
+		{"no query", "POST", "/graphql", `{}`, nil, 400, `"field":"query"`},
+		{"a query that is not a string", "POST", "/graphql", `{"query":1}`, nil, 400, `"field":"query"`},
+		{"variables that are not an object", "POST", "/graphql", `{"query":"{ __typename }","variables":[]}`, nil, 400, `"field":"variables"`},
+		{"not UTF-8", "POST", "/graphql", "{\"query\":\"{ retriever(id: \\\"\xff\\\") { id } }\"}", nil, 400, "UTF-8"},
+		{"another media type", "POST", "/graphql", `query`, map[string]string{"Content-Type": "text/plain"}, 415, `"field":"Content-Type"`},
+		{"another method", "PUT", "/graphql", `{}`, nil, 405, "POST"},
+		{"a body too large", "POST", "/graphql", `{"query":"` + strings.Repeat(" ", 1<<20) + `"}`, nil, 413, "1048576"},
+		{"two Authorization headers", "POST", "/graphql", `{}`, map[string]string{"Authorization": "Bearer a", "authorization": "Bearer b"}, 400, `"field":"Authorization"`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			req, err := http.NewRequestWithContext(t.Context(), c.method, s.URL+c.path, strings.NewReader(c.body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header.Set("Content-Type", "application/json")
+			for name, value := range c.headers {
+				if strings.EqualFold(name, "Authorization") {
+					req.Header["Authorization"] = append(req.Header["Authorization"], value)
+				} else {
+					req.Header.Set(name, value)
+				}
+			}
+			got := s.Do(req)
+			if got.Status != c.status || !strings.Contains(got.Body, c.want) || strings.Contains(got.Body, `"data"`) || strings.Contains(got.Body, "SECRET") {
+				t.Errorf("%d %s", got.Status, got.Body)
+			}
+			if codes := got.Codes(t); len(codes) != 1 || codes[0] != string(apikey.BadUserInput) {
+				t.Errorf("codes %v", codes)
+			}
+		})
 	}
 }

@@ -22,7 +22,7 @@ import (
 
 var errBroken = errors.New("broken off by the test")
 
-// reset breaks a connection off so that what is under way is lost.
+// reset closes a connection with a TCP reset, which loses the data in transit.
 func reset(c net.Conn) {
 	if tcp, ok := c.(*net.TCPConn); ok {
 		_ = tcp.SetLinger(0)
@@ -30,14 +30,14 @@ func reset(c net.Conn) {
 	_ = c.Close()
 }
 
-// fault is something that befalls a store, until it is lifted.
+// fault is a failure of the store that lasts until it is lifted.
 type fault struct {
 	name    string
-	timeout string // of requests
+	timeout string // REQUEST_TIMEOUT
 	befall  func(p *mongodbtest.Proxy, lifted <-chan struct{})
 }
 
-// repeatedly does something to the store every few milliseconds, at least once.
+// repeatedly calls do at this interval until the fault is lifted, at least once.
 func repeatedly(every time.Duration, do func(n int)) func(lifted <-chan struct{}) {
 	return func(lifted <-chan struct{}) {
 		for n := 0; ; n++ {
@@ -60,7 +60,7 @@ var faults = []fault{
 		<-lifted
 		p.Start()
 	}},
-	{"nothing is answered any more, and then late", "1s", func(p *mongodbtest.Proxy, lifted <-chan struct{}) {
+	{"the store answers only after the fault", "1s", func(p *mongodbtest.Proxy, lifted <-chan struct{}) {
 		p.Pass(func(client net.Conn, answer []byte) error {
 			<-lifted
 			_, err := client.Write(answer)
@@ -68,11 +68,11 @@ var faults = []fault{
 		})
 		<-lifted
 	}},
-	{"nothing is answered any more, ever", "1s", func(p *mongodbtest.Proxy, lifted <-chan struct{}) {
+	{"the store never answers", "1s", func(p *mongodbtest.Proxy, lifted <-chan struct{}) {
 		p.Pass(hanging)
 		<-lifted
 	}},
-	{"answers are slow", "5s", func(p *mongodbtest.Proxy, lifted <-chan struct{}) {
+	{"the store answers slowly", "5s", func(p *mongodbtest.Proxy, lifted <-chan struct{}) {
 		p.Pass(func(client net.Conn, answer []byte) error {
 			time.Sleep(200 * time.Millisecond)
 			_, err := client.Write(answer)
@@ -80,7 +80,7 @@ var faults = []fault{
 		})
 		<-lifted
 	}},
-	{"answers are slower than requests may be", "500ms", func(p *mongodbtest.Proxy, lifted <-chan struct{}) {
+	{"the store answers later than REQUEST_TIMEOUT", "500ms", func(p *mongodbtest.Proxy, lifted <-chan struct{}) {
 		p.Pass(func(client net.Conn, answer []byte) error {
 			time.Sleep(700 * time.Millisecond)
 			_, err := client.Write(answer)
@@ -88,7 +88,7 @@ var faults = []fault{
 		})
 		<-lifted
 	}},
-	{"answers break off in the middle", "1s", func(p *mongodbtest.Proxy, lifted <-chan struct{}) {
+	{"responses of the store are truncated", "1s", func(p *mongodbtest.Proxy, lifted <-chan struct{}) {
 		var n atomic.Int64
 		p.Pass(func(client net.Conn, answer []byte) error {
 			if n.Add(1)%7 > 0 {
@@ -101,7 +101,7 @@ var faults = []fault{
 		})
 		<-lifted
 	}},
-	{"answers drip", "5s", func(p *mongodbtest.Proxy, lifted <-chan struct{}) {
+	{"responses of the store arrive in small parts", "5s", func(p *mongodbtest.Proxy, lifted <-chan struct{}) {
 		p.Pass(func(client net.Conn, answer []byte) error {
 			for part := range slices.Chunk(answer, 100) {
 				if _, err := client.Write(part); err != nil {
@@ -113,13 +113,13 @@ var faults = []fault{
 		})
 		<-lifted
 	}},
-	{"the server goes up and down", "1s", func(p *mongodbtest.Proxy, lifted <-chan struct{}) {
+	{"the store restarts repeatedly", "1s", func(p *mongodbtest.Proxy, lifted <-chan struct{}) {
 		repeatedly(30*time.Millisecond, func(int) {
 			p.Stop()
 			p.Start()
 		})(lifted)
 	}},
-	{"the server refuses", "1s", func(p *mongodbtest.Proxy, lifted <-chan struct{}) {
+	{"the store returns errors", "1s", func(p *mongodbtest.Proxy, lifted <-chan struct{}) {
 		var n atomic.Int64
 		codes := []int{6, 10107, 91, 13, 262, 11602}
 		p.On(func(command string, _ bson.Raw) *mongodbtest.Fault {
@@ -132,14 +132,14 @@ var faults = []fault{
 	}},
 }
 
-// Whatever befalls the store, an answer is right or says that the store cannot be reached, and comes in time: nobody is
-// told that their key is bad or that their list is empty, no change that was answered is lost, and no revoked key works
-// again. When it is over the server is as before, without a restart. Nor does it make it worse by asking again and again.
+// During every fault of the store, each response is correct or UNAVAILABLE, and arrives in time. No valid key gets 401, no list is empty by
+// mistake, no acknowledged change is lost, and no revoked key works again. After the fault, the server recovers without a restart. The server
+// does not add load by retrying repeatedly.
 func TestFaultsOfTheStore(t *testing.T) {
 	for _, f := range faults {
 		t.Run(f.name, func(t *testing.T) {
 			d := programtest.Seeded(t, programtest.OnMongoDB(t))
-			proxy, env := programtest.Behind(t, d)
+			proxy, env := programtest.ThroughProxy(t, d)
 			env["REQUEST_TIMEOUT"] = f.timeout
 			proxy.Start()
 			withstand(t, d, env, []*mongodbtest.Proxy{proxy}, func(lifted <-chan struct{}) {
@@ -151,7 +151,7 @@ func TestFaultsOfTheStore(t *testing.T) {
 	}
 }
 
-// withstand has a server serve while something befalls its store until that is lifted, and after.
+// withstand runs traffic on a server during a fault of its store, and after it.
 func withstand(t *testing.T, d programtest.Deployment, env programtest.Fields, proxies []*mongodbtest.Proxy, befall func(lifted <-chan struct{})) {
 	t.Helper()
 	const writersAtOnce, steps = 6, 4
@@ -177,7 +177,7 @@ func withstand(t *testing.T, d programtest.Deployment, env programtest.Fields, p
 		}
 		return n
 	}
-	programtest.EventuallyReady(t, s)
+	programtest.AwaitReady(t, s)
 	all(traffic)
 	goroutines := runtime.NumGoroutine()
 	asked, unavailable, before := tr.asked(), tr.unavailable(), commands()
@@ -189,7 +189,7 @@ func withstand(t *testing.T, d programtest.Deployment, env programtest.Fields, p
 	}()
 	all(traffic)
 	if requests, n := int64(tr.asked()-asked), commands()-before; n > 20*requests+100 {
-		t.Errorf("%d requests became %d commands", requests, n)
+		t.Errorf("got %d commands for %d requests", n, requests)
 	} else {
 		t.Logf("during the fault %d requests, %d of them unavailable, %d commands", requests, tr.unavailable()-unavailable, n)
 	}
@@ -197,7 +197,7 @@ func withstand(t *testing.T, d programtest.Deployment, env programtest.Fields, p
 	<-over
 
 	began := time.Now()
-	programtest.EventuallyReady(t, s)
+	programtest.AwaitReady(t, s)
 	all(func(w *writer) { w.soon(w.list) })
 	t.Logf("served again after %v", time.Since(began))
 	all(traffic)
@@ -205,7 +205,7 @@ func withstand(t *testing.T, d programtest.Deployment, env programtest.Fields, p
 	tr.settle(goroutines, len(writers))
 }
 
-// When another member of a replica set becomes the primary, changes go there, as soon as there is one.
+// When another member of a replica set becomes the primary, changes go to it.
 func TestFailover(t *testing.T) {
 	d := programtest.Seeded(t, programtest.OnMongoDB(t))
 	var primary atomic.Int64
@@ -231,16 +231,16 @@ func TestFailover(t *testing.T) {
 	})
 }
 
-// Five hundred clients at two connections: whoever cannot be served is told so in time, authentication and what comes
-// after it do not wait for each other, and then all is as before.
+// With five hundred clients and two connections to the store, requests that cannot be served fail in time, authentication and later reads do not
+// deadlock, and the server recovers.
 func TestPoolExhaustion(t *testing.T) {
 	const clients = 500
 	d := programtest.Seeded(t, programtest.OnMongoDB(t))
-	proxy, env := programtest.Behind(t, d, "maxPoolSize=2")
+	proxy, env := programtest.ThroughProxy(t, d, "maxPoolSize=2")
 	proxy.Start()
 	env["REQUEST_TIMEOUT"] = "2s"
 	s := programtest.Serve(t, env)
-	programtest.EventuallyReady(t, s)
+	programtest.AwaitReady(t, s)
 	tr := newTraffic(t, s.URL)
 	proxy.Pass(func(client net.Conn, answer []byte) error {
 		time.Sleep(10 * time.Millisecond)
@@ -271,19 +271,19 @@ func TestPoolExhaustion(t *testing.T) {
 		list()
 	}
 	if n := tr.unavailable() - before; n > 0 {
-		t.Errorf("afterwards %d of 10 could not be served", n)
+		t.Errorf("afterwards, %d of 10 requests failed", n)
 	}
 }
 
-// A store that comes up after the server is found, and made ready, without a restart.
+// A store that starts after the server is prepared and used without a restart of the server.
 func TestStoreComesLate(t *testing.T) {
 	d := programtest.Seeded(t, programtest.OnMongoDB(t))
-	proxy, env := programtest.Behind(t, d)
+	proxy, env := programtest.ThroughProxy(t, d)
 	s := programtest.Serve(t, env)
 	if got := s.Request(http.MethodGet, "/readyz", "", nil); got.Status != http.StatusServiceUnavailable {
 		t.Errorf("/readyz: %d %s", got.Status, got.Body)
 	}
-	s.Errors.Await("the store is not ready yet", s.Ended)
+	s.Stderr.Await("the store is not ready yet", s.Ended)
 	var indexes atomic.Int64
 	mayIndex, made := make(chan struct{}), make(chan struct{})
 	proxy.On(func(command string, _ bson.Raw) *mongodbtest.Fault {
@@ -301,27 +301,27 @@ func TestStoreComesLate(t *testing.T) {
 	})
 	proxy.Start()
 	began := time.Now()
-	programtest.EventuallyReady(t, s)
+	programtest.AwaitReady(t, s)
 	if got := s.Query("reader", "production", `{ retriever(id: "main") { apiKeys { total } } }`); !strings.Contains(got.Body, `"total":4`) {
 		t.Errorf("a request: %d %s", got.Status, got.Body)
 	}
 	t.Logf("served after %v", time.Since(began))
-	close(mayIndex) // indexes come late, and requests do not wait for them
+	close(mayIndex) // requests did not wait for the indexes
 	select {
 	case <-made:
 	case <-time.After(2 * programtest.MaxWait):
-		t.Error("no indexes were asked for")
+		t.Error("the server created no indexes")
 	}
-	if s.Errors.Await("the store is ready", s.Ended) == "" {
-		t.Error("nobody is told that the store came")
+	if s.Stderr.Await("the store is ready", s.Ended) == "" {
+		t.Error("the log does not say that the store is ready")
 	}
 }
 
-// The indexes of a large collection take hours. Meanwhile the server is ready and serves, an operator's commands work and build none, and
-// whoever is told to stop stops.
+// Building the indexes of a large collection takes hours. Meanwhile, the server is ready and answers requests, commands work and build no
+// indexes, and the server can be stopped.
 func TestServesWhileIndexesAreBuilt(t *testing.T) {
 	d := programtest.Seeded(t, programtest.OnMongoDB(t))
-	proxy, env := programtest.Behind(t, d)
+	proxy, env := programtest.ThroughProxy(t, d)
 	building, never := make(chan struct{}), make(chan struct{})
 	var begun atomic.Int64
 	proxy.On(func(command string, _ bson.Raw) *mongodbtest.Fault {
@@ -334,10 +334,10 @@ func TestServesWhileIndexesAreBuilt(t *testing.T) {
 		return nil
 	})
 	proxy.Start()
-	defer close(never) // before the proxy stops
+	defer close(never) // runs before the proxy stops
 	s := programtest.Serve(t, env)
 	<-building
-	programtest.EventuallyReady(t, s)
+	programtest.AwaitReady(t, s)
 	if got := s.Query("reader", "production", `{ retriever(id: "main") { apiKeys { total results { id } } } }`); !strings.Contains(got.Body, `"total":4`) {
 		t.Errorf("a list: %d %s", got.Status, got.Body)
 	}
@@ -356,23 +356,23 @@ func TestServesWhileIndexesAreBuilt(t *testing.T) {
 		}
 	}
 	if n := begun.Load(); n != 1 {
-		t.Errorf("%d builds were begun, want the server's one", n)
+		t.Errorf("got %d index builds, want 1", n)
 	}
 	if code := s.Stop(); code != program.ExitOK {
-		t.Errorf("exit code %d\n%s", code, s.Errors)
+		t.Errorf("exit code %d\n%s", code, s.Stderr)
 	}
 }
 
-// A store that is there but answers nothing, or takes connections and says nothing, is not ready, and whoever asks learns it.
+// /readyz fails while the store accepts connections but does not answer.
 func TestNotReadyWhileTheStoreStalls(t *testing.T) {
 	d := programtest.Seeded(t, programtest.OnMongoDB(t))
-	proxy, env := programtest.Behind(t, d)
+	proxy, env := programtest.ThroughProxy(t, d)
 	proxy.Start()
 	s := programtest.Serve(t, env)
-	programtest.EventuallyReady(t, s)
+	programtest.AwaitReady(t, s)
 	proxy.Pass(hanging)
 	for range 3 {
-		if got := s.Request(http.MethodGet, "/readyz", "", nil); got.Status != http.StatusServiceUnavailable || !strings.Contains(got.Body, "the store does not answer") {
+		if got := s.Request(http.MethodGet, "/readyz", "", nil); got.Status != http.StatusServiceUnavailable || !strings.Contains(got.Body, "the store does not respond") {
 			t.Errorf("/readyz: %d %s", got.Status, got.Body)
 		}
 	}
@@ -382,11 +382,11 @@ func TestNotReadyWhileTheStoreStalls(t *testing.T) {
 	}
 	proxy.Pass(nil)
 	proxy.Cut()
-	programtest.EventuallyReady(t, s)
+	programtest.AwaitReady(t, s)
 }
 
-// While another process holds the embedded store's file, changes say so, and reads go on.
-func TestFileIsHeld(t *testing.T) {
+// While another process locks the embedded store's file, changes are UNAVAILABLE and reads work.
+func TestFileIsLocked(t *testing.T) {
 	d := programtest.Seeded(t, programtest.Embedded(t))
 	d.Env["REQUEST_TIMEOUT"] = "300ms"
 	s := programtest.Serve(t, d.Env)
@@ -415,38 +415,38 @@ func TestFileIsHeld(t *testing.T) {
 	}
 	hold("ROLLBACK")
 	if r, served := revoke(); !served || r.Data.Do == nil || r.Data.Do.APIKey.Status != "REVOKED" {
-		t.Errorf("a change, the file free again: %d %s", r.Status, r.Body)
+		t.Errorf("a change after the lock: %d %s", r.Status, r.Body)
 	}
 }
 
-// hanging passes nothing on, until the client gives up.
+// hanging forwards nothing until the client closes the connection.
 func hanging(client net.Conn, _ []byte) error {
 	_, err := client.Read(make([]byte, 1))
 	return errors.Join(err, errBroken)
 }
 
-// A server that is told to stop does so, even if its store takes nothing more: when keys were used is lost then, and said.
+// The server shuts down even if its store hangs. The log says that last_used_at times were lost.
 func TestStopsThoughTheStoreHangs(t *testing.T) {
 	d := programtest.Seeded(t, programtest.OnMongoDB(t))
-	proxy, env := programtest.Behind(t, d)
+	proxy, env := programtest.ThroughProxy(t, d)
 	proxy.Start()
 	s := programtest.Serve(t, env)
-	programtest.EventuallyReady(t, s)
+	programtest.AwaitReady(t, s)
 	if got := s.Query("reader", "production", `{ viewer { keyId } }`); got.Status != http.StatusOK {
 		t.Fatal(got)
 	}
 	proxy.Pass(hanging)
 	if code := s.Stop(); code != program.ExitOK {
-		t.Errorf("exit code %d\n%s", code, s.Errors)
+		t.Errorf("exit code %d\n%s", code, s.Stderr)
 	}
-	if !strings.Contains(s.Errors.String(), "when keys were used could not be stored") {
-		t.Errorf("nothing is said of what was lost:\n%s", s.Errors)
+	if !strings.Contains(s.Stderr.String(), "when keys were used could not be stored") {
+		t.Errorf("the log does not report the loss:\n%s", s.Stderr)
 	}
 }
 
-// Nor does a command wait for ever.
+// A command fails in time if the store hangs.
 func TestCommandsDoNotHang(t *testing.T) {
-	proxy, env := programtest.Behind(t, programtest.OnMongoDB(t), "serverSelectionTimeoutMS=100")
+	proxy, env := programtest.ThroughProxy(t, programtest.OnMongoDB(t), "serverSelectionTimeoutMS=100")
 	proxy.Pass(hanging)
 	proxy.Start()
 	for _, args := range [][]string{

@@ -20,9 +20,8 @@ import (
 	"retrieverkeys/store/document"
 )
 
-// A request that starts after the answer to a revocation must not pass: neither at the process that answered, nor at
-// another one over the same store. Anything cached in between would let a thief go on.
-func TestRevokedIsDeadAtOnce(t *testing.T) {
+// Once a revocation is acknowledged, the key does not work in any process that uses the same store. A cache of keys would let a thief continue.
+func TestRevocationIsImmediate(t *testing.T) {
 	programtest.OnEveryStore(t, func(t *testing.T, d programtest.Deployment) {
 		d = programtest.Seeded(t, d)
 		victims := 8
@@ -30,7 +29,7 @@ func TestRevokedIsDeadAtOnce(t *testing.T) {
 		for i := range victims {
 			b.Keys = append(b.Keys, programtest.CallerDoc(fmt.Sprintf("victim_%d", i), "int_a", "org_a", programtest.Fields{
 				"scopes": []programtest.Fields{programtest.Scope("retriever", "ret_main")},
-				// Used just now, so that it is not noted again: FerretDB loses a revocation that races with that.
+				// A recent last_used_at prevents a write of it. FerretDB can lose a revocation that races with that write.
 				"last_used_at": bson.NewDateTimeFromTime(time.Now()),
 			}))
 		}
@@ -44,11 +43,11 @@ func TestRevokedIsDeadAtOnce(t *testing.T) {
 			for _, s := range []*programtest.Server{first, second, first, second} {
 				wg.Go(func() {
 					for last := false; !last; {
-						last = dead.Load() // one more request that starts after the answer
+						last = dead.Load() // at least one request starts after the response
 						got := s.Query(name, "production", `{ viewer { keyId } }`)
 						asked.Add(1)
 						if last && got.Status != http.StatusUnauthorized {
-							t.Errorf("after the revocation was answered: %d %s", got.Status, got.Body)
+							t.Errorf("after the acknowledged revocation: %d %s", got.Status, got.Body)
 						}
 						if got.Status == http.StatusOK {
 							passed.Add(1)
@@ -66,18 +65,17 @@ func TestRevokedIsDeadAtOnce(t *testing.T) {
 	})
 }
 
-// The plaintext of a key stands in one response and nowhere else: not in a log, not in the store, not in a metric, not in any
-// other answer. Its hash stands in the store and in keyHash, and nowhere else.
+// The plaintext of a key is in one response and in no log, store, metric or other response. Its hash is only in the store and in keyHash.
 func TestSecretIsNowhereElse(t *testing.T) {
 	programtest.OnEveryStore(t, func(t *testing.T, d programtest.Deployment) {
 		d = programtest.Seeded(t, d)
 		d.Env["LOG_LEVEL"], d.Env["ADMIN_ADDR"] = "debug", "127.0.0.1:0"
 		s := programtest.Serve(t, d.Env)
 		made := s.Mutate("admin", `createApiKey(input: {retrieverId: "main", name: "secret", rateLimitOverride: 3}) { key apiKey { id keyHash } }`)
-		s.Mutate("admin", `updateApiKey(input: {id: $id, description: "changed"}) { apiKey { id } }`, programtest.Fields{"id": programtest.At(made, "apiKey", "id")})
-		rotated := s.Mutate("admin", `rotateApiKey(input: {id: $id}) { key apiKey { id keyHash } }`, programtest.Fields{"id": programtest.At(made, "apiKey", "id")})
-		secrets := []string{programtest.At(made, "key"), programtest.At(rotated, "key")}
-		hashes := []string{programtest.At(made, "apiKey", "keyHash"), programtest.At(rotated, "apiKey", "keyHash")}
+		s.Mutate("admin", `updateApiKey(input: {id: $id, description: "changed"}) { apiKey { id } }`, programtest.Fields{"id": programtest.TextAt(made, "apiKey", "id")})
+		rotated := s.Mutate("admin", `rotateApiKey(input: {id: $id}) { key apiKey { id keyHash } }`, programtest.Fields{"id": programtest.TextAt(made, "apiKey", "id")})
+		secrets := []string{programtest.TextAt(made, "key"), programtest.TextAt(rotated, "key")}
+		hashes := []string{programtest.TextAt(made, "apiKey", "keyHash"), programtest.TextAt(rotated, "apiKey", "keyHash")}
 		var byREST struct {
 			Key  string
 			Hash string `json:"key_hash"`
@@ -91,7 +89,7 @@ func TestSecretIsNowhereElse(t *testing.T) {
 
 		limited := false
 		var seen strings.Builder
-		for _, secret := range secrets { // used in every place where somebody may use or paste it
+		for _, secret := range secrets { // sent in every place where a client may put it
 			for _, header := range []string{"Bearer " + secret, "Basic " + secret, "Bearer  " + secret} {
 				for _, path := range []string{"/graphql", "/v1/retrievers/main/api-keys", "/graphql?access_token=" + secret, "/v1/retrievers/" + secret + "/api-keys"} {
 					got := s.Request(http.MethodPost, path, `{"query":"{ retriever(id: \"`+secret+`\") { id } }","variables":{"key":"`+secret+`"}}`,
@@ -100,7 +98,7 @@ func TestSecretIsNowhereElse(t *testing.T) {
 					limited = limited || got.Status == http.StatusTooManyRequests
 				}
 			}
-			for _, body := range []programtest.Fields{ // as an operation that is known by its hash, as one that is none, as a setting
+			for _, body := range []programtest.Fields{ // as the hash of an operation, in an operation's text, as an input
 				{"query": `query Q { ` + secret + ` }`, "extensions": programtest.Fields{"persistedQuery": programtest.Fields{"version": 1, "sha256Hash": programtest.HashOf(`query Q { ` + secret + ` }`)}}},
 				{"extensions": programtest.Fields{"persistedQuery": programtest.Fields{"version": 1, "sha256Hash": programtest.HashOf(secret)}}},
 				{"query": `{ retriever(id: "` + secret, "operationName": secret}, {"documentId": secret}, {secret: secret},
@@ -124,63 +122,62 @@ func TestSecretIsNowhereElse(t *testing.T) {
 			apiKeys(includeRevoked: true) { results { id name description keyPrefix } } } }`)
 		seen.WriteString(answer.Body)
 		if !limited || !strings.Contains(answer.Body, `"rate_limit_override"`) {
-			t.Errorf("no limit was met, or no change told: %s", answer.Body)
+			t.Errorf("want a limit's error and the changes before it: %s", answer.Body)
 		}
-		admin := &programtest.Server{T: t, URL: regexp.MustCompile(`(http://[0-9.:]+)/metrics`).FindStringSubmatch(s.Errors.String())[1]}
+		admin := &programtest.Server{T: t, URL: regexp.MustCompile(`(http://[0-9.:]+)/metrics`).FindStringSubmatch(s.Stderr.String())[1]}
 		metrics := admin.Request(http.MethodGet, "/metrics", "", nil).Body
 		s.Stop()
-		outputs := map[string]string{"answers": seen.String(), "the metrics": metrics, "the log": s.Errors.String(), "the standard output": s.Out.String()}
+		outputs := map[string]string{"answers": seen.String(), "the metrics": metrics, "the log": s.Stderr.String(), "the standard output": s.Stdout.String()}
 		for name, text := range outputs {
 			for i, secret := range secrets {
 				if strings.Contains(text, secret) {
-					t.Errorf("a plaintext stands in %s", name)
+					t.Errorf("%s contains a plaintext", name)
 				}
 				if strings.Contains(text, hashes[i]) {
-					t.Errorf("a hash stands in %s", name)
+					t.Errorf("%s contains a hash", name)
 				}
 			}
 		}
 		for _, secret := range secrets {
-			if file := programtest.Stored(t, d, secret); file != "" {
-				t.Errorf("a plaintext stands in %s", file)
+			if file := programtest.FileContaining(t, d, secret); file != "" {
+				t.Errorf("%s contains a plaintext", file)
 			}
 		}
 	})
 }
 
-// Whoever did not get the answer to a creation cannot get the plaintext any more, but can find the key by its name, end it and
-// make another of the same name.
-func TestALostAnswerLeavesAKeyToFind(t *testing.T) {
+// A client that lost the response to a creation can find the key by its name, revoke it, and create another one with the same name.
+func TestLostResponseLeavesAKeyToFind(t *testing.T) {
 	s := programtest.Serve(t, programtest.Seeded(t, programtest.Embedded(t)).Env)
 	const create = `createApiKey(input: {retrieverId: "main", name: "Storefront 7"}) { apiKey { id } key }`
-	lost := programtest.At(s.Mutate("admin", create), "apiKey", "id")
+	lost := programtest.TextAt(s.Mutate("admin", create), "apiKey", "id")
 	const find = `{ retriever(id: "main") { apiKeys(filter: {search: "storefront 7"}) { results { id } } } }`
 	if got := s.Query("admin", "production", find); got.Body != `{"data":{"retriever":{"apiKeys":{"results":[{"id":"`+lost+`"}]}}}}` {
 		t.Errorf("the lost key: %s", got.Body)
 	}
 	s.Mutate("admin", `revokeApiKey(input: {id: $id}) { apiKey { status } }`, programtest.Fields{"id": lost})
-	kept := programtest.At(s.Mutate("admin", create), "apiKey", "id")
+	kept := programtest.TextAt(s.Mutate("admin", create), "apiKey", "id")
 	if got := s.Query("admin", "production", find); kept == lost || got.Body != `{"data":{"retriever":{"apiKeys":{"results":[{"id":"`+kept+`"}]}}}}` {
 		t.Errorf("the other key: %s", got.Body)
 	}
 }
 
-// Who tried what they may not is what one looks for after a leak. But nobody may fill the store by trying.
+// After a leak, people look for denied attempts in the audit trail. But a caller must not be able to fill the store with them.
 func TestDeniedAttemptsAreKept(t *testing.T) {
 	programtest.OnEveryStore(t, func(t *testing.T, d programtest.Deployment) {
 		s := programtest.Serve(t, programtest.Seeded(t, d).Env)
-		for range 3 { // within one minute, or at most two
+		for range 3 { // within at most two calendar minutes
 			s.Query("reader", "production", `mutation { revokeApiKey(input: {id: "key_tie_b"}) { apiKey { id } } }`)
 		}
 		s.Request(http.MethodPost, "/v1/retrievers/main/api-keys", `{"name":"x"}`, map[string]string{
 			"Authorization": "Bearer " + programtest.Token("reader"), "X-Namespace": "production", "User-Agent": "curl/8",
 		})
-		s.Query("retriever", "production", `mutation { revokeApiKey(input: {id: "key_tie_b"}) { apiKey { id } } }`)       // sees nothing
-		s.Query("scoped", "production", `mutation { revokeApiKey(input: {id: "key_numbers"}) { apiKey { id } } }`)        // does not see that one
-		s.Query("foreign", "production", `mutation { revokeApiKey(input: {id: "key_tie_b"}) { apiKey { id } } }`)         // nor that
-		s.Query("admin", "production", `mutation { updateApiKey(input: {id: "key_tie_b", name: ""}) { apiKey { id } } }`) // is only wrong
+		s.Query("retriever", "production", `mutation { revokeApiKey(input: {id: "key_tie_b"}) { apiKey { id } } }`)       // cannot read anything
+		s.Query("scoped", "production", `mutation { revokeApiKey(input: {id: "key_numbers"}) { apiKey { id } } }`)        // cannot read this key
+		s.Query("foreign", "production", `mutation { revokeApiKey(input: {id: "key_tie_b"}) { apiKey { id } } }`)         // cannot read this key
+		s.Query("admin", "production", `mutation { updateApiKey(input: {id: "key_tie_b", name: ""}) { apiKey { id } } }`) // invalid, not denied
 		var revocations, creations int
-		for _, e := range s.AuditOf("main") {
+		for _, e := range s.RetrieverEvents("main") {
 			if e["status"] != "denied" || e["actorId"] != "usr_reader" || e["actorKeyId"] != "key_caller_reader" || e["actorType"] != "user" || e["ipAddress"] != "127.0.0.1" {
 				t.Errorf("event %v", e)
 			}
@@ -208,13 +205,13 @@ func TestDeniedAttemptsAreKept(t *testing.T) {
 	})
 }
 
-// Whoever tries what they may not, many times a request, must not have the store write as often, nor bury the trail;
-// and how often it was is told all the same. Who found a key in a web page leaves nothing.
+// Many denied attempts in one request must not cause as many writes or bury the audit trail, but the trail still counts them. Attempts with a
+// retriever's key, which is in web pages, are not recorded.
 func TestDeniedAttemptsAreBounded(t *testing.T) {
 	programtest.OnEveryStore(t, func(t *testing.T, d programtest.Deployment) {
 		d = programtest.Seeded(t, d)
 		programtest.ImportBatch(t, d, document.Batch{Keys: programtest.ManyKeys(120)})
-		d.Env["REQUEST_TIMEOUT"] = "5m" // of a slow machine
+		d.Env["REQUEST_TIMEOUT"] = "5m" // for slow machines
 		s := programtest.Serve(t, d.Env)
 		first := time.Now().Unix() / 60
 		attempt := func(caller string, from int) {
@@ -243,7 +240,7 @@ func TestDeniedAttemptsAreBounded(t *testing.T) {
 		}
 		s.Stop()
 		kept, more := 0, 0
-		for _, e := range programtest.TrailOf(t, d) {
+		for _, e := range programtest.StoredEvents(t, d) {
 			switch {
 			case e.Outcome != apikey.Denied || e.Action != apikey.KeyRevoked || e.ActorKeyID == nil || *e.ActorKeyID != "key_caller_reader" || !slices.Equal(e.RetrieverIDs, []apikey.RetrieverID{"ret_many"}):
 				t.Errorf("event %+v", e)
@@ -258,32 +255,32 @@ func TestDeniedAttemptsAreBounded(t *testing.T) {
 		}
 		minutes := int(time.Now().Unix()/60 - first + 1)
 		if kept < 10 || kept > 10*minutes || kept+more != 120 {
-			t.Errorf("in %d minutes %d attempts are kept, and there are %d more, of 120", minutes, kept, more)
+			t.Errorf("in %d minutes: got %d events and %d counted attempts, of 120", minutes, kept, more)
 		}
 	})
 }
 
-// Whoever tries the demo calls it from a page of their own, on a port that their tools chose. Elsewhere no page may call that is not
-// named.
-func TestTheDemosPagesMayCall(t *testing.T) {
+// A page on any local port can call the demo, because development servers choose their ports. Other servers allow only the origins that
+// CORS_ALLOWED_ORIGINS names.
+func TestLocalPagesCanCallTheDemo(t *testing.T) {
 	demo, production := programtest.ServeAs(t, programtest.Embedded(t).Env), programtest.Serve(t, programtest.Embedded(t).Env)
 	for _, origin := range []string{"http://localhost:5173", "http://127.0.0.1:3000", "http://[::1]:8080", "http://localhost"} {
 		preflight := map[string]string{"Origin": origin, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization,content-type,x-namespace"}
 		if got := demo.Request(http.MethodOptions, "/graphql", "", preflight); got.Status/100 != 2 || got.Header.Get("Access-Control-Allow-Origin") != origin {
-			t.Errorf("%s asks the demo: %d %v %s", origin, got.Status, got.Header, got.Body)
+			t.Errorf("%s calls the demo: %d %v %s", origin, got.Status, got.Header, got.Body)
 		}
 		if got := production.Request(http.MethodOptions, "/graphql", "", preflight); got.Status != http.StatusForbidden || !strings.Contains(got.Body, "the origin "+origin+" may not call this server: CORS_ALLOWED_ORIGINS") {
-			t.Errorf("%s asks another: %d %v %s", origin, got.Status, got.Header, got.Body)
+			t.Errorf("%s calls another server: %d %v %s", origin, got.Status, got.Header, got.Body)
 		}
 	}
 	preflight := map[string]string{"Origin": "https://localhost.example", "Access-Control-Request-Method": "POST"}
 	if got := demo.Request(http.MethodOptions, "/graphql", "", preflight); got.Status != http.StatusForbidden {
-		t.Errorf("a page from elsewhere asks the demo: %d %v %s", got.Status, got.Header, got.Body)
+		t.Errorf("another site calls the demo: %d %v %s", got.Status, got.Header, got.Body)
 	}
 }
 
-// An address that anybody may claim is worth nothing as evidence: only proxies that the operator trusts are believed.
-func TestAuditTellsTheClientsAddress(t *testing.T) {
+// Any client can send X-Forwarded-For, so the audit trail uses it only from the proxies that TRUSTED_PROXIES names.
+func TestAuditHasTheClientsAddress(t *testing.T) {
 	for _, c := range []struct{ trusted, forwarded, want string }{
 		{"", "203.0.113.9", "127.0.0.1"},
 		{"127.0.0.0/8,10.0.0.1", "203.0.113.9", "203.0.113.9"},
@@ -304,14 +301,13 @@ func TestAuditTellsTheClientsAddress(t *testing.T) {
 		s.Request(http.MethodDelete, "/v1/retrievers/main/api-keys/key_tie_a", "", map[string]string{
 			"Authorization": "Bearer " + programtest.Token("admin"), "X-Namespace": "production", "X-Forwarded-For": c.forwarded,
 		})
-		if events := s.AuditOf("main"); len(events) != 1 || events[0]["ipAddress"] != c.want {
+		if events := s.RetrieverEvents("main"); len(events) != 1 || events[0]["ipAddress"] != c.want {
 			t.Errorf("trusting %q, forwarded %q: %v, want %s", c.trusted, c.forwarded, events, c.want)
 		}
 	}
 }
 
-// last_used_at is what tells a dead key from one in use. It is written behind the request, and at the latest when the
-// server stops; requests that were refused are no use.
+// last_used_at shows whether a key is in use. It is written after the request, at the latest when the server stops. Refused requests do not count.
 func TestUsesAreStored(t *testing.T) {
 	programtest.OnEveryStore(t, func(t *testing.T, d programtest.Deployment) {
 		d = programtest.Seeded(t, d)
@@ -340,9 +336,9 @@ func TestUsesAreStored(t *testing.T) {
 	})
 }
 
-// The two ways to ask tell the same: the same keys in the same order, and the same codes, to every kind of caller.
-// Otherwise one of them would let somebody see or do what the other refuses.
-func TestTwinsAgree(t *testing.T) {
+// GraphQL and REST return the same keys in the same order and the same codes to every kind of caller. Otherwise, one of them would allow what
+// the other refuses.
+func TestGraphQLAndRESTAgree(t *testing.T) {
 	statuses := map[string]int{
 		"": http.StatusOK, "UNAUTHENTICATED": http.StatusUnauthorized, "FORBIDDEN": http.StatusForbidden, "NOT_FOUND": http.StatusNotFound,
 		"BAD_USER_INPUT": http.StatusBadRequest,
@@ -369,13 +365,13 @@ func TestTwinsAgree(t *testing.T) {
 					graph := s.Query(caller, where.namespace, `query($id: ID!, $all: Boolean) { retriever(id: $id) { apiKeys(includeRevoked: $all) { total results { keyId status } } } }`,
 						programtest.Fields{"id": where.retriever, "all": all})
 					if got, want := fromREST(t, rest), fromGraphQL(t, graph); got.text != want.text || rest.Status != statuses[want.code] {
-						t.Fatalf("%q asks for %v, all %t:\nREST    %d %s\nGraphQL %s %s", caller, where, all, rest.Status, got.text, want.code, want.text)
+						t.Fatalf("%q reads %v, all %t:\nREST    %d %s\nGraphQL %s %s", caller, where, all, rest.Status, got.text, want.code, want.text)
 					}
 					compared++
 				}
 			}
 		}
-		for _, caller := range callers { // and to make and revoke keys
+		for _, caller := range callers { // creating and revoking keys
 			name := "by " + caller
 			headers := map[string]string{"X-Namespace": "production"}
 			if caller != "" {
@@ -403,10 +399,10 @@ func TestTwinsAgree(t *testing.T) {
 	})
 }
 
-// told is what an answer says, in a form that both twins have.
-type told struct{ code, text string }
+// content is a list or an error, in a form that GraphQL and REST have in common.
+type content struct{ code, text string }
 
-func fromREST(t *testing.T, a programtest.Answer) told {
+func fromREST(t *testing.T, a programtest.Answer) content {
 	t.Helper()
 	var body struct {
 		Total   int
@@ -422,10 +418,10 @@ func fromREST(t *testing.T, a programtest.Answer) told {
 	for _, k := range body.Results {
 		text += " " + k.KeyID + " " + strings.ToUpper(k.Status)
 	}
-	return told{text: text}
+	return content{text: text}
 }
 
-func fromGraphQL(t *testing.T, a programtest.Answer) told {
+func fromGraphQL(t *testing.T, a programtest.Answer) content {
 	t.Helper()
 	var body struct {
 		Data struct {
@@ -449,5 +445,5 @@ func fromGraphQL(t *testing.T, a programtest.Answer) told {
 	if codes := a.Codes(t); len(codes) > 0 {
 		code = codes[0]
 	}
-	return told{code, text}
+	return content{code, text}
 }

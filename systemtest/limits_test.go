@@ -9,8 +9,8 @@ import (
 	"retrieverkeys/ratelimit/redistest"
 )
 
-// A key has one budget, however many processes there are; when Redis goes each has its own, and operators are told; and when it
-// comes back, without anybody's doing, it is one again.
+// Processes share a key's rate limit through Redis. During a Redis outage, each process counts alone and logs it once. After the outage, they
+// share the limit again without a restart.
 func TestProcessesShareBudgets(t *testing.T) {
 	redis := redistest.Start(t)
 	d := programtest.Seeded(t, programtest.Embedded(t))
@@ -36,7 +36,7 @@ func TestProcessesShareBudgets(t *testing.T) {
 			}
 		}
 		if got != want {
-			t.Errorf("%s: %d are answered, want %d: %v", caller, got, want, statuses)
+			t.Errorf("%s: got %d allowed requests, want %d: %v", caller, got, want, statuses)
 		}
 	}
 	shared := func(want string) {
@@ -48,7 +48,7 @@ func TestProcessesShareBudgets(t *testing.T) {
 		}
 	}
 	allowed("admin", 4, 4)
-	allowed("nobody", 3, 2) // bad bearers of an address
+	allowed("nobody", 3, 2) // invalid keys from one address
 	shared("1")
 
 	redis.Kill()
@@ -57,19 +57,19 @@ func TestProcessesShareBudgets(t *testing.T) {
 
 	redis.Serve(t)
 	for _, s := range processes {
-		if s.Errors.Await("Redis answers again", s.Ended) == "" {
-			t.Fatal("it does not find Redis again")
+		if s.Stderr.Await("Redis answers again", s.Ended) == "" {
+			t.Fatal("the limits are not shared again")
 		}
 	}
 	shared("1")
 	allowed("reader", 4, 4)
 	for _, s := range processes {
-		log := s.Errors.String()
+		log := s.Stderr.String()
 		if n := strings.Count(log, "Redis does not answer"); n != 1 {
-			t.Errorf("the outage is told %d times", n)
+			t.Errorf("the outage is logged %d times", n)
 		}
 		if strings.Contains(log, "hunter2") || strings.Contains(log, redis.Addr) {
-			t.Errorf("the log tells where Redis is:\n%s", log)
+			t.Errorf("the log contains the address of Redis:\n%s", log)
 		}
 	}
 }

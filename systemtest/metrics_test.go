@@ -9,7 +9,7 @@ import (
 	"retrieverkeys/program/programtest"
 )
 
-// What operators see must tell what happens, on a listener of its own, and nothing of whose keys it happens to.
+// Metrics are on the admin listener only, count what happens, and contain no data of tenants.
 func TestMetrics(t *testing.T) {
 	d := programtest.Seeded(t, programtest.Embedded(t))
 	d.Env["ADMIN_ADDR"] = "127.0.0.1:0"
@@ -23,7 +23,7 @@ func TestMetrics(t *testing.T) {
 	s.Query("admin", "production", `query Secret { retriever(id: "secret") { id } }`)
 	s.Query("admin", "production", "{"+strings.Repeat(" secret", 101)+"}")
 
-	admin := &programtest.Server{T: t, URL: regexp.MustCompile(`(http://[0-9.:]+)/metrics`).FindStringSubmatch(s.Errors.String())[1]}
+	admin := &programtest.Server{T: t, URL: regexp.MustCompile(`(http://[0-9.:]+)/metrics`).FindStringSubmatch(s.Stderr.String())[1]}
 	metrics := admin.Request(http.MethodGet, "/metrics", "", nil)
 	if metrics.Status != http.StatusOK {
 		t.Fatalf("%d %s", metrics.Status, metrics.Body)
@@ -48,15 +48,15 @@ func TestMetrics(t *testing.T) {
 		`retrieverkeys_build_info{commit="`, `retrieverkeys_unusable_keys`, `go_goroutines`, `process_resident_memory_bytes`,
 	} {
 		if !strings.Contains(metrics.Body, want) {
-			t.Errorf("nothing about %s in\n%s", want, metrics.Body)
+			t.Errorf("no %s in\n%s", want, metrics.Body)
 		}
 	}
 	if strings.Contains(metrics.Body, "retrieverkeys_rate_limits_shared ") {
-		t.Error("without a Redis it tells whether that answers")
+		t.Error("a metric about Redis without REDIS_URL")
 	}
 	for _, secret := range []string{programtest.Token("admin"), programtest.HashOf(programtest.Token("admin")), "key_caller_admin", "secret"} {
 		if strings.Contains(metrics.Body, secret) {
-			t.Errorf("it tells %s", secret)
+			t.Errorf("the metrics contain %s", secret)
 		}
 	}
 	if got := admin.Request(http.MethodGet, "/debug/pprof/goroutine?debug=1", "", nil); got.Status != http.StatusOK {

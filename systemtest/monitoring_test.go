@@ -13,14 +13,14 @@ import (
 	"retrieverkeys/program/programtest"
 )
 
-// metricsOf is all that the program tells under traffic on that store, by name; with the names of their labels.
+// metricsOf returns the names of all metrics of a server under traffic, with the names of their labels.
 func metricsOf(t *testing.T, d programtest.Deployment) map[string]map[string]bool {
 	d = programtest.Seeded(t, d)
-	d.Env["ADMIN_ADDR"], d.Env["REDIS_URL"] = "127.0.0.1:0", "redis://127.0.0.1:1" // with a Redis, if one that does not answer
+	d.Env["ADMIN_ADDR"], d.Env["REDIS_URL"] = "127.0.0.1:0", "redis://127.0.0.1:1" // a Redis that does not answer, so that its metrics exist
 	s := programtest.Serve(t, d.Env)
 	s.Query("admin", "production", `query Keys { retriever(id: "main") { apiKeys { total } } }`)
 	s.Query("admin", "production", "{"+strings.Repeat(" __typename", 101)+"}")
-	admin := &programtest.Server{T: t, URL: regexp.MustCompile(`(http://[0-9.:]+)/metrics`).FindStringSubmatch(s.Errors.String())[1]}
+	admin := &programtest.Server{T: t, URL: regexp.MustCompile(`(http://[0-9.:]+)/metrics`).FindStringSubmatch(s.Stderr.String())[1]}
 	text := admin.Request(http.MethodGet, "/metrics", "", nil).Body
 	labels := map[string]map[string]bool{}
 	for _, m := range regexp.MustCompile(`(?m)^([a-z_]+)(?:\{(.*)\})? `).FindAllStringSubmatch(text, -1) {
@@ -41,11 +41,10 @@ var (
 	grouped      = regexp.MustCompile(`by \(([a-z_, ]+)\)`)
 )
 
-// byScrape are the labels that Prometheus adds.
+// byScrape contains the labels that Prometheus adds.
 var byScrape = []string{"instance", "job"}
 
-// checkExpression fails the test where an expression asks for a metric or a label that the program does not have: it would be
-// silent for ever.
+// checkExpression fails the test if an expression uses a metric or a label that does not exist, because such an alert never fires.
 func checkExpression(t *testing.T, known map[string]map[string]bool, expression string) {
 	t.Helper()
 	has := func(metric, label string) bool { return known[metric][label] || slices.Contains(byScrape, label) }
@@ -65,13 +64,13 @@ func checkExpression(t *testing.T, known map[string]map[string]bool, expression 
 	for _, by := range grouped.FindAllStringSubmatch(expression, -1) {
 		for label := range strings.SplitSeq(by[1], ",") {
 			if !slices.ContainsFunc(metrics, func(m string) bool { return has(m, strings.TrimSpace(label)) }) {
-				t.Errorf("nothing has the label %s: %s", label, expression)
+				t.Errorf("no metric has the label %s: %s", label, expression)
 			}
 		}
 	}
 }
 
-// What operators look at, and what wakes them, must ask for what there is.
+// Every metric and label in the dashboard, the alerts and docs/operating.md exists, and docs/operating.md describes every metric.
 func TestMonitoringKnowsTheMetrics(t *testing.T) {
 	known := metricsOf(t, programtest.Embedded(t))
 	text, err := os.ReadFile("../deploy/monitoring/dashboard.json")
@@ -118,7 +117,7 @@ func TestMonitoringKnowsTheMetrics(t *testing.T) {
 			for y := range p.GridPos.H {
 				place := fmt.Sprint(p.GridPos.X+x, " ", p.GridPos.Y+y)
 				if other := places[place]; other != "" || p.GridPos.X+x >= 24 {
-					t.Fatalf("%s lies over %s, or outside", p.Title, other)
+					t.Fatalf("%s overlaps %s or is outside the grid", p.Title, other)
 				}
 				places[place] = p.Title
 			}
@@ -148,12 +147,12 @@ func TestMonitoringKnowsTheMetrics(t *testing.T) {
 		name, rule, _ := strings.Cut(alert, "\n")
 		expression, _, found := strings.Cut(rule, "labels: { severity: ")
 		if !found || !strings.Contains(rule, " summary: ") || !strings.Contains(rule, " action: ") {
-			t.Errorf("%s does not say how bad it is, what it is, or what to do", name)
+			t.Errorf("%s needs a severity, a summary and a description", name)
 		}
 		checkExpression(t, known, expression)
 	}
 
-	// And the other way about: what the program tells is written down.
+	// Conversely, docs/operating.md describes every metric.
 	if text, err = os.ReadFile("../docs/operating.md"); err != nil {
 		t.Fatal(err)
 	}
@@ -161,12 +160,12 @@ func TestMonitoringKnowsTheMetrics(t *testing.T) {
 	for name := range known {
 		base := regexp.MustCompile(`_(bucket|sum|count)$`).ReplaceAllString(name, "")
 		if strings.HasPrefix(name, "retrieverkeys_") && !slices.Contains(written, base) {
-			t.Errorf("docs/operating.md does not tell of %s", base)
+			t.Errorf("docs/operating.md does not describe %s", base)
 		}
 	}
 	for _, name := range written {
 		if known[name] == nil && known[name+"_bucket"] == nil {
-			t.Errorf("docs/operating.md tells of %s, which is not there", name)
+			t.Errorf("docs/operating.md describes %s, which does not exist", name)
 		}
 	}
 }

@@ -23,11 +23,10 @@ import (
 
 var update = flag.Bool("update", false, "write the golden answers instead of comparing with them")
 
-// operation is a golden operation, and the caller and the namespace it runs with: admin and production, unless a
-// comment in the file says otherwise.
+// operation is a golden operation with its caller and namespace, which are admin and production unless a comment in the file names others.
 type operation struct{ name, caller, namespace, text string }
 
-// operations are the golden operations of a folder, by name.
+// operations returns the golden operations of a folder, sorted by name.
 func operations(t *testing.T, folder string) []operation {
 	t.Helper()
 	files, err := filepath.Glob("testdata/" + folder + "/*.graphql")
@@ -59,8 +58,8 @@ func operations(t *testing.T, folder string) []operation {
 	return out
 }
 
-// The whole answer of each operation is as it was looked at and approved, on every store. Run with -update to write
-// the answers of the embedded store anew, and read the difference.
+// The whole response of each operation is compared with a reviewed file, on every store. To update the files from the embedded store, run the
+// test with -update and review the difference.
 func TestOperations(t *testing.T) {
 	programtest.OnEveryStore(t, func(t *testing.T, d programtest.Deployment) {
 		s := programtest.Serve(t, programtest.Seeded(t, d).Env)
@@ -72,8 +71,7 @@ func TestOperations(t *testing.T) {
 	})
 }
 
-// The same for those that change what is stored, one after the other as their names are ordered. What is made anew in
-// each run is replaced in the answers, but the same thing by the same word.
+// TestMutations does the same for operations that change the store, in the order of their names. Generated values are replaced by placeholders.
 func TestMutations(t *testing.T) {
 	programtest.OnEveryStore(t, func(t *testing.T, d programtest.Deployment) {
 		s := programtest.Serve(t, programtest.Seeded(t, d).Env)
@@ -84,7 +82,7 @@ func TestMutations(t *testing.T) {
 	})
 }
 
-// named replaces in an answer what is new in each run: the same thing by the same word.
+// named replaces generated values in a response by placeholders, equal values by the same one.
 func named(body string, words map[string]string) string {
 	for _, thing := range newThings {
 		body = thing.found.ReplaceAllStringFunc(body, func(found string) string {
@@ -105,7 +103,7 @@ func named(body string, words map[string]string) string {
 
 var times = regexp.MustCompile(`\b\d{4}-\d\d-\d\dT[\d:.]+Z\b`)
 
-// newThings are what each run makes anew, but for times.
+// newThings match the generated values, except times.
 var newThings = []struct {
 	word  string
 	found *regexp.Regexp
@@ -143,7 +141,7 @@ func golden(t *testing.T, op operation, got programtest.Answer, write bool, norm
 	}
 }
 
-// A field of the schema that no golden operation asks for could break unseen.
+// Every field of the schema is in a golden operation. Without this, a field could break unnoticed.
 func TestOperationsAskForEveryField(t *testing.T) {
 	parsed := gqlparser.MustLoadSchema(&ast.Source{Name: "graph.SDL().graphqls", Input: graph.SDL()})
 	asked := map[string]bool{}
@@ -174,7 +172,7 @@ func TestOperationsAskForEveryField(t *testing.T) {
 		}
 		for _, f := range def.Fields {
 			if name := def.Name + "." + f.Name; !strings.HasPrefix(f.Name, "__") && !asked[name] {
-				t.Errorf("no operation asks for %s", name)
+				t.Errorf("no golden operation selects %s", name)
 			}
 		}
 	}

@@ -12,7 +12,7 @@ import (
 	"retrieverkeys/program/programtest"
 )
 
-// rootFields asks for each root field that belongs to a tenant, with the id in place of ID.
+// rootFields select each root field that belongs to a tenant. ID is a placeholder.
 var rootFields = []string{
 	`{ retriever(id: "ID") { id } }`,
 	`{ apiKey(id: "ID") { id name } }`,
@@ -21,8 +21,8 @@ var rootFields = []string{
 	`{ namespace { retriever(id: "ID") { id } } }`,
 }
 
-// If what is another tenant's, another namespace's or not covered could be told from what does not exist, ids could
-// be guessed and a customer's size counted.
+// Anything of another tenant or namespace, or outside the key's scopes, looks as if it did not exist. Otherwise, callers could guess ids and
+// count another customer's objects.
 func TestForeignIsAbsent(t *testing.T) {
 	programtest.OnEveryStore(t, func(t *testing.T, d programtest.Deployment) {
 		s := programtest.Serve(t, programtest.Seeded(t, d).Env)
@@ -54,7 +54,7 @@ func TestForeignIsAbsent(t *testing.T) {
 				}
 			}
 		}
-		// To gateways both are null, without a word.
+		// _entities returns null without an error for both.
 		for _, id := range []string{"ret_b", "key_foreign", "ns_b_prod", "key_orphan", "absent"} {
 			got := s.Query("admin", "production", strings.ReplaceAll(`{ _entities(representations: [
 				{__typename: "Retriever", id: "ID"}, {__typename: "ApiKey", id: "ID"}, {__typename: "Namespace", id: "ID"}]) { __typename } }`, "ID", id))
@@ -62,12 +62,12 @@ func TestForeignIsAbsent(t *testing.T) {
 				t.Errorf("the entities %s: %s", id, got.Body)
 			}
 		}
-		// What is foreign does not take with it what is beside it.
+		// A foreign object does not affect the other fields of the operation.
 		mixed := s.Query("admin", "production", `{ a: retriever(id: "ret_main") { id } b: retriever(id: "ret_b") { id } }`)
 		if !strings.Contains(mixed.Body, `"data":{"a":{"id":"ret_main"},"b":null}`) {
 			t.Errorf("own and foreign: %s", mixed.Body)
 		}
-		// The namespace in the header is a guess too.
+		// The same is true of a foreign namespace in the header.
 		got := s.Query("admin", "ns_b_prod", `{ retriever(id: "ret_b") { id } }`)
 		want := s.Query("admin", "ns_x_prod", `{ retriever(id: "ret_b") { id } }`)
 		if got.Body != strings.ReplaceAll(want.Body, "ns_x_prod", "ns_b_prod") {
@@ -76,7 +76,7 @@ func TestForeignIsAbsent(t *testing.T) {
 	})
 }
 
-// A tenant's lists must never hold another's documents, even where ids and names are the same.
+// A tenant's lists never contain another tenant's documents, even if ids and names are the same.
 func TestListsStayInTheTenant(t *testing.T) {
 	programtest.OnEveryStore(t, func(t *testing.T, d programtest.Deployment) {
 		s := programtest.Serve(t, programtest.Seeded(t, d).Env)
@@ -92,7 +92,7 @@ func TestListsStayInTheTenant(t *testing.T) {
 	})
 }
 
-// A cursor says where to go on, not in whose list: what it was taken from must not be seen through it.
+// A cursor grants no access: used in another tenant's list, it shows nothing of the list that it came from.
 func TestCursorsCarryNoAuthority(t *testing.T) {
 	programtest.OnEveryStore(t, func(t *testing.T, d programtest.Deployment) {
 		s := programtest.Serve(t, programtest.Seeded(t, d).Env)
@@ -110,8 +110,8 @@ func TestCursorsCarryNoAuthority(t *testing.T) {
 	})
 }
 
-// Which of the many ways a bearer can be bad is nobody's business: each gets the same answer, before the operation is
-// even looked at.
+// Malformed, unknown, revoked and expired keys get the same response, before the operation is parsed. Otherwise, an attacker could learn which
+// keys exist.
 func TestEveryBadBearerGetsOneAnswer(t *testing.T) {
 	programtest.OnEveryStore(t, func(t *testing.T, d programtest.Deployment) {
 		s := programtest.Serve(t, programtest.Seeded(t, d).Env)
@@ -145,22 +145,22 @@ func TestEveryBadBearerGetsOneAnswer(t *testing.T) {
 				t.Errorf("scheme %q: %d %s", scheme, got.Status, got.Body)
 			}
 		}
-		// Whoever sends a key some other way is told which way is right. It is the same for every key, and for what is none.
+		// For another scheme, the response names the right one. It is the same for valid and invalid keys.
 		for _, authorization := range []string{"Basic " + programtest.Token("admin"), programtest.Token("admin"), programtest.Token("unknown"), "Token x", ",", "Bearer:" + programtest.Token("admin"), "Bearer" + programtest.Token("admin"), "X-Api-Key"} {
 			got := s.Request(http.MethodPost, "/graphql", "not even JSON", map[string]string{"Authorization": authorization})
-			want := `{"errors":[{"message":"Send the key as Authorization: Bearer KEY. No other scheme is understood.","extensions":{"code":"UNAUTHENTICATED"}}]}`
+			want := `{"errors":[{"message":"Send the key as Authorization: Bearer KEY. Other schemes are not supported.","extensions":{"code":"UNAUTHENTICATED"}}]}`
 			if got.Status != http.StatusUnauthorized || got.Body != want || got.Header.Get("WWW-Authenticate") != `Bearer error="invalid_token"` {
 				t.Errorf("%.40q: %d %s", authorization, got.Status, got.Body)
 			}
 		}
-		// An empty header is none: the request is anonymous.
+		// A request with an empty header is anonymous.
 		for _, empty := range []string{"", " ", "\t "} {
 			got := s.Request(http.MethodPost, "/graphql", `{"query":"{ serverInfo { version } }"}`, map[string]string{"Authorization": empty})
 			if got.Status != http.StatusOK || !strings.HasPrefix(got.Body, `{"data":`) {
 				t.Errorf("an empty Authorization, %q: %d %s", empty, got.Status, got.Body)
 			}
 		}
-		// A token in the URL is no bearer: the request is anonymous.
+		// A token in the URL is ignored, so the request is anonymous.
 		got := s.Request(http.MethodPost, "/graphql?access_token="+programtest.Token("admin"), `{"query":"{ viewer { keyId } }"}`, nil)
 		if codes := got.Codes(t); len(codes) != 1 || codes[0] != "UNAUTHENTICATED" {
 			t.Errorf("a token in the URL: %s", got.Body)
@@ -168,7 +168,7 @@ func TestEveryBadBearerGetsOneAnswer(t *testing.T) {
 	})
 }
 
-// A document that decides about authority and cannot be read must never give more than one that can.
+// A key whose document has an unreadable field about authority must not get more access than a readable one.
 func TestUnreadableAuthorityRefuses(t *testing.T) {
 	programtest.OnEveryStore(t, func(t *testing.T, d programtest.Deployment) {
 		s := programtest.Serve(t, programtest.Seeded(t, d).Env)
@@ -193,7 +193,7 @@ func TestUnreadableAuthorityRefuses(t *testing.T) {
 	})
 }
 
-// Keys that can only execute, or may do nothing, are refused at every root field, the caller's own description too.
+// Keys that can only execute retrievers, or have no permission, are refused at every root field including viewer.
 func TestKeysWithoutPermissionReadNothing(t *testing.T) {
 	s := programtest.Serve(t, programtest.Seeded(t, programtest.Embedded(t)).Env)
 	for _, caller := range []string{"retriever", "nothing"} {
@@ -206,7 +206,7 @@ func TestKeysWithoutPermissionReadNothing(t *testing.T) {
 	}
 }
 
-// The namespace of a request is what the contract says, in every way it can be said.
+// The namespace comes from the header or the query parameter, as an id or a name, with the documented precedence and errors.
 func TestNamespaceOfTheRequest(t *testing.T) {
 	s := programtest.Serve(t, programtest.Seeded(t, programtest.Embedded(t)).Env)
 	const query = `{"query":"{ namespace { id } }"}`
@@ -224,7 +224,7 @@ func TestNamespaceOfTheRequest(t *testing.T) {
 		{"the header wins over the parameter", "/graphql?namespace=staging", []string{"production"}, 200, `"id":"ns_prod"`},
 		{"an empty header counts as missing", "/graphql?namespace=staging", []string{""}, 200, `"id":"ns_stage"`},
 		{"a blank header counts as missing", "/graphql?namespace=staging", []string{" \t"}, 200, `"id":"ns_stage"`},
-		{"an empty header beside another", "/graphql", []string{"", "staging", " "}, 200, `"id":"ns_stage"`},
+		{"an empty header and another one", "/graphql", []string{"", "staging", " "}, 200, `"id":"ns_stage"`},
 		{"white space around it", "/graphql", []string{" production\t"}, 200, `"id":"ns_prod"`},
 		{"white space around the parameter", "/graphql?namespace=%20staging+", nil, 200, `"id":"ns_stage"`},
 		{"a blank parameter", "/graphql?namespace=+", nil, 200, `"code":"BAD_USER_INPUT","field":"X-Namespace"`},
@@ -254,13 +254,13 @@ func TestNamespaceOfTheRequest(t *testing.T) {
 				t.Errorf("%d %s", got.Status, got.Body)
 			}
 			if len(got.Body) > 1000 {
-				t.Errorf("the answer repeats %d bytes", len(got.Body))
+				t.Errorf("the response repeats %d bytes", len(got.Body))
 			}
 		})
 	}
 }
 
-// A key limited to origins must be worth nothing in another site's script.
+// Scripts of other sites cannot use a key with allowed_origins.
 func TestOriginsOfTheKey(t *testing.T) {
 	s := programtest.Serve(t, programtest.Seeded(t, programtest.Embedded(t)).Env)
 	for origin, want := range map[string]int{
@@ -274,12 +274,12 @@ func TestOriginsOfTheKey(t *testing.T) {
 		}
 		if unreadable := s.Request(http.MethodPost, "/graphql", `{"query":"{ viewer { keyId } }"}`,
 			map[string]string{"Authorization": "Bearer " + programtest.Token("odd_origins"), "Origin": origin}); origin != "" && unreadable.Status != 403 {
-			t.Errorf("origins that cannot be read allow %q", origin)
+			t.Errorf("unreadable allowed_origins admit %q", origin)
 		}
 	}
 }
 
-// Whatever happens, no output holds a plaintext, and no log or error a hash.
+// No output contains a plaintext, and no log or error contains a hash.
 func TestSecretsStayOut(t *testing.T) {
 	d := programtest.Seeded(t, programtest.Embedded(t))
 	s := programtest.Serve(t, programtest.Fields{"EMBEDDED_PATH": d.Env["EMBEDDED_PATH"], "LOG_LEVEL": "debug"})
@@ -294,19 +294,19 @@ func TestSecretsStayOut(t *testing.T) {
 	if code := s.Stop(); code != program.ExitOK {
 		t.Errorf("exit code %d", code)
 	}
-	for where, text := range map[string]string{"a response": errors.String(), "the log": s.Errors.String(), "the output": s.Out.String()} {
+	for where, text := range map[string]string{"a response": errors.String(), "the log": s.Stderr.String(), "the output": s.Stdout.String()} {
 		if strings.Contains(text, "sk_test_") {
-			t.Errorf("%s holds a plaintext", where)
+			t.Errorf("%s contains a plaintext", where)
 		}
 		for _, caller := range []string{"admin", "reader", "unknown"} {
 			if strings.Contains(text, programtest.HashOf(programtest.Token(caller))) {
-				t.Errorf("%s holds a hash", where)
+				t.Errorf("%s contains a hash", where)
 			}
 		}
 	}
 }
 
-// With the store down at start the process lives, is not ready, and takes nobody for anonymous or for a stranger.
+// If the store is down at start, the process runs but is not ready. Requests with a key get UNAVAILABLE, not 401 and not an anonymous response.
 func TestStoreDown(t *testing.T) {
 	s := programtest.Serve(t, programtest.Fields{"MONGODB_URI": "mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=50"})
 	if got := s.Request(http.MethodGet, "/healthz", "", nil); got.Status != http.StatusOK {
@@ -323,11 +323,11 @@ func TestStoreDown(t *testing.T) {
 		t.Error(got.Body)
 	}
 	if got := s.Query("", "production", `{ serverInfo { version } }`); got.Status != http.StatusOK || len(got.Codes(t)) > 0 {
-		t.Errorf("what needs no store: %d %s", got.Status, got.Body)
+		t.Errorf("an operation that needs no store: %d %s", got.Status, got.Body)
 	}
 }
 
-// Every response can be found in the log by its id; an id that could forge a log line is not taken over.
+// The log contains the request id of every response. An id that could forge a log line is replaced.
 func TestRequestIDs(t *testing.T) {
 	s := programtest.Serve(t, programtest.Embedded(t).Env)
 	for sent, kept := range map[string]bool{"": false, "abc-DEF_1.2": true, strings.Repeat("x", 128): true, strings.Repeat("x", 129): false, "a b": false, "a\"b": false, "ä": false} {
@@ -340,8 +340,8 @@ func TestRequestIDs(t *testing.T) {
 	}
 }
 
-// Whoever may not ask for the schema must not be told its names in other ways, while __typename, which clients add
-// everywhere, goes on working.
+// A caller without access to introspection must not learn names of the schema from errors. __typename still works, because clients add it
+// everywhere.
 func TestIntrospection(t *testing.T) {
 	d := programtest.Seeded(t, programtest.Embedded(t))
 	for _, c := range []struct {
@@ -352,7 +352,7 @@ func TestIntrospection(t *testing.T) {
 		{"public", "", true, ""}, {"public", "admin", true, ""},
 		{"authenticated", "", false, "UNAUTHENTICATED"}, {"authenticated", "admin", true, ""},
 		{"off", "", false, "UNAUTHENTICATED"}, {"off", "admin", false, "FORBIDDEN"},
-		// A retriever's key stands in web pages, and whoever finds it is nobody in particular.
+		// A retriever's key is public in web pages, so it counts as an anonymous caller.
 		{"public", "retriever", true, ""}, {"authenticated", "retriever", false, "FORBIDDEN"}, {"off", "retriever", false, "FORBIDDEN"},
 	} {
 		t.Run(c.setting+" "+c.caller, func(t *testing.T) {

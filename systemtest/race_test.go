@@ -16,11 +16,10 @@ import (
 	"retrieverkeys/store/mongodb/mongodbtest"
 )
 
-// Fifty at once revoke, rotate and change one key. However they come, the history is one: at most one rotation, every
-// revocation succeeds and one is told in the trail, all others win or get CONFLICT, each event takes up where the one
-// before it left the key, and the last one left it as it is.
+// Fifty goroutines revoke, rotate and update one key. In every order, at most one rotation succeeds, every revocation succeeds and one is in the
+// audit trail, and every other change succeeds or gets CONFLICT. The events form one history that ends in the key's state.
 //
-// On a real deployment, TEST_MONGODB_URI set, it runs with as many connections as there are.
+// With TEST_MONGODB_URI, the test also runs on that deployment.
 func TestRacesLeaveOneHistory(t *testing.T) {
 	t.Run("embedded", func(t *testing.T) { race(t, programtest.Embedded(t), 200) })
 	t.Run("mongodb", func(t *testing.T) {
@@ -97,13 +96,13 @@ func raceOn(t *testing.T, engine store.Engine, service *apikey.Service, id apike
 	if err != nil {
 		t.Fatal(err)
 	}
-	told := make(map[apikey.Action]int)
+	recorded := make(map[apikey.Action]int)
 	for _, e := range events {
-		told[e.Action]++
+		recorded[e.Action]++
 	}
-	if won[apikey.KeyRevoked] != together/5 || told[apikey.KeyRevoked] != 1 || won[apikey.KeyRotated] > 1 ||
-		told[apikey.KeyRotated] != won[apikey.KeyRotated] || told[apikey.KeyUpdated] != won[apikey.KeyUpdated] {
-		t.Errorf("%s: won %v, told %v", id, won, told)
+	if won[apikey.KeyRevoked] != together/5 || recorded[apikey.KeyRevoked] != 1 || won[apikey.KeyRotated] > 1 ||
+		recorded[apikey.KeyRotated] != won[apikey.KeyRotated] || recorded[apikey.KeyUpdated] != won[apikey.KeyUpdated] {
+		t.Errorf("%s: got %v successful changes, %v in the events", id, won, recorded)
 	}
 	if key.Status = key.StatusAt(time.Now()); key.Status != apikey.Revoked || key.Revision != int64(len(events)) {
 		t.Errorf("%s: %s at revision %d after %d events", id, key.Status, key.Revision, len(events))
@@ -117,8 +116,8 @@ func raceOn(t *testing.T, engine store.Engine, service *apikey.Service, id apike
 	}
 }
 
-// checkHistory follows one key's name through its events, from the one before all changes to the present one. Events
-// of one millisecond stand in any order, so each is looked for by what it found.
+// checkHistory follows the key's name through its events, from the original name to the current one. Events of the same millisecond are in no
+// particular order, so each is found by the name before the change.
 func checkHistory(t *testing.T, key *apikey.Key, events []apikey.Event) {
 	t.Helper()
 	next := map[string]string{}
@@ -126,7 +125,7 @@ func checkHistory(t *testing.T, key *apikey.Key, events []apikey.Event) {
 		for _, c := range e.Changes {
 			if c.Field == "name" {
 				if _, twice := next[*c.Before]; twice {
-					t.Errorf("%s: two changes found the name %q", key.ID, *c.Before)
+					t.Errorf("%s: two events have the name %q before the change", key.ID, *c.Before)
 				}
 				next[*c.Before] = *c.After
 			}
@@ -137,6 +136,6 @@ func checkHistory(t *testing.T, key *apikey.Key, events []apikey.Event) {
 		name = next[name]
 	}
 	if name != key.Name {
-		t.Errorf("%s: its events lead to the name %q, but it is %q", key.ID, name, key.Name)
+		t.Errorf("%s: the events end with the name %q, but the key has %q", key.ID, name, key.Name)
 	}
 }

@@ -34,8 +34,8 @@ var (
 	soakSeed = flag.Uint64("soak-seed", rand.Uint64(), "what decides what TestSoak does")
 )
 
-// For as long as it is asked to, all that clients do, well or badly, while faults come and go: no answer is wrong, no change
-// that was answered is lost, no revoked key works again, and the process is at the end as it was at the beginning.
+// The soak test runs all kinds of good and bad clients during changing faults, for the time that -soak sets. No response is wrong, no
+// acknowledged change is lost, no revoked key works again, and the process leaks no memory or goroutines.
 func TestSoak(t *testing.T) {
 	t.Log("-soak-seed", *soakSeed)
 	t.Run("embedded", func(t *testing.T) {
@@ -56,7 +56,7 @@ func TestSoak(t *testing.T) {
 	})
 	t.Run("mongodb", func(t *testing.T) {
 		d := programtest.OnMongoDB(t)
-		proxy, env := programtest.Behind(t, d)
+		proxy, env := programtest.ThroughProxy(t, d)
 		proxy.Start()
 		client, err := mongo.Connect(options.Client().ApplyURI(programtest.MongoURI))
 		if err != nil {
@@ -65,7 +65,7 @@ func TestSoak(t *testing.T) {
 		defer func() { _ = client.Disconnect(context.Background()) }()
 		name, _ := d.Env["MONGODB_DATABASE"].(string)
 		of := client.Database(name)
-		// FerretDB reads every document for every question, so there must be few.
+		// FerretDB scans all documents for every query, so the store must be small.
 		few := scale{keys: 40, retrievers: 3, each: 15, forget: func(retriever string) {
 			_, err := of.Collection(document.Keys).DeleteMany(context.Background(), bson.D{{Key: "scopes.resource_id", Value: retriever}})
 			if _, events := of.Collection(document.Events).DeleteMany(context.Background(), bson.D{{Key: "retriever_ids", Value: retriever}}); err != nil || events != nil {
@@ -76,7 +76,7 @@ func TestSoak(t *testing.T) {
 	})
 }
 
-// befallOnce has one of the faults befall the store, and lifts it.
+// befallOnce applies one random fault to the store and lifts it.
 func befallOnce(p *mongodbtest.Proxy, random *rand.Rand, during time.Duration) string {
 	f := faults[random.IntN(len(faults))]
 	lifted := make(chan struct{})
@@ -87,11 +87,11 @@ func befallOnce(p *mongodbtest.Proxy, random *rand.Rand, during time.Duration) s
 	return f.name
 }
 
-// scale is how much an engine is given to bear.
+// scale is the amount of data and traffic for an engine.
 type scale struct {
-	keys       int // of the retriever that does not change
-	retrievers int // of each writer
-	each       int // their keys
+	keys       int // of ret_many, which no writer changes
+	retrievers int // per writer
+	each       int // keys per retriever
 	forget     func(retriever string)
 }
 
@@ -101,14 +101,14 @@ func soak(t *testing.T, d programtest.Deployment, env programtest.Fields, size s
 	batch := programtest.Fixture()
 	batch.Keys = append(batch.Keys, programtest.ManyKeys(size.keys)...)
 	env["REQUEST_TIMEOUT"] = "2s"
-	env["AUTH_FAILURES_PER_MINUTE"] = "0" // at the end every dead key is tried
+	env["AUTH_FAILURES_PER_MINUTE"] = "0" // the test tries every revoked key at the end
 	tr := newTraffic(t, "")
 	writers, theirs := newWriters(tr, writersAtOnce, size.retrievers, *soakSeed)
 	batch.Retrievers = append(batch.Retrievers, theirs.Retrievers...)
 	programtest.Insert(t, d, document.Batch{Namespaces: batch.Namespaces, Retrievers: batch.Retrievers, Keys: batch.Keys})
 	s := programtest.Serve(t, env)
 	tr.url = s.URL
-	programtest.EventuallyReady(t, s)
+	programtest.AwaitReady(t, s)
 
 	ended := make(chan struct{})
 	if *soakFor > 0 {
@@ -168,7 +168,7 @@ func soak(t *testing.T, d programtest.Deployment, env programtest.Fields, size s
 	}
 }
 
-// memory is how many bytes of memory the process has, without what it could give back; 0 where the system does not tell.
+// memory returns the resident memory of the process in bytes, or 0 if the system has no /proc. It first returns free memory to the system.
 func memory() int {
 	debug.FreeOSMemory()
 	text, _ := os.ReadFile("/proc/self/statm")
@@ -177,11 +177,11 @@ func memory() int {
 	return resident * os.Getpagesize()
 }
 
-// other asks what no writer changes, and what nobody should.
+// other is a client that reads constant data and sends bad requests.
 type other struct {
 	*traffic
 
-	many   int // keys of ret_many
+	many   int // the number of keys of ret_many
 	random *rand.Rand
 }
 
@@ -211,7 +211,7 @@ func (o *other) search(what, arguments string, total int) {
 	}
 }
 
-// longList reads a list of several pages. It is whole, or it breaks off visibly.
+// longList reads a list of several pages. The response is complete, or the client can see that it is not.
 func (o *other) longList() {
 	a, err := o.request(http.MethodGet, "/v1/retrievers/ret_many/api-keys", "", programtest.Token("reader"))
 	switch {
@@ -227,7 +227,7 @@ func (o *other) longList() {
 	}
 }
 
-// bomb sends a small document that stands for a billion fields.
+// bomb sends a small operation that expands to a billion fields.
 func (o *other) bomb() {
 	var b strings.Builder
 	b.WriteString("{ ...F0 }")
@@ -240,7 +240,7 @@ func (o *other) bomb() {
 	}
 }
 
-// slowReader reads the beginning of a long list and leaves.
+// slowReader reads the beginning of a long list and closes the connection.
 func (o *other) slowReader() {
 	o.raw("GET /v1/retrievers/ret_many/api-keys HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer "+programtest.Token("reader")+"\r\nX-Namespace: production\r\n\r\n", func(r *bufio.Reader) {
 		for range 20 {
@@ -253,7 +253,7 @@ func (o *other) slowReader() {
 	o.count("slow reader", "left")
 }
 
-// cut sends half a request and leaves.
+// cut sends half a request and closes the connection.
 func (o *other) cut() {
 	o.raw("POST /graphql HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer "+programtest.Token("admin")+"\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{\"query\":", func(*bufio.Reader) {})
 	o.count("half a request", "left")

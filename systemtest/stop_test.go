@@ -16,17 +16,17 @@ import (
 	"retrieverkeys/program/programtest"
 )
 
-// Whoever balances load needs to see that a server is leaving before it is gone. Told to stop, it says so at once, goes on
-// answering, and sends clients elsewhere for their next request. Who cannot wait says it again.
-func TestStoppingIsToldBeforeItIsDone(t *testing.T) {
+// A load balancer must see that a server is stopping before it is gone. After the first signal, /readyz fails at once, while the server answers
+// requests and closes their connections. A second signal ends it immediately.
+func TestStoppingIsAnnounced(t *testing.T) {
 	d := programtest.Seeded(t, programtest.Embedded(t))
 	d.Env["SHUTDOWN_DELAY"] = "1h"
-	p := programtest.Start(t, d.Env)
+	p := programtest.StartProcess(t, d.Env)
 	if got := p.Request(http.MethodGet, "/readyz", "", nil); got.Status != http.StatusOK {
 		t.Fatalf("/readyz: %d %s", got.Status, got.Body)
 	}
 	p.Signal(syscall.SIGTERM)
-	p.Errors.Await(`"msg":"stopping"`, nil)
+	p.Stderr.Await(`"msg":"stopping"`, nil)
 	if got := p.Request(http.MethodGet, "/readyz", "", nil); got.Status != http.StatusServiceUnavailable || !strings.Contains(got.Body, "stopping") {
 		t.Errorf("/readyz: %d %s", got.Status, got.Body)
 	}
@@ -53,13 +53,13 @@ func TestStoppingIsToldBeforeItIsDone(t *testing.T) {
 	}
 }
 
-// Told to stop, the server accepts nothing more, answers what is under way, stores when keys were used, and says that all
-// went well. Otherwise every deployment would cost somebody a request, or a plaintext that is stored but was never told.
-func TestStopAnswersWhatIsUnderWay(t *testing.T) {
+// A server that stops accepts no new connections, finishes running requests, stores last_used_at, and exits with 0. Otherwise, every deployment
+// would lose requests, and with them the plaintexts of new keys.
+func TestStopFinishesRequests(t *testing.T) {
 	for _, s := range []os.Signal{syscall.SIGTERM, os.Interrupt} {
 		t.Run(s.String(), func(t *testing.T) {
 			d := programtest.Seeded(t, programtest.Embedded(t))
-			p := programtest.Start(t, d.Env)
+			p := programtest.StartProcess(t, d.Env)
 			addr := strings.TrimPrefix(p.URL, "http://")
 			conn, err := net.Dial("tcp", addr)
 			if err != nil {
@@ -70,7 +70,7 @@ func TestStopAnswersWhatIsUnderWay(t *testing.T) {
 			_, _ = fmt.Fprintf(conn, "POST /v1/retrievers/main/api-keys HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %s\r\nX-Namespace: production\r\n"+
 				"Content-Type: application/json\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n", programtest.Token("admin"), len(body))
 			r := bufio.NewReader(conn)
-			if line, err := r.ReadString('\n'); err != nil || !strings.Contains(line, "100 Continue") { // it waits for the body
+			if line, err := r.ReadString('\n'); err != nil || !strings.Contains(line, "100 Continue") { // the server waits for the body
 				t.Fatal(line, err)
 			}
 			_, _ = r.ReadString('\n')
@@ -91,8 +91,8 @@ func TestStopAnswersWhatIsUnderWay(t *testing.T) {
 			if err != nil || resp.StatusCode != http.StatusOK || !resp.Close {
 				t.Errorf("%d %s %v, closes %t", resp.StatusCode, answer, err, resp.Close)
 			}
-			if err := p.Cmd.Wait(); err != nil || !strings.Contains(p.Errors.String(), `"msg":"stopped"`) {
-				t.Errorf("%v\n%s", err, p.Errors)
+			if err := p.Cmd.Wait(); err != nil || !strings.Contains(p.Stderr.String(), `"msg":"stopped"`) {
+				t.Errorf("%v\n%s", err, p.Stderr)
 			}
 			engine := d.Open(t)
 			defer func() { _ = engine.Close() }()

@@ -24,7 +24,7 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// collector takes traces as OpenTelemetry's collector does.
+// collector receives traces like OpenTelemetry's collector.
 type collector struct {
 	*httptest.Server
 	mu       sync.Mutex
@@ -56,7 +56,7 @@ func newCollector(t *testing.T) *collector {
 	return c
 }
 
-// all returns the spans of the trace with that id, and all bytes that came.
+// all returns the spans of a trace and all bytes received.
 func (c *collector) all(trace string) ([]*tracepb.Span, []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -69,7 +69,7 @@ func (c *collector) all(trace string) ([]*tracepb.Span, []byte) {
 	return spans, c.received
 }
 
-// tree draws the spans below the one with that id, siblings by name, each with its attributes.
+// tree returns the spans below a parent as indented lines with their attributes, siblings sorted by name.
 func tree(spans []*tracepb.Span, parent, indent string) string {
 	var below []*tracepb.Span
 	for _, s := range spans {
@@ -91,8 +91,8 @@ func tree(spans []*tracepb.Span, parent, indent string) string {
 	return b.String()
 }
 
-// A trace must tell where a request's time went, as part of its caller's trace, and nothing that anybody sent or keeps secret: it
-// goes to another company's servers.
+// A trace shows where a request's time went and is part of the caller's trace. It contains nothing that clients sent and no secret, because
+// traces often go to another company's servers.
 func TestTraces(t *testing.T) {
 	programtest.OnEveryStore(t, func(t *testing.T, d programtest.Deployment) {
 		d = programtest.Seeded(t, d)
@@ -100,9 +100,9 @@ func TestTraces(t *testing.T) {
 		d.Env["OTEL_EXPORTER_OTLP_ENDPOINT"] = c.URL
 		s := programtest.Serve(t, d.Env)
 		changing := strings.Replace(programtest.CallersTrace, "0af7", "1af7", 1)
-		read := s.Traced(programtest.CallersTrace, `query Secret($id: ID!) { retriever(id: $id) { apiKeys(first: 2) { results { keyId name } total } } }`, programtest.Fields{"id": "ret_main"})
-		made := s.Traced(changing, `mutation Secret { createApiKey(input: {retrieverId: "ret_main", name: "a_secret"}) { apiKey { keyId } key } }`, nil)
-		failed := s.Traced(strings.Replace(programtest.CallersTrace, "0af7", "2af7", 1), `{ retriever(id: "a_secret") { id } }`, nil)
+		read := s.QueryInTrace(programtest.CallersTrace, `query Secret($id: ID!) { retriever(id: $id) { apiKeys(first: 2) { results { keyId name } total } } }`, programtest.Fields{"id": "ret_main"})
+		made := s.QueryInTrace(changing, `mutation Secret { createApiKey(input: {retrieverId: "ret_main", name: "a_secret"}) { apiKey { keyId } key } }`, nil)
+		failed := s.QueryInTrace(strings.Replace(programtest.CallersTrace, "0af7", "2af7", 1), `{ retriever(id: "a_secret") { id } }`, nil)
 		s.Request("BREW", "/v1/retrievers/a_secret/api-keys", "", map[string]string{"Authorization": "Bearer " + programtest.Token("admin"), "X-Request-Id": "sk_a_secret"})
 		var payload struct {
 			Data struct {
@@ -115,8 +115,8 @@ func TestTraces(t *testing.T) {
 		if err := json.Unmarshal([]byte(made.Body), &payload); err != nil || payload.Data.CreateAPIKey.Key == "" || read.Status != http.StatusOK || len(failed.Codes(t)) != 1 {
 			t.Fatalf("%v in %s, %s, %s", err, read.Body, made.Body, failed.Body)
 		}
-		if !strings.Contains(s.Errors.String(), `"trace_id":"`+programtest.CallersTrace+`"`) {
-			t.Errorf("no trace in the log:\n%s", s.Errors)
+		if !strings.Contains(s.Stderr.String(), `"trace_id":"`+programtest.CallersTrace+`"`) {
+			t.Errorf("no trace in the log:\n%s", s.Stderr)
 		}
 		s.Stop()
 
@@ -140,7 +140,7 @@ func TestTraces(t *testing.T) {
 				t.Errorf("commands in %s", got)
 			}
 			if n := strings.Count(got, "\n"); n != len(spans) {
-				t.Errorf("%d of %d spans are below the caller's", n, len(spans))
+				t.Errorf("got %d of %d spans below the caller's span", n, len(spans))
 			}
 		}
 		_, received := c.all("")
@@ -149,18 +149,18 @@ func TestTraces(t *testing.T) {
 			"a_secret", programtest.Token("admin"), programtest.HashOf(programtest.Token("admin")), key.Key, programtest.HashOf(key.Key), key.APIKey.KeyID, "key_caller_admin", "ret_main", "int_a", "Secret", "apiKeys(",
 		} {
 			if bytes.Contains(received, []byte(secret)) {
-				t.Errorf("it tells %s", secret)
+				t.Errorf("the traces contain %s", secret)
 			}
 		}
-		for _, told := range []string{"request-7", "/v1/retrievers/{retriever_id}/api-keys", "_OTHER", "retrieverkeys", "NOT_FOUND"} {
-			if !bytes.Contains(received, []byte(told)) {
-				t.Errorf("it does not tell %s", told)
+		for _, want := range []string{"request-7", "/v1/retrievers/{retriever_id}/api-keys", "_OTHER", "retrieverkeys", "NOT_FOUND"} {
+			if !bytes.Contains(received, []byte(want)) {
+				t.Errorf("the traces do not contain %s", want)
 			}
 		}
 	})
 }
 
-// Where nobody asked for traces there are none, and a caller who asks for none gets none.
+// Without an endpoint, or for a caller whose trace is not sampled, the server sends no traces.
 func TestTracesAreOff(t *testing.T) {
 	for name, set := range map[string]programtest.Fields{
 		"nothing set": {"OTEL_EXPORTER_OTLP_ENDPOINT": ""},
@@ -175,8 +175,8 @@ func TestTracesAreOff(t *testing.T) {
 			s := programtest.Serve(t, d.Env)
 			s.Request(http.MethodGet, "/openapi.json", "", map[string]string{"Traceparent": "00-" + programtest.CallersTrace + "-" + programtest.CallersSpan + "-01"})
 			s.Stop()
-			if _, received := c.all(""); len(received) > 0 || strings.Contains(s.Errors.String(), "trace_id") {
-				t.Errorf("%d bytes; %s", len(received), s.Errors)
+			if _, received := c.all(""); len(received) > 0 || strings.Contains(s.Stderr.String(), "trace_id") {
+				t.Errorf("%d bytes; %s", len(received), s.Stderr)
 			}
 		})
 	}
@@ -189,17 +189,17 @@ func TestTracesAreOff(t *testing.T) {
 			s := programtest.Serve(t, d.Env)
 			s.Request(http.MethodGet, "/openapi.json", "", map[string]string{"Traceparent": "00-" + programtest.CallersTrace + "-" + programtest.CallersSpan + "-" + c.flags})
 			s.Stop()
-			if _, received := to.all(""); len(received) > 0 || !strings.Contains(s.Errors.String(), programtest.CallersTrace) {
-				t.Errorf("%d bytes; %s", len(received), s.Errors)
+			if _, received := to.all(""); len(received) > 0 || !strings.Contains(s.Stderr.String(), programtest.CallersTrace) {
+				t.Errorf("%d bytes; %s", len(received), s.Stderr)
 			}
 		})
 	}
 }
 
-// A collector that hangs or refuses must cost traces, and nothing else: requests are answered, the process ends, and the log says
-// so once, without the address, which may hold a key.
-func TestACollectorInTrouble(t *testing.T) {
-	// Nothing but our own patience ends an export that hangs.
+// If the collector hangs or refuses traces, only traces are lost: requests are answered, the process ends, and the log reports it once, without
+// the address, which may contain a key.
+func TestCollectorOutage(t *testing.T) {
+	// Only the server's own timeout ends an export that hangs.
 	t.Setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "3600000")
 	t.Setenv("OTEL_BSP_EXPORT_TIMEOUT", "3600000")
 	t.Setenv("OTEL_BSP_SCHEDULE_DELAY", "1")
@@ -237,7 +237,7 @@ func TestACollectorInTrouble(t *testing.T) {
 			if status == 0 {
 				<-abandoned
 			}
-			log := s.Errors.String()
+			log := s.Stderr.String()
 			if n := strings.Count(log, "the collector of traces does not take them"); n > 1 || n == 0 && status > 0 || strings.Contains(log, "a_secret") {
 				t.Errorf("%d times:\n%s", n, log)
 			}
@@ -248,7 +248,7 @@ func TestACollectorInTrouble(t *testing.T) {
 	}
 }
 
-// What cannot work is reported at the start, without the value: a header of a collector is a key.
+// Wrong settings stop the start. The error does not contain the value, because a header for the collector can contain a key.
 func TestWrongSettingsOfTraces(t *testing.T) {
 	for name, value := range map[string]string{
 		"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/json", "OTEL_TRACES_EXPORTER": "zipkin",
@@ -263,7 +263,7 @@ func TestWrongSettingsOfTraces(t *testing.T) {
 	}
 }
 
-// The SDK reads the other variables itself. What it cannot read is in the log, without the value, and the server runs.
+// The SDK reads the other variables itself. The log reports an invalid one without its value, and the server runs.
 func TestTheSDKsOwnSettings(t *testing.T) {
 	for name, value := range map[string]string{
 		"OTEL_EXPORTER_OTLP_HEADERS": "api-key a_secret", "OTEL_EXPORTER_OTLP_TRACES_HEADERS": "api-key=%zza_secret",
@@ -275,7 +275,7 @@ func TestTheSDKsOwnSettings(t *testing.T) {
 			d.Env["OTEL_EXPORTER_OTLP_ENDPOINT"] = "http://127.0.0.1:1"
 			s := programtest.Serve(t, d.Env)
 			s.Stop()
-			if log := s.Errors.String(); !strings.Contains(log, "OpenTelemetry reported") || strings.Contains(log, "a_secret") {
+			if log := s.Stderr.String(); !strings.Contains(log, "OpenTelemetry reported") || strings.Contains(log, "a_secret") {
 				t.Errorf("%s", log)
 			}
 		})

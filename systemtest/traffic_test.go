@@ -18,18 +18,17 @@ import (
 	"retrieverkeys/store/document"
 )
 
-// Traffic of which it is known what each answer must be: each writer has retrievers of its own, and remembers what it
-// made of their keys. An answer is right, or it says that the store cannot be reached. What a change that was answered so
-// has left behind is not known, and either is right until one is seen.
+// Traffic whose correct responses are known: each writer has its own retrievers and remembers the changes to their keys. A response is correct
+// or UNAVAILABLE. After an UNAVAILABLE change, both states are correct until a response shows one of them.
 
-// traffic is what its writers and readers have in common.
+// traffic is the state that writers and readers share.
 type traffic struct {
 	t      *testing.T
 	url    string
 	client *http.Client
 
 	mu    sync.Mutex
-	tally map[string]int // answers, by what was asked and what came of it
+	tally map[string]int // responses by request and outcome
 	wrong int
 }
 
@@ -39,8 +38,8 @@ func newTraffic(t *testing.T, url string) *traffic {
 	return &traffic{t: t, url: url, client: &http.Client{Transport: transport, Timeout: programtest.MaxWait}, tally: map[string]int{}}
 }
 
-// settle waits until no more goroutines are left than there were before so many clients came, but for the proxy's two for each
-// connection to the store, of which a request uses up to three at once.
+// settle waits until no more goroutines run than before the clients connected, except two of the proxy for each connection to the store. A request
+// uses up to three connections.
 func (tr *traffic) settle(before, clients int) {
 	tr.t.Helper()
 	goroutines := before + 2*3*clients
@@ -49,7 +48,7 @@ func (tr *traffic) settle(before, clients int) {
 	for began := time.Now(); runtime.NumGoroutine() > goroutines; time.Sleep(10 * time.Millisecond) {
 		if time.Since(began) > programtest.MaxWait {
 			stacks := make([]byte, 1<<20)
-			tr.t.Errorf("%d goroutines are left, want %d:\n%s", runtime.NumGoroutine(), goroutines, stacks[:runtime.Stack(stacks, true)])
+			tr.t.Errorf("got %d goroutines, want %d:\n%s", runtime.NumGoroutine(), goroutines, stacks[:runtime.Stack(stacks, true)])
 			return
 		}
 	}
@@ -61,7 +60,7 @@ func (tr *traffic) count(what, outcome string) {
 	tr.tally[what+" "+outcome]++
 }
 
-// asked is how many requests were answered.
+// asked returns the number of responses.
 func (tr *traffic) asked() (n int) {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
@@ -71,7 +70,7 @@ func (tr *traffic) asked() (n int) {
 	return n
 }
 
-// unavailable is how many of them could not be served.
+// unavailable returns the number of UNAVAILABLE responses.
 func (tr *traffic) unavailable() (n int) {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
@@ -93,7 +92,7 @@ func (tr *traffic) String() string {
 	return strings.Join(lines, "\n")
 }
 
-// fail tells of a wrong answer; of many, the first.
+// fail reports the first wrong response.
 func (tr *traffic) fail(format string, args ...any) {
 	tr.t.Helper()
 	tr.mu.Lock()
@@ -107,7 +106,7 @@ func (tr *traffic) fail(format string, args ...any) {
 	}
 }
 
-// request asks as the bearer of a plaintext. The answer is whole, or there is an error.
+// request sends a request with a plaintext as the bearer token. It returns an error unless the response is complete.
 func (tr *traffic) request(method, path, body, bearer string) (programtest.Answer, error) {
 	req, err := http.NewRequest(method, tr.url+path, strings.NewReader(body))
 	if err != nil {
@@ -127,7 +126,7 @@ func (tr *traffic) request(method, path, body, bearer string) (programtest.Answe
 	return programtest.Answer{Status: resp.StatusCode, Header: resp.Header, Body: string(text)}, err
 }
 
-// reply is an answer of GraphQL.
+// reply is a GraphQL response.
 type reply struct {
 	programtest.Answer
 
@@ -149,10 +148,10 @@ type payload struct {
 	Previous *seen
 }
 
-// seen is a key as an answer shows it.
+// seen is a key in a response.
 type seen struct{ ID, Name, Status string }
 
-// codes are those of the errors, each once.
+// codes returns the distinct codes of the errors.
 func (r *reply) codes() string {
 	var codes []string
 	for _, e := range r.Errors {
@@ -162,7 +161,7 @@ func (r *reply) codes() string {
 	return strings.Join(slices.Compact(codes), " ")
 }
 
-// ask asks GraphQL, and reports false where the store could not be reached. It judges what is true of every answer.
+// ask runs a GraphQL operation. It reports false if the response is UNAVAILABLE. It checks the properties that every response must have.
 func (tr *traffic) ask(what, bearer, query string, variables programtest.Fields) (r reply, served bool) {
 	body, err := json.Marshal(programtest.Fields{"query": query, "variables": variables})
 	if err != nil {
@@ -188,39 +187,39 @@ func (tr *traffic) ask(what, bearer, query string, variables programtest.Fields)
 	return r, true
 }
 
-// discreet fails the test if an error tells what the server runs on.
+// discreet fails the test if an error reveals the server's implementation.
 func (tr *traffic) discreet(what string, a programtest.Answer) {
 	for _, secret := range []string{"127.0.0.1", "localhost", "mongo", "sqlite", "dial", "EOF", "context", "socket", "connection(", "refused by the test"} {
 		if strings.Contains(a.Body, secret) {
-			tr.fail("%s tells of its store: %s", what, a.Body)
+			tr.fail("%s reveals the store: %s", what, a.Body)
 		}
 	}
 }
 
-// ownedKey is a key of a writer.
+// ownedKey is a key that a writer created.
 type ownedKey struct {
 	id      string
-	names   []string // one of these is its name
-	secret  string   // empty: it was never told
+	names   []string // the possible names
+	secret  string   // empty if the response was lost
 	revoked bool
-	perhaps bool // it may be revoked
+	perhaps bool // it is possibly revoked
 }
 
-// writer makes, changes and revokes keys, and looks whether they are as they must be.
+// writer creates, changes and revokes keys and checks their state.
 type writer struct {
 	*traffic
 
 	retrievers []string // its own; the first is in use
 	made       int
 	keys       map[string]*ownedKey
-	perhaps    map[string]int         // how many keys of a name may have been made
-	stranger   string                 // a plaintext that nobody has
-	most       int                    // how many keys it gives a retriever before it goes on to the next
-	forget     func(retriever string) // removes a retriever's keys, so that it can be used again; may be nil
+	perhaps    map[string]int         // the number of keys of a name whose creation was UNAVAILABLE
+	stranger   string                 // a plaintext without a key
+	most       int                    // the number of keys per retriever before the writer uses the next one
+	forget     func(retriever string) // removes a retriever's keys so that it can be reused; can be nil
 	random     *rand.Rand
 }
 
-// newWriters returns writers with retrievers of their own, and what has to be stored for them.
+// newWriters returns writers and the documents of their retrievers.
 func newWriters(tr *traffic, n, retrievers int, seed uint64) (writers []*writer, batch document.Batch) {
 	for i := range n {
 		w := &writer{
@@ -237,7 +236,7 @@ func newWriters(tr *traffic, n, retrievers int, seed uint64) (writers []*writer,
 	return writers, batch
 }
 
-// step does one thing.
+// step performs one random action.
 func (w *writer) step() {
 	switch n := w.random.IntN(20); {
 	case n < 5:
@@ -315,7 +314,7 @@ func (w *writer) createREST(name string) {
 	}
 }
 
-// outage reports whether an answer of REST is that the store cannot be reached.
+// outage reports whether a REST response is UNAVAILABLE.
 func (tr *traffic) outage(what string, a programtest.Answer) bool {
 	if a.Status != http.StatusServiceUnavailable {
 		return false
@@ -328,17 +327,16 @@ func (tr *traffic) outage(what string, a programtest.Answer) bool {
 	return true
 }
 
-// any returns one of the keys; nil if there is none.
+// any returns a random key, or nil.
 func (w *writer) any() *ownedKey {
 	if len(w.keys) == 0 {
 		return nil
 	}
-	ids := slices.Sorted(maps.Keys(w.keys)) // for the seed to decide
+	ids := slices.Sorted(maps.Keys(w.keys)) // sorted, so that the seed alone decides
 	return w.keys[ids[w.random.IntN(len(ids))]]
 }
 
-// conflict reports whether the change of a key was refused, and may have been: the key is revoked, or a change whose
-// answer was lost came in between.
+// conflict reports whether the response is a CONFLICT that is possible: the key is revoked, or the response to an earlier change was lost.
 func conflict(r *reply, k *ownedKey) bool {
 	return r.codes() == "CONFLICT" && (k.revoked || k.perhaps || len(k.names) > 1)
 }
@@ -464,7 +462,7 @@ func (w *writer) listREST() {
 	w.compare("REST list", list)
 }
 
-// compare judges a list of all keys, and takes down what it tells of those that nobody was sure of.
+// compare checks a list of all keys and records the states that were unknown.
 func (w *writer) compare(what string, list []seen) {
 	missing := maps.Clone(w.keys)
 	for _, s := range list {
@@ -484,7 +482,7 @@ func (w *writer) compare(what string, list []seen) {
 			s.Status == "ACTIVE" && k.revoked,
 			s.Status == "REVOKED" && !k.revoked && !k.perhaps,
 			s.Status != "ACTIVE" && s.Status != "REVOKED":
-			w.fail("%s: %+v is told as %+v", what, *k, s)
+			w.fail("%s: want %+v, got %+v", what, *k, s)
 		case s.Status == "REVOKED":
 			k.revoked = true
 		}
@@ -494,7 +492,7 @@ func (w *writer) compare(what string, list []seen) {
 	}
 }
 
-// use shows the plaintext of a key: it gets in, to where keys of its kind may do nothing, or it is revoked.
+// use authenticates with a retriever's key: the response is FORBIDDEN if the key is active, and 401 if it is revoked.
 func (w *writer) use() {
 	k := w.any()
 	if k == nil || k.secret == "" {
@@ -511,14 +509,14 @@ func (w *writer) use() {
 	}
 }
 
-// intrude shows a plaintext that nobody has.
+// intrude authenticates with a plaintext without a key.
 func (w *writer) intrude() {
 	if r, served := w.ask("intrude", w.stranger, `{ viewer { keyId } }`, nil); served && (r.Status != http.StatusUnauthorized || r.codes() != "UNAUTHENTICATED") {
 		w.fail("a stranger: %d %s", r.Status, r.Body)
 	}
 }
 
-// check looks at every key once more, in the list and as a bearer. All that was unavailable must be served again.
+// check compares every key in the list and as a bearer token. No response can be UNAVAILABLE any more.
 func (w *writer) check() {
 	if !w.soon(w.list) {
 		w.fail("the list stays unavailable")
@@ -537,7 +535,7 @@ func (w *writer) check() {
 	}
 }
 
-// soon asks until it is served, and reports false if that is never.
+// soon repeats a request until it is served. It reports false if it never is.
 func (w *writer) soon(ask func() (served bool)) bool {
 	for began := time.Now(); !ask(); {
 		if time.Since(began) > programtest.MaxWait {

@@ -7,8 +7,8 @@ import (
 	"log/slog"
 )
 
-// NewLogger returns a logger that writes lines of text or of JSON. What attributes returns of a context is added to
-// every line logged with it. No line tells what looks like a secret.
+// NewLogger returns a logger that writes lines of text or of JSON. It adds the attributes of the context
+// to each line and redacts everything that looks like a secret.
 func NewLogger(w io.Writer, format string, level slog.Level, attributes func(context.Context) []slog.Attr) *slog.Logger {
 	options := &slog.HandlerOptions{Level: level}
 	var h slog.Handler = slog.NewJSONHandler(w, options)

@@ -99,7 +99,7 @@ func TestWhatIsNoSecretIsLogged(t *testing.T) {
 		"list", []int{1, 2}, slog.Group("group", "key_id", "key_01j"), "panicking", panicking{})
 	line := out.String()
 	if strings.Contains(line, "panicked_SECRET") {
-		t.Errorf("it tells what a panic says: %s", line)
+		t.Errorf("the line contains the panic value: %s", line)
 	}
 	for _, want := range []string{
 		`"msg":"serving"`, `"url":"http://127.0.0.1:8080"`, `"route":"GET /v1/retrievers/{retriever_id}/api-keys"`, `"status":200`, `"duration":1000000000`,

@@ -9,7 +9,7 @@ import (
 func (m *Metrics) describeStore() {
 	m.storeCalls = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    "retrieverkeys_store_call_duration_seconds",
-		Help:    "How long calls of the store took, by outcome: ok, unavailable, error, or canceled where whoever asked has left.",
+		Help:    "Duration of calls to the store by outcome: ok, unavailable, error, or canceled if the client has disconnected.",
 		Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, 1, 5, 10},
 	}, []string{"call", "outcome"})
 	m.pool = prometheus.NewGaugeVec(prometheus.GaugeOpts{

@@ -43,7 +43,7 @@ func NewTracer(ctx context.Context, collector, service, version string, logger *
 	return provider.Tracer("retrieverkeys"), func(ctx context.Context) {
 		ctx, done := context.WithTimeout(ctx, flushTimeout)
 		defer done()
-		_ = provider.Shutdown(ctx) // what is lost is told by exporter
+		_ = provider.Shutdown(ctx) // exporter logs lost spans
 		cancel()
 	}, nil
 }
@@ -61,8 +61,7 @@ func (l sdkLog) Handle(ctx context.Context, r slog.Record) error {
 	return nil
 }
 
-// exporter tells of what is lost, now and then. The SDK would print every error, with the collector's URL in it, which may hold
-// a key.
+// exporter logs lost spans at intervals. The SDK would log every error with the collector's URL, which can contain a key.
 type exporter struct {
 	sdktrace.SpanExporter
 	abandon context.Context //nolint:containedctx // it ends an export that is under way when there is no more time for it
@@ -73,7 +72,7 @@ type exporter struct {
 	told time.Time // the last time
 }
 
-// tellEvery is how often it is told that spans are lost.
+// tellEvery is the interval between log lines about lost spans.
 const tellEvery = 10 * time.Minute
 
 // ExportSpans never fails: nobody could do anything about it.

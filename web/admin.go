@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// NewAdminHandler returns what the admin listener at that address serves, for operators alone: the metrics, and profiles of the
-// process. It answers those who ask by a host that it is known by, as ownHosts says.
+// NewAdminHandler returns the handler of the admin listener: metrics and profiles, for operators only. It answers requests whose Host is
+// in ownHosts.
 func NewAdminHandler(metrics http.Handler, address string, names []string) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", metrics)
@@ -22,17 +22,16 @@ func NewAdminHandler(metrics http.Handler, address string, names []string) http.
 	own := ownHosts(address, names)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !own(r.Host) {
-			http.Error(w, "This listener is for operators, and is not known by this host: ask it by its address, as localhost, or by a name in ADMIN_HOSTS.", http.StatusMisdirectedRequest)
+			http.Error(w, "This host is not allowed. Use localhost, an IP address, or a name in ADMIN_HOSTS.", http.StatusMisdirectedRequest)
 			return
 		}
 		mux.ServeHTTP(w, r)
 	})
 }
 
-// ownHosts tells by which hosts a listener may be asked. A page of another site can have its own name resolve to this machine, and
-// a browser then asks by that name; it cannot have one ask by an address that the page does not come from. So localhost and the
-// loopback's addresses are right, and the host that the listener was given; every address, where that is all of them; and the
-// names that an operator adds.
+// ownHosts are the hosts under which a listener accepts requests. A page of another site can make its own name resolve to this machine,
+// and browsers then send that name as Host. They cannot send an address that the page does not come from. So localhost, loopback
+// addresses, the listener's own host, any address if it listens on all of them, and the operator's additional names are accepted.
 func ownHosts(address string, names []string) func(host string) bool {
 	given, _, err := net.SplitHostPort(address)
 	if err != nil {

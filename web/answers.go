@@ -52,12 +52,12 @@ func (a *Answers) Take(ctx context.Context, bytes int64) bool {
 // Give returns memory.
 func (a *Answers) Give(bytes int64) { a.free.Release(bytes) }
 
-// page is the memory that a page of a list needs of Answers, as far as there is so much: short ones need none.
+// page is the memory that a page of a list takes from Answers, at most all of it. Short pages take none.
 func (a *Answers) page(page []apikey.Key) int64 {
 	return min(max(0, int64(bytesOf(page))-shortAnswer), a.bytes)
 }
 
-// await takes memory for an answer that has begun. It is not refused for others' sake: what was done for it would be lost.
+// await takes memory for a response that has begun. It waits until the deadline, because the work that is done would be lost.
 func (a *Answers) await(ctx context.Context, timeout time.Duration, bytes int64) error {
 	ctx, cancel := onward(ctx, timeout)
 	defer cancel()
@@ -67,7 +67,7 @@ func (a *Answers) await(ctx context.Context, timeout time.Duration, bytes int64)
 	return nil
 }
 
-// bytesOf is about what keys take in memory.
+// bytesOf is the approximate memory of keys.
 func bytesOf(page []apikey.Key) int {
 	sum := 0
 	for i := range page {

@@ -16,23 +16,23 @@ import (
 	"retrieverkeys/apikey"
 )
 
-// CORS lets pages of other origins call. The zero value lets none.
+// CORS lets pages of other origins call. The zero value allows none.
 type CORS struct {
 	middleware *cors.Middleware
-	headers    map[string]bool // that pages may send, in lower case
+	headers    map[string]bool // headers that pages may send, in lower case
 }
 
-// The settings that a CORS is made of, as problems and refusals name them.
+// The names of the settings, as problems and refusals mention them.
 const (
 	originsSetting = "CORS_ALLOWED_ORIGINS"
 	headersSetting = "CORS_ALLOWED_HEADERS"
 )
 
-// corsMethods are those that pages may use.
+// corsMethods are the methods that pages may use.
 var corsMethods = []string{http.MethodGet, http.MethodPost, http.MethodDelete}
 
-// NewCORS returns a CORS for origins: exact ones, or all subdomains as in https://*.example.com. Pages may send the given headers
-// beside those that clients are known to send. The problems are all there are, and each names its setting.
+// NewCORS returns a CORS for exact origins, or for all subdomains as in https://*.example.com. Pages may send the given headers in
+// addition to those that common clients send. It returns every problem, each with the name of its setting.
 func NewCORS(origins []string, headers ...string) (CORS, []error) {
 	var problems []error
 	if slices.Contains(origins, "*") {
@@ -48,7 +48,7 @@ func NewCORS(origins []string, headers ...string) (CORS, []error) {
 		ResponseHeaders: []string{"X-Request-Id", "Retry-After", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "X-RateLimit-Window"},
 		MaxAgeInSeconds: 600,
 	}
-	if len(config.Origins) == 0 { // the headers are checked all the same
+	if len(config.Origins) == 0 { // the headers are still checked
 		config.Origins = []string{"https://origin.invalid"}
 	}
 	m, err := cors.NewMiddleware(config)
@@ -65,7 +65,7 @@ func NewCORS(origins []string, headers ...string) (CORS, []error) {
 	return c, nil
 }
 
-// corsProblems are what is wrong with a configuration, each with the setting that it is in.
+// corsProblems are the problems of a configuration, each with its setting.
 func corsProblems(err error) (problems []error) {
 	for err := range cfgerrors.All(err) {
 		if wrong, ok := errors.AsType[*cfgerrors.UnacceptableOriginPatternError](err); ok {
@@ -79,7 +79,7 @@ func corsProblems(err error) (problems []error) {
 	return problems
 }
 
-// wrap answers preflights, and lets allowed pages read the answers of next.
+// wrap answers preflights and lets allowed pages read the responses of next.
 func (c CORS) wrap(logger *slog.Logger, next http.Handler) http.Handler {
 	if c.middleware != nil {
 		next = c.middleware.Wrap(next)
@@ -102,7 +102,7 @@ func (c CORS) wrap(logger *slog.Logger, next http.Handler) http.Handler {
 	})
 }
 
-// preflight is how the middleware answers one. It says no without a word, and a browser tells its user less than that.
+// preflight answers a preflight. The middleware refuses without a reason, and browsers show even less, so this adds one.
 type preflight struct {
 	http.ResponseWriter
 
@@ -117,14 +117,14 @@ func (p preflight) WriteHeader(status int) {
 	p.ResponseWriter.WriteHeader(status)
 }
 
-// reason tells a person why a preflight is refused, and which setting would change that, if one would.
+// reason says why a preflight is refused and which setting would allow it, if any.
 func (c CORS) reason(h http.Header) (message, setting string) {
 	origin := shown(h.Get("Origin"))
 	if !c.allows(h.Get("Origin")) {
-		return fmt.Sprintf("Pages of the origin %s may not call this server: %s does not name it.", origin, originsSetting), originsSetting
+		return fmt.Sprintf("Pages of the origin %s may not call this server: add the origin to %s.", origin, originsSetting), originsSetting
 	}
 	if method := h.Get("Access-Control-Request-Method"); !slices.Contains(corsMethods, method) && method != http.MethodHead {
-		return fmt.Sprintf("Pages of the origin %s may use %s here, and no other method.", origin, strings.Join(corsMethods, ", ")), ""
+		return fmt.Sprintf("Pages of the origin %s may only use %s here.", origin, strings.Join(corsMethods, ", ")), ""
 	}
 	var unknown []string
 	for name := range strings.SplitSeq(strings.Join(h["Access-Control-Request-Headers"], ","), ",") {
@@ -133,12 +133,12 @@ func (c CORS) reason(h http.Header) (message, setting string) {
 		}
 	}
 	if unknown == nil {
-		return fmt.Sprintf("The preflight of the origin %s is not one that browsers send.", origin), ""
+		return fmt.Sprintf("The preflight of the origin %s is malformed.", origin), ""
 	}
-	return fmt.Sprintf("Pages of the origin %s may not send %s: %s does not name it.", origin, shown(strings.Join(unknown, ", ")), headersSetting), headersSetting
+	return fmt.Sprintf("Pages of the origin %s may not send %s: add it to %s.", origin, shown(strings.Join(unknown, ", ")), headersSetting), headersSetting
 }
 
-// allows reports whether pages of the origin may call, which the middleware tells of requests only.
+// allows reports whether pages of the origin may call. The middleware answers that only for requests, so this makes one.
 func (c CORS) allows(origin string) bool {
 	if c.middleware == nil {
 		return false
@@ -149,14 +149,14 @@ func (c CORS) allows(origin string) bool {
 	return answer.Header().Get("Access-Control-Allow-Origin") != ""
 }
 
-// unsent is the header of an answer that nobody gets.
+// unsent collects the headers of a response that is not sent.
 type unsent http.Header
 
 func (u unsent) Header() http.Header         { return http.Header(u) }
 func (u unsent) Write(b []byte) (int, error) { return len(b), nil }
 func (u unsent) WriteHeader(int)             {}
 
-// shown is what somebody sent, as far as it can be shown: printable, and no longer than anybody reads.
+// shown shortens a received value and makes it printable.
 func shown(s string) string {
 	if len(s) > 200 || strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) {
 		return "…"
@@ -164,15 +164,15 @@ func shown(s string) string {
 	return s
 }
 
-// preflightHeader is the one by which Apollo's clients make a browser ask first.
+// preflightHeader is the header with which Apollo's clients cause a preflight.
 const preflightHeader = "Apollo-Require-Preflight"
 
-// askedHeaders are those that no page can have sent without the browser asking first, but for a Content-Type that forms have
-// too. What proxies add of their own, such as X-Request-Id and what traces, says nothing of who asked.
+// askedHeaders are headers that a page can only send after a preflight. Content-Type is not one of them, because forms send it too.
+// Headers that proxies add, such as X-Request-Id and trace headers, prove nothing.
 var askedHeaders = []string{"Authorization", "X-Namespace", preflightHeader, "GraphQL-Require-Preflight", "X-Apollo-Operation-Name", "Content-Type"}
 
-// requestHeaders are what pages may send: what GraphQL clients, HTTP libraries and tracers for browsers are known to. X-Requested-With
-// is not one of askedHeaders, for some apps add it to whatever their pages load.
+// requestHeaders are the headers that pages may send: those of GraphQL clients, HTTP libraries and browser tracers. X-Requested-With is
+// not in askedHeaders, because some apps add it to everything that their pages load.
 var requestHeaders = slices.Concat(askedHeaders, []string{
 	"Accept", "Cache-Control", "Pragma", "X-Requested-With", "X-Request-Id", "X-Correlation-Id",
 	"X-Apollo-Operation-Id", "X-Apollo-Operation-Type", "Apollographql-Client-Name", "Apollographql-Client-Version", "GraphQL-Client-Name", "GraphQL-Client-Version",
@@ -180,9 +180,8 @@ var requestHeaders = slices.Concat(askedHeaders, []string{
 	"X-Datadog-Trace-Id", "X-Datadog-Parent-Id", "X-Datadog-Origin", "X-Datadog-Sampling-Priority", "X-Datadog-Sampled", "X-Datadog-Tags",
 })
 
-// preflighted refuses what a page of another site can have a browser send without the browser asking this server first: such
-// requests are made behind the back of whoever sits before it. Only browsers that tell where a request comes from
-// (Sec-Fetch-Site) can be misused so: the others send no query by POST without asking, for it must be JSON.
+// requirePreflight refuses requests that a page of another site could make without a preflight, that is, without the user's knowledge.
+// Only browsers that send Sec-Fetch-Site can be misused this way: other browsers cannot POST JSON without a preflight.
 func requirePreflight(refuse refuse, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		asked := slices.ContainsFunc(askedHeaders, func(name string) bool {
@@ -201,11 +200,10 @@ func requirePreflight(refuse refuse, next http.Handler) http.Handler {
 	})
 }
 
-// compressedFrom is from how many bytes on an answer is compressed: a smaller one fits into a packet anyway.
+// compressedFrom is the length from which responses are compressed. A shorter one fits into a packet.
 const compressedFrom = 1 << 10
 
-// compressed compresses answers for clients that take gzip or zstd. Given the choice it is gzip: Node.js 20 asks for zstd and
-// cannot read it.
+// compress compresses responses for clients that accept gzip or zstd. It prefers gzip: Node.js 20 accepts zstd but cannot read it.
 func compress(next http.Handler) http.Handler {
 	wrap, err := gzhttp.NewWrapper(gzhttp.MinSize(compressedFrom), gzhttp.PreferZstd(false))
 	if err != nil {

@@ -144,15 +144,15 @@ func TestRefusedPreflightsSayWhy(t *testing.T) {
 		origin, method, headers string
 		message, setting        string
 	}{
-		{"nobody is allowed", CORS{}, app, "POST", "authorization", "Pages of the origin https://app.example.com may not call this server: CORS_ALLOWED_ORIGINS does not name it.", "CORS_ALLOWED_ORIGINS"},
-		{"another is allowed", origins, "https://other.example.com", "POST", "authorization", "Pages of the origin https://other.example.com may not call this server: CORS_ALLOWED_ORIGINS does not name it.", "CORS_ALLOWED_ORIGINS"},
-		{"another scheme", origins, "https://localhost:3000", "GET", "", "Pages of the origin https://localhost:3000 may not call this server: CORS_ALLOWED_ORIGINS does not name it.", "CORS_ALLOWED_ORIGINS"},
-		{"a file", origins, "null", "POST", "", "Pages of the origin null may not call this server: CORS_ALLOWED_ORIGINS does not name it.", "CORS_ALLOWED_ORIGINS"},
-		{"another header", origins, app, "POST", "authorization,x-custom,x-other", "Pages of the origin https://app.example.com may not send x-custom, x-other: CORS_ALLOWED_HEADERS does not name it.", "CORS_ALLOWED_HEADERS"},
-		{"another method", origins, app, "PUT", "", "Pages of the origin https://app.example.com may use GET, POST, DELETE here, and no other method.", ""},
-		{"no browser", origins, app, "POST", "x-namespace,authorization", "The preflight of the origin https://app.example.com is not one that browsers send.", ""},
-		{"what cannot be shown", CORS{}, "https://\u00e9.example", "POST", "", "Pages of the origin … may not call this server: CORS_ALLOWED_ORIGINS does not name it.", "CORS_ALLOWED_ORIGINS"},
-		{"what is too long to be shown", CORS{}, "https://" + strings.Repeat("a", 300), "POST", "", "Pages of the origin … may not call this server: CORS_ALLOWED_ORIGINS does not name it.", "CORS_ALLOWED_ORIGINS"},
+		{"nobody is allowed", CORS{}, app, "POST", "authorization", "Pages of the origin https://app.example.com may not call this server: add the origin to CORS_ALLOWED_ORIGINS.", "CORS_ALLOWED_ORIGINS"},
+		{"another is allowed", origins, "https://other.example.com", "POST", "authorization", "Pages of the origin https://other.example.com may not call this server: add the origin to CORS_ALLOWED_ORIGINS.", "CORS_ALLOWED_ORIGINS"},
+		{"another scheme", origins, "https://localhost:3000", "GET", "", "Pages of the origin https://localhost:3000 may not call this server: add the origin to CORS_ALLOWED_ORIGINS.", "CORS_ALLOWED_ORIGINS"},
+		{"a file", origins, "null", "POST", "", "Pages of the origin null may not call this server: add the origin to CORS_ALLOWED_ORIGINS.", "CORS_ALLOWED_ORIGINS"},
+		{"another header", origins, app, "POST", "authorization,x-custom,x-other", "Pages of the origin https://app.example.com may not send x-custom, x-other: add it to CORS_ALLOWED_HEADERS.", "CORS_ALLOWED_HEADERS"},
+		{"another method", origins, app, "PUT", "", "Pages of the origin https://app.example.com may only use GET, POST, DELETE here.", ""},
+		{"no browser", origins, app, "POST", "x-namespace,authorization", "The preflight of the origin https://app.example.com is malformed.", ""},
+		{"what cannot be shown", CORS{}, "https://\u00e9.example", "POST", "", "Pages of the origin … may not call this server: add the origin to CORS_ALLOWED_ORIGINS.", "CORS_ALLOWED_ORIGINS"},
+		{"what is too long to be shown", CORS{}, "https://" + strings.Repeat("a", 300), "POST", "", "Pages of the origin … may not call this server: add the origin to CORS_ALLOWED_ORIGINS.", "CORS_ALLOWED_ORIGINS"},
 	} {
 		var log bytes.Buffer
 		h := handler(&shelf{}, func(o *Options) {

@@ -15,36 +15,35 @@ import (
 	"retrieverkeys/ratelimit"
 )
 
-// window is the time that a limit is for, in seconds, as the vendor's clients read it.
+// window is the period of rate limits in seconds, which the vendor's clients read from X-RateLimit-Window.
 const window = 60
 
-// What the limiter counts.
+// The kinds of names that the limiter counts.
 const (
-	ofKey     = "key"     // requests, by organization and by the key whose budget they spend
-	ofAddress = "address" // bearers that let nobody in, by where they came from
+	ofKey     = "key"     // requests, by organization and by the key whose budget they use
+	ofAddress = "address" // failed authentications, by address
 )
 
-// budgets gives each key so many requests a minute: its own number, or else the same for all. Keys that replaced one another by
-// rotation share one budget.
+// budgets limits the requests of each key per minute, to its own limit or else to the general one. Keys that replaced each other by
+// rotation share a budget.
 type budgets struct {
 	service *apikey.Service
 	limiter ratelimit.Limiter
 
 	mu    sync.Mutex
-	found *simplelru.LRU[string, string] // results of BudgetOf that took reads of the store, by the key's hash; they never change
+	found *simplelru.LRU[string, string] // results of BudgetOf that had to read the store, by the key's hash; they never change
 }
 
-// mostFound bounds found. Only keys that an older version made by rotation need a place there.
+// mostFound limits found. Only keys that an older version rotated need an entry.
 const mostFound = 10_000
 
 func newBudgets(service *apikey.Service, limiter ratelimit.Limiter) *budgets {
 	b := &budgets{service: service, limiter: limiter}
-	b.found, _ = simplelru.NewLRU[string, string](mostFound, nil) // it refuses sizes below 1 only
+	b.found, _ = simplelru.NewLRU[string, string](mostFound, nil) // it fails for sizes below 1 only
 	return b
 }
 
-// take counts a request of the caller and tells in the response's headers what is left, as the vendor does. The error is of
-// who has nothing left.
+// take counts a request of the caller and sets the rate limit headers, as the vendor does. It fails if the budget is used up.
 func (b *budgets) take(ctx context.Context, h http.Header, c apikey.Caller) error {
 	if c.Anonymous() {
 		return nil
@@ -64,17 +63,17 @@ func (b *budgets) take(ctx context.Context, h http.Header, c apikey.Caller) erro
 	h.Set("X-RateLimit-Reset", strconv.FormatInt(int64(math.Ceil(float64(left.Reset.UnixMilli())/1000)), 10))
 	if !left.Allowed {
 		return &apikey.Error{
-			Code: apikey.RateLimited, Message: "This key has spent its requests: its limit is " + strconv.Itoa(limit) + " a minute.",
+			Code: apikey.RateLimited, Message: "Rate limit exceeded (" + strconv.Itoa(limit) + " requests per minute).",
 			PerMinute: limit, RetryAfter: left.RetryAfter,
 		}
 	}
 	return nil
 }
 
-// of returns the hash of the key whose budget a key spends.
+// of returns the hash of the key whose budget this key uses.
 func (b *budgets) of(ctx context.Context, k *apikey.Key) (string, error) {
 	if k.Budget != "" || k.RotatedFrom == nil {
-		return b.service.BudgetOf(ctx, k) // without asking the store
+		return b.service.BudgetOf(ctx, k) // without a store call
 	}
 	b.mu.Lock()
 	whose, known := b.found.Get(k.Hash)
@@ -91,29 +90,29 @@ func (b *budgets) of(ctx context.Context, k *apikey.Key) (string, error) {
 	return whose, err
 }
 
-// failures gives each address so many bearers a minute that let nobody in. When they are spent, only those that were let in lately
-// come through to be looked up, for behind one address there may be many clients, and one of them is enough to spend them.
+// failures limits failed authentications per address and minute. Above the limit, only keys that this process accepted recently are
+// checked, because many clients can share an address and one of them can use up its limit.
 type failures struct {
 	limiter   ratelimit.Limiter
 	perMinute int       // 0: unlimited
-	proxied   sync.Once // tells of an address that many share
+	proxied   sync.Once // warns about an address that many clients share
 
 	mu     sync.Mutex
-	lately *simplelru.LRU[[sha256.Size]byte, struct{}] // digests of bearers that were let in; they say nothing of the next time
+	lately *simplelru.LRU[[sha256.Size]byte, struct{}] // digests of recently accepted keys; each request still authenticates
 }
 
-// mostLately is how many bearers are known to have been let in. Only good ones are, so bad ones push none out.
+// mostLately is how many recently accepted keys are remembered. Invalid keys cannot evict them.
 const mostLately = 100_000
 
 func newFailures(limiter ratelimit.Limiter, perMinute int) *failures {
 	f := &failures{limiter: limiter, perMinute: perMinute}
-	f.lately, _ = simplelru.NewLRU[[sha256.Size]byte, struct{}](mostLately, nil) // it refuses sizes below 1 only
+	f.lately, _ = simplelru.NewLRU[[sha256.Size]byte, struct{}](mostLately, nil) // it fails for sizes below 1 only
 	return f
 }
 
-// guard has a bearer from an address authenticated, unless the address has nothing left. What a bearer that is not known would
-// take is taken before it is looked up, and given back where it did not fail: so who asks much at once gets no more, and who is
-// refused is not told whether there is such a key.
+// guard authenticates a token unless its address has used up its failures. For an unknown token it counts a failure before the lookup and
+// takes it back if the lookup succeeds. So concurrent requests get no extra attempts, and a refusal does not reveal whether the key
+// exists.
 func (f *failures) guard(ctx context.Context, from, token string, authenticate func() (apikey.Caller, error)) (apikey.Caller, error) {
 	if f.perMinute == 0 {
 		return authenticate()
@@ -123,7 +122,7 @@ func (f *failures) guard(ctx context.Context, from, token string, authenticate f
 	if !known {
 		if left := f.limiter.Take(ctx, ofAddress, network(from), f.perMinute, 1); !left.Allowed {
 			return apikey.Caller{}, &apikey.Error{
-				Code: apikey.RateLimited, Message: "Too many bearer tokens from this address were no valid API keys.",
+				Code: apikey.RateLimited, Message: "Too many invalid API keys from this address.",
 				PerMinute: f.perMinute, RetryAfter: left.RetryAfter,
 			}
 		}
@@ -135,7 +134,7 @@ func (f *failures) guard(ctx context.Context, from, token string, authenticate f
 		failed = code == apikey.Unauthenticated || code == apikey.BadUserInput
 	}
 	switch {
-	case known && failed: // it was revoked, or has expired
+	case known && failed: // it was revoked or has expired
 		f.limiter.Take(ctx, ofAddress, network(from), f.perMinute, 1)
 		f.mu.Lock()
 		f.lately.Remove(digest)
@@ -158,7 +157,7 @@ func (f *failures) known(digest [sha256.Size]byte) bool {
 	return known
 }
 
-// network is what one client has of addresses: with IPv6 a /64.
+// network is the part of an address that one client controls: a /64 of IPv6, or the whole IPv4 address.
 func network(address string) string {
 	if a, err := netip.ParseAddr(address); err == nil && a.Is6() {
 		return netip.PrefixFrom(a, 64).Masked().String()

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// limited bounds what a request may cost: its time and the size of its body.
+// withTimeout limits the time of a request and the size of its body.
 func withTimeout(timeout time.Duration, bodyBytes int64, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), timeout)
@@ -21,7 +21,7 @@ func withTimeout(timeout time.Duration, bodyBytes int64, next http.Handler) http
 	})
 }
 
-// bodyInTime lifts the deadline for reading when all is read.
+// bodyInTime removes the read deadline when the body has been read.
 type bodyInTime struct {
 	io.ReadCloser
 	w http.ResponseWriter
@@ -35,9 +35,9 @@ func (b bodyInTime) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// clearReadDeadline lifts the server's deadline for reading from requests that have been read. While a request is answered net/http
-// reads on, to learn whether its client leaves, and takes a deadline that passes for just that: it ends the context of the
-// request, and of all that come after it on the connection.
+// clearReadDeadline removes the server's read deadline from requests that have been read. While a handler runs, net/http keeps reading to
+// learn whether the client leaves. If the deadline expires then, it cancels the context of this request and of all later ones on the
+// connection.
 func clearReadDeadline(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ContentLength == 0 {
@@ -52,11 +52,11 @@ func setWriteDeadline(w http.ResponseWriter, at time.Time) {
 }
 
 func setReadDeadline(w http.ResponseWriter, at time.Time) {
-	_ = http.NewResponseController(w).SetReadDeadline(at) // where there is none to set, there is no client that could stall
+	_ = http.NewResponseController(w).SetReadDeadline(at) // fails only where no client could stall
 }
 
-// answered gives the request's context a deadline for the time until the answer begins. An answer that takes longer goes on in contexts from
-// onward, which have deadlines of their own.
+// withResponseDeadline gives the request's context a deadline until the response begins. A longer response continues in contexts from
+// onward, which have their own deadlines.
 func withResponseDeadline(timeout time.Duration, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), clientKey{}, r.Context()), timeout)
@@ -67,8 +67,8 @@ func withResponseDeadline(timeout time.Duration, next http.Handler) http.Handler
 
 type clientKey struct{}
 
-// onward returns a context for another part of an answer that has begun. It has the request's values and a deadline of its own,
-// and ends when the client leaves.
+// onward returns a context for the next part of a response that has begun. It has the request's values and its own deadline, and is
+// canceled when the client leaves.
 func onward(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
 	client, ok := ctx.Value(clientKey{}).(context.Context)
 	if !ok {

@@ -13,7 +13,7 @@ import (
 	"retrieverkeys/apikey"
 )
 
-// rendering is how a code looks over HTTP: the status, and the vendor's name of the error.
+// rendering is how a code looks over HTTP: its status and the vendor's error type.
 type rendering struct {
 	status int
 	name   string
@@ -33,7 +33,7 @@ var renderings = map[apikey.Code]rendering{
 
 func statusOf(code apikey.Code) int { return renderings[code].status }
 
-// setErrorHeaders sets what a status asks for besides the body.
+// setErrorHeaders sets the headers that a status requires.
 func setErrorHeaders(w http.ResponseWriter, e *apikey.Error) {
 	if e.Code == apikey.Unauthenticated {
 		w.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
@@ -43,7 +43,7 @@ func setErrorHeaders(w http.ResponseWriter, e *apikey.Error) {
 	}
 }
 
-// wholeSeconds rounds up, so that nobody comes back too early.
+// wholeSeconds rounds up, so that clients do not return too early.
 func wholeSeconds(d time.Duration) int { return int(math.Ceil(d.Seconds())) }
 
 // errorBody is the vendor's error envelope.
@@ -59,7 +59,7 @@ type errorDetail struct {
 	Details map[string]any `json:"details,omitempty"`
 }
 
-// writeStatus answers with an error that HTTP knows and the domain does not, in the vendor's envelope.
+// writeStatus answers with an HTTP error that the domain does not have, in the vendor's envelope.
 func writeStatus(w http.ResponseWriter, status int, name, message string) {
 	writeJSON(w, status, errorBody{Status: status, Error: errorDetail{Message: message, Type: name}})
 }
@@ -78,7 +78,7 @@ func writeError(w http.ResponseWriter, e *apikey.Error) {
 	writeJSON(w, r.status, body)
 }
 
-// writeJSON answers with a value of which JSON has a form.
+// writeJSON answers with a value that JSON can represent.
 func writeJSON(w http.ResponseWriter, status int, v any) {
 	setJSON(w)
 	w.WriteHeader(status)
@@ -92,7 +92,7 @@ func setJSON(w http.ResponseWriter) {
 	w.Header().Set("Cache-Control", "no-store")
 }
 
-// report logs what failed on this side: the answer tells nothing of the cause.
+// report logs the cause of a server-side failure, which the response does not show.
 func report(ctx context.Context, logger *slog.Logger, e *apikey.Error) {
 	if e.Code == apikey.Internal || e.Code == apikey.Unavailable {
 		logger.ErrorContext(ctx, "request failed", "code", e.Code, "error", e, "cause", errors.Unwrap(e))

@@ -13,12 +13,12 @@ type status struct {
 	Status string `json:"status"`
 }
 
-// readyTimeout is how long a probe waits for the store. Orchestrators give up after a second by default, and take a late answer for a
-// dead process.
+// readyTimeout is how long a probe waits for the store. Orchestrators wait one second by default and treat a late answer as a dead
+// process.
 const readyTimeout = 600 * time.Millisecond
 
-// ready asks the store once for all concurrent probes: probes wait for no turn, and must not take all of its connections. A check that
-// ignores its context does not keep a probe waiting.
+// ready asks the store once for all concurrent probes. Probes need no turn, so they must not use up its connections. A check that ignores
+// its context does not delay a probe.
 func ready(check func(context.Context) error, stopping <-chan struct{}) http.HandlerFunc {
 	var asking singleflight.Group
 	return func(w http.ResponseWriter, r *http.Request) {
@@ -46,15 +46,15 @@ func ready(check func(context.Context) error, stopping <-chan struct{}) http.Han
 			err = context.DeadlineExceeded
 		}
 		if err != nil {
-			writeJSON(w, http.StatusServiceUnavailable, status{"the store does not answer"})
+			writeJSON(w, http.StatusServiceUnavailable, status{"the store does not respond"})
 			return
 		}
 		writeJSON(w, http.StatusOK, status{"ready"})
 	}
 }
 
-// leaving has clients whose request is answered while the process is about to stop go elsewhere with their next one: a
-// connection that is closed between two requests may lose the second.
+// closeWhenStopping closes connections after the response while the process is stopping. A connection that is closed between two requests
+// may lose the second one.
 func closeWhenStopping(stopping <-chan struct{}, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if closed(stopping) {

@@ -12,14 +12,14 @@ import (
 	"retrieverkeys/apikey"
 )
 
-// identifier finds out who is calling and which namespace is meant, and hands both on in the request's context. A
-// request that shows a bad bearer, a forbidden origin or conflicting headers, or has spent its key's or its address's budget, goes no further.
+// identifier authenticates the caller, finds the requested namespace, and puts both into the request's context. It refuses requests with
+// an invalid key, a forbidden origin or conflicting headers, and requests over the rate limit of their key or address.
 type identifier struct {
 	service  *apikey.Service
 	trusted  []netip.Prefix // the proxies that are believed
 	budgets  *budgets
 	failures *failures
-	counted  func(outcome string) // what became of credentials
+	counted  func(outcome string) // counts the outcome of each authentication
 	logger   *slog.Logger
 }
 
@@ -44,7 +44,7 @@ func (h identifier) identified(w http.ResponseWriter, r *http.Request) (context.
 	if err != nil {
 		return nil, err
 	}
-	// Taken first, because requests that are refused below count as well.
+	// Count first: requests that are refused below count too.
 	if err := h.budgets.take(ctx, w.Header(), caller); err != nil {
 		return nil, err
 	}
@@ -58,7 +58,7 @@ func (h identifier) identified(w http.ResponseWriter, r *http.Request) (context.
 	return apikey.WithNamespace(apikey.WithCaller(ctx, caller), ns), nil
 }
 
-// authenticate returns the caller that the request's credentials tell.
+// authenticate returns the caller whose key the request carries.
 func (h identifier) authenticate(r *http.Request) (caller apikey.Caller, err error) {
 	from := h.clientAddress(r)
 	token, sent, err := bearer(r.Header)
@@ -76,7 +76,7 @@ func (h identifier) authenticate(r *http.Request) (caller apikey.Caller, err err
 		code := apikey.Classify(err).Code
 		if code == apikey.RateLimited && r.Header.Get("X-Forwarded-For") != "" && from == peerAddress(r) {
 			h.failures.proxied.Do(func() {
-				h.logger.WarnContext(r.Context(), "bad bearers hold up others from the same address, which forwards requests for many: is it a proxy that TRUSTED_PROXIES should name?", "address", from)
+				h.logger.WarnContext(r.Context(), "too many invalid API keys from an address that forwards requests for others: if it is a proxy, add it to TRUSTED_PROXIES", "address", from)
 			})
 		}
 		h.counted(string(code))
@@ -89,8 +89,8 @@ func (h identifier) authenticate(r *http.Request) (caller apikey.Caller, err err
 	return caller, err
 }
 
-// clientAddress is where the request came from: the other end of the connection, or, where that is a trusted proxy, the
-// last address in X-Forwarded-For that no trusted proxy has. Whatever stands before it may be anybody's invention.
+// clientAddress is the client's address: the other end of the connection, or, if that is a trusted proxy, the last address in
+// X-Forwarded-For that is not a trusted proxy's. Clients can invent anything before it.
 func (h identifier) clientAddress(r *http.Request) string {
 	client, err := parseAddress(r.RemoteAddr)
 	if err != nil {
@@ -113,7 +113,7 @@ func (h identifier) clientAddress(r *http.Request) string {
 	return client.String()
 }
 
-// peerAddress is the other end of the connection.
+// peerAddress is the address at the other end of the connection.
 func peerAddress(r *http.Request) string {
 	peer, err := parseAddress(r.RemoteAddr)
 	if err != nil {
@@ -122,7 +122,7 @@ func peerAddress(r *http.Request) string {
 	return peer.String()
 }
 
-// parseAddress reads an address, with a port or without. One of IPv6 may stand in brackets.
+// parseAddress parses an address with or without a port. An IPv6 address may be in brackets.
 func parseAddress(s string) (netip.Addr, error) {
 	if strings.HasPrefix(s, "[") && strings.HasSuffix(s, "]") {
 		s += ":0"
@@ -134,11 +134,11 @@ func parseAddress(s string) (netip.Addr, error) {
 	return address.Unmap().WithZone(""), err
 }
 
-// whiteSpace is what a header may have around its value, and between its parts, without meaning anything by it.
+// whiteSpace is the optional white space around and inside header values (RFC 9110, section 5.6.3).
 const whiteSpace = " \t"
 
-// bearer returns the token of the Authorization header, if there is one. An empty header is none. What is no bearer token comes
-// back as an empty one, which authenticates nobody. A key under another scheme, or under none, is told which one to send.
+// bearer returns the token of the Authorization header, and whether there is one. An empty header counts as none. A value that is not a
+// bearer token comes back as an empty token, which authenticates nobody. The error for another scheme names the right one.
 func bearer(h http.Header) (token string, sent bool, err error) {
 	var values []string
 	for _, v := range h.Values("Authorization") {
@@ -158,26 +158,25 @@ func bearer(h http.Header) (token string, sent bool, err error) {
 		scheme, token = scheme[:end], strings.TrimLeft(scheme[end:], whiteSpace)
 	}
 	if !strings.EqualFold(scheme, "Bearer") {
-		return "", true, &apikey.Error{Code: apikey.Unauthenticated, Message: "Send the key as Authorization: Bearer KEY. No other scheme is understood."}
+		return "", true, &apikey.Error{Code: apikey.Unauthenticated, Message: "Send the key as Authorization: Bearer KEY. Other schemes are not supported."}
 	}
 	return token, true, nil
 }
 
-// namespace returns the namespace, id or name, that the request names: in the header, else in the query parameter.
-// Empty ones count as missing, and white space around them as nothing. No namespace has a name that is not UTF-8, and not every store
-// can be asked for one.
+// namespace returns the id or name of the requested namespace: from the header, or else from the query parameter. An empty value counts
+// as missing. A name that is not UTF-8 cannot exist, and not every store accepts it in a query.
 func namespace(r *http.Request) (string, error) {
 	named, err := only("X-Namespace", r.Header.Values("X-Namespace"))
 	if named == "" && err == nil {
 		named, err = only("namespace", r.URL.Query()["namespace"])
 	}
 	if err == nil && !utf8.ValidString(named) {
-		return "", &apikey.Error{Code: apikey.NotFound, Message: "No such namespace here."}
+		return "", &apikey.Error{Code: apikey.NotFound, Message: "No such namespace."}
 	}
 	return named, err
 }
 
-// pathValue returns an id or name of the request's path. It is empty, and so nobody's, where the path has none that is UTF-8.
+// pathValue returns an id or name from the request's path. It is empty, and so matches nothing, if it is not UTF-8.
 func pathValue(r *http.Request, name string) string {
 	if v := r.PathValue(name); utf8.ValidString(v) {
 		return v
@@ -185,7 +184,7 @@ func pathValue(r *http.Request, name string) string {
 	return ""
 }
 
-// only returns the one value that there is, repeated or not.
+// only returns the value if all values are the same.
 func only(field string, values []string) (string, error) {
 	one := ""
 	for _, v := range values {
@@ -193,7 +192,7 @@ func only(field string, values []string) (string, error) {
 			continue
 		}
 		if one != "" && v != one {
-			return "", apikey.Invalid(field, "%s is given twice, with different values.", field)
+			return "", apikey.Invalid(field, "%s is given twice with different values.", field)
 		}
 		one = v
 	}

@@ -11,19 +11,19 @@ import (
 	"retrieverkeys/apikey"
 )
 
-// logged writes a line for each request, counts it, and answers for a handler that panicked. Of the URL it tells the route alone:
-// somebody may have put a secret into the path or the query.
+// logRequests logs and counts each request, and answers for handlers that panic. It logs the route instead of the URL, because the path
+// or the query may contain a secret.
 func logRequests(logger *slog.Logger, count func(route, method string, status int, took time.Duration), next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		rec := &recorder{ResponseWriter: w}
 		defer func() {
 			p := recover()
-			cut := p == http.ErrAbortHandler //nolint:errorlint // the value itself is what net/http asks for
+			cut := p == http.ErrAbortHandler //nolint:errorlint // net/http compares the value itself
 			if p != nil && !cut {
 				logger.ErrorContext(r.Context(), "panic", "value", p)
 				if cut = rec.status != 0; cut {
-					p = http.ErrAbortHandler // half an answer must not look whole
+					p = http.ErrAbortHandler // a partial response must not look complete
 				} else {
 					writeError(rec, apikey.Classify(nil))
 				}
@@ -35,7 +35,7 @@ func logRequests(logger *slog.Logger, count func(route, method string, status in
 			count(r.Pattern, method, rec.status, time.Since(start))
 			level := slog.LevelInfo
 			if x := exchangeOf(r.Context()); x != nil && x.refused {
-				level = slog.LevelDebug // the gate tells of all together
+				level = slog.LevelDebug // the gate logs them together
 			}
 			logger.Log(r.Context(), level, "request", "method", method, "route", r.Pattern, "status", rec.status,
 				"bytes", rec.bytes, "cut", cut, "duration", time.Since(start))
@@ -47,10 +47,10 @@ func logRequests(logger *slog.Logger, count func(route, method string, status in
 	})
 }
 
-// methods are those that a log may tell: others are whatever somebody sent.
+// methods are the methods that a log line may contain. Others are arbitrary text.
 var methods = map[string]bool{"GET": true, "HEAD": true, "POST": true, "PUT": true, "PATCH": true, "DELETE": true, "OPTIONS": true, "TRACE": true}
 
-// recorder remembers what was answered.
+// recorder records the status and length of the response.
 type recorder struct {
 	http.ResponseWriter
 	status int
@@ -78,13 +78,13 @@ func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 
 type exchangeKey struct{}
 
-// exchange is what is known of a request and its answer all along the way.
+// exchange is what several middlewares know about a request.
 type exchange struct {
 	id      string
-	refused bool // for want of a turn or of memory
+	refused bool // because of overload
 }
 
-// exchangeOf returns nil where the context is no request's.
+// exchangeOf returns nil if the context does not belong to a request.
 func exchangeOf(ctx context.Context) *exchange {
 	x, _ := ctx.Value(exchangeKey{}).(*exchange)
 	return x
@@ -92,7 +92,7 @@ func exchangeOf(ctx context.Context) *exchange {
 
 var goodRequestID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,128}$`)
 
-// withRequestID gives every request an id, the caller's own if it is a good one, and every response tells it.
+// withRequestID gives every request an id, which every response carries. The caller's own id is used if it is valid.
 func withRequestID(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id := r.Header.Get("X-Request-Id")
@@ -104,7 +104,7 @@ func withRequestID(next http.Handler) http.Handler {
 	})
 }
 
-// RequestID returns the id of the request that the context belongs to; empty where there is none.
+// RequestID returns the id of the request that the context belongs to, or an empty string.
 func RequestID(ctx context.Context) string {
 	if x := exchangeOf(ctx); x != nil {
 		return x.id

@@ -485,7 +485,7 @@ func TestProbesAreAnsweredInTime(t *testing.T) {
 					began := time.Now()
 					w := httptest.NewRecorder()
 					h(w, httptest.NewRequest(http.MethodGet, "/readyz", nil))
-					want, body := http.StatusServiceUnavailable, `{"status":"the store does not answer"}`
+					want, body := http.StatusServiceUnavailable, `{"status":"the store does not respond"}`
 					if name == "answers just in time" {
 						want, body = http.StatusOK, `{"status":"ready"}`
 					}

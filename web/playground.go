@@ -29,9 +29,9 @@ const (
 	assetsPath = "/playground/"
 )
 
-// routePlayground serves the page around GraphiQL. Keys come into it by the URL's fragment or by hand, never by the
-// server: the page is the same for everyone. What the page refers to is served beside it if all of it is in assets;
-// otherwise browsers get it from the CDN. Either way it must have the hashes that the page says.
+// routePlayground serves the page around GraphiQL. The page is the same for everyone: keys enter it through the URL's fragment or by
+// hand, never from the server. If all its scripts and styles are in assets, they are served here; otherwise browsers load them from the
+// CDN. In both cases they must match the hashes in the page.
 func routePlayground(mux *http.ServeMux, assets fs.FS) {
 	page := playgroundPage
 	if files := readAssets(page, assets); files != nil {
@@ -50,7 +50,7 @@ func routePlayground(mux *http.ServeMux, assets fs.FS) {
 	})
 }
 
-// readAssets returns all that the page gets from the CDN, by path, or nil if assets lacks any of it.
+// readAssets returns everything that the page loads from the CDN, by path, or nil if assets lacks any of it.
 func readAssets(page string, assets fs.FS) map[string][]byte {
 	files := map[string][]byte{}
 	for _, url := range slices.Concat(matches(scriptURL, page), matches(styleURL, page)) {
@@ -64,7 +64,7 @@ func readAssets(page string, assets fs.FS) map[string][]byte {
 	return files
 }
 
-// asset serves a file whose path tells its version: it never changes.
+// asset serves a file whose path contains its version, so it never changes.
 func asset(name string, content []byte) http.HandlerFunc {
 	contentType := map[string]string{".js": "text/javascript", ".css": "text/css"}[path.Ext(name)] + "; charset=utf-8"
 	return func(w http.ResponseWriter, _ *http.Request) {
@@ -81,7 +81,7 @@ var (
 	inlineStyle  = regexp.MustCompile(`(?s)<style>(.*?)</style>`)
 )
 
-// matches returns what the expression's group matches in the page, each time it does.
+// matches returns all matches of the expression's group in the page.
 func matches(expression *regexp.Regexp, page string) []string {
 	var all []string
 	for _, m := range expression.FindAllStringSubmatch(page, -1) {
@@ -90,13 +90,13 @@ func matches(expression *regexp.Regexp, page string) []string {
 	return all
 }
 
-// dialogStyle is the hash of the one style element that GraphiQL 4.1.2 makes: it keeps what is behind a dialog from
-// scrolling. All other styles it sets from its scripts, which needs no permission.
+// dialogStyle is the hash of the only style element that GraphiQL 4.1.2 creates: it stops the page behind a dialog from scrolling.
+// GraphiQL sets all other styles through scripts, which needs no permission.
 const dialogStyle = "'sha256-nzTgYzXYDNe6BAHiiI7NNlfK8n/auuOAhh2t92YvuXo='"
 
-// policyOf returns a page's Content-Security-Policy, read off the page itself: the URLs of its scripts and styles, and
-// the hashes of those in it. A policy cannot name a path of the same origin, so 'self' stands for those; no other
-// answer of this server has a script's or a style's type, and none is sniffed.
+// policyOf derives a page's Content-Security-Policy from the page: the URLs of its scripts and styles, and the hashes of inline ones. A
+// policy cannot name a path of its own origin, so 'self' stands for those. No other response of this server is a script or a style, and
+// browsers may not guess.
 func policyOf(page string) string {
 	sources := func(url, inline *regexp.Regexp) string {
 		var all []string

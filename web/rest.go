@@ -24,17 +24,16 @@ type rest struct {
 	logger  *slog.Logger
 }
 
-// Key is an API key as the vendor's endpoints show it: its 23 fields, in the vendor's order, and behind them what is told
-// but once. Types, permissions, kinds of resources and operations are the texts that are stored, known here or not, because a
-// newer client may know newer ones. A key_type that is no text is null, which the vendor's clients accept; the others have no
-// such value and are "unknown".
+// Key is an API key as the vendor's endpoints return it: its 23 fields in the vendor's order, then fields that appear only once. Types,
+// permissions, resource types and operations are written as stored, known or not, because a newer client may know newer values. A
+// key_type that is not text is null, which the vendor's clients accept; the other enums have no such value and become "unknown".
 type Key struct {
-	Of       *apikey.Key    // one that the Service returned with all its fields
-	Secret   *apikey.Secret // of a key that was just made
-	Previous *apikey.Key    // the key whose place it took
+	Of       *apikey.Key    // returned by the Service with all its fields
+	Secret   *apikey.Secret // of a key that was just created
+	Previous *apikey.Key    // the key that it replaced
 }
 
-// MarshalJSON is for what shows single keys; lists append theirs.
+// MarshalJSON is for single keys. Lists append their keys.
 func (k Key) MarshalJSON() ([]byte, error) {
 	b := appendKey(nil, k.Of)
 	if k.Secret != nil {
@@ -89,11 +88,11 @@ func appendKey(b []byte, k *apikey.Key) []byte {
 	return append(b, '}')
 }
 
-// list answers with all keys of a retriever, however many: page after page, so that they are never all in memory. Once it
-// has begun to answer, to read a page and to send it may each take the whole timeout. What fails then cuts the connection, because a
-// short list that looks whole would be worse than none.
+// list streams all keys of a retriever page by page, so that they are never all in memory. Once the response has begun, reading a page
+// and sending it may each take the whole timeout. A failure then cuts the connection, because a list that looks complete but is not would
+// be worse than none.
 func (h rest) list(w http.ResponseWriter, r *http.Request) {
-	// Who may read nothing is not told what is wrong with the request.
+	// Callers that may read nothing are not told what else is wrong.
 	if _, err := h.service.Viewer(apikey.CallerFrom(r.Context())); err != nil {
 		h.refuse(w, r, err)
 		return
@@ -149,11 +148,11 @@ func (h rest) list(w http.ResponseWriter, r *http.Request) {
 }
 
 const (
-	keyBytes  = 900      // about as long as a key is
-	partBytes = 60 << 10 // of an answer, that are made before they are sent
+	keyBytes  = 900      // about the length of a key
+	partBytes = 60 << 10 // the length of the parts that are sent
 )
 
-// nextPage reads on.
+// nextPage reads the next page.
 func (h rest) nextPage(r *http.Request, reader *apikey.KeyReader) ([]apikey.Key, error) {
 	ctx, cancel := onward(r.Context(), h.timeout)
 	defer cancel()
@@ -167,7 +166,7 @@ func (h rest) write(w http.ResponseWriter, part []byte) {
 	}
 }
 
-// abort cuts the connection in the midst of an answer.
+// abort cuts the connection in the middle of a response.
 func (h rest) abort(r *http.Request, err error) {
 	report(r.Context(), h.logger, apikey.Classify(err))
 	panic(http.ErrAbortHandler)
@@ -220,24 +219,24 @@ func (h rest) revoke(w http.ResponseWriter, r *http.Request) {
 	}{"Successfully completed", true})
 }
 
-// only405 answers methods that a path does not have.
+// only405 answers methods that a path does not support.
 func only405(allow ...string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Allow", strings.Join(allow, ", "))
-		writeStatus(w, http.StatusMethodNotAllowed, "MethodNotAllowedError", "This path is asked by "+strings.Join(allow, " or ")+".")
+		writeStatus(w, http.StatusMethodNotAllowed, "MethodNotAllowedError", "This path supports "+strings.Join(allow, " or ")+".")
 	}
 }
 
-// booleans are what a boolean parameter may say, in any case.
+// booleans are the accepted values of a boolean parameter, in any case.
 var booleans = map[string]bool{
 	"true": true, "1": true, "yes": true, "on": true, "t": true, "y": true,
 	"false": false, "0": false, "no": false, "off": false, "f": false, "n": false,
 }
 
-// includeRevoked reads the parameter of that name, which is false where it is not given.
+// includeRevoked reads the parameter include_revoked, which defaults to false.
 func includeRevoked(r *http.Request) (bool, error) {
 	query, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil { // of which r.URL.Query would leave out what it cannot read
+	if err != nil { // r.URL.Query would silently drop what it cannot parse
 		return false, invalids{{[]any{"query"}, "Input should be a well-formed query", "value_error"}}
 	}
 	b := false
@@ -251,14 +250,13 @@ func includeRevoked(r *http.Request) (bool, error) {
 	return b, nil
 }
 
-// refuse answers with what went wrong: in the vendor's envelope, or, where the body or a parameter does not validate, as
-// the list of what is wrong with it.
+// refuse answers with an error: in the vendor's envelope, or as a list of validation errors.
 func (h rest) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	if list, ok := errors.AsType[invalids](err); ok {
 		list.write(w)
 		return
 	}
-	if refused, ok := errors.AsType[*refusal](err); ok {
+	if refused, ok := errors.AsType[*unreadable](err); ok {
 		writeStatus(w, refused.status, "BadRequestError", refused.message)
 		return
 	}

@@ -18,21 +18,21 @@ import (
 	"retrieverkeys/wire"
 )
 
-// invalid is one thing that is wrong with a body or a parameter, in the vendor's form, which is FastAPI's: where, what,
-// and pydantic's name for it.
+// invalid is a validation error of a body or a parameter in the vendor's format, which is FastAPI's: the location, the message, and
+// pydantic's error type.
 type invalid struct {
 	Loc  []any  `json:"loc"`
 	Msg  string `json:"msg"`
 	Type string `json:"type"`
 }
 
-// invalids is everything that is wrong with a request that does not validate.
+// invalids are all validation errors of a request.
 type invalids []invalid
 
 func (invalids) Error() string { return "the request does not validate" }
 
-// write answers in both of the vendor's forms at once, because its clients read one or the other: its envelope with
-// validation_errors, and FastAPI's detail.
+// write answers in both of the vendor's formats at once, because its clients read one or the other: the envelope with validation_errors,
+// and FastAPI's detail.
 func (list invalids) write(w http.ResponseWriter) {
 	type failure struct {
 		Type     string `json:"type"`
@@ -60,15 +60,15 @@ func (list invalids) write(w http.ResponseWriter) {
 	})
 }
 
-// refusal is a body that is not read at all.
-type refusal struct {
+// unreadable is the error of a body that is not parsed.
+type unreadable struct {
 	status  int
 	message string
 }
 
-func (r *refusal) Error() string { return r.message }
+func (r *unreadable) Error() string { return r.message }
 
-// bodyField is a member of the body of a creation, and the domain's name for it.
+// bodyField is a member of the body of a creation, with the domain's name for it.
 type bodyField struct {
 	name, setting string
 	read          func(v any, s *apikey.Settings) *invalid
@@ -139,11 +139,10 @@ func unless(ok bool, msg, kind string) *invalid {
 	return &invalid{Msg: msg, Type: kind}
 }
 
-// mostExtra bounds how many unknown members an answer names: a body has room for far more than anybody reads.
+// mostExtra limits how many unknown members a response names.
 const mostExtra = 10
 
-// extra refuses members that are not known, because what they mean would be lost: a key whose end somebody wrote as expiresAt
-// would never end.
+// extra refuses unknown members. Ignoring them would be dangerous: a key with expiresAt instead of expires_at would never expire.
 func extra(members map[string]any) invalids {
 	names := slices.Sorted(maps.Keys(members))
 	names = slices.DeleteFunc(names, func(name string) bool {
@@ -176,7 +175,7 @@ func extraForbidden(name string) invalid {
 	return found
 }
 
-// memberName is what an answer repeats of a body: the name of a member, where that looks like one and like no key.
+// memberName matches the names of members that a response may repeat. A key does not match.
 var memberName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,39}$`)
 
 // createBody reads the body of a creation.
@@ -207,24 +206,24 @@ func createBody(r *http.Request) (apikey.Settings, error) {
 	return s, nil
 }
 
-// object reads the body as one JSON object, each member of which stands there once. No error repeats what it read.
+// object reads the body as one JSON object without duplicate members. Errors never repeat what was read.
 func object(r *http.Request) (map[string]any, error) {
 	if sent := strings.Join(r.Header.Values("Content-Type"), ","); sent != "" {
 		media, attributes, err := mime.ParseMediaType(sent)
 		charset := strings.ToLower(attributes["charset"])
 		if err != nil || media != "application/json" && !strings.HasSuffix(media, "+json") || charset != "" && charset != "utf-8" {
-			return nil, &refusal{http.StatusUnsupportedMediaType, "Send the body as application/json in UTF-8."}
+			return nil, &unreadable{http.StatusUnsupportedMediaType, "Send the body as application/json in UTF-8."}
 		}
 	}
 	if encoding := strings.Join(r.Header.Values("Content-Encoding"), ","); encoding != "" && !strings.EqualFold(encoding, "identity") {
-		return nil, &refusal{http.StatusUnsupportedMediaType, "Send the body uncompressed."}
+		return nil, &unreadable{http.StatusUnsupportedMediaType, "Send the body uncompressed."}
 	}
 	body, err := io.ReadAll(r.Body)
 	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return nil, &refusal{http.StatusRequestEntityTooLarge, fmt.Sprintf("The body is larger than %d bytes.", tooLarge.Limit)}
+		return nil, &unreadable{http.StatusRequestEntityTooLarge, fmt.Sprintf("The body is larger than %d bytes.", tooLarge.Limit)}
 	}
 	if err != nil {
-		return nil, &refusal{http.StatusBadRequest, "The body could not be read."}
+		return nil, &unreadable{http.StatusBadRequest, "The body could not be read."}
 	}
 	invalidBody := func(msg, kind string) error { return invalids{{[]any{"body"}, msg, kind}} }
 	body, err = wire.UTF8(body)

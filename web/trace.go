@@ -10,8 +10,8 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// traceparent is all that is taken over of a caller's trace: baggage and tracestate are texts of theirs, which a trace would
-// pass on.
+// traceparent is the only part of a caller's trace context that is accepted. Baggage and tracestate are arbitrary text, which traces
+// would pass on.
 type traceparent struct{ http.Header }
 
 const traceparentHeader = "traceparent"
@@ -26,9 +26,9 @@ func (t traceparent) Get(name string) string {
 func (traceparent) Set(string, string) {}
 func (traceparent) Keys() []string     { return []string{traceparentHeader} }
 
-// traced makes a span of each request, which goes on with the caller's trace. Like the log it tells nothing of the URL but the
-// route, and nothing of headers and bodies: somebody may have put a secret there. Probes have no span: there are more of them than of anything
-// else. Without a tracer it is next itself.
+// traceRequests makes a span for each request, which continues the caller's trace. Like the log, it contains the route instead of the
+// URL, and no headers or bodies, which may contain secrets. Probes have no span, because they are the most frequent requests. Without a
+// tracer it returns next.
 func traceRequests(tracer trace.Tracer, next http.Handler) http.Handler {
 	if tracer == nil {
 		return next
@@ -47,11 +47,11 @@ func traceRequests(tracer trace.Tracer, next http.Handler) http.Handler {
 		}
 		rec := &recorder{ResponseWriter: w}
 		whole := false
-		defer func() { // in a function, for End itself would record what a panic says
+		defer func() { // in a function, because End would record the value of a panic
 			method, route := spanNames(r)
 			span.SetName(method + " " + route)
 			span.SetAttributes(attribute.String("http.request.method", method), attribute.String("http.route", route), attribute.Int("http.response.status_code", rec.status))
-			if id := RequestID(ctx); !strings.Contains(id, "sk_") { // it may be the caller's own, and anything
+			if id := RequestID(ctx); !strings.Contains(id, "sk_") { // it may be the caller's own, and contain a key
 				span.SetAttributes(attribute.String("request.id", id))
 			}
 			if rec.status >= http.StatusInternalServerError || !whole {
@@ -64,10 +64,10 @@ func traceRequests(tracer trace.Tracer, next http.Handler) http.Handler {
 	})
 }
 
-// spanNames returns the method, if it is one that there is, and the pattern without it.
+// spanNames returns the method, if it is a known one, and the pattern without it.
 func spanNames(r *http.Request) (method, route string) {
 	if method = r.Method; !methods[method] {
-		method = "_OTHER" // as OpenTelemetry has it
+		method = "_OTHER" // OpenTelemetry's value for unknown methods
 	}
 	route = r.Pattern
 	if _, path, found := strings.Cut(route, " "); found {

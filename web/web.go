@@ -1,4 +1,5 @@
-// Package web is the HTTP adapter: routes, who is calling, health, and the playground.
+// Package web is the HTTP adapter: routes, concurrency and body limits, authentication, the vendor's REST endpoints, health and the
+// playground.
 package web
 
 import (
@@ -15,48 +16,48 @@ import (
 	"retrieverkeys/ratelimit"
 )
 
-// Options are what the handler is made of.
+// Options configure the handler.
 type Options struct {
 	Service *apikey.Service
 	// GraphQL finds the caller and the namespace in the request's context.
 	GraphQL http.Handler
-	// RefuseGraphQL answers a request that GraphQL must not see, in GraphQL's way.
+	// RefuseGraphQL answers a request that is refused before it reaches GraphQL, in the format of GraphQL errors.
 	RefuseGraphQL refuse
 	Ready         func(context.Context) error // nil if the store can answer
-	// Stopping is closed when the process is about to stop: requests are answered as before, but it is not ready for more.
+	// Stopping is closed when shutdown begins. Requests are still answered, but /readyz fails.
 	Stopping   <-chan struct{}
 	Playground bool
-	// WithoutREST leaves out the vendor's endpoints, and the document that describes them: there is nothing at their paths.
+	// WithoutREST removes the vendor's endpoints and the document that describes them.
 	WithoutREST bool
 	CORS        CORS
-	// Timeout bounds a whole request, store calls included.
+	// Timeout limits a whole request, including store calls.
 	Timeout      time.Duration
 	MaxBodyBytes int64
-	// AuthFailures is how many bearers a minute that let nobody in are looked up from one address; 0: any number.
+	// AuthFailures is how many failed authentications an address may cause per minute; 0 is unlimited.
 	AuthFailures int
-	// MaxConcurrent is how many requests are worked on at a time; 0: 100.
+	// MaxConcurrent is how many requests are processed at a time; 0 means 100.
 	MaxConcurrent int
-	// Answers is the memory of answers, which GraphQL takes its own from; nil: a new one.
+	// Answers limits the memory of responses, including GraphQL's; nil means a new one.
 	Answers *Answers
-	// Limiter counts for both; nil: a new one of this process.
+	// Limiter counts requests and failed authentications; nil means one for this process.
 	Limiter ratelimit.Limiter
-	// TrustedProxies are those whose X-Forwarded-For is believed.
+	// TrustedProxies are the proxies whose X-Forwarded-For is believed.
 	TrustedProxies []netip.Prefix
 	Logger         *slog.Logger
 	Metrics        Metrics
-	Tracer         trace.Tracer // makes a span of each request; nil: none
+	Tracer         trace.Tracer // makes a span for each request; may be nil
 }
 
-// Metrics counts what is served; a field that is nil counts nothing.
+// Metrics are called for what happens. Nil fields are ignored.
 type Metrics struct {
 	Request        func(route, method string, status int, took time.Duration)
 	Authentication func(outcome string)
-	Working        func(more int) // requests that have a turn
-	Waiting        func(more int) // requests that wait for one
-	Refused        func()         // requests that there was no turn or no memory for
+	Working        func(more int) // requests that are being processed
+	Waiting        func(more int) // requests that wait for a turn
+	Refused        func()         // requests that got no turn or no memory
 }
 
-// NewHandler returns everything the public listener serves.
+// NewHandler returns the handler of the public listener.
 func NewHandler(o Options) http.Handler {
 	if o.Metrics.Request == nil {
 		o.Metrics.Request = func(string, string, int, time.Duration) {}
@@ -110,20 +111,20 @@ func NewHandler(o Options) http.Handler {
 		routePlayground(mux, playgroundAssets)
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
-		writeError(w, &apikey.Error{Code: apikey.NotFound, Message: "There is nothing at this path."})
+		writeError(w, &apikey.Error{Code: apikey.NotFound, Message: "Nothing exists at this path."})
 	})
 	served := withSecurityHeaders(clearReadDeadline(closeWhenStopping(o.Stopping, o.CORS.wrap(o.Logger, mux))))
 	return withRequestID(traceRequests(o.Tracer, logRequests(o.Logger, o.Metrics.Request, served)))
 }
 
-// refuse answers a request that goes no further.
+// refuse answers a request that is not processed further.
 type refuse func(w http.ResponseWriter, r *http.Request, status int, e *apikey.Error)
 
 const keysPath = "/v1/retrievers/{retriever_id}/api-keys"
 
 func refuseREST(w http.ResponseWriter, _ *http.Request, _ int, e *apikey.Error) { writeError(w, e) }
 
-// hardened sets the headers that keep browsers from guessing and leaking.
+// withSecurityHeaders sets headers that stop browsers from guessing content types and from leaking URLs.
 func withSecurityHeaders(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()

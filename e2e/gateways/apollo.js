@@ -6,7 +6,7 @@ import { startStandaloneServer } from "@apollo/server/standalone";
 import { parse } from "graphql";
 import { forwarded } from "./headers.js";
 
-process.env.APOLLO_TELEMETRY_DISABLED = "true"; // else the gateway reports itself, and asks clouds' metadata servers where it runs
+process.env.APOLLO_TELEMETRY_DISABLED = "true"; // otherwise the gateway sends usage data and queries the metadata servers of clouds
 
 export function compose(subgraphs) {
   const { supergraphSdl, errors } = composeServices(subgraphs.map(({ name, url, sdl }) => ({ name, url, typeDefs: parse(sdl) })));
@@ -23,7 +23,7 @@ export async function start(subgraphs) {
         willSendRequest({ request, context }) {
           for (const [name, value] of Object.entries(context)) request.http.headers.set(name, value);
         },
-        // The gateway knows 401 and 403, and calls every other status INTERNAL_SERVER_ERROR. It keeps our answer beside that.
+        // The gateway has codes for 401 and 403 and reports every other status as INTERNAL_SERVER_ERROR, together with our response.
         didEncounterError(error, _, response) {
           const code = error.extensions?.response?.body?.errors?.[0]?.extensions?.code;
           if (code) error.extensions.code = code;

@@ -1,5 +1,5 @@
-// Cosmo's composition. It makes what Cosmo's router is configured with, as `wgc router compose` does; the router itself is a binary
-// that no package has, and is not run here.
+// Cosmo's composition. It creates the configuration of Cosmo's router, as `wgc router compose` does. The router itself is not on npm, so it is
+// not run here.
 import { federateSubgraphs, ROUTER_COMPATIBILITY_VERSION_ONE } from "@wundergraph/composition";
 import { buildRouterConfig, SubgraphKind } from "@wundergraph/cosmo-shared";
 import { parse, printSchema } from "graphql";

@@ -1,9 +1,9 @@
-// The headers that every gateway forwards, and a listener for gateways that bring none of their own.
+// The headers that every gateway forwards, and a listener for gateways without one.
 import { once } from "node:events";
 import { createServer } from "node:http";
 
-// forwarded is the headers for our server: who asks, where, and from which address. It takes no X-Forwarded-For from the
-// client, who could name any address there.
+// forwarded returns the headers for our server: the caller's key, the namespace and the client's address. It ignores the client's own
+// X-Forwarded-For, because a client can send any address.
 export function forwarded(header, address) {
   const headers = { authorization: header("authorization"), "x-namespace": header("x-namespace"), "x-forwarded-for": address };
   return Object.fromEntries(Object.entries(headers).filter(([, value]) => value));

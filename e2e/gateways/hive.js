@@ -12,7 +12,7 @@ export function compose(subgraphs) {
 
 const ofClient = ({ request, req }) => forwarded((name) => request.headers.get(name), req.socket.remoteAddress);
 
-// serve runs the gateway on what some composition made.
+// serve runs the gateway with a composed supergraph.
 export async function serve(supergraph, options = {
   propagateHeaders: {
     fromClientToSubgraphs: ({ context }) => ofClient(context),
@@ -32,9 +32,9 @@ export async function serve(supergraph, options = {
 
 export const start = (subgraphs) => serve(compose(subgraphs));
 
-// startPatient runs a gateway that waits for Retry-After and asks again. It does so for queries alone: without a function here it
-// would repeat mutations. It does so on 503 alone: on 429 its clients would wait for up to a minute. A plugin sets the headers,
-// since the second request has none of those that propagateHeaders sets.
+// startPatient runs a gateway that retries after Retry-After. It retries only queries, because without this function it would repeat mutations,
+// and only on 503, because on 429 its clients would wait for up to a minute. A plugin sets the headers, because a retry lacks those of
+// propagateHeaders.
 export const startPatient = (subgraphs) => serve(compose(subgraphs), {
   upstreamRetry: ({ executionRequest }) =>
     executionRequest.operationType === "query" ? { maxRetries: 1, shouldRetry: ({ response }) => response?.status === 503 } : undefined,

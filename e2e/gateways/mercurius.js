@@ -1,4 +1,4 @@
-// Mercurius. Its gateway composes when it starts, of what each subgraph's `_service { sdl }` says.
+// Mercurius. Its gateway composes the subgraphs' `_service { sdl }` when it starts.
 import mercuriusGateway from "@mercuriusjs/gateway";
 import fastify from "fastify";
 import { forwarded } from "./headers.js";
@@ -7,7 +7,7 @@ export async function start(subgraphs) {
   const app = fastify();
   await app.register(mercuriusGateway, {
     gateway: {
-      errorHandler(error) { throw error; }, // else it starts without the subgraph that does not answer
+      errorHandler(error) { throw error; }, // otherwise it starts without a subgraph that does not answer
       services: subgraphs.map(({ name, url, authorization }) => ({
         name, url,
         initHeaders: { authorization },

@@ -1,4 +1,4 @@
-// GraphQL Mesh's composition. What it makes is served by Hive Gateway, as Mesh's documentation says.
+// GraphQL Mesh's composition. Hive Gateway serves the result, as Mesh's documentation recommends.
 import { composeSubgraphs } from "@graphql-mesh/fusion-composition";
 import { buildASTSchema, parse } from "graphql";
 import { serve } from "./hive.js";

@@ -1,4 +1,4 @@
-// Somebody else's subgraphs, and the relay that ours stands behind.
+// Subgraphs of another team, and the relay in front of our server.
 import { request } from "node:http";
 import { text } from "node:stream/consumers";
 import { buildSubgraphSchema } from "@apollo/subgraph";
@@ -6,7 +6,7 @@ import { parse } from "graphql";
 import { createHandler } from "graphql-http/lib/use/http";
 import { listen } from "./headers.js";
 
-// Pages that show a retriever, and notes on keys. It has root fields and types that ours has too.
+// Pages that show a retriever, and notes on keys. Some root fields and types have the same names as ours.
 export const pagesSDL = `
   extend schema @link(url: "https://specs.apollo.dev/federation/v2.3", import: ["@key", "@shareable"])
   type Query {
@@ -26,14 +26,14 @@ export const pagesSDL = `
   type ApiKey @key(fields: "id") { id: ID! note: String! }
 `;
 
-// The same for gateways that know only the first version of federation, in which one subgraph owns a type and others extend it.
+// The same for gateways that support only federation 1, in which one subgraph owns a type and others extend it.
 export const pagesSDL1 = pagesSDL
   .replace(/extend schema.*/, "")
   .replace("type Query", "extend type Query")
   .replace(/type (Retriever|Namespace|ApiKey) @key\(fields: "id".*?\) { id: ID!/g, 'extend type $1 @key(fields: "id") { id: ID! @external')
   .replace(" @shareable", "");
 
-// A catalog that describes the entities of ours too.
+// A catalog that extends our entities.
 export const catalogSDL = `
   extend schema @link(url: "https://specs.apollo.dev/federation/v2.3", import: ["@key", "@shareable"])
   scalar DateTime
@@ -68,12 +68,12 @@ export function pages(sdl = pagesSDL) {
       ApiKey: { __resolveReference: ({ id }) => ({ id }), note: ({ id }) => `about ${id}` },
     },
   });
-  // Told as written, as most subgraphs do; Apollo's package adds its own definitions, which Mercurius takes for types of ours.
+  // The SDL is returned unchanged, as most subgraphs do. Apollo's package adds definitions, which Mercurius mistakes for our types.
   schema.getQueryType().getFields()._service.resolve = () => ({ sdl });
   return listen(createHandler({ schema }));
 }
 
-// relay hands requests on to our server, and keeps what was asked. Each refusal answers one request instead.
+// relay forwards requests to our server and records them. Each refusal answers one request instead.
 export async function relay(target) {
   const asked = [];
   const refusals = [];

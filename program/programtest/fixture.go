@@ -11,17 +11,16 @@ import (
 	"retrieverkeys/store/document"
 )
 
-// The fixture: two organizations that use the same names, and the same ids where they can; callers of every kind;
-// and keys as old and odd as documents get.
-
-// token is the plaintext of the caller's key with that name.
+// Token returns the plaintext of the fixture's caller with this name, such as "admin" or "reader".
 func Token(name string) string { return fmt.Sprintf("sk_test_%s_%032d", name, 7) }
 
+// HashOf returns the hash under which a key with this plaintext is stored.
 func HashOf(token string) string {
 	sum := sha256.Sum256([]byte(token))
 	return hex.EncodeToString(sum[:])
 }
 
+// Date returns an RFC 3339 time as a BSON date.
 func Date(text string) bson.DateTime {
 	t, err := time.Parse(time.RFC3339, text)
 	if err != nil {
@@ -30,9 +29,10 @@ func Date(text string) bson.DateTime {
 	return bson.NewDateTimeFromTime(t)
 }
 
+// Fields contains the fields of a document, the variables of an operation, or environment variables.
 type Fields = map[string]any
 
-// doc makes a document: the fields in the vendor's order where it matters to nobody, the overrides on top.
+// doc returns a document with the fields of base, replaced or removed (see absent) by the overrides.
 func doc(base Fields, overrides ...Fields) bson.Raw {
 	all := Fields{}
 	for _, f := range append([]Fields{base}, overrides...) {
@@ -50,14 +50,15 @@ func doc(base Fields, overrides ...Fields) bson.Raw {
 	return raw
 }
 
-// absent as an override removes a field.
+// absent, as a value in an override, removes the field.
 var absent = &struct{}{}
 
+// Scope returns a scope of a key.
 func Scope(resourceType, id string, operations ...string) Fields {
 	return Fields{"resource_type": resourceType, "resource_id": id, "operations": operations}
 }
 
-// callerDoc is an organization's key whose plaintext is token(name).
+// CallerDoc returns an organization's key with the plaintext Token(name).
 func CallerDoc(name, tenant, organization string, overrides ...Fields) bson.Raw {
 	return doc(Fields{
 		"key_id": "key_caller_" + name, "key_hash": HashOf(Token(name)), "key_prefix": Token(name)[:10] + "...", "key_type": "standard",
@@ -67,7 +68,7 @@ func CallerDoc(name, tenant, organization string, overrides ...Fields) bson.Raw 
 	}, overrides...)
 }
 
-// keyDoc is a retriever's key.
+// KeyDoc returns a key of a retriever of organization A.
 func KeyDoc(id, retriever string, overrides ...Fields) bson.Raw {
 	return doc(Fields{
 		"key_id": id, "key_hash": HashOf(id), "key_prefix": "ret_sk_" + id[len(id)-3:] + "...", "key_type": "retriever",
@@ -80,6 +81,7 @@ func KeyDoc(id, retriever string, overrides ...Fields) bson.Raw {
 	}, overrides...)
 }
 
+// NamespaceDoc returns a namespace of the tenant.
 func NamespaceDoc(id, name, tenant string, overrides ...Fields) bson.Raw {
 	return doc(Fields{
 		"namespace_id": id, "namespace_name": name, "internal_id": tenant, "description": "About " + name,
@@ -87,6 +89,7 @@ func NamespaceDoc(id, name, tenant string, overrides ...Fields) bson.Raw {
 	}, overrides...)
 }
 
+// RetrieverDoc returns a retriever of the tenant.
 func RetrieverDoc(id, name, namespace, tenant string, overrides ...Fields) bson.Raw {
 	return doc(Fields{
 		"retriever_id": id, "retriever_name": name, "namespace_id": namespace, "internal_id": tenant, "description": "About " + name,
@@ -94,21 +97,23 @@ func RetrieverDoc(id, name, namespace, tenant string, overrides ...Fields) bson.
 	}, overrides...)
 }
 
+// Fixture returns the standard test data: organizations A (int_a) and B (int_b), which share names; keys of ret_main in every state; and
+// callers with every kind of authority.
 func Fixture() document.Batch {
 	var b document.Batch
 	b.Namespaces = []bson.Raw{
 		NamespaceDoc("ns_prod", "production", "int_a"),
 		NamespaceDoc("ns_stage", "staging", "int_a", Fields{"description": nil, "updated_at": nil}),
-		NamespaceDoc("ns_odd", "ns_prod", "int_a"), // named like another's id: the id wins
+		NamespaceDoc("ns_odd", "ns_prod", "int_a"), // its name is another's id; the id wins
 		NamespaceDoc("ns_z_twin", "twin", "int_a"),
-		NamespaceDoc("ns_a_twin", "twin", "int_a"), // of one name: the smallest id is meant
+		NamespaceDoc("ns_a_twin", "twin", "int_a"), // of two with one name, the smallest id wins
 		NamespaceDoc("ns_b_prod", "production", "int_b"),
 	}
 	b.Retrievers = []bson.Raw{
 		RetrieverDoc("ret_main", "main", "ns_prod", "int_a"),
 		RetrieverDoc("ret_bare", "bare", "ns_prod", "int_a", Fields{"description": absent, "created_at": absent, "updated_at": absent}),
 		RetrieverDoc("ret_odd", "odd", "ns_prod", "int_a"),
-		RetrieverDoc("ret_mimic", "ret_main", "ns_prod", "int_a"), // named like another's id: the id wins
+		RetrieverDoc("ret_mimic", "ret_main", "ns_prod", "int_a"), // its name is another's id; the id wins
 		RetrieverDoc("ret_many", "many", "ns_prod", "int_a"),
 		RetrieverDoc("ret_stage", "main", "ns_stage", "int_a"),
 		RetrieverDoc("ret_b", "main", "ns_b_prod", "int_b"),
@@ -158,8 +163,7 @@ func Fixture() document.Batch {
 	return b
 }
 
-// oddFixture is what no import lets in, but a database may hold: values of the wrong type, and an id that two
-// organizations share.
+// OddFixture returns keys that import rejects but a database can contain: values of the wrong type, and an id that two organizations share.
 func OddFixture() document.Batch {
 	odd := func(id string, overrides ...Fields) bson.Raw { return KeyDoc(id, "ret_odd", overrides...) }
 	unreadable := func(name, field string, value any) bson.Raw {
@@ -205,7 +209,7 @@ func OddFixture() document.Batch {
 	}}
 }
 
-// manyKeys are n keys of ret_many, key_many_0000 the newest.
+// ManyKeys returns n keys of ret_many. key_many_0000 is the newest.
 func ManyKeys(n int) []bson.Raw {
 	newest := Date("2026-06-01T00:00:00Z").Time()
 	docs := make([]bson.Raw, n)
@@ -213,4 +217,22 @@ func ManyKeys(n int) []bson.Raw {
 		docs[i] = KeyDoc(fmt.Sprintf("key_many_%04d", i), "ret_many", Fields{"created_at": bson.NewDateTimeFromTime(newest.Add(-time.Duration(i) * time.Hour))})
 	}
 	return docs
+}
+
+// Family returns keys of organization A that name ret_main and have the permission write, so each can update and rotate the others.
+func Family() document.Batch {
+	end, origins := Date("2999-01-01T00:00:00Z"), []string{"https://app.example.com", "https://*.example.org"}
+	member := func(name string, overrides ...Fields) bson.Raw {
+		return CallerDoc(name, "int_a", "org_a", append([]Fields{{
+			"permissions": []string{"write"}, "scopes": []Fields{Scope("retriever", "ret_main")},
+		}}, overrides...)...)
+	}
+	return document.Batch{Keys: []bson.Raw{
+		member("limited", Fields{"expires_at": end, "allowed_origins": origins, "rate_limit_override": int32(1000)}),
+		member("unlimited"),
+		member("lasting", Fields{"allowed_origins": origins, "rate_limit_override": int32(1000)}),
+		member("everywhere", Fields{"expires_at": end, "rate_limit_override": int32(1000)}),
+		member("fast", Fields{"expires_at": end, "allowed_origins": origins, "rate_limit_override": int32(1001)}),
+		member("sibling", Fields{"expires_at": end, "allowed_origins": []string{"https://a.example.org"}, "rate_limit_override": int32(5)}),
+	}}
 }

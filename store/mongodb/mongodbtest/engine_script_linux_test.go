@@ -62,14 +62,14 @@ func (s *script) add(tools map[string]string) {
 
 func (s *script) write(path, text string) {
 	s.t.Helper()
-	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(text), 0o700)); err != nil { //nolint:gosec // it must run
+	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(text), 0o700)); err != nil {
 		s.t.Fatal(err)
 	}
 }
 
 // run returns the exit code and all that was printed.
 func (s *script) run(env string, args ...string) (code int, out string) {
-	command := exec.CommandContext(s.t.Context(), filepath.Join("..", "..", "..", ".ci", "engine"), args...) //nolint:gosec // our own
+	command := exec.CommandContext(s.t.Context(), filepath.Join("..", "..", "..", ".ci", "engine"), args...)
 	command.Env = append([]string{env}, s.env...)
 	var b bytes.Buffer
 	command.Stdout, command.Stderr = &b, &b

@@ -11,7 +11,7 @@ import (
 	"retrieverkeys/config"
 )
 
-// parts notes what is written at a time.
+// parts counts the writes and keeps the size of the largest one.
 type parts struct {
 	text       strings.Builder
 	n, largest int
@@ -32,7 +32,7 @@ func TestListsAreWrittenInParts(t *testing.T) {
 		var all []item
 		for _, json := range []bool{true, false} {
 			out := &parts{}
-			l := (&program{stdout: out, cfg: config.Config{JSON: json}}).listing("thing", "ID", "NAME")
+			l := (&command{stdout: out, cfg: config.Config{JSON: json}}).listing("thing", "ID", "NAME")
 			all = []item{}
 			for i := range n {
 				one := item{i, []string{"<tag>", strings.Repeat("x", 200), "\u202e"}}
@@ -46,11 +46,11 @@ func TestListsAreWrittenInParts(t *testing.T) {
 			}
 			if json {
 				whole := &parts{}
-				if err := (&program{stdout: whole}).writeJSON(map[string]any{"results": all, "total": n}); err != nil || out.text.String() != whole.text.String() {
-					t.Errorf("%d items: %v, and the parts make\n%.300s\nwant\n%.300s", n, err, out.text.String(), whole.text.String())
+				if err := (&command{stdout: whole}).writeJSON(map[string]any{"results": all, "total": n}); err != nil || out.text.String() != whole.text.String() {
+					t.Errorf("%d items: %v, got\n%.300s\nwant\n%.300s", n, err, out.text.String(), whole.text.String())
 				}
 				if out.largest > partBytes+1000 || n > partRows && out.n < 5 {
-					t.Errorf("%d items in %d parts of up to %d bytes", n, out.n, out.largest)
+					t.Errorf("%d items: got %d parts of up to %d bytes", n, out.n, out.largest)
 				}
 				continue
 			}
@@ -62,33 +62,33 @@ func TestListsAreWrittenInParts(t *testing.T) {
 				want = []string{"ID  NAME", "0   name "}
 			case 2:
 				want = []string{"ID  NAME", "0   name ", "1   name "}
-			default: // as wide as the numbers of the first part
+			default: // the columns have the width that the first part needs
 				want = append([]string{"ID   NAME", "0    name "}, lines[2:n+1]...)
 				if last := lines[n]; n > 2*partRows && last != "2000  name xx" {
 					t.Errorf("the last row is %q", last)
 				}
 			}
 			if want = append(want, counted(n, "thing")+".", ""); !slices.Equal(lines, want) {
-				t.Errorf("%d items are\n%.300s", n, out.text.String())
+				t.Errorf("%d items: got\n%.300s", n, out.text.String())
 			}
 			if n > 2*partRows && out.n != 4 {
-				t.Errorf("%d rows in %d parts", n, out.n)
+				t.Errorf("%d rows: got %d parts, want 4", n, out.n)
 			}
 		}
 	}
 }
 
-// What can be written no more ends a list: nobody waits for the rest of 200,000 keys.
-func TestAListEndsWithItsReader(t *testing.T) {
+// Without this, `keys list | head` reads all 200,000 keys although its output is closed.
+func TestListEndsWhenOutputIsClosed(t *testing.T) {
 	for _, json := range []bool{true, false} {
-		l := (&program{stdout: output{failing{}}, cfg: config.Config{JSON: json}}).listing("thing", "ID")
+		l := (&command{stdout: output{failing{}}, cfg: config.Config{JSON: json}}).listing("thing", "ID")
 		n := 0
 		var err error
 		for ; err == nil && n < 10*partRows; n++ {
 			err = l.add(strings.Repeat("x", 100), func() []string { return []string{"x"} })
 		}
-		if !errors.Is(err, errNobodyReads) || n > partRows {
-			t.Errorf("%v after %d", err, n)
+		if !errors.Is(err, errOutputClosed) || n > partRows {
+			t.Errorf("got %v after %d items", err, n)
 		}
 	}
 }

@@ -1,0 +1,131 @@
+package apikey
+
+import (
+	"context"
+)
+
+// Retriever returns the retriever with that id or name in the namespace, which is also given by id or name. Ids take precedence.
+func (s *Service) Retriever(ctx context.Context, c Caller, namespace, ref string) (*Retriever, error) {
+	if err := s.authorize(c, Read); err != nil {
+		return nil, err
+	}
+	return s.findRetriever(ctx, c, namespace, ref)
+}
+
+func (s *Service) findRetriever(ctx context.Context, c Caller, namespace, ref string) (*Retriever, error) {
+	named := RetrieverRef{Namespace: namespace, Retriever: ref}
+	found, err := s.lookUp(ctx, c, Names{Retrievers: []RetrieverRef{named}})
+	if err != nil {
+		return nil, err
+	}
+	return found.Retriever(named)
+}
+
+// resolve finds the namespace that a request names, without checking the caller's scopes.
+func (s *Service) resolve(ctx context.Context, c Caller, ref string) (*Namespace, error) {
+	found, err := s.lookUp(ctx, c, Names{Namespaces: []string{ref}})
+	if err != nil {
+		return nil, err
+	}
+	return found.resolve(ref)
+}
+
+// Retrievers returns a page of the retrievers of the request's namespace, by name. The search text must be part of the name or id,
+// ignoring case. A caller whose scopes cover only some retrievers sees and counts only these.
+func (f *Found) Retrievers(ctx context.Context, p Page, search string, wants Wants) (*Connection[Retriever], error) {
+	w, err := p.window(retrievers, RetrieverPage)
+	if err != nil {
+		return nil, err
+	}
+	ns, err := f.resolve(f.request)
+	if err != nil {
+		return nil, err
+	}
+	return f.service.retrieversIn(ctx, f.caller, ns, w, search, wants)
+}
+
+// RetrieversIn is Found.Retrievers for a namespace that the Service returned to the same caller.
+func (s *Service) RetrieversIn(ctx context.Context, c Caller, ns *Namespace, p Page, search string, wants Wants) (*Connection[Retriever], error) {
+	if err := s.authorize(c, Read); err != nil {
+		return nil, err
+	}
+	w, err := p.window(retrievers, RetrieverPage)
+	if err != nil {
+		return nil, err
+	}
+	return s.retrieversIn(ctx, c, ns, w, search, wants)
+}
+
+// retrieversIn reads a valid window of the namespace.
+func (s *Service) retrieversIn(ctx context.Context, c Caller, ns *Namespace, w window, text string, wants Wants) (*Connection[Retriever], error) {
+	search := newSearch(text)
+	if err := search.check("search"); err != nil {
+		return nil, err
+	}
+	if err := CostFrom(ctx).Look(listCost); err != nil {
+		return nil, err
+	}
+	src := source[Retriever]{at: retrieverAt, run: func(ctx context.Context, w window) ([]Retriever, error) {
+		return s.retrieverPage(ctx, c, ns, w)
+	}}
+	whole := c.coversNamespace(ReadData, ns)
+	visible := whole // whether the caller sees any retriever
+	if text == "" && whole {
+		src.count = func(ctx context.Context) (int, error) { return s.Store.CountRetrievers(ctx, c.tenant(), ns.ID) }
+	} else {
+		looked := func(r *Retriever) bool {
+			covered := whole || c.covers(ReadData, ns, r.ID)
+			visible = visible || covered
+			return covered && search.matches(r.Name, string(r.ID))
+		}
+		page := src.run
+		src.run = func(ctx context.Context, w window) ([]Retriever, error) {
+			done, err := CostFrom(ctx).readLarge(ctx)
+			if err != nil {
+				return nil, err
+			}
+			defer done()
+			return page(ctx, w)
+		}
+		src = src.only(looked)
+	}
+	var got []Retriever
+	var err error
+	if wants.reads() {
+		if got, err = src.run(ctx, probe(w)); err != nil {
+			return nil, err
+		}
+	}
+	conn, err := src.connect(ctx, w, wants, got)
+	if err == nil && !visible {
+		_, err = src.run(ctx, window{limit: 1})
+	}
+	switch {
+	case err != nil:
+		return nil, err
+	case !visible:
+		return nil, notFound("namespace")
+	}
+	for i := range conn.Items {
+		conn.Items[i].Namespace = ns
+	}
+	return conn, nil
+}
+
+// retrieverPage reads a run of the namespace's retrievers.
+func (s *Service) retrieverPage(ctx context.Context, c Caller, ns *Namespace, w window) ([]Retriever, error) {
+	return s.Store.RetrieverPage(ctx, c.tenant(), ns.ID, RetrieverRange{
+		After: retrieverPosition(w.after), Before: retrieverPosition(w.before), FromEnd: w.fromEnd, Limit: w.limit,
+	})
+}
+
+func retrieverAt(r *Retriever) position {
+	return position{list: retrievers, value: r.Name, id: string(r.ID)}
+}
+
+func retrieverPosition(p *position) *RetrieverPosition {
+	if p == nil {
+		return nil
+	}
+	return &RetrieverPosition{Name: p.value, ID: RetrieverID(p.id)}
+}

@@ -1,0 +1,93 @@
+package apikey
+
+import (
+	"context"
+	"slices"
+	"time"
+)
+
+// MaxOverlap is the maximum time for which a rotated key keeps working.
+const MaxOverlap = 30 * 24 * time.Hour
+
+// Rotated is the result of a rotation: the new key and the old one.
+type Rotated struct {
+	Minted
+	Previous Key
+}
+
+// Rotate replaces an active key by a new one with the same name, description, expiry, origins, limit, budget and rights, and returns the
+// new plaintext. The old key keeps working for the overlap, but not beyond its own expiry; without an overlap it is revoked immediately.
+// A key can be rotated once. It requires Write, a caller who holds everything that the key holds, and what mayGive requires.
+func (s *Service) Rotate(ctx context.Context, c Caller, namespace string, id ID, overlap time.Duration) (*Rotated, error) {
+	var successor Key
+	var secret Secret
+	previous, err := s.change(ctx, c, c.wish(KeyRotated, namespace, string(id)), func(from Key, own *Key, now time.Time) (Change, error) {
+		if overlap < 0 || overlap > MaxOverlap {
+			return Change{}, Invalid("overlapSeconds", "overlapSeconds must be 0 to %d, which is 30 days.", int(MaxOverlap/time.Second))
+		}
+		if err := s.mayGive(c, own, &from, limits); err != nil { // the successor inherits them
+			return Change{}, err
+		}
+		if err := mustBeActive(&from); err != nil {
+			return Change{}, err
+		}
+		if from.RotatedTo != nil {
+			return Change{}, conflict("This key was already rotated.")
+		}
+		if from.Type == UserScoped || from.Type == Session {
+			return Change{}, conflict("This key cannot be rotated: keys of the type " + string(from.Type) + " act for one person, and the new key would do so in your hands. Revoke it, and get a new one from the platform, which issues them.")
+		}
+		if !from.readable() {
+			return Change{}, conflict("This key has limits that cannot be read, so it cannot be rotated. Create a new key and revoke this one.")
+		}
+		budget, err := s.BudgetOf(ctx, &from)
+		if err != nil {
+			return Change{}, err
+		}
+		prefix := organizationKeyPrefix
+		if from.Type == RetrieverKey {
+			prefix = retrieverKeyPrefix
+		}
+		successor = from
+		secret = successor.mint(prefix, now)
+		successor.CreatedBy, successor.LastUsedAt = &c.Key.UserID, nil
+		successor.UserID = c.Key.UserID
+		if c.Key.PrincipalID != nil { // otherwise the key would act for its previous user
+			successor.PrincipalID = c.Key.PrincipalID
+		}
+		successor.RotatedFrom, successor.Budget, successor.Revision = &from.ID, budget, 0
+
+		to := from
+		to.RotatedTo = &successor.ID
+		change := Change{ActiveAt: now, Successor: &successor, Fields: FieldRotatedTo}
+		if overlap == 0 {
+			change.Fields |= to.revoke(c, now)
+		} else if end := now.Add(overlap); from.ExpiresAt == nil || end.Before(*from.ExpiresAt) {
+			to.ExpiresAt = &end
+			change.Fields |= FieldExpiresAt
+		}
+		change.Key = to
+		return change, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &Rotated{Minted{successor, secret}, *previous}, nil
+}
+
+// readable reports whether all limits of the key are known. A copy of other keys would not have the same limits.
+func (k *Key) readable() bool {
+	known := k.Type.Known() && allKnown(k.Permissions) && (k.AllowedOrigins == nil || len(k.AllowedOrigins) > 0)
+	return known && !slices.ContainsFunc(k.Scopes, func(s Scope) bool { return !s.ResourceType.Known() || !allKnown(s.Operations) })
+}
+
+func allKnown[W word](words []W) bool {
+	return !slices.ContainsFunc(words, func(w W) bool { return !w.Known() })
+}
+
+func mustBeActive(k *Key) error {
+	if k.Status != Active {
+		return conflict("This key is " + string(k.Status) + ". Only an active key can be changed.")
+	}
+	return nil
+}

@@ -1,0 +1,95 @@
+package program
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"retrieverkeys/apikey"
+	"retrieverkeys/store"
+)
+
+// workspace is a namespace in which an operator runs a command.
+type workspace struct {
+	engine    store.Engine
+	service   *apikey.Service
+	caller    apikey.Caller
+	namespace *apikey.Namespace
+}
+
+// inNamespace calls f with the namespace that --namespace names.
+func (c *command) inNamespace(ctx context.Context, f func(context.Context, workspace) error) error {
+	return c.onStore(ctx, func(ctx context.Context, engine store.Engine) error {
+		ns, err := c.namespace(ctx, engine)
+		if err != nil {
+			return err
+		}
+		return withFlag(f(ctx, newWorkspace(engine, ns)))
+	})
+}
+
+func newWorkspace(engine store.Engine, ns *apikey.Namespace) workspace {
+	return workspace{engine: engine, service: &apikey.Service{Store: engine}, caller: apikey.NewOperator(operator(), *ns), namespace: ns}
+}
+
+// namespace returns the namespace that --namespace names.
+func (c *command) namespace(ctx context.Context, engine store.Engine) (*apikey.Namespace, error) {
+	found, err := engine.NamespacesCalled(ctx, c.cfg.Namespace)
+	if err != nil {
+		return nil, err
+	}
+	return theNamespace(found, c.cfg.Namespace)
+}
+
+// flags maps the fields of the API to flags of the command line.
+var flags = map[string]string{
+	"name": "--name", "description": "--description", "expiresAt": "--expires-at", "allowedOrigins": "--origin",
+	"rateLimitOverride": "--rate-limit", "overlapSeconds": "--overlap",
+}
+
+// withFlag returns the error with the name of the flag in place of the API's name of the field.
+func withFlag(err error) error {
+	if e, ok := errors.AsType[*apikey.Error](err); ok && flags[e.Field] != "" {
+		return errors.New(strings.ReplaceAll(e.Message, e.Field, flags[e.Field]))
+	}
+	return err
+}
+
+// theNamespace returns the namespace with this id or, if there is none, with this name. It refuses a reference that several organizations use,
+// because either could be meant.
+func theNamespace(found []apikey.Namespace, ref string) (*apikey.Namespace, error) {
+	if byID := slices.DeleteFunc(slices.Clone(found), func(n apikey.Namespace) bool { return string(n.ID) != ref }); len(byID) > 0 {
+		found = byID
+	}
+	if len(found) == 0 {
+		return nil, fmt.Errorf("there is no namespace \"%s\"", ref)
+	}
+	slices.SortFunc(found, func(a, b apikey.Namespace) int { return cmp.Compare(a.ID, b.ID) })
+	if slices.ContainsFunc(found, func(n apikey.Namespace) bool { return n.InternalID != found[0].InternalID }) {
+		several := []error{fmt.Errorf("several organizations have a namespace \"%s\": use one of these ids", ref)}
+		for _, n := range found {
+			several = append(several, detail(fmt.Sprintf("  %s   of %s", n.ID, organization(&n))))
+		}
+		return nil, errors.Join(several...)
+	}
+	return &found[0], nil
+}
+
+// organization returns the name of the namespace's organization or, if it has none, its internal id.
+func organization(n *apikey.Namespace) string {
+	return cmp.Or(orEmpty(n.OrganizationName), string(n.InternalID))
+}
+
+// operator returns the name of the user who runs the command, or the user's number if the system has no name for it. It ignores the
+// environment, in which anyone can set any name.
+func operator() string {
+	if name := systemUser(); name != "" {
+		return name
+	}
+	return "uid " + strconv.Itoa(os.Getuid())
+}

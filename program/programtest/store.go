@@ -1,0 +1,227 @@
+package programtest
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"encoding/json"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"retrieverkeys/apikey"
+	"retrieverkeys/program"
+	"retrieverkeys/store"
+	"retrieverkeys/store/document"
+	"retrieverkeys/store/mongodb"
+	"retrieverkeys/store/mongodb/mongodbtest"
+	"retrieverkeys/store/sqlite"
+)
+
+// Deployment is a store to run the program on.
+type Deployment struct {
+	Name string
+	Env  Fields                          // the settings that select the store; a test can add others
+	Open func(t *testing.T) store.Engine // opens the store directly, beside the program
+}
+
+// Embedded returns an empty embedded store.
+func Embedded(t *testing.T) Deployment {
+	path := filepath.Join(t.TempDir(), "store", "keys.db")
+	return Deployment{"embedded", Fields{"EMBEDDED_PATH": path}, func(t *testing.T) store.Engine {
+		engine, err := sqlite.Open(t.Context(), path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return engine
+	}}
+}
+
+// OnMongoDB returns an empty database of the tests' MongoDB deployment. The options are added to the connection string.
+func OnMongoDB(t *testing.T, with ...string) Deployment {
+	uri := MongoURI
+	for _, option := range with {
+		separator := "/?"
+		if strings.Contains(uri, "?") {
+			separator = "&"
+		}
+		uri = strings.TrimSuffix(uri, "/") + separator + option
+	}
+	name := "test_" + strings.ToLower(rand.Text())
+	t.Cleanup(func() { drop(t, name) })
+	return Deployment{"mongodb", Fields{"MONGODB_URI": uri, "MONGODB_DATABASE": name}, func(t *testing.T) store.Engine {
+		engine, err := mongodb.Open(uri, name, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return engine
+	}}
+}
+
+// OnEveryStore runs the test on an empty store of each engine.
+func OnEveryStore(t *testing.T, test func(t *testing.T, d Deployment)) {
+	t.Helper()
+	t.Run("embedded", func(t *testing.T) { test(t, Embedded(t)) })
+	t.Run("mongodb", func(t *testing.T) { test(t, OnMongoDB(t)) })
+}
+
+// ThroughProxy returns a proxy in front of the deployment and the settings to connect through it.
+func ThroughProxy(t *testing.T, d Deployment, options ...string) (*mongodbtest.Proxy, Fields) {
+	t.Helper()
+	uri, _ := d.Env["MONGODB_URI"].(string)
+	proxy, uri := mongodbtest.NewProxy(t, uri)
+	return proxy, Fields{"MONGODB_URI": strings.Join(append([]string{uri}, options...), "&"), "MONGODB_DATABASE": d.Env["MONGODB_DATABASE"]}
+}
+
+// Seeded adds the fixture to the deployment: Fixture through the command import, OddFixture directly.
+func Seeded(t *testing.T, d Deployment) Deployment {
+	t.Helper()
+	ImportBatch(t, d, Fixture())
+	Insert(t, d, OddFixture())
+	return d
+}
+
+// ImportBatch imports the batch with the command import.
+func ImportBatch(t *testing.T, d Deployment, b document.Batch) {
+	t.Helper()
+	file := WriteImport(t, b)
+	if code, _, errs := Command(t, d.Env, "import", file); code != program.ExitOK {
+		t.Fatalf("import: exit code %d\n%s", code, errs)
+	}
+}
+
+// WriteImport writes the batch to a file as mongoexport does and returns the file's path.
+func WriteImport(t *testing.T, b document.Batch) string {
+	t.Helper()
+	lists := map[string][]json.RawMessage{}
+	for name, docs := range map[string][]bson.Raw{"namespaces": b.Namespaces, "retrievers": b.Retrievers, "api_keys": b.Keys} {
+		for _, d := range docs {
+			text, err := bson.MarshalExtJSON(d, false, false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			lists[name] = append(lists[name], text)
+		}
+	}
+	text, err := json.Marshal(lists)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "import.json")
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// Insert adds the batch to the store without the checks of the command.
+func Insert(t *testing.T, d Deployment, b document.Batch) {
+	t.Helper()
+	engine := d.Open(t)
+	defer func() {
+		if err := engine.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	if _, err := engine.Import(t.Context(), b, document.ImportOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// FileContaining returns the file of the embedded store that contains the text, or "" if none does or the store is not embedded.
+func FileContaining(t *testing.T, d Deployment, text string) string {
+	t.Helper()
+	path, embedded := d.Env["EMBEDDED_PATH"].(string)
+	if !embedded {
+		return ""
+	}
+	found := ""
+	err := filepath.WalkDir(filepath.Dir(path), func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		content, err := os.ReadFile(path)
+		if bytes.Contains(content, []byte(text)) {
+			found = path
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+// StoredEvents returns all stored audit events, oldest first. It omits events that are still pending in their keys' documents.
+func StoredEvents(t *testing.T, d Deployment) (events []apikey.Event) {
+	t.Helper()
+	add := func(doc bson.Raw) {
+		e, ok := document.Event(doc)
+		if !ok {
+			t.Fatalf("cannot read event %v", doc)
+		}
+		events = append(events, e)
+	}
+	if path, embedded := d.Env["EMBEDDED_PATH"].(string); embedded {
+		db, err := sql.Open("sqlite", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = db.Close() }()
+		rows, err := db.QueryContext(t.Context(), "SELECT document FROM audit_events ORDER BY pk")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = rows.Close() }()
+		for rows.Next() {
+			var doc []byte
+			if err := rows.Scan(&doc); err != nil {
+				t.Fatal(err)
+			}
+			add(doc)
+		}
+		if err := rows.Err(); err != nil {
+			t.Fatal(err)
+		}
+		return events
+	}
+	client, err := mongo.Connect(options.Client().ApplyURI(MongoURI))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = client.Disconnect(context.Background()) }()
+	name, _ := d.Env["MONGODB_DATABASE"].(string)
+	found, err := client.Database(name).Collection(document.Events).Find(t.Context(), bson.D{}, options.Find().SetSort(bson.D{{Key: "timestamp", Value: 1}}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var docs []bson.Raw
+	if err := found.All(t.Context(), &docs); err != nil {
+		t.Fatal(err)
+	}
+	for _, doc := range docs {
+		add(doc)
+	}
+	return events
+}
+
+func drop(t *testing.T, database string) {
+	client, err := mongo.Connect(options.Client().ApplyURI(MongoURI))
+	if err == nil {
+		err = client.Database(database).Drop(context.Background())
+	}
+	if err == nil {
+		err = client.Disconnect(context.Background())
+	}
+	if err != nil {
+		t.Error(err)
+	}
+}
