@@ -20,9 +20,9 @@ import (
 	"retrieverkeys/apikey"
 )
 
-// Memory is what all answers may hold together from when they are made until they are sent.
+// Memory bounds the memory of all answers together, from when they are made until they are sent.
 type Memory interface {
-	// Take takes bytes, if need be after a moment, and reports false if there are none left.
+	// Take takes bytes. It can wait a moment, and reports false if there are not enough.
 	Take(ctx context.Context, bytes int64) bool
 	Give(bytes int64)
 }
@@ -38,7 +38,7 @@ const (
 	// partBytes is how much of an answer is made at a time. The first part of each answer takes no memory from others: short
 	// answers are always made.
 	partBytes = 64 << 10
-	// fullPart is from when on a part is put away, so that most of what comes next still fits in.
+	// fullPart is the length at which a part is put away, so that most appends still fit in.
 	fullPart = partBytes - 4<<10
 )
 
@@ -75,7 +75,7 @@ func (l answerLimits) begin(ctx context.Context, op *graphql.OperationContext) (
 	return a.ctx, a
 }
 
-// release gives back what the answer holds.
+// release gives back the answer's memory.
 func (a *answer) release() {
 	a.cancel()
 	a.forget()
@@ -136,7 +136,7 @@ func (a *answer) field(fields graphql.FieldMiddleware) graphql.FieldMiddleware {
 // slowerBy is how many times as dear a field is that gqlgen makes, in time and memory.
 const slowerBy = 10
 
-// root is around each root field. It has the field written here instead of into gqlgen's buffer.
+// root wraps each root field. It writes the field here instead of into gqlgen's buffer.
 func (a *answer) root(ctx context.Context, next graphql.RootResolver) graphql.Marshaler {
 	if a.mutation {
 		return a.change(ctx, next)
@@ -180,7 +180,7 @@ func (a *answer) change(ctx context.Context, next graphql.RootResolver) graphql.
 	})
 }
 
-// full tells why the next field of a mutation must not run; nil: it may.
+// full returns why the next field of a mutation must not run, or nil.
 func (a *answer) full() *gqlerror.Error {
 	if a.most > 0 && a.size > a.most {
 		return limitExceeded("MAX_RESPONSE_BYTES", apikey.Invalid("", "This was not done: the answer has more than %d bytes without it (MAX_RESPONSE_BYTES). Send it in a request of its own, or ask for fewer fields.", a.most))
@@ -439,7 +439,7 @@ type presented struct{ as *gqlerror.Error }
 
 func (p presented) Error() string { return p.as.Message }
 
-// unlessEnded presents errors of answers that have not ended early. Of the others nobody sees them, and there may be many.
+// unlessEnded presents errors only for answers that have not ended early. The errors of the others are not sent, and there can be many.
 func unlessEnded(present graphql.ErrorPresenterFunc) graphql.ErrorPresenterFunc {
 	return func(ctx context.Context, err error) *gqlerror.Error {
 		l := loaded(ctx)

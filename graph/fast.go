@@ -65,7 +65,7 @@ func planned[T any](ctx context.Context, res any, write writer[T], v T, slots in
 	return graphql.WriterFunc(func(w io.Writer) { write(w.(*answer), v) }), nil //nolint:errcheck,forcetypeassert // all is written there
 }
 
-// slotBytes is a little more than a field takes, with its name, of those that lists show.
+// slotBytes is a little more than the bytes of an average field of a list, with its name.
 const slotBytes = 36
 
 // writer writes a value's JSON.
@@ -96,7 +96,7 @@ type compiler struct {
 	slots int // that it has made
 }
 
-// compile makes a plan of a selection; false where something in it is not known.
+// compile makes a plan of a selection, or reports false if it has an unknown field.
 func compile[T any](c *compiler, selections ast.SelectionSet, o *object[T]) (plan[T], bool) {
 	fields := graphql.CollectFields(c.op, selections, o.types)
 	c.slots += len(fields)
@@ -244,7 +244,7 @@ var keyObject = object[*apikey.Key]{
 	},
 }
 
-// origins makes the writer of a list that documents may have at any length.
+// origins makes the writer of a list that can have any length in documents.
 func origins(*compiler, ast.SelectionSet) (writer[*apikey.Key], bool) {
 	return func(a *answer, k *apikey.Key) {
 		if k.AllowedOrigins == nil {
@@ -349,8 +349,7 @@ type shape struct {
 	scopes     writer[[]apikey.Scope]
 }
 
-// shapes keeps what was found out of a text's selections, for the next time. The first field of those that are merged tells one
-// from another, mostly.
+// shapes caches the shapes of a text's fields. The key is the first of the fields that are merged; of compares the rest.
 type shapes struct {
 	mu   sync.Mutex
 	kept map[*ast.Field]*shape

@@ -21,9 +21,9 @@ import (
 
 type representation = scalar.Representation
 
-// loader reads for one operation what its fields name, together: all that the operation is known to name from its text is
-// read before its fields are resolved. Nobody waits for a timer or for fields that may never be resolved. What is named
-// within a list, and so is not known before, is read once for each set of equal arguments.
+// loader batches the reads of one operation. Everything that the operation's text names is read together, before its fields are resolved, so no
+// field waits for a timer or for other fields. Things that are named within a list, and so are not known before, are read once for each set
+// of equal arguments.
 type loader struct {
 	service   *apikey.Service
 	tracer    trace.Tracer // nil: no spans
@@ -56,10 +56,10 @@ type sharedRead struct {
 	err   error
 }
 
-// errPanicked is what those get who share a read that another one panicked in.
+// errPanicked is the error of fields that share a read in which another one panicked.
 var errPanicked = errors.New("the read that this shares panicked")
 
-// once reads what that is, or waits for whoever does. Where there are spans, one says what it is, and not of what.
+// once reads a value, or waits for another goroutine that reads it. A span names the kind of read, without the ids.
 func once[T any](ctx context.Context, l *loader, what, of string, f func(context.Context) (T, error)) (T, error) {
 	key := readKey{what, of}
 	l.mu.Lock()
@@ -91,11 +91,11 @@ func once[T any](ctx context.Context, l *loader, what, of string, f func(context
 
 type loaderKey struct{}
 
-// retained is how much memory the keys that an operation lists may take, in bytes: three quarters of the longest answer, which is
-// what the keys of a long answer take, but 24 MiB in any case.
+// retained is the memory in bytes for the keys that an operation lists: three quarters of the longest answer, which is what the keys of a
+// long answer take, and at least 24 MiB.
 func retained(maxResponseBytes int64) int { return max(24<<20, int(maxResponseBytes/4*3)) }
 
-// mostFieldErrors is how many fields of a query may fail. gqlgen compares each error with all others: 18,000 took 5 s.
+// mostFieldErrors is how many fields of a query can fail. gqlgen compares each error with all others: 18,000 took 5 s.
 const mostFieldErrors = 1000
 
 // loaders gives each operation a loader.
@@ -140,8 +140,8 @@ func (loaders) InterceptResponse(ctx context.Context, next graphql.ResponseHandl
 	return response
 }
 
-// readAhead leaves what goes wrong to the fields, which ask for the same. Left to ask first, each of them would wait on a goroutine
-// of its own, with a stack that has grown.
+// readAhead reads everything that the operation names, in one batch, before fields are resolved. It ignores errors: the fields ask for the
+// same, and report them.
 func (l *loader) readAhead(ctx context.Context) {
 	defer func() {
 		if p := recover(); p != nil {

@@ -13,7 +13,7 @@ import (
 	"retrieverkeys/graph/scalar"
 )
 
-// plan collects what a query names, and bounds what it may cost.
+// plan collects what a query names, and limits its cost.
 func (l *loader) plan(ctx context.Context, op *graphql.OperationContext) context.Context {
 	if op.Operation.Operation != ast.Query {
 		return ctx
@@ -21,7 +21,7 @@ func (l *loader) plan(ctx context.Context, op *graphql.OperationContext) context
 	l.cost = l.newCost()
 	ctx = apikey.WithCost(ctx, l.cost)
 	if !l.caller.Known() {
-		return ctx // each field refuses; nothing is read for it
+		return ctx // each field refuses the caller; nothing is read
 	}
 	l.names.Namespace, l.listings, l.arguments = l.namespace, map[string]int{}, map[*ast.Field]*arguments{}
 	p := planner{loader: l, ctx: ctx, op: op}
@@ -70,7 +70,7 @@ func (p planner) fields(selections ast.SelectionSet, satisfies ...string) []grap
 	return graphql.CollectFields(p.op, selections, satisfies)
 }
 
-// id is the field's argument, empty where it is none.
+// id returns the field's argument, or an empty text.
 func (p planner) id(f graphql.CollectedField) string {
 	id, _ := scalar.UnmarshalID(operation.Argument(f.Field, "id", p.op.Variables))
 	return id
@@ -94,7 +94,7 @@ func (p planner) retriever(ref apikey.RetrieverRef, selections ast.SelectionSet)
 	p.keysOf([]apikey.RetrieverRef{ref}, selections)
 }
 
-// keysOf collects the listings of retrievers' keys. Those with equal arguments are one, whatever is selected of each.
+// keysOf collects listings of retrievers' keys. Fields with equal arguments share one listing with all that they select.
 func (p planner) keysOf(refs []apikey.RetrieverRef, selections ast.SelectionSet) {
 	for _, f := range p.fields(selections, "Retriever", "Node", "_Entity") {
 		if f.Name != "apiKeys" {
@@ -103,7 +103,7 @@ func (p planner) keysOf(refs []apikey.RetrieverRef, selections ast.SelectionSet)
 		s := p.shapes.of(p.ctx, p.op, f)
 		a := p.argumentsOf(p.ctx, p.op, f, s)
 		if a.err != nil {
-			continue // the field itself will tell
+			continue // the field itself reports it
 		}
 		p.arguments[f.Field] = a
 		i, known := p.listings[a.key]
@@ -146,7 +146,7 @@ func (p planner) entities(representations []representation, selections ast.Selec
 	}
 }
 
-// union is what either wants.
+// union returns what either of them wants.
 func union(a, b apikey.Wants) apikey.Wants {
 	return apikey.Wants{
 		Items: a.Items || b.Items, Total: a.Total || b.Total, HasNext: a.HasNext || b.HasNext, HasPrevious: a.HasPrevious || b.HasPrevious,
@@ -196,7 +196,7 @@ func listOptions(includeRevoked *bool, first *int, after *string, last *int, bef
 	}
 }
 
-// argumentsKey is equal for equal arguments. Of long ones it is a digest: it is kept as long as the request.
+// argumentsKey is equal for equal arguments. Long ones become a digest, because it lives as long as the request.
 func argumentsKey(raw map[string]any) string {
 	b, _ := json.Marshal(raw) // of values that came from JSON or from the operation's text
 	if len(b) > sha256.Size {

@@ -41,7 +41,7 @@ func TestShapesAreBoundedByTheirText(t *testing.T) {
 	}
 	doc, _ := p.Parse(ctx, text)
 	slots := 0
-	for _, s := range doc.Kept.(*shapes).kept {
+	for _, s := range doc.Kept.(*shapes).kept { //nolint:errcheck,forcetypeassert // as above
 		slots += s.itemSlots
 	}
 	if slots == 0 || slots > len(text) {

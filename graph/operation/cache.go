@@ -9,16 +9,16 @@ import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
-// cacheBytes is how much of operations' texts a cache holds. What is made of a text can take a hundred times its length.
+// cacheBytes is the total length of the texts in a cache. A parsed document can take a hundred times the memory of its text.
 const cacheBytes = 512 << 10
 
-// cache keeps what was used last, as much of it as its texts allow. Their number would bound nothing, for clients choose
-// how long they are.
+// cache is an LRU that is bounded by the length of its texts. A bound on their number would not bound memory, because clients choose their
+// length.
 type cache[T any] struct {
 	size   func(key string, value T) int // in bytes
-	known  func(context.Context) bool    // whether a caller is
-	looked func(hit bool)                // is told of each Get; nil: nobody is
-	once   *sightings                    // if set, what comes for the first time is not kept
+	known  func(context.Context) bool    // whether the caller is known
+	looked func(hit bool)                // called for each Get; can be nil
+	once   *sightings                    // if set, texts that come for the first time are not kept
 
 	mu    sync.Mutex
 	items *simplelru.LRU[string, T]
@@ -31,7 +31,7 @@ func newCache[T any](known func(context.Context) bool, looked func(hit bool), si
 	return c
 }
 
-// Get returns what has the key.
+// Get returns the value of the key.
 func (c *cache[T]) Get(_ context.Context, key string) (T, bool) {
 	c.mu.Lock()
 	value, hit := c.items.Get(key)
@@ -42,8 +42,8 @@ func (c *cache[T]) Get(_ context.Context, key string) (T, bool) {
 	return value, hit
 }
 
-// Add keeps the value for the key, if nothing is kept for it yet and it is not larger than the whole cache. For callers who
-// are not known here it keeps nothing: nobody in particular shall push out what others use.
+// Add stores the value unless the key has one or the value is larger than the cache. It stores nothing for unknown callers: they must not evict
+// what others use.
 func (c *cache[T]) Add(ctx context.Context, key string, value T) {
 	size := c.size(key, value)
 	if size > cacheBytes || !c.known(ctx) || c.once != nil && !c.once.seen(key) {
@@ -60,7 +60,7 @@ func (c *cache[T]) Add(ctx context.Context, key string, value T) {
 	}
 }
 
-// sightings remembers that texts came, but not the texts.
+// sightings remembers hashes of texts, without the texts.
 type sightings struct {
 	seed maphash.Seed
 	last *lru.Cache[uint64, struct{}]

@@ -12,25 +12,24 @@ import (
 	"retrieverkeys/wire"
 )
 
-// Limits bound what one request may ask for. What a fragment selects counts each time that it is spread.
+// Limits bound what one request can ask for. The fields of a fragment count each time that it is spread.
 type Limits struct {
-	Depth      int // of fields within fields; what is below __schema and __type does not count
+	Depth      int // of fields within fields, without those below __schema and __type
 	Aliases    int // fields under another name
 	RootFields int
 	Directives int // of one field, fragment or operation
 	Tokens     int // of the text; with fragments spread, its fields and values may be four times as many
 	Entities   int // representations of one _entities
-	Complexity int // fields of the answer, were all pages of connections full
-	Reads      int // documents that stores look at for one operation; 0: any number
+	Complexity int // fields of the answer if all pages of connections were full
+	Reads      int // documents that stores read for one operation; 0: any number; package graph enforces it
 }
 
-// exceeded is the error of a document that asks for more than a limit, by the name of its setting.
+// exceeded is the error of a document that exceeds the limit of a setting.
 func exceeded(setting string, limit int, what string) *gqlerror.Error {
 	return invalid("", setting, "The operation %s: at most %d are allowed (%s).", what, limit, setting)
 }
 
-// invalid is the error of an operation that must not run. It names the field that is wrong and the limit that was exceeded, if there
-// are such.
+// invalid is the error of an operation that must not run. The field and the limit can be empty.
 func invalid(field, limit, message string, args ...any) *gqlerror.Error {
 	e := &gqlerror.Error{Message: fmt.Sprintf(message, args...), Extensions: map[string]any{"code": BadUserInput}}
 	if field != "" {
@@ -48,14 +47,14 @@ type LimitError string
 func (l LimitError) Error() string { return string(l) }
 
 const (
-	// spreading is how many times as many fields and values there may be as tokens, when fragments are spread.
+	// spreading is how many fields and values, with fragments spread, each allowed token stands for.
 	spreading = 4
-	// comparisons is how many comparisons of fields to validate a document may take, for each alias that is allowed. A field
-	// that stands n times at one place takes n²/2, and as many again for each inline fragment around it.
+	// comparisons is how many comparisons of fields validation can make for each allowed alias. A field that occurs n times at one
+	// place takes n²/2, and as many again for each inline fragment around it.
 	comparisons = 1000
 )
 
-// check counts what a document asks for before it is validated, for that can be the dearest part of it.
+// check counts a document before it is validated, because validation can be the most expensive part.
 func (l Limits) check(doc *ast.QueryDocument) *gqlerror.Error {
 	c := counter{limits: l, fragments: make(map[string]*ast.FragmentDefinition, len(doc.Fragments)), within: map[string]bool{}}
 	for _, f := range doc.Fragments {
@@ -70,14 +69,14 @@ func (l Limits) check(doc *ast.QueryDocument) *gqlerror.Error {
 			c.fail(exceeded("MAX_ROOT_FIELDS", l.RootFields, "has too many root fields"))
 		}
 	}
-	for _, f := range doc.Fragments { // each is validated by itself, too; how deep it is, operations tell
+	for _, f := range doc.Fragments { // validation also looks at each by itself; operations give the depth
 		c.aliases = math.MinInt
 		c.selections(f.SelectionSet, &place{}, math.MinInt/2)
 	}
 	return c.err
 }
 
-// counter counts until there is an error.
+// counter counts until the first error.
 type counter struct {
 	limits    Limits
 	fragments map[string]*ast.FragmentDefinition
@@ -88,7 +87,7 @@ type counter struct {
 	err                      *gqlerror.Error
 }
 
-// place is a field of the answer, as far as the text tells: all fields of one name at one place.
+// place is a field of the answer: all fields of the text with one response name at one place.
 type place struct {
 	below   map[string]*place
 	fields  int // below it
@@ -127,14 +126,14 @@ func (c *counter) value(v *ast.Value) {
 	}
 }
 
-// step is taken for all that is looked at: it bounds the counting, too.
+// step counts one field, fragment or value. It also bounds the counting itself.
 func (c *counter) step() {
 	if c.steps++; c.steps > spreading*c.limits.Tokens {
 		c.fail(exceeded(fmt.Sprintf("%d times MAX_TOKENS", spreading), spreading*c.limits.Tokens, "has too many fields and values, with its fragments spread"))
 	}
 }
 
-// compare is taken for what stands at a place again, so many times already.
+// compare counts the comparisons of a field with the earlier ones at its place.
 func (c *counter) compare(times int) {
 	if c.compared += times * (1 + c.inline); c.compared > comparisons*c.limits.Aliases {
 		c.fail(exceeded(fmt.Sprintf("%d times MAX_ALIASES", comparisons), comparisons*c.limits.Aliases, "selects the same fields too often to compare them"))
@@ -166,7 +165,7 @@ func (c *counter) selections(set ast.SelectionSet, at *place, depth int) {
 
 func (c *counter) fragment(name string, at *place, depth int) {
 	f := c.fragments[name]
-	if f == nil || c.within[name] { // validation says so
+	if f == nil || c.within[name] { // validation reports it
 		return
 	}
 	c.directives(f.Directives)
@@ -222,7 +221,7 @@ func (p *Parser) Measure(op *ast.OperationDefinition, variables map[string]any) 
 	}
 }
 
-// measure tells how many fields an answer could have.
+// measure estimates how many fields an answer could have.
 type measure struct {
 	*Config
 
@@ -232,7 +231,7 @@ type measure struct {
 	unclear   string         // a variable that is null and decides whether something is selected
 }
 
-// selections is how many fields a selection makes, where those of fragments count for whichever type they are on.
+// selections returns the fields of a selection. Fragments count whatever type they are on.
 func (m *measure) selections(set ast.SelectionSet) int {
 	sum := 0
 	for _, s := range set {
@@ -251,7 +250,7 @@ func (m *measure) selections(set ast.SelectionSet) int {
 	return sum
 }
 
-// conditions looks at @skip and @include: a variable with a default may be null there, which only its value shows.
+// conditions checks @skip and @include: a variable with a default can still be null there.
 func (m *measure) conditions(list ast.DirectiveList) {
 	for _, d := range list {
 		if a := d.Arguments.ForName("if"); a != nil && a.Value.Kind == ast.Variable && m.variables[a.Value.Raw] == nil {
@@ -278,10 +277,10 @@ func (m *measure) field(f *ast.Field) int {
 	return saturated(own + below)
 }
 
-// schemaList is about how long lists of the schema are: there are more types, and fewer of most else.
+// schemaList is a typical length of introspection lists: there are more types than that, and fewer of most other things.
 const schemaList = 20
 
-// representations is how many there are: one that is in no list is a list of one.
+// representations returns the number of representations. A single one outside a list counts as a list of one.
 func (m *measure) representations(f *ast.Field) int {
 	switch given := Argument(f, "representations", m.variables).(type) {
 	case nil:
@@ -293,8 +292,8 @@ func (m *measure) representations(f *ast.Field) int {
 	}
 }
 
-// value is how much work a value is besides its place: the values in its variables, and the length of its texts. Each use of a variable
-// counts, because each is read and kept by itself.
+// value returns the work for a value: the values in its variables and the length of its strings. Each use of a variable counts, because
+// each is read and kept by itself.
 func (m *measure) value(v *ast.Value) int {
 	if v.Kind == ast.Variable {
 		size, known := m.sizes[v.Raw]
@@ -311,10 +310,10 @@ func (m *measure) value(v *ast.Value) int {
 	return size
 }
 
-// textUnit is how many bytes of a text count as much as a field.
+// textUnit is how many bytes of a string count as one field.
 const textUnit = 4
 
-// sizeOf is how many values there are in one that was read from JSON, and how long its texts are.
+// sizeOf returns the size of a JSON value: the values in it, and the length of its strings in textUnit.
 func sizeOf(v any) int {
 	size := 0
 	switch v := v.(type) {
@@ -334,7 +333,7 @@ func sizeOf(v any) int {
 	return size
 }
 
-// page is how many items a connection shows at most. What is no page is for its field to refuse.
+// page returns the most items that a connection shows. The resolver refuses invalid arguments.
 func (m *measure) page(f *ast.Field) int {
 	for _, name := range []string{"first", "last"} {
 		if n, whole := wholeNumber(Argument(f, name, m.variables)); whole {
@@ -344,7 +343,7 @@ func (m *measure) page(f *ast.Field) int {
 	return m.DefaultPage(f.Name)
 }
 
-// Argument is what the field is given, nil if that cannot be told.
+// Argument returns the value of a field's argument, or nil if it has none.
 func Argument(f *ast.Field, name string, variables map[string]any) any {
 	a := f.Arguments.ForName(name)
 	if a == nil {

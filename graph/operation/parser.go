@@ -128,14 +128,14 @@ func loneSurrogate(source *ast.Source) *ast.Position {
 	}
 }
 
-// MostErrors is how many errors of a document are told: it can have more than anybody reads, and each takes a message.
+// MostErrors is the most errors that a response has for one document: nobody reads more, and each takes memory.
 const MostErrors = 20
 
-// longestSuggested is how long a text may be to be told what names may have been meant, in bytes: a wrong one is compared
-// with all there are, letter by letter, which takes a core half a second for one of a megabyte.
+// longestSuggested is the length in bytes up to which a text gets suggestions for wrong names. The validator compares a wrong name with
+// every name of the schema, letter by letter, which takes a core half a second for a name of a megabyte.
 const longestSuggested = 64 << 10
 
-// validate returns the first errors of a document. It is gqlparser's own ValidateWithRules, but for stopping.
+// validate returns the first MostErrors errors of a document. Otherwise it is gqlparser's ValidateWithRules.
 func validate(schema *ast.Schema, doc *ast.QueryDocument, suggestions bool) (errs gqlerror.List) {
 	type enough struct{}
 	defer func() {
@@ -157,8 +157,8 @@ func validate(schema *ast.Schema, doc *ast.QueryDocument, suggestions bool) (err
 	}
 	core.Walk(schema, doc, observers)
 	if len(doc.Operations) > 1 {
-		// The walk notes at a variable which operation's it is, and with that its default. Where operations share a fragment the
-		// last one's stays. The variables that an operation is run with have its own defaults already.
+		// The walk stores at each variable the definition of its operation, with the default. If operations share a fragment, that of
+		// the last one stays there. Coerce has already applied the defaults of the operation that runs.
 		forget := &core.Events{}
 		forget.OnValue(func(_ *core.Walker, v *ast.Value) { v.VariableDefinition = nil })
 		core.Walk(schema, doc, forget)
@@ -166,12 +166,12 @@ func validate(schema *ast.Schema, doc *ast.QueryDocument, suggestions bool) (err
 	return errs
 }
 
-// checks are what is validated, in its order: with suggestions, and without.
+// checks are the rules in their order, with suggestions and without.
 var checks = map[bool][]core.Rule{true: validation(true), false: validation(false)}
 
 func validation(suggestions bool) (sorted []core.Rule) {
 	r := rules.NewDefaultRules()
-	if !suggestions { // "did you mean" tells names
+	if !suggestions { // "did you mean" reveals names
 		r.ReplaceRule(rules.FieldsOnCorrectTypeRule.Name, rules.FieldsOnCorrectTypeRuleWithoutSuggestions.RuleFunc)
 		r.ReplaceRule(rules.ScalarLeafsRule.Name, rules.ScalarLeafsRuleWithoutSuggestions.RuleFunc)
 		r.ReplaceRule(rules.KnownArgumentNamesRule.Name, rules.KnownArgumentNamesRuleWithoutSuggestions.RuleFunc)
@@ -185,9 +185,8 @@ func validation(suggestions bool) (sorted []core.Rule) {
 	return sorted
 }
 
-// Discreet returns the errors of a document as a caller is told them who is not told the schema: where they are, and nothing of the
-// schema that the document does not have. Rules that name only what is in the document keep their messages; a rule that is not known
-// here does not.
+// Discreet returns a document's errors for a caller who may not see the schema. They keep their places, and name nothing of the schema that
+// the document does not contain. Rules that name only parts of the document keep their messages; unknown rules do not.
 func Discreet(errs gqlerror.List) gqlerror.List {
 	for _, e := range errs {
 		if e.Rule == "" || slices.Contains(namesWhatIsSent, e.Rule) {
@@ -200,7 +199,7 @@ func Discreet(errs gqlerror.List) gqlerror.List {
 	return errs
 }
 
-// namesWhatIsSent are the rules whose messages have no name that the document does not have.
+// namesWhatIsSent are the rules whose messages only contain names of the document.
 var namesWhatIsSent = []string{
 	rules.KnownFragmentNamesRule.Name, rules.LoneAnonymousOperationRule.Name, rules.MaxIntrospectionDepth.Name,
 	rules.NoFragmentCyclesRule.Name, rules.NoUndefinedVariablesRule.Name, rules.NoUnusedFragmentsRule.Name, rules.NoUnusedVariablesRule.Name,
@@ -209,7 +208,7 @@ var namesWhatIsSent = []string{
 	rules.KnownTypeNamesRule.Name, rules.VariablesAreInputTypesRule.Name,
 }
 
-// discreetly is what the other rules say.
+// discreetly has the messages of the other rules.
 var discreetly = map[string]string{
 	rules.FieldsOnCorrectTypeRule.Name:          "There is no such field here.",
 	rules.FragmentsOnCompositeTypesRule.Name:    "There can be no fragment on this type.",

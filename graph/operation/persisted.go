@@ -14,13 +14,12 @@ import (
 	"retrieverkeys/wire"
 )
 
-// Manifest has the operations that are known before anybody sends them (persisted operations, trusted documents), by their
-// ids.
+// Manifest has the operations that the server knows in advance (persisted operations, trusted documents), by their ids.
 type Manifest map[string]string
 
 // ReadManifest reads a manifest in the form of Apollo's generate-persisted-query-manifest, or of graphql-codegen's client
-// preset: an object of texts by their hashes. The errors are all there are: an operation that the schema does not have, or that
-// asks for more than the limits allow, would fail at every client.
+// preset: an object of texts by their hashes. It returns all errors, including those of operations that are invalid or exceed the limits,
+// because they would fail at every client.
 func ReadManifest(ctx context.Context, text []byte, c Config) (Manifest, []error) {
 	text, err := wire.UTF8(text)
 	if err != nil {
@@ -53,10 +52,10 @@ func ReadManifest(ctx context.Context, text []byte, c Config) (Manifest, []error
 	for _, id := range slices.Sorted(maps.Keys(named)) {
 		text := named[id]
 		if other, twice := m[bare(id)]; bare(id) == "" || twice && other != text {
-			problems = append(problems, fmt.Errorf("has an operation with the id %q, which is none, or another's", id))
+			problems = append(problems, fmt.Errorf("has an operation with the id %q, which is empty or used twice", id))
 		}
 		if c.HoldsKey(text) {
-			problems = append(problems, fmt.Errorf("has an operation that holds an API key, %q: clients send what changes as a variable", id))
+			problems = append(problems, fmt.Errorf("has an operation that contains an API key, %q: send keys as variables", id))
 		}
 		if _, errs := p.Parse(ctx, text); errs != nil {
 			problems = append(problems, fmt.Errorf("has an operation that cannot be run, %q: %s", id, errs[0].Message))
@@ -88,8 +87,7 @@ func (e *Error) Error() string { return e.Message }
 const (
 	BadUserInput = "BAD_USER_INPUT"
 	Forbidden    = "FORBIDDEN"
-	// NotFound is, with its message, what clients of automatic persisted queries wait for: they then send the text together with its
-	// hash.
+	// NotFound makes clients of automatic persisted queries send the text together with its hash. They look for its message.
 	NotFound = "PERSISTED_QUERY_NOT_FOUND"
 )
 
@@ -116,7 +114,7 @@ func NewPersisted(c Config, manifest Manifest, only bool, looked func(hit bool))
 	return p
 }
 
-// Complete puts the text into a request that names it by an id, and refuses one whose text may not be run.
+// Complete adds the text to a request that names it by an id. It refuses a request whose text may not run.
 func (p *Persisted) Complete(ctx context.Context, req *Request) *Error {
 	id, hashed, err := req.document()
 	if err != nil {
@@ -128,7 +126,7 @@ func (p *Persisted) Complete(ctx context.Context, req *Request) *Error {
 		return &Error{BadUserInput, "query", "query is required."}
 	case id == "":
 	case req.Query != "" && !hashed:
-		return &Error{BadUserInput, "documentId", "A documentId is sent instead of a query, not with one."}
+		return &Error{BadUserInput, "documentId", "Send either documentId or query, not both."}
 	case known && (req.Query == "" || req.Query == text):
 		req.Query = text
 	case req.Query == "":
@@ -137,18 +135,18 @@ func (p *Persisted) Complete(ctx context.Context, req *Request) *Error {
 		}
 		req.Query = text
 	case hashed && Hash(req.Query) != id:
-		return &Error{BadUserInput, "extensions.persistedQuery.sha256Hash", "The hash is not that of the query."}
+		return &Error{BadUserInput, "extensions.persistedQuery.sha256Hash", "The hash does not match the query."}
 	case hashed && p.trusted == nil && !p.HoldsKey(req.Query):
 		p.sent.Add(ctx, p.ownID(ctx, id), req.Query)
 	}
 	if p.trusted != nil && !p.trusted[req.Query] {
-		return &Error{Code: Forbidden, Message: "Only operations of the server's manifest are run here."}
+		return &Error{Code: Forbidden, Message: "This server only runs operations of its manifest."}
 	}
 	return nil
 }
 
-// registered returns the text that a caller of the same organization sent with its hash. What others sent is not told, nor is
-// anything told to callers who are not known here: they could try which operations an organization has.
+// registered returns the text that a caller of the same organization sent with its hash. Other organizations and unknown callers get
+// nothing: otherwise they could find out which operations an organization uses.
 func (p *Persisted) registered(ctx context.Context, id string) (text string, known bool) {
 	if !p.Known(ctx) {
 		return "", false

@@ -225,7 +225,7 @@ func TestTextsWithAKeyAreNotKept(t *testing.T) {
 		}
 	}
 	manifest := `{"abc":"{ retriever(id: \"` + secret.Reveal() + `\") { id } }"}`
-	if _, errs := ReadManifest(t.Context(), []byte(manifest), configured(limits)); len(errs) != 1 || !strings.Contains(errs[0].Error(), "holds an API key") || strings.Contains(errs[0].Error(), secret.Reveal()) {
+	if _, errs := ReadManifest(t.Context(), []byte(manifest), configured(limits)); len(errs) != 1 || !strings.Contains(errs[0].Error(), "contains an API key") || strings.Contains(errs[0].Error(), secret.Reveal()) {
 		t.Errorf("a manifest with a key: %v", errs)
 	}
 }

@@ -27,7 +27,7 @@ func (doc *Document) Operation(name string) (*ast.OperationDefinition, gqlerror.
 // too, but it accepts the names of enum values in any case, numbers in quotes, and anything for a custom scalar. It runs after
 // this and finds nothing to change. Coerce replaces what lists and objects hold in place.
 //
-// Callers who are not told the schema are only told which of the places that they sent is wrong.
+// For callers who may not see the schema, told is false: errors then only name places that they sent.
 func (p *Parser) Coerce(op *ast.OperationDefinition, given map[string]any, told bool) (map[string]any, gqlerror.List) {
 	c := coercion{schema: p.Schema, scalars: p.Scalars, told: told}
 	values := make(map[string]any, len(op.VariableDefinitions))
@@ -52,7 +52,7 @@ func (p *Parser) Coerce(op *ast.OperationDefinition, given map[string]any, told 
 	return values, c.errs
 }
 
-// coercion walks through the variables of one request.
+// coercion walks through the variables of a request.
 type coercion struct {
 	schema  *ast.Schema
 	scalars map[string]func(value any) (any, error)
@@ -61,7 +61,7 @@ type coercion struct {
 	errs    gqlerror.List
 }
 
-// at calls do one step further down, unless there are errors enough.
+// at calls do one step further down, unless there are MostErrors errors.
 func (c *coercion) at(step ast.PathElement, do func()) {
 	if len(c.errs) == MostErrors {
 		return
@@ -71,7 +71,7 @@ func (c *coercion) at(step ast.PathElement, do func()) {
 	c.path = c.path[:len(c.path)-1]
 }
 
-// fail reports what is wrong at the current place. It names the place and never the value.
+// fail reports an error at the current place. It never repeats the value.
 func (c *coercion) fail(format string, args ...any) {
 	place := slices.Clone(c.path)
 	for i, step := range place { // the caller may have put anything where the name of a field belongs
@@ -87,7 +87,7 @@ func (c *coercion) fail(format string, args ...any) {
 	c.errs = append(c.errs, err)
 }
 
-// Showable reports whether an error may repeat a name: it is made as GraphQL's names are, and no longer than those of the schema.
+// Showable reports whether an error can repeat a name: it has only letters of GraphQL's names, and is no longer than the schema's.
 func Showable(name string) bool {
 	return len(name) <= LongestName && !slices.ContainsFunc([]byte(name), func(b byte) bool {
 		return b != '_' && (b < '0' || b > '9') && (b < 'A' || b > 'Z') && (b < 'a' || b > 'z')
