@@ -19,7 +19,7 @@ func TestMain(m *testing.M) {
 // noon is the instant at which the tests take place.
 var noon = time.Date(2026, 3, 14, 12, 0, 0, 0, time.UTC)
 
-// at is noon and so many seconds.
+// at is n seconds after noon.
 func at(seconds int) *time.Time {
 	t := noon.Add(time.Duration(seconds) * time.Second)
 	return &t

@@ -249,7 +249,7 @@ func TestReadKeys(t *testing.T) {
 			}
 		}
 	}
-	// What a search finds may stand far behind, and pages of which it finds nothing are no end.
+	// The matches of a search may be far apart: pages without a match are not the end.
 	store := &memory{}
 	for i := range 3*MaxPage + 1 {
 		store.keys = append(store.keys, keyOf(ID(fmt.Sprintf("key_%05d", i)), func(k *Key) {

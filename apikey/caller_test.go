@@ -146,7 +146,7 @@ func TestCheckOrigin(t *testing.T) {
 		{"unrestricted", Caller{Key: &Key{}}, "https://evil.example", true},
 		{"a list that nobody could read", Caller{Key: &Key{AllowedOrigins: []string{}}}, "https://app.example.com", false},
 		{"a list that nobody could read, none sent", Caller{Key: &Key{AllowedOrigins: []string{}}}, "", true},
-		{"nobody in particular", Caller{}, "https://evil.example", true},
+		{"an anonymous caller", Caller{}, "https://evil.example", true},
 	} {
 		want := Forbidden
 		if tt.allowed {
@@ -158,7 +158,7 @@ func TestCheckOrigin(t *testing.T) {
 	}
 }
 
-// Without it a request without credentials is taken for somebody, or a context of one request tells of another.
+// Without this, a request without credentials counts as a known caller, or the context of one request leaks into another.
 func TestContextCarriesCallerAndNamespace(t *testing.T) {
 	ctx := t.Context()
 	if c := CallerFrom(ctx); !c.Anonymous() {
@@ -180,7 +180,7 @@ func TestContextCarriesCallerAndNamespace(t *testing.T) {
 	}
 }
 
-// Without it whoever copies a key out of a web page has the caches, the labels and the trail of those who hold one.
+// Without this, anybody who copies a key from a web page can use the caches, labels and audit trail of its owners.
 func TestWhoIsKnown(t *testing.T) {
 	for _, tt := range []struct {
 		caller Caller

@@ -238,7 +238,7 @@ func TestUpdateChangesWhatIsGiven(t *testing.T) {
 			}
 		}
 		if all := strings.Join(changed, " "); all != tt.changed || len(store.events) != min(1, len(tt.changed)) {
-			t.Errorf("%s: the trail tells of changes to %q, want %q, in %d events", name, all, tt.changed, len(store.events))
+			t.Errorf("%s: the trail has changes to %q, want %q, in %d events", name, all, tt.changed, len(store.events))
 		}
 	}
 }
@@ -268,7 +268,7 @@ func (r *recording) ChangeKey(ctx context.Context, c Change) (bool, error) {
 	return r.memory.ChangeKey(ctx, c)
 }
 
-// Without it a dead key is edited as if that mattered, or comes back to life.
+// Without this, a dead key can be edited or revived.
 func TestOnlyActiveKeysChange(t *testing.T) {
 	for name, tt := range map[string]struct {
 		edit func(*Key)
@@ -312,8 +312,8 @@ func TestOnlyActiveKeysChange(t *testing.T) {
 	}
 }
 
-// Without it a revoked key works on, an expired one cannot be made sure of, or the second of two people who revoke one
-// is told that they failed, and believes it.
+// Without this, a revoked key keeps working, an expired one cannot be revoked for certain, or the second of two people who revoke a key
+// gets an error.
 func TestRevoke(t *testing.T) {
 	store := fixture()
 	s := newService(store)
@@ -375,7 +375,7 @@ func TestRotate(t *testing.T) {
 		successor := before
 		successor.ID, successor.Hash, successor.Prefix, successor.Revision = got.Key.ID, got.Key.Hash, new(got.Secret.Prefix()), 0
 		successor.CreatedAt, successor.CreatedBy, successor.LastUsedAt, successor.RotatedFrom = at(0), new("usr_writer"), nil, new(ID("key_1"))
-		successor.UserID = "usr_writer"    // whoever is told the plaintext
+		successor.UserID = "usr_writer"    // the caller who gets the plaintext
 		successor.Budget = "hash of key_1" // as key_0 is gone
 		if diff := cmp.Diff(successor, find(t, store, got.Key.ID)); diff != "" {
 			t.Errorf("%s: the successor (-want +got):\n%s", name, diff)
@@ -396,7 +396,7 @@ func TestRotate(t *testing.T) {
 			changed = append(changed, c.Field)
 		}
 		if all := strings.Join(changed, " "); all != tt.changed || len(store.events) != 1 || store.events[0].ResourceID != "key_1" {
-			t.Errorf("%s: the trail tells of changes to %q, want %q, in %d events", name, all, tt.changed, len(store.events))
+			t.Errorf("%s: the trail has changes to %q, want %q, in %d events", name, all, tt.changed, len(store.events))
 		}
 		if _, err := newService(store).Rotate(t.Context(), writer(Write), "shop", "key_1", time.Hour); codeAndField(t, err) != "CONFLICT" {
 			t.Errorf("%s: rotated again: %v", name, err)
@@ -448,8 +448,7 @@ func TestRotateRefuses(t *testing.T) {
 	}
 }
 
-// Of two changes at once, one wins and the other is told; but a revocation always gets through, because nobody must
-// have to try twice with a thief in the house.
+// Of two concurrent changes one wins and the other fails. A revocation always succeeds: in an emergency, nobody must have to try twice.
 func TestLostRaces(t *testing.T) {
 	for name, change := range map[string]func(*Service) error{
 		"update": func(s *Service) error {
@@ -659,7 +658,7 @@ func TestOverlapIsNotPutOff(t *testing.T) {
 	}
 }
 
-// A request that was let in and then held back must not change anything once its key is revoked.
+// A request that was admitted and then delayed must not change anything after its key is revoked.
 func TestRevokedCallersChangeNothing(t *testing.T) {
 	for action, change := range changes4 {
 		for name, edit := range map[string]func(*Key){

@@ -96,7 +96,7 @@ func TestScansAreChargedForWhatTheyKeep(t *testing.T) {
 	}
 	cost := NewCost(0, 1<<20)
 	if err := list(cost); Classify(err).Limit != "MAX_RESPONSE_BYTES" || cost.Exceeded() == nil {
-		t.Errorf("a page of 10 MB of which 1 MB may be kept: %v", err)
+		t.Errorf("a page of 10 MB, with a limit of 1 MB: %v", err)
 	}
 	if reads := store.reads(); strings.Count(reads, "KeyPages") != 1 {
 		t.Errorf("it is refused after %s", reads)

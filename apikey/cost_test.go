@@ -47,7 +47,7 @@ func TestCallsOfARequestAreFew(t *testing.T) {
 		time.Sleep(time.Millisecond)
 		under.Add(-1)
 	}
-	// Calls within calls, each of which a store makes into many.
+	// Calls within calls: a store turns each into many.
 	err := Together(t.Context(), 40, func(ctx context.Context, _ int) error {
 		done, err := b.Call(ctx)
 		if err != nil {
@@ -155,8 +155,7 @@ func TestPagesThatComeInParts(t *testing.T) {
 	}
 }
 
-// A person at 3 a.m. pastes what they have: a whole key, or the beginning of one. Without it they are told that there is no
-// such key.
+// In an emergency, people paste what they have: a whole key or its beginning. Without this, the search finds nothing.
 func TestAPastedKeyIsFound(t *testing.T) {
 	secret := mint(retrieverKeyPrefix)
 	foreign := "vendor-live_0123456789abcdefghij" // of no form that is known here
@@ -266,7 +265,7 @@ func TestEveryKindOfListIsCharged(t *testing.T) {
 	}
 }
 
-// crowded is a store that tells how many of its large reads are under way at the same time.
+// crowded is a store that records how many large reads run at the same time.
 type crowded struct {
 	*memory
 	under, most *atomic.Int64

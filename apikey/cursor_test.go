@@ -107,8 +107,8 @@ func TestCursorIsTamperProof(t *testing.T) {
 	})
 }
 
-// Without it a cursor of one order is used in another, where its value means something else: a name for a time, say,
-// of which 8 bytes are then read that are not there.
+// Without this, a cursor of one order is used in another, where its value means something else: a name may be read as the 8 bytes of a
+// time.
 func TestCursorOfAnotherListIsRefused(t *testing.T) {
 	for _, from := range lists {
 		for _, null := range []bool{false, true} {

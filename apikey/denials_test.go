@@ -23,7 +23,7 @@ import (
 // silent is a logger that nobody reads.
 var silent = slog.New(slog.DiscardHandler)
 
-// manyKeys is a store with so many keys of ret_1, and of a second retriever in another namespace.
+// manyKeys is a store with n keys of ret_1, and of a second retriever in another namespace.
 func manyKeys(n int) *memory {
 	store := fixture()
 	for i := range n {
@@ -272,7 +272,7 @@ func TestRepeatedRefusalsReadNothing(t *testing.T) {
 			if err := change(t.Context(), s, other, "shop"); codeAndField(t, err) != "NOT_FOUND" {
 				t.Errorf("%s %s, and then without seeing it: %v", action, name, err)
 			}
-			// The next minute it is asked anew.
+			// In the next minute the request is decided again.
 			s.Now = func() time.Time { return *at(60) }
 			if err := change(t.Context(), s, tt.caller, "shop"); action == KeyUpdated && (codeAndField(t, err) != "FORBIDDEN" || store.reads() == "") {
 				t.Errorf("%s %s, a minute later: %v", action, name, err)
@@ -334,7 +334,7 @@ func TestRepeatedRefusalsOfTheVendorsEndpoint(t *testing.T) {
 	}
 }
 
-// Limits change: whoever is told that a key has more than theirs may narrow it, or have theirs raised, and try again at once.
+// Limits change: after a refusal, the caller may narrow the key, or get higher limits itself, and try again at once.
 func TestRefusalsByLimitsAreDecidedAnew(t *testing.T) {
 	store, c := limitedWriter(Write, limitsOf(at(60), nil, nil), limitsOf(nil, nil, nil))
 	s := newService(store)
@@ -378,7 +378,7 @@ func TestKeysOfWebPagesLeaveNothing(t *testing.T) {
 	}
 }
 
-// What is remembered must not grow with how many try: beyond a number nobody is told FORBIDDEN without a trace.
+// Memory must not grow with the number of actors. Beyond the limit, FORBIDDEN must not be answered without an event.
 func TestDenialsAreBounded(t *testing.T) {
 	store := fixture()
 	s := newService(store)
@@ -409,7 +409,7 @@ func TestDenialsAreBounded(t *testing.T) {
 	// Sums that are not stored take as much.
 	s.denials.sums = slices.Repeat([]Event{{InternalID: "int_1"}}, mostActors-1)
 	if err := revoke(t.Context(), s, of(0), "shop"); codeAndField(t, err) != "UNAVAILABLE" {
-		t.Errorf("with so many sums: %v", err)
+		t.Errorf("with that many counts: %v", err)
 	}
 	s.storeSums(t.Context(), silent, false)
 	if err := revoke(t.Context(), s, of(0), "shop"); codeAndField(t, err) != "FORBIDDEN" {
@@ -454,7 +454,8 @@ func TestOrganizationsHaveTheirOwnPlaces(t *testing.T) {
 			t.Errorf("%s: %d are remembered", name, all)
 		}
 	}
-	// Over the Service: who is full is told so, and another organization is refused as ever, with its events.
+	// Through the Service: an organization without free places gets an error that says so, and another one is refused as usual, with
+	// events.
 	store := fixture()
 	s := newService(store)
 	revoke := func(c Caller, i int) error {
@@ -480,7 +481,7 @@ func TestOrganizationsHaveTheirOwnPlaces(t *testing.T) {
 	}
 }
 
-// A sum is in the lists of the retrievers whose keys were tried, of so many that its document stays small.
+// A count appears in the lists of the retrievers whose keys were tried, up to a number that keeps its document small.
 func TestSumsAreListed(t *testing.T) {
 	store := fixture()
 	ids := make([]string, 3*mostSumRetrievers)
@@ -545,8 +546,8 @@ func TestDenialsKeepNoTexts(t *testing.T) {
 	}
 }
 
-// The minute must come to its end if the clock is set back, and requests that see the minutes change in another order must
-// not begin it anew.
+// The minute must end even if the clock is set back. Concurrent requests that see the minutes change in another order must not start it
+// again.
 func TestMinutesOfDenials(t *testing.T) {
 	store := manyKeys(100)
 	s := newService(store)
@@ -585,7 +586,7 @@ func (c *counting) InsertEvent(ctx context.Context, e Event) error {
 	return c.memory.InsertEvent(ctx, e)
 }
 
-// However many try side by side, each that is told FORBIDDEN has left a trace, and the store is not written to for each.
+// However many requests are concurrent, each FORBIDDEN has an event, and the store is not written for each.
 func TestDenialsRace(t *testing.T) {
 	for _, every := range []int64{0, 2, 3} {
 		store := &counting{memory: manyKeys(100), every: every}
@@ -607,7 +608,7 @@ func TestDenialsRace(t *testing.T) {
 		}
 		working.Wait()
 		if kept := len(store.events); kept != 10 || store.writes.Load() != 10+store.failed.Load() || unavailable.Load() != store.failed.Load() {
-			t.Errorf("every %d: %d events by %d writes of which %d failed; %d were told", every, kept, store.writes.Load(), store.failed.Load(), unavailable.Load())
+			t.Errorf("every %d: %d events by %d writes, %d failed; %d got an outage", every, kept, store.writes.Load(), store.failed.Load(), unavailable.Load())
 		}
 		store.every = 0
 		s.storeSums(t.Context(), silent, true)

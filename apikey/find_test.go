@@ -36,7 +36,7 @@ func TestRecognize(t *testing.T) {
 			}
 		}
 	}
-	// The checksum is right, and yet no key of ours has these.
+	// The checksum is right, but this server makes no keys with these prefixes.
 	for _, text := range []string{"xx_" + strings.Repeat("a", randomChars), "sk_" + strings.Repeat("a", randomChars-1), "sk_" + strings.Repeat("-", randomChars)} {
 		if _, ok := Recognize(text + checksum(text)); ok {
 			t.Errorf("%s is recognized", text)
@@ -58,7 +58,7 @@ func findings(t *testing.T, r io.Reader) []finding {
 	return all
 }
 
-// Wherever in a file a key stands, and however the file arrives, it is found once and its line is told.
+// A key is found once, with its line, wherever it is in a file and however the file is read.
 func TestFindSecrets(t *testing.T) {
 	a, b := mint(retrieverKeyPrefix).Reveal(), mint(organizationKeyPrefix).Reveal()
 	for name, tt := range map[string]struct {
@@ -110,7 +110,7 @@ func TestFindSecretsAcrossBuffers(t *testing.T) {
 	}
 }
 
-// Whatever a text is made of, what is found is what Recognize tells of each place in it.
+// For any text, the keys found are those that Recognize accepts at some position.
 func TestFindSecretsFindsWhatRecognizeTells(t *testing.T) {
 	keys := []string{mint(retrieverKeyPrefix).Reveal(), mint(organizationKeyPrefix).Reveal()}
 	rapid.Check(t, func(t *rapid.T) {
@@ -148,8 +148,7 @@ func FuzzFindSecrets(f *testing.F) {
 	})
 }
 
-// A key in a log that was cut off, or that has no checksum of ours, must not go by unnoticed; what merely has such letters in it
-// is none.
+// A key that was cut off, or has no checksum, must be noticed. Text that only contains such letters must not.
 func TestFindLeaksFindsFragments(t *testing.T) {
 	key, admin := mint(retrieverKeyPrefix).Reveal(), mint(organizationKeyPrefix).Reveal()
 	cut := "ret_sk_Ab3"

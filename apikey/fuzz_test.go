@@ -66,7 +66,7 @@ func FuzzMatches(f *testing.F) {
 	})
 }
 
-// plainly fills a table of which beginnings of the pattern match which beginnings of the id.
+// plainly fills a table: does this prefix of the pattern match that prefix of the id?
 func plainly(pattern, id string) bool {
 	row := make([]bool, len(id)+1)
 	row[0] = true

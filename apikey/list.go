@@ -175,7 +175,7 @@ const (
 	readFirst = 101
 	// readBytes is about how much memory the next keys may take.
 	readBytes = 8 << 20
-	// scanBytes is readBytes for scans, of which a request has several.
+	// scanBytes is readBytes for scans. A request has several of them.
 	scanBytes = 2 << 20
 )
 

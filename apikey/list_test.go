@@ -54,7 +54,7 @@ func ids(c *Connection[Key]) string {
 	return strings.Join(all, " ")
 }
 
-// Without it a listing that contradicts itself gives an empty page, of which nobody learns why.
+// Without this, a list whose arguments contradict each other is an empty page without a reason.
 func TestListOptionsValidation(t *testing.T) {
 	nameCursor := (&position{list: byName, value: "a", id: "key_1"}).cursor()
 	timeCursor := (&position{list: byCreatedAt, value: "12345678", id: "key_1"}).cursor()
@@ -213,7 +213,7 @@ func TestFilters(t *testing.T) {
 	}
 }
 
-// Without it a filter that hides keys lets the total, or the next page, tell of them.
+// Without this, the total or the next page reveals keys that a filter hides.
 func TestTotalCountsWhatTheFilterSelects(t *testing.T) {
 	var keys []Key
 	for i := range 10 {
@@ -351,8 +351,8 @@ func TestPagedAndScannedListingsAgree(t *testing.T) {
 	})
 }
 
-// Without it a list of retrievers costs a read for each, a page is read for a total alone, a count is made that the
-// page has told, or more is read than the page and the one item that tells whether there is more.
+// Without this, a list of retrievers costs a read each, a page is read for a total alone, a total is counted that the page already shows,
+// or more is read than the page and one more item.
 func TestListReadsNoMoreThanItMust(t *testing.T) {
 	var keys []Key
 	for i := range 5 {

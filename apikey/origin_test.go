@@ -153,7 +153,7 @@ func TestWildcardAllowsSubdomainsOnly(t *testing.T) {
 	})
 }
 
-// Without it a key is limited to what no browser ever sends, and works nowhere, for a reason that nobody is told.
+// Without this, a key is limited to an origin that no browser sends, and works nowhere.
 func TestOriginsAreAsBrowsersSendThem(t *testing.T) {
 	for s, want := range map[string]bool{
 		"https://app.example.com": true, "HTTPS://App.Example.com": true, "https://*.example.com": true, "https://*.example.com:8443": true,

@@ -44,8 +44,8 @@ func TestPageValidation(t *testing.T) {
 		{"before nothing", Page{Before: new("")}, "", 25},
 		{"after and before nothing", Page{After: new(""), Before: new(""), First: new(3)}, "", 3},
 		{"after white space", Page{After: new(" ")}, "after", 0},
-		{"after what is no cursor", Page{After: new("ret_1")}, "after", 0},
-		{"before what is no cursor", Page{Before: new("ret_1")}, "before", 0},
+		{"after something that is not a cursor", Page{After: new("ret_1")}, "after", 0},
+		{"before something that is not a cursor", Page{Before: new("ret_1")}, "before", 0},
 		{"after another list's", Page{After: &other}, "after", 0},
 		{"before another list's", Page{Before: &other}, "before", 0},
 		{"before another list's, after a good one", Page{After: &good, Before: &other}, "before", 0},
@@ -94,7 +94,7 @@ func (r row) String() string {
 	return fmt.Sprintf("%d%s", *r.value, r.id)
 }
 
-// key is a key of which both the creation and the expiry are the row's value.
+// key is a key whose creation and expiry are the row's value.
 func (r row) key() Key {
 	return keyOf(ID(r.id), func(k *Key) {
 		if k.CreatedAt = nil; r.value != nil {
@@ -135,7 +135,7 @@ func (r row) compare(s row, d Direction) int {
 	return cmp.Compare(r.id, s.id)
 }
 
-// asked is a page that is asked for: rows as cursors, of which some are no longer in the list.
+// asked is a requested page. Some of the rows that its cursors name are no longer in the list.
 type asked struct {
 	after, before *row
 	fromEnd       bool

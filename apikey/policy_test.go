@@ -29,12 +29,12 @@ func limitedWriter(p Permission, own, target func(*Key)) (*memory, Caller) {
 	return store, c
 }
 
-// kept reports whether the trail tells of one denied attempt on key_1, and of nothing else.
+// kept reports whether the trail has exactly one event: a denied attempt on key_1.
 func kept(store *memory, action Action) bool {
 	return len(store.events) == 1 && store.events[0].Outcome == Denied && store.events[0].Action == action && store.events[0].ResourceID == "key_1"
 }
 
-// Whoever rotates a key holds its plaintext. Without it a key that ends in an hour rotates one of the same rights that never ends.
+// A caller who rotates a key gets its plaintext. Without this, a key that expires in an hour can be exchanged for one that never expires.
 func TestRotationIsNoWayUp(t *testing.T) {
 	free := limitsOf(nil, nil, nil)
 	ends := func(seconds int) func(*Key) { return limitsOf(at(seconds), nil, nil) }
@@ -70,8 +70,8 @@ func TestRotationIsNoWayUp(t *testing.T) {
 		"a wildcard where one is exact":      {from("https://x.a.example"), from("https://*.a.example"), 0, true},
 		"a wildcard of another name":         {from("https://*.a.example"), from("https://*.evil-a.example"), 0, true},
 		"own origins that nobody can read":   {from("nonsense"), from("https://a.example"), 0, true},
-		"none of which can be read":          {limitsOf(nil, []string{}, nil), from("https://a.example"), 0, true},
-		"origins of which one matches none":  {from("https://a.example"), from("nonsense", "https://a.example"), 0, false},
+		"origins that cannot be read":        {limitsOf(nil, []string{}, nil), from("https://a.example"), 0, true},
+		"origins, one of them unreadable":    {from("https://a.example"), from("nonsense", "https://a.example"), 0, false},
 		"neither list matches anything":      {limitsOf(nil, []string{}, nil), from("nonsense"), 0, false},
 		"a higher limit":                     {limited(10), limited(11), 0, true},
 		"the same limit":                     {limited(10), limited(10), 0, false},
@@ -122,8 +122,8 @@ func TestRotationIsNoWayUp(t *testing.T) {
 	}
 }
 
-// Without it a key lifts the limits of another one of the same rights, and whoever holds both has none; or a key that is beyond the
-// caller's already could not even be renamed or limited more.
+// Without this, a key lifts the limits of another key with the same rights, so that its holder has no limits; or a key with higher limits
+// can no longer be renamed or limited.
 func TestUpdateIsNoWayUp(t *testing.T) {
 	days := func(n int) *time.Time { return at(n * 86400) }
 	origins := func(list ...string) *[]string { return &list }
@@ -293,8 +293,8 @@ func limitFields(k Key) string {
 	return fmt.Sprint(k.ExpiresAt, k.AllowedOrigins, text(numberText(k.RateLimitOverride)))
 }
 
-// A request that was let in before its key was limited, or whose target changes meanwhile, must not be decided on what was. Otherwise
-// two processes do together what neither may.
+// The decision must use the keys as they are now. Otherwise a request that was admitted before its key was limited, or two processes
+// together, do what is not allowed.
 func TestLimitsAreThoseOfTheMoment(t *testing.T) {
 	free, limited := limitsOf(nil, nil, nil), limitsOf(at(60), []string{"https://a.example"}, new(int32(5)))
 	for _, tt := range []struct {
@@ -311,7 +311,7 @@ func TestLimitsAreThoseOfTheMoment(t *testing.T) {
 		}},
 	} {
 		store, _ := limitedWriter(Write, limited, limitsOf(at(120), nil, nil))
-		before := writer(Write) // as the key was when the request was let in
+		before := writer(Write) // the key at the time of admission
 		free(before.Key)
 		if err := tt.change(t.Context(), newService(store), before); codeAndField(t, err) != "FORBIDDEN" || !kept(store, tt.action) {
 			t.Errorf("%s by a key that was limited meanwhile: %v", tt.action, err)
@@ -377,8 +377,8 @@ func TestTheOwnKeyIsReadOnce(t *testing.T) {
 	}
 }
 
-// Whoever narrows a key to the limits of their own may rotate it, and holds the new one. What they get must be no more than SECURITY.md
-// says: no right, no limit and no budget beyond those that were there.
+// A caller who narrows a key to its own limits may rotate it and hold the new one. It must get no more than SECURITY.md says: no right,
+// limit or budget that did not exist.
 func TestNarrowingAndRotatingIsNoWayUp(t *testing.T) {
 	own := limitsOf(at(3600), []string{"https://*.a.example"}, new(int32(5)))
 	for name, edit := range map[string]func(*Key){
@@ -463,7 +463,7 @@ func TestKeysOfPersonsAreNotRotated(t *testing.T) {
 				if cmp.Diff(before, store.keys) != "" || len(store.events) > 0 {
 					t.Errorf("%s, %s: refused, and yet something was written", who, typ)
 				}
-				// They can be told apart and limited, which leaves them the person's, and revoked.
+				// They can be renamed and limited, because they stay the person's, and revoked.
 				if _, err := s.Update(t.Context(), c, "shop", "key_1", Settings{Name: Given(new("new")), ExpiresAt: Given(at(60))}); err != nil {
 					t.Errorf("%s does not update a key of the type %s: %v", who, typ, err)
 				}
@@ -478,7 +478,7 @@ func TestKeysOfPersonsAreNotRotated(t *testing.T) {
 			}
 		}
 	}
-	// Who may not rotate any key is told that, and not about the key.
+	// A caller who may not rotate any key learns that, and nothing about the key.
 	store := fixture()
 	store.keys[0].Type = Session
 	if _, err := newService(store).Rotate(t.Context(), writer(Read), "shop", "key_1", 0); codeAndField(t, err) != "FORBIDDEN" || !kept(store, KeyRotated) {
@@ -607,7 +607,7 @@ func TestNoKeysForIDsThatArePatterns(t *testing.T) {
 			t.Errorf("%s: %d keys were made", tt.id, len(store.keys)-n)
 		}
 		if _, err := s.Create(t.Context(), writer(Read), tt.namespace, "odd", named("new")); codeAndField(t, err) != "FORBIDDEN" {
-			t.Errorf("who may make no keys is told of ids: %v", err)
+			t.Errorf("a caller who may not create keys learns about ids: %v", err)
 		}
 	}
 

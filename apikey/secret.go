@@ -89,7 +89,7 @@ func newRetrieverKey(retriever RetrieverID, userID string, now time.Time) (Key, 
 	return k, secret
 }
 
-// mint gives the key a new id and plaintext, of which it keeps the hash and the prefix.
+// mint gives the key a new id and plaintext, and keeps only the plaintext's hash and prefix.
 func (k *Key) mint(prefix string, now time.Time) Secret {
 	secret := mint(prefix)
 	created, shown := now.UTC().Truncate(time.Millisecond), secret.Prefix()

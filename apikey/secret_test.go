@@ -237,7 +237,7 @@ func TestPlausibleTokens(t *testing.T) {
 		name, token string
 		want        bool
 	}{
-		{"a key of ours", mint(retrieverKeyPrefix).Reveal(), true},
+		{"a key of this server", mint(retrieverKeyPrefix).Reveal(), true},
 		{"a key with a wrong checksum", "ret_sk_" + strings.Repeat("a", 53), true},
 		{"one character", "a", true},
 		{"the whole alphabet", "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/", true},

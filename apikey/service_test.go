@@ -52,7 +52,7 @@ func fixture() *memory {
 			keyOf("key_gone", named("ret_gone")),
 			keyOf("key_pattern", named("ret_*")),
 			keyOf("key_admin", func(k *Key) { k.Scopes, k.Type = nil, Standard }),
-			keyOf("key_writer", func(k *Key) { k.Scopes, k.Type = nil, Standard }), // of whoever changes something
+			keyOf("key_writer", func(k *Key) { k.Scopes, k.Type = nil, Standard }), // of the caller who changes something
 			keyOf("key_foreign", foreign),
 			keyOf("key_1", foreign),
 		},
@@ -87,8 +87,8 @@ func TestAuthenticate(t *testing.T) {
 	}
 }
 
-// Without it a refusal tells which part of a guess was right, or a key works that must not: a revoked one, one at the
-// very instant of its expiry, one that two documents claim.
+// Without this, a refusal reveals which part of a guess was right, or an invalid key works: a revoked one, one at the instant of its
+// expiry, one that two documents claim.
 func TestAuthenticateRefusesAllAlike(t *testing.T) {
 	token := mint(organizationKeyPrefix).Reveal()
 	stored := func(edits ...func(*Key)) *memory {
@@ -151,7 +151,7 @@ func (s ignoringCase) KeysByHash(ctx context.Context, hash string) ([]Key, error
 	return s.memory.KeysByHash(ctx, strings.ToUpper(hash))
 }
 
-// Without it an outage makes the holder of a good key throw it away, or lets everybody in as nobody.
+// Without this, during an outage valid keys look invalid, or everybody counts as anonymous.
 func TestAuthenticateDuringAnOutage(t *testing.T) {
 	c, err := newService(&memory{down: Outage(errors.New("connection refused"))}).Authenticate(t.Context(), "sk_any")
 	if e := Classify(err); e.Code != Unavailable || e.RetryAfter == 0 || !c.Anonymous() {
@@ -275,8 +275,8 @@ func TestViewer(t *testing.T) {
 	}
 }
 
-// Without it a request that names no namespace is answered from some namespace, or is told that nothing is there
-// instead of what is missing.
+// Without this, a request that names no namespace is answered from some namespace, or gets NOT_FOUND instead of a hint about what is
+// missing.
 func TestMissingNamespace(t *testing.T) {
 	for _, question := range []string{"Retriever", "Retrievers", "Key", "Node"} {
 		store := fixture()
@@ -871,7 +871,7 @@ func TestTogetherSurvivesAPanic(t *testing.T) {
 	}
 }
 
-// Calls that are given up because one beside them met an outage must be told from those whose caller has left: metrics count both.
+// A call that is canceled because a concurrent one met an outage must count as an outage, not as a client that left.
 func TestTogetherTellsWhyItGivesUp(t *testing.T) {
 	outage := Outage(errors.New("down"))
 	waiting := make(chan struct{})

@@ -88,7 +88,7 @@ func TestUsesAreBounded(t *testing.T) {
 	}
 }
 
-// batches remembers the uses that it is given, after it has failed so many times.
+// batches records the uses that it is given, after it has failed n times.
 type batches struct {
 	Store
 	mu     sync.Mutex
@@ -157,7 +157,7 @@ func TestUsesAreStoredNowAndThenAndAtTheEnd(t *testing.T) {
 	})
 }
 
-// A key was used when its holder was let in, not when they were turned away.
+// A key counts as used when it is accepted, not when it is refused.
 func TestOnlyAllowedRequestsUseAKey(t *testing.T) {
 	for name, tt := range map[string]struct {
 		caller Caller

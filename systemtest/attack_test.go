@@ -132,7 +132,7 @@ func TestOddNamesAreAbsent(t *testing.T) {
 	})
 }
 
-// Every test that docs/reliability.md names exists. Without this, a renamed test leaves a promise without proof.
+// Every test that docs/proofs.md names exists. Without this, a renamed test leaves a promise without proof.
 func TestProofsExist(t *testing.T) {
 	declared := map[string]bool{}
 	declaration := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz|Benchmark)\w+)`)
@@ -160,11 +160,11 @@ func TestProofsExist(t *testing.T) {
 	}
 	names := regexp.MustCompile(`\b(?:Test|Fuzz|Benchmark)[A-Z]\w+`).FindAllString(string(text), -1)
 	if len(names) == 0 {
-		t.Error("docs/reliability.md names no test")
+		t.Error("docs/proofs.md names no test")
 	}
 	for _, name := range names {
 		if !declared[name] {
-			t.Errorf("docs/reliability.md names %s, which does not exist", name)
+			t.Errorf("docs/proofs.md names %s, which does not exist", name)
 		}
 	}
 }

@@ -130,8 +130,8 @@ func TestPagesMaySendTheHeadersOfTheirTools(t *testing.T) {
 	}
 }
 
-// A browser tells its user no more of a refused preflight than that. The answer and the log tell whoever looks there which origin
-// it was, and which setting would let it in: not a header that would help with nothing.
+// Browsers show users nothing about a refused preflight. So the response and the log must name the origin and the setting that would
+// allow it.
 func TestRefusedPreflightsSayWhy(t *testing.T) {
 	origins, errs := NewCORS([]string{"https://app.example.com", "http://localhost:*"})
 	if errs != nil {

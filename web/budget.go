@@ -117,7 +117,7 @@ func (f *failures) guard(ctx context.Context, from, token string, authenticate f
 	if f.perMinute == 0 {
 		return authenticate()
 	}
-	digest := sha256.Sum256([]byte("let in\x00" + token))
+	digest := sha256.Sum256([]byte("accepted\x00" + token))
 	known := f.known(digest)
 	if !known {
 		if left := f.limiter.Take(ctx, ofAddress, network(from), f.perMinute, 1); !left.Allowed {

@@ -238,7 +238,7 @@ func TestRotatedKeysShareOneBudget(t *testing.T) {
 	if err := newBudgets(&apikey.Service{Store: store}, limiter).take(t.Context(), http.Header{}, apikey.Caller{Key: &older}); err != nil || store.asked != asked {
 		t.Errorf("%v, asked %d times more", err, store.asked-asked)
 	}
-	// What cannot be looked up is not let in without being counted, and is not remembered.
+	// A token that cannot be looked up is counted and not remembered.
 	late := key("late", "d", "", "int_1")
 	store.down = true
 	if got := take(0, late); got != "UNAVAILABLE" {
@@ -273,7 +273,7 @@ func (s *shelfOf) KeysByHash(_ context.Context, hash string) ([]apikey.Key, erro
 	return nil, nil
 }
 
-// Whoever tries out bearers must not keep the store busy with it; whoever calls from the same address with a good one must not notice.
+// Somebody who tries keys must not keep the store busy, and callers with valid keys from the same address must not notice.
 func TestBadBearersOfAnAddressAreSpent(t *testing.T) {
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	s := &shelfOf{good: map[string]bool{"sk_good": true, "sk_new": true}}
@@ -310,7 +310,7 @@ func TestBadBearersOfAnAddressAreSpent(t *testing.T) {
 	}
 	s.down = false
 	expect("192.0.2.1", "Bearer sk_bad1", 401)
-	expect("192.0.2.1", "Basic c2s6", 401) // what is no bearer counts too
+	expect("192.0.2.1", "Basic c2s6", 401) // malformed tokens count too
 	expect("192.0.2.1", "Bearer sk_bad2", 401)
 	asked := s.asked
 	_, header, known := ask("192.0.2.1", "Bearer sk_new") // a good one, but who could tell
@@ -328,7 +328,7 @@ func TestBadBearersOfAnAddressAreSpent(t *testing.T) {
 
 	delete(s.good, "sk_good")
 	now = now.Add(20 * time.Second)
-	expect("192.0.2.1", "Bearer sk_good", 401) // it was revoked, and that is told; from then on it is one of the bad
+	expect("192.0.2.1", "Bearer sk_good", 401) // it was revoked: the response says so, and from then on it counts as invalid
 	expect("192.0.2.1", "Bearer sk_good", 429)
 
 	for i := range 3 { // a client with IPv6 has as many addresses as it likes
@@ -395,8 +395,7 @@ func TestBadBearersMayBeUnlimited(t *testing.T) {
 	}
 }
 
-// A key that stands in a web page is nobody's in particular, but whoever sends it spends its budget: else it would be a way to
-// ask without end.
+// Requests with a key from a web page use up that key's budget. Otherwise they would be unlimited.
 func TestKeysOfWebPagesSpendTheirBudget(t *testing.T) {
 	b := newBudgets(&apikey.Service{RateLimit: 1}, ratelimit.NewMemory(time.Now))
 	c := apikey.Caller{Key: &apikey.Key{Hash: "a", Type: apikey.RetrieverKey}}

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// deadlined is a response on a connection whose deadline for reading is told.
+// deadlined is a response on a connection that records its read deadline.
 type deadlined struct {
 	*httptest.ResponseRecorder
 	reading time.Time
@@ -17,9 +17,8 @@ type deadlined struct {
 
 func (d *deadlined) SetReadDeadline(at time.Time) error { d.reading = at; return nil }
 
-// No deadline for reading may be left when a request was read. One that passes while it is answered would end its context,
-// and those of all later requests on the connection: a client that once met a slow store would be told for ever, on a
-// connection that is fine otherwise, that there is none; and a long list would break off.
+// No read deadline may remain after a request was read. If it expires while the response is made, it cancels the context of this request
+// and of all later ones on the connection: clients get errors forever, and long lists break off.
 func TestNoReadDeadlineOutlivesTheRequest(t *testing.T) {
 	for body, bounded := range map[string]bool{"": false, "{}": true} {
 		w := &deadlined{httptest.NewRecorder(), time.Now().Add(time.Minute)} // as the server sets it

@@ -21,8 +21,8 @@ import (
 	"retrieverkeys/wire"
 )
 
-// The client's address is the last one that no trusted proxy has, of those that were forwarded and of the connection's, or
-// the first of them if all are trusted; what is no address, and all before it, is nobody's.
+// The client's address is the last one that is not a trusted proxy's, among the forwarded addresses and the connection's, or the first
+// one if all are trusted. An invalid address and everything before it is ignored.
 func FuzzClientAddress(f *testing.F) {
 	f.Add("10.1.2.3:5", "6.6.6.6, 198.51.100.1,10.9.9.9", "10.8.8.8")
 	f.Add("[::1]:5", "[::1%x]:5,,", "")
@@ -115,7 +115,7 @@ func FuzzCreateBody(f *testing.F) {
 			_, whole := wire.WholeNumber(json.Number(bytes.TrimSpace(limit)))
 			good = good && whole && math.Abs(*want.RateLimitOverride) <= 1<<31 && *want.RateLimitOverride != 1<<31
 		}
-		if want.ExpiresAt != nil { // of which encoding/json takes more
+		if want.ExpiresAt != nil { // encoding/json accepts more
 			var text string
 			_ = json.Unmarshal(all["expires_at"], &text)
 			_, ok := apikey.ParseDate(text)

@@ -137,8 +137,8 @@ func parseAddress(s string) (netip.Addr, error) {
 // whiteSpace is the optional white space around and inside header values (RFC 9110, section 5.6.3).
 const whiteSpace = " \t"
 
-// bearer returns the token of the Authorization header, and whether there is one. An empty header counts as none. A value that is not a
-// bearer token comes back as an empty token, which authenticates nobody. The error for another scheme names the right one.
+// bearer returns the token of the Authorization header, and whether there is one. An empty header counts as none. A malformed value comes
+// back as an empty token, which authenticates nobody. The error for another scheme names the right one.
 func bearer(h http.Header) (token string, sent bool, err error) {
 	var values []string
 	for _, v := range h.Values("Authorization") {

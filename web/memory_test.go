@@ -22,7 +22,7 @@ func TestAnswersWaitForMemory(t *testing.T) {
 		var refusals atomic.Int64
 		a := NewAnswers(100, func() { refusals.Add(1) })
 		if !a.Take(t.Context(), 60) || !a.Take(t.Context(), 40) {
-			t.Fatal("there is less than there shall be")
+			t.Fatal("there is less than there should be")
 		}
 		began := time.Now()
 		time.AfterFunc(a.wait/2, func() { a.Give(40) })

@@ -39,15 +39,15 @@ func (c *counters) metrics() Metrics {
 	}
 }
 
-// until waits until so many wait.
+// until waits until n requests wait.
 func (c *counters) until(waiting int64) {
 	for c.waiting.Load() != waiting {
 		<-c.changed
 	}
 }
 
-// With more to do than can be done, some must be answered in time rather than all too late: so many at a time, so many who wait,
-// and the others are told at once, before anything is done for them.
+// Under overload, some requests must be answered in time rather than all too late: some are processed, some wait, and the others are
+// refused before any work is done.
 func TestTooManyAreRefused(t *testing.T) {
 	var c counters
 	g := newGate(1, c.metrics(), slog.New(slog.DiscardHandler))
@@ -109,7 +109,7 @@ func TestRefusalsAreLoggedTogether(t *testing.T) {
 		}
 		g.mayWait = 0
 		h := withRequestID(logRequests(logger, func(string, string, int, time.Duration) {}, g.admit(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
-			t.Error("it was let in")
+			t.Error("it was admitted")
 		}), time.Minute, refuseREST)))
 		for range 3 {
 			w := httptest.NewRecorder()
@@ -129,7 +129,7 @@ func TestRefusalsAreLoggedTogether(t *testing.T) {
 	})
 }
 
-// Whoever went away must not be worked for, and must not take the turn with him.
+// A client that left must not use up a turn.
 func TestWhoWaitsMayGo(t *testing.T) {
 	var c counters
 	g := newGate(1, c.metrics(), slog.New(slog.DiscardHandler))
@@ -143,7 +143,7 @@ func TestWhoWaitsMayGo(t *testing.T) {
 	c.until(1)
 	cancel()
 	if <-entered {
-		t.Error("who went away was let in")
+		t.Error("a client that left was admitted")
 	}
 	g.leave()
 	if !g.enter(t.Context()) || c.waiting.Load() != 0 || g.waiting.Load() != 0 {
@@ -151,7 +151,7 @@ func TestWhoWaitsMayGo(t *testing.T) {
 	}
 }
 
-// Both kinds of clients are told in their own way, and before their keys are looked up; what watches the server goes on.
+// GraphQL and REST clients are refused in their own format, before their keys are looked up. Probes still work.
 func TestOverloadOverHTTP(t *testing.T) {
 	reading, goOn := make(chan struct{}), make(chan struct{})
 	var once sync.Once

@@ -179,7 +179,7 @@ func TestPlaygroundFromTheBinary(t *testing.T) {
 		}
 	}
 	if rec := get(t, handler, "/playground/README.md"); rec.Code != http.StatusNotFound {
-		t.Errorf("what is no asset answered %d", rec.Code)
+		t.Errorf("a file that is not an asset answered %d", rec.Code)
 	}
 }
 

@@ -24,7 +24,7 @@ import (
 	"retrieverkeys/apikey"
 )
 
-// shelf is a Store with one namespace, one retriever and so many keys of it, which it makes up as they are asked for.
+// shelf is a Store with one namespace and one retriever, whose n keys it generates on demand.
 type shelf struct {
 	apikey.Store // nil: what is not asked for here is not there
 
@@ -299,8 +299,8 @@ func TestListOfAStoreThatStalls(t *testing.T) {
 	}
 }
 
-// A list whose time is up has met a store that is too slow, and its context says so: by a deadline, which MongoDB is told, too. A list whose
-// client leaves was canceled. To take the one for the other hides an outage from whoever is to be woken by it.
+// A list that exceeds its deadline has met a slow store; a list whose client left was canceled. Metrics must not confuse them, because
+// alerts depend on it.
 func TestListsThatTimeOutAreNoClientsThatLeft(t *testing.T) {
 	for _, page := range []int{0, 1} {
 		for _, leaves := range []bool{false, true} {
@@ -438,7 +438,7 @@ func (b *buffer) String() string {
 	return b.b.String()
 }
 
-// Whoever asks for a long list and does not read it is cut off. Otherwise a few of them could hold all connections.
+// A client that requests a long list and does not read it is cut off. Otherwise a few of them could hold all connections.
 func TestListThatIsNotReadIsCutOff(t *testing.T) {
 	ended := make(chan struct{})
 	s := &shelf{keys: 1_000_000}
@@ -473,8 +473,8 @@ func (e endOf) Handle(context.Context, slog.Record) error {
 	return nil
 }
 
-// The made key is told whole and with its plaintext, once. What cannot be read is told, in the vendor's way, each with
-// its place, and without repeating it.
+// A new key is returned completely and with its plaintext, once. Invalid input is reported in the vendor's format with its location, and
+// not repeated.
 func TestCreate(t *testing.T) {
 	s := &shelf{}
 	url := served(t, s) + keysURL
@@ -616,7 +616,7 @@ func TestWordsAreWrittenAsStored(t *testing.T) {
 	}
 }
 
-// Each refusal has the vendor's status, name and envelope, whichever endpoint it comes from.
+// Each refusal has the vendor's status, name and envelope, on every endpoint.
 func TestRefusals(t *testing.T) {
 	reader := apikey.Key{ID: "key_caller", Type: apikey.Standard, Permissions: []apikey.Permission{apikey.Read}}
 	for _, c := range []struct {
@@ -660,7 +660,7 @@ func TestRefusals(t *testing.T) {
 			t.Errorf("%s: %v", c.name, header)
 		}
 	}
-	// Of two headers, whoever else reads them may believe the other.
+	// If there are two headers, another reader may believe the other one.
 	for _, name := range []string{"Content-Type", "Content-Encoding"} {
 		first := map[string]string{"Content-Type": "application/json", "Content-Encoding": "identity"}
 		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, keysURL, strings.NewReader(`{"name":"a"}`))
