@@ -20,71 +20,71 @@ import (
 	"retrieverkeys/apikey"
 )
 
-// Memory bounds the memory of all answers together, from when they are made until they are sent.
+// Memory limits the memory of all responses together, from when they are made until they are sent.
 type Memory interface {
-	// Take takes bytes. It can wait a moment, and reports false if there are not enough.
+	// Take takes bytes. It may wait briefly, and reports false if there are not enough.
 	Take(ctx context.Context, bytes int64) bool
 	Give(bytes int64)
 }
 
-// answerLimits bounds the answer of an operation.
+// answerLimits are the limits of an operation's response.
 type answerLimits struct {
-	most   int64  // bytes of one answer; 0: any number
-	fields int64  // fields of one answer that gqlgen makes; 0: any number
-	memory Memory // nil: as much as they take
+	most   int64  // bytes of one response; 0: any number
+	fields int64  // fields of one response that gqlgen makes; 0: any number
+	memory Memory // nil: no limit
 }
 
 const (
-	// partBytes is how much of an answer is made at a time. The first part of each answer takes no memory from others: short
-	// answers are always made.
+	// partBytes is the length of the parts in which a response is made. The first part needs no memory from Memory, so short responses
+	// can always be made.
 	partBytes = 64 << 10
-	// fullPart is the length at which a part is put away, so that most appends still fit in.
+	// fullPart is the length at which a part counts as full, so that most appends still fit.
 	fullPart = partBytes - 4<<10
 )
 
-// answer is the answer of one operation while it is made. It is made in parts: one buffer would be copied each time it grows, and
-// could be counted only when it is whole.
+// answer is the response of one operation while it is made. It is made in parts, because one buffer would be copied whenever it grows,
+// and could only be counted when complete.
 //
-// A query's answer ends early, and is then an error alone, where it grows too large, comes too late, or finds no memory. That of
-// a mutation is always whole, because nobody can ask a second time for the key that it shows. Instead, mutations that have not run are
-// refused when the answer is too large already.
+// The response of a query ends early, with one error and no data, if it is too large, too late, or finds no memory. The response of a
+// mutation is always complete, because the key that it shows cannot be retrieved again. Instead, mutations that have not run yet are
+// refused if the response is already too large.
 type answer struct {
 	answerLimits
 	mutation bool
-	ctx      context.Context //nolint:containedctx // of the operation: it lives as long
+	ctx      context.Context //nolint:containedctx // the operation's context; the answer lives as long
 	cancel   context.CancelFunc
 
-	expected atomic.Int64 // about how many bytes the lists will have that were resolved
+	expected atomic.Int64 // the approximate length of the lists that were resolved
 	made     atomic.Int64 // fields that gqlgen has made
 	ended    atomic.Pointer[gqlerror.Error]
 
-	// The rest belongs to the goroutine that writes.
-	b       []byte   // the part that is being written
-	parts   [][]byte // those before it
+	// The fields below belong to the goroutine that writes.
+	b       []byte   // the current part
+	parts   [][]byte // the parts before it
 	size    int64    // bytes in parts
-	kept    int64    // bytes that parts have room for
-	held    int64    // bytes taken of memory
-	dropped bool     // the answer has ended early; what else is written goes nowhere
-	errors  []byte   // JSON, empty if there are none
+	kept    int64    // capacity of parts
+	held    int64    // bytes taken from Memory
+	dropped bool     // the response has ended early; further writes are discarded
+	errors  []byte   // JSON; may be empty
 }
 
-// begin prepares the answer of an operation. It must be released.
+// begin prepares the response of an operation. The caller must release it.
 func (l answerLimits) begin(ctx context.Context, op *graphql.OperationContext) (context.Context, *answer) {
 	a := &answer{answerLimits: l, mutation: op.Operation.Operation == ast.Mutation}
 	a.ctx, a.cancel = context.WithCancel(ctx)
 	return a.ctx, a
 }
 
-// release gives back the answer's memory.
+// release returns the memory of the response.
 func (a *answer) release() {
 	a.cancel()
 	a.forget()
 }
 
-// drop frees what was written of an answer that has ended.
+// drop discards what was written of a response that has ended early.
 func (a *answer) drop() {
 	a.release()
-	a.b, a.dropped = make([]byte, fullPart), true // full: whoever writes sees at once that there is no more
+	a.b, a.dropped = make([]byte, fullPart), true // full, so that writers notice at once
 }
 
 func (a *answer) give(bytes int64) {
@@ -94,13 +94,13 @@ func (a *answer) give(bytes int64) {
 	}
 }
 
-// end ends a query's answer with an error, and all that is still done for it. The first error counts.
+// end ends a query's response early with an error, and cancels the remaining work. The first error counts.
 func (a *answer) end(err *gqlerror.Error) {
 	a.ended.CompareAndSwap(nil, err)
 	a.cancel()
 }
 
-// hasEnded reports whether a query's answer has ended early.
+// hasEnded reports whether a query's response has ended early.
 func (a *answer) hasEnded() bool { return a.ended.Load() != nil }
 
 func (a *answer) tooLarge() *gqlerror.Error {
@@ -112,11 +112,11 @@ func unavailable(message string) *gqlerror.Error {
 	return &gqlerror.Error{Message: message, Extensions: extensions(e), Err: e}
 }
 
-// tookTooLong is the message of what the time was too short for.
+// tookTooLong is the message after a timeout.
 const tookTooLong = "This took too long. Try again shortly, or ask for less."
 
-// field is before each field that gqlgen makes. For each it keeps several hundred bytes until the answer is written, however few the
-// field has, so their number has a limit of its own.
+// field runs before each field that gqlgen makes. gqlgen keeps several hundred bytes for each until the response is written, so their
+// number has its own limit.
 func (a *answer) field(fields graphql.FieldMiddleware) graphql.FieldMiddleware {
 	if a.mutation || a.fields == 0 {
 		return fields
@@ -133,7 +133,7 @@ func (a *answer) field(fields graphql.FieldMiddleware) graphql.FieldMiddleware {
 	}
 }
 
-// slowerBy is how many times as dear a field is that gqlgen makes, in time and memory.
+// slowerBy is how many times more a field costs in time and memory if gqlgen makes it.
 const slowerBy = 10
 
 // root wraps each root field. It writes the field here instead of into gqlgen's buffer.
@@ -142,7 +142,7 @@ func (a *answer) root(ctx context.Context, next graphql.RootResolver) graphql.Ma
 		return a.change(ctx, next)
 	}
 	m := next(ctx)
-	if m == graphql.Null || m == graphql.RequiredNull { // which gqlgen knows by their identity
+	if m == graphql.Null || m == graphql.RequiredNull { // gqlgen compares these values by identity
 		return m
 	}
 	return graphql.WriterFunc(func(w io.Writer) {
@@ -153,8 +153,8 @@ func (a *answer) root(ctx context.Context, next graphql.RootResolver) graphql.Ma
 	})
 }
 
-// change is around each field of a mutation. They run one after the other, and each is written before the next one runs: where
-// the answer is too large already, or there is no memory for more, the next one must not.
+// change wraps each mutation field. They run one after the other, and each is written before the next one runs. If the response is too
+// large, or there is no memory, the next one must not run.
 func (a *answer) change(ctx context.Context, next graphql.RootResolver) graphql.Marshaler {
 	if refused := a.full(); refused != nil {
 		f := graphql.GetRootFieldContext(ctx).Field
@@ -180,7 +180,7 @@ func (a *answer) change(ctx context.Context, next graphql.RootResolver) graphql.
 	})
 }
 
-// full returns why the next field of a mutation must not run, or nil.
+// full returns the reason why the next mutation field must not run, or nil.
 func (a *answer) full() *gqlerror.Error {
 	if a.most > 0 && a.size > a.most {
 		return limitExceeded("MAX_RESPONSE_BYTES", apikey.Invalid("", "This was not done: the answer has more than %d bytes without it (MAX_RESPONSE_BYTES). Send it in a request of its own, or ask for fewer fields.", a.most))
@@ -196,11 +196,11 @@ func (a *answer) full() *gqlerror.Error {
 	return nil
 }
 
-// mostShown is how often a mutation may show a field of its keys. Of what a key has, which the mutation only learns when it has
-// run, the answer then has as many copies at most.
+// mostShown is how often a mutation may select a field of its keys. It limits how many copies of a key's values the response contains,
+// because their length is only known afterwards.
 const mostShown = 10
 
-// MutateOperationContext refuses a mutation whose answer could be too large however large its keys are.
+// MutateOperationContext refuses a mutation whose response could be too large for keys of any size.
 func (l answerLimits) MutateOperationContext(_ context.Context, op *graphql.OperationContext) *gqlerror.Error {
 	if op.Operation.Operation != ast.Mutation || l.most == 0 {
 		return nil
@@ -217,7 +217,7 @@ func (l answerLimits) MutateOperationContext(_ context.Context, op *graphql.Oper
 	return nil
 }
 
-// count counts the fields below f by their names.
+// count counts the fields below f by name.
 func count(op *graphql.OperationContext, f graphql.CollectedField, shown map[string]int) {
 	types := []string{f.Definition.Type.Name()}
 	if types[0] == "ApiKey" {
@@ -229,7 +229,7 @@ func count(op *graphql.OperationContext, f graphql.CollectedField, shown map[str
 	}
 }
 
-// takeOver moves what was written to gqlgen's buffer here.
+// takeOver moves the content of gqlgen's buffer here.
 func (a *answer) takeOver(w io.Writer) {
 	if a.b == nil {
 		a.b = newPart(int(a.expected.Load()) + 512)
@@ -240,7 +240,7 @@ func (a *answer) takeOver(w io.Writer) {
 	}
 }
 
-// Write appends.
+// Write appends bytes.
 func (a *answer) Write(p []byte) (int, error) {
 	if !a.dropped {
 		a.b = append(a.b, p...)
@@ -249,7 +249,7 @@ func (a *answer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// WriteString appends a text.
+// WriteString appends a string.
 func (a *answer) WriteString(s string) (int, error) {
 	if !a.dropped {
 		a.b = append(a.b, s...)
@@ -258,7 +258,7 @@ func (a *answer) WriteString(s string) (int, error) {
 	return len(s), nil
 }
 
-// more puts the current part away if it is full, and reports false if the answer has ended: then nobody needs to write on.
+// more starts a new part if the current one is full. It reports false if the response has ended, so that the caller can stop.
 func (a *answer) more() bool {
 	if len(a.b) < fullPart {
 		return true
@@ -287,12 +287,12 @@ func (a *answer) more() bool {
 	return true
 }
 
-// take takes memory for the current part, as far as that is not done, and for the next one.
+// take takes memory for the current part, if necessary, and for the next one.
 func (a *answer) take() bool {
 	if a.memory == nil {
 		return true
 	}
-	need := a.kept + int64(cap(a.b)) - a.held // the first part is free, and the next one as large
+	need := a.kept + int64(cap(a.b)) - a.held // the first part is free, and the next one has the same size
 	if !a.memory.Take(a.ctx, need) {
 		return false
 	}
@@ -300,7 +300,7 @@ func (a *answer) take() bool {
 	return true
 }
 
-// put puts the current part away.
+// put ends the current part.
 func (a *answer) put() {
 	if len(a.b) > 0 {
 		a.parts = append(a.parts, a.b)
@@ -326,7 +326,7 @@ func (a *answer) array(n int, item func(i int)) {
 	a.b = append(a.b, ']')
 }
 
-// finish takes what gqlgen has left to write, and the errors. If the answer has ended early its error is all that is left.
+// finish writes the remaining output of gqlgen and the errors. If the response has ended early, it consists of that error.
 func (a *answer) finish(r *graphql.Response) {
 	slices.SortStableFunc(r.Errors, byPlace)
 	if !a.hasEnded() {
@@ -352,7 +352,7 @@ func (a *answer) finish(r *graphql.Response) {
 	}
 }
 
-// forget drops what was written so far of an answer that goes on.
+// forget discards what was written so far. The response goes on.
 func (a *answer) forget() {
 	for _, p := range append(a.parts, a.b) {
 		recycle(p)
@@ -361,7 +361,7 @@ func (a *answer) forget() {
 	a.give(a.held)
 }
 
-// head is what stands before the data.
+// head is the text before the data.
 func (a *answer) head() []byte {
 	if len(a.errors) == 0 {
 		return []byte(`{"data":`)
@@ -369,7 +369,7 @@ func (a *answer) head() []byte {
 	return slices.Concat([]byte(`{"errors":`), a.errors, []byte(`,"data":`))
 }
 
-// length is how many bytes the whole answer has.
+// length is the length of the whole response.
 func (a *answer) length() int64 {
 	n := len(`{"data":`) + len(a.b) + len("}")
 	if len(a.errors) > 0 {
@@ -381,17 +381,17 @@ func (a *answer) length() int64 {
 	return int64(n)
 }
 
-// send sends the answer, and gives back the memory of each part that is sent.
+// send sends the response, and returns the memory of each part once it is sent.
 func (a *answer) send(w http.ResponseWriter, media string) {
 	a.cancel()
-	a.ctx, a.cancel = nil, func() {} // what was read must not be kept while a client is slow
+	a.ctx, a.cancel = nil, func() {} // do not keep what was read while a slow client receives
 	setHeaders(w, media, a.length())
 	w.WriteHeader(http.StatusOK)
 	if _, err := w.Write(a.head()); err != nil {
 		return
 	}
 	a.errors = nil
-	a.b = append(a.b, '}') // mostly into room behind it, and one write to the connection less
+	a.b = append(a.b, '}') // usually fits into the last part, which saves a write to the connection
 	parts := append(a.parts, a.b)
 	a.parts, a.b = nil, nil
 	for i, p := range parts {
@@ -405,15 +405,15 @@ func (a *answer) send(w http.ResponseWriter, media string) {
 	}
 }
 
-// parts are buffers of which no answer has need any more.
+// parts are buffers that can be reused.
 var parts = sync.Pool{New: func() any { return new([partBytes]byte) }}
 
-// newPart returns an empty buffer for so many bytes, if it is no more than a part's.
+// newPart returns an empty buffer of that size. Buffers of up to partBytes are reused.
 func newPart(bytes int) []byte {
 	if bytes < partBytes/4 {
 		return make([]byte, 0, bytes)
 	}
-	return parts.Get().(*[partBytes]byte)[:0] //nolint:errcheck,forcetypeassert // there is nothing else in it
+	return parts.Get().(*[partBytes]byte)[:0] //nolint:errcheck,forcetypeassert // it contains nothing else
 }
 
 func recycle(p []byte) {
@@ -425,7 +425,7 @@ func recycle(p []byte) {
 func (answerLimits) ExtensionName() string                   { return "Answers" }
 func (answerLimits) Validate(graphql.ExecutableSchema) error { return nil }
 
-// InterceptResponse finishes the answer, if an operation has run.
+// InterceptResponse finishes the response if an operation has run.
 func (answerLimits) InterceptResponse(ctx context.Context, next graphql.ResponseHandler) *graphql.Response {
 	r := next(ctx)
 	if l := loaded(ctx); r != nil && l != nil && l.answer != nil {
@@ -434,12 +434,12 @@ func (answerLimits) InterceptResponse(ctx context.Context, next graphql.Response
 	return r
 }
 
-// presented is an error that is shown as it is.
+// presented is an error that needs no further rendering.
 type presented struct{ as *gqlerror.Error }
 
 func (p presented) Error() string { return p.as.Message }
 
-// unlessEnded presents errors only for answers that have not ended early. The errors of the others are not sent, and there can be many.
+// unlessEnded presents errors only for responses that have not ended early. The others are not sent, and there can be many.
 func unlessEnded(present graphql.ErrorPresenterFunc) graphql.ErrorPresenterFunc {
 	return func(ctx context.Context, err error) *gqlerror.Error {
 		l := loaded(ctx)

@@ -6,10 +6,10 @@ import (
 	"retrieverkeys/apikey"
 )
 
-// Node is what Query.node finds: a key, a retriever or a namespace.
+// Node is the result of Query.node: a key, a retriever or a namespace.
 type Node any
 
-// ApiKeyConnection is a page of keys. Its edges are made only where they are asked for.
+// ApiKeyConnection is a page of keys. It makes edges only if they are selected.
 type ApiKeyConnection struct{ connection[apikey.Key] }
 
 // ApiKeyEdge is a key and its cursor.
@@ -27,7 +27,7 @@ func (c ApiKeyConnection) Edges() []ApiKeyEdge {
 	return edges
 }
 
-// RetrieverConnection is a page of retrievers. Its edges are made only where they are asked for.
+// RetrieverConnection is a page of retrievers. It makes edges only if they are selected.
 type RetrieverConnection struct{ connection[apikey.Retriever] }
 
 // RetrieverEdge is a retriever and its cursor.
@@ -45,7 +45,7 @@ func (c RetrieverConnection) Edges() []RetrieverEdge {
 	return edges
 }
 
-// AuditEventConnection is a page of audit events. Its edges are made only where they are asked for.
+// AuditEventConnection is a page of audit events. It makes edges only if they are selected.
 type AuditEventConnection struct{ connection[apikey.Event] }
 
 // AuditEventEdge is an audit event and its cursor.
@@ -63,13 +63,13 @@ func (c AuditEventConnection) Edges() []AuditEventEdge {
 	return edges
 }
 
-// connection is what all connections have in common.
+// connection is the common part of all connections.
 type connection[T any] struct{ *apikey.Connection[T] }
 
 // Results returns the page's items.
 func (c connection[T]) Results() []T { return c.Items }
 
-// PageInfo returns where the page stands.
+// PageInfo returns the position of the page in the list.
 func (c connection[T]) PageInfo() PageInfo {
 	info := PageInfo{HasNextPage: c.HasNextPage, HasPreviousPage: c.HasPreviousPage}
 	if n := len(c.Items); n > 0 {
@@ -82,7 +82,7 @@ func (c connection[T]) PageInfo() PageInfo {
 // Viewer is the caller's own key.
 type Viewer struct{ *apikey.Key }
 
-// What follows turns the domain's answers into the schema's, so that a resolver is one call.
+// The functions below convert the domain's results to the schema's types, so that resolvers are one call.
 
 func keys(listings []apikey.Listing, err error) ([]*ApiKeyConnection, error) {
 	if err != nil {
@@ -147,7 +147,7 @@ func nodeOf(n apikey.Node) Node {
 	}
 }
 
-// orZero is the value of an optional argument, or the zero value, which means the same as none.
+// orZero is the value of an optional argument, or the zero value, which means the same as no argument.
 func orZero[T any](argument *T) T {
 	if argument == nil {
 		var zero T

@@ -17,8 +17,8 @@ import (
 	"retrieverkeys/graph/operation"
 )
 
-// presenter renders every error of a response. Errors of the domain show their message, code and field; errors of
-// parsing and validation are gqlgen's own; a bad argument is named; anything else shows nothing of itself.
+// presenter renders every error of a response. Errors of the domain show their message, code and field. Errors of parsing and validation
+// are gqlgen's. A wrong argument is named. Other errors show no details.
 func presenter(logger *slog.Logger) graphql.ErrorPresenterFunc {
 	return func(ctx context.Context, err error) *gqlerror.Error {
 		if l := loaded(ctx); l != nil {
@@ -59,7 +59,7 @@ func presenter(logger *slog.Logger) graphql.ErrorPresenterFunc {
 	}
 }
 
-// extensions is what an error tells machines.
+// extensions are the machine-readable part of an error.
 func extensions(e *apikey.Error) map[string]any {
 	ext := map[string]any{"code": e.Code}
 	if e.Field != "" {
@@ -68,13 +68,13 @@ func extensions(e *apikey.Error) map[string]any {
 	return ext
 }
 
-// limitExceeded is the error of an operation that exceeds a limit, by the name of the limit's setting.
+// limitExceeded is the error of an operation that exceeds a limit, named by its setting.
 func limitExceeded(setting string, e *apikey.Error) *gqlerror.Error {
 	return &gqlerror.Error{Message: e.Message, Extensions: extensions(e), Err: operation.LimitError(setting)}
 }
 
-// valuesIn finds what messages of parsing and validation repeat of a request besides the names of its elements: somebody
-// may have pasted a secret there. Locations tell the place. It also names a setting that the parser does not know.
+// valuesIn finds the values that messages of parsing and validation repeat, apart from names. They may contain a pasted secret. Locations
+// are enough to find them. It also names a setting that the parser does not know.
 var valuesIn = []struct {
 	pattern *regexp.Regexp
 	instead string
@@ -86,7 +86,7 @@ var valuesIn = []struct {
 	{regexp.MustCompile(fmt.Sprintf(`[@$\w\[\]!…]{%d,}`, operation.LongestName+1)), "…"},
 }
 
-// longestMessage is how much of a message is looked at, in bytes: its beginning and its end. Names in it can be as long as a body.
+// longestMessage is how much of a message is examined, in bytes: its beginning and its end. Names in it can be as long as a body.
 const longestMessage = 1 << 10
 
 func withoutValues(message string) string {
@@ -99,7 +99,7 @@ func withoutValues(message string) string {
 	return message
 }
 
-// introspectionError is the answer to whoever is not told the schema.
+// introspectionError is the response for callers who may not read the schema.
 func introspectionError(ctx context.Context) *apikey.Error {
 	switch c := apikey.CallerFrom(ctx); {
 	case c.Anonymous():
@@ -110,15 +110,15 @@ func introspectionError(ctx context.Context) *apikey.Error {
 	return &apikey.Error{Code: apikey.Forbidden, Message: "Introspection is switched off."}
 }
 
-// introspectionRefused reports whether the field being resolved asks for the schema of a server that does not tell it.
+// introspectionRefused reports whether the current field asks for the schema and the caller may not read it.
 func introspectionRefused(ctx context.Context) bool {
 	fc := graphql.GetFieldContext(ctx)
-	return fc != nil && fc.Field.Field != nil && // an element of a list has none
+	return fc != nil && fc.Field.Field != nil && // a list element has none
 		(fc.Field.Name == "__schema" || fc.Field.Name == "__type") && graphql.GetOperationContext(ctx).DisableIntrospection
 }
 
-// argumentOf names the argument, or the part of it, that a path leads to beyond the field being resolved; empty
-// where it leads to a field.
+// argumentOf names the argument, or the part of it, to which a path leads from the current field. It is empty if the path leads to a
+// field.
 func argumentOf(ctx context.Context, path ast.Path) string {
 	fc := graphql.GetFieldContext(ctx)
 	if fc == nil {
@@ -138,10 +138,10 @@ func argumentOf(ctx context.Context, path ast.Path) string {
 	return strings.Join(names, ".")
 }
 
-// mutationInput is the one argument of every mutation. Its fields are told without it, as the domain tells them.
+// mutationInput is the only argument of every mutation. The fields of its errors are named without it, as in the domain.
 const mutationInput = "input"
 
-// message is the text of an argument's error without the path that it is wrapped with.
+// message is the text of an argument's error without the path in front of it.
 func message(err error) string {
 	if located, ok := errors.AsType[*gqlerror.Error](err); ok {
 		return located.Message
@@ -149,7 +149,7 @@ func message(err error) string {
 	return err.Error()
 }
 
-// recoverer turns a panic into an error that shows nothing, and logs where it came from.
+// recoverer turns a panic into an error without details, and logs its stack.
 func recoverer(logger *slog.Logger) graphql.RecoverFunc {
 	return func(ctx context.Context, p any) error {
 		logger.ErrorContext(ctx, "panic", "value", p, "stack", string(debug.Stack()))

@@ -16,10 +16,9 @@ import (
 	"retrieverkeys/wire"
 )
 
-// fast writes lists as JSON, each by a plan that is made of its selection, in place of gqlgen, which makes a
-// context and a marshaler for each field of each item: that is most of what a list costs. Resolvers, errors and nulls stay
-// gqlgen's; below these lists there is none of them. What it does not know it leaves to gqlgen. Not to install it is the
-// way without it, and a test compares the two.
+// fast writes lists as JSON by a plan made from their selection, instead of gqlgen, which makes a context and a marshaler for each field
+// of each item. That is most of the cost of a list. Resolvers, errors and nulls remain gqlgen's; these lists contain none of them. What
+// it does not know is left to gqlgen. Without it, everything works the same, and a test compares both.
 func fast(ctx context.Context, next graphql.Resolver) (any, error) {
 	res, err := next(ctx)
 	if err != nil {
@@ -46,7 +45,7 @@ func fast(ctx context.Context, next graphql.Resolver) (any, error) {
 		return planned(ctx, res, s.scopes, v, s.itemSlots*len(v))
 	case []string:
 		if v != nil {
-			return graphql.WriterFunc(func(w io.Writer) { appendTexts(w.(*answer), v) }), nil //nolint:errcheck,forcetypeassert // all is written there
+			return graphql.WriterFunc(func(w io.Writer) { appendTexts(w.(*answer), v) }), nil //nolint:errcheck,forcetypeassert // all of it is written there
 		}
 	}
 	return res, nil
@@ -56,47 +55,47 @@ func shapeOf(ctx context.Context) *shape {
 	return loaded(ctx).shapes.of(ctx, graphql.GetOperationContext(ctx), graphql.GetFieldContext(ctx).Field)
 }
 
-// planned returns what writes v, or, where there is no plan, what there is already.
+// planned returns a marshaler that writes v by its plan, or the existing one if there is no plan.
 func planned[T any](ctx context.Context, res any, write writer[T], v T, slots int) (any, error) {
 	if write == nil {
 		return res, nil
 	}
 	loaded(ctx).answer.expected.Add(int64(slots * slotBytes))
-	return graphql.WriterFunc(func(w io.Writer) { write(w.(*answer), v) }), nil //nolint:errcheck,forcetypeassert // all is written there
+	return graphql.WriterFunc(func(w io.Writer) { write(w.(*answer), v) }), nil //nolint:errcheck,forcetypeassert // all of it is written there
 }
 
-// slotBytes is a little more than the bytes of an average field of a list, with its name.
+// slotBytes is a little more than the average length of a field in a list, with its name.
 const slotBytes = 36
 
-// writer writes a value's JSON.
+// writer writes the JSON of a value.
 type writer[T any] func(a *answer, v T)
 
-// appender appends a value's JSON, which is short as a rule.
+// appender appends the JSON of a value, which is usually short.
 type appender[T any] func(b []byte, v T) []byte
 
-// object is how a type of the schema is written: its own fields, and those that have selections or are lists.
+// object says how a type of the schema is written: its own fields, and its fields that have selections or are lists.
 type object[T any] struct {
-	types  []string // its own, and those that it is one of
+	types  []string // its own name and those of its interfaces and unions
 	fields map[string]appender[T]
 	nested map[string]func(c *compiler, selections ast.SelectionSet) (writer[T], bool)
 }
 
-// plan is how a selection is written: a label and what writes it, for each field.
+// plan says how a selection is written: a label and a writer for each field.
 type plan[T any] []slot[T]
 
 type slot[T any] struct {
-	label  string // with the comma or the brace before it
+	label  string // with the comma or brace before it
 	append appender[T]
-	write  writer[T] // where append is nil
+	write  writer[T] // used if append is nil
 }
 
 // compiler makes plans for one operation.
 type compiler struct {
 	op    *graphql.OperationContext
-	slots int // that it has made
+	slots int // plans made so far
 }
 
-// compile makes a plan of a selection, or reports false if it has an unknown field.
+// compile makes a plan of a selection. It reports false if there is an unknown field.
 func compile[T any](c *compiler, selections ast.SelectionSet, o *object[T]) (plan[T], bool) {
 	fields := graphql.CollectFields(c.op, selections, o.types)
 	c.slots += len(fields)
@@ -104,9 +103,9 @@ func compile[T any](c *compiler, selections ast.SelectionSet, o *object[T]) (pla
 	before := "{"
 	for i, f := range fields {
 		if slices.ContainsFunc(fields[:i], func(other graphql.CollectedField) bool { return other.Alias == f.Alias }) {
-			continue // gqlgen collects __typename of a union beside that of the type itself
+			continue // gqlgen collects __typename of a union in addition to the type's own
 		}
-		s := slot[T]{label: before + `"` + f.Alias + `":`} // of letters, digits and underscores
+		s := slot[T]{label: before + `"` + f.Alias + `":`} // letters, digits and underscores need no escapes
 		var ok bool
 		if nested := o.nested[f.Name]; nested != nil {
 			s.write, ok = nested(c, f.Selections)
@@ -122,7 +121,7 @@ func compile[T any](c *compiler, selections ast.SelectionSet, o *object[T]) (pla
 	return p, len(p) > 0
 }
 
-// write writes the selected fields of v. It stops where the answer has ended.
+// write writes the selected fields of v. It stops if the response has ended.
 func (p plan[T]) write(a *answer, v T) {
 	for i := range p {
 		s := &p[i]
@@ -139,7 +138,7 @@ func (p plan[T]) write(a *answer, v T) {
 	a.b = append(a.b, '}')
 }
 
-// within makes the writer of a field with selections, out of how its object is written and where that is in v.
+// within makes the writer of a field with a selection from the object's description and its place in v.
 func within[T, U any](o *object[U], write func(a *answer, v T, p plan[U])) func(*compiler, ast.SelectionSet) (writer[T], bool) {
 	return func(c *compiler, selections ast.SelectionSet) (writer[T], bool) {
 		p, ok := compile(c, selections, o)
@@ -147,7 +146,7 @@ func within[T, U any](o *object[U], write func(a *answer, v T, p plan[U])) func(
 	}
 }
 
-// listing makes the writer of a list of objects that v holds.
+// listing makes the writer of a list of objects in v.
 func listing[T, U any](o *object[*U], items func(v T) []U) func(*compiler, ast.SelectionSet) (writer[T], bool) {
 	return within(o, func(a *answer, v T, p plan[*U]) {
 		list := items(v)
@@ -159,13 +158,13 @@ func appendTexts(a *answer, texts []string) {
 	a.array(len(texts), func(i int) { a.b = wire.Text(a.b, texts[i]) })
 }
 
-// edge is an item of a connection, by its index: its cursor is made only where it is asked for.
+// edge is an item of a connection, by its index. Its cursor is made only if it is selected.
 type edge[T any] struct {
 	connection *apikey.Connection[T]
 	index      int
 }
 
-// connectionOf is how connections of items are written. C is what has them.
+// connectionOf describes connections of items. C is the type that has them.
 func connectionOf[C, T any](types, edgeTypes []string, item *object[*T], of func(c C) *connection[T]) object[C] {
 	edges := &object[edge[T]]{
 		types: edgeTypes,
@@ -264,7 +263,7 @@ var scopeObject = object[*apikey.Scope]{
 	},
 }
 
-// retrieverObject has the fields of retrievers that have no resolver.
+// retrieverObject has the fields of retrievers without resolvers.
 var retrieverObject = object[*apikey.Retriever]{
 	types: retrieverImplementors,
 	fields: map[string]appender[*apikey.Retriever]{
@@ -279,7 +278,7 @@ var retrieverObject = object[*apikey.Retriever]{
 	},
 }
 
-// namespaceObject has the fields of namespaces that have no resolver.
+// namespaceObject has the fields of namespaces without resolvers.
 var namespaceObject = object[*apikey.Namespace]{
 	types: namespaceImplementors,
 	fields: map[string]appender[*apikey.Namespace]{
@@ -320,7 +319,7 @@ var changeObject = object[*apikey.FieldChange]{
 	},
 }
 
-// upper writes a value of an enum: in the schema they are the vendor's in upper case.
+// upper writes an enum value: in the schema, the vendor's values are in upper case.
 func upper[S ~string](b []byte, s S) []byte {
 	b = append(append(b, '"'), s...)
 	for i, c := range b[len(b)-len(s):] {
@@ -335,31 +334,31 @@ func uppers[W scalar.Word](b []byte, values []W) []byte {
 	return wire.Array(b, len(values), func(b []byte, i int) []byte { return upper(b, scalar.Shown(values[i])) })
 }
 
-// shape is how a list is written, if not by gqlgen, and, of a field apiKeys, what it asks for.
+// shape says how a list is written, if not by gqlgen, and for a field apiKeys, what it selects.
 type shape struct {
 	selections ast.SelectionSet
 	wants      apikey.Wants
 	fields     apikey.Fields
 	arguments  *arguments // nil: they depend on variables
 
-	itemSlots  int // of the plans for what is in the list
+	itemSlots  int // of the plans for the items
 	plan       writer[*ApiKeyConnection]
 	events     writer[*AuditEventConnection]
 	retrievers writer[*RetrieverConnection]
 	scopes     writer[[]apikey.Scope]
 }
 
-// shapes caches the shapes of a text's fields. The key is the first of the fields that are merged; of compares the rest.
+// shapes caches the shapes of a text's fields. The key is the first of the merged fields; of compares the rest.
 type shapes struct {
 	mu   sync.Mutex
 	kept map[*ast.Field]*shape
-	free int // selections and slots that may be kept: as many as the text has bytes, so that they take no more than its document
+	free int // how many more selections and slots may be kept: as many as the text has bytes, so that they take no more than its document
 }
 
 func newShapes(slots int) *shapes { return &shapes{kept: map[*ast.Field]*shape{}, free: slots} }
 
-// keepShapes makes the shapes that stay with a text's document: none if the text has a directive, because what it selects can then depend
-// on variables.
+// keepShapes makes the shapes that stay with a document. There are none if the text has a directive, because its selection can then
+// depend on variables.
 func keepShapes(text string) any {
 	if strings.Contains(text, "@") {
 		return nil
@@ -402,7 +401,7 @@ func (s *shapes) of(ctx context.Context, op *graphql.OperationContext, f graphql
 	return made
 }
 
-// writerOf returns how a connection is written, nil where that is left to gqlgen, and the slots for what is in it.
+// writerOf returns the writer of a connection, or nil if gqlgen writes it, and the slots of its items.
 func writerOf[C any](c *compiler, selections ast.SelectionSet, o *object[C]) (writer[C], int) {
 	p, ok := compile(c, selections, o)
 	if !ok {
@@ -411,7 +410,7 @@ func writerOf[C any](c *compiler, selections ast.SelectionSet, o *object[C]) (wr
 	return p.write, c.slots - len(p)
 }
 
-// variable reports whether a value is a variable, or has one in it.
+// variable reports whether a value is a variable or contains one.
 func variable(v *ast.Value) bool {
 	return v.Kind == ast.Variable || slices.ContainsFunc(v.Children, func(c *ast.ChildValue) bool { return variable(c.Value) })
 }

@@ -10,17 +10,16 @@ import (
 	"retrieverkeys/apikey"
 )
 
-// This is a subgraph of a federated schema: what gateways ask of it by _entities and _service, by the names that the
-// generated code calls them by.
+// The federation subgraph: the resolvers of _entities and _service, under the names that the generated code uses.
 
-// entityTypes are the types that can be asked for by id, and what they are in the domain.
+// entityTypes are the types that can be resolved by id, with their types in the domain.
 var entityTypes = map[string]apikey.ResourceType{
 	"ApiKey":    apikey.ResourceAPIKey,
 	"Namespace": apikey.ResourceNamespace,
 	"Retriever": apikey.ResourceRetriever,
 }
 
-// Subgraph is what a gateway is told of this one.
+// Subgraph is what a gateway reads about this subgraph.
 type Subgraph struct{ SDL string }
 
 func (ec *executionContext) __resolve__service(ctx context.Context) (Subgraph, error) {
@@ -40,8 +39,8 @@ func distinct(all []representation) []representation {
 	})
 }
 
-// __resolve_entities tells what is wrong with a representation at its place, and answers the others. Equal ones are resolved once:
-// what is answered of the first, with its errors, is answered of each.
+// __resolve_entities reports an invalid representation at its place and resolves the others. It resolves equal representations once and
+// repeats the result, with its errors.
 func (ec *executionContext) __resolve_entities(ctx context.Context, representations []representation) any {
 	entities := make([]Node, len(representations))
 	found, err := loaded(ctx).found(ctx)
@@ -49,7 +48,7 @@ func (ec *executionContext) __resolve_entities(ctx context.Context, representati
 		ec.Error(ctx, err)
 		return entities
 	}
-	first, repeats := map[representation]int{}, map[int][]int{} // places
+	first, repeats := map[representation]int{}, map[int][]int{} // their places
 	for i, r := range representations {
 		if before, known := first[r]; known {
 			repeats[before] = append(repeats[before], i)
@@ -76,11 +75,11 @@ func (ec *executionContext) __resolve_entities(ctx context.Context, representati
 		return entities
 	}
 	list := ec.marshalN_Entity2ᚕretrieverkeysᚋgraphᚐNode(ctx, graphql.GetFieldContext(ctx).Field.Selections, entities)
-	repeat(ctx, list.(graphql.Array), repeats) //nolint:errcheck,forcetypeassert // of a list it makes one
+	repeat(ctx, list.(graphql.Array), repeats) //nolint:errcheck,forcetypeassert // the list that it makes for a single one
 	return list
 }
 
-// repeat puts what is at a place of the current field's list to other places too, with its errors.
+// repeat copies the result at one place of the current field's list to other places, with its errors.
 func repeat(ctx context.Context, list graphql.Array, repeats map[int][]int) {
 	field := graphql.GetPath(ctx)
 	at := len(field)

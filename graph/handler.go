@@ -1,5 +1,4 @@
-// Package graph is the GraphQL adapter: gqlgen's generated code, resolvers of a few lines that ask the domain, and
-// GraphQL over HTTP.
+// Package graph is the GraphQL adapter: gqlgen's generated code, short resolvers that call the domain, and GraphQL over HTTP.
 package graph
 
 import (
@@ -21,9 +20,9 @@ import (
 
 //go:generate go tool gqlgen generate
 
-// served is the schema without what gqlparser adds to every schema and this server or its clients do not have. @defer: a response
-// is sent whole, and gqlgen would leave out of it what was to follow. DIRECTIVE_DEFINITION: the specification's editions up to
-// September 2025 do not have that location, and strict clients refuse a schema with a location that they do not know.
+// served is the schema without parts that gqlparser adds to every schema but that this server or its clients do not support. @defer:
+// responses are sent in one piece, and gqlgen would drop the deferred part. DIRECTIVE_DEFINITION: the specification's editions up to
+// September 2025 do not have that location, and strict clients refuse a schema with an unknown one.
 var served = func() *ast.Schema {
 	delete(parsedSchema.Directives, "defer")
 	for _, d := range parsedSchema.Directives {
@@ -36,28 +35,28 @@ var served = func() *ast.Schema {
 	return parsedSchema
 }()
 
-// Introspection says who may ask for the schema.
+// Introspection says who may read the schema.
 type Introspection string
 
-// Who may ask for the schema.
+// The values of Introspection.
 const (
 	IntrospectionPublic        Introspection = "public"
 	IntrospectionAuthenticated Introspection = "authenticated"
 	IntrospectionOff           Introspection = "off"
 )
 
-// Limits bound what one request may ask for.
+// Limits are the limits of one request.
 type Limits = operation.Limits
 
-// Manifest has the operations that are known before anybody sends them, by their ids.
+// Manifest has the operations that are known in advance, by their ids.
 type Manifest = operation.Manifest
 
-// ReadManifest reads a manifest of persisted operations; see operation.ReadManifest.
+// ReadManifest reads a manifest of persisted operations: see operation.ReadManifest.
 func ReadManifest(ctx context.Context, text []byte, limits Limits) (Manifest, []error) {
 	return operation.ReadManifest(ctx, text, operationConfig(limits, true))
 }
 
-// operationConfig is what package operation needs of this one and of the domain.
+// operationConfig is what package operation needs from this package and the domain.
 func operationConfig(limits Limits, suggestions bool) operation.Config {
 	return operation.Config{
 		Schema: served, Scalars: scalar.Readers, Limits: limits, Suggestions: suggestions, MaxPage: apikey.MaxPage, DefaultPage: defaultPage,
@@ -72,7 +71,7 @@ func operationConfig(limits Limits, suggestions bool) operation.Config {
 	}
 }
 
-// measured refuses operations that could have too large an answer, when their variables are known.
+// measured refuses operations whose response could be too large, once their variables are known.
 type measured struct{ parser *operation.Parser }
 
 func (measured) ExtensionName() string                   { return "Limits" }
@@ -82,30 +81,30 @@ func (m measured) MutateOperationContext(_ context.Context, op *graphql.Operatio
 	return m.parser.Measure(op.Operation, op.Variables)
 }
 
-// Options are what the handler is made of.
+// Options configure the handler.
 type Options struct {
 	Service       *apikey.Service
 	Version       string
 	Introspection Introspection
-	// Manifest has the operations that clients may name by an id; with ManifestOnly nothing else is run.
+	// Manifest has the operations that clients may send by id. With ManifestOnly, no others run.
 	Manifest     Manifest
 	ManifestOnly bool
 	Limits       Limits
-	// MaxResponseBytes is how long an answer may be; 0: any length.
+	// MaxResponseBytes is the maximum length of a response; 0 means any length.
 	MaxResponseBytes int64
-	// Memory is what answers have together; nil: as much as they take.
+	// Memory limits the memory of all responses together; nil means no limit.
 	Memory Memory
-	// Playground is the page that browsers are sent to; empty where there is none.
+	// Playground is the page to which browsers are redirected; may be empty.
 	Playground string
 	Logger     *slog.Logger
 	Metrics    Metrics
-	Tracer     trace.Tracer // makes spans within those that are recorded; nil: none
+	Tracer     trace.Tracer // makes spans inside recorded ones; may be nil
 
-	slow bool // without fast, for tests to compare
+	slow bool // without fast, for tests that compare both
 }
 
-// NewHandler returns the handler of GraphQL over HTTP. It expects the caller and the namespace in the request's
-// context, as apikey.WithCaller and apikey.WithNamespace put them there.
+// NewHandler returns the handler of GraphQL over HTTP. It expects the caller and the namespace in the request's context, from
+// apikey.WithCaller and apikey.WithNamespace.
 func NewHandler(o Options) http.Handler {
 	exec := executor.New(NewExecutableSchema(Config{Resolvers: &Resolver{Service: o.Service, Version: o.Version}}))
 	exec.SetErrorPresenter(unlessEnded(presenter(o.Logger)))
@@ -138,7 +137,7 @@ func NewHandler(o Options) http.Handler {
 	return h
 }
 
-// introspectionGate lets the schema be asked for by those who may.
+// introspectionGate enforces Introspection.
 type introspectionGate struct{ who Introspection }
 
 func (introspectionGate) ExtensionName() string                   { return "Introspection" }
@@ -149,7 +148,7 @@ func (i introspectionGate) MutateOperationContext(ctx context.Context, op *graph
 	return nil
 }
 
-// tells reports whether the caller is told the schema.
+// tells reports whether the caller may read the schema.
 func (i Introspection) tells(ctx context.Context) bool {
 	return i == IntrospectionPublic || i == IntrospectionAuthenticated && apikey.CallerFrom(ctx).Known()
 }

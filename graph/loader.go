@@ -32,21 +32,21 @@ type loader struct {
 	namespace string
 
 	doc       *operation.Document
-	shapes    *shapes // the document's, or else the operation's own
-	answer    *answer // of the operation; nil until it runs
+	shapes    *shapes // the document's, or the operation's own
+	answer    *answer // the operation's response; nil until it runs
 	names     apikey.Names
-	listings  map[string]int            // the index in names.Listings, by the arguments
-	arguments map[*ast.Field]*arguments // of the fields that the listings are for
+	listings  map[string]int            // the index in names.Listings by arguments
+	arguments map[*ast.Field]*arguments // of the fields with listings
 
-	cost   *apikey.Cost // nil: of a mutation, whose answer must not be lost
-	failed atomic.Int64 // fields
+	cost   *apikey.Cost // nil for mutations, whose response must not be lost
+	failed atomic.Int64 // failed fields
 
 	mu    sync.Mutex
 	reads map[readKey]*sharedRead
-	pages map[apikey.RetrieverID]page // the one that the retriever was last read in
+	pages map[apikey.RetrieverID]page // the page in which the retriever was last read
 }
 
-// readKey tells one read from another.
+// readKey identifies a read.
 type readKey struct{ what, of string }
 
 // sharedRead is a read that several fields share.
@@ -79,7 +79,7 @@ func once[T any](ctx context.Context, l *loader, what, of string, f func(context
 	case <-r.done:
 	case <-ctx.Done():
 		select {
-		case <-r.done: // what is there is answered, however late it is
+		case <-r.done: // a result that is there is returned, however late
 		default:
 			var none T
 			return none, apikey.Outage(ctx.Err())
@@ -105,7 +105,7 @@ type loaders struct {
 	newCost func() *apikey.Cost // of one query
 }
 
-// with is the context with a loader for an operation of the document.
+// with returns a context with a loader for an operation of the document.
 func (l loaders) with(ctx context.Context, doc *operation.Document) context.Context {
 	shapes, _ := doc.Kept.(*shapes)
 	if shapes == nil {
@@ -120,8 +120,7 @@ func (l loaders) with(ctx context.Context, doc *operation.Document) context.Cont
 func (loaders) ExtensionName() string                   { return "Loaders" }
 func (loaders) Validate(graphql.ExecutableSchema) error { return nil }
 
-// InterceptResponse reads what is named, if anything is. A query that fails as a whole is answered with what was too much, in
-// place of an error for each of its fields.
+// InterceptResponse reads what the operation names. A query that fails as a whole gets the reason instead of an error for each field.
 func (loaders) InterceptResponse(ctx context.Context, next graphql.ResponseHandler) *graphql.Response {
 	l := loaded(ctx)
 	if l != nil && len(l.names.Namespaces)+len(l.names.Retrievers)+len(l.names.Keys)+len(l.names.Nodes) > 0 {
@@ -156,7 +155,7 @@ func loaded(ctx context.Context) *loader {
 	return l
 }
 
-// found returns all that the operation is known to name.
+// found returns everything that the operation names.
 func (l *loader) found(ctx context.Context) (*apikey.Found, error) {
 	return once(ctx, l, "lookUp", "", func(ctx context.Context) (*apikey.Found, error) { return l.service.LookUp(ctx, l.caller, l.names) })
 }
@@ -176,7 +175,7 @@ func (l *loader) retriever(ctx context.Context, ns *apikey.Namespace, id string)
 	return found.Retriever(ref)
 }
 
-// keys returns the listings of the retrievers' keys, with what the current field selects of them.
+// keys returns the lists of the retrievers' keys, with what the current field selects.
 func (l *loader) keys(ctx context.Context, rs []*apikey.Retriever, o apikey.ListOptions) ([]apikey.Listing, error) {
 	op, field := graphql.GetOperationContext(ctx), graphql.GetFieldContext(ctx).Field
 	s := l.shapes.of(ctx, op, field)
@@ -221,8 +220,8 @@ func (l *loader) keys(ctx context.Context, rs []*apikey.Retriever, o apikey.List
 	return listings, err
 }
 
-// beside returns the retrievers of the page that these are from, and a name of it: what is asked of one of them is about
-// to be asked of the others, even where that happens one by one.
+// beside returns the retrievers of the page to which these belong, and a name for the page. What is asked of one of them is about to be
+// asked of the others.
 func (l *loader) beside(rs []*apikey.Retriever) (string, []*apikey.Retriever) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -277,7 +276,7 @@ func (l *loader) failedWhole() bool {
 	return l.cost != nil && (l.cost.Exceeded() != nil || l.failed.Load() > mostFieldErrors)
 }
 
-// unlessFailed has fields come to nothing, at once, when their query fails as a whole.
+// unlessFailed skips fields if their query fails as a whole.
 func unlessFailed(fields graphql.FieldMiddleware) graphql.FieldMiddleware {
 	return func(ctx context.Context, next graphql.Resolver) (any, error) {
 		if loaded(ctx).failedWhole() {

@@ -6,8 +6,7 @@ import (
 	"retrieverkeys/apikey"
 )
 
-// What follows turns the mutations' inputs into the domain's, and its answers into payloads, so that a resolver is one
-// call.
+// The functions below convert the inputs of mutations to the domain's types, and its results to payloads, so that resolvers are one call.
 
 func (input CreateAPIKeyInput) settings() apikey.Settings {
 	return apikey.Settings{
@@ -34,7 +33,7 @@ func optional[T any](o graphql.Omittable[*T]) apikey.Optional[T] {
 	return apikey.Optional[T]{Given: given, Value: v}
 }
 
-// optionalList is optional for a list, of which gqlgen makes null a nil one.
+// optionalList is optional for a list, because gqlgen turns null into a nil list.
 func optionalList[T any](o graphql.Omittable[[]T]) apikey.Optional[[]T] {
 	v, given := o.ValueOK()
 	return apikey.Optional[[]T]{Given: given, Value: &v}

@@ -19,14 +19,14 @@ import (
 	"retrieverkeys/graph/operation"
 )
 
-// Metrics counts what is asked; a field that is nil counts nothing. An operation is told by a label of few, see labels.
+// Metrics are called for what happens; nil fields are ignored. Operations have a bounded number of labels: see labels.
 type Metrics struct {
 	Operation    func(operation, kind, outcome string, took time.Duration)
 	LimitRefusal func(limit string)
 	CacheLookups func(cache string) func(hit bool)
 }
 
-// observer tells of each operation what it was, how it ended, and how long it took.
+// observer reports each operation, its outcome and its duration.
 type observer struct {
 	metrics Metrics
 	tracer  trace.Tracer
@@ -46,10 +46,10 @@ func newObserver(o Options) observer {
 func (observer) ExtensionName() string                   { return "Observer" }
 func (observer) Validate(graphql.ExecutableSchema) error { return nil }
 
-// none is the label of what has no operation, because its text could not be read.
+// none is the label of requests whose text could not be read.
 const none = "none"
 
-// InterceptResponse is called for what was refused before it was executed, too.
+// InterceptResponse is also called for operations that were refused before execution.
 func (o observer) InterceptResponse(ctx context.Context, next graphql.ResponseHandler) *graphql.Response {
 	op := graphql.GetOperationContext(ctx)
 	start := graphql.GetStartTime(ctx)
@@ -80,10 +80,10 @@ func (o observer) InterceptResponse(ctx context.Context, next graphql.ResponseHa
 	return response
 }
 
-// ok is the outcome of what has no errors.
+// ok is the outcome without errors.
 const ok = "ok"
 
-// outcomeOf returns the code of the first error, which is one of ours or of gqlgen's, never a caller's.
+// outcomeOf returns the code of the first error, which never comes from a client.
 func outcomeOf(r *graphql.Response) string {
 	if len(r.Errors) == 0 {
 		return ok
@@ -98,19 +98,19 @@ func codeOf(e *gqlerror.Error) string {
 	return string(apikey.Internal)
 }
 
-// labels name operations to metrics and spans: those of the manifest by their id, others by a hash of their name, since
-// whoever names an operation may put anything there.
+// labels name operations in metrics and spans: operations of the manifest by their id, others by a hash of their name, because clients
+// can put anything into a name.
 type labels struct {
-	persisted map[string]string // ids by their texts
+	persisted map[string]string // ids by text
 
 	mu    sync.RWMutex
-	names map[string]string // hashes by names
+	names map[string]string // hashes by name
 }
 
 const (
-	// mostNames is how many names get a label of their own; the operations of all others are one.
+	// mostNames is how many names get their own label. The others share one.
 	mostNames = 100
-	// longestOperationName is how long a name may be, in bytes, that does.
+	// longestOperationName is the maximum length in bytes of a name with its own label.
 	longestOperationName = 100
 	otherName            = "other"
 	unnamed              = "unnamed"
@@ -124,7 +124,7 @@ func newLabels(manifest Manifest) *labels {
 	return l
 }
 
-// of returns the operation's label. It takes up no name of a caller who is not known here: nobody in particular shall use them up.
+// of returns the operation's label. Unknown callers cannot use up labels.
 func (l *labels) of(ctx context.Context, op *graphql.OperationContext) string {
 	if len(l.persisted) > 0 {
 		if id, known := l.persisted[op.RawQuery]; known {
@@ -153,18 +153,18 @@ func (l *labels) of(ctx context.Context, op *graphql.OperationContext) string {
 		return otherName
 	}
 	label = operation.Hash(name)[:8]
-	l.names[strings.Clone(name)] = label // without the text that it is a part of
+	l.names[strings.Clone(name)] = label // without the text that contains it
 	return label
 }
 
-// asking makes a span of something that is asked of the service, where spans are made.
+// asking makes a span for a call of the service, if spans are recorded.
 func asking[T any](ctx context.Context, tracer trace.Tracer, what string, f func(context.Context) (T, error)) (value T, err error) {
 	if tracer == nil || !trace.SpanFromContext(ctx).IsRecording() {
 		return f(ctx)
 	}
 	ctx, span := tracer.Start(ctx, what)
 	err = errPanicked
-	defer func() { // in a function, for End itself would record what a panic says
+	defer func() { // in a function, because End would record the value of a panic
 		if err != nil {
 			span.SetStatus(codes.Error, string(apikey.Classify(err).Code))
 		}
@@ -173,7 +173,7 @@ func asking[T any](ctx context.Context, tracer trace.Tracer, what string, f func
 	return f(ctx)
 }
 
-// mutations makes a span of each mutation's field. Fields of queries ask through the loader, which makes its own.
+// mutations makes a span for each mutation field. The fields of queries use the loader, which makes its own.
 func mutations(tracer trace.Tracer, others graphql.FieldMiddleware) graphql.FieldMiddleware {
 	return func(ctx context.Context, next graphql.Resolver) (any, error) {
 		if f := graphql.GetFieldContext(ctx); f.Object == "Mutation" {

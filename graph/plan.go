@@ -21,7 +21,7 @@ func (l *loader) plan(ctx context.Context, op *graphql.OperationContext) context
 	l.cost = l.newCost()
 	ctx = apikey.WithCost(ctx, l.cost)
 	if !l.caller.Known() {
-		return ctx // each field refuses the caller; nothing is read
+		return ctx // each field refuses the caller, so nothing is read
 	}
 	l.names.Namespace, l.listings, l.arguments = l.namespace, map[string]int{}, map[*ast.Field]*arguments{}
 	p := planner{loader: l, ctx: ctx, op: op}
@@ -62,7 +62,7 @@ func (l *loader) plan(ctx context.Context, op *graphql.OperationContext) context
 // planner collects what one operation names.
 type planner struct {
 	*loader
-	ctx context.Context //nolint:containedctx // it lives as long as the call of plan
+	ctx context.Context //nolint:containedctx // it lives no longer than the call of plan
 	op  *graphql.OperationContext
 }
 
@@ -70,7 +70,7 @@ func (p planner) fields(selections ast.SelectionSet, satisfies ...string) []grap
 	return graphql.CollectFields(p.op, selections, satisfies)
 }
 
-// id returns the field's argument, or an empty text.
+// id returns the field's argument, or an empty string.
 func (p planner) id(f graphql.CollectedField) string {
 	id, _ := scalar.UnmarshalID(operation.Argument(f.Field, "id", p.op.Variables))
 	return id
@@ -146,14 +146,14 @@ func (p planner) entities(representations []representation, selections ast.Selec
 	}
 }
 
-// union returns what either of them wants.
+// union returns what either of them selects.
 func union(a, b apikey.Wants) apikey.Wants {
 	return apikey.Wants{
 		Items: a.Items || b.Items, Total: a.Total || b.Total, HasNext: a.HasNext || b.HasNext, HasPrevious: a.HasPrevious || b.HasPrevious,
 	}
 }
 
-// arguments are those of a field apiKeys.
+// arguments are the arguments of a field apiKeys.
 type arguments struct {
 	key     string // argumentsKey
 	options apikey.ListOptions
@@ -177,7 +177,7 @@ func readArguments(ctx context.Context, op *graphql.OperationContext, f graphql.
 	return &arguments{argumentsKey(raw), plannedOptions(args), err}
 }
 
-// plannedOptions makes the options of a listing of its field's arguments, which the generated code has read.
+// plannedOptions makes list options from the field's arguments, which the generated code has read.
 func plannedOptions(args map[string]any) apikey.ListOptions {
 	includeRevoked, _ := args["includeRevoked"].(*bool)
 	first, _ := args["first"].(*int)
@@ -196,9 +196,9 @@ func listOptions(includeRevoked *bool, first *int, after *string, last *int, bef
 	}
 }
 
-// argumentsKey is equal for equal arguments. Long ones become a digest, because it lives as long as the request.
+// argumentsKey is equal for equal arguments. Long arguments become a digest, because the key lives as long as the request.
 func argumentsKey(raw map[string]any) string {
-	b, _ := json.Marshal(raw) // of values that came from JSON or from the operation's text
+	b, _ := json.Marshal(raw) // values from JSON or from the operation's text always encode
 	if len(b) > sha256.Size {
 		sum := sha256.Sum256(b)
 		return string(sum[:])

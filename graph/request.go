@@ -18,18 +18,17 @@ import (
 	"retrieverkeys/wire"
 )
 
-// request is what is asked: an operation by its text, by the id of its document, or both.
+// request is a request as it was sent: an operation as text, by the id of its document, or both.
 type request struct{ operation.Request }
 
-// The media types of a response. The older one of JSON answers 200 to whatever could be read as a request.
+// The media types of responses. With the older JSON type, every request that could be read gets 200.
 const (
 	mediaResponse = "application/graphql-response+json"
 	mediaJSON     = "application/json"
 	mediaPage     = "text/html"
 )
 
-// responseMedia returns which of the offered media types the client would rather have; the first where it does not say,
-// or wants none of them.
+// responseMedia returns the offered media type that the client prefers, or the first if it has no preference or accepts none of them.
 func responseMedia(accept []string, offered ...string) string {
 	best, quality := offered[0], 0.0
 	for part := range strings.SplitSeq(strings.Join(accept, ","), ",") {
@@ -50,7 +49,7 @@ func responseMedia(accept []string, offered ...string) string {
 	return best
 }
 
-// playgroundFragment hands a query in a URL on to the playground, in the form that its page reads.
+// playgroundFragment converts a query in a URL to the fragment that the playground reads.
 func playgroundFragment(asked url.Values) string {
 	fragment := url.Values{}
 	for _, name := range []string{"query", "variables"} {
@@ -64,7 +63,7 @@ func playgroundFragment(asked url.Values) string {
 	return "#" + fragment.Encode()
 }
 
-// keyInURL returns which part of what is asked by a URL holds a whole API key, be it escaped as JSON does it; empty where none does.
+// keyInURL returns the name of the parameter that contains a whole API key, even with JSON escapes, or an empty string.
 func keyInURL(u *url.URL) string {
 	asked := u.Query()
 	for _, name := range []string{"query", "operationName", "variables", "extensions", "documentId"} {
@@ -142,10 +141,10 @@ func fromBody(r *http.Request) (*request, int, *apikey.Error) {
 	return req, http.StatusOK, nil
 }
 
-// read reads a JSON object, whose members may each stand there once and be null. It passes over those that it does not know.
+// read reads a JSON object. Its members may be null, but not appear twice. Unknown members are ignored.
 func (r *request) read(text []byte) *apikey.Error {
 	err := r.members(text)
-	if err != nil && !json.Valid(text) { // which is wrong in any case, and found only as far as was read
+	if err != nil && !json.Valid(text) { // report that first: only the beginning was read
 		return noObject()
 	}
 	if err != nil {
@@ -154,8 +153,7 @@ func (r *request) read(text []byte) *apikey.Error {
 	return unambiguous(text)
 }
 
-// unambiguous refuses JSON that decoders read in different ways, and names the member that it stands twice for. The text is
-// below the members of these names.
+// unambiguous refuses JSON that decoders read differently, and names the duplicate member. The names are the path to the text.
 func unambiguous(text []byte, below ...string) *apikey.Error {
 	err := wire.Unambiguous(text)
 	twice, ok := errors.AsType[*wire.TwiceError](err)
@@ -173,7 +171,7 @@ func unambiguous(text []byte, below ...string) *apikey.Error {
 			path[i] = "…"
 		}
 	}
-	if last := len(path) - 1; last > 2 { // as deep as the client likes
+	if last := len(path) - 1; last > 2 { // the client chooses the depth
 		path = []string{path[0], "…", path[last]}
 	}
 	place := strings.Join(path, ".")
@@ -214,7 +212,7 @@ func (r *request) members(text []byte) *apikey.Error {
 	return nil
 }
 
-// member is where a member of that name goes.
+// member is the destination of the member with that name.
 func (r *request) member(name string) any {
 	switch name {
 	case "query":
@@ -232,7 +230,7 @@ func (r *request) member(name string) any {
 	}
 }
 
-// decode reads exactly one JSON value; numbers keep all their digits.
+// decode reads exactly one JSON value. Numbers keep all their digits.
 func decode(text []byte, to any) error {
 	dec := json.NewDecoder(bytes.NewReader(text))
 	dec.UseNumber()

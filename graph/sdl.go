@@ -13,10 +13,10 @@ import (
 	"retrieverkeys/apikey"
 )
 
-// The schema as text: what clients generate code from, and what gateways compose.
+// The schema as text: for client generators and for gateways.
 
-// SDL returns the schema for clients. The description of the schema itself is a comment: graphql-parser (Rust) and
-// graphql-to-postman, which have an older grammar, read no description there.
+// SDL returns the schema for clients. The description of the schema itself is a comment, because parsers with an older grammar, such as
+// graphql-parser (Rust) and graphql-to-postman, cannot read a description there.
 func SDL() string {
 	text := sources[slices.IndexFunc(sources, isSchema)].Input
 	described, found := strings.CutPrefix(text, "\"\"\"\n")
@@ -37,25 +37,24 @@ func comment(text string) string {
 	return out.String()
 }
 
-// FederationVersions are the versions of Apollo's federation that the schema is written for, the default first. The older one
-// is for composers that do not know @listSize.
+// FederationVersions are the supported federation versions, the default first. The older one is for composers without @listSize.
 var FederationVersions = []string{"2.9", "2.3"}
 
-// OptionalFields are the fields of Query that subgraphs of others often have too, and that a gateway would refuse to have twice.
-// They answer here, but only a subgraph's schema that is asked for them has them.
+// OptionalFields are fields of Query that other subgraphs often have too, in which case gateways refuse to compose. The server always
+// answers them, but the subgraph schema contains them only on request.
 func OptionalFields() []string {
 	return slices.DeleteFunc([]string{"node", "nodes", "viewer"}, func(name string) bool {
 		return parsedSchema.Query.Fields.ForName(name) == nil
 	})
 }
 
-// sharedFields are what other subgraphs may say of an entity too.
+// sharedFields are the entity fields that other subgraphs may define too.
 var sharedFields = []string{"name", "description", "createdAt", "updatedAt"}
 
 var subgraphSDL = sync.OnceValue(func() string { return SubgraphSDL(FederationVersions[0]) })
 
-// SubgraphSDL returns the schema that gateways compose, for a version of federation and with some of the optional fields. It
-// extends no type: Mesh, Mercurius and graphql-parser do not read extensions of their own types.
+// SubgraphSDL returns the schema for gateways, for a federation version and with some of the optional fields. It extends no types,
+// because Mesh, Mercurius and graphql-parser cannot read extensions of a subgraph's own types.
 func SubgraphSDL(version string, with ...string) string {
 	doc, err := queryparser.ParseSchemas(slices.DeleteFunc(slices.Clone(sources), func(s *ast.Source) bool {
 		return !isSchema(s) && s.Name != "federation.graphqls"
@@ -101,7 +100,7 @@ func SubgraphSDL(version string, with ...string) string {
 	return out.String()
 }
 
-// listSize tells gateways that limit what operations cost how long a page is.
+// listSize says how long a page is, for gateways that limit the cost of operations.
 func listSize(f *ast.FieldDefinition) *ast.Directive {
 	return &ast.Directive{Name: "listSize", Arguments: ast.ArgumentList{
 		{Name: "assumedSize", Value: &ast.Value{Kind: ast.IntValue, Raw: strconv.Itoa(defaultPage(f.Name))}},
@@ -111,7 +110,7 @@ func listSize(f *ast.FieldDefinition) *ast.Directive {
 	}}
 }
 
-// defaultPage is how many items a connection shows where nothing is asked.
+// defaultPage is the default page size of a connection.
 func defaultPage(field string) int {
 	if field == "retrievers" {
 		return apikey.RetrieverPage
@@ -127,8 +126,8 @@ func textList(list ...string) *ast.Value {
 	return v
 }
 
-// reachable are the types that the root types and the entities lead to. A type that only an omitted field had would clash with
-// another subgraph's of that name.
+// reachable are the types that can be reached from the root types and the entities. A type that only an omitted field uses would clash
+// with another subgraph's type of the same name.
 func reachable(all ast.DefinitionList) ast.DefinitionList {
 	reached := map[string]bool{}
 	var reach func(string)

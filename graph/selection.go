@@ -9,7 +9,7 @@ import (
 	"retrieverkeys/apikey"
 )
 
-// fieldsShown says which fields of a key's document each field of ApiKey shows. id, keyId and keyHash are always read.
+// fieldsShown maps each field of ApiKey to the fields of a key's document that it shows. id, keyId and keyHash are always read.
 var fieldsShown = map[string]apikey.Fields{
 	"id":                0,
 	"keyId":             0,
@@ -48,8 +48,7 @@ func fieldsOf(op *graphql.OperationContext, selections ast.SelectionSet) apikey.
 	return fields
 }
 
-// selectedConnection returns the parts of a connection that the current field's selection shows, and the fields of
-// the keys in it, if they are keys.
+// selectedConnection returns the parts of a connection that the current field selects, and, for keys, the fields of the keys.
 func selectedConnection(ctx context.Context, typeName string) (apikey.Wants, apikey.Fields) {
 	return connectionParts(graphql.GetOperationContext(ctx), graphql.GetFieldContext(ctx).Field.Selections, typeName)
 }

@@ -18,17 +18,17 @@ import (
 	"retrieverkeys/graph/operation"
 )
 
-// handler is GraphQL over HTTP: POST with a JSON body, and GET for queries. Unlike gqlgen's own transports it never
-// repeats what it could not read, and leaves data out of a response where nothing was executed.
+// handler is GraphQL over HTTP: POST with a JSON body, and GET for queries. Unlike gqlgen's own transports, it never repeats unreadable
+// input, and leaves out data if nothing was executed.
 type handler struct {
 	exec          *executor.Executor
 	loaders       loaders
 	answerLimits  answerLimits
-	fields        graphql.FieldMiddleware // what each goes through, without the closures that an extension takes
+	fields        graphql.FieldMiddleware // the middleware of each field, without the closures of an extension
 	persisted     *operation.Persisted
 	parser        *operation.Parser
 	introspection Introspection
-	playground    string // where browsers are sent that come here for a page; empty: nowhere
+	playground    string // the page to which browsers are redirected; may be empty
 	logger        *slog.Logger
 }
 
@@ -65,7 +65,7 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		req, status, err = fromBody(r)
 	default:
 		w.Header().Set("Allow", "GET, POST")
-		status, err = http.StatusMethodNotAllowed, apikey.Invalid("", "GraphQL is asked by POST, or by GET for queries.")
+		status, err = http.StatusMethodNotAllowed, apikey.Invalid("", "Send GraphQL requests by POST, or queries by GET.")
 	}
 	if err != nil {
 		refuse(w, media, status, err)
@@ -86,8 +86,8 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.execute(w, r, media, &graphql.RawParams{Query: req.Query, OperationName: req.OperationName, Variables: req.Variables, Extensions: req.Extensions})
 }
 
-// requestErrorStatus is the status of a request that could be read, but not executed: clients of the older media type take
-// only 200 for an answer of GraphQL.
+// requestErrorStatus is the status of a request that was read but not executed. Clients of the older media type expect 200 for every
+// GraphQL response.
 func requestErrorStatus(media string) int {
 	if media == mediaResponse {
 		return http.StatusBadRequest
@@ -146,8 +146,7 @@ func (h handler) execute(w http.ResponseWriter, r *http.Request, media string, p
 	}
 }
 
-// byPlace orders errors as the fields they are about stand in the operation; fields are resolved side by side, and
-// their errors come in any order.
+// byPlace orders errors like their fields in the operation. Fields are resolved concurrently, so their errors come in any order.
 func byPlace(a, b *gqlerror.Error) int {
 	line := func(e *gqlerror.Error) (line, column int) {
 		if len(e.Locations) == 0 {
@@ -160,19 +159,19 @@ func byPlace(a, b *gqlerror.Error) int {
 	return cmp.Or(cmp.Compare(aLine, bLine), cmp.Compare(aColumn, bColumn), cmp.Compare(a.Path.String(), b.Path.String()))
 }
 
-// refuse answers a request that nothing was executed of.
+// refuse answers a request of which nothing was executed.
 func refuse(w http.ResponseWriter, media string, status int, e *apikey.Error) {
 	write(w, media, status, gqlerror.List{{Message: e.Message, Extensions: extensions(e)}})
 }
 
-// WriteError answers a request that was refused before it reached GraphQL, with the same body as GraphQL's own
-// refusals: errors, and no data.
+// WriteError answers a request that was refused before it reached GraphQL, with the same body as GraphQL's own refusals: errors without
+// data.
 func WriteError(w http.ResponseWriter, r *http.Request, status int, e *apikey.Error) {
 	w.Header().Add("Vary", "Accept")
 	refuse(w, responseMedia(r.Header.Values("Accept"), mediaJSON, mediaResponse), status, e)
 }
 
-// write answers with errors, and no data: nothing was executed, or nothing is shown of it.
+// write answers with errors without data.
 func write(w http.ResponseWriter, media string, status int, errs gqlerror.List) {
 	text, err := json.Marshal(errs)
 	if err != nil {
@@ -191,13 +190,13 @@ func setHeaders(w http.ResponseWriter, media string, length int64) {
 	h.Set("Content-Length", strconv.FormatInt(length, 10))
 }
 
-// parsed hands a document that the transport has parsed on to gqlgen's executor, which takes it for a cache's.
+// parsed gives gqlgen's executor the document that the transport has parsed, in the form of a cache.
 type parsed struct{}
 
-// Get returns the document that the loader is for.
+// Get returns the document of the request's loader.
 func (parsed) Get(ctx context.Context, _ string) (*ast.QueryDocument, bool) {
 	return loaded(ctx).doc.QueryDocument, true
 }
 
-// Add keeps nothing: operation.Parser has a cache.
+// Add does nothing: operation.Parser has a cache.
 func (parsed) Add(context.Context, string, *ast.QueryDocument) {}

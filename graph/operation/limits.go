@@ -211,7 +211,7 @@ func (p *Parser) Measure(op *ast.OperationDefinition, variables map[string]any) 
 	cost := m.selections(op.SelectionSet)
 	switch {
 	case m.unclear != "":
-		return invalid(m.unclear, "", "$%s is null, where @skip or @include must be told true or false.", m.unclear)
+		return invalid(m.unclear, "", "$%s is null, but @skip and @include need true or false.", m.unclear)
 	case m.entities > p.Limits.Entities:
 		return invalid("representations", "MAX_ENTITIES", "representations must be at most %d, not %d (MAX_ENTITIES).", p.Limits.Entities, m.entities)
 	case cost > p.Limits.Complexity:

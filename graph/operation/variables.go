@@ -74,7 +74,7 @@ func (c *coercion) at(step ast.PathElement, do func()) {
 // fail reports an error at the current place. It never repeats the value.
 func (c *coercion) fail(format string, args ...any) {
 	place := slices.Clone(c.path)
-	for i, step := range place { // the caller may have put anything where the name of a field belongs
+	for i, step := range place { // the client may have put anything where a field's name belongs
 		if name, ok := step.(ast.PathName); ok && !Showable(string(name)) {
 			place[i] = ast.PathName("…")
 		}

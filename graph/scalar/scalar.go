@@ -1,5 +1,4 @@
-// Package scalar reads and writes the schema's scalars, strictly: an input is what the schema says or an error that
-// tells what is wrong.
+// Package scalar reads and writes the schema's scalars, strictly: an input is what the schema says, or an error.
 package scalar
 
 import (
@@ -20,7 +19,7 @@ import (
 // MarshalID writes an ID.
 func MarshalID(id string) graphql.Marshaler { return graphql.MarshalString(id) }
 
-// UnmarshalID reads an ID: a text or a whole number, as the GraphQL specification has it, and nothing else.
+// UnmarshalID reads an ID: a string or a whole number, as in the GraphQL specification.
 func UnmarshalID(v any) (string, error) {
 	switch v := v.(type) {
 	case string:
@@ -38,15 +37,15 @@ func UnmarshalID(v any) (string, error) {
 // MarshalInt writes a whole number.
 func MarshalInt(n int) graphql.Marshaler { return graphql.MarshalInt(n) }
 
-// UnmarshalInt reads a whole number of 32 bits, however JSON writes it: 3.0 and 30e-1 are 3. A text is none, even if it
-// holds one.
+// UnmarshalInt reads a whole number of 32 bits in any JSON notation: 3.0 and 30e-1 are 3. Strings are refused, even if they contain a
+// number.
 func UnmarshalInt(v any) (int, error) {
 	var n int64
 	whole := true
 	switch v := v.(type) {
 	case int64:
 		n = v
-	case int: // a default of the schema's
+	case int: // a default of the schema
 		n = int64(v)
 	case json.Number:
 		n, whole = wire.WholeNumber(v)
@@ -66,7 +65,7 @@ func MarshalDateTime(t time.Time) graphql.Marshaler {
 	})
 }
 
-// UnmarshalDateTime reads an RFC 3339 text; what is finer than a millisecond is cut off.
+// UnmarshalDateTime reads an RFC 3339 text and truncates it to milliseconds.
 func UnmarshalDateTime(v any) (time.Time, error) {
 	if s, ok := v.(string); ok {
 		if t, ok := apikey.ParseDate(s); ok {
@@ -76,13 +75,13 @@ func UnmarshalDateTime(v any) (time.Time, error) {
 	return time.Time{}, errors.New("must be an RFC 3339 date and time, such as 2026-03-01T09:30:00Z")
 }
 
-// Word is a value of an enum that documents hold, as it is stored.
+// Word is an enum value of documents, as stored.
 type Word interface {
 	~string
 	Known() bool
 }
 
-// Shown is the word of the schema's enum for a stored one: "unknown" stands in for all that the schema does not have.
+// Shown is the schema's enum value for a stored one, or UNKNOWN if the schema does not have it.
 func Shown[W Word](w W) W {
 	if w.Known() {
 		return w
@@ -94,7 +93,7 @@ func marshalWord[W Word](w W) graphql.Marshaler {
 	return graphql.MarshalString(strings.ToUpper(string(Shown(w))))
 }
 
-// unmarshalWord reads a word of an enum; the schema's validation has seen that it is one.
+// unmarshalWord reads an enum value that the schema's validation has checked.
 func unmarshalWord[W Word](v any, enum string) (W, error) {
 	if s, ok := v.(string); ok {
 		return W(strings.ToLower(s)), nil
@@ -116,10 +115,10 @@ func UnmarshalPermission(v any) (apikey.Permission, error) {
 	return unmarshalWord[apikey.Permission](v, "ApiKeyPermission")
 }
 
-// MarshalResourceType writes a kind of resource.
+// MarshalResourceType writes a resource type.
 func MarshalResourceType(t apikey.ResourceType) graphql.Marshaler { return marshalWord(t) }
 
-// UnmarshalResourceType reads a kind of resource.
+// UnmarshalResourceType reads a resource type.
 func UnmarshalResourceType(v any) (apikey.ResourceType, error) {
 	return unmarshalWord[apikey.ResourceType](v, "ResourceType")
 }
@@ -132,11 +131,11 @@ func UnmarshalOperation(v any) (apikey.Operation, error) {
 	return unmarshalWord[apikey.Operation](v, "ApiKeyOperation")
 }
 
-// Representation is what a gateway asks for: an entity of that type with that id.
+// Representation is an entity that a gateway asks for: its type and id.
 type Representation struct {
 	TypeName string
 	ID       string
-	Err      error // what is wrong with it; nil: nothing
+	Err      error // what is wrong with it, or nil
 }
 
 // MarshalRepresentation writes a representation.
@@ -144,8 +143,8 @@ func MarshalRepresentation(r Representation) graphql.Marshaler {
 	return graphql.MarshalMap(map[string]any{"__typename": r.TypeName, "id": r.ID})
 }
 
-// UnmarshalRepresentation reads a representation. A gateway may send more with it than that. An object that tells no type or
-// no id is one representation that has an error: it must not take the others of its list with it.
+// UnmarshalRepresentation reads a representation. Gateways may send additional fields. An object without type or id becomes a
+// representation with an error, so that the others in its list are still resolved.
 func UnmarshalRepresentation(v any) (Representation, error) {
 	wrong := errors.New("must be an object with __typename and id")
 	object, ok := v.(map[string]any)
