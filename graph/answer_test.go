@@ -144,8 +144,8 @@ var dear = []struct {
 	{"keys of retrievers", "{ retrievers(first: 60) { results { id " + aliases(20, "apiKeys(first: 1) { results { name allowedOrigins } }") + "} } }", nil},
 }
 
-// An answer that was not counted took 6.6 GB for one request. It must end as soon as it is too large: what is made of it until
-// then, in memory that is used and not asked for anew, is little more than the limit.
+// A response that was not counted once took 6.6 GB for one request. A response must end as soon as it is too large, having used little
+// more memory than the limit.
 func TestLongAnswersEndEarly(t *testing.T) {
 	store := newWide(50, 1000)
 	for _, c := range dear {
@@ -170,8 +170,8 @@ func TestLongAnswersEndEarly(t *testing.T) {
 	}
 }
 
-// What the limit allows must be answered to the last byte, errors included, and nothing longer, whoever wrote it: gqlgen, a plan,
-// or both. Without a limit there is none.
+// A response within the limit must be sent to the last byte, errors included, and no longer one, whether gqlgen, a plan or both wrote it.
+// Without a limit, any response is sent.
 func TestTheLimitIsExact(t *testing.T) {
 	store := newWide(3, 5)
 	reader := apikey.WithCaller(t.Context(), apikey.Caller{Key: &apikey.Key{Type: apikey.Standard, InternalID: "int_1", Permissions: []apikey.Permission{apikey.Read}}})

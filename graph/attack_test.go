@@ -22,8 +22,8 @@ func (panicking) Namespaces(context.Context, apikey.InternalID, []string) ([]api
 	panic(apikey.Invalid("", "a bug"))
 }
 
-// A bug in one field must not end the process, nor take the answers of other fields with it, nor tell anybody more than that
-// there is one. The log tells where.
+// A bug in one field must not end the process or lose other fields' results, and the response must not show details. The log has the
+// stack.
 func TestAPanicIsTheErrorOfItsField(t *testing.T) {
 	admin := apikey.Caller{Key: &apikey.Key{Type: apikey.Standard, InternalID: "int_1", Hash: aHash, Permissions: []apikey.Permission{apikey.Admin}}}
 	for query, service := range map[string]*apikey.Service{
@@ -46,7 +46,7 @@ func TestAPanicIsTheErrorOfItsField(t *testing.T) {
 	}
 }
 
-// What goes round in circles, or so deep that whoever follows it runs out of stack, must be refused by whoever sees it first.
+// Cycles and very deep nesting must be refused before any code recurses into them.
 func TestCirclesAreRefused(t *testing.T) {
 	const n = 3000
 	for query, want := range map[string]string{

@@ -16,16 +16,16 @@ import (
 	"retrieverkeys/graph/operation"
 )
 
-// What somebody pasted into the wrong place must not come back, nor get into the log of whoever logs errors. Nor must a name that is
-// as long as a body, or a letter longer than those of the schema.
+// A secret that was pasted into the wrong place must not appear in the response or in a client's log of errors. Neither must a name as
+// long as a body.
 func TestErrorsRepeatNoValues(t *testing.T) {
 	errorsRepeat(t, "sk_000000000000000000000000000000000000000000000000000000", 0)
 	errorsRepeat(t, strings.Repeat("n", operation.LongestName+1), operation.LongestName)
 	errorsRepeat(t, strings.Repeat("n", 4_000), operation.LongestName)
 }
 
-// errorsRepeat puts the secret into all places of a request, of which no answer may repeat more than so many characters, where it says
-// how many, and no answer is long.
+// errorsRepeat puts the secret into all places of a request. No response may repeat more than that many of its characters, and no
+// response is long.
 func errorsRepeat(t *testing.T, secret string, most int) {
 	h := NewHandler(Options{Service: &apikey.Service{Store: expecting("")}, Introspection: IntrospectionPublic, Limits: limits, Logger: slog.New(slog.DiscardHandler)})
 	for name, body := range map[string]map[string]any{
@@ -146,8 +146,7 @@ func inUTF16(text string, bigEndian, mark bool) string {
 	return string(b)
 }
 
-// Who sends several operations and does not say which one to run must be told what is missing, and not that an operation without
-// a name does not exist.
+// A client that sends several operations without naming one must learn that, rather than that an unnamed operation does not exist.
 func TestOperationsAreNamed(t *testing.T) {
 	const two = `query A { __typename } query Secret { __typename }`
 	for _, c := range []struct{ name, query, want string }{
@@ -182,7 +181,7 @@ func TestDeferIsRefused(t *testing.T) {
 	}
 }
 
-// Whoever leaves a variable out must be told which one.
+// The error must name the missing variable.
 func TestVariablesAreNamed(t *testing.T) {
 	for query, want := range map[string]string{
 		`query($r: ID!) { retriever(id: $r) { id } }`:                                                    "$r must be defined",

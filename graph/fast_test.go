@@ -174,7 +174,7 @@ func tokens(t *rapid.T, text []byte) []json.Token {
 	}
 }
 
-// Whatever is selected, and of whichever keys, lists say the same as without fast.
+// For any selection and any keys, lists are the same with and without fast.
 func TestFastSaysWhatGqlgenSays(t *testing.T) {
 	compared := 0
 	rapid.Check(t, func(t *rapid.T) {

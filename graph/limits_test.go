@@ -19,7 +19,7 @@ import (
 // limits are those that the server has where nothing else is set.
 var limits = Limits{Depth: 12, Aliases: 100, RootFields: 100, Directives: 10, Tokens: 15_000, Entities: 500, Complexity: 2_000_000}
 
-// chain is a document of fragments each of which spreads the next one twice.
+// chain is a document of fragments. Each spreads the next one twice.
 func chain(n int, body string) string {
 	var b strings.Builder
 	b.WriteString("{ viewer { ...F0 } }")
@@ -44,7 +44,7 @@ func many(n int) string {
 	return b.String()
 }
 
-// mutual is a document of fragments each of which spreads all others, as often as tokens allow.
+// mutual is a document of fragments. Each spreads all others, as often as tokens allow.
 func mutual(n int) string {
 	var b strings.Builder
 	b.WriteString("{ viewer { ...F0 } }")
@@ -192,8 +192,8 @@ func TestErrorsAreFew(t *testing.T) {
 	}
 }
 
-// gqlgen compares each error with all others, so a query of which thousands of fields fail took seconds. Those that fail after the
-// first thousand come to nothing, and the first are told.
+// gqlgen compares each error with all others, so a query with thousands of failed fields took seconds. Fields after the first thousand
+// are skipped, and the response has the first errors.
 func TestFieldErrorsAreFew(t *testing.T) {
 	var representations []any
 	for range 300 {

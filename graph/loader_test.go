@@ -189,7 +189,7 @@ func askedFor(t *testing.T, store *catalog, operation, query string, variables m
 	return response
 }
 
-// aliases repeats a field under so many names, with %02d for its number.
+// aliases repeats a field under n names, with %02d for its number.
 func aliases(n int, field string) string {
 	var b strings.Builder
 	for i := range n {
@@ -198,8 +198,8 @@ func aliases(n int, field string) string {
 	return b.String()
 }
 
-// What an operation names is read together, whichever way it is named: each kind once for equal arguments. Otherwise a
-// dashboard of fifty retrievers makes a hundred trips to the database where three would do.
+// Everything that an operation names is read together: each kind once for equal arguments. Otherwise a dashboard with fifty retrievers
+// takes a hundred round trips to the database instead of three.
 func TestReadsAreShared(t *testing.T) {
 	representations := func(typeName, id string, n int) []any {
 		var all []any

@@ -20,7 +20,7 @@ import (
 // somebody is a caller who is known here, and may do nothing.
 var somebody = apikey.Caller{Key: &apikey.Key{Type: apikey.Standard, InternalID: "int_1"}}
 
-// observedHandler is a handler, and what it tells of the operations that it is asked.
+// observedHandler is a handler that records what it reports about operations.
 func observedHandler(manifest Manifest) (ask func(t *testing.T, caller apikey.Caller, body map[string]any), told func() map[string]int) {
 	counts := map[string]int{}
 	h := NewHandler(Options{
@@ -113,7 +113,7 @@ func TestLabelsKeepNoTexts(t *testing.T) {
 	ask(t, somebody, map[string]any{"query": "{ __typename }"}) // so that the handler lives until here
 }
 
-// Whoever sets a limit must see whom it hits: each refusal is told by the name of its setting.
+// An operator who sets a limit must see which one refuses operations.
 func TestRefusalsAreToldByTheirLimit(t *testing.T) {
 	representations := make([]any, 501)
 	for i := range representations {

@@ -159,7 +159,7 @@ func byPlace(a, b *gqlerror.Error) int {
 	return cmp.Or(cmp.Compare(aLine, bLine), cmp.Compare(aColumn, bColumn), cmp.Compare(a.Path.String(), b.Path.String()))
 }
 
-// refuse answers a request of which nothing was executed.
+// refuse answers a request without executing anything.
 func refuse(w http.ResponseWriter, media string, status int, e *apikey.Error) {
 	write(w, media, status, gqlerror.List{{Message: e.Message, Extensions: extensions(e)}})
 }

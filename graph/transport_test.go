@@ -52,7 +52,7 @@ func TestKeysInURLsAreRefused(t *testing.T) {
 		{"within a variable", url.Values{"query": {"{ __typename }"}, "variables": {`{"filter":{"search":["x` + secret + `"]}}`}}, true},
 		{"an escaped variable", url.Values{"query": {"{ __typename }"}, "variables": {`{"search":"\u0073` + secret[1:] + `"}`}}, true},
 		{"a variable's name", url.Values{"query": {"{ __typename }"}, "variables": {`{"` + secret + `":1}`}}, true},
-		{"what is no JSON", url.Values{"query": {"{ __typename }"}, "variables": {`{` + secret}}, true},
+		{"invalid JSON", url.Values{"query": {"{ __typename }"}, "variables": {`{` + secret}}, true},
 		{"an operation's name", url.Values{"query": {"{ __typename }"}, "operationName": {secret}}, true},
 		{"a second text", url.Values{"query": {"{ __typename }", secret}}, true},
 		{"how a key begins", url.Values{"query": {"{ __typename }"}, "variables": {`{"search":"` + secret[:20] + `"}`}}, false},

@@ -13,11 +13,11 @@ import (
 	"retrieverkeys/store/document"
 )
 
-// Observer is told of each call of an engine, never with a value of it.
+// Observer is called for each store call, without any value of it.
 type Observer struct {
 	Engine string // its name in spans
-	// Called is told how the call ended: ok, unavailable, error, or canceled if whoever asked has left. A call that was given up because one
-	// beside it met an outage met it too.
+	// Called gets the outcome of a call: ok, unavailable, error, or canceled if the caller left. A call that was canceled because a
+	// concurrent one met an outage counts as unavailable.
 	Called func(call, outcome string, took time.Duration)
 	Tracer trace.Tracer // makes spans within those that are recorded; nil: none
 }

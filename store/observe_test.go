@@ -18,8 +18,7 @@ import (
 	"retrieverkeys/store/document"
 )
 
-// Every call must be told under its own name, also one that panics: a call that is missing in metrics is missed in the night
-// when it is slow.
+// Every call must be reported under its own name, even if it panics: a call that is missing in metrics is missed when it is slow.
 func TestEveryCallIsObserved(t *testing.T) {
 	var told []string
 	observed := reflect.ValueOf(store.Observed(struct{ store.Engine }{}, store.Observer{Called: func(call, outcome string, _ time.Duration) {
@@ -95,7 +94,7 @@ func TestOutcomesOfCalls(t *testing.T) {
 	}
 }
 
-// waiting is an engine whose calls end when they are told to.
+// waiting is an engine whose calls end on command.
 type waiting struct {
 	store.Engine
 	begun chan struct{}

@@ -27,7 +27,7 @@ func TestLimitsCountWhatFragmentsHide(t *testing.T) { rapid.Check(t, checkLimits
 
 func checkLimits(t *rapid.T) {
 	text := (&drawing{t: t}).document()
-	parsed := func() *ast.QueryDocument { // anew, for validation writes into it
+	parsed := func() *ast.QueryDocument { // each time, because validation writes into it
 		doc, err := queryparser.ParseQuery(&ast.Source{Input: text})
 		if err != nil {
 			t.Fatalf("%v in %s", err, text)
@@ -64,7 +64,7 @@ func checkLimits(t *rapid.T) {
 		}
 		if c.limit(&l, c.there); c.exact {
 			if err := l.check(parsed()); err != nil && strings.Contains(err.Message, c.name) {
-				t.Fatalf("%s: %d of them are refused where so many are allowed: %v, %s", c.name, c.there, err, text)
+				t.Fatalf("%s: %d are refused although they are within the limit: %v, %s", c.name, c.there, err, text)
 			}
 		}
 	}
@@ -106,7 +106,7 @@ type expansion struct {
 	depth, aliases, roots, directives, steps, pairs int
 }
 
-// expand counts plainly, one thing after the other, up to so many steps.
+// expand counts the simple way, one thing after the other, up to a number of steps.
 func expand(doc *ast.QueryDocument, most int) (e expansion) {
 	for _, op := range doc.Operations {
 		places, aliases := map[string]int{}, 0

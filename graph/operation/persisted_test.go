@@ -143,7 +143,7 @@ func TestDocumentsAreFoundById(t *testing.T) {
 	}
 }
 
-// Which operations an organization has registered is its own affair: whoever could try hashes would learn what its apps can do.
+// The registered operations of an organization are private. Otherwise anybody could find out by trying hashes what its apps can do.
 func TestRegisteredTextsAreAnOrganizationsOwn(t *testing.T) {
 	of := func(tenant apikey.InternalID) context.Context {
 		return apikey.WithCaller(t.Context(), apikey.Caller{Key: &apikey.Key{Type: apikey.Standard, InternalID: tenant}})

@@ -198,7 +198,7 @@ func (m *making) text(s string) (string, any) {
 		m.Fatal(err)
 	}
 	var want string
-	if err := json.Unmarshal(text, &want); err != nil { // which has other letters for what is no UTF-8
+	if err := json.Unmarshal(text, &want); err != nil { // it replaces invalid UTF-8 with other characters
 		m.Fatal(err)
 	}
 	return string(text), want

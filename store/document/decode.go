@@ -584,8 +584,7 @@ func known[T ~string](v value, all []T, other T) T {
 	return other
 }
 
-// oneWord reads a word of an enum as it is stored. One of the known ones takes no memory. What is no text, or an empty one,
-// reads as unreadable.
+// oneWord reads an enum value as stored. Known values need no memory. A value that is not text, or is empty, becomes unreadable.
 func oneWord[T ~string](r *KeyReader, v value, all []T, unreadable T) T {
 	t := known(v, all, "")
 	if t == "" {

@@ -78,8 +78,7 @@ func TestKeyReadsDamagedScope(t *testing.T) {
 	}
 }
 
-// The keys of a list share their memory: what is read later must leave the earlier ones as they are, and so must whoever
-// adds to one of them.
+// The keys of a list share memory. Reading or changing one must not change another.
 func TestKeysOfAListKeepToThemselves(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		docs := rapid.SliceOfN(rapid.SampledFrom(storetest.OddKeys()), 1, 300).Draw(t, "documents")
@@ -303,7 +302,7 @@ func TestSet(t *testing.T) {
 	}
 }
 
-// Who made a namespace is kept, where it is told.
+// The email address of a namespace's creator is stored.
 func TestNamespaceKeepsItsMaker(t *testing.T) {
 	made := document.FromNamespace(apikey.Namespace{ID: "ns"}, "a@b.example")
 	if got, _ := made.Lookup("created_by_email").StringValueOK(); got != "a@b.example" {

@@ -196,7 +196,7 @@ func date(t *time.Time) any {
 	return bson.NewDateTimeFromTime(*t)
 }
 
-// raw encodes values of which BSON has a type for each, so it cannot fail.
+// raw encodes values that all have a BSON type, so it cannot fail.
 func raw(d bson.D) bson.Raw {
 	doc, err := bson.Marshal(d)
 	if err != nil {

@@ -88,9 +88,8 @@ const (
 // Events is the collection of audit events. They are no part of an import, but for those that documents of keys carry.
 const Events = "audit_events"
 
-// Parse reads an import file: {"namespaces":[…],"retrievers":[…],"api_keys":[…]}, each list optional, in MongoDB
-// Extended JSON v2, canonical or relaxed; where a date is due, an RFC 3339 text will do too. The error is Problems
-// where documents are bad, and tells all of them.
+// Parse reads an import file: {"namespaces":[…],"retrievers":[…],"api_keys":[…]}, each list optional, in MongoDB Extended JSON v2,
+// canonical or relaxed. Dates may be RFC 3339 strings too. If documents are wrong, the error is Problems and has all of them.
 func Parse(r io.Reader) (Batch, error) {
 	var b Batch
 	lists := map[string]*[]bson.Raw{Namespaces: &b.Namespaces, Retrievers: &b.Retrievers, Keys: &b.Keys}

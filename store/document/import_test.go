@@ -23,7 +23,7 @@ func keyFile(docs ...string) string {
 	return `{"api_keys": [` + strings.Join(docs, ", ") + `]}`
 }
 
-// What is no import file is refused by what is wrong with it as a whole.
+// A file that is not an import file is refused with what is wrong with the file as a whole.
 func TestParseRefusesFile(t *testing.T) {
 	for _, c := range []struct{ file, want string }{
 		{``, `the file ends in the middle of a JSON value`},
@@ -78,8 +78,7 @@ func TestParseSkipsAByteOrderMark(t *testing.T) {
 	}
 }
 
-// Bad documents are told by list, index and field, all of them at once. Otherwise an import of a large file is a
-// riddle, or one correction per attempt.
+// Wrong documents are reported by list, index and field, all at once. Otherwise an import of a large file needs one attempt per error.
 func TestParseRefusesDocuments(t *testing.T) {
 	for _, c := range []struct {
 		name, file string
@@ -384,8 +383,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// A key's document must not bring a key, or an event, into another organization: it would be the way for whoever writes one to be let in
-// there.
+// A key's document must not bring a key or an event into another organization. Otherwise its author could gain access there.
 func TestWhatIsCarriedIsOfTheKeysOrganization(t *testing.T) {
 	carrier := func(tenants ...string) bson.Raw {
 		event, successor := bson.D{{Key: "audit_id", Value: "evt_1"}}, bson.D{{Key: "key_id", Value: "key_2"}}

@@ -112,7 +112,7 @@ func newKey(k apikey.Key) bson.Raw {
 	return doc
 }
 
-// atRevision selects a key that was changed so many times.
+// atRevision selects a key with that revision.
 func atRevision(n int64) bson.E {
 	if n == 0 {
 		return bson.E{Key: "revision", Value: bson.D{{Key: "$in", Value: bson.A{int64(0), nil}}, notList}}

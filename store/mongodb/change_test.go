@@ -207,7 +207,7 @@ func checkTrail(t *testing.T, s *Store, want int) {
 	}
 }
 
-// Whoever is told the plaintext of a new key gets in with it, even where the key could not yet be put where it belongs.
+// A new key works as soon as its plaintext is known, even if it is still in its predecessor's document.
 func TestSuccessorsAuthenticateAtOnce(t *testing.T) {
 	p, uri := mongodbtest.NewProxy(t, testURI)
 	p.Start()
@@ -281,7 +281,7 @@ func TestEventsThatCannotBeMoved(t *testing.T) {
 	checkTrail(t, s, 6)
 }
 
-// Whoever finishes a change must not take with it what a later one has left: its event would be gone for good.
+// Finishing a change must not remove what a later change has left: its event would be lost.
 func TestFinishingLeavesLaterChanges(t *testing.T) {
 	p, uri := mongodbtest.NewProxy(t, testURI)
 	p.Start()

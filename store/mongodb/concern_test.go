@@ -83,7 +83,7 @@ func TestServerAPI(t *testing.T) {
 	}
 }
 
-// Without a primary nobody is let in, so a deployment without one is not ready, whatever its other members could tell.
+// Without a primary nobody can authenticate, so such a deployment is not ready, even if its other members answer.
 func TestReadinessAsksThePrimary(t *testing.T) {
 	var primary atomic.Int64
 	members, uri := mongodbtest.NewReplicaSet(t, testURI, func() int { return int(primary.Load()) }, func(int, string, bson.Raw) *mongodbtest.Fault { return nil })
@@ -106,7 +106,7 @@ func TestReadinessAsksThePrimary(t *testing.T) {
 	}
 }
 
-// Where an option of the URI or a setting would mend it, the log says which. Clients are told nothing of it.
+// If an option of the URI or a setting would help, the log names it. Clients do not see it.
 func TestAdvice(t *testing.T) {
 	for code, want := range map[int32]string{301: "retryWrites=false", 20: "retryWrites=false", 498870: "MONGODB_SERVER_API", 322: "MONGODB_SERVER_API", 18: "authSource", 8000: "authSource", 10107: "replicaSet", 121: ""} {
 		for _, cause := range []error{
@@ -117,10 +117,10 @@ func TestAdvice(t *testing.T) {
 			told := apikey.Classify(err)
 			text := errors.Unwrap(told).Error()
 			if !strings.Contains(text, want) || want == "" && strings.Contains(text, "(") && strings.Contains(text, "MONGODB") {
-				t.Errorf("code %d: the log is told %q, want %q", code, text, want)
+				t.Errorf("code %d: the log has %q, want %q", code, text, want)
 			}
 			if strings.Contains(told.Message, "MONGODB") {
-				t.Errorf("code %d: clients are told %q", code, told.Message)
+				t.Errorf("code %d: clients see %q", code, told.Message)
 			}
 			if !hasCode(err, int(code)) {
 				t.Errorf("code %d is lost", code)

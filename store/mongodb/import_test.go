@@ -70,8 +70,8 @@ func TestImportNotBegun(t *testing.T) {
 	}
 }
 
-// Between the look and the write another process stores some of the same documents, and one that clashes. What is
-// the same is there already; what clashes is told, and everything else is stored.
+// Between the check and the write, another process stores some of the same documents, and one that clashes. Equal documents count as
+// existing, the clash is reported, and all others are stored.
 func TestImportRace(t *testing.T) {
 	s, _ := indexed(t)
 	other := bson.D{{Key: "_id", Value: "taken"}, {Key: "key_id", Value: "key_other"}, {Key: "internal_id", Value: "int_1"}, {Key: "key_hash", Value: "other"}}
@@ -103,7 +103,7 @@ func TestImportRace(t *testing.T) {
 	}
 }
 
-// A document that MongoDB will not have is told with its place, whatever the reason, and not with MongoDB's text.
+// A document that MongoDB refuses is reported with its place, whatever the reason, without MongoDB's text.
 func TestImportRefused(t *testing.T) {
 	p, uri := mongodbtest.NewProxy(t, testURI)
 	p.Start()

@@ -229,7 +229,7 @@ func (ix index) freeName(existing []existingIndex) string {
 	return name
 }
 
-// existingIndex is an index as the server tells of it.
+// existingIndex is an index as the server describes it.
 type existingIndex struct {
 	name    string
 	keys    bson.Raw

@@ -89,8 +89,8 @@ func TestEnsureIndexes(t *testing.T) {
 	}
 }
 
-// Two documents with one hash came in before there was an index. They cannot be told apart, and everything else
-// still works: both are returned, so that authentication refuses, and the operator hears of it at every start.
+// Two documents with one hash existed before the index. Everything else still works: both are returned, so that authentication refuses,
+// and the log says so at every start.
 func TestDuplicateHash(t *testing.T) {
 	s, w := dropped(t, testURI)
 	for _, id := range []string{"key_1", "key_2"} {
@@ -155,7 +155,7 @@ func TestShardedCluster(t *testing.T) {
 	}
 }
 
-// A user who may only read serves all the same. The operator is told once, not for every index.
+// A user who may only read can still serve. The log says so once, not for every index.
 func TestNoRightToMakeIndexes(t *testing.T) {
 	for _, denied := range []string{"createIndexes", "listIndexes"} {
 		p, uri := mongodbtest.NewProxy(t, testURI)
@@ -199,7 +199,7 @@ func TestIndexRefused(t *testing.T) {
 	}
 }
 
-// A deployment that goes away in between is an outage: whoever asked asks again.
+// A deployment that is lost in between is an outage: the caller tries again.
 func TestIndexOutage(t *testing.T) {
 	p, uri := mongodbtest.NewProxy(t, testURI)
 	p.Start()
@@ -219,8 +219,8 @@ func TestIndexOutage(t *testing.T) {
 	}
 }
 
-// An index is built in the order in which it is missed, and with no deadline that the server knows of, whatever the URI and the caller
-// say: at a deadline the server throws a build away, and the next try begins it anew, for ever.
+// Indexes are built in the order of need, without a deadline on the server, whatever the URI and the caller say. At a deadline, the
+// server would discard the build, and the next attempt would start from the beginning.
 func TestIndexesAreBuiltInOrderAndWithoutADeadline(t *testing.T) {
 	p, uri := mongodbtest.NewProxy(t, testURI)
 	p.Start()
@@ -260,7 +260,7 @@ func TestIndexesAreBuiltInOrderAndWithoutADeadline(t *testing.T) {
 	}
 }
 
-// Each build is told when it begins and when it ends: an operator who sees a busy primary must be able to tell why.
+// The log says when each build begins and ends, because an operator who sees a busy primary must find the reason.
 func TestBuildsAreTold(t *testing.T) {
 	var log bytes.Buffer
 	s := openedOn(t, testURI, "test_"+strings.ToLower(rand.Text()), slog.New(slog.NewTextHandler(&log, nil)), func(context.Context, *event.CommandStartedEvent) {})
@@ -275,7 +275,7 @@ func TestBuildsAreTold(t *testing.T) {
 	}
 }
 
-// Whoever is told to stop stops, though an index is being built: the server goes on with that.
+// A process can stop while an index is being built: the server continues the build.
 func TestBuildIsLeft(t *testing.T) {
 	p, uri := mongodbtest.NewProxy(t, testURI)
 	p.Start()
@@ -339,7 +339,7 @@ func TestBuildIsJoined(t *testing.T) {
 	}
 }
 
-// uniqueness tells of an index of keys whether it is unique; "" where it is not there.
+// uniqueness reports whether an index of keys is unique, or "" if it does not exist.
 func uniqueness(t *testing.T, s *Store, name string) string {
 	t.Helper()
 	existing, err := s.listIndexes(t.Context(), document.Keys)
@@ -423,7 +423,7 @@ func TestIndexesWithOtherOptions(t *testing.T) {
 		index   bson.D
 		made    string   // the name of the one that is made beside it; empty: none
 		refused int      // the server's answer to that
-		told    []string // in one line each; where there is none nothing is told
+		told    []string // one line each, or none
 	}{
 		{"ours", listed(unique), "", 0, nil},
 		{"ours, options off", listed(unique, bson.E{Key: "sparse", Value: false}, bson.E{Key: "hidden", Value: int32(0)}, bson.E{Key: "collation", Value: bson.D{{Key: "locale", Value: "simple"}}}), "", 0, nil},

@@ -190,8 +190,8 @@ func TestEngine(t *testing.T) {
 	})
 }
 
-// onFerretDB is a store on FerretDB, which refuses a list in a list. None of ours has a meaning: a number in its place
-// is read alike.
+// onFerretDB is a store on FerretDB, which refuses nested lists. No field of this server has one, so a number in its place means the
+// same.
 type onFerretDB struct{ *Store }
 
 func (s onFerretDB) Import(ctx context.Context, b document.Batch, o document.ImportOptions) (document.Imported, error) {

@@ -15,7 +15,7 @@ import (
 // Option is something that Open does besides.
 type Option func(*options.ClientOptions)
 
-// Pool is told what changes in the pools of connections.
+// Pool is called when connection pools change.
 type Pool struct {
 	Open, InUse, Waiting func(change int)    // connections, those in use, and operations that wait for one
 	Failed               func(reason string) // an operation got no connection

@@ -17,7 +17,7 @@ import (
 	"retrieverkeys/store/mongodb/mongodbtest"
 )
 
-// counts are what a Pool is told.
+// counts are the calls of a Pool.
 type counts struct {
 	mu     sync.Mutex
 	sums   map[string]int
@@ -77,7 +77,7 @@ func TestThePoolIsWatched(t *testing.T) {
 	}
 }
 
-// A pool that has no connection left must be told from a slow database.
+// An exhausted pool must look different from a slow database.
 func TestAFullPoolIsTold(t *testing.T) {
 	p, uri := mongodbtest.NewProxy(t, testURI)
 	p.Start()

@@ -90,7 +90,7 @@ func TestDownAndUp(t *testing.T) {
 	eventually(t, s)
 }
 
-// Without a deadline of the caller, a server that cannot be found is told within the selection's own.
+// Without a deadline of the caller, the search for a server ends after serverSelectionTimeoutMS.
 func TestSelectionTimeout(t *testing.T) {
 	_, uri := mongodbtest.NewProxy(t, testURI)
 	s, _ := opened(t, uri+"&serverSelectionTimeoutMS=100")
@@ -121,7 +121,7 @@ func TestServerRefuses(t *testing.T) {
 	}
 }
 
-// Errors are told by their types, codes and labels, however they are wrapped.
+// Errors are classified by their types, codes and labels, even if they are wrapped.
 func TestFailure(t *testing.T) {
 	outages := []error{
 		context.Canceled, context.DeadlineExceeded, mongo.ErrClientDisconnected,

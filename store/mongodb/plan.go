@@ -175,8 +175,8 @@ func (s *Store) example(ctx context.Context) (example, error) {
 	return v, nil
 }
 
-// explainsTruly reports whether the deployment is a MongoDB server. Others that speak its protocol answer explain too, with figures that they
-// make up: they tell of no commit of MongoDB's, or name themselves.
+// explainsTruly reports whether the deployment is a MongoDB server. Other servers answer explain with invented figures. They report no
+// commit of MongoDB, or their own name.
 func (s *Store) explainsTruly(ctx context.Context) bool {
 	ctx, cancel := bounded(ctx)
 	defer cancel()

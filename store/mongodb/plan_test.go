@@ -34,7 +34,7 @@ const (
 		{"stage": "IXSCAN", "keyPattern": {"internal_id": 1.0, "key_id": 1.0}}]}}`
 )
 
-// A plan that scans, sorts or takes another index must not pass for a good one, in whichever of MongoDB's forms it is told.
+// A plan that scans, sorts or uses another index must not count as good, in any of MongoDB's formats.
 func TestPlansAreJudged(t *testing.T) {
 	for _, c := range []struct {
 		name, query, winner string
@@ -74,7 +74,7 @@ func TestPlansAreJudged(t *testing.T) {
 	}
 }
 
-// A deployment that is MongoDB by its own word is asked to explain, any other one is not believed, and everywhere a missing index is told.
+// A deployment that says it is MongoDB is asked to explain; others are not. A missing index is reported everywhere.
 func TestPlans(t *testing.T) {
 	filled(t)
 	p, uri := mongodbtest.NewProxy(t, testURI)

@@ -9,16 +9,15 @@ import (
 	"retrieverkeys/store/document"
 )
 
-// The queries, and the index that answers each. None of them needs a transaction or $elemMatch, none but two that only
-// operators ask scans a collection, and whatever comes from outside is a value in them, never an operator. Each is one
-// command, but where it is told.
+// The queries, and the index that answers each. None needs a transaction or $elemMatch. Only two scan a collection, and only operators run
+// them. Values from outside are always values in a query, never operators. Each query is one command, unless noted.
 //
 //	KeysByHash              api_keys    key_hash
 //	Keys                    api_keys    internal_id, key_id; where a key has none, _id
 //	KeyPages, CountKeys     api_keys    internal_id, scopes.resource_id, created_at, key_id, which is their order too
 //	                                    a page with a created_at that is no date: up to two commands more
-//	CountUnusable           api_keys    key_hash; internal_id, of which it asks for all tenants first, and key_id
-//	Repair                  api_keys    none: it looks at every key, for an operator who waits; then as Keys, and _id
+//	CountUnusable           api_keys    key_hash; internal_id (after asking for all tenants), key_id
+//	Repair                  api_keys    none: reads every key, for an operator; then as Keys, and _id
 //	CurrentKeys             api_keys    as Keys; where there is none, pending_events.audit_id, internal_id
 //	InsertKey, ChangeKey    api_keys    as Keys; then audit_events _id, and api_keys _id to take the event out
 //	UseKeys                 api_keys    as Keys, in one command for all
@@ -27,9 +26,9 @@ import (
 //	EventPage, CountEvents  api_keys    pending_events.audit_id, internal_id
 //	                        audit_events internal_id, retriever_ids, (resource_id,) timestamp, audit_id
 //	InsertEvent             audit_events _id
-//	KeysWithID              api_keys    internal_id, of which it asks for all tenants first; then as Keys
-//	KeysWithPrefix          api_keys    none: it looks at every key, for an operator who waits
-//	AllNamespaces           namespaces  none: it returns them all
+//	KeysWithID              api_keys    internal_id (after asking for all tenants); then as Keys
+//	KeysWithPrefix          api_keys    none: reads every key, for an operator
+//	AllNamespaces           namespaces  none: returns them all
 //	NamespacesCalled        namespaces  namespace_id; namespace_name
 //	Namespaces              namespaces  internal_id, namespace_id; internal_id, namespace_name, namespace_id
 //	OrganizationNamespaces  namespaces  organization_name
@@ -39,18 +38,18 @@ import (
 //	CountRetrievers         retrievers  the same
 //	Import, what is stored  each        internal_id and the id; key_hash; _id
 //
-// The index of KeyPages is multikey, by scopes.resource_id alone, and so MongoDB serves its order without sorting: within one value of
-// scopes.resource_id the index is in the order of created_at and key_id, a document has one entry there, and MongoDB knows for each indexed
-// field whether it holds lists (https://www.mongodb.com/docs/manual/core/indexes/index-types/index-multikey/). What its manual says of
-// blocking sorts by multikey indexes (https://www.mongodb.com/docs/manual/tutorial/sort-results-with-indexes/) is of sorting by a field that
-// holds lists. For several retrievers it merges one run of the index for each. Other servers may read the run and sort it.
+// The index of KeyPages is multikey, but only because of scopes.resource_id, so MongoDB serves its order without sorting: for one value of
+// scopes.resource_id, the index is in the order of created_at and key_id, a document has one entry there, and MongoDB knows which indexed
+// fields contain lists (https://www.mongodb.com/docs/manual/core/indexes/index-types/index-multikey/). What its manual says about blocking
+// sorts with multikey indexes (https://www.mongodb.com/docs/manual/tutorial/sort-results-with-indexes/) is about sorting by a field that
+// contains lists. For several retrievers, it merges one run of the index for each. Other servers may read the run and sort it.
 //
-// No query names a collation. FerretDB v1 refuses the option, and a collection compares texts byte by byte unless it was made with a
-// collation. listIndexes warns of such a collection.
+// No query names a collation. FerretDB v1 refuses the option, and a collection compares text byte by byte unless it was created with a
+// collation. The log warns about such a collection.
 //
-// MongoDB finds a list by each of its items, but for us a list is not its item (document.Key reads it as
-// nothing): where that could let somebody in, or spoil a count, the query says so. It does not for created_at and
-// key_id, because MongoDB refuses to index a second list beside scopes.
+// MongoDB matches a list by each of its items, but here a list is not its item: document.Key reads it as nothing. If that could grant access
+// or falsify a count, the query excludes lists. It cannot for created_at and key_id, because MongoDB refuses to index a second list next to
+// scopes.
 
 var (
 	aList    = bson.D{{Key: "$type", Value: int32(bson.TypeArray)}}
@@ -68,7 +67,7 @@ var (
 	})}
 )
 
-// encoded is a part of queries that is always the same, as the driver writes it anew each time.
+// encoded is a constant part of queries. Otherwise the driver would encode it each time.
 func encoded(v any) bson.RawValue {
 	kind, value, err := bson.MarshalValue(v)
 	if err != nil {

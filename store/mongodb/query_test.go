@@ -199,8 +199,8 @@ func summary(command bson.Raw) string {
 
 func number[T any](items []T, err error) (int, error) { return len(items), err }
 
-// A find says which concern the URI names, of whichever database it is, and when its caller stops waiting. Without that it
-// returns what may be rolled back, or the server goes on looking for nobody.
+// A find carries the URI's read concern and the time that its caller waits. Without that it may return data that is rolled back, or keep
+// the server busy for a client that left.
 func TestFindsTellConcernAndTime(t *testing.T) {
 	p, uri := mongodbtest.NewProxy(t, testURI)
 	p.Start()

@@ -16,7 +16,7 @@ import (
 // Repair implements store.Engine. It reads what it needs of all documents without a key_id, about 150 bytes of each, before it writes, so that
 // it knows their number and no cursor has to stay open for as long as the writes take.
 func (s *Store) Repair(ctx context.Context, o document.RepairOptions) (done document.Repaired, err error) {
-	// To look at every key takes as long as it takes, so the server is told no deadline for it.
+	// Reading every key can take long, so the server gets no deadline for it.
 	reading, stop := context.WithTimeout(ctx, buildTime)
 	defer stop()
 	q := find{filter: bson.D{{Key: "key_id", Value: notText}}, fields: []string{"internal_id", "key_id"}}

@@ -53,8 +53,8 @@ func keyIDs(t *testing.T, s *Store) map[string]any {
 	return ids
 }
 
-// A key is known by its _id until it has a key_id, and so that becomes its key_id: whoever noted the id, and every audit event, stays right. Two
-// documents with one id would make it nobody's, so such documents are left and named.
+// A key without a key_id is known by its _id, which becomes its key_id: notes and audit events stay right. If two documents would have
+// one id, both are left and reported.
 func TestRepair(t *testing.T) {
 	s, _ := dropped(t, testURI)
 	objectID := bson.ObjectID{0x61, 1}

@@ -347,9 +347,9 @@ func (s *Store) unfinishedKeys(ctx context.Context, limit int, conditions ...bso
 
 var somethingPending = bson.E{Key: "pending_events.audit_id", Value: bson.D{{Key: "$gt", Value: ""}}}
 
-// findUnfinished returns so many of the documents found that carry something to finish, and fewer only if there are no more. The server
-// cannot tell them from those that carry nothing but what belongs to another organization, so the limit counts here: a hundred of those must
-// not hide one that can be finished.
+// findUnfinished returns up to that many documents with something to finish, and fewer only if there are no more. The server cannot
+// distinguish them from documents that carry only another organization's data, so the limit counts here: a hundred of those must not hide
+// one that can be finished.
 func (s *Store) findUnfinished(ctx context.Context, q find, limit int) ([]bson.Raw, error) {
 	q.fields, q.batch = []string{"internal_id", "key_id", "revision", "pending_events", "successor"}, limit+1
 	var found []bson.Raw

@@ -144,7 +144,7 @@ func TestReadersAskForOneRound(t *testing.T) {
 	})
 }
 
-// Whoever misses a successor waits for a round that is near, and for none that is not.
+// A reader that misses a successor waits for a round that is near, and not for others.
 func TestReadersWaitForARoundThatIsNear(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, _ := newSettler(t, func(context.Context) (bool, error) { return false, errors.New("refused") })
@@ -459,7 +459,8 @@ func TestTheScanForUnfinishedChangesIsRepeated(t *testing.T) {
 	}
 }
 
-// An index that is still being built is told by the server like one that is there. It cannot be used yet, and without it no read looks.
+// The server lists an index that is still being built like a finished one. It cannot be used yet, and without it no read looks for
+// unfinished changes.
 func TestAnIndexThatIsBeingBuiltIsNotUsed(t *testing.T) {
 	p, uri := mongodbtest.NewProxy(t, testURI)
 	p.Start()
@@ -489,8 +490,8 @@ func TestAnIndexThatIsBeingBuiltIsNotUsed(t *testing.T) {
 	}
 }
 
-// As long as a successor cannot be put in its place, whoever was told its plaintext gets in all the same; and when it is there, what is
-// there counts, also where the other key's document still has it as it was.
+// While a successor cannot be inserted, its key works anyway. Once it is inserted, its own document counts, even if the other key's
+// document still carries an old copy.
 func TestSuccessorsThatCannotBePlaced(t *testing.T) {
 	p, uri := mongodbtest.NewProxy(t, testURI)
 	p.Start()
@@ -639,7 +640,8 @@ func TestABatchOfUnfinishedChanges(t *testing.T) {
 	}
 }
 
-// What is of another organization beside a key's own events leaves with them, and is told: by the key's id and how many, and nothing of it.
+// Another organization's events that a document carries are removed together with its own, and one log line has the key's id and their
+// number.
 func TestForeignEventsBesideOwnAreTold(t *testing.T) {
 	s, w := indexed(t)
 	s.settler.close()

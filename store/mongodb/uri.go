@@ -45,9 +45,9 @@ func parse(uri string, logger *slog.Logger) (o *options.ClientOptions, database 
 	setDefault(&o.AppName, defaultName)
 	// Shorter than a request may take, so that it is answered, and a pool never waits long for a server that is gone.
 	setDefault(&o.ServerSelectionTimeout, 3*time.Second)
-	// A server that came back is found when the last try to reach it has ended, so this is how long it may stay unseen. It is five
-	// round trips (TCP, TLS, hello, SCRAM) of a cluster on another continent. One that is too busy to let anybody in is not stormed:
-	// the driver tries two connections of a pool at a time. It keeps those that work, unless it is the password that takes too long.
+	// A server that comes up again is noticed when the last connection attempt ends, so this is how long it may go unnoticed. It is five
+	// round trips (TCP, TLS, hello, SCRAM) to another continent. A server that is too busy to authenticate is not flooded: the driver
+	// tries two connections per pool at a time, and keeps those that work, unless the password check takes too long.
 	setDefault(&o.ConnectTimeout, 800*time.Millisecond)
 	// The driver would try again until the request ends, and without a pause: see again.
 	o.SetRetryReads(false)
@@ -70,8 +70,8 @@ func setDefault[T any](option **T, value T) {
 	}
 }
 
-// badURI tells what is wrong with a URI that cannot be parsed. The driver's own words quote it, and whatever stands
-// in the wrong place may be the password: so the parts are tried one by one instead.
+// badURI says what is wrong with a URI that cannot be parsed. The driver's message quotes the URI, which may contain the password in any
+// place, so the parts are checked one by one instead.
 func badURI(uri string) error {
 	const bad = "is not a MongoDB connection string: "
 	scheme, rest, ok := strings.Cut(uri, "://")

@@ -10,8 +10,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 )
 
-// An error about a URI is printed and logged, so it must not tell the password, wherever that stands in what
-// somebody mistyped. It tells what to mend instead.
+// Errors about a URI are printed and logged, so they must not contain the password, wherever it is. They say what to fix instead.
 func TestBadURI(t *testing.T) {
 	const secret = "s3cr3t"
 	for uri, want := range map[string]string{

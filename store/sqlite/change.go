@@ -131,7 +131,7 @@ func (w *writer) key(ctx context.Context, tenant apikey.InternalID, id apikey.ID
 	return doc, k, nil
 }
 
-// setKey writes fields into a key's document, and its columns anew.
+// setKey writes fields into a key's document, and updates its columns.
 func (w *writer) setKey(ctx context.Context, doc bson.Raw, stored *apikey.Key, fields bson.D) error {
 	doc, err := document.Set(doc, fields)
 	if err != nil {

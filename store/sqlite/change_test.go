@@ -45,8 +45,8 @@ func renamed(id apikey.ID, revision int) apikey.Change {
 	return apikey.Change{Key: k, Fields: apikey.FieldName, ActiveAt: march, Event: newEvent(fmt.Sprintf("evt_%s_%d", id, revision+1), id)}
 }
 
-// Of processes that change one key at once, one wins each time. Otherwise a change that its maker was told of would be
-// gone, or an event would tell of one that never was.
+// Of processes that change one key at once, one wins each time. Otherwise an acknowledged change could be lost, or an event could report
+// a change that never happened.
 func TestOneOfRacingChangesWins(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "store.db")
 	stores := []*Store{opened(t, path), opened(t, path)}

@@ -8,8 +8,8 @@ import (
 	"runtime"
 )
 
-// Exposed tells what of the store at the path other users of this machine can read or change, a sentence for each file, and
-// for its directory where they can put another file into its place.
+// Exposed returns what other users of this machine can read or change of the store at the path: one sentence per file, and one for its
+// directory if they can replace the file.
 func Exposed(path string) []string {
 	if runtime.GOOS == "windows" { // where a file's mode does not say who may read it
 		return nil

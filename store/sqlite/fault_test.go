@@ -135,7 +135,7 @@ func limitFiles(t *testing.T, bytes uint64) (lift func()) {
 	return lift
 }
 
-// Of processes that write one file at once, each has what it was told: every key that it made, every change that it won.
+// If several processes write one file at once, each finds what was acknowledged: every key that it created and every change that it won.
 func TestProcessesWriteAtOnce(t *testing.T) {
 	const variable, processes, keys = "RETRIEVERKEYS_TEST_WRITES", 3, 50
 	if path, name := os.Getenv(variable), os.Getenv(variable+"_AS"); path != "" { // one of them

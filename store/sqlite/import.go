@@ -13,7 +13,7 @@ import (
 	"retrieverkeys/store/document"
 )
 
-// progressEvery is after how many documents an import tells how far it is.
+// progressEvery is after how many documents an import reports progress.
 const progressEvery = 500
 
 // Import implements store.Engine. It is one transaction: all of the batch is stored, or nothing.

@@ -291,7 +291,7 @@ func query[T any](ctx context.Context, s *Store, statement read, found []T, deco
 	}, args...)
 }
 
-// queryUntil is query, up to the document of which decode says that it needs no more.
+// queryUntil is query, but stops at the document after which decode needs no more.
 func queryUntil[T any](ctx context.Context, s *Store, statement read, found []T, decode func(bson.Raw) (item T, ok, more bool), args ...any) ([]T, error) {
 	looked := 0
 	err := s.reading(ctx, func(uncanceled context.Context) error {
@@ -299,7 +299,7 @@ func queryUntil[T any](ctx context.Context, s *Store, statement read, found []T,
 		if err != nil {
 			return err
 		}
-		defer rows.Close() // rows.Err tells what failed
+		defer rows.Close() // rows.Err has the error
 		var doc sql.RawBytes
 		for more := true; more && rows.Next() && ctx.Err() == nil; {
 			if err := rows.Scan(&doc); err != nil {

@@ -56,7 +56,7 @@ func (s *Store) missingAfter(ctx context.Context, last *int64) (found []missingR
 		if err != nil {
 			return err
 		}
-		defer rows.Close() // rows.Err tells what failed
+		defer rows.Close() // rows.Err has the error
 		for rows.Next() {
 			var doc []byte
 			if err := rows.Scan(last, &doc); err != nil {

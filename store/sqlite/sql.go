@@ -148,7 +148,7 @@ var readSQL = [reads]string{
 		SELECT created_at, id FROM api_key_retrievers
 		WHERE tenant = ? AND retriever_id = ? AND (created_at, id) < (?, ?) AND (created_at, id) > (?, ?)
 		ORDER BY created_at, id LIMIT 1 OFFSET ?`,
-	// A count ends when it has looked at as many rows as the last argument says, and tells how many those were.
+	// A count stops after as many rows as the last argument says, and returns their number.
 	countKeys: `
 		SELECT count(*) FILTER (WHERE active_until > ?3), count(*) FROM (
 			SELECT active_until FROM api_key_retrievers WHERE tenant = ?1 AND retriever_id = ?2 LIMIT ?4)`,

@@ -329,7 +329,7 @@ func older(a, b apikey.EventPosition) bool {
 	return cmp.Or(a.Timestamp.Compare(b.Timestamp), cmp.Compare(a.ID, b.ID)) < 0
 }
 
-// namespacesCalled: whoever administers the store names a namespace by its id or its name, whoever's it is.
+// namespacesCalled: the store's administrator names a namespace of any tenant by its id or name.
 func namespacesCalled(t *testing.T, e store.Engine) {
 	namespace := func(id, name, tenant string) bson.Raw {
 		return document.FromNamespace(apikey.Namespace{ID: apikey.NamespaceID(id), Name: name, InternalID: apikey.InternalID(tenant)}, "")
@@ -344,8 +344,8 @@ func namespacesCalled(t *testing.T, e store.Engine) {
 	}
 }
 
-// keysOfAllTenants: whoever administers the store finds a key by its id or by how it begins, whoever's it is, and sees
-// every namespace. Without it a leaked key cannot be ended before somebody has found out whose it is.
+// keysOfAllTenants: the store's administrator finds a key of any tenant by its id or its beginning, and sees every namespace. Without
+// this, a leaked key cannot be revoked before somebody finds out whose it is.
 func keysOfAllTenants(t *testing.T, e store.Engine) {
 	key := func(tenant, id, prefix string) bson.Raw {
 		k := apikey.Key{ID: apikey.ID(id), Hash: hashOf(tenant + id), InternalID: apikey.InternalID(tenant), Name: tenant + " " + id, Stored: apikey.Active}

@@ -49,7 +49,7 @@ func agreesWithModel(t *testing.T, e store.Engine) {
 	})
 }
 
-// setUnlessAsked sets a flag for the duration of the test, unless whoever runs it did.
+// setUnlessAsked sets a flag for the duration of the test, unless it was set on the command line.
 func setUnlessAsked(t *testing.T, name, value string) {
 	t.Helper()
 	asked := false

@@ -176,8 +176,8 @@ func repair(t *testing.T, e store.Engine) {
 	equal(t, "listed after that", after, list(), nil)
 }
 
-// documentIDIsNoID: an _id stands in for a key_id only where there is none. Otherwise whoever can choose an _id
-// could have his key answer to another's id.
+// documentIDIsNoID: an _id stands in for a key_id only if there is none. Otherwise somebody who can choose an _id could make a key answer
+// to another key's id.
 func documentIDIsNoID(t *testing.T, e store.Engine) {
 	b := document.Batch{Keys: []bson.Raw{
 		encode(overlay(completeKey("key_1"), doc("_id", "key_2"))),
@@ -251,7 +251,7 @@ func tenancy(t *testing.T, e store.Engine) {
 			equal(t, fmt.Sprintf("%s of %q", name, tenant), answer, got, err)
 		}
 	}
-	// The one question that is no tenant's: whoever administers the store asks it.
+	// The only question that is not confined to a tenant: only the store's administrator asks it.
 	found, err := e.OrganizationNamespaces(ctx, "Acme")
 	equal(t, "OrganizationNamespaces", 2, len(found), err)
 }
@@ -467,8 +467,8 @@ func importOnlyIfEmpty(t *testing.T, e store.Engine) {
 	equal(t, "CountKeys", 0, n, err)
 }
 
-// importEvents: what a key's document carries is stored with the key, once, wherever one looks, and is no part of the key any
-// more. Otherwise whoever makes a key without the Service makes it without a trace.
+// importEvents: events that a key's document carries are stored with the key, once, and are no longer part of it. Otherwise a key that is
+// created without the Service has no trace.
 func importEvents(t *testing.T, e store.Engine) {
 	carrying := func(id apikey.ID, events ...apikey.Event) bson.Raw {
 		k, _ := newKey(id)
@@ -505,8 +505,7 @@ func importNothing(t *testing.T, e store.Engine) {
 	equal(t, "Import", document.Imported{}, imported, err)
 }
 
-// importProgress: whoever watches an import sees it advance, and arrive. The batch is larger than what engines send
-// or count at once, so that what happens at those seams is seen here.
+// importProgress: a progress callback sees an import advance and finish. The batch is larger than what engines send or count at once.
 func importProgress(t *testing.T, e store.Engine) {
 	b := OddBatch()
 	b.Keys = nil
@@ -531,7 +530,7 @@ func mustImport(t *testing.T, e store.Engine, b document.Batch) {
 	}
 }
 
-// identityOf is a key of which nothing was asked.
+// identityOf is a key without any requested field.
 func identityOf(id apikey.ID) apikey.Key {
 	return apikey.Key{ID: id, Hash: hashOf(string(id)), Type: apikey.Standard, Stored: apikey.Active}
 }
@@ -618,7 +617,7 @@ func readsAreCharged(t *testing.T, e store.Engine) {
 		few := apikey.NewCost(19, 0)
 		err := read(apikey.WithCost(t.Context(), few))
 		if apikey.Classify(err).Code != apikey.BadUserInput || few.Left() != 0 || few.Exceeded() == nil {
-			t.Errorf("%s of 20 of which 19 may be looked at: %v", name, err)
+			t.Errorf("%s of 20, with a limit of 19: %v", name, err)
 		}
 	}
 }

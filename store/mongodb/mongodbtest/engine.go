@@ -22,7 +22,7 @@ type Engine struct {
 
 // StartEngine starts the server of EnginePath on the data in a folder, and returns when it listens.
 func StartEngine(ctx context.Context, dir string) (*Engine, error) {
-	server := exec.CommandContext(ctx, EnginePath(), "--host", "127.0.0.1", "--port", "0", "--storage-path", dir, //nolint:gosec // what whoever runs the tests says
+	server := exec.CommandContext(ctx, EnginePath(), "--host", "127.0.0.1", "--port", "0", "--storage-path", dir, //nolint:gosec // what the person who runs the tests says
 		"--sync-on-commit", "--cache-size", "128M", "--log-level", "WARNING")
 	output, err := server.StdoutPipe()
 	if err != nil {

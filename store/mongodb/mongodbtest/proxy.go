@@ -82,8 +82,8 @@ func NewProxy(t testing.TB, deployment string) (p *Proxy, uri string) {
 	return p, strings.TrimSuffix(uri, "/") + "/?directConnection=true"
 }
 
-// NewReplicaSet returns two proxies of one deployment that seem to be a replica set's members, and its URI. Neither
-// listens yet. primary tells which of them is the primary now: the other one refuses to change anything.
+// NewReplicaSet returns two proxies of one deployment that look like members of a replica set, and its URI. Neither listens yet. primary
+// says which of them is the primary now: the other one refuses to change anything.
 func NewReplicaSet(t testing.TB, deployment string, primary func() int, rule func(member int, command string, doc bson.Raw) *Fault) (members [2]*Proxy, uri string) {
 	t.Helper()
 	for i := range members {
@@ -356,7 +356,7 @@ func command(message []byte) (name string, doc bson.Raw) {
 	return name, doc
 }
 
-// length is that which a document, or what is told like one, begins with.
+// length is the length at the beginning of a document.
 func length(b []byte) int { return int(binary.LittleEndian.Uint32(b)) }
 
 func opCode(message []byte) uint32 { return binary.LittleEndian.Uint32(message[opCodeAt:]) }
