@@ -5,7 +5,7 @@ CYCLONEDX     = github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
 BENCHSTAT     = golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 REDOCLY       = @redocly/cli@2.77.0
 
-.PHONY: help run build playground generate generated test engine bench benchstat fuzz e2e lint openapi vuln sbom check
+.PHONY: help run build playground pictures generate generated test engine bench benchstat fuzz e2e lint openapi vuln sbom check
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +20,10 @@ playground: ## the same with the playground's assets in it, which then needs no 
 	npm --prefix web/playground ci
 	node web/playground/assets.js
 	$(MAKE) build
+
+pictures: playground ## the picture of the README, from the demo; needs Node.js and Chromium
+	npm --prefix e2e ci
+	RETRIEVERKEYS=$(CURDIR)/retrieverkeys node e2e/pictures.js
 
 generate: ## rewrite the generated code after a change of the schema
 	go generate ./...

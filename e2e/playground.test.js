@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { parse } from "graphql";
 import { openPage } from "./browser.js";
+import { playground as picture } from "./pictures.js";
 import { start } from "./server.js";
 
 let server;
