@@ -69,6 +69,8 @@ func queries(v example) []query {
 		{"a change's end", document.Keys, bson.D{{Key: "_id", Value: v.key}, {Key: "internal_id", Value: v.tenant}}, nil, 0, []bson.D{byID}},
 		{"pages of keys", document.Keys, keysOf(tenant, retriever, time.Time{}), newest, 26, []bson.D{pages}},
 		{"pages of active keys", document.Keys, keysOf(tenant, retriever, v.at), newest, 26, []bson.D{pages}},
+		{"pages of dated keys", document.Keys, keysOf(tenant, retriever, time.Time{}, datedKeys(apikey.KeyRange{})...), newest, 26, []bson.D{pages}},
+		{"pages of undated keys", document.Keys, keysOf(tenant, retriever, time.Time{}, undatedKeys(apikey.KeyRange{})...), nil, 26, []bson.D{pages, byKeyID}}, // few, so the server may sort them
 		{"later pages of keys", document.Keys, keysOf(tenant, retriever, time.Time{}, after...), newest, 26, []bson.D{pages}},
 		{"counts of keys", document.Keys, keysOf(tenant, retriever, time.Time{}, usableKey), nil, 0, []bson.D{pages}},
 		{"keys without a hash", document.Keys, bson.D{{Key: "key_hash", Value: notText}}, nil, 0, []bson.D{{up("key_hash")}}},
