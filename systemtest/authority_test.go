@@ -340,12 +340,12 @@ func TestIDsThatArePatterns(t *testing.T) {
 				}
 				rest := s.Request(http.MethodPost, "/v1/retrievers/"+strings.ReplaceAll(ref, "*", "%2A")+"/api-keys", `{"name":"x"}`,
 					map[string]string{"Authorization": "Bearer " + programtest.Token(of.caller), "X-Namespace": of.namespace})
-				if rest.Status != http.StatusBadRequest || !strings.Contains(rest.Body, "holds a *") {
+				if rest.Status != http.StatusBadRequest || !strings.Contains(rest.Body, "contains *") {
 					t.Errorf("%s creates a key for %s: %d %s", of.caller, ref, rest.Status, rest.Body)
 				}
 			}
 		}
-		if code, _, errs := programtest.Command(t, d.Env, "keys", "create", "--namespace", "ns_prod", "--retriever", "*", "--name", "x"); code != program.ExitFailed || !strings.Contains(errs, "holds a *") {
+		if code, _, errs := programtest.Command(t, d.Env, "keys", "create", "--namespace", "ns_prod", "--retriever", "*", "--name", "x"); code != program.ExitFailed || !strings.Contains(errs, "contains *") {
 			t.Errorf("keys create: exit code %d: %s", code, errs)
 		}
 	})

@@ -269,7 +269,7 @@ func TestLocalPagesCanCallTheDemo(t *testing.T) {
 		if got := demo.Request(http.MethodOptions, "/graphql", "", preflight); got.Status/100 != 2 || got.Header.Get("Access-Control-Allow-Origin") != origin {
 			t.Errorf("%s calls the demo: %d %v %s", origin, got.Status, got.Header, got.Body)
 		}
-		if got := production.Request(http.MethodOptions, "/graphql", "", preflight); got.Status != http.StatusForbidden || !strings.Contains(got.Body, "the origin "+origin+" may not call this server: CORS_ALLOWED_ORIGINS") {
+		if got := production.Request(http.MethodOptions, "/graphql", "", preflight); got.Status != http.StatusForbidden || !strings.Contains(got.Body, "the origin "+origin+" may not call this server: add the origin to CORS_ALLOWED_ORIGINS") {
 			t.Errorf("%s calls another server: %d %v %s", origin, got.Status, got.Header, got.Body)
 		}
 	}

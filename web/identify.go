@@ -171,7 +171,7 @@ func namespace(r *http.Request) (string, error) {
 		named, err = only("namespace", r.URL.Query()["namespace"])
 	}
 	if err == nil && !utf8.ValidString(named) {
-		return "", &apikey.Error{Code: apikey.NotFound, Message: "No such namespace."}
+		return "", &apikey.Error{Code: apikey.NotFound, Message: "No such namespace here."}
 	}
 	return named, err
 }
