@@ -5,8 +5,7 @@ import { start } from "./server.js";
 
 const query = `query Keys {
   retriever(id: "product-search") {
-    name
-    apiKeys(first: 4, includeRevoked: true) {
+    apiKeys(first: 3, includeRevoked: true, orderBy: { field: LAST_USED_AT, direction: DESC }) {
       total
       results {
         name
@@ -21,7 +20,7 @@ const query = `query Keys {
 
 // playground resolves with a page that shows the query's answer, and no key.
 export async function playground(server) {
-  const page = await openPage({ viewport: { width: 1200, height: 640 }, colorScheme: "light" });
+  const page = await openPage({ viewport: { width: 1200, height: 680 }, colorScheme: "light" });
   await page.goto(server.playground.replace(/query=[^&]*/, `query=${encodeURIComponent(query)}`));
   await page.locator(".graphiql-query-editor .CodeMirror-code").waitFor();
   await page.locator("[aria-label='Re-fetch GraphQL schema']:enabled").waitFor();

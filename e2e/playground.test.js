@@ -70,6 +70,13 @@ test("the query of the printed link runs, and the documentation opens", async ()
   assert.deepEqual(page.complaints, []);
 });
 
+test("the README's picture can be made and shows no key", async () => {
+  const page = await picture(server);
+  await answer(page).getByText('"createdBy"').first().waitFor();
+  assert.doesNotMatch(await page.locator("body").innerText(), /sk_/);
+  assert.deepEqual(page.complaints, []);
+});
+
 test("the browser stores no key", async () => {
   const page = await openPage();
   await page.goto(server.playground);

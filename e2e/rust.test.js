@@ -8,7 +8,7 @@ import { after, before, it } from "node:test";
 import { start } from "./server.js";
 
 const folder = mkdtempSync(join(tmpdir(), "retrieverkeys-rust-"));
-const path = `${process.env.PATH}:${join(homedir(), ".cargo", "bin")}`;
+const path = `${process.env.PATH}:${join(process.env.CARGO_HOME ?? join(homedir(), ".cargo"), "bin")}`;
 const cargo = (args, input) => execFileSync("cargo", args, { cwd: folder, env: { ...process.env, PATH: path }, encoding: "utf8", input, stdio: ["pipe", "pipe", "inherit"] });
 const client = (args, input) => execFileSync(join(folder, "target", "debug", "client"), args, { encoding: "utf8", input }).trim();
 let server;
@@ -23,7 +23,7 @@ before(async () => {
   server = await start();
   cpSync(join(import.meta.dirname, "rust"), folder, { recursive: true });
   writeFileSync(join(folder, "schema.graphql"), server.run("schema"));
-  cargo(["build", "--quiet"]);
+  cargo(["build", "--quiet", "--locked"]);
 });
 after(async () => {
   await server?.stop();
