@@ -5,7 +5,11 @@ import { start } from "./server.js";
 
 const query = `query Keys {
   retriever(id: "product-search") {
-    apiKeys(first: 3, includeRevoked: true, orderBy: { field: LAST_USED_AT, direction: DESC }) {
+    apiKeys(
+      first: 3
+      includeRevoked: true
+      orderBy: { field: LAST_USED_AT, direction: DESC }
+    ) {
       total
       results {
         name
