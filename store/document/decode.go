@@ -48,7 +48,7 @@ type KeyReader struct {
 
 // Key reads one as the function Key does.
 func (r *KeyReader) Key(doc bson.Raw) (apikey.Key, bool) {
-	k, fallbackID, ok := r.read(doc)
+	k, fallbackID, ok := r.decode(doc)
 	if k.ID == "" {
 		k.ID = fallbackID
 	}
@@ -57,12 +57,12 @@ func (r *KeyReader) Key(doc bson.Raw) (apikey.Key, bool) {
 
 // Listed reads a key that lists show. It reports false for a document without a key_id too, even if its _id stands in for that.
 func (r *KeyReader) Listed(doc bson.Raw) (apikey.Key, bool) {
-	k, _, ok := r.read(doc)
+	k, _, ok := r.decode(doc)
 	return k, ok && k.ID != "" && k.Hash != ""
 }
 
-// read returns the key with its key_id alone, and the id that its _id can stand in for.
-func (r *KeyReader) read(doc bson.Raw) (k apikey.Key, fallbackID apikey.ID, ok bool) {
+// decode returns the key with its key_id alone, and the id that its _id can stand in for.
+func (r *KeyReader) decode(doc bson.Raw) (k apikey.Key, fallbackID apikey.ID, ok bool) {
 	r.key, r.fallbackID, r.unreadable = apikey.Key{Type: apikey.Standard, Stored: apikey.Active}, "", 0
 	rest, ok := elements(doc)
 	for next := 0; ok && len(rest) > 0; {
@@ -73,7 +73,7 @@ func (r *KeyReader) read(doc bson.Raw) (k apikey.Key, fallbackID apikey.ID, ok b
 		}
 		next = at + 1
 		if f := &keyFields[at]; f.field&(r.Fields|always) != 0 {
-			f.read(r, v)
+			f.decode(r, v)
 		}
 	}
 	switch {
@@ -88,7 +88,7 @@ func (r *KeyReader) read(doc bson.Raw) (k apikey.Key, fallbackID apikey.ID, ok b
 
 // MissingID reports whether the document of a key has no key_id, and returns the id that Key reads instead: that of its _id, or none.
 func MissingID(doc bson.Raw) (fallback apikey.ID, missing bool) {
-	k, fallback, ok := (&KeyReader{}).read(doc)
+	k, fallback, ok := (&KeyReader{}).decode(doc)
 	return fallback, ok && k.ID == ""
 }
 
@@ -151,8 +151,8 @@ func (b *block[T]) keep(v T) *T {
 	return &(*b)[len(*b)-1]
 }
 
-// list reads the items of an array into a row among others; false where it is none. That of no item is nil.
-func list[T any](v value, among *block[T], read func(value) T) (items []T, ok bool) {
+// readList reads the items of an array into a row among others; false where it is none. That of no item is nil.
+func readList[T any](v value, among *block[T], read func(value) T) (items []T, ok bool) {
 	from := len(*among)
 	ok = v.items(func(item value) {
 		one := read(item)
@@ -531,7 +531,7 @@ func (r *KeyReader) readScopes(v value) []apikey.Scope {
 		s.Operations = []apikey.Operation{apikey.UnknownOperation}
 		return []apikey.Scope{s}
 	}
-	scopes, ok := list(v, &r.scopes, r.scope)
+	scopes, ok := readList(v, &r.scopes, r.scope)
 	if !ok {
 		return []apikey.Scope{{ResourceType: apikey.UnknownResource}}
 	}
@@ -563,7 +563,7 @@ func (r *KeyReader) readOrigins(v value) []string {
 	if v.missing() {
 		return nil
 	}
-	origins, ok := list(v, &r.origins, r.text)
+	origins, ok := readList(v, &r.origins, r.text)
 	if ok && len(origins) == 0 {
 		return nil
 	}
@@ -599,7 +599,7 @@ func words[T ~string](r *KeyReader, v value, among *block[T], all []T, unreadabl
 	if v.missing() {
 		return nil
 	}
-	out, ok := list(v, among, func(item value) T { return oneWord(r, item, all, unreadable) })
+	out, ok := readList(v, among, func(item value) T { return oneWord(r, item, all, unreadable) })
 	if !ok {
 		return []T{unreadable}
 	}

@@ -33,7 +33,7 @@ func KeyFields(k apikey.Key, fields apikey.Fields) bson.D {
 	var d bson.D
 	for _, f := range keyFields {
 		if f.field&fields&^always != 0 {
-			d = append(d, bson.E{Key: f.name, Value: f.value(&k)})
+			d = append(d, bson.E{Key: f.name, Value: f.encode(&k)})
 		}
 	}
 	return d
