@@ -8,14 +8,14 @@ import (
 	"retrieverkeys/apikey"
 )
 
-// keyField says everything about a field of a key's document. To add a field, add a row.
+// keyField describes one field of a key's document. To add a field, add a row.
 type keyField struct {
 	name   string
 	field  apikey.Fields
-	kind   kind                        // what an import accepts
-	decode func(r *KeyReader, v value) // sets it in the key
-	encode func(k *apikey.Key) any     // what is stored; nil: it never changes
-	own    bool                        // it is this server's, not the vendor's
+	kind   kind                        // the values that an import accepts
+	decode func(r *KeyReader, v value) // sets the field in the reader's key
+	encode func(k *apikey.Key) any     // returns the value to store; nil: the field never changes
+	own    bool                        // the field is this server's, not the vendor's
 }
 
 // The fields that are always read.
@@ -27,7 +27,8 @@ const (
 	always = fieldObjectID | fieldID | fieldHash
 )
 
-// keyFields are in the vendor's order, which is the order of new documents and of projections, so that equal requests make equal commands.
+// keyFields has one row per field, in the vendor's order. New documents and projections keep that order, so that equal
+// requests make equal commands.
 var keyFields = []keyField{
 	{name: "_id", field: fieldObjectID, kind: isID, decode: func(r *KeyReader, v value) { r.fallbackID = apikey.ID(v.id()) }},
 	{name: "key_id", field: fieldID, decode: func(r *KeyReader, v value) { r.key.ID = apikey.ID(r.text(v)) }},
@@ -165,8 +166,8 @@ var keyFields = []keyField{
 	},
 }
 
-// keyElement reads the first element: the index of its row in keyFields, or -1, its value, and the elements after it. The row next is tried
-// first, because most documents have their fields in order.
+// keyElement reads the first element. It returns the index of its row in keyFields, or -1, its value, and the elements
+// after it. It tries the row next first, because most documents have their fields in order.
 func keyElement(elements []byte, next int) (at int, v value, rest []byte, ok bool) {
 	if next < len(keyFields) {
 		const kind, zero = 1, 1
@@ -181,7 +182,7 @@ func keyElement(elements []byte, next int) (at int, v value, rest []byte, ok boo
 	return at, v, rest, ok
 }
 
-// KeyFieldNames returns the names of the fields in documents, for a projection. Without _id.
+// KeyFieldNames returns the names of the fields in documents, for a projection. It leaves out _id.
 func KeyFieldNames(fields apikey.Fields) []string {
 	names := make([]string, 0, len(keyFields))
 	for _, f := range keyFields {
