@@ -42,7 +42,7 @@ func TestBackup(t *testing.T) {
 		code int
 		want string
 	}{
-		{"over a file", d.Env, file, program.ExitFailed, file + " exists already"},
+		{"over a file", d.Env, file, program.ExitFailed, file + " already exists"},
 		{"into no directory", d.Env, filepath.Join(dir, "no", "copy.db"), program.ExitFailed, "no such file or directory"},
 		{"of no store", programtest.Fields{"EMBEDDED_PATH": missing}, filepath.Join(dir, "copy.db"), program.ExitFailed, "there is no store at " + missing},
 		{"of MongoDB", programtest.Fields{"MONGODB_URI": "mongodb://127.0.0.1:1"}, filepath.Join(dir, "copy.db"), program.ExitUsage, "mongodump"},

@@ -13,17 +13,17 @@ import (
 	"retrieverkeys/store/document"
 )
 
-// Observer is called for each store call, without any value of it.
+// Observer is called for each store call. It never sees the data of a call.
 type Observer struct {
-	Engine string // its name in spans
-	// Called gets the outcome of a call: ok, unavailable, error, or canceled if the caller left. A call that was canceled because a
-	// concurrent one met an outage counts as unavailable.
+	Engine string // the engine's name in spans
+	// Called gets the outcome of a call: ok, unavailable, error, or canceled if the client disconnected. If an outage
+	// of a concurrent call canceled this one, the outcome is unavailable.
 	Called func(call, outcome string, took time.Duration)
-	Tracer trace.Tracer // makes spans within those that are recorded; nil: none
+	Tracer trace.Tracer // starts a span for each call inside a recorded span; nil: no spans
 }
 
-// Observed is the engine, with every call of it told to the observer. A call begins when the Cost of its request allows one
-// more.
+// Observed returns an engine that reports every call to the observer. A call waits until the Cost of its request allows
+// one more.
 func Observed(e Engine, o Observer) Engine { return observed{e, o} }
 
 type observed struct {
@@ -31,10 +31,10 @@ type observed struct {
 	observer Observer
 }
 
-// errPanicked is how a call ended that did not return.
+// errPanicked is the error of a call that panicked.
 var errPanicked = errors.New("the call panicked")
 
-// see makes one call.
+// see makes one call and reports it.
 func see[T any](ctx context.Context, o *Observer, call string, f func(context.Context) (T, error)) (value T, err error) {
 	ended, err := apikey.CostFrom(ctx).Call(ctx)
 	if err != nil {
@@ -63,7 +63,7 @@ func see[T any](ctx context.Context, o *Observer, call string, f func(context.Co
 
 func outcomeOf(ctx context.Context, err error) string {
 	switch {
-	case err == nil, errors.Is(err, document.ErrNotEmpty): // which the demo asks for
+	case err == nil, errors.Is(err, document.ErrNotEmpty): // the demo expects it
 		return "ok"
 	case errors.Is(ctx.Err(), context.Canceled) && apikey.Classify(context.Cause(ctx)).Code != apikey.Unavailable:
 		return "canceled"
@@ -74,7 +74,7 @@ func outcomeOf(ctx context.Context, err error) string {
 	}
 }
 
-// done makes a call that returns an error alone.
+// done is see for a call that returns only an error.
 func done(ctx context.Context, o *Observer, call string, f func(context.Context) error) error {
 	_, err := see(ctx, o, call, func(ctx context.Context) (struct{}, error) { return struct{}{}, f(ctx) })
 	return err

@@ -18,11 +18,11 @@ import (
 	"retrieverkeys/store/document"
 )
 
-// Every call must be reported under its own name, even if it panics: a call that is missing in metrics is missed when it is slow.
+// Without this, a slow or panicking call could be missing in the metrics, or have another call's name.
 func TestEveryCallIsObserved(t *testing.T) {
-	var told []string
+	var reports []string
 	observed := reflect.ValueOf(store.Observed(struct{ store.Engine }{}, store.Observer{Called: func(call, outcome string, _ time.Duration) {
-		told = append(told, call+" "+outcome)
+		reports = append(reports, call+" "+outcome)
 	}}))
 	var want []string
 	for i := range observed.NumMethod() {
@@ -38,18 +38,18 @@ func TestEveryCallIsObserved(t *testing.T) {
 		func() {
 			defer func() {
 				if recover() == nil {
-					t.Errorf("%s does not ask the engine, which is none", method.Name)
+					t.Errorf("%s did not call the nil engine", method.Name)
 				}
 			}()
 			observed.Method(i).Call(arguments)
 		}()
 	}
-	if diff := cmp.Diff(want, told); diff != "" {
+	if diff := cmp.Diff(want, reports); diff != "" {
 		t.Error(diff)
 	}
 }
 
-// answering is an engine that answers one thing.
+// answering is an engine with a fixed answer.
 type answering struct {
 	store.Engine
 	keys []apikey.Key
@@ -58,31 +58,31 @@ type answering struct {
 
 func (e answering) KeysByHash(context.Context, string) ([]apikey.Key, error) { return e.keys, e.err }
 
-// An outage must not look like a fault of the program, nor a client that has left like either.
+// An outage must not look like a bug, and a client's disconnect must look like neither.
 func TestOutcomesOfCalls(t *testing.T) {
-	left, leave := context.WithCancel(t.Context())
-	leave()
+	gone, disconnect := context.WithCancel(t.Context())
+	disconnect()
 	late, cancel := context.WithDeadline(t.Context(), time.Time{})
 	defer cancel()
 	outage := apikey.Outage(errors.New("down"))
-	given, giveUp := context.WithCancelCause(t.Context())
-	giveUp(fmt.Errorf("beside it: %w", outage))
-	needless, notNeeded := context.WithCancelCause(t.Context())
-	notNeeded(&apikey.Error{Code: apikey.NotFound})
+	failed, fail := context.WithCancelCause(t.Context())
+	fail(fmt.Errorf("a concurrent call: %w", outage))
+	refused, refuse := context.WithCancelCause(t.Context())
+	refuse(&apikey.Error{Code: apikey.NotFound})
 	for _, c := range []struct {
 		ctx  context.Context
 		err  error
 		want string
 	}{
 		{t.Context(), nil, "ok"},
-		{left, nil, "ok"},
+		{gone, nil, "ok"},
 		{t.Context(), document.ErrNotEmpty, "ok"},
 		{t.Context(), outage, "unavailable"},
 		{t.Context(), fmt.Errorf("wrapped: %w", outage), "unavailable"},
 		{late, outage, "unavailable"},
-		{left, outage, "canceled"},
-		{given, outage, "unavailable"},
-		{needless, outage, "canceled"},
+		{gone, outage, "canceled"},
+		{failed, outage, "unavailable"},
+		{refused, outage, "canceled"},
 		{t.Context(), errors.New("something else"), "error"},
 	} {
 		var got string
@@ -94,7 +94,7 @@ func TestOutcomesOfCalls(t *testing.T) {
 	}
 }
 
-// waiting is an engine whose calls end on command.
+// waiting is an engine whose calls return when end is closed.
 type waiting struct {
 	store.Engine
 	begun chan struct{}
@@ -107,7 +107,7 @@ func (e waiting) Ping(context.Context) error {
 	return nil
 }
 
-// One request must not take all connections of the store, however many of its fields ask at once.
+// Without this limit, one request with many fields could take all connections of the store.
 func TestCallsOfARequestWait(t *testing.T) {
 	e := waiting{begun: make(chan struct{}, 100), end: make(chan struct{})}
 	observed := store.Observed(e, store.Observer{Called: func(string, string, time.Duration) {}})
@@ -122,21 +122,22 @@ func TestCallsOfARequestWait(t *testing.T) {
 	ended, cancel := context.WithCancel(ctx)
 	cancel()
 	if err := observed.Ping(ended); apikey.Classify(err).Code != apikey.Unavailable || len(e.begun) != 0 {
-		t.Errorf("a seventeenth call began, %v", err)
+		t.Errorf("a seventeenth call began: %v", err)
 	}
 	close(e.end)
 	calls.Wait()
 	if len(e.begun) != 24 {
-		t.Errorf("%d calls began later", len(e.begun))
+		t.Errorf("%d calls began after the first 16, want 24", len(e.begun))
 	}
 	spent := apikey.NewCost(1, 0)
 	_ = spent.Look(2)
 	if err := observed.Ping(apikey.WithCost(t.Context(), spent)); apikey.Classify(err).Code != apikey.BadUserInput || len(e.begun) != 24 {
-		t.Errorf("a call with nothing left: %v", err)
+		t.Errorf("a call with no Cost left: %v", err)
 	}
 }
 
-// A call that does not begin must have no span, or it would stay open for good; and one that began must have one that ends, however it does.
+// A call that never begins must have no span, because nothing would end it. Every call that begins must have a span
+// that ends, even if the call fails or panics.
 func TestEverySpanOfACallEnds(t *testing.T) {
 	spans := tracetest.NewSpanRecorder()
 	tracer := trace.NewTracerProvider(trace.WithSpanProcessor(spans)).Tracer("test")
@@ -157,20 +158,20 @@ func TestEverySpanOfACallEnds(t *testing.T) {
 		engine store.Engine
 		begins bool
 	}{
-		"with a place":           {apikey.WithCost(ctx, apikey.NewCost(0, 0)), answering{}, true},
-		"that fails":             {ctx, answering{err: errors.New("broken")}, true},
-		"that panics":            {ctx, struct{ store.Engine }{}, true},
-		"with nothing left":      {apikey.WithCost(ctx, spent), answering{}, false},
-		"while there is no room": {apikey.WithCost(ended, full), answering{}, false},
+		"that is allowed":    {apikey.WithCost(ctx, apikey.NewCost(0, 0)), answering{}, true},
+		"that fails":         {ctx, answering{err: errors.New("broken")}, true},
+		"that panics":        {ctx, struct{ store.Engine }{}, true},
+		"with no Cost left":  {apikey.WithCost(ctx, spent), answering{}, false},
+		"while too many run": {apikey.WithCost(ended, full), answering{}, false},
 	} {
 		before := len(spans.Started())
-		told := 0
+		reports := 0
 		func() {
 			defer func() { _ = recover() }()
-			_, _ = store.Observed(c.engine, store.Observer{Tracer: tracer, Called: func(string, string, time.Duration) { told++ }}).KeysByHash(c.ctx, "hash")
+			_, _ = store.Observed(c.engine, store.Observer{Tracer: tracer, Called: func(string, string, time.Duration) { reports++ }}).KeysByHash(c.ctx, "hash")
 		}()
-		if begun := len(spans.Started()) - before; (begun == 1) != c.begins || (told == 1) != c.begins {
-			t.Errorf("a call %s: %d spans, told %d times", name, begun, told)
+		if begun := len(spans.Started()) - before; (begun == 1) != c.begins || (reports == 1) != c.begins {
+			t.Errorf("a call %s: %d spans and %d reports, want %t", name, begun, reports, c.begins)
 		}
 		if c.begins {
 			calls++
@@ -178,6 +179,6 @@ func TestEverySpanOfACallEnds(t *testing.T) {
 	}
 	request.End()
 	if got := len(spans.Ended()); got != calls+1 || got != len(spans.Started()) {
-		t.Errorf("%d spans of %d calls and a request ended, of %d", got, calls, len(spans.Started()))
+		t.Errorf("%d of %d spans ended, want %d", got, len(spans.Started()), calls+1)
 	}
 }

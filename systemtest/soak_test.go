@@ -51,7 +51,7 @@ func TestSoak(t *testing.T) {
 			if err != nil && !strings.Contains(err.Error(), "locked") {
 				t.Error(err)
 			}
-			return "another process holds the file"
+			return "another process has locked the file"
 		})
 	})
 	t.Run("mongodb", func(t *testing.T) {

@@ -10,7 +10,7 @@ import (
 	"retrieverkeys/store/document"
 )
 
-// A page of a list out of BSON.
+// BenchmarkKeys decodes a page of a list.
 func BenchmarkKeys(b *testing.B) {
 	const page = 100
 	text, now := "usr_2f9c41b7", time.Date(2026, 1, 2, 3, 4, 5, 6_000_000, time.UTC)
@@ -35,7 +35,7 @@ func BenchmarkKeys(b *testing.B) {
 	}
 }
 
-// An import is parsed and checked before any of it is stored.
+// BenchmarkParse parses and checks an import file.
 func BenchmarkParse(b *testing.B) {
 	const docs = 5_000
 	var file bytes.Buffer

@@ -17,8 +17,8 @@ import (
 	"retrieverkeys/store/storetest"
 )
 
-// A document that is old or odd is read, and read so that what nobody can read refuses. The engines are tested with
-// the same table.
+// Old and odd documents must be readable, and an unreadable limit must deny access. The engines are tested with the
+// same table.
 func TestKeyReadsOddDocuments(t *testing.T) {
 	for _, odd := range storetest.OddKeys() {
 		got, ok := document.Key(odd.Doc, apikey.AllFields)
@@ -31,13 +31,13 @@ func TestKeyReadsOddDocuments(t *testing.T) {
 	}
 }
 
-// What no engine would take, or not all of them: the bytes come from files too.
+// These bytes come from files. No engine, or not every one, would store them.
 func TestKeyReadsBrokenValues(t *testing.T) {
 	identity := []any{"key_id", "key_1", "key_hash", "h"}
 	for _, c := range []struct {
 		name   string
 		fields []any
-		want   apikey.Key // but for what tells it apart
+		want   apikey.Key // without its id and hash
 	}{
 		{"not a number", []any{"rate_limit_override", math.NaN()}, apikey.Key{Stored: apikey.Active}},
 		{"an endless number", []any{"rate_limit_override", math.Inf(1)}, apikey.Key{Stored: apikey.Active}},
@@ -61,8 +61,8 @@ func TestKeyReadsBrokenValues(t *testing.T) {
 	}
 }
 
-// A document that the disk has damaged reads as unusable or as one that refuses. Otherwise the rest of a scope that
-// ends too early would pass for one without operations, and so allow all of them.
+// A document damaged on disk must be unusable or deny access. Otherwise a scope that ends too early would lose its
+// operations, and so allow all of them.
 func TestKeyReadsDamagedScope(t *testing.T) {
 	scope := bson.D{
 		{Key: "resource_type", Value: "retriever"}, {Key: "resource_id", Value: "ret_1"},
@@ -70,7 +70,7 @@ func TestKeyReadsDamagedScope(t *testing.T) {
 	}
 	doc := encode(t, "key_id", "key_1", "key_hash", "h", "scopes", bson.A{scope})
 	at := bytes.Index(doc, []byte("\x04operations\x00"))
-	doc[at] = 0x7d // no type
+	doc[at] = 0x7d // not a BSON type
 	k, ok := document.Key(doc, apikey.AllFields)
 	want := []apikey.Scope{{ResourceType: apikey.ResourceRetriever, ResourceID: "ret_1", Operations: []apikey.Operation{apikey.UnknownOperation}}}
 	if diff := cmp.Diff(want, k.Scopes); !ok || diff != "" {
@@ -100,8 +100,8 @@ func TestKeysOfAListKeepToThemselves(t *testing.T) {
 	})
 }
 
-// Bytes that are no BSON, or BSON that no program would write, do not end the server; and a document is usable or
-// not whatever is asked of it, or a page and its total would disagree.
+// Invalid or unusual BSON must not crash the server. Whether a document is usable must not depend on the requested
+// fields. Otherwise a page and its total would disagree.
 func FuzzKey(f *testing.F) {
 	for _, odd := range storetest.OddKeys() {
 		f.Add([]byte(odd.Doc))
@@ -129,7 +129,7 @@ func FuzzKey(f *testing.F) {
 	})
 }
 
-// Without a usable id or hash there is no key, and neither in bytes that are no document; nothing panics.
+// A document without a usable id or hash, or bytes that are not BSON, must give no key and must not panic.
 func TestUnusable(t *testing.T) {
 	whole := encode(t, "key_id", "key_1", "key_hash", "h", "scopes", bson.A{bson.D{{Key: "resource_type", Value: "retriever"}}})
 	if _, ok := document.Key(whole, 0); !ok {
@@ -168,7 +168,7 @@ func TestUnusable(t *testing.T) {
 	}
 }
 
-// What is not asked for is not read; a default stands in.
+// Fields that were not requested must not be read. They get their defaults.
 func TestKeyReadsOnlyWhatIsAsked(t *testing.T) {
 	doc := storetest.OddKeys()[0].Doc // complete
 	got, ok := document.Key(doc, 0)
@@ -189,7 +189,7 @@ func TestKeyReadsOnlyWhatIsAsked(t *testing.T) {
 		t.Errorf("the names of two fields are %q, want %q", got, want)
 	}
 
-	// The names for a projection are those of the fields that the reading uses: all of the vendor's, and our own.
+	// A projection of all fields must name exactly the fields that are read: the vendor's and this server's.
 	elements, err := doc.Elements()
 	if err != nil {
 		t.Fatal(err)
@@ -204,7 +204,7 @@ func TestKeyReadsOnlyWhatIsAsked(t *testing.T) {
 	}
 }
 
-// What is written is read as the same. Otherwise a key would change by being stored.
+// Without this, a key would change when it is stored.
 func TestWrittenIsReadTheSame(t *testing.T) {
 	text := func(s string) *string { return &s }
 	at := func(ms int64) *time.Time { t := time.UnixMilli(ms).UTC(); return &t }
@@ -241,7 +241,7 @@ func TestWrittenIsReadTheSame(t *testing.T) {
 	}
 }
 
-// An event, too, is read as it was written, in its own collection and from the document of the key that carries it.
+// An event must be read as it was written, from its own collection and from the key's document that carries it.
 func TestEventsAreReadAsWritten(t *testing.T) {
 	text := func(s string) *string { return &s }
 	key := apikey.ID("key_actor")
@@ -268,7 +268,7 @@ func TestEventsAreReadAsWritten(t *testing.T) {
 		}
 	}
 	if pending, successor := document.PendingEvents(encode(t, "pending_events", "none", "successor", 7)); len(pending) > 0 || successor != nil {
-		t.Errorf("of another form: %v, %v", pending, successor)
+		t.Errorf("of another form: got %v, %v, want nothing", pending, successor)
 	}
 	for name, doc := range map[string]bson.Raw{
 		"no id":           encode(t, "timestamp", bson.DateTime(1)),
@@ -284,12 +284,11 @@ func TestEventsAreReadAsWritten(t *testing.T) {
 	odd := encode(t, "audit_id", "evt_1", "timestamp", bson.DateTime(0), "resource_type", "planet", "changes", bson.A{7, bson.D{{Key: "before", Value: "x"}}, bson.D{{Key: "field", Value: "f"}, {Key: "after", Value: 7}}}, "retriever_ids", "ret_1")
 	want := apikey.Event{ID: "evt_1", Timestamp: bare.Timestamp, ResourceType: "planet", Changes: []apikey.FieldChange{{Field: "f"}}}
 	if got, ok := document.Event(odd); !ok || cmp.Diff(want, got) != "" {
-		t.Errorf("of others' making: %+v", got)
+		t.Errorf("written by another program: %+v", got)
 	}
 }
 
-// A change of some fields leaves all others as they are, whatever they are; and it takes effect, even if the document
-// says a thing twice.
+// Set must leave all other fields unchanged. It must take effect even if the document has a field twice.
 func TestSet(t *testing.T) {
 	doc := encode(t, "_id", bson.ObjectID{1}, "name", "old", "theirs", bson.D{{Key: "b", Value: bson.Decimal128{}}, {Key: "a", Value: bson.A{nil}}}, "name", "older", "status", "active")
 	got, err := document.Set(doc, bson.D{{Key: "revision", Value: int64(1)}, {Key: "status", Value: "revoked"}, {Key: "name", Value: nil}})
@@ -298,11 +297,11 @@ func TestSet(t *testing.T) {
 		t.Errorf("%v, %v\nwant %v", got, err, want)
 	}
 	if _, err := document.Set(doc[:20], nil); err == nil {
-		t.Error("half a document was changed")
+		t.Error("Set accepted a truncated document")
 	}
 }
 
-// The email address of a namespace's creator is stored.
+// Without this, nobody could tell who created a namespace.
 func TestNamespaceKeepsItsMaker(t *testing.T) {
 	made := document.FromNamespace(apikey.Namespace{ID: "ns"}, "a@b.example")
 	if got, _ := made.Lookup("created_by_email").StringValueOK(); got != "a@b.example" {
@@ -313,7 +312,7 @@ func TestNamespaceKeepsItsMaker(t *testing.T) {
 	}
 }
 
-// An identity has the tenant, the id that reading gives, the hash, and the _id with its type, by which 1 and "1" differ.
+// An identity must include the type of the _id, so that 1 and "1" differ.
 func TestIdentify(t *testing.T) {
 	id := bson.ObjectID{1}
 	for _, c := range []struct {
@@ -334,7 +333,7 @@ func TestIdentify(t *testing.T) {
 	}
 }
 
-// encode makes a document of fields and their values by turns.
+// encode returns a document of alternating names and values.
 func encode(t *testing.T, pairs ...any) bson.Raw {
 	t.Helper()
 	d := bson.D{}

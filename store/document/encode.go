@@ -9,7 +9,7 @@ import (
 	"retrieverkeys/apikey"
 )
 
-// FromKey writes a new API key as a document with all of the vendor's fields, nulls included.
+// FromKey encodes a new API key with all of the vendor's fields, including nulls.
 func FromKey(k apikey.Key) bson.Raw {
 	var vendor apikey.Fields
 	for _, f := range keyFields {
@@ -27,20 +27,20 @@ func FromKey(k apikey.Key) bson.Raw {
 	return raw(d)
 }
 
-// KeyFields writes these fields of a key, in the vendor's order. The id and the hash are not among them: they never
+// KeyFields encodes these fields of a key, in the vendor's order. It never includes the id and the hash, which do not
 // change.
 func KeyFields(k apikey.Key, fields apikey.Fields) bson.D {
 	var d bson.D
 	for _, f := range keyFields {
 		if f.field&fields&^always != 0 {
-			d = append(d, bson.E{Key: f.name, Value: f.value(&k)})
+			d = append(d, bson.E{Key: f.name, Value: f.encode(&k)})
 		}
 	}
 	return d
 }
 
-// Set returns the document with these fields, each once: those it has in their places, the others at its end. All other
-// fields stay byte by byte as they are.
+// Set returns the document with these fields, each once. A field that the document has keeps its place. New fields are
+// added at the end. All other fields stay the same byte by byte.
 func Set(doc bson.Raw, fields bson.D) (bson.Raw, error) {
 	elements, err := doc.Elements()
 	if err != nil {
@@ -64,7 +64,8 @@ func Set(doc bson.Raw, fields bson.D) (bson.Raw, error) {
 	return bson.Marshal(d)
 }
 
-// WithKeyID returns the document of a key with the id that its _id stands in for as its key_id. It returns any other document as it is.
+// WithKeyID returns the key's document with a key_id: the id that its _id stands in for. It returns a document
+// unchanged if it has a key_id, or no _id that can stand in for one.
 func WithKeyID(doc bson.Raw) bson.Raw {
 	id, missing := MissingID(doc)
 	if !missing || id == "" {
@@ -77,7 +78,7 @@ func WithKeyID(doc bson.Raw) bson.Raw {
 	return completed
 }
 
-// FromEvent writes an audit event as a document. Its _id is its id, so that one is never stored twice.
+// FromEvent encodes an audit event. The event's id is the document's _id, so that no event is stored twice.
 func FromEvent(e apikey.Event) bson.Raw {
 	changes := make(bson.A, 0, len(e.Changes))
 	for _, c := range e.Changes {
@@ -103,14 +104,14 @@ func FromEvent(e apikey.Event) bson.Raw {
 	})
 }
 
-// Carrying is a key's document with an event that goes with it. An engine stores both in one write, and the event then
-// leaves the document for its own collection: see PendingEvents.
+// Carrying returns a key's document that carries an event. An engine stores both in one write and then moves the event
+// to its own collection: see PendingEvents.
 func Carrying(doc bson.Raw, e apikey.Event) (bson.Raw, error) {
 	return Set(doc, bson.D{{Key: pendingEvents, Value: bson.A{FromEvent(e)}}})
 }
 
-// Unloaded is a key's document without the events that it carries, and these. Where there are none, or some cannot be read,
-// it is the document as it is.
+// Unloaded returns a key's document without the events that it carries, and the events. If it carries none, or one that
+// cannot be read, Unloaded returns the document unchanged.
 func Unloaded(doc bson.Raw) (bson.Raw, []apikey.Event, error) {
 	pending, _ := PendingEvents(doc)
 	if len(pending) == 0 {
@@ -138,7 +139,7 @@ func Unloaded(doc bson.Raw) (bson.Raw, []apikey.Event, error) {
 	return unloaded, events, err
 }
 
-// FromNamespace writes a new namespace as a document. Who made it is kept where an address is given.
+// FromNamespace encodes a new namespace. It includes the creator's address if there is one.
 func FromNamespace(n apikey.Namespace, createdByEmail string) bson.Raw {
 	d := bson.D{
 		{Key: "namespace_id", Value: n.ID},
@@ -156,7 +157,7 @@ func FromNamespace(n apikey.Namespace, createdByEmail string) bson.Raw {
 	return raw(d)
 }
 
-// FromRetriever writes a new retriever as a document.
+// FromRetriever encodes a new retriever.
 func FromRetriever(r apikey.Retriever) bson.Raw {
 	return raw(bson.D{
 		{Key: "retriever_id", Value: r.ID},
@@ -181,7 +182,7 @@ func fromScopes(scopes []apikey.Scope) bson.A {
 	return out
 }
 
-// array makes an empty list of a nil one, which BSON would write as null.
+// array turns a nil slice into an empty one. BSON would encode nil as null.
 func array[T any](items []T) []T {
 	if items == nil {
 		return []T{}
@@ -196,7 +197,7 @@ func date(t *time.Time) any {
 	return bson.NewDateTimeFromTime(*t)
 }
 
-// raw encodes values that all have a BSON type, so it cannot fail.
+// raw encodes a document. It cannot fail, because every value has a BSON type.
 func raw(d bson.D) bson.Raw {
 	doc, err := bson.Marshal(d)
 	if err != nil {

@@ -15,15 +15,15 @@ import (
 	"retrieverkeys/store/document"
 )
 
-// The least that a key must have, for documents that are otherwise bad.
+// identity has only the fields that a key must have. Tests add an invalid one.
 const identity = `"key_id": "key_1", "key_hash": "h1", "internal_id": "int"`
 
-// keyFile is an import file of key documents.
+// keyFile returns an import file of key documents.
 func keyFile(docs ...string) string {
 	return `{"api_keys": [` + strings.Join(docs, ", ") + `]}`
 }
 
-// A file that is not an import file is refused with what is wrong with the file as a whole.
+// An invalid file must be refused with an error about the file, not about its documents.
 func TestParseRefusesFile(t *testing.T) {
 	for _, c := range []struct{ file, want string }{
 		{``, `the file ends in the middle of a JSON value`},
@@ -31,23 +31,23 @@ func TestParseRefusesFile(t *testing.T) {
 		{`{`, `the file ends in the middle of a JSON value`},
 		{`{"api_keys": [`, `api_keys: the file ends in the middle of a JSON value`},
 		{`{"api_keys": [{"key_id": "k"`, `api_keys[0]: the file ends in the middle of a JSON value`},
-		{`[]`, `not an import file: "{" was expected`},
-		{`"text"`, `not an import file: "{" was expected`},
+		{`[]`, `not an import file: expected "{"`},
+		{`"text"`, `not an import file: expected "{"`},
 		{`nope`, `not JSON, after byte 0: invalid character 'o' in literal null (expecting 'u')`},
-		{`{"keys": []}`, `unknown list "keys": the file holds namespaces, retrievers and api_keys`},
-		{`{"api_keys": [], "api_keys": []}`, `the list "api_keys" stands there twice`},
-		{`{"api_keys": {}}`, `api_keys: not an import file: "[" was expected`},
-		{`{"api_keys": null}`, `api_keys: not an import file: "[" was expected`},
+		{`{"keys": []}`, `unknown list "keys": an import file has the lists namespaces, retrievers and api_keys`},
+		{`{"api_keys": [], "api_keys": []}`, `the list "api_keys" appears twice`},
+		{`{"api_keys": {}}`, `api_keys: not an import file: expected "["`},
+		{`{"api_keys": null}`, `api_keys: not an import file: expected "["`},
 		{`{"api_keys": [{]}`, `api_keys[0]: not JSON, after byte 14: invalid character ']' looking for beginning of object key string`},
 		{"\xff\xfe{\x00}\x00", `the file is in UTF-16: save it as UTF-8`},
 		{"\xfe\xff\x00{\x00}", `the file is in UTF-16: save it as UTF-8`},
 		{"{\x00}\x00", `the file is in UTF-16: save it as UTF-8`},
 		{"\x00{\x00}", `the file is in UTF-16: save it as UTF-8`},
 		{"\ufeff", `the file ends in the middle of a JSON value`},
-		{"\ufeff[]", `not an import file: "{" was expected`},
+		{"\ufeff[]", `not an import file: expected "{"`},
 		{"\ufeff\ufeff{}", `not JSON, after byte 0: invalid character 'ï' looking for beginning of value`},
-		{`{"namespaces": []} x`, `something follows the end of the JSON value`},
-		{`{"namespaces": []}{}`, `something follows the end of the JSON value`},
+		{`{"namespaces": []} x`, `there is data after the end of the JSON value`},
+		{`{"namespaces": []}{}`, `there is data after the end of the JSON value`},
 		{keyFile(`{"x": ` + strings.Repeat(`[`, 20000) + strings.Repeat(`]`, 20000) + `}`), `api_keys[0]: not JSON, after byte 14: invalid character '[' exceeded max depth`},
 	} {
 		_, err := document.Parse(strings.NewReader(c.file))
@@ -55,12 +55,12 @@ func TestParseRefusesFile(t *testing.T) {
 			t.Errorf("%.60s\n got %v\nwant %s", c.file, err, c.want)
 		}
 		if problems := (document.Problems)(nil); errors.As(err, &problems) {
-			t.Errorf("%.60s: the problem is one of documents", c.file)
+			t.Errorf("%.60s: got Problems, want an error about the file", c.file)
 		}
 	}
 }
 
-// Without it a file that an editor has saved with a mark that nobody sees cannot be loaded.
+// Without this, a file that an editor saved with a byte order mark could not be imported.
 func TestParseSkipsAByteOrderMark(t *testing.T) {
 	file := keyFile(`{`+identity+`}`) + "\n"
 	want, err := document.Parse(strings.NewReader(file))
@@ -78,7 +78,8 @@ func TestParseSkipsAByteOrderMark(t *testing.T) {
 	}
 }
 
-// Wrong documents are reported by list, index and field, all at once. Otherwise an import of a large file needs one attempt per error.
+// All problems must be reported at once, by list, index and field. Otherwise an import of a large file needs one
+// attempt per error.
 func TestParseRefusesDocuments(t *testing.T) {
 	for _, c := range []struct {
 		name, file string
@@ -90,17 +91,17 @@ func TestParseRefusesDocuments(t *testing.T) {
 		}},
 		{"nothing in a key", keyFile(`{}`), []string{
 			`api_keys[0].key_hash: is required`, `api_keys[0].internal_id: is required`,
-			`api_keys[0].key_id: is required, or an _id that is a text or an ObjectId`,
+			`api_keys[0].key_id: is required, unless the _id is a text or an ObjectId`,
 		}},
 		{"an _id that does not stand in", keyFile(`{"_id": 7, "key_hash": "h", "internal_id": "int"}`), []string{
-			`api_keys[0].key_id: is required, or an _id that is a text or an ObjectId`,
+			`api_keys[0].key_id: is required, unless the _id is a text or an ObjectId`,
 		}},
 		{"hashes that are never looked up", keyFile(`{"key_id": "a", "key_hash": "`+strings.Repeat("aB", 32)+`", "internal_id": "int"}`,
 			`{"key_id": "b", "key_hash": "`+strings.Repeat("0A", 32)+`", "internal_id": "int"}`, `{"key_id": "c", "key_hash": 7, "internal_id": "int"}`,
 			`{"key_id": "d", "key_hash": "`+strings.Repeat("ab", 32)+`", "internal_id": "int"}`, `{"key_id": "e", "key_hash": "AB", "internal_id": "int"}`,
 			`{"key_id": "f", "key_hash": "`+strings.Repeat("Hash", 16)+`", "internal_id": "int"}`), []string{
-			`api_keys[0].key_hash: must be lower-case hexadecimal: a key with this hash could never authenticate`,
-			`api_keys[1].key_hash: must be lower-case hexadecimal: a key with this hash could never authenticate`,
+			`api_keys[0].key_hash: must be lower-case hexadecimal: a key with this hash cannot authenticate`,
+			`api_keys[1].key_hash: must be lower-case hexadecimal: a key with this hash cannot authenticate`,
 			`api_keys[2].key_hash: must be a text`, `api_keys[2].key_hash: is required`,
 		}},
 		{"nothing in a retriever", `{"retrievers": [{"retriever_name": "x"}]}`, []string{
@@ -111,7 +112,7 @@ func TestParseRefusesDocuments(t *testing.T) {
 		}},
 		{"null and empty are missing", keyFile(`{"key_id": "", "key_hash": "", "internal_id": null}`), []string{
 			`api_keys[0].key_hash: is required`, `api_keys[0].internal_id: is required`,
-			`api_keys[0].key_id: is required, or an _id that is a text or an ObjectId`,
+			`api_keys[0].key_id: is required, unless the _id is a text or an ObjectId`,
 		}},
 		{"what it carries", keyFile(`{`+identity+`, "successor": {"key_id": "b", "internal_id": "int"}}`,
 			`{"key_id": "2", "key_hash": "h2", "internal_id": "int", "pending_events": [7, {"audit_id": "evt_1"},
@@ -121,8 +122,8 @@ func TestParseRefusesDocuments(t *testing.T) {
 			`{"key_id": "3", "key_hash": "h3", "internal_id": "int", "pending_events": 7}`), []string{
 			`api_keys[0].successor: cannot be imported: let the server that wrote it finish the rotation, and export again`,
 			`api_keys[1].pending_events[0]: must be an audit event`, `api_keys[1].pending_events[1]: must be an audit event`,
-			`api_keys[1].pending_events[2].internal_id: must be that of the key, once`,
-			`api_keys[1].pending_events[4].internal_id: must be that of the key, once`,
+			`api_keys[1].pending_events[2].internal_id: must appear once and equal the key's`,
+			`api_keys[1].pending_events[4].internal_id: must appear once and equal the key's`,
 			`api_keys[2].pending_events: must be a list of audit events`,
 		}},
 		{"texts", keyFile(`{` + identity + `, "name": 7, "status": true, "user_id": {}, "key_prefix": {"$symbol": "x"}}`), []string{
@@ -134,7 +135,7 @@ func TestParseRefusesDocuments(t *testing.T) {
 			`api_keys[0].created_at: must be a date: {"$date": …} or RFC 3339`,
 			`api_keys[0].expires_at: must be a date: {"$date": …} or RFC 3339`,
 			`api_keys[0].last_used_at: must be a date: {"$date": …} or RFC 3339`,
-			`api_keys[0].revoked_at: must be a date of the years 0 to 9999`,
+			`api_keys[0].revoked_at: must be a date between the years 0 and 9999`,
 			`api_keys[1].created_at: not Extended JSON: invalid $date value string: soon`,
 		}},
 		{"numbers", keyFile(
@@ -143,10 +144,10 @@ func TestParseRefusesDocuments(t *testing.T) {
 			`{"key_id": "3", "key_hash": "3", "internal_id": "int", "rate_limit_override": {"$numberDouble": "NaN"}}`,
 			`{"key_id": "4", "key_hash": "4", "internal_id": "int", "rate_limit_override": "60"}`,
 		), []string{
-			`api_keys[0].rate_limit_override: must be a whole number of 32 bits`,
-			`api_keys[1].rate_limit_override: must be a whole number of 32 bits`,
-			`api_keys[2].rate_limit_override: must be a whole number of 32 bits`,
-			`api_keys[3].rate_limit_override: must be a whole number`,
+			`api_keys[0].rate_limit_override: must be a 32-bit integer`,
+			`api_keys[1].rate_limit_override: must be a 32-bit integer`,
+			`api_keys[2].rate_limit_override: must be a 32-bit integer`,
+			`api_keys[3].rate_limit_override: must be an integer`,
 		}},
 		{"limits that limit nothing", keyFile(
 			`{"key_id": "1", "key_hash": "1", "internal_id": "int", "rate_limit_override": 0}`,
@@ -162,8 +163,8 @@ func TestParseRefusesDocuments(t *testing.T) {
 			`api_keys[1].rate_limit_override: must be at least 1`,
 			`api_keys[2].rate_limit_override: must be at least 1`,
 			`api_keys[3].rate_limit_override: must be at least 1`,
-			`api_keys[4].rate_limit_override: must be a whole number of 32 bits`,
-			`api_keys[6].rate_limit_override: must be a whole number of 32 bits`,
+			`api_keys[4].rate_limit_override: must be a 32-bit integer`,
+			`api_keys[6].rate_limit_override: must be a 32-bit integer`,
 		}},
 		{"ids that are patterns", `{"namespaces": [
 			{"namespace_id": "ns_*", "namespace_name": "a", "internal_id": "int"},
@@ -176,11 +177,11 @@ func TestParseRefusesDocuments(t *testing.T) {
 		], "api_keys": [
 			{"key_id": "key_*", "key_hash": "h", "internal_id": "int", "scopes": [{"resource_type": "retriever", "resource_id": "ret_*"}]}
 		]}`, []string{
-			`namespaces[0].namespace_id: must not hold a *, which in a key's scopes stands for any run of characters`,
-			`namespaces[2].namespace_id: must not hold a *, which in a key's scopes stands for any run of characters`,
-			`retrievers[0].retriever_id: must not hold a *, which in a key's scopes stands for any run of characters`,
-			`retrievers[2].retriever_id: must not hold a *, which in a key's scopes stands for any run of characters`,
-			`retrievers[2].namespace_id: must not hold a *, which in a key's scopes stands for any run of characters`,
+			`namespaces[0].namespace_id: must not contain *, which is a wildcard in a key's scopes`,
+			`namespaces[2].namespace_id: must not contain *, which is a wildcard in a key's scopes`,
+			`retrievers[0].retriever_id: must not contain *, which is a wildcard in a key's scopes`,
+			`retrievers[2].retriever_id: must not contain *, which is a wildcard in a key's scopes`,
+			`retrievers[2].namespace_id: must not contain *, which is a wildcard in a key's scopes`,
 		}},
 		{"booleans", keyFile(`{"key_id": "1", "key_hash": "1", "internal_id": "int", "is_internal": "true"}`,
 			`{"key_id": "2", "key_hash": "2", "internal_id": "int", "is_internal": 1}`, `{"key_id": "3", "key_hash": "3", "internal_id": "int", "is_internal": null}`,
@@ -200,12 +201,12 @@ func TestParseRefusesDocuments(t *testing.T) {
 		{"no Extended JSON", keyFile(`{` + identity + `, "fine": 1, "other": {"deep": [{"$oid": "short"}]}, "more": 2}`), []string{
 			`api_keys[0].other: not Extended JSON: error decoding key 0: the provided hex string is not a valid ObjectID`,
 		}},
-		{"a field twice", keyFile(`{` + identity + `, "name": "a", "name": "b"}`), []string{`api_keys[0].name: stands there twice`}},
+		{"a field twice", keyFile(`{` + identity + `, "name": "a", "name": "b"}`), []string{`api_keys[0].name: appears twice`}},
 		{"a name that BSON has not", keyFile(`{` + identity + `, "a\u0000b": 1}`), []string{
 			`api_keys[0]: cannot be stored: BSON element key cannot contain null bytes`,
 		}},
 		{"not UTF-8", keyFile(`{`+identity+`, "name": "`+"\xff"+`"}`, `{"key_id": "2", "key_hash": "2", "internal_id": "int"}`), []string{
-			`api_keys[0]: holds bytes that are not UTF-8`,
+			`api_keys[0]: is not valid UTF-8`,
 		}},
 		{"the same", `{"namespaces": [
 			{"namespace_id": "ns", "namespace_name": "a", "internal_id": "int"},
@@ -228,7 +229,7 @@ func TestParseRefusesDocuments(t *testing.T) {
 		}},
 		{"in several lists", `{"api_keys": [{` + identity + `}, {"key_id": 7}], "namespaces": [7]}`, []string{
 			`api_keys[1].key_id: must be a text`, `api_keys[1].key_hash: is required`, `api_keys[1].internal_id: is required`,
-			`api_keys[1].key_id: is required, or an _id that is a text or an ObjectId`,
+			`api_keys[1].key_id: is required, unless the _id is a text or an ObjectId`,
 			`namespaces[0]: not a document`,
 		}},
 	} {
@@ -252,7 +253,7 @@ func TestParseRefusesDocuments(t *testing.T) {
 	}
 }
 
-// Of very many problems the first are shown, and the number of the others.
+// If there are very many problems, the error must show the first ones and count the rest.
 func TestProblemsShowTheFirst(t *testing.T) {
 	_, err := document.Parse(strings.NewReader(keyFile(strings.Split(strings.Repeat("7 ", 30), " ")[:30]...)))
 	var want []string
@@ -265,7 +266,7 @@ func TestProblemsShowTheFirst(t *testing.T) {
 	}
 }
 
-// One document, as each tool writes it.
+// Each tool's form of one document must be read the same.
 func TestParseReadsEveryForm(t *testing.T) {
 	for name, dates := range map[string][2]string{
 		// mongoexport --jsonFormat=canonical, and bsondump
@@ -309,7 +310,7 @@ func TestParseReadsEveryForm(t *testing.T) {
 			if diff := cmp.Diff(apikey.Retriever{ID: "ret", NamespaceID: "ns", InternalID: "int", UpdatedAt: &at}, r); diff != "" {
 				t.Errorf("retriever: (-want +got)\n%s", diff)
 			}
-			// What is not known here keeps its type: a text that looks like a date stays one.
+			// An unknown field keeps its type: a text that looks like a date stays a text.
 			unknown := b.Keys[0].Lookup("unknown").Document()
 			want := `{"n": {"$numberLong":"7"},"d": {"$numberDecimal":"0.1"},"b": {"$binary":{"base64":"AA==","subType":"00"}},"at": "2025-01-01T00:00:00Z"}`
 			if got := unknown.String(); got != want {
@@ -319,7 +320,7 @@ func TestParseReadsEveryForm(t *testing.T) {
 	}
 }
 
-// What is old or odd is not bad.
+// Old and odd documents must be accepted.
 func TestParseTakesOld(t *testing.T) {
 	b, err := document.Parse(strings.NewReader(keyFile(
 		`{`+identity+`}`,
@@ -331,12 +332,12 @@ func TestParseTakesOld(t *testing.T) {
 		t.Errorf("%d keys, %v, want 4", len(b.Keys), err)
 	}
 	if b, err := document.Parse(strings.NewReader(`{}`)); err != nil || b.Len() != 0 {
-		t.Errorf("nothing: %d documents, %v", b.Len(), err)
+		t.Errorf("an empty file: %d documents, %v", b.Len(), err)
 	}
 }
 
-// Whatever a file holds, it is refused or can be used: what was accepted can be read, has an identity, and has it
-// alone. Otherwise an import would store what no list shows, or lose a document to another of its id.
+// Every accepted document must be readable and have an identity of its own. Otherwise an import would store documents
+// that no list shows, or lose one to another with its id.
 func FuzzParse(f *testing.F) {
 	for _, seed := range []string{
 		``, `{}`, `{"api_keys": [`, `{"api_keys": {}}`, `{"namespaces": [], "retrievers": [], "api_keys": []} `,
@@ -366,7 +367,7 @@ func FuzzParse(f *testing.F) {
 			seen := map[string]int{}
 			for i, doc := range docs {
 				if err := doc.Validate(); err != nil || !usable[list](doc) {
-					t.Errorf("%s[%d] is accepted and of no use: %v, %v", list, i, doc, err)
+					t.Errorf("%s[%d] is accepted but unusable: %v, %v", list, i, doc, err)
 				}
 				id := document.Identify(list, doc)
 				if id.ID == "" || id.Tenant == "" || list == document.Keys && id.Hash == "" {
@@ -400,11 +401,11 @@ func TestWhatIsCarriedIsOfTheKeysOrganization(t *testing.T) {
 		return doc
 	}
 	if events, successor := document.PendingEvents(carrier("int_a")); len(events) != 1 || successor == nil {
-		t.Errorf("its own are passed over: %v, %v", events, successor)
+		t.Errorf("got %v and %v of its own organization, want one event and a successor", events, successor)
 	}
 	for _, tenants := range [][]string{{"int_b"}, {"int_a", "int_b"}, {"int_b", "int_a"}, {"int_a", "int_a"}, nil} {
 		if events, successor := document.PendingEvents(carrier(tenants...)); len(events) != 0 || successor != nil {
-			t.Errorf("those of %q are not: %v, %v", tenants, events, successor)
+			t.Errorf("got those of %q: %v, %v, want none", tenants, events, successor)
 		}
 	}
 }

@@ -8,14 +8,14 @@ import (
 	"retrieverkeys/apikey"
 )
 
-// keyField says everything about a field of a key's document. To add a field, add a row.
+// keyField describes one field of a key's document. To add a field, add a row.
 type keyField struct {
-	name  string
-	field apikey.Fields
-	kind  kind                        // what an import accepts
-	read  func(r *KeyReader, v value) // sets it in the key
-	value func(k *apikey.Key) any     // what is stored; nil: it never changes
-	own   bool                        // it is this server's, not the vendor's
+	name   string
+	field  apikey.Fields
+	kind   kind                        // the values that an import accepts
+	decode func(r *KeyReader, v value) // sets the field in the reader's key
+	encode func(k *apikey.Key) any     // returns the value to store; nil: the field never changes
+	own    bool                        // the field is this server's, not the vendor's
 }
 
 // The fields that are always read.
@@ -27,146 +27,147 @@ const (
 	always = fieldObjectID | fieldID | fieldHash
 )
 
-// keyFields are in the vendor's order, which is the order of new documents and of projections, so that equal requests make equal commands.
+// keyFields has one row per field, in the vendor's order. New documents and projections keep that order, so that equal
+// requests make equal commands.
 var keyFields = []keyField{
-	{name: "_id", field: fieldObjectID, kind: isID, read: func(r *KeyReader, v value) { r.fallbackID = apikey.ID(v.id()) }},
-	{name: "key_id", field: fieldID, read: func(r *KeyReader, v value) { r.key.ID = apikey.ID(r.text(v)) }},
-	{name: "key_hash", field: fieldHash, kind: isHash, read: func(r *KeyReader, v value) { r.key.Hash = r.text(v) }},
+	{name: "_id", field: fieldObjectID, kind: isID, decode: func(r *KeyReader, v value) { r.fallbackID = apikey.ID(v.id()) }},
+	{name: "key_id", field: fieldID, decode: func(r *KeyReader, v value) { r.key.ID = apikey.ID(r.text(v)) }},
+	{name: "key_hash", field: fieldHash, kind: isHash, decode: func(r *KeyReader, v value) { r.key.Hash = r.text(v) }},
 	{
 		name: "key_prefix", field: apikey.FieldPrefix,
-		read:  func(r *KeyReader, v value) { r.key.Prefix = r.optionalText(v) },
-		value: func(k *apikey.Key) any { return k.Prefix },
+		decode: func(r *KeyReader, v value) { r.key.Prefix = r.optionalText(v) },
+		encode: func(k *apikey.Key) any { return k.Prefix },
 	},
 	{
 		name: "key_type", field: apikey.FieldType,
-		read:  func(r *KeyReader, v value) { r.key.Type = r.keyType(v) },
-		value: func(k *apikey.Key) any { return k.Type },
+		decode: func(r *KeyReader, v value) { r.key.Type = r.keyType(v) },
+		encode: func(k *apikey.Key) any { return k.Type },
 	},
 	{
 		name: "subscription_id", field: apikey.FieldSubscriptionID,
-		read:  func(r *KeyReader, v value) { r.key.SubscriptionID = r.optionalText(v) },
-		value: func(k *apikey.Key) any { return k.SubscriptionID },
+		decode: func(r *KeyReader, v value) { r.key.SubscriptionID = r.optionalText(v) },
+		encode: func(k *apikey.Key) any { return k.SubscriptionID },
 	},
 	{
 		name: "internal_id", field: apikey.FieldInternalID,
-		read:  func(r *KeyReader, v value) { r.key.InternalID = apikey.InternalID(r.text(v)) },
-		value: func(k *apikey.Key) any { return k.InternalID },
+		decode: func(r *KeyReader, v value) { r.key.InternalID = apikey.InternalID(r.text(v)) },
+		encode: func(k *apikey.Key) any { return k.InternalID },
 	},
 	{
 		name: "organization_id", field: apikey.FieldOrganizationID,
-		read:  func(r *KeyReader, v value) { r.key.OrganizationID = r.optionalText(v) },
-		value: func(k *apikey.Key) any { return k.OrganizationID },
+		decode: func(r *KeyReader, v value) { r.key.OrganizationID = r.optionalText(v) },
+		encode: func(k *apikey.Key) any { return k.OrganizationID },
 	},
 	{
 		name: "user_id", field: apikey.FieldUserID,
-		read:  func(r *KeyReader, v value) { r.key.UserID = r.text(v) },
-		value: func(k *apikey.Key) any { return k.UserID },
+		decode: func(r *KeyReader, v value) { r.key.UserID = r.text(v) },
+		encode: func(k *apikey.Key) any { return k.UserID },
 	},
 	{
 		name: "name", field: apikey.FieldName,
-		read:  func(r *KeyReader, v value) { r.key.Name = r.text(v) },
-		value: func(k *apikey.Key) any { return k.Name },
+		decode: func(r *KeyReader, v value) { r.key.Name = r.text(v) },
+		encode: func(k *apikey.Key) any { return k.Name },
 	},
 	{
 		name: "description", field: apikey.FieldDescription,
-		read:  func(r *KeyReader, v value) { r.key.Description = r.text(v) },
-		value: func(k *apikey.Key) any { return k.Description },
+		decode: func(r *KeyReader, v value) { r.key.Description = r.text(v) },
+		encode: func(k *apikey.Key) any { return k.Description },
 	},
 	{
 		name: "permissions", field: apikey.FieldPermissions, kind: isTexts,
-		read: func(r *KeyReader, v value) {
+		decode: func(r *KeyReader, v value) {
 			r.key.Permissions = words(r, v, &r.permissions, apikey.Permissions, apikey.UnknownPermission)
 		},
-		value: func(k *apikey.Key) any { return array(k.Permissions) },
+		encode: func(k *apikey.Key) any { return array(k.Permissions) },
 	},
 	{
 		name: "scopes", field: apikey.FieldScopes, kind: isScopes,
-		read:  func(r *KeyReader, v value) { r.key.Scopes = r.readScopes(v) },
-		value: func(k *apikey.Key) any { return fromScopes(k.Scopes) },
+		decode: func(r *KeyReader, v value) { r.key.Scopes = r.readScopes(v) },
+		encode: func(k *apikey.Key) any { return fromScopes(k.Scopes) },
 	},
 	{
 		name: "rate_limit_override", field: apikey.FieldRateLimitOverride, kind: isLimit,
-		read:  func(r *KeyReader, v value) { r.key.RateLimitOverride = v.int32() },
-		value: func(k *apikey.Key) any { return k.RateLimitOverride },
+		decode: func(r *KeyReader, v value) { r.key.RateLimitOverride = v.int32() },
+		encode: func(k *apikey.Key) any { return k.RateLimitOverride },
 	},
 	{
 		name: "status", field: apikey.FieldStatus,
-		read: func(r *KeyReader, v value) {
+		decode: func(r *KeyReader, v value) {
 			if !v.missing() {
 				r.key.Stored = known(v, statuses, apikey.Revoked)
 			}
 		},
-		value: func(k *apikey.Key) any { return k.Stored },
+		encode: func(k *apikey.Key) any { return k.Stored },
 	},
 	{
 		name: "expires_at", field: apikey.FieldExpiresAt, kind: isDate,
-		read:  func(r *KeyReader, v value) { r.key.ExpiresAt = r.date(v, apikey.FieldExpiresAt) },
-		value: func(k *apikey.Key) any { return date(k.ExpiresAt) },
+		decode: func(r *KeyReader, v value) { r.key.ExpiresAt = r.date(v, apikey.FieldExpiresAt) },
+		encode: func(k *apikey.Key) any { return date(k.ExpiresAt) },
 	},
 	{
 		name: "last_used_at", field: apikey.FieldLastUsedAt, kind: isDate,
-		read:  func(r *KeyReader, v value) { r.key.LastUsedAt = r.date(v, apikey.FieldLastUsedAt) },
-		value: func(k *apikey.Key) any { return date(k.LastUsedAt) },
+		decode: func(r *KeyReader, v value) { r.key.LastUsedAt = r.date(v, apikey.FieldLastUsedAt) },
+		encode: func(k *apikey.Key) any { return date(k.LastUsedAt) },
 	},
 	{
 		name: "created_at", field: apikey.FieldCreatedAt, kind: isDate,
-		read:  func(r *KeyReader, v value) { r.key.CreatedAt = r.date(v, apikey.FieldCreatedAt) },
-		value: func(k *apikey.Key) any { return date(k.CreatedAt) },
+		decode: func(r *KeyReader, v value) { r.key.CreatedAt = r.date(v, apikey.FieldCreatedAt) },
+		encode: func(k *apikey.Key) any { return date(k.CreatedAt) },
 	},
 	{
 		name: "created_by", field: apikey.FieldCreatedBy,
-		read:  func(r *KeyReader, v value) { r.key.CreatedBy = r.optionalText(v) },
-		value: func(k *apikey.Key) any { return k.CreatedBy },
+		decode: func(r *KeyReader, v value) { r.key.CreatedBy = r.optionalText(v) },
+		encode: func(k *apikey.Key) any { return k.CreatedBy },
 	},
 	{
 		name: "revoked_at", field: apikey.FieldRevokedAt, kind: isDate,
-		read:  func(r *KeyReader, v value) { r.key.RevokedAt = r.date(v, apikey.FieldRevokedAt) },
-		value: func(k *apikey.Key) any { return date(k.RevokedAt) },
+		decode: func(r *KeyReader, v value) { r.key.RevokedAt = r.date(v, apikey.FieldRevokedAt) },
+		encode: func(k *apikey.Key) any { return date(k.RevokedAt) },
 	},
 	{
 		name: "revoked_by", field: apikey.FieldRevokedBy,
-		read:  func(r *KeyReader, v value) { r.key.RevokedBy = r.optionalText(v) },
-		value: func(k *apikey.Key) any { return k.RevokedBy },
+		decode: func(r *KeyReader, v value) { r.key.RevokedBy = r.optionalText(v) },
+		encode: func(k *apikey.Key) any { return k.RevokedBy },
 	},
 	{
 		name: "allowed_origins", field: apikey.FieldAllowedOrigins, kind: isTexts,
-		read:  func(r *KeyReader, v value) { r.key.AllowedOrigins = r.readOrigins(v) },
-		value: func(k *apikey.Key) any { return k.AllowedOrigins },
+		decode: func(r *KeyReader, v value) { r.key.AllowedOrigins = r.readOrigins(v) },
+		encode: func(k *apikey.Key) any { return k.AllowedOrigins },
 	},
 	{
 		name: "principal_id", field: apikey.FieldPrincipalID,
-		read:  func(r *KeyReader, v value) { r.key.PrincipalID = r.optionalText(v) },
-		value: func(k *apikey.Key) any { return k.PrincipalID },
+		decode: func(r *KeyReader, v value) { r.key.PrincipalID = r.optionalText(v) },
+		encode: func(k *apikey.Key) any { return k.PrincipalID },
 	},
 	{
 		name: "is_internal", field: apikey.FieldIsInternal, kind: isBoolean,
-		read:  func(r *KeyReader, v value) { r.key.IsInternal, _ = v.BooleanOK() },
-		value: func(k *apikey.Key) any { return k.IsInternal },
+		decode: func(r *KeyReader, v value) { r.key.IsInternal, _ = v.BooleanOK() },
+		encode: func(k *apikey.Key) any { return k.IsInternal },
 	},
 	{
 		name: "rotated_to", field: apikey.FieldRotatedTo, kind: isID, own: true,
-		read:  func(r *KeyReader, v value) { r.key.RotatedTo = v.keyID() },
-		value: func(k *apikey.Key) any { return k.RotatedTo },
+		decode: func(r *KeyReader, v value) { r.key.RotatedTo = v.keyID() },
+		encode: func(k *apikey.Key) any { return k.RotatedTo },
 	},
 	{
 		name: "rotated_from", field: apikey.FieldRotatedFrom, kind: isID, own: true,
-		read:  func(r *KeyReader, v value) { r.key.RotatedFrom = v.keyID() },
-		value: func(k *apikey.Key) any { return k.RotatedFrom },
+		decode: func(r *KeyReader, v value) { r.key.RotatedFrom = v.keyID() },
+		encode: func(k *apikey.Key) any { return k.RotatedFrom },
 	},
 	{
 		name: "budget_hash", field: apikey.FieldBudget, kind: isID, own: true,
-		read:  func(r *KeyReader, v value) { r.key.Budget = r.text(v) },
-		value: func(k *apikey.Key) any { return k.Budget },
+		decode: func(r *KeyReader, v value) { r.key.Budget = r.text(v) },
+		encode: func(k *apikey.Key) any { return k.Budget },
 	},
 	{
 		name: "revision", field: apikey.FieldRevision, kind: isID, own: true,
-		read:  func(r *KeyReader, v value) { r.key.Revision = v.int64() },
-		value: func(k *apikey.Key) any { return k.Revision },
+		decode: func(r *KeyReader, v value) { r.key.Revision = v.int64() },
+		encode: func(k *apikey.Key) any { return k.Revision },
 	},
 }
 
-// keyElement reads the first element: the index of its row in keyFields, or -1, its value, and the elements after it. The row next is tried
-// first, because most documents have their fields in order.
+// keyElement reads the first element. It returns the index of its row in keyFields, or -1, its value, and the elements
+// after it. It tries the row next first, because most documents have their fields in order.
 func keyElement(elements []byte, next int) (at int, v value, rest []byte, ok bool) {
 	if next < len(keyFields) {
 		const kind, zero = 1, 1
@@ -181,7 +182,7 @@ func keyElement(elements []byte, next int) (at int, v value, rest []byte, ok boo
 	return at, v, rest, ok
 }
 
-// KeyFieldNames returns the names of the fields in documents, for a projection. Without _id.
+// KeyFieldNames returns the names of the fields in documents, for a projection. It leaves out _id.
 func KeyFieldNames(fields apikey.Fields) []string {
 	names := make([]string, 0, len(keyFields))
 	for _, f := range keyFields {

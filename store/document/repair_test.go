@@ -14,7 +14,7 @@ import (
 	"retrieverkeys/store/document"
 )
 
-// Only a document without a text as key_id lacks one, and what stands in for it is its _id.
+// Only a document whose key_id is not a text lacks one. Its _id must stand in for it.
 func TestWithKeyID(t *testing.T) {
 	objectID := bson.ObjectID{0x61}
 	for _, c := range []struct {
@@ -36,7 +36,7 @@ func TestWithKeyID(t *testing.T) {
 		}
 		reader := document.KeyReader{}
 		if _, listed := reader.Listed(c.doc); listed == missing {
-			t.Errorf("%v is listed: %t", c.doc, listed)
+			t.Errorf("Listed(%v) = %t", c.doc, listed)
 		}
 		got := document.WithKeyID(c.doc)
 		if !c.missing || c.want == "" {
@@ -51,7 +51,8 @@ func TestWithKeyID(t *testing.T) {
 	}
 }
 
-// A request keeps a few keys of the many that it looks at. If each kept all that was read beside it, they would take as much memory as all.
+// A request can keep a few keys of the many that it reads. If each kept its whole list in memory, the few would take as
+// much as all.
 func TestAKeyKeepsLittleElse(t *testing.T) {
 	const lists, keys = 50, 1000
 	text, now := strings.Repeat("x", 40), time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)

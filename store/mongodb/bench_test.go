@@ -13,9 +13,9 @@ import (
 	"retrieverkeys/store/mongodb/mongodbtest"
 )
 
-// BenchmarkQueries asks each question of a tenant with 20,000 keys and events of one retriever, 20,000 retrievers of one namespace and
-// 20,000 namespaces, on the deployment of TEST_MONGODB_URI. Where there is none it measures FerretDB, which reads every document for every
-// question, so there are few.
+// BenchmarkQueries runs each query for a tenant with 20,000 keys and events of one retriever, 20,000 retrievers of one
+// namespace and 20,000 namespaces, on the deployment of TEST_MONGODB_URI. Without it, the benchmark runs on FerretDB
+// with few documents, because FerretDB reads every document for every query.
 func BenchmarkQueries(b *testing.B) {
 	s, _ := indexed(b)
 	many := mongodbtest.Fewer(20_000, 100)

@@ -7,14 +7,14 @@ import (
 	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/topology"
 )
 
-// What a call to the server may cost. Where the context has a deadline, the driver tries again until then whatever may be
-// tried again, and without a pause where the server answers only that another one does not: one read made 38,000 commands
-// a second. So reads are tried again here, and writes, which only the driver can repeat, do not show it the deadline.
+// The limits of a call to the server. With a context that has a deadline, the driver retries until then, and without a
+// pause if the server reports that another one does not answer: one read sent 38,000 commands a second. So this package
+// retries reads itself, and hides the deadline from writes, which only the driver can repeat.
 
-// callTimeout bounds calls whose context has no deadline: those of commands, and in the background.
+// callTimeout bounds calls whose context has no deadline: those of the command line and of the background.
 var callTimeout = 30 * time.Second
 
-// bounded gives a deadline to a context that has none.
+// bounded adds a deadline to a context that has none.
 func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 	if _, has := ctx.Deadline(); has {
 		return ctx, func() {}
@@ -22,8 +22,8 @@ func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, callTimeout)
 }
 
-// again reads, and once more if that met an outage which may have passed. It has not where no server was found.
-func again[T any](ctx context.Context, read func() (T, error)) (T, error) {
+// withRetry reads, and retries once after an outage that may have passed. If no server was found, it has not.
+func withRetry[T any](ctx context.Context, read func() (T, error)) (T, error) {
 	v, err := read()
 	if err == nil || ctx.Err() != nil || !isOutage(err) || isA[topology.ServerSelectionError](err) {
 		return v, err
@@ -31,7 +31,7 @@ func again[T any](ctx context.Context, read func() (T, error)) (T, error) {
 	return read()
 }
 
-// writing returns a context that ends with the other one, or in time, and has no deadline: the driver then tries a write
+// writing returns a context without a deadline that ends with ctx, or after callTimeout. The driver then tries a write
 // at most twice.
 func writing(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, release := bounded(ctx)

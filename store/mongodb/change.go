@@ -14,10 +14,10 @@ import (
 	"retrieverkeys/store/document"
 )
 
-// A change is one conditional write of one document, which every deployment makes atomically. The document carries what
-// else belongs to the change until it is where it belongs: its event in pending_events, and when it is rotated the key
-// that takes its place in successor. To finish a change is to insert these by their ids, and then to take them out of
-// the document. Each of these steps can be repeated, by whomever, and what a crash leaves is finished the same way: see settle.go.
+// A change is one conditional write of one document, which is atomic on every deployment. The document carries the rest
+// of the change until it is stored elsewhere: the event in pending_events and, in a rotation, the new key in successor.
+// Finishing a change means inserting these by their ids, and then removing them from the document. Any process can
+// repeat each step, and finishes what a crash left in the same way: see settle.go.
 
 // CurrentKeys implements apikey.Store.
 func (s *Store) CurrentKeys(ctx context.Context, tenant apikey.InternalID, id apikey.ID) ([]apikey.Key, error) {
@@ -25,7 +25,7 @@ func (s *Store) CurrentKeys(ctx context.Context, tenant apikey.InternalID, id ap
 	if err != nil || len(keys) > 0 {
 		return keys, err
 	}
-	// It may be a successor that is still in the other key's document.
+	// It can be a successor that is still in the other key's document.
 	found, err := s.unfinishedKeys(ctx, 1, bson.E{Key: "internal_id", Value: is(string(tenant))}, bson.E{Key: "successor.key_id", Value: string(id)})
 	if err != nil || len(found) == 0 {
 		return nil, err
@@ -44,7 +44,7 @@ func (s *Store) currentKeys(ctx context.Context, tenant apikey.InternalID, id ap
 			unfinished = append(unfinished, slices.Clone(doc))
 		}
 	})
-	if !s.settler.failing() { // else every change would try in vain, and the settler tries anyway
+	if !s.settler.failing() { // otherwise every change would try in vain; the settler tries anyway
 		for _, doc := range unfinished {
 			s.finishOrRemember(ctx, doc)
 		}
@@ -100,19 +100,19 @@ func (s *Store) ChangeKey(ctx context.Context, c apikey.Change) (bool, error) {
 	return true, nil
 }
 
-// newKey is the document of a new key. Its _id is its id, so that it is never stored twice.
+// newKey returns the document of a new key. Its _id is its id, so that it cannot be stored twice.
 func newKey(k apikey.Key) bson.Raw {
-	elements, _ := document.FromKey(k).Elements() // of a document that was just made
+	elements, _ := document.FromKey(k).Elements() // FromKey returns a valid document
 	d := make(bson.D, 0, len(elements)+1)
 	d = append(d, bson.E{Key: "_id", Value: k.ID})
 	for _, e := range elements {
 		d = append(d, bson.E{Key: e.Key(), Value: e.Value()})
 	}
-	doc, _ := bson.Marshal(d) // of values that came from BSON
+	doc, _ := bson.Marshal(d) // the values come from BSON
 	return doc
 }
 
-// atRevision selects a key with that revision.
+// atRevision selects a key at that revision.
 func atRevision(n int64) bson.E {
 	if n == 0 {
 		return bson.E{Key: "revision", Value: bson.D{{Key: "$in", Value: bson.A{int64(0), nil}}, notList}}
@@ -144,15 +144,15 @@ func (s *Store) UseKeys(ctx context.Context, uses []apikey.Use) error {
 	return failure(err)
 }
 
-// finishTimeout bounds the finishing of one change, which goes on when the request that made it has ended.
+// finishTimeout bounds the finishing of one change, which continues after the end of its request.
 const finishTimeout = 5 * time.Second
 
-// finishOrRemember finishes a change that is made, and reports whether it could. The change stands either way. If finishing
-// fails, the settler tries again.
+// finishOrRemember finishes a change that is stored, and reports whether it could. The change stands either way: if
+// finishing fails, the settler tries again.
 func (s *Store) finishOrRemember(ctx context.Context, doc bson.Raw) bool {
 	finished, err := s.finishInTime(context.WithoutCancel(ctx), doc)
 	if err != nil && s.settler.left() {
-		s.logger.WarnContext(ctx, "a change of a key is made, but its audit event is still in the key's document", "error", err, "cause", errors.Unwrap(err))
+		s.logger.WarnContext(ctx, "a key was changed, but its audit event is still in the key's document", "error", err, "cause", errors.Unwrap(err))
 	}
 	return finished
 }
@@ -170,8 +170,8 @@ func (s *Store) finishInTime(ctx context.Context, doc bson.Raw) (finished bool, 
 	return true, nil
 }
 
-// finish inserts the successor and the events that a key's document carries, and then takes them out of the document. It reports whether
-// the successor is inserted, also with an error.
+// finish inserts the successor and the events that a key's document carries, and then removes them from the document.
+// It reports whether the successor is inserted, even if it returns an error.
 func (s *Store) finish(ctx context.Context, doc bson.Raw) (placed bool, err error) {
 	events, successor := document.PendingEvents(doc)
 	if len(events) == 0 {
@@ -187,21 +187,21 @@ func (s *Store) finish(ctx context.Context, doc bson.Raw) (placed bool, err erro
 	if err := s.insertEvents(ctx, events); err != nil {
 		return true, err
 	}
-	// Who has changed the key since carries what is left to do, and finishes it.
+	// If the key has changed since, the newer change carries what is left to do, and its finishing does it.
 	k, _ := document.Key(doc, apikey.FieldRevision)
 	result, err := s.primaryKeys().UpdateOne(ctx, bson.D{{Key: "_id", Value: doc.Lookup("_id")}, internalID(doc), atRevision(k.Revision)},
 		bson.D{{Key: "$unset", Value: bson.D{{Key: "pending_events", Value: ""}, {Key: "successor", Value: ""}}}})
 	if err != nil {
 		return true, failure(err)
 	}
-	// Only who writes to the database can have put them there, and somebody should know that it happened.
+	// Only somebody who can write to the database can have put them there, so an operator must see it.
 	if n := document.Foreign(doc); n > 0 && result.ModifiedCount > 0 {
-		s.logger.WarnContext(ctx, "a key carried events or keys of another organization, which are dropped", "key", k.ID, "count", n)
+		s.logger.WarnContext(ctx, "a key carried events or keys of another organization: they were dropped", "key", k.ID, "count", n)
 	}
 	return true, nil
 }
 
-// internalID selects by the document's own tenant, which is what a sharded collection is found by.
+// internalID selects by the document's own tenant, by which a sharded collection finds it.
 func internalID(doc bson.Raw) bson.E {
 	return bson.E{Key: "internal_id", Value: doc.Lookup("internal_id")}
 }

@@ -41,9 +41,9 @@ func isWrite(command string) bool {
 	return slices.Contains([]string{"insert", "update", "findAndModify", "delete"}, command)
 }
 
-// A process may be stopped between any two of the writes that a change takes. Whatever is left, the next start, read or
-// change finishes: the key is changed, its successor is there once, and so is its event; or nothing of it ever was.
-// Otherwise a rotation could leave a customer with an old key that is dead and a new one that does not exist.
+// A process can stop between any two of the writes of a change. The next start, read or change must finish it: the key
+// is changed, and its successor and its event are stored once. Or nothing of the change must exist. Otherwise a
+// rotation could leave a customer with an old key that is revoked and a new one that does not exist.
 func TestCrashBetweenAnyTwoWrites(t *testing.T) {
 	changed := crashKey("key_1")
 	changed.Name = "changed"
@@ -105,20 +105,20 @@ func TestCrashBetweenAnyTwoWrites(t *testing.T) {
 					if stopped > 0 {
 						want, events = c.after, 1
 					}
-					// Before anything is finished, the trail has the event, once.
+					// Before the change is finished, the trail must have the event once.
 					checkTrail(t, crashing, events)
 
 					fresh := openedOn(t, testURI, crashing.primary.Name(), slog.New(slog.DiscardHandler), func(context.Context, *event.CommandStartedEvent) {})
 					looksEvery(fresh, 0)
 					recover(t, fresh)
-					settled(t, fresh) // a read that asks for it may not wait until it is done
+					settled(t, fresh) // a read starts the finishing but does not have to wait for it
 					checkTrail(t, fresh, events)
 					keys, err := all(t.Context(), fresh.primaryKeys(), find{filter: bson.D{}, sort: bson.D{{Key: "key_id", Value: 1}}}, (&document.KeyReader{Fields: apikey.AllFields}).Key)
 					if diff := cmp.Diff(want, keys); err != nil || diff != "" {
 						t.Errorf("%v: keys (-want +got)\n%s", err, diff)
 					}
 					if left, err := fresh.unfinishedKeys(t.Context(), 10); err != nil || len(left) > 0 {
-						t.Errorf("still unfinished: %v, %v", left, err)
+						t.Errorf("left unfinished: %v, %v", left, err)
 					}
 				})
 			}
@@ -131,7 +131,7 @@ func atOne(k apikey.Key) apikey.Key {
 	return k
 }
 
-// recoveries are what finishes a change that was left.
+// recoveries are the actions that finish a change that was left.
 var recoveries = map[string]func(*testing.T, *Store){
 	"the next start": func(t *testing.T, s *Store) {
 		if err := s.Prepare(t.Context()); err != nil {
@@ -207,7 +207,7 @@ func checkTrail(t *testing.T, s *Store, want int) {
 	}
 }
 
-// A new key works as soon as its plaintext is known, even if it is still in its predecessor's document.
+// A new key must work as soon as its plaintext is shown, even while it is still in its predecessor's document.
 func TestSuccessorsAuthenticateAtOnce(t *testing.T) {
 	p, uri := mongodbtest.NewProxy(t, testURI)
 	p.Start()
@@ -234,8 +234,9 @@ func TestSuccessorsAuthenticateAtOnce(t *testing.T) {
 	}
 }
 
-// Where events cannot be moved, as for a user without the right, keys are read and changed all the same, the trail has
-// every event once, and the operator hears of it. A revocation must not wait for a right on another collection.
+// If events cannot be moved, for example because the user lacks the right, reads and changes of keys must work, the
+// trail must have every event once, and the log must warn. A revocation must not depend on a right on another
+// collection.
 func TestEventsThatCannotBeMoved(t *testing.T) {
 	p, uri := mongodbtest.NewProxy(t, testURI)
 	p.Start()
@@ -269,7 +270,7 @@ func TestEventsThatCannotBeMoved(t *testing.T) {
 	checkTrail(t, s, 6)
 	page, err := s.EventPage(t.Context(), crashTenant, "ret_1", apikey.EventRange{Limit: 2, After: &apikey.EventPosition{Timestamp: crashEvent("").Timestamp.Add(time.Second), ID: "evt_4"}})
 	if err != nil || len(page) != 2 || page[0].ID != "evt_3" || page[1].ID != "evt_2" {
-		t.Errorf("a page of events that are all pending: %v, %v", page, err)
+		t.Errorf("EventPage of pending events = %v, %v", page, err)
 	}
 	if got := w.log.String(); !strings.Contains(got, "still in the key's document") || strings.Contains(got, "hash of") {
 		t.Errorf("logged %s", got)
@@ -281,7 +282,7 @@ func TestEventsThatCannotBeMoved(t *testing.T) {
 	checkTrail(t, s, 6)
 }
 
-// Finishing a change must not remove what a later change has left: its event would be lost.
+// Finishing a change must not remove what a later change has left. Otherwise the later change's event would be lost.
 func TestFinishingLeavesLaterChanges(t *testing.T) {
 	p, uri := mongodbtest.NewProxy(t, testURI)
 	p.Start()
@@ -289,7 +290,7 @@ func TestFinishingLeavesLaterChanges(t *testing.T) {
 	if err := s.Prepare(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	s.settler.close() // else it may finish the changes first
+	s.settler.close() // otherwise it can finish the changes first
 	insert(t, s, document.Keys, elements(t, newKey(crashKey("key_1"))))
 	p.On(func(command string, _ bson.Raw) *mongodbtest.Fault {
 		if command == "insert" {
@@ -297,7 +298,7 @@ func TestFinishingLeavesLaterChanges(t *testing.T) {
 		}
 		return nil
 	})
-	var found []bson.Raw // after each change, as somebody who is to finish it finds it
+	var found []bson.Raw // after each change, the document that a process would find and finish
 	for i := range 2 {
 		k := crashKey("key_1")
 		k.Name, k.Revision = fmt.Sprint(i), int64(i)
@@ -324,7 +325,7 @@ func TestFinishingLeavesLaterChanges(t *testing.T) {
 	}
 }
 
-// Reads look for what is unfinished now and then, not each time: that would be a second command for every list.
+// Reads must look for unfinished changes from time to time only. Otherwise every list would take two commands.
 func TestReadsLookForTheUnfinishedNowAndThen(t *testing.T) {
 	s, w := indexed(t)
 	read := func() {
@@ -346,7 +347,7 @@ func TestReadsLookForTheUnfinishedNowAndThen(t *testing.T) {
 		read()
 	}
 	if n := sent(); n != 0 {
-		t.Errorf("it looked %d times", n)
+		t.Errorf("looked %d times, want none", n)
 	}
 	looksEvery(s, 0) // as if the hour had passed
 	read()
@@ -356,16 +357,16 @@ func TestReadsLookForTheUnfinishedNowAndThen(t *testing.T) {
 	}
 	settled(t, s)
 	if n := sent(); n != 2 { // settled looks once more
-		t.Errorf("it looked %d times, want once", n-1)
+		t.Errorf("looked %d times, want once", n-1)
 	}
-	s.settler.left() // this process knows of something
+	s.settler.left() // this process has left something
 	settled(t, s)
 	if n := sent(); n < 1 || n > 2 {
-		t.Errorf("it looked %d times, want once", n)
+		t.Errorf("looked %d times, want once", n)
 	}
 }
 
-// Fields that are not ours, and their order, are the platform's: a change must leave them as they are.
+// A change must keep the fields that this program does not know, and the order of all. They belong to the platform.
 func TestChangeKeepsWhatItDoesNotKnow(t *testing.T) {
 	s, _ := indexed(t)
 	insert(t, s, document.Keys, bson.D{

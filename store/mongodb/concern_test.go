@@ -15,8 +15,8 @@ import (
 	"retrieverkeys/store/mongodb/mongodbtest"
 )
 
-// Changes are written with majority whatever the URI says, and what it asks for besides holds: that they are in the journal. What asks for
-// less does not.
+// Changes must be written with majority, whatever the URI's write concern is. The URI can only add that they are in the
+// journal.
 func TestWriteConcern(t *testing.T) {
 	for option, want := range map[string]string{
 		"":                              `{"w": "majority"}`,
@@ -33,7 +33,7 @@ func TestWriteConcern(t *testing.T) {
 		s, w := opened(t, uri+option)
 		p.On(func(command string, _ bson.Raw) *mongodbtest.Fault {
 			if isWrite(command) {
-				return mongodbtest.Refusing(codeUnauthorized) // what the deployment thinks of the concern is its own affair
+				return mongodbtest.Refusing(codeUnauthorized) // the deployment can refuse the concern
 			}
 			return nil
 		})
@@ -53,7 +53,7 @@ func TestWriteConcern(t *testing.T) {
 	}
 }
 
-// A deployment that requires the Stable API refuses every command that does not name its version.
+// A deployment that requires the Stable API refuses every command without a version.
 func TestServerAPI(t *testing.T) {
 	for version, want := range map[string]string{"1": `"1"`, "": ""} {
 		p, uri := mongodbtest.NewProxy(t, testURI)
@@ -71,7 +71,7 @@ func TestServerAPI(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, _ = s.KeysByHash(t.Context(), "hash") // what the deployment thinks of the version is its own affair
+		_, _ = s.KeysByHash(t.Context(), "hash") // the deployment can refuse the version
 		_ = s.EnsureIndexes(t.Context())
 		_ = s.Ping(t.Context())
 		if err := s.Close(); err != nil {
@@ -83,7 +83,7 @@ func TestServerAPI(t *testing.T) {
 	}
 }
 
-// Without a primary nobody can authenticate, so such a deployment is not ready, even if its other members answer.
+// Without a primary nobody can authenticate, so the deployment is not ready, even if its other members answer.
 func TestReadinessAsksThePrimary(t *testing.T) {
 	var primary atomic.Int64
 	members, uri := mongodbtest.NewReplicaSet(t, testURI, func() int { return int(primary.Load()) }, func(int, string, bson.Raw) *mongodbtest.Fault { return nil })
@@ -101,12 +101,12 @@ func TestReadinessAsksThePrimary(t *testing.T) {
 	primary.Store(1)
 	for began := time.Now(); s.Ping(t.Context()) != nil; {
 		if time.Since(began) > 30*time.Second {
-			t.Fatal("it does not become ready")
+			t.Fatal("the store does not become ready")
 		}
 	}
 }
 
-// If an option of the URI or a setting would help, the log names it. Clients do not see it.
+// If a setting or an option of the URI can help, the log must name it. Clients must not see it.
 func TestAdvice(t *testing.T) {
 	for code, want := range map[int32]string{301: "retryWrites=false", 20: "retryWrites=false", 498870: "MONGODB_SERVER_API", 322: "MONGODB_SERVER_API", 18: "authSource", 8000: "authSource", 10107: "replicaSet", 121: ""} {
 		for _, cause := range []error{
@@ -114,13 +114,13 @@ func TestAdvice(t *testing.T) {
 			mongo.BulkWriteException{WriteErrors: []mongo.BulkWriteError{{WriteError: mongo.WriteError{Code: int(code), Message: "the server's words"}}}},
 		} {
 			err := failure(cause)
-			told := apikey.Classify(err)
-			text := errors.Unwrap(told).Error()
+			classified := apikey.Classify(err)
+			text := errors.Unwrap(classified).Error()
 			if !strings.Contains(text, want) || want == "" && strings.Contains(text, "(") && strings.Contains(text, "MONGODB") {
 				t.Errorf("code %d: the log has %q, want %q", code, text, want)
 			}
-			if strings.Contains(told.Message, "MONGODB") {
-				t.Errorf("code %d: clients see %q", code, told.Message)
+			if strings.Contains(classified.Message, "MONGODB") {
+				t.Errorf("code %d: clients see %q", code, classified.Message)
 			}
 			if !hasCode(err, int(code)) {
 				t.Errorf("code %d is lost", code)
@@ -129,8 +129,8 @@ func TestAdvice(t *testing.T) {
 	}
 }
 
-// What passes is no document's fault: an import that meets it is to be run again, as after any outage. A document that the server will
-// never take is named.
+// A temporary error must not be blamed on a document: the operator runs the import again, as after any outage. A
+// document that the server never accepts must be named.
 func TestImportTellsOutagesFromFaults(t *testing.T) {
 	for code, passes := range map[int]bool{112: true, 46: true, 117: true, 13388: true, 14031: true, 11600: true, 10107: true, 16500: true, 121: false, 10334: false, 11000: false} {
 		p, uri := mongodbtest.NewProxy(t, testURI)
@@ -150,12 +150,12 @@ func TestImportTellsOutagesFromFaults(t *testing.T) {
 			t.Errorf("code %d: %v, want an outage", code, err)
 		}
 		if !passes && (len(problems) != 1 || problems[0].List != document.Keys || problems[0].Index != 1) {
-			t.Errorf("code %d: %v, want the document's fault", code, err)
+			t.Errorf("code %d: %v, want a problem of the document", code, err)
 		}
 	}
 }
 
-// A collation may hold hashes for equal that are not. They are not, whatever the server finds.
+// With a collation, MongoDB can match another hash. Such a key must not authenticate.
 func TestHashesAreComparedByteByByte(t *testing.T) {
 	p, uri := mongodbtest.NewProxy(t, testURI)
 	p.Start()

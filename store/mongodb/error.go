@@ -14,7 +14,7 @@ import (
 	"retrieverkeys/apikey"
 )
 
-// The server's error codes that decide something here.
+// The server's error codes that this package treats specially.
 const (
 	codeInternalError     = 1
 	codeBadValue          = 2
@@ -23,7 +23,7 @@ const (
 	codeDuplicateKeyOfOld = 11001
 )
 
-// failure is where the driver's errors become the product's: an outage, or an error that is Internal to callers.
+// failure converts the driver's errors to the domain's: an outage, or an error that is Internal to callers.
 func failure(err error) error {
 	switch {
 	case err == nil:
@@ -35,23 +35,23 @@ func failure(err error) error {
 	}
 }
 
-// advice says which setting helps with an error, by the server's code.
+// advice says which setting can help, by the server's error code.
 var advice = map[int]string{
 	18:     authAdvice,
 	8000:   authAdvice,
-	20:     retryAdvice, // of a server that is no replica set
-	301:    retryAdvice, // of Amazon DocumentDB
+	20:     retryAdvice, // a server that is not a replica set
+	301:    retryAdvice, // Amazon DocumentDB
 	322:    apiAdvice,   // APIVersionError
-	498870: apiAdvice,   // a version is required
+	498870: apiAdvice,   // the server requires a version
 	10107:  primaryAdvice,
 	10058:  primaryAdvice,
 }
 
 const (
-	authAdvice    = "see to the user, the password and authSource in MONGODB_URI"
-	retryAdvice   = "where the deployment has no retryable writes, add retryWrites=false to MONGODB_URI"
-	apiAdvice     = "where the deployment requires the Stable API, set MONGODB_SERVER_API=1, else leave it empty"
-	primaryAdvice = "where this does not pass, MONGODB_URI names one member: name the replica set (replicaSet=), without directConnection"
+	authAdvice    = "check the user, the password and authSource in MONGODB_URI"
+	retryAdvice   = "if the deployment has no retryable writes, add retryWrites=false to MONGODB_URI"
+	apiAdvice     = "if the deployment requires the Stable API, set MONGODB_SERVER_API=1; otherwise leave it empty"
+	primaryAdvice = "if this persists, MONGODB_URI names one member: name the replica set (replicaSet=) and remove directConnection"
 )
 
 // advised adds advice to an error. Only logs show it.
@@ -66,8 +66,8 @@ func advised(err error) error {
 	return err
 }
 
-// outageCodes are the server's ways to say: not now, not I, or not you. A user without the rights is among them,
-// because the callers have done nothing wrong and an operator can mend it while we run.
+// outageCodes are the server's codes for a server, or a user, that cannot serve the command now. Missing rights are
+// among them, because the callers have done nothing wrong and an operator can grant the rights meanwhile.
 var outageCodes = []int{
 	6, // HostUnreachable
 	7, // HostNotFound
@@ -91,7 +91,7 @@ var outageCodes = []int{
 	365,   // TemporarilyUnavailable
 	8000,  // AtlasError: a proxy refuses the user
 	9001,  // SocketException
-	10058, // NotPrimary, of old
+	10058, // NotPrimary of old servers
 	10107, // NotWritablePrimary
 	11600, // InterruptedAtShutdown
 	11601, // Interrupted
@@ -100,7 +100,7 @@ var outageCodes = []int{
 	13436, // NotPrimaryOrSecondary
 }
 
-// passingCodes say that something else is in the way of this command for now.
+// passingCodes are the codes for a temporary conflict with something else.
 var passingCodes = []int{
 	46,    // LockBusy
 	63,    // StaleShardVersion
@@ -109,13 +109,13 @@ var passingCodes = []int{
 	150,   // StaleEpoch
 	249,   // StaleDbVersion
 	276,   // IndexBuildAborted
-	12587, // BackgroundOperationInProgressForNamespace, of old
+	12587, // BackgroundOperationInProgressForNamespace of old servers
 	13388, // StaleConfig
 	14031, // OutOfDiskSpace
-	16500, // of Cosmos DB: too many requests
+	16500, // Cosmos DB: too many requests
 }
 
-// outageLabels are how the driver and newer servers mark what passes.
+// outageLabels are the labels that the driver and newer servers put on temporary errors.
 var outageLabels = []string{
 	driver.NetworkError, driver.RetryableWriteError, driver.ErrSystemOverloadedError, driver.ErrRetryableError,
 }

@@ -19,7 +19,7 @@ func (s *Store) InsertEvent(ctx context.Context, e apikey.Event) error {
 	return s.insertEvents(ctx, []bson.Raw{document.FromEvent(e)})
 }
 
-// insertEvents stores those of the events that are not stored.
+// insertEvents stores those of the events that are not stored yet.
 func (s *Store) insertEvents(ctx context.Context, events []bson.Raw) error {
 	ctx, cancel := writing(ctx)
 	defer cancel()
@@ -34,8 +34,8 @@ func (s *Store) insertEvents(ctx context.Context, events []bson.Raw) error {
 
 // EventPage implements apikey.Store.
 //
-// Events that are still in the documents of keys are among them. They are read first: an event that is on its way is
-// then seen in both places, or in one, and never in none.
+// The page includes events that are still in the documents of keys. They are read first, so that an event that is being
+// moved is seen in one place or in both, and never in none.
 func (s *Store) EventPage(ctx context.Context, tenant apikey.InternalID, retriever apikey.RetrieverID, r apikey.EventRange) ([]apikey.Event, error) {
 	pending, err := s.pendingEvents(ctx, tenant, retriever, r.About)
 	if err != nil {
@@ -87,8 +87,8 @@ func (s *Store) CountEvents(ctx context.Context, tenant apikey.InternalID, retri
 	return n + len(pending) - moved, err
 }
 
-// maxPending is how many keys with pending events a reader of events looks at. There are none unless something hinders
-// changes from being finished.
+// maxPending bounds the keys with pending events that one read of events looks at. There are none unless something
+// prevents changes from being finished.
 const maxPending = 1000
 
 func (s *Store) pendingEvents(ctx context.Context, tenant apikey.InternalID, retriever apikey.RetrieverID, about apikey.ID) ([]apikey.Event, error) {
@@ -106,7 +106,7 @@ func (s *Store) pendingEvents(ctx context.Context, tenant apikey.InternalID, ret
 	return pending, err
 }
 
-// eventsOf selects the retriever's events that document.Event can read, and that meet the conditions.
+// eventsOf selects the retriever's events that document.Event can read and that meet the conditions.
 func eventsOf(tenant apikey.InternalID, retriever apikey.RetrieverID, about apikey.ID, conditions ...bson.D) bson.D {
 	filter := bson.D{{Key: "internal_id", Value: string(tenant)}, {Key: "retriever_ids", Value: string(retriever)}}
 	if about != "" {
@@ -123,7 +123,7 @@ func eventsOf(tenant apikey.InternalID, retriever apikey.RetrieverID, about apik
 	return filter
 }
 
-// eventBounds are the conditions of the range.
+// eventBounds returns the conditions of the range.
 func eventBounds(r apikey.EventRange) []bson.D {
 	var bounds []bson.D
 	for _, c := range []struct {
@@ -144,7 +144,7 @@ func eventBounds(r apikey.EventRange) []bson.D {
 	return bounds
 }
 
-// compareEvents is the order of a retriever's events: newest first, ties by descending id.
+// compareEvents orders a retriever's events: newest first, ties by descending id.
 func compareEvents(a, b apikey.Event) int {
 	return compareEventPositions(eventPosition(a), eventPosition(b))
 }

@@ -14,20 +14,21 @@ import (
 	"retrieverkeys/store/document"
 )
 
-// importBatch is how many documents are checked or inserted by one command.
+// importBatch is the number of documents that one command checks or inserts.
 const importBatch = 500
 
-// list is a list of a batch on its way into the collection of the same name.
-type list struct {
+// importList is a list of a batch, which is stored in the collection of the same name.
+type importList struct {
 	name, idField string
 	documents     []bson.Raw
-	missing       []int // the indexes of those that are not stored
+	missing       []int // the indexes of the documents that are not stored
 }
 
-// Import implements store.Engine. There is no transaction for it that every deployment has. So it asks before it
-// writes, namespaces come before what refers to them, and what an outage cuts off is completed by running it again.
+// Import implements store.Engine. It cannot use a transaction, which not every deployment has. So it checks before it
+// writes, and stores namespaces before the documents that refer to them. If an outage interrupts it, a second run
+// completes it.
 func (s *Store) Import(ctx context.Context, b document.Batch, o document.ImportOptions) (document.Imported, error) {
-	lists := []list{
+	lists := []importList{
 		{name: document.Namespaces, idField: "namespace_id", documents: b.Namespaces},
 		{name: document.Retrievers, idField: "retriever_id", documents: b.Retrievers},
 		{name: document.Keys, idField: "key_id", documents: b.Keys},
@@ -92,19 +93,19 @@ func (s *Store) Import(ctx context.Context, b document.Batch, o document.ImportO
 	return imported, nil
 }
 
-// interrupted tells people what an error in the midst of writing has left behind.
+// interrupted returns the error of an import that failed while writing. It says how much is stored.
 func interrupted(err error, stored, of int) error {
 	if e := apikey.Classify(err); e.Code == apikey.Unavailable {
 		outage := apikey.Outage(errors.Unwrap(e))
-		outage.Message = fmt.Sprintf("The store failed after at least %d of %d documents were stored. Run the import again: it stores the rest.", stored, of)
+		outage.Message = fmt.Sprintf("The store failed after it stored at least %d of %d documents. Run the import again: it stores the rest.", stored, of)
 		return outage
 	}
-	return fmt.Errorf("after at least %d of %d documents were stored: %w", stored, of, err)
+	return fmt.Errorf("after storing at least %d of %d documents: %w", stored, of, err)
 }
 
-// compare returns which of these documents of the list are not stored, and what stands against storing them: a hash
-// or an _id that belongs to another.
-func (s *Store) compare(ctx context.Context, l *list, indexes []int) (missing []int, clashes document.Problems, err error) {
+// compare returns which of these documents of the list are not stored, and which of those clash: their hash or _id
+// belongs to another document.
+func (s *Store) compare(ctx context.Context, l *importList, indexes []int) (missing []int, clashes document.Problems, err error) {
 	there, err := s.storedLike(ctx, l, indexes)
 	if err != nil {
 		return nil, nil, err
@@ -112,7 +113,7 @@ func (s *Store) compare(ctx context.Context, l *list, indexes []int) (missing []
 	for _, i := range indexes {
 		it := document.Identify(l.name, l.documents[i])
 		sameDocumentID := it.DocumentID != "" && there.documentIDs[it.DocumentID]
-		if there.ids[owned{it.Tenant, it.ID}] || it.ID == "" && sameDocumentID { // what cannot be used is known by its _id alone
+		if there.ids[owned{it.Tenant, it.ID}] || it.ID == "" && sameDocumentID { // an unusable document has only its _id as an identity
 			continue
 		}
 		missing = append(missing, i)
@@ -129,19 +130,19 @@ func (s *Store) compare(ctx context.Context, l *list, indexes []int) (missing []
 	return missing, clashes, nil
 }
 
-// owned is an id, which is its tenant's own.
+// owned is an id within its tenant.
 type owned struct {
 	tenant apikey.InternalID
 	id     string
 }
 
-// stored is what a collection holds of certain ids, hashes and _ids.
+// stored is the set of ids, hashes and _ids that a collection has.
 type stored struct {
 	ids                 map[owned]bool
 	hashes, documentIDs map[string]bool
 }
 
-// storedLike selects all documents that have one of these ids, _ids or hashes. Only keys have hashes.
+// storedLike selects all documents with one of these ids, _ids or hashes. Only keys have hashes.
 func storedLike(idField string, ids []owned, documentIDs, hashes bson.A) bson.D {
 	idsOf := map[apikey.InternalID][]apikey.ID{}
 	for _, it := range ids {
@@ -164,8 +165,8 @@ func storedLike(idField string, ids []owned, documentIDs, hashes bson.A) bson.D 
 	return bson.D{{Key: "$or", Value: anyOf}}
 }
 
-// storedLike asks for all documents that have an id, a hash or an _id of one of these of the list.
-func (s *Store) storedLike(ctx context.Context, l *list, indexes []int) (stored, error) {
+// storedLike returns which ids, hashes and _ids of these documents of the list are stored.
+func (s *Store) storedLike(ctx context.Context, l *importList, indexes []int) (stored, error) {
 	var ids []owned
 	documentIDs, hashes := bson.A{}, bson.A{}
 	for _, i := range indexes {
@@ -193,12 +194,12 @@ func (s *Store) storedLike(ctx context.Context, l *list, indexes []int) (stored,
 	return there, err
 }
 
-// refusal is a document that the server refuses, and its code for that.
+// refusal is the index of a document that the server refused, and the server's error code.
 type refusal struct{ index, code int }
 
-// insert stores these documents of the list and returns those that the server refuses. What those that are stored carry goes
-// where it belongs.
-func (s *Store) insert(ctx context.Context, l *list, indexes []int) ([]refusal, error) {
+// insert stores these documents of the list, moves the events that they carry to their collection, and returns the
+// documents that the server refused.
+func (s *Store) insert(ctx context.Context, l *importList, indexes []int) ([]refusal, error) {
 	documents := make([]any, len(indexes))
 	carriers := map[int]bson.Raw{}
 	for n, i := range indexes {
@@ -227,14 +228,14 @@ func (s *Store) insert(ctx context.Context, l *list, indexes []int) ([]refusal, 
 	}
 	for _, doc := range carriers {
 		if !s.finishOrRemember(ctx, doc) {
-			break // a server finishes the others, too
+			break // a server finishes the others too
 		}
 	}
 	return refused, nil
 }
 
-// withDocumentID gives the document of a key that has no _id its id as that, as those have that are made here: without
-// it nothing could be said of this document alone.
+// withDocumentID returns the document of a key with its id as the _id if it has none, as new keys have. Without an _id
+// nothing could select this document alone.
 func withDocumentID(doc bson.Raw) bson.Raw {
 	if _, err := doc.LookupErr("_id"); err == nil {
 		return doc
@@ -246,9 +247,9 @@ func withDocumentID(doc bson.Raw) bson.Raw {
 	return identified
 }
 
-// examine tells why documents were refused: they are stored since compare looked, by another process or by a try
-// whose answer was lost, which is fine; or something stands against them.
-func (s *Store) examine(ctx context.Context, l *list, refused []refusal) (existing int, problems document.Problems, err error) {
+// examine finds out why documents were refused. Either they were stored since compare looked, by another process or by
+// an attempt whose answer was lost, which is fine. Or something clashes with them.
+func (s *Store) examine(ctx context.Context, l *importList, refused []refusal) (existing int, problems document.Problems, err error) {
 	indexes := make([]int, len(refused))
 	for n, r := range refused {
 		indexes[n] = r.index
@@ -264,7 +265,7 @@ func (s *Store) examine(ctx context.Context, l *list, refused []refusal) (existi
 		case r.code == codeDuplicateKey:
 			clashes = append(clashes, document.Problem{List: l.name, Index: r.index, Message: "has an id, a hash or an _id that belongs to another document"})
 		default:
-			clashes = append(clashes, document.Problem{List: l.name, Index: r.index, Message: fmt.Sprintf("is refused by MongoDB with code %d", r.code)})
+			clashes = append(clashes, document.Problem{List: l.name, Index: r.index, Message: fmt.Sprintf("was refused by MongoDB with code %d", r.code)})
 		}
 	}
 	return len(indexes) - len(missing), clashes, nil

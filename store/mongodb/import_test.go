@@ -17,7 +17,7 @@ import (
 	"retrieverkeys/store/mongodb/mongodbtest"
 )
 
-// manyKeys are more than one command inserts.
+// manyKeys returns more keys than one command inserts.
 func manyKeys(n int) document.Batch {
 	var b document.Batch
 	for i := range n {
@@ -26,7 +26,8 @@ func manyKeys(n int) document.Batch {
 	return b
 }
 
-// An outage in the midst of an import leaves a part and says how much. Running it again stores the rest.
+// An outage during an import must leave a part stored and report its size. Running the import again must store the
+// rest.
 func TestImportInterrupted(t *testing.T) {
 	p, uri := mongodbtest.NewProxy(t, testURI)
 	p.Start()
@@ -60,7 +61,7 @@ func TestImportInterrupted(t *testing.T) {
 	}
 }
 
-// An outage before the first write has left nothing to tell about.
+// An outage before the first write stores nothing, so the error must not speak of a part.
 func TestImportNotBegun(t *testing.T) {
 	_, uri := mongodbtest.NewProxy(t, testURI)
 	s, _ := opened(t, uri)
@@ -70,8 +71,8 @@ func TestImportNotBegun(t *testing.T) {
 	}
 }
 
-// Between the check and the write, another process stores some of the same documents, and one that clashes. Equal documents count as
-// existing, the clash is reported, and all others are stored.
+// Another process can store documents between the check and the write. Equal documents must count as existing, a clash
+// must be reported, and all other documents must be stored.
 func TestImportRace(t *testing.T) {
 	s, _ := indexed(t)
 	other := bson.D{{Key: "_id", Value: "taken"}, {Key: "key_id", Value: "key_other"}, {Key: "internal_id", Value: "int_1"}, {Key: "key_hash", Value: "other"}}
@@ -103,7 +104,7 @@ func TestImportRace(t *testing.T) {
 	}
 }
 
-// A document that MongoDB refuses is reported with its place, whatever the reason, without MongoDB's text.
+// If MongoDB refuses a document, the error must name its place, whatever the reason, without MongoDB's text.
 func TestImportRefused(t *testing.T) {
 	p, uri := mongodbtest.NewProxy(t, testURI)
 	p.Start()
@@ -123,8 +124,8 @@ func TestImportRefused(t *testing.T) {
 	}
 }
 
-// Keys that go by their _id would be equal to the unique index of tenant and key_id: only one for each tenant could
-// be imported. So they get it as their key_id, too, and are otherwise as they were.
+// Without a key_id, keys would be equal to the unique index of tenant and key_id: only one per tenant could be
+// imported. So the import must give them their _id as the key_id, and change nothing else.
 func TestImportWithoutKeyID(t *testing.T) {
 	s, _ := indexed(t)
 	objectID := bson.NewObjectID()
@@ -154,6 +155,6 @@ func TestImportWithoutKeyID(t *testing.T) {
 		t.Errorf("Keys = %+v, %v", found, err)
 	}
 	if got, err := s.Import(t.Context(), b, document.ImportOptions{}); err != nil || got.Existing != 2 {
-		t.Errorf("again: Import = %+v, %v", got, err)
+		t.Errorf("second Import = %+v, %v", got, err)
 	}
 }

@@ -18,7 +18,7 @@ import (
 	"retrieverkeys/store/document"
 )
 
-// index is one that the queries (query.go) need.
+// index is an index that the queries (query.go) need.
 type index struct {
 	collection string
 	keys       bson.D
@@ -31,9 +31,9 @@ func down(field string) bson.E { return bson.E{Key: field, Value: int32(-1)} }
 // pendingIndex finds unfinished changes. While it is missing, no read looks for them.
 var pendingIndex = index{document.Keys, bson.D{up("pending_events.audit_id"), up("internal_id")}, false}
 
-// indexes are listed in the order in which serve makes them, the most needed first: for authentication, lists, changes, unfinished changes,
-// audit events and commands. All unique indexes except key_hash begin with internal_id, the recommended shard key, because a
-// unique index of a sharded collection must begin with the shard key.
+// indexes is in the order in which serve builds them, the most needed first: for authentication, lists, changes,
+// unfinished changes, audit events and commands. All unique indexes except key_hash begin with internal_id, the
+// recommended shard key, because a unique index of a sharded collection must begin with the shard key.
 var indexes = []index{
 	{document.Keys, bson.D{up("key_hash")}, true},
 	{document.Namespaces, bson.D{up("internal_id"), up("namespace_id")}, true},
@@ -51,11 +51,11 @@ var indexes = []index{
 	{document.Namespaces, bson.D{up("namespace_name")}, false},
 }
 
-// EnsureIndexes makes the missing indexes one after the other, however long that takes. It never drops an index, and keeps an existing one
-// that has the same fields and no other options. If the documents or the deployment do not allow a unique index, it makes a plain one
-// and warns. If it may not make an index at all, it warns and goes on: everything works without, but slowly. An error is temporary,
-// such as an outage, and the caller calls again. A build that was begun goes on on the server meanwhile, and the next call waits
-// for it instead of starting it again.
+// EnsureIndexes builds the missing indexes one after the other, without a time limit. It never drops an index, and
+// keeps an existing one with the same fields and no other options. If the documents or the deployment do not allow a
+// unique index, it builds a plain one and warns. If the user may not build indexes, it warns and returns: everything
+// works without them, but slowly. An error is temporary, such as an outage, and the caller calls again. Meanwhile the
+// server continues a build that has begun. The next call waits for that build instead of starting another.
 func (s *Store) EnsureIndexes(ctx context.Context) error {
 	s.building.Lock()
 	defer s.building.Unlock()
@@ -67,7 +67,7 @@ func (s *Store) EnsureIndexes(ctx context.Context) error {
 			var err error
 			there, err = s.listIndexes(ctx, ix.collection)
 			if hasCode(err, codeUnauthorized) {
-				s.logger.Warn("this MongoDB user may not list indexes: none is made", "collection", ix.collection)
+				s.logger.Warn("the MongoDB user may not list indexes: none are built", "collection", ix.collection)
 				return nil
 			}
 			if err != nil {
@@ -83,51 +83,51 @@ func (s *Store) EnsureIndexes(ctx context.Context) error {
 		switch {
 		case err == nil:
 		case hasCode(err, codeUnauthorized):
-			s.logger.Warn("this MongoDB user may not make indexes: without them reading is slow")
+			s.logger.Warn("the MongoDB user may not build indexes: reads are slow without them")
 			return nil
 		case codes(err) == nil || hasCode(err, outageCodes...):
 			return failure(err)
-		default: // other indexes may be possible all the same
-			s.logger.Warn("an index cannot be made yet: it is tried again", "collection", ix.collection, "fields", ix.String(), "codes", codes(err))
+		default: // other indexes may still be possible
+			s.logger.Warn("an index cannot be made yet: the server retries", "collection", ix.collection, "fields", ix.String(), "codes", codes(err))
 			passing = err
 		}
 	}
 	if passing != nil {
-		return apikey.Outage(fmt.Errorf("mongodb: indexes cannot be made yet, codes %v", codes(passing)))
+		return apikey.Outage(fmt.Errorf("mongodb: indexes cannot be built yet, codes %v", codes(passing)))
 	}
 	return nil
 }
 
-// ensure makes one index, unless it exists. An error is temporary.
+// ensure builds one index, unless it exists. An error is temporary.
 func (s *Store) ensure(ctx context.Context, ix index, existing []existingIndex) error {
 	log := s.logger.With("collection", ix.collection, "fields", ix.String())
 	ours, others := ix.among(existing)
-	if ours.name != "" && !s.begun[ix.id()] { // another process may still be building it, which need not be waited for
+	if ours.name != "" && !s.begun[ix.id()] { // another process may still be building it: no need to wait
 		switch {
 		case ix.unique && !ours.unique:
-			log.Warn("an index is not unique: once the documents allow it, drop it, and the next start makes a unique one", "name", ours.name)
+			log.Warn("an index is not unique: when the documents allow it, drop it, and the next start builds a unique one", "name", ours.name)
 		case !ix.unique && ours.unique:
-			log.Warn("an index is unique and refuses documents that are right: drop it, and the next start makes a plain one", "name", ours.name)
+			log.Warn("an index is unique and refuses valid documents: drop it, and the next start builds a plain one", "name", ours.name)
 		}
 		return nil
 	}
 	for _, other := range others {
-		log.Warn("an index has the fields of one that is missing, but its options make it useless for that", "name", other.name,
+		log.Warn("an index has the fields of one that is missing, but the wrong options", "name", other.name,
 			"options", strings.Join(other.options, ", "), "do", other.remedy(ix.collection))
 		if other.hidden() {
-			return nil // once it is unhidden it is the right one, and the server makes no second one
+			return nil // once unhidden it is the right one, and the server builds no second one
 		}
 	}
 	name := cmp.Or(ours.name, ix.freeName(existing))
 	err := s.create(ctx, log, ix, name)
 	if ix.unique && (hasCode(err, neverIndexed...) || hasCode(err, codeInternalError) && s.clash(ctx, ix)) {
-		log.Warn("MongoDB refuses a unique index: a plain one is made instead", "codes", codes(err))
+		log.Warn("MongoDB refuses a unique index: building a plain one instead", "codes", codes(err))
 		ix.unique = false
 		err = s.create(ctx, log, ix, name)
 	}
 	switch {
 	case hasCode(err, neverIndexed...):
-		log.Warn("MongoDB refuses an index: without it reading is slow", "codes", codes(err))
+		log.Warn("MongoDB refuses an index: reads are slow without it", "codes", codes(err))
 		return nil
 	case err == nil && ix.id() == pendingIndex.id():
 		s.pending.set(name)
@@ -135,11 +135,12 @@ func (s *Store) ensure(ctx context.Context, ix index, existing []existingIndex) 
 	return err
 }
 
-// buildTime is a deadline that the server never learns of. The driver sends deadlines of less than 25 days as maxTimeMS, at which the
-// server throws a build away, and it applies timeoutMS of the URI to calls without a deadline.
+// buildTime is a deadline that the server never sees. The driver sends deadlines of less than 25 days as maxTimeMS,
+// after which the server discards a build, and it applies timeoutMS of the URI to calls without a deadline.
 const buildTime = 365 * 24 * time.Hour
 
-// create makes an index and waits until it is there or the context ends. If the server is already building it, create waits for that build.
+// create builds an index and waits until it is complete or the context ends. If the server is already building it,
+// create waits for that build.
 func (s *Store) create(ctx context.Context, log *slog.Logger, ix index, name string) error {
 	building, cancel := context.WithTimeout(context.WithoutCancel(ctx), buildTime)
 	defer cancel()
@@ -159,11 +160,11 @@ func (s *Store) create(ctx context.Context, log *slog.Logger, ix index, name str
 	return err
 }
 
-// neverIndexed are the codes that say that these documents or this deployment do not allow the index. All other errors are taken to be
-// temporary, because an index that is made plain instead of unique stays plain until somebody drops it.
+// neverIndexed are the server's codes for documents or a deployment that do not allow the index. All other errors count
+// as temporary, because an index that is built plain instead of unique stays plain until somebody drops it.
 var neverIndexed = []int{
 	59, // CommandNotFound
-	67, // CannotCreateIndex: of a sharded collection that is sharded by something else, or one too many
+	67, // CannotCreateIndex: the collection has another shard key, or too many indexes
 	72, // InvalidOptions
 	85, // IndexOptionsConflict
 	86, // IndexKeySpecsConflict
@@ -177,8 +178,8 @@ var neverIndexed = []int{
 	17280, // KeyTooLong, before 4.4
 }
 
-// clash reports whether two documents have the same values in the fields of an index. It scans the collection, and is needed only for servers
-// that do not say why they refuse an index: FerretDB v1.
+// clash reports whether two documents have the same values in an index's fields. It scans the collection. Only FerretDB
+// v1 needs it, which does not say why it refuses an index.
 func (s *Store) clash(ctx context.Context, ix index) bool {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
@@ -198,8 +199,8 @@ func (s *Store) clash(ctx context.Context, ix index) bool {
 	return cursor.Next(ctx)
 }
 
-// codes returns the codes of the server's answer, nil if the error is not the server's answer. Its text quotes documents and must not be
-// logged.
+// codes returns the codes of the server's answer, or nil if the error is not the server's answer. The answer's text
+// quotes documents and must not be logged.
 func codes(err error) []int {
 	server, ok := errors.AsType[mongo.ServerError](err)
 	if !ok || hasCode(err, 0) { // the driver's code for a broken connection
@@ -208,9 +209,9 @@ func codes(err error) []int {
 	return server.ErrorCodes()
 }
 
-// String shows the fields.
+// String returns the fields as JSON.
 func (ix index) String() string {
-	fields, _ := bson.MarshalExtJSON(ix.keys, false, false) // of names and numbers
+	fields, _ := bson.MarshalExtJSON(ix.keys, false, false) // names and numbers always encode
 	return string(fields)
 }
 
@@ -239,15 +240,15 @@ type existingIndex struct {
 
 const hidden = "hidden"
 
-// hidden reports whether unhiding the index is all that it takes.
+// hidden reports whether the index only needs to be unhidden.
 func (e existingIndex) hidden() bool { return slices.Equal(e.options, []string{hidden}) }
 
-// remedy returns what an operator does about the options.
+// remedy returns what an operator must do about the options.
 func (e existingIndex) remedy(collection string) string {
 	if e.hidden() {
 		return fmt.Sprintf("db.%s.unhideIndex(%q)", collection, e.name)
 	}
-	return fmt.Sprintf("db.%s.dropIndex(%q), and start again", collection, e.name)
+	return fmt.Sprintf("db.%s.dropIndex(%q), then restart", collection, e.name)
 }
 
 // listIndexes returns the indexes of a collection, including those that are being built.
@@ -255,14 +256,14 @@ func (s *Store) listIndexes(ctx context.Context, collection string) ([]existingI
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	var specs []bson.Raw
-	cursor, err := again(ctx, func() (*mongo.Cursor, error) { return s.primary.Collection(collection).Indexes().List(ctx) })
+	cursor, err := withRetry(ctx, func() (*mongo.Cursor, error) { return s.primary.Collection(collection).Indexes().List(ctx) })
 	if err == nil {
 		err = cursor.All(ctx, &specs)
 	}
 	if err != nil {
 		return nil, failure(err)
 	}
-	var collation bson.RawValue // of the collection; its index of _id always has it
+	var collation bson.RawValue // the collection's: its index of _id always has it
 	for _, spec := range specs {
 		if name, _ := spec.Lookup("name").StringValueOK(); name == "_id_" {
 			collation = spec.Lookup("collation")
@@ -270,7 +271,7 @@ func (s *Store) listIndexes(ctx context.Context, collection string) ([]existingI
 	}
 	if !isSimple(collation) {
 		s.collated.Do(func() {
-			s.logger.Warn("a collection has a collation, which may take different ids for the same: copy the collection into one without", "collection", collection)
+			s.logger.Warn("a collection has a collation, which can treat different ids as equal: copy its documents to a collection without one", "collection", collection)
 		})
 	}
 	existing := make([]existingIndex, len(specs))
@@ -294,7 +295,7 @@ func (s *Store) listIndexes(ctx context.Context, collection string) ([]existingI
 	return existing, nil
 }
 
-// isSet reads an option that is on or off. Other programs write it as a number.
+// isSet reads an option that is on or off. Some programs write it as a number.
 func isSet(v bson.RawValue) bool {
 	on, _ := v.BooleanOK()
 	number, _ := v.AsInt64OK()
@@ -311,7 +312,8 @@ func isSimple(v bson.RawValue) bool {
 	return locale == "simple"
 }
 
-// among returns the existing index that serves as this one, if any, and those that have its fields but options that prevent it.
+// among returns the existing index that can serve as this one, if any, and those with the same fields but options that
+// prevent it.
 func (ix index) among(existing []existingIndex) (ours existingIndex, others []existingIndex) {
 	for _, e := range existing {
 		switch {
@@ -332,7 +334,7 @@ func (ix index) hasFieldsOf(e existingIndex) bool {
 		return false
 	}
 	for i, e := range elements {
-		direction, isNumber := e.Value().AsInt64OK() // other programs write 1 as a double
+		direction, isNumber := e.Value().AsInt64OK() // some programs write 1 as a double
 		if !isNumber || e.Key() != ix.keys[i].Key || int32(direction) != ix.keys[i].Value {
 			return false
 		}

@@ -21,7 +21,7 @@ import (
 	"retrieverkeys/store/mongodb/mongodbtest"
 )
 
-// names are the commands' names, in order.
+// names returns the names of the commands, in order.
 func names(commands []bson.Raw) []string {
 	var list []string
 	for _, c := range commands {
@@ -30,7 +30,7 @@ func names(commands []bson.Raw) []string {
 	return list
 }
 
-// The indexes are made once. A second start, or another process, leaves them and whatever else there is.
+// A second start, or another process, must build no index again and must not touch others.
 func TestEnsureIndexes(t *testing.T) {
 	s, w := dropped(t, testURI)
 	other := mongo.IndexModel{Keys: bson.D{{Key: "name", Value: 1}}}
@@ -50,13 +50,13 @@ func TestEnsureIndexes(t *testing.T) {
 		sent[name]++
 	}
 	if diff := cmp.Diff(map[string]int{"listIndexes": 4, "createIndexes": len(indexes) - 1}, sent); diff != "" {
-		t.Errorf("the first time sent (-want +got)\n%s", diff)
+		t.Errorf("the first call sent (-want +got)\n%s", diff)
 	}
 	if err := s.EnsureIndexes(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if got := strings.Join(names(w.take()), " "); got != "listIndexes listIndexes listIndexes listIndexes" {
-		t.Errorf("the second time sent %s", got)
+		t.Errorf("the second call sent %s", got)
 	}
 	if w.log.Len() > 0 {
 		t.Errorf("logged %s", &w.log)
@@ -85,12 +85,12 @@ func TestEnsureIndexes(t *testing.T) {
 		"retrievers internal_id_1_namespace_id_1_retriever_name_1_retriever_id_1": false,
 	}
 	if diff := cmp.Diff(want, unique); diff != "" {
-		t.Errorf("indexes and whether they are unique: (-want +got)\n%s", diff)
+		t.Errorf("indexes, and whether they are unique (-want +got)\n%s", diff)
 	}
 }
 
-// Two documents with one hash existed before the index. Everything else still works: both are returned, so that authentication refuses,
-// and the log says so at every start.
+// If two documents had one hash before the index existed, everything else must still work: both are returned, so that
+// authentication refuses, and the log warns at every start.
 func TestDuplicateHash(t *testing.T) {
 	s, w := dropped(t, testURI)
 	for _, id := range []string{"key_1", "key_2"} {
@@ -108,10 +108,10 @@ func TestDuplicateHash(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := strings.Join(names(w.take()), " "); got != "listIndexes listIndexes listIndexes listIndexes" {
-		t.Errorf("the second time sent %s", got)
+		t.Errorf("the second call sent %s", got)
 	}
 	if got := w.log.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "not unique") {
-		t.Errorf("the second time logged %s", got)
+		t.Errorf("the second call logged %s", got)
 	}
 	found, err := s.KeysByHash(t.Context(), "same")
 	if err != nil || len(found) != 2 {
@@ -119,7 +119,7 @@ func TestDuplicateHash(t *testing.T) {
 	}
 }
 
-// A document that carries a key's hash makes the key ambiguous even if it has no usable id itself.
+// A document with a key's hash makes the key ambiguous, even if the document has no usable id.
 func TestDuplicateHashOfAnUnusableDocument(t *testing.T) {
 	s, _ := dropped(t, testURI)
 	insert(t, s, document.Keys, bson.D{{Key: "key_id", Value: "key_1"}, {Key: "internal_id", Value: "int_1"}, {Key: "key_hash", Value: "same"}})
@@ -132,7 +132,7 @@ func TestDuplicateHashOfAnUnusableDocument(t *testing.T) {
 	}
 }
 
-// A sharded collection allows no unique index that does not begin with its shard key. A plain one does.
+// A sharded collection refuses a unique index that does not begin with its shard key. It must get a plain one.
 func TestShardedCluster(t *testing.T) {
 	p, uri := mongodbtest.NewProxy(t, testURI)
 	p.Start()
@@ -151,11 +151,11 @@ func TestShardedCluster(t *testing.T) {
 	}
 	specs, err := s.primary.Collection(document.Keys).Indexes().ListSpecifications(t.Context())
 	if err != nil || len(specs) != 5 {
-		t.Errorf("there are %d indexes of keys, %v", len(specs), err)
+		t.Errorf("api_keys has %d indexes, %v", len(specs), err)
 	}
 }
 
-// A user who may only read can still serve. The log says so once, not for every index.
+// A user who may only read must still be able to serve. The log must say so once, not once per index.
 func TestNoRightToMakeIndexes(t *testing.T) {
 	for _, denied := range []string{"createIndexes", "listIndexes"} {
 		p, uri := mongodbtest.NewProxy(t, testURI)
@@ -180,7 +180,7 @@ func TestNoRightToMakeIndexes(t *testing.T) {
 	}
 }
 
-// An index that no form of is allowed is missed, and no more.
+// If the server refuses an index in every form, only that index must be missing.
 func TestIndexRefused(t *testing.T) {
 	p, uri := mongodbtest.NewProxy(t, testURI)
 	p.Start()
@@ -199,7 +199,7 @@ func TestIndexRefused(t *testing.T) {
 	}
 }
 
-// A deployment that is lost in between is an outage: the caller tries again.
+// An outage during the builds must be returned as such, so that the caller tries again.
 func TestIndexOutage(t *testing.T) {
 	p, uri := mongodbtest.NewProxy(t, testURI)
 	p.Start()
@@ -219,8 +219,8 @@ func TestIndexOutage(t *testing.T) {
 	}
 }
 
-// Indexes are built in the order of need, without a deadline on the server, whatever the URI and the caller say. At a deadline, the
-// server would discard the build, and the next attempt would start from the beginning.
+// Indexes must be built in the order of need, without a deadline on the server, whatever the URI and the caller say. At
+// a deadline the server would discard the build, and the next attempt would start from the beginning.
 func TestIndexesAreBuiltInOrderAndWithoutADeadline(t *testing.T) {
 	p, uri := mongodbtest.NewProxy(t, testURI)
 	p.Start()
@@ -236,10 +236,10 @@ func TestIndexesAreBuiltInOrderAndWithoutADeadline(t *testing.T) {
 			continue
 		}
 		if limit := command.Lookup("maxTimeMS"); limit.Type != 0 {
-			t.Errorf("it has a deadline: %s", command)
+			t.Errorf("a command has a deadline: %s", command)
 		}
 		if all, err := command.Lookup("indexes").Array().Values(); err != nil || len(all) != 1 {
-			t.Errorf("it makes several at a time: %s", command)
+			t.Errorf("a command builds several indexes: %s", command)
 		}
 		order = append(order, command.Lookup("createIndexes").StringValue()+" "+command.Lookup("indexes", "0", "name").StringValue())
 	}
@@ -260,7 +260,7 @@ func TestIndexesAreBuiltInOrderAndWithoutADeadline(t *testing.T) {
 	}
 }
 
-// The log says when each build begins and ends, because an operator who sees a busy primary must find the reason.
+// The log must say when each build begins and ends, so that an operator who sees a busy primary finds the reason.
 func TestBuildsAreTold(t *testing.T) {
 	var log bytes.Buffer
 	s := openedOn(t, testURI, "test_"+strings.ToLower(rand.Text()), slog.New(slog.NewTextHandler(&log, nil)), func(context.Context, *event.CommandStartedEvent) {})
@@ -270,12 +270,12 @@ func TestBuildsAreTold(t *testing.T) {
 	}
 	for _, line := range []string{"an index is being made", "an index was made"} {
 		if n := strings.Count(log.String(), line); n != len(indexes) {
-			t.Errorf("%d times %q, want %d", n, line, len(indexes))
+			t.Errorf("logged %d times %q, want %d", n, line, len(indexes))
 		}
 	}
 }
 
-// A process can stop while an index is being built: the server continues the build.
+// A process can stop while an index is being built. The server continues the build.
 func TestBuildIsLeft(t *testing.T) {
 	p, uri := mongodbtest.NewProxy(t, testURI)
 	p.Start()
@@ -297,7 +297,8 @@ func TestBuildIsLeft(t *testing.T) {
 	close(goOn)
 }
 
-// A build whose answer is lost goes on. It is waited for by asking for the same index again, and the others are made after it.
+// A build continues if its answer is lost. The next call must wait for it, by requesting the same index, and then build
+// the others.
 func TestBuildIsJoined(t *testing.T) {
 	p, uri := mongodbtest.NewProxy(t, testURI)
 	p.Start()
@@ -322,24 +323,24 @@ func TestBuildIsJoined(t *testing.T) {
 	if err := s.EnsureIndexes(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	again := 0
+	requests := 0
 	for _, command := range w.take() {
 		if command.Index(0).Key() == "createIndexes" && command.Lookup("indexes", "0", "key", "key_hash").Type != 0 {
-			again++
+			requests++
 		}
 	}
-	if again != 1 {
-		t.Errorf("the build was asked for %d times again, want once", again)
+	if requests != 1 {
+		t.Errorf("the build was requested %d more times, want once", requests)
 	}
 	if err := s.EnsureIndexes(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if got := strings.Join(names(w.take()), " "); got != "listIndexes listIndexes listIndexes listIndexes" {
-		t.Errorf("then it sent %s", got)
+		t.Errorf("the third call sent %s", got)
 	}
 }
 
-// uniqueness reports whether an index of keys is unique, or "" if it does not exist.
+// uniqueness returns "unique" or "plain" for an index of keys, or "" if it does not exist.
 func uniqueness(t *testing.T, s *Store, name string) string {
 	t.Helper()
 	existing, err := s.listIndexes(t.Context(), document.Keys)
@@ -354,8 +355,9 @@ func uniqueness(t *testing.T, s *Store, name string) string {
 	return ""
 }
 
-// An index that is plain once stays so: two documents with one hash could come in for ever after. So only what says that the documents
-// clash or that the deployment cannot makes it plain; everything else, known here or not, is tried again.
+// An index built plain stays plain, and two documents with one hash could then be stored at any time. So an index must
+// become plain only if the documents clash or the deployment cannot build a unique one. After every other error, known
+// here or not, the build must be tried again.
 func TestOnlyWhatLastsMakesAnIndexPlain(t *testing.T) {
 	for code, want := range map[int]string{
 		11000: "plain", 11001: "plain", 67: "plain", 72: "plain", 85: "plain", 86: "plain", 115: "plain", 197: "plain", 238: "plain",
@@ -375,12 +377,12 @@ func TestOnlyWhatLastsMakesAnIndexPlain(t *testing.T) {
 			t.Errorf("code %d: %v", code, err)
 		}
 		if strings.Contains(w.log.String(), "refused by the test") {
-			t.Errorf("code %d: the server's words are logged: %s", code, &w.log)
+			t.Errorf("code %d: the server's text is logged: %s", code, &w.log)
 		}
 		if got := uniqueness(t, s, "key_hash_1"); got != want {
 			t.Errorf("code %d: the index is %q, want %q", code, got, want)
 		}
-		// What stands in the way of one index does not keep back the others, but for a server that is not there.
+		// An error of one index must not hold back the others, unless the server is down.
 		if got := uniqueness(t, s, "internal_id_1_key_id_1"); !hasCode(mongo.CommandError{Code: int32(code)}, outageCodes...) && got != "unique" {
 			t.Errorf("code %d: the next index is %q", code, got)
 		}
@@ -389,29 +391,29 @@ func TestOnlyWhatLastsMakesAnIndexPlain(t *testing.T) {
 			t.Error(err)
 		}
 		if got := uniqueness(t, s, "key_hash_1"); want == "" && got != "unique" {
-			t.Errorf("code %d: when it has passed the index is %q", code, got)
+			t.Errorf("code %d: after the error has passed the index is %q", code, got)
 		}
 	}
 }
 
-// Where a server says no more than that it failed, documents that clash tell why.
+// If a server does not say why it failed, the documents must show whether they clash.
 func TestClashesAreFound(t *testing.T) {
 	s, _ := dropped(t, testURI)
 	hash, id := indexes[0], indexes[6]
 	insert(t, s, document.Keys, bson.D{{Key: "internal_id", Value: "int_1"}, {Key: "key_id", Value: "key_1"}, {Key: "key_hash", Value: "a"}})
 	insert(t, s, document.Keys, bson.D{{Key: "internal_id", Value: "int_2"}, {Key: "key_id", Value: "key_1"}, {Key: "key_hash", Value: "b"}})
 	if s.clash(t.Context(), hash) || s.clash(t.Context(), id) {
-		t.Error("documents that differ clash")
+		t.Error("different documents clash")
 	}
 	insert(t, s, document.Keys, bson.D{{Key: "internal_id", Value: "int_3"}, {Key: "key_id", Value: "key_1"}, {Key: "key_hash", Value: "a"}})
 	if !s.clash(t.Context(), hash) || s.clash(t.Context(), id) {
-		t.Error("one hash twice does not clash, or an id does that has two tenants")
+		t.Error("got no clash of two equal hashes, or a clash of one id in two tenants")
 	}
 }
 
-// An index with the right fields may be of no use: a sparse or partial one leaves documents out, a hidden one is not asked, one of another
-// collation has another order, and one that expires deletes keys. To take it for ours would be a scan for every request, and nobody would be
-// told.
+// An index with the right fields can be unusable: a sparse or partial one omits documents, a hidden one is not used,
+// one with another collation has another order, and one that expires deletes keys. If it counted as the right one,
+// every request would scan, and nobody would know.
 func TestIndexesWithOtherOptions(t *testing.T) {
 	listed := func(more ...bson.E) bson.D {
 		return append(bson.D{{Key: "v", Value: int32(2)}, {Key: "key", Value: bson.D{{Key: "key_hash", Value: 1.0}}}, {Key: "name", Value: "theirs"}}, more...)
@@ -421,18 +423,18 @@ func TestIndexesWithOtherOptions(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		index   bson.D
-		made    string   // the name of the one that is made beside it; empty: none
-		refused int      // the server's answer to that
-		told    []string // one line each, or none
+		made    string   // the name of the index that is built next to it; empty: none
+		refused int      // the server's error code for that; 0: none
+		logged  []string // the log lines
 	}{
 		{"ours", listed(unique), "", 0, nil},
 		{"ours, options off", listed(unique, bson.E{Key: "sparse", Value: false}, bson.E{Key: "hidden", Value: int32(0)}, bson.E{Key: "collation", Value: bson.D{{Key: "locale", Value: "simple"}}}), "", 0, nil},
 		{"not unique", listed(), "", 0, []string{"name=theirs"}},
-		{"sparse", listed(unique, bson.E{Key: "sparse", Value: true}), "key_hash_1", 0, []string{`options=sparse do="db.api_keys.dropIndex(\"theirs\"), and start again"`}},
+		{"sparse", listed(unique, bson.E{Key: "sparse", Value: true}), "key_hash_1", 0, []string{`options=sparse do="db.api_keys.dropIndex(\"theirs\"), then restart"`}},
 		{"sparse, by a number", listed(unique, bson.E{Key: "sparse", Value: int32(1)}), "key_hash_1", 0, []string{"options=sparse"}},
 		{"partial", listed(unique, bson.E{Key: "partialFilterExpression", Value: bson.D{{Key: "status", Value: "active"}}}), "key_hash_1", 0, []string{"options=partialFilterExpression"}},
 		{"collated", listed(unique, bson.E{Key: "collation", Value: bson.D{{Key: "locale", Value: "en"}, {Key: "strength", Value: int32(2)}}}), "key_hash_1", 0, []string{"options=collation"}},
-		{"expiring", listed(unique, bson.E{Key: "expireAfterSeconds", Value: int32(0)}), "key_hash_1", 85, []string{"options=expireAfterSeconds", "unique", "without it reading is slow"}},
+		{"expiring", listed(unique, bson.E{Key: "expireAfterSeconds", Value: int32(0)}), "key_hash_1", 85, []string{"options=expireAfterSeconds", "unique", "reads are slow without it"}},
 		{"hidden", listed(unique, hide), "", 0, []string{`options=hidden do="db.api_keys.unhideIndex(\"theirs\")"`}},
 		{"hidden and sparse", listed(unique, hide, bson.E{Key: "sparse", Value: true}), "key_hash_1", 0, []string{`options="hidden, sparse" do="db.api_keys.dropIndex`}},
 		{"of our name", append(listed(unique, bson.E{Key: "sparse", Value: true})[:2], bson.E{Key: "name", Value: "key_hash_1"}, bson.E{Key: "sparse", Value: true}), "key_hash_1_retrieverkeys", 0, []string{"name=key_hash_1"}},
@@ -467,10 +469,10 @@ func TestIndexesWithOtherOptions(t *testing.T) {
 			if w.log.Len() == 0 {
 				lines = nil
 			}
-			if len(lines) != len(c.told) {
+			if len(lines) != len(c.logged) {
 				t.Fatalf("logged\n%s", &w.log)
 			}
-			for i, want := range c.told {
+			for i, want := range c.logged {
 				if !strings.Contains(lines[i], want) {
 					t.Errorf("logged %s, want %s", lines[i], want)
 				}
@@ -479,7 +481,7 @@ func TestIndexesWithOtherOptions(t *testing.T) {
 	}
 }
 
-// A unique index where a plain one is due refuses what is right: the second namespace of an organization, say.
+// A unique index in place of a plain one refuses valid documents, such as the second namespace of an organization.
 func TestIndexThatMustNotBeUnique(t *testing.T) {
 	s, w := dropped(t, testURI)
 	theirs := mongo.IndexModel{Keys: bson.D{{Key: "organization_name", Value: 1}}, Options: options.Index().SetUnique(true)}
@@ -494,8 +496,8 @@ func TestIndexThatMustNotBeUnique(t *testing.T) {
 	}
 }
 
-// In a collection with a collation of its own, ids that differ in case are the same to the server. Its indexes have it too, and are ours all the
-// same: with another one they would not answer the queries.
+// In a collection with a collation, the server treats ids that differ in case as equal. Its indexes have that collation
+// too and must count as ours: with another one they would not answer the queries.
 func TestCollectionWithACollation(t *testing.T) {
 	p, uri := mongodbtest.NewProxy(t, testURI)
 	p.Start()

@@ -11,8 +11,8 @@ import (
 	"retrieverkeys/store/document"
 )
 
-// KeysByHash returns the keys that carry the hash, two at most, as the primary holds them. Where there is none it may be
-// a successor that is still in the other key's document.
+// KeysByHash returns the keys with the hash, two at most, as the primary has them. If there is none, it looks for a
+// successor that is still in the other key's document.
 func (s *Store) KeysByHash(ctx context.Context, hash string) ([]apikey.Key, error) {
 	keys, err := s.keysByHash(ctx, hash)
 	if err != nil || len(keys) > 0 {
@@ -27,8 +27,8 @@ func (s *Store) KeysByHash(ctx context.Context, hash string) ([]apikey.Key, erro
 	return nil, nil
 }
 
-// leftSuccessor returns a successor that this process could not insert, as the primary has it now. Another process may have inserted and
-// changed it since, so the inserted one is read last, and wins.
+// leftSuccessor returns a successor that this process could not insert, as the primary has it now. Another process can
+// have inserted and changed it since, so the inserted key is read last and has precedence.
 func (s *Store) leftSuccessor(ctx context.Context, of leftover) (left []apikey.Key, err error) {
 	_, err = find{filter: of.filter, fields: []string{"internal_id", "successor"}}.each(ctx, s.primaryKeys(), func(doc bson.Raw, _ int) {
 		_, successor := document.PendingEvents(doc)
@@ -45,11 +45,12 @@ func (s *Store) leftSuccessor(ctx context.Context, of leftover) (left []apikey.K
 	return left, nil
 }
 
-// keysByHash takes a second document that carries the hash for one that makes the first ambiguous even where it is
-// unusable itself, and then there is no such key.
+// keysByHash returns no key if two documents have the hash, even if one of them is unusable, because the key is then
+// ambiguous.
 //
-// It looks by equality alone, which every server answers by the index of key_hash, and checks what came. A list that holds the hash is no
-// hash, but MongoDB finds it too. Where one is found it might have taken a key's place, so the server is asked to leave lists out.
+// It looks by equality alone, which every server answers by the index of key_hash, and checks the result. MongoDB also
+// finds a list that contains the hash, which is not a hash. Such a list could have taken a key's place, so if one is
+// found, a second query leaves lists out.
 func (s *Store) keysByHash(ctx context.Context, hash string) ([]apikey.Key, error) {
 	keys, n, lists, err := s.keysWithHash(ctx, hash, hash)
 	if err == nil && lists > 0 {
@@ -61,14 +62,14 @@ func (s *Store) keysByHash(ctx context.Context, hash string) ([]apikey.Key, erro
 	return keys, nil
 }
 
-// keysWithHash returns the usable keys with the hash, and the number of documents and of lists found, two at most.
+// keysWithHash returns the usable keys with the hash, and the numbers of documents and of lists found, two at most.
 func (s *Store) keysWithHash(ctx context.Context, hash string, condition any) (keys []apikey.Key, n, lists int, err error) {
 	q := find{filter: bson.D{{Key: "key_hash", Value: condition}}, fields: document.KeyFieldNames(apikey.AllFields), limit: 2}
 	n, err = q.each(ctx, s.primary.Collection(document.Keys), func(doc bson.Raw, _ int) {
 		if doc.Lookup("key_hash").Type == bson.TypeArray {
 			lists++
 		}
-		if k, ok := document.Key(doc, apikey.AllFields); ok && k.Hash == hash { // a collation may find others equal
+		if k, ok := document.Key(doc, apikey.AllFields); ok && k.Hash == hash { // a collation can match others
 			keys = append(keys, k)
 		}
 	})
@@ -85,8 +86,8 @@ func (s *Store) Keys(ctx context.Context, tenant apikey.InternalID, ids []apikey
 	})
 }
 
-// KeysWithID returns the keys with that id, of all tenants, in no order. The index orders ids within a tenant, so this
-// asks for the tenants first and then looks up the id in each.
+// KeysWithID returns the keys of all tenants with that id, in no order. The index orders ids within a tenant, so this
+// first reads the tenants and then looks up the id in each.
 func (s *Store) KeysWithID(ctx context.Context, id apikey.ID) ([]apikey.Key, error) {
 	if id == "" {
 		return nil, nil
@@ -110,7 +111,7 @@ func (s *Store) KeysWithID(ctx context.Context, id apikey.ID) ([]apikey.Key, err
 	})
 }
 
-// KeysWithPrefix returns the keys that are stored with one of these prefixes, of all tenants, in no order.
+// KeysWithPrefix returns the keys of all tenants that are stored with one of these prefixes, in no order.
 func (s *Store) KeysWithPrefix(ctx context.Context, prefixes []string) ([]apikey.Key, error) {
 	c := s.primary.Collection(document.Keys)
 	return settling(ctx, s, func() ([]apikey.Key, error) {
@@ -124,30 +125,30 @@ func keysWithIDs(tenant apikey.InternalID, ids []apikey.ID) bson.D {
 	return keysOfAny([]string{string(tenant)}, ids)
 }
 
-// keysOfAny is keysWithIDs of several tenants. Each branch of $or looks by equality for the tenant and the id, so it is one entry of
-// internal_id, key_id or of _id, and no server has a reason to read a tenant's keys by another index instead. The condition beside it
-// checks what is found, and is what a sharded collection is found by.
+// keysOfAny is keysWithIDs for several tenants. Each branch of $or requires the tenant and the id by equality, so it is
+// one entry of internal_id, key_id or of _id, and no server has a reason to read a tenant's keys by another index. The
+// condition next to $or checks the result, and finds the shard of a sharded collection.
 func keysOfAny(tenants []string, ids []apikey.ID) bson.D {
 	ofTenant := bson.E{Key: "internal_id", Value: equal(tenants...)}
-	beside := bson.E{Key: "internal_id", Value: among(tenants)}
+	ofTenants := bson.E{Key: "internal_id", Value: among(tenants)}
 	if len(tenants) == 1 {
-		beside.Value = is(tenants[0])
+		ofTenants.Value = is(tenants[0])
 	}
-	return bson.D{beside, {Key: "$or", Value: bson.A{
+	return bson.D{ofTenants, {Key: "$or", Value: bson.A{
 		bson.D{ofTenant, {Key: "key_id", Value: bson.D{{Key: "$in", Value: texts(ids)}}}},
 		bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: documentIDsOf(ids)}}}, ofTenant, {Key: "key_id", Value: notText}},
 	}}, {Key: "key_id", Value: bson.D{notList}}}
 }
 
-// CountKeys counts the keys that name the retriever; those active at activeAt only, unless it is zero.
+// CountKeys counts the keys that name the retriever. Unless activeAt is zero, it counts only those active at that time.
 func (s *Store) CountKeys(ctx context.Context, tenant apikey.InternalID, retriever apikey.RetrieverID, activeAt time.Time) (int, error) {
 	return settling(ctx, s, func() (int, error) {
 		return count(ctx, s.keys, keysOf(tenant, []apikey.RetrieverID{retriever}, activeAt, usableKey))
 	})
 }
 
-// CountUnusable counts the key documents that no list shows. It reads what indexes hold of them and no more, and so takes a list that holds a
-// text for a text. The index of key_id begins with the tenant, so this asks for the tenants first.
+// CountUnusable counts the key documents that no list shows. It reads only indexes, so it counts a list that contains a
+// text as a text. The index of key_id begins with the tenant, so it first reads the tenants.
 func (s *Store) CountUnusable(ctx context.Context) (u document.Unusable, err error) {
 	if u.NoHash, err = count(ctx, s.keys, bson.D{{Key: "key_hash", Value: notText}}); err != nil {
 		return u, err
@@ -156,7 +157,7 @@ func (s *Store) CountUnusable(ctx context.Context) (u document.Unusable, err err
 	if err != nil {
 		return u, err
 	}
-	groups := bson.A{notText} // those of no tenant
+	groups := bson.A{notText} // keys without a tenant
 	for chunk := range slices.Chunk(tenants, 1000) {
 		groups = append(groups, among(chunk))
 	}
@@ -170,7 +171,7 @@ func (s *Store) CountUnusable(ctx context.Context) (u document.Unusable, err err
 	return u, nil
 }
 
-// documentIDsOf are the _ids that document.Key reads as these ids where a key has no other.
+// documentIDsOf returns the _ids that document.Key reads as these ids if a key has no key_id.
 func documentIDsOf(ids []apikey.ID) bson.A {
 	list := texts(ids)
 	for _, id := range ids {

@@ -11,15 +11,15 @@ import (
 	"retrieverkeys/store/document"
 )
 
-// A retriever's keys are ordered by created_at and key_id, and so is the index. The two orders differ only for keys whose created_at is
-// not a date that RFC 3339 can write: the list has them last, the index by the value. So a page is one run of the index; if a
-// key with such a date turns up, or the page may begin or end among keys without a date, the dated keys and the others are read one after
-// the other.
+// A retriever's keys are ordered by created_at and key_id, like the index. The two orders differ only for keys whose
+// created_at is not a date that RFC 3339 can write: the list has them last, the index orders them by value. So a page
+// is one run of the index. If the run has a key with such a date, or the page can begin or end among keys without a
+// date, the dated keys and the others are read one after the other.
 
-// KeyPages returns for each retriever the keys that its id is named by, within the range, newest first.
+// KeyPages returns, for each retriever, the keys that name it, within the range, newest first.
 //
-// Where pages are as large as they get, one read is made for many retrievers, and another only for each that has
-// more than came with it; otherwise there is one for each, side by side.
+// If pages have the largest size, one query reads many retrievers, and another reads each retriever that has more keys
+// than came with it. Otherwise one query reads each retriever, concurrently.
 func (s *Store) KeyPages(ctx context.Context, tenant apikey.InternalID, retrievers []apikey.RetrieverID, r apikey.KeyRange) ([][]apikey.Key, error) {
 	return settling(ctx, s, func() ([][]apikey.Key, error) { return s.keyPages(ctx, tenant, retrievers, r) })
 }
@@ -66,12 +66,12 @@ func (s *Store) keyPages(ctx context.Context, tenant apikey.InternalID, retrieve
 	return pages, nil
 }
 
-// maxTogether is how many retrievers one read asks for. MongoDB merges as many runs of an index without sorting, and
-// KeysAtOnce is enough for all keys of most.
+// maxTogether is how many retrievers one query reads. MongoDB merges as many runs of an index without sorting, and
+// KeysAtOnce is enough for all keys of most retrievers.
 const maxTogether = 100
 
-// keyPagesTogether reads the first pages of several retrievers at once, and returns the indexes of those that may
-// have more than it put into pages, which is then nothing.
+// keyPagesTogether reads the first pages of several retrievers with one query. It returns the indexes of the retrievers
+// that can have more keys than it read, and leaves their pages empty.
 func (s *Store) keyPagesTogether(ctx context.Context, tenant apikey.InternalID, retrievers []apikey.RetrieverID, r apikey.KeyRange, pages [][]apikey.Key) (short []int, err error) {
 	run, err := s.readRun(ctx, r.Fields|apikey.FieldScopes, find{
 		filter: keysOf(tenant, retrievers, r.ActiveAt), sort: newestFirst(r), limit: min(len(retrievers)*r.Limit, apikey.KeysAtOnce),
@@ -88,9 +88,9 @@ func (s *Store) keyPagesTogether(ctx context.Context, tenant apikey.InternalID, 
 	}
 	for _, k := range run.keys {
 		for n, scope := range k.Scopes {
-			again := slices.ContainsFunc(k.Scopes[:n], func(s apikey.Scope) bool { return s.ResourceID == scope.ResourceID })
+			repeated := slices.ContainsFunc(k.Scopes[:n], func(s apikey.Scope) bool { return s.ResourceID == scope.ResourceID })
 			for _, i := range places[scope.ResourceID] {
-				if again || len(pages[i]) == r.Limit {
+				if repeated || len(pages[i]) == r.Limit {
 					continue
 				}
 				if pages[i] == nil {
@@ -155,8 +155,8 @@ func (s *Store) keyPage(ctx context.Context, tenant apikey.InternalID, retriever
 	return keys, nil
 }
 
-// oneRun returns the conditions that make the range one run of the index. It reports false if the range may begin or end among keys without
-// a date.
+// oneRun returns the conditions under which the range is one run of the index. It returns false if the range can begin
+// or end among keys without a date.
 func oneRun(r apikey.KeyRange) (conditions bson.D, ok bool) {
 	switch {
 	case r.After != nil && r.After.CreatedAt == nil:
@@ -168,7 +168,7 @@ func oneRun(r apikey.KeyRange) (conditions bson.D, ok bool) {
 	case r.After == nil:
 		return nil, true
 	default:
-		// All keys that are not dated after the cursor. A date after it that RFC 3339 cannot write counts as none.
+		// Select all keys that are not dated after the cursor. A later date that RFC 3339 cannot write counts as none.
 		t := date(*r.After.CreatedAt)
 		return bson.D{{Key: "$and", Value: bson.A{
 			bson.D{{Key: "$or", Value: bson.A{
@@ -183,15 +183,15 @@ func oneRun(r apikey.KeyRange) (conditions bson.D, ok bool) {
 	}
 }
 
-// keyRun is what one read finds.
+// keyRun is the result of one query.
 type keyRun struct {
-	keys []apikey.Key // in the order asked for
-	full bool         // the limit was reached: there may be more
+	keys []apikey.Key // in the requested order
+	full bool         // the limit was reached: there can be more keys
 	odd  bool         // a key has a created_at that is not a date that RFC 3339 can write
 }
 
-// readRun reads keys that lists show. It looks without usableKey, which costs servers that sort the run more than all else, and asks again
-// with it if a document came that no list shows.
+// readRun reads keys that lists show. It queries without usableKey, which costs more than everything else on servers
+// that sort the run, and repeats the query with it if the result has a document that no list shows.
 func (s *Store) readRun(ctx context.Context, fields apikey.Fields, q find) (keyRun, error) {
 	run, unlisted, err := s.readAnyRun(ctx, fields, q)
 	if err == nil && unlisted {
@@ -218,8 +218,8 @@ func (s *Store) readAnyRun(ctx context.Context, fields apikey.Fields, q find) (r
 	return run, unlisted, err
 }
 
-// noDate is a created_at that document.Key reads as none. Each half has bounds in an index, which one negation of
-// both has not.
+// noDate selects keys whose created_at document.Key reads as none. Each half has bounds in an index, unlike one
+// negation of both.
 var noDate = bson.D{{Key: "$or", Value: bson.A{
 	bson.D{{Key: "created_at", Value: not("$gte", date(document.MinTime))}},
 	bson.D{{Key: "created_at", Value: not("$lte", date(document.MaxTime))}},
@@ -272,12 +272,12 @@ func not(operator string, value any) bson.D {
 
 func date(t time.Time) bson.DateTime { return bson.NewDateTimeFromTime(t) }
 
-// newestFirst is the order of the index, from the range's end that counts.
+// newestFirst returns the order of the index, starting at the range's end that counts.
 func newestFirst(r apikey.KeyRange) bson.D {
 	return bson.D{{Key: "created_at", Value: direction(r)}, {Key: "key_id", Value: direction(r)}}
 }
 
-// direction is how the index is read to begin at the range's end that counts.
+// direction returns the direction in which the index is read to start at the range's end that counts.
 func direction(r apikey.KeyRange) int32 {
 	if r.FromEnd {
 		return 1

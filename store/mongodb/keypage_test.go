@@ -14,8 +14,8 @@ import (
 	"retrieverkeys/store/document"
 )
 
-// oddDocuments are keys with all sorts of dates, many of them the same, and without a usable key_id or hash, and those that lists show in the
-// order of their list.
+// oddDocuments returns keys with all kinds of dates, many of them equal, and some without a usable key_id or hash. It
+// also returns those that lists show, in the order of their list.
 func oddDocuments(t *testing.T) (docs []bson.D, listed []apikey.Key, unlisted []apikey.ID) {
 	objectID := bson.ObjectID{0x61}
 	dates := []any{
@@ -37,7 +37,7 @@ func oddDocuments(t *testing.T) (docs []bson.D, listed []apikey.Key, unlisted []
 				d = append(d, bson.E{Key: "key_id", Value: id})
 			}
 			if j > 1 && i%3 > 0 {
-				continue // fewer will do
+				continue // fewer are enough
 			}
 			if date != "missing" {
 				d = append(d, bson.E{Key: "created_at", Value: date})
@@ -53,7 +53,7 @@ func oddDocuments(t *testing.T) (docs []bson.D, listed []apikey.Key, unlisted []
 			}
 			k, ok := document.Key(raw, apikey.FieldCreatedAt)
 			if !ok {
-				t.Fatalf("%v is of no use", d)
+				t.Fatalf("%v is unusable", d)
 			}
 			if j > 1 {
 				unlisted = append(unlisted, k.ID)
@@ -81,8 +81,9 @@ func position(k apikey.Key) apikey.KeyPosition {
 	return apikey.KeyPosition{CreatedAt: k.CreatedAt, ID: k.ID}
 }
 
-// Keys with odd dates have their places too, and keys without a key_id have none: a client that pages through them, with pages of any size, from either end,
-// meets each once and in order. MongoDB's own order has other places for them.
+// Keys with odd dates must have a place in the list, and keys without a key_id none. A client that pages through them,
+// with pages of any size and from either end, must meet each once and in order. MongoDB's own order has other places
+// for them.
 func TestOddPages(t *testing.T) {
 	s, _ := dropped(t, testURI)
 	docs, want, unlisted := oddDocuments(t)
@@ -115,7 +116,7 @@ func TestOddPages(t *testing.T) {
 			}
 		}
 	}
-	// Between any two of them.
+	// Ranges between any two of them.
 	for i := 0; i < len(want); i += 5 {
 		for j := i; j < len(want); j += 7 {
 			after, before := position(want[i]), position(want[j])
@@ -152,7 +153,8 @@ func onePage(t *testing.T, s *Store, r apikey.KeyRange) []apikey.Key {
 	return pages[0]
 }
 
-// Several retrievers' large pages come with one read; only one that has older keys than fit into it is read again.
+// One query must read the large pages of several retrievers. Only a retriever with more keys than fit into it must be
+// read again.
 func TestPagesTogether(t *testing.T) {
 	s, w := indexed(t)
 	scope := func(ids ...string) (scopes []apikey.Scope) {
@@ -199,7 +201,7 @@ func TestPagesTogether(t *testing.T) {
 	}
 	ask(1, apikey.MaxPage, "ret_some", "ret_few", "ret_none", "ret_few")
 	ask(1, apikey.MaxPage, "ret_many")
-	ask(2, apikey.MaxPage, "ret_many", "ret_some") // of the second there may be more
+	ask(2, apikey.MaxPage, "ret_many", "ret_some") // the second can have more keys
 	ask(2, 2, "ret_many", "ret_few")
 	many := make([]apikey.RetrieverID, maxTogether+1)
 	for i := range many {

@@ -14,11 +14,11 @@ import (
 	"retrieverkeys/store/mongodb/mongodbtest"
 )
 
-// Eight writers change a key each, as fast as they can, and again and again the server is killed in the midst of that, by SIGKILL. Whatever was
-// acknowledged is there afterwards, and every revision has its event. Without that, a revocation that was answered may be undone
-// by a crash, or a change is in no trail.
+// Eight writers change one key each, as fast as they can, while the server is killed again and again by SIGKILL.
+// Everything acknowledged must survive, and every revision must have its event. Otherwise a crash could undo an
+// acknowledged revocation, or the trail could miss a change.
 //
-// Where there is no server that may be killed (mongodbtest.EnginePath), all connections to the deployment break off instead.
+// Without a server that the test may kill (mongodbtest.EnginePath), all connections to the deployment break instead.
 func TestEngineIsKilledInMidWrite(t *testing.T) {
 	const writers = 8
 	start, kill, rounds := cutOff(t)
@@ -51,10 +51,10 @@ func TestEngineIsKilledInMidWrite(t *testing.T) {
 					k.Revision = revisions[w]
 					changed, err := s.ChangeKey(ctx, apikey.Change{Key: k, Fields: apikey.FieldName, Event: writersEvent(w, revisions[w]+1)})
 					if err != nil {
-						return // it may be made or not
+						return // the change may or may not be stored
 					}
 					if !changed {
-						t.Errorf("round %d: writer %d at revision %d found another one", round, w, revisions[w])
+						t.Errorf("round %d: writer %d lost a change at revision %d", round, w, revisions[w])
 						return
 					}
 					revisions[w]++
@@ -84,10 +84,10 @@ func TestEngineIsKilledInMidWrite(t *testing.T) {
 		}
 		kill()
 	}
-	t.Logf("%d rounds, %d changes acknowledged, none lost; %d more were made whose answer was not heard", rounds, acknowledged, unknown)
+	t.Logf("%d rounds, %d changes acknowledged, none lost; %d more were stored whose answer was lost", rounds, acknowledged, unknown)
 }
 
-// check compares a key and its trail with what was acknowledged, and returns how many more changes were made.
+// check compares a key and its trail with the acknowledged changes, and returns how many more changes were stored.
 func check(t *testing.T, s *Store, w int, revision *int64) (more int) {
 	t.Helper()
 	id := writersKey(w, 0).ID
@@ -102,7 +102,7 @@ func check(t *testing.T, s *Store, w int, revision *int64) (more int) {
 	if want := writersKey(w, k.Revision).Name; k.Name != want {
 		t.Errorf("writer %d: named %q at revision %d", w, k.Name, k.Revision)
 	}
-	told := map[apikey.EventID]bool{}
+	recorded := map[apikey.EventID]bool{}
 	var after *apikey.EventPosition
 	for {
 		page, err := s.EventPage(t.Context(), "int_1", "ret_1", apikey.EventRange{About: id, Limit: 500, After: after})
@@ -110,7 +110,7 @@ func check(t *testing.T, s *Store, w int, revision *int64) (more int) {
 			t.Fatal(err)
 		}
 		for _, e := range page {
-			told[e.ID] = true
+			recorded[e.ID] = true
 		}
 		if len(page) < 500 {
 			break
@@ -119,12 +119,12 @@ func check(t *testing.T, s *Store, w int, revision *int64) (more int) {
 		after = &at
 	}
 	for n := range k.Revision + 1 {
-		if !told[writersEvent(w, n).ID] {
+		if !recorded[writersEvent(w, n).ID] {
 			t.Errorf("writer %d: revision %d has no event", w, n)
 		}
 	}
-	if len(told) != int(k.Revision)+1 {
-		t.Errorf("writer %d: %d events at revision %d", w, len(told), k.Revision)
+	if len(recorded) != int(k.Revision)+1 {
+		t.Errorf("writer %d: %d events at revision %d", w, len(recorded), k.Revision)
 	}
 	*revision = k.Revision
 	return more
@@ -159,7 +159,7 @@ func killed(t *testing.T) (start func() (uri string), kill func(), rounds int) {
 	}, func() { engine.Kill() }, 20
 }
 
-// cutOff breaks all connections to the tests' deployment off.
+// cutOff breaks all connections to the tests' deployment.
 func cutOff(t *testing.T) (start func() (uri string), kill func(), rounds int) {
 	t.Helper()
 	p, uri := mongodbtest.NewProxy(t, testURI)

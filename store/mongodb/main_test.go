@@ -25,7 +25,7 @@ import (
 	"retrieverkeys/store/storetest"
 )
 
-// testURI is the deployment that the tests run on.
+// testURI is the URI of the tests' deployment.
 var testURI string
 
 func TestMain(m *testing.M) { os.Exit(runTests(m)) }
@@ -38,7 +38,8 @@ func runTests(m *testing.M) int {
 	defer stop()
 	testURI = uri
 	if mongodbtest.IsFerretDB() {
-		// FerretDB reads every document for every question. A real deployment is asked more; -rapid.checks decides.
+		// FerretDB reads every document for every query, so it gets fewer checks than a real deployment. -rapid.checks
+		// overrides both.
 		if err := flag.Set("rapid.checks", "10"); err != nil {
 			return failed(err)
 		}
@@ -55,7 +56,8 @@ func failed(err error) int {
 	return 1
 }
 
-// opened returns a store on a database of its own, which is closed when the test ends, and what it does.
+// opened returns a store on a database of its own, and a witness of what it does. The store is closed when the test
+// ends.
 func opened(t testing.TB, uri string) (*Store, *witness) {
 	t.Helper()
 	w := &witness{}
@@ -63,7 +65,7 @@ func opened(t testing.TB, uri string) (*Store, *witness) {
 	return openedOn(t, uri, "test_"+strings.ToLower(rand.Text()), logger, w.started), w
 }
 
-// openedOn returns a store on a database, which is closed when the test ends. started hears of each command.
+// openedOn returns a store on a database, which is closed when the test ends. It calls started for each command.
 func openedOn(t testing.TB, uri, database string, logger *slog.Logger, started func(context.Context, *event.CommandStartedEvent)) *Store {
 	t.Helper()
 	s, err := open(uri, database, logger, func(o *options.ClientOptions) {
@@ -72,7 +74,7 @@ func openedOn(t testing.TB, uri, database string, logger *slog.Logger, started f
 	if err != nil {
 		t.Fatal(err)
 	}
-	looksEvery(s, time.Hour) // tests of the looking itself set it to 0
+	looksEvery(s, time.Hour) // tests of the search itself set it to 0
 	t.Cleanup(func() {
 		if err := s.Close(); err != nil {
 			t.Error(err)
@@ -81,14 +83,14 @@ func openedOn(t testing.TB, uri, database string, logger *slog.Logger, started f
 	return s
 }
 
-// looksEvery has reads look for what is unfinished so often, the next time so much later.
+// looksEvery sets how often reads look for unfinished changes, starting now.
 func looksEvery(s *Store, d time.Duration) {
 	s.settler.mu.Lock()
 	defer s.settler.mu.Unlock()
 	s.settler.recheck, s.settler.last = d, time.Now()
 }
 
-// settled waits until nothing is asked of the settler, which must succeed before long.
+// settled waits until the settler has nothing to do, which must be soon.
 func settled(t testing.TB, s *Store) {
 	t.Helper()
 	for began := time.Now(); ; {
@@ -97,12 +99,12 @@ func settled(t testing.TB, s *Store) {
 			return
 		}
 		if time.Since(began) > 20*time.Second {
-			t.Fatal("changes stay unfinished")
+			t.Fatal("the settler still has something to do")
 		}
 	}
 }
 
-// dropped is opened, and its database dropped when the test ends.
+// dropped is opened with a database that is dropped when the test ends.
 func dropped(t testing.TB, uri string) (*Store, *witness) {
 	t.Helper()
 	s, w := opened(t, uri)
@@ -114,7 +116,7 @@ func dropped(t testing.TB, uri string) (*Store, *witness) {
 	return s, w
 }
 
-// indexed is dropped on the tests' deployment, with the indexes made.
+// indexed is dropped on the tests' deployment, with the indexes built.
 func indexed(t testing.TB) (*Store, *witness) {
 	t.Helper()
 	s, w := dropped(t, testURI)
@@ -125,7 +127,7 @@ func indexed(t testing.TB) (*Store, *witness) {
 	return s, w
 }
 
-// witness keeps what a store sent to its server, and what it logged as a warning.
+// witness records the commands and the warnings of a store.
 type witness struct {
 	mu       sync.Mutex
 	commands []bson.Raw
@@ -173,8 +175,8 @@ func (w *witness) take() []bson.Raw {
 	return commands
 }
 
-// Every query of the suite is one that the command indexes explains. One that it does not know could scan a collection, and no operator would
-// learn of it.
+// The command `indexes` must explain every query of the suite. Otherwise a query could scan a collection, and no
+// operator would find out.
 func TestEngine(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) store.Engine {
 		s, w := indexed(t)
@@ -190,8 +192,8 @@ func TestEngine(t *testing.T) {
 	})
 }
 
-// onFerretDB is a store on FerretDB, which refuses nested lists. No field of this server has one, so a number in its place means the
-// same.
+// onFerretDB is a store on FerretDB, which refuses nested lists. No field of this server has one, so a number in its
+// place means the same.
 type onFerretDB struct{ *Store }
 
 func (s onFerretDB) Import(ctx context.Context, b document.Batch, o document.ImportOptions) (document.Imported, error) {

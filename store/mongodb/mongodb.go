@@ -1,4 +1,4 @@
-// Package mongodb keeps the documents in MongoDB: a single server, a replica set or a sharded cluster.
+// Package mongodb is the engine on MongoDB: a single server, a replica set or a sharded cluster.
 package mongodb
 
 import (
@@ -24,28 +24,28 @@ type Store struct {
 	client *mongo.Client
 	logger *slog.Logger
 
-	// primary is the database as the primary has it; a copy that lags behind must not decide who gets in, nor what
-	// is stored already. The collections below are read as the URI prefers.
+	// primary is the database as the primary has it. A secondary that lags behind must not decide who can authenticate,
+	// nor what is stored already. The collections below are read with the URI's read preference.
 	primary                      *database
 	namespaces, retrievers, keys collection
-	events                       collection // as the primary has them: a trail that lags behind is none
+	events                       collection // read from the primary: an audit trail must not lag behind
 
 	settler *settler
 	left    leftovers
 	pending pending
 	sweep   sweep
-	scan    atomic.Bool // the next sweep scans all keys, because the index of pending events cannot be made
+	scan    atomic.Bool // the next sweep scans all keys, because the index of pending events cannot be built
 
-	building sync.Mutex      // one caller makes indexes at a time
-	begun    map[string]bool // the indexes whose build this process began without seeing its end
-	collated sync.Once       // warns once of collections that have a collation
+	building sync.Mutex      // one caller builds indexes at a time
+	begun    map[string]bool // the builds that this process started and has not seen the end of
+	collated sync.Once       // warns once about collections that have a collation
 }
 
 var _ store.Engine = (*Store)(nil)
 
-// Open prepares the use of a database; an empty name is the one of the URI's path, else "retrieverkeys". It checks
-// the URI and connects in the background: a deployment that is down now is found when it comes up. No error tells
-// the URI's password.
+// Open opens a database. An empty name means the one in the URI's path, or else "retrieverkeys". Open checks the URI
+// and connects in the background, so a deployment that is down now is used when it comes up. No error contains the
+// URI's password.
 func Open(uri, database string, logger *slog.Logger, with ...Option) (*Store, error) {
 	return open(uri, database, logger, func(o *options.ClientOptions) {
 		for _, option := range with {
@@ -99,7 +99,8 @@ func WithServerAPI(version string) Option {
 	}
 }
 
-// majority is the write concern of all writes. Of the URI's own concern it keeps what asks for more: journal=true.
+// majority returns the write concern of all writes. It keeps journal=true of the URI's own concern, which asks for
+// more.
 func majority(uris *writeconcern.WriteConcern) *writeconcern.WriteConcern {
 	w := writeconcern.Majority()
 	if uris != nil && uris.Journal != nil && *uris.Journal {
@@ -108,8 +109,8 @@ func majority(uris *writeconcern.WriteConcern) *writeconcern.WriteConcern {
 	return w
 }
 
-// Prepare makes the missing indexes, which may take hours and ends with the context. Then it finishes what other processes left unfinished.
-// An error is temporary, and the caller calls again.
+// Prepare builds the missing indexes, which can take hours, and stops when the context ends. Then it finishes what
+// other processes left unfinished. Errors are temporary: the caller calls again.
 func (s *Store) Prepare(ctx context.Context) error {
 	if err := s.EnsureIndexes(ctx); err != nil {
 		return err
@@ -121,15 +122,15 @@ func (s *Store) Prepare(ctx context.Context) error {
 	return nil
 }
 
-// Ping returns nil if the primary answers now. Authentication needs the primary, so other members do not count.
+// Ping returns nil if the primary answers now. Other members do not count, because authentication needs the primary.
 func (s *Store) Ping(ctx context.Context) error {
 	return failure(s.client.Ping(ctx, readpref.Primary()))
 }
 
-// Close ends all connections, after a moment for the reads under way.
+// Close closes all connections. It gives running reads up to 5 seconds.
 func (s *Store) Close() error {
 	s.settler.close()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second) //nolint:forbidigo // there is no caller's context to end with
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second) //nolint:forbidigo // no caller's context exists here
 	defer cancel()
 	return failure(s.client.Disconnect(ctx))
 }

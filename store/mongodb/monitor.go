@@ -12,16 +12,16 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// Option is something that Open does besides.
+// Option configures the client of Open.
 type Option func(*options.ClientOptions)
 
-// Pool is called when connection pools change.
+// Pool has functions that are called when connection pools change.
 type Pool struct {
-	Open, InUse, Waiting func(change int)    // connections, those in use, and operations that wait for one
-	Failed               func(reason string) // an operation got no connection
+	Open, InUse, Waiting func(change int)    // changes of the open connections, those in use, and the operations that wait for one
+	Failed               func(reason string) // called when an operation got no connection
 }
 
-// WithPool has the pools watched.
+// WithPool reports the changes of connection pools.
 func WithPool(p Pool) Option {
 	return func(o *options.ClientOptions) {
 		o.SetPoolMonitor(&event.PoolMonitor{Event: func(e *event.PoolEvent) {
@@ -45,8 +45,8 @@ func WithPool(p Pool) Option {
 	}
 }
 
-// WithTracer makes a span of each command within a span that is recorded. It tells the command's name and its collection, and
-// no value. Without a tracer nothing is watched.
+// WithTracer starts a span for each command inside a recorded span. The span has the command's name and collection, and
+// no values. A nil tracer disables it.
 func WithTracer(tracer trace.Tracer) Option {
 	return func(o *options.ClientOptions) {
 		if tracer == nil {
@@ -61,7 +61,7 @@ func WithTracer(tracer trace.Tracer) Option {
 	}
 }
 
-// commands are the spans of those under way, by their request's id.
+// commands has the spans of running commands, by request id.
 type commands struct {
 	tracer trace.Tracer
 	spans  sync.Map
@@ -79,7 +79,7 @@ func (c *commands) started(ctx context.Context, e *event.CommandStartedEvent) {
 
 // collectionOf returns the collection that a command is about.
 func collectionOf(name string, command bson.Raw) string {
-	if name == "getMore" { // whose own value is a cursor's id
+	if name == "getMore" { // its own value is a cursor's id
 		name = "collection"
 	}
 	collection, _ := command.Lookup(name).StringValueOK()

@@ -17,7 +17,7 @@ import (
 	"retrieverkeys/store/mongodb/mongodbtest"
 )
 
-// counts are the calls of a Pool.
+// counts adds up the calls of a Pool's functions.
 type counts struct {
 	mu     sync.Mutex
 	sums   map[string]int
@@ -49,7 +49,7 @@ func (c *counts) now() (sums, failed map[string]int) {
 	return maps.Clone(c.sums), maps.Clone(c.failed)
 }
 
-// What operators see of the pool must come back to nothing: a count that drifts is worse than none.
+// The pool's counts must return to zero. A count that drifts is worse than none.
 func TestThePoolIsWatched(t *testing.T) {
 	var c counts
 	s, err := Open(testURI, "test_"+strings.ToLower(rand.Text()), nil, WithPool(c.pool()))
@@ -73,7 +73,7 @@ func TestThePoolIsWatched(t *testing.T) {
 		t.Error(err)
 	}
 	if sums, _ := c.now(); sums["open"] != 0 || sums["open ever"] == 0 {
-		t.Errorf("after the end: %v", sums)
+		t.Errorf("after Close: %v", sums)
 	}
 }
 
@@ -101,7 +101,7 @@ func TestAFullPoolIsTold(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
 	if _, err := s.KeysByHash(ctx, "hash"); err == nil {
-		t.Error("it got a connection")
+		t.Error("the operation got a connection")
 	}
 	sums, failed := c.now()
 	if failed["timeout"] != 1 || sums["waiting"] != 0 || sums["in use"] != 1 {
@@ -114,7 +114,7 @@ func TestAFullPoolIsTold(t *testing.T) {
 	}
 }
 
-// Spans of commands must tell what the database is asked, and with nothing of whom.
+// Spans of commands must name the command and the collection, and must not contain any values.
 func TestSpansOfCommands(t *testing.T) {
 	spans := tracetest.NewSpanRecorder()
 	provider := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans))
@@ -124,11 +124,11 @@ func TestSpansOfCommands(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = s.Close() }()
-	if _, err := s.KeysByHash(t.Context(), "hash_of_a_secret"); err != nil { // within no span
+	if _, err := s.KeysByHash(t.Context(), "hash_of_a_secret"); err != nil { // outside of any span
 		t.Fatal(err)
 	}
 	if ended := spans.Ended(); len(ended) > 0 {
-		t.Errorf("%d spans of nothing", len(ended))
+		t.Errorf("%d spans without a parent, want none", len(ended))
 	}
 	ctx, parent := tracer.Start(t.Context(), "parent")
 	if _, err := s.KeysByHash(ctx, "hash_of_a_secret"); err != nil {
@@ -145,7 +145,7 @@ func TestSpansOfCommands(t *testing.T) {
 			text += " " + string(a.Key) + "=" + a.Value.AsString()
 		}
 		if strings.Contains(text, "secret") {
-			t.Errorf("it tells %s", text)
+			t.Errorf("a span contains %s", text)
 		}
 		found[text] = true
 		if span.Name() != "parent" && span.Parent().SpanID() != parent.SpanContext().SpanID() {

@@ -21,7 +21,7 @@ var (
 	}
 )
 
-// Namespaces returns the namespaces whose id or name is among refs, in no order.
+// Namespaces returns the namespaces whose id or name is in refs, in no order.
 func (s *Store) Namespaces(ctx context.Context, tenant apikey.InternalID, refs []string) ([]apikey.Namespace, error) {
 	if len(refs) == 0 {
 		return nil, nil
@@ -31,26 +31,26 @@ func (s *Store) Namespaces(ctx context.Context, tenant apikey.InternalID, refs [
 	})
 }
 
-// OrganizationNamespaces returns the namespaces that carry the organization name, of all tenants, in no order.
+// OrganizationNamespaces returns the namespaces of all tenants that have the organization name, in no order.
 func (s *Store) OrganizationNamespaces(ctx context.Context, name string) ([]apikey.Namespace, error) {
 	return findNamespaces(ctx, s.primary.Collection(document.Namespaces), bson.D{{Key: "organization_name", Value: name}}, func(n apikey.Namespace) bool {
 		return n.OrganizationName != nil && *n.OrganizationName == name
 	})
 }
 
-// NamespacesCalled returns the namespaces with that id or name, of all tenants, in no order.
+// NamespacesCalled returns the namespaces of all tenants with that id or name, in no order.
 func (s *Store) NamespacesCalled(ctx context.Context, ref string) ([]apikey.Namespace, error) {
 	return findNamespaces(ctx, s.primary.Collection(document.Namespaces), namespacesCalled(ref, ref), func(n apikey.Namespace) bool {
 		return string(n.ID) == ref || n.Name == ref
 	})
 }
 
-// AllNamespaces returns every namespace, of all tenants, in no order.
+// AllNamespaces returns the namespaces of all tenants, in no order.
 func (s *Store) AllNamespaces(ctx context.Context) ([]apikey.Namespace, error) {
 	return findNamespaces(ctx, s.primary.Collection(document.Namespaces), bson.D{}, func(apikey.Namespace) bool { return true })
 }
 
-// namespacesOf selects by id and by name. Each branch of $or names the tenant, so that it is a lookup by one index.
+// namespacesOf selects by id and by name. Each branch of $or has the tenant, so that one index answers it.
 func namespacesOf(tenant apikey.InternalID, refs []string) bson.D {
 	ofTenant := bson.E{Key: "internal_id", Value: string(tenant)}
 	return bson.D{ofTenant, {Key: "$or", Value: bson.A{
@@ -63,8 +63,8 @@ func namespacesCalled(id, name string) bson.D {
 	return bson.D{{Key: "$or", Value: bson.A{bson.D{{Key: "namespace_id", Value: id}}, bson.D{{Key: "namespace_name", Value: name}}}}}
 }
 
-// findNamespaces returns the namespaces found that are meant: a list that holds what is asked for is found, too, and a collation may
-// find others equal.
+// findNamespaces returns the namespaces found that meant accepts. The server also finds lists that contain the value,
+// and with a collation other values.
 func findNamespaces(ctx context.Context, c collection, filter bson.D, meant func(apikey.Namespace) bool) ([]apikey.Namespace, error) {
 	return all(ctx, c, find{filter: filter, fields: namespaceFields}, func(doc bson.Raw) (apikey.Namespace, bool) {
 		n, ok := document.Namespace(doc)
@@ -72,7 +72,7 @@ func findNamespaces(ctx context.Context, c collection, filter bson.D, meant func
 	})
 }
 
-// Retrievers returns the retrievers with these ids, of whatever namespace, in no order.
+// Retrievers returns the retrievers with these ids, in any namespace, in no order.
 func (s *Store) Retrievers(ctx context.Context, tenant apikey.InternalID, ids []apikey.RetrieverID) ([]apikey.Retriever, error) {
 	if len(ids) == 0 {
 		return nil, nil
@@ -107,9 +107,9 @@ func (s *Store) CountRetrievers(ctx context.Context, tenant apikey.InternalID, n
 
 // RetrieverPage returns the namespace's retrievers within the range, by name, then id.
 //
-// The index orders those that have a name. Those that have none, which are few if any, stand before them, by id:
-// the index has them in other places. From the list's beginning one read is enough for the whole of a small
-// namespace, and for a large one tells the named ones that come first.
+// The index orders the retrievers that have a name. Those without one, usually none, come first in the list, by id, but
+// are elsewhere in the index. From the list's beginning, one query reads all of a small namespace, or the first named
+// retrievers of a large one.
 func (s *Store) RetrieverPage(ctx context.Context, tenant apikey.InternalID, ns apikey.NamespaceID, r apikey.RetrieverRange) ([]apikey.Retriever, error) {
 	direction := int32(1)
 	if r.FromEnd {
@@ -166,7 +166,7 @@ func retrieversOf(tenant apikey.InternalID, ns apikey.NamespaceID, more ...bson.
 	}, more...)
 }
 
-// unnamedIDs are the retriever_id of the range's retrievers without a name.
+// unnamedIDs returns the condition on the retriever_id of the range's retrievers without a name.
 func unnamedIDs(r apikey.RetrieverRange) bson.D {
 	ids := slices.Clone(someText)
 	if r.After != nil {

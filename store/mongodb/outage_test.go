@@ -21,7 +21,7 @@ import (
 	"retrieverkeys/store/mongodb/mongodbtest"
 )
 
-// Reads that take part in every request.
+// These reads are part of every request.
 var reads = map[string]func(context.Context, *Store) error{
 	"KeysByHash": func(ctx context.Context, s *Store) error { _, err := s.KeysByHash(ctx, "hash"); return err },
 	"Namespaces": func(ctx context.Context, s *Store) error {
@@ -39,7 +39,7 @@ var reads = map[string]func(context.Context, *Store) error{
 	"Ping": func(ctx context.Context, s *Store) error { return s.Ping(ctx) },
 }
 
-// wantUnavailable fails the test unless every read says that the store cannot be reached, and says it in time.
+// wantUnavailable fails the test unless every read returns Unavailable within the time limit.
 func wantUnavailable(t *testing.T, s *Store, within time.Duration) {
 	t.Helper()
 	for name, read := range reads {
@@ -56,7 +56,7 @@ func wantUnavailable(t *testing.T, s *Store, within time.Duration) {
 	}
 }
 
-// eventually fails the test unless every read succeeds before long.
+// eventually fails the test unless every read succeeds soon.
 func eventually(t *testing.T, s *Store) {
 	t.Helper()
 	for name, read := range reads {
@@ -73,8 +73,8 @@ func eventually(t *testing.T, s *Store) {
 	}
 }
 
-// A deployment that is down when the process starts, goes down later and comes up again is an outage in between and
-// nothing worse: no restart is needed.
+// A deployment that is down at the start, or goes down later, must be an outage until it is up again, without a
+// restart.
 func TestDownAndUp(t *testing.T) {
 	p, uri := mongodbtest.NewProxy(t, testURI)
 	s, _ := opened(t, uri)
@@ -90,7 +90,7 @@ func TestDownAndUp(t *testing.T) {
 	eventually(t, s)
 }
 
-// Without a deadline of the caller, the search for a server ends after serverSelectionTimeoutMS.
+// Without a deadline of the caller, the search for a server must end after serverSelectionTimeoutMS.
 func TestSelectionTimeout(t *testing.T) {
 	_, uri := mongodbtest.NewProxy(t, testURI)
 	s, _ := opened(t, uri+"&serverSelectionTimeoutMS=100")
@@ -99,8 +99,8 @@ func TestSelectionTimeout(t *testing.T) {
 	}
 }
 
-// What a server says when it is no primary any more, shuts down, is busy or does not let us in is an outage, and
-// over when it says otherwise.
+// If a server is no longer the primary, shuts down, is busy or refuses the user, it must be an outage, which ends when
+// the server answers otherwise.
 func TestServerRefuses(t *testing.T) {
 	p, uri := mongodbtest.NewProxy(t, testURI)
 	p.Start()
@@ -121,7 +121,7 @@ func TestServerRefuses(t *testing.T) {
 	}
 }
 
-// Errors are classified by their types, codes and labels, even if they are wrapped.
+// Errors must be classified by their types, codes and labels, even if they are wrapped.
 func TestFailure(t *testing.T) {
 	outages := []error{
 		context.Canceled, context.DeadlineExceeded, mongo.ErrClientDisconnected,
@@ -151,7 +151,7 @@ func TestFailure(t *testing.T) {
 	}
 }
 
-// A query that the server takes for wrong is our fault and no outage, and the caller learns nothing of it.
+// A query that the server rejects is a bug and not an outage, and the caller must learn nothing of it.
 func TestServerFindsFault(t *testing.T) {
 	p, uri := mongodbtest.NewProxy(t, testURI)
 	p.Start()
@@ -168,7 +168,7 @@ func TestServerFindsFault(t *testing.T) {
 	}
 }
 
-// One broken connection is not even noticed: the driver asks again.
+// One broken connection must go unnoticed, because the driver retries.
 func TestConnectionBreaks(t *testing.T) {
 	p, uri := mongodbtest.NewProxy(t, testURI)
 	p.Start()
@@ -190,11 +190,11 @@ func TestConnectionBreaks(t *testing.T) {
 	}
 }
 
-// While a server says that it cannot reach another one, or is overloaded, each call is tried twice and no more: the
-// driver would go on until the request ends, and not pause.
+// While a server is overloaded, or reports that another one does not answer, each call must be tried exactly twice. The
+// driver would retry until the request ends, without a pause.
 func TestNoStormOfRetries(t *testing.T) {
 	var asked atomic.Int64
-	refuse := mongodbtest.Refusing(6) // HostUnreachable: of a shard, say
+	refuse := mongodbtest.Refusing(6) // HostUnreachable, for example of a shard
 	refuse.Answer = append(refuse.Answer, bson.E{Key: "errorLabels", Value: bson.A{driver.RetryableWriteError}})
 	members, uri := mongodbtest.NewReplicaSet(t, testURI, func() int { return 0 }, func(_ int, command string, _ bson.Raw) *mongodbtest.Fault {
 		if slices.Contains([]string{"find", "aggregate", "insert", "update", "findAndModify"}, command) {
@@ -226,7 +226,7 @@ func TestNoStormOfRetries(t *testing.T) {
 			return err
 		},
 		"Import": func(ctx context.Context) error {
-			_, err := s.insert(ctx, &list{name: document.Keys, documents: manyKeys(1).Keys}, []int{0})
+			_, err := s.insert(ctx, &importList{name: document.Keys, documents: manyKeys(1).Keys}, []int{0})
 			return err
 		},
 	} {
@@ -242,7 +242,8 @@ func TestNoStormOfRetries(t *testing.T) {
 	}
 }
 
-// A call of a command, or in the background, has no request that ends it. It must not wait for a server that hangs for ever.
+// A call of the command line or of the background has no request that ends it. It must not wait forever for a server
+// that hangs.
 func TestEveryCallIsBounded(t *testing.T) {
 	p, uri := mongodbtest.NewProxy(t, testURI)
 	p.Start()
@@ -279,7 +280,7 @@ func TestEveryCallIsBounded(t *testing.T) {
 			return err
 		},
 		"insert": func(ctx context.Context) error {
-			_, err := s.insert(ctx, &list{name: document.Keys, documents: manyKeys(1).Keys}, []int{0})
+			_, err := s.insert(ctx, &importList{name: document.Keys, documents: manyKeys(1).Keys}, []int{0})
 			return err
 		},
 	} {
@@ -289,7 +290,8 @@ func TestEveryCallIsBounded(t *testing.T) {
 	}
 }
 
-// A server that does not answer ends with the request's deadline, and the connection is not lost to the others.
+// If a server does not answer, the request's deadline must end the call, and the connection must stay usable for
+// others.
 func TestServerHangs(t *testing.T) {
 	p, uri := mongodbtest.NewProxy(t, testURI)
 	p.Start()
@@ -309,7 +311,7 @@ func TestServerHangs(t *testing.T) {
 	eventually(t, s)
 }
 
-// After Close, what is still asked is an outage, as of any store that is not there.
+// After Close, calls must fail as an outage.
 func TestClosed(t *testing.T) {
 	s, err := Open(testURI, "", nil)
 	if err != nil {
@@ -321,8 +323,8 @@ func TestClosed(t *testing.T) {
 	wantUnavailable(t, s, time.Second)
 }
 
-// Authentication asks the primary, wherever the URI sends reads: a secondary may not have heard of a revocation yet. So do
-// changes, and readers of the trail, which looks for events in two places, one after the other.
+// Authentication must read from the primary, whatever the URI's read preference is: a secondary may not have a
+// revocation yet. So must changes, and readers of the trail, which look for events in two places, one after the other.
 func TestAuthenticationAsksPrimary(t *testing.T) {
 	var asked [2]chan string
 	for i := range asked {
@@ -361,7 +363,7 @@ func TestAuthenticationAsksPrimary(t *testing.T) {
 			collections[<-asked[c.member]] = true
 		}
 		if other := len(asked[1-c.member]); !collections[c.asks] || other > 0 {
-			t.Errorf("%s asks member %d for %v, and the other %d times", c.name, c.member, collections, other)
+			t.Errorf("%s asks member %d for %v, and the other member %d times", c.name, c.member, collections, other)
 		}
 	}
 }

@@ -13,22 +13,22 @@ import (
 // them. Values from outside are always values in a query, never operators. Each query is one command, unless noted.
 //
 //	KeysByHash              api_keys    key_hash
-//	Keys                    api_keys    internal_id, key_id; where a key has none, _id
+//	Keys                    api_keys    internal_id, key_id; for a key without one, _id
 //	KeyPages, CountKeys     api_keys    internal_id, scopes.resource_id, created_at, key_id, which is their order too
-//	                                    a page with a created_at that is no date: up to two commands more
-//	CountUnusable           api_keys    key_hash; internal_id (after asking for all tenants), key_id
+//	                                    a page with a created_at that is not a date: up to two more commands
+//	CountUnusable           api_keys    key_hash; internal_id (after reading all tenants), key_id
 //	Repair                  api_keys    none: reads every key, for an operator; then as Keys, and _id
-//	CurrentKeys             api_keys    as Keys; where there is none, pending_events.audit_id, internal_id
-//	InsertKey, ChangeKey    api_keys    as Keys; then audit_events _id, and api_keys _id to take the event out
+//	CurrentKeys             api_keys    as Keys; if there is none, pending_events.audit_id, internal_id
+//	InsertKey, ChangeKey    api_keys    as Keys; then audit_events _id, and api_keys _id to remove the event
 //	UseKeys                 api_keys    as Keys, in one command for all
 //	in the background, at most once a second while keys are read
 //	                        api_keys    pending_events.audit_id, internal_id
 //	EventPage, CountEvents  api_keys    pending_events.audit_id, internal_id
 //	                        audit_events internal_id, retriever_ids, (resource_id,) timestamp, audit_id
 //	InsertEvent             audit_events _id
-//	KeysWithID              api_keys    internal_id (after asking for all tenants); then as Keys
+//	KeysWithID              api_keys    internal_id (after reading all tenants); then as Keys
 //	KeysWithPrefix          api_keys    none: reads every key, for an operator
-//	AllNamespaces           namespaces  none: returns them all
+//	AllNamespaces           namespaces  none: returns all
 //	NamespacesCalled        namespaces  namespace_id; namespace_name
 //	Namespaces              namespaces  internal_id, namespace_id; internal_id, namespace_name, namespace_id
 //	OrganizationNamespaces  namespaces  organization_name
@@ -54,11 +54,12 @@ import (
 var (
 	aList    = bson.D{{Key: "$type", Value: int32(bson.TypeArray)}}
 	notList  = bson.E{Key: "$not", Value: encoded(aList)}
-	notText  = not("$gt", "") // $type would say it too, but no index finds by that
+	notText  = not("$gt", "") // $type means the same, but no index answers it
 	someText = bson.D{{Key: "$gt", Value: ""}, notList}
 
-	// usableKey is what a document needs to be listed, but for the tenant. It is a negation, and tells the hash by a pattern, because MongoDB
-	// considers no index for these: those of key_id and key_hash must not compete for lists.
+	// usableKey selects the documents that can be listed, apart from the tenant. It is a negation, with a pattern for
+	// the hash, so that MongoDB considers no index for it: the indexes of key_id and key_hash must not compete for
+	// lists.
 	usableKey = bson.E{Key: "$nor", Value: encoded(bson.A{
 		bson.D{{Key: "key_id", Value: notText}},
 		bson.D{{Key: "key_id", Value: aList}},
@@ -67,7 +68,7 @@ var (
 	})}
 )
 
-// encoded is a constant part of queries. Otherwise the driver would encode it each time.
+// encoded encodes a constant part of queries once. Otherwise the driver would encode it for each query.
 func encoded(v any) bson.RawValue {
 	kind, value, err := bson.MarshalValue(v)
 	if err != nil {
@@ -76,16 +77,16 @@ func encoded(v any) bson.RawValue {
 	return bson.RawValue{Type: kind, Value: value}
 }
 
-// is matches the value and not a list that holds it.
+// is matches the value, but not a list that contains it.
 func is(v any) bson.D { return bson.D{{Key: "$eq", Value: v}, notList} }
 
-// among matches any of the values and not a list that holds one.
+// among matches any of the values, but not a list that contains one.
 func among[T ~string](values []T) bson.D {
 	return bson.D{{Key: "$in", Value: texts(values)}, notList}
 }
 
-// equal matches any of the values and lists that hold one. Servers answer it by an index, which some do not where notList is beside it. So
-// lookups use equal and check in code what came, and lists and counts leave other documents out by noList.
+// equal matches any of the values, and lists that contain one. Servers answer it by an index. Some do not if notList is
+// next to it. So lookups use equal and check the result, and lists and counts leave out other documents by noList.
 func equal[T ~string](values ...T) any {
 	if len(values) == 1 {
 		return string(values[0])
@@ -93,7 +94,7 @@ func equal[T ~string](values ...T) any {
 	return bson.D{{Key: "$in", Value: texts(values)}}
 }
 
-// noList matches documents that have no list in any of the fields.
+// noList matches documents without a list in any of the fields.
 func noList(fields ...string) bson.E {
 	lists := make(bson.A, len(fields))
 	for i, name := range fields {
@@ -110,8 +111,8 @@ func texts[T ~string](values []T) bson.A {
 	return list
 }
 
-// keysOf selects the keys that name one of the retrievers; those active at an instant only, unless it is zero. Documents that document.Key
-// cannot use are among them unless usableKey is one of the further conditions.
+// keysOf selects the keys that name one of the retrievers. Unless activeAt is zero, it selects only those active at
+// that time. It includes documents that document.Key cannot use, unless usableKey is one of the further conditions.
 func keysOf(tenant apikey.InternalID, retrievers []apikey.RetrieverID, activeAt time.Time, more ...bson.E) bson.D {
 	resource := bson.E{Key: "scopes.resource_id", Value: bson.D{{Key: "$in", Value: texts(retrievers)}}}
 	if len(retrievers) == 1 {
@@ -128,8 +129,8 @@ func keysOf(tenant apikey.InternalID, retrievers []apikey.RetrieverID, activeAt 
 	return append(filter, more...)
 }
 
-// active is apikey.Key.StatusAt(at) == apikey.Active of a key as document.Key reads it. What cannot be read is not
-// active.
+// active selects the keys for which document.Key and apikey.Key.StatusAt(at) give apikey.Active. A key with an
+// unreadable field among these is not active.
 func active(at time.Time) bson.D {
 	return bson.D{
 		{Key: "revoked_at", Value: is(nil)},

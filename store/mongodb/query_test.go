@@ -21,7 +21,7 @@ var (
 	named = []apikey.Scope{{ResourceType: apikey.ResourceRetriever, ResourceID: "ret_1"}}
 )
 
-// aKey is the i-th newest of a tenant's keys.
+// aKey returns the i-th newest of a tenant's keys.
 func aKey(tenant apikey.InternalID, i int, scopes ...apikey.Scope) apikey.Key {
 	created := aTime.Add(-time.Duration(i) * time.Minute)
 	id := fmt.Sprintf("key_%05d", i)
@@ -64,9 +64,9 @@ func imported(t testing.TB, s *Store, b document.Batch) {
 	}
 }
 
-// Every read is one command, told here with the fields it asks for, that names the tenant; nothing is fetched later
-// and no cursor left open. Without that a page costs two trips, a whole document is sent for its id, or a filter
-// that was forgotten shows one customer's keys to another.
+// Every read must be one command that names the tenant and requests only the fields listed here, and must leave no
+// cursor open. Otherwise a page costs two round trips, a whole document is sent for its id, or a forgotten filter shows
+// one customer's keys to another.
 func TestCommands(t *testing.T) {
 	s, w := filled(t)
 	at := &apikey.KeyPosition{CreatedAt: &aTime, ID: "key_00000"}
@@ -85,12 +85,12 @@ func TestCommands(t *testing.T) {
 	retrieverPage := func(r apikey.RetrieverRange) func(context.Context) (int, error) {
 		return func(ctx context.Context) (int, error) { return number(s.RetrieverPage(ctx, "int_1", "ns_1", r)) }
 	}
-	looksEvery(s, time.Hour) // nothing but what the read itself asks for
+	looksEvery(s, time.Hour) // only the read's own commands
 	for _, c := range []struct {
 		name  string
 		read  func(context.Context) (int, error)
 		found int
-		want  string // the commands: name, collection, fields asked for
+		want  string // the commands: name, collection, requested fields
 	}{
 		{"KeysByHash", func(ctx context.Context) (int, error) { return number(s.KeysByHash(ctx, "hash of int_1key_00001")) }, 1,
 			"find api_keys " + everyKeyField},
@@ -171,7 +171,7 @@ func TestCommands(t *testing.T) {
 					t.Errorf("no tenant in %s", command)
 				}
 				if limit, ok := command.Lookup("limit").AsInt64OK(); ok && command.Lookup("batchSize").AsInt64() <= limit {
-					t.Errorf("a batch that leaves the cursor open: %s", command)
+					t.Errorf("the batch leaves the cursor open: %s", command)
 				}
 			}
 			if got := strings.Join(sent, "; "); got != c.want {
@@ -181,7 +181,7 @@ func TestCommands(t *testing.T) {
 	}
 }
 
-// summary is a command's name, collection and fields asked for.
+// summary returns a command's name, collection and requested fields.
 func summary(command bson.Raw) string {
 	first := command.Index(0)
 	words := []string{first.Key()}
@@ -199,15 +199,15 @@ func summary(command bson.Raw) string {
 
 func number[T any](items []T, err error) (int, error) { return len(items), err }
 
-// A find carries the URI's read concern and the time that its caller waits. Without that it may return data that is rolled back, or keep
-// the server busy for a client that left.
+// A find must have the URI's read concern and the caller's time limit. Without them it can return data that is rolled
+// back, or keep the server busy for a client that has disconnected.
 func TestFindsTellConcernAndTime(t *testing.T) {
 	p, uri := mongodbtest.NewProxy(t, testURI)
 	p.Start()
 	s, w := opened(t, uri+"&readConcernLevel=majority")
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	// What the deployment thinks of the concern is its own affair.
+	// The deployment can refuse the concern.
 	_, _ = s.KeysByHash(ctx, "hash")
 	_, _ = s.Namespaces(ctx, "int_1", []string{"ns_1"})
 	commands := w.take()
@@ -222,8 +222,7 @@ func TestFindsTellConcernAndTime(t *testing.T) {
 	}
 }
 
-// Whatever a caller or a document sends as an id, a name or a hash is a text to compare with, and nothing that
-// MongoDB carries out.
+// Ids, names and hashes must be compared as text, whatever a caller or a document sends, and must never be operators.
 func TestNoOperators(t *testing.T) {
 	s, _ := filled(t)
 	for _, text := range []string{`{"$ne":""}`, `{"$gt":""}`, "$ne", ".*", "ret_1\x00", "", "ns_1'", "*", "key_0000?"} {
@@ -248,8 +247,8 @@ func TestNoOperators(t *testing.T) {
 	}
 }
 
-// MongoDB finds a list by what is in it. A list where a text or a date is due is unreadable all the same: it is not
-// anybody's, not active, and no hash.
+// MongoDB matches a list by its items. A list in place of a text or a date must be unreadable: it belongs to nobody, is
+// not active, and is not a hash.
 func TestLists(t *testing.T) {
 	s, _ := indexed(t)
 	whole := func(i int, set ...bson.E) bson.D {
@@ -300,7 +299,7 @@ func TestLists(t *testing.T) {
 			t.Errorf("counted %d, %v, want %d", n, err, len(want))
 		}
 	}
-	// Two lists that hold the hash of a key do not hide it.
+	// Two lists that contain the hash of a key must not hide it.
 	if err := s.primary.Collection(document.Keys).Indexes().DropOne(t.Context(), "key_hash_1"); err != nil {
 		t.Fatal(err)
 	}
@@ -317,8 +316,8 @@ func TestLists(t *testing.T) {
 	}
 }
 
-// Lookups of namespaces, retrievers and events find no document that has a list where what they ask for is due: it would be shown to a tenant
-// that it does not belong to.
+// Lookups of namespaces, retrievers and events must not return a document with a list in a field that they select by.
+// Otherwise a tenant would see a document that it does not own.
 func TestLookupsFindNoLists(t *testing.T) {
 	s, w := filled(t)
 	for i, d := range []bson.D{
@@ -345,7 +344,7 @@ func TestLookupsFindNoLists(t *testing.T) {
 		d[slices.IndexFunc(d, func(e bson.E) bool { return e.Key == set.Key })].Value = set.Value
 		return d
 	}
-	if err := s.events.Indexes().DropAll(t.Context()); err != nil { // an index of retriever_ids takes no second list
+	if err := s.events.Indexes().DropAll(t.Context()); err != nil { // an index of retriever_ids accepts no second list
 		t.Fatal(err)
 	}
 	insert(t, s, document.Events, event("evt_a", bson.E{Key: "internal_id", Value: bson.A{"int_1"}}))

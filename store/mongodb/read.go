@@ -15,12 +15,12 @@ import (
 	"retrieverkeys/apikey"
 )
 
-// database is a database with what its finds have to say themselves: the driver gives commands neither the preference nor
-// the concern of their database.
+// database is a database with its read preference and concern. Each find must state them itself, because the driver
+// adds neither to a command.
 type database struct {
 	*mongo.Database
 	prefer  *options.RunCmdOptionsBuilder
-	concern bson.D // nothing, if there is none
+	concern bson.D // empty if there is none
 }
 
 func reading(db *mongo.Database, prefer *readpref.ReadPref, concern *readconcern.ReadConcern) *database {
@@ -46,13 +46,13 @@ type find struct {
 	filter bson.D
 	sort   bson.D
 	fields []string
-	hint   string // the name of the index that must be used; empty if the server may choose
-	limit  int    // 0: all that match, where the filter itself bounds them
-	batch  int    // how many come in one trip, where there is no limit; 0: many
+	hint   string // the name of the index that must be used; empty: the server chooses
+	limit  int    // 0: all matches, if the filter itself bounds them
+	batch  int    // the batch size if there is no limit; 0: large
 }
 
-// command is the find as a command. The driver's own Find never tells the server how long anybody waits for it, and with it a list of 20 keys
-// takes 7 to 10 % more processor time (387 instead of 355 µs).
+// command encodes the find. The driver's own Find never sends how long the caller waits. Adding that costs a list of 20
+// keys 7 to 10 % more processor time (387 instead of 355 µs).
 func (q find) command(collection string, batch int) bson.D {
 	c := bson.D{
 		{Key: "find", Value: collection}, {Key: "filter", Value: q.filter}, {Key: "projection", Value: projection(q.fields)},
@@ -70,7 +70,7 @@ func (q find) command(collection string, batch int) bson.D {
 	return c
 }
 
-// projection is written as it is sent, in a sixth of the time that the driver takes.
+// projection encodes a projection directly, in a sixth of the driver's time.
 func projection(fields []string) bson.RawValue {
 	start, doc := bsoncore.AppendDocumentStart(make([]byte, 0, 24*(1+len(fields))))
 	for _, name := range fields {
@@ -80,8 +80,8 @@ func projection(fields []string) bson.RawValue {
 	return bson.RawValue{Type: bson.TypeEmbeddedDocument, Value: doc}
 }
 
-// each calls f with every document found and how many more are at hand, and returns their number. f must not keep
-// the document.
+// each calls f with every document found and the number of further ones in the batch. It returns the number of
+// documents. f must not keep the document.
 func (q find) each(ctx context.Context, c collection, f func(doc bson.Raw, more int)) (n int, err error) {
 	return q.until(ctx, c, func(doc bson.Raw, more int) (enough bool) {
 		f(doc, more)
@@ -89,9 +89,9 @@ func (q find) each(ctx context.Context, c collection, f func(doc bson.Raw, more 
 	})
 }
 
-// until is each, until f has enough.
+// until is each, but stops when f returns true.
 func (q find) until(ctx context.Context, c collection, f func(doc bson.Raw, more int) (enough bool)) (n int, err error) {
-	// A batch larger than the limit lets the server see the end, and close its cursor, in the same trip.
+	// If the batch is larger than the limit, the server sees the end and closes its cursor in the same round trip.
 	batch := cmp.Or(q.batch, 10_000)
 	if q.limit > 0 {
 		batch = q.limit + 1
@@ -100,12 +100,12 @@ func (q find) until(ctx context.Context, c collection, f func(doc bson.Raw, more
 	command := append(q.command(c.Name(), batch), c.in.concern...)
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	cursor, err := again(ctx, func() (*mongo.Cursor, error) { return c.in.RunCommandCursor(ctx, command, c.in.prefer) })
+	cursor, err := withRetry(ctx, func() (*mongo.Cursor, error) { return c.in.RunCommandCursor(ctx, command, c.in.prefer) })
 	if err != nil {
 		return 0, failure(err)
 	}
 	cursor.SetBatchSize(int32(batch))
-	// With a context that has ended this sends nothing: the server forgets the cursor by itself.
+	// If the context has ended this sends nothing, and the server closes the cursor by itself after a while.
 	defer func() { _ = cursor.Close(ctx) }()
 	looked := 0
 	for enough := false; !enough && cursor.Next(ctx); n++ {
@@ -118,8 +118,8 @@ func (q find) until(ctx context.Context, c collection, f func(doc bson.Raw, more
 	return n, apikey.CostFrom(ctx).Look(looked)
 }
 
-// deepen makes the stack of a new goroutine grow at once to what a read through the driver takes. Otherwise it grows step by step, and each time
-// it is copied with all that is on it: 4 to 6 % of the processor time of a list of 20 keys.
+// deepen grows a new goroutine's stack at once to what a read through the driver needs. Otherwise it grows in steps,
+// each of which copies the stack: 4 to 6 % of the processor time of a list of 20 keys.
 //
 //go:noinline
 func deepen(i int) byte {
@@ -127,7 +127,7 @@ func deepen(i int) byte {
 	return room[i]
 }
 
-// all returns what decode makes of the documents found, without those it finds unusable.
+// all decodes the documents found and returns those that are usable.
 func all[T any](ctx context.Context, c collection, q find, decode func(bson.Raw) (T, bool)) ([]T, error) {
 	var items []T
 	_, err := q.each(ctx, c, func(doc bson.Raw, more int) {
@@ -141,7 +141,7 @@ func all[T any](ctx context.Context, c collection, q find, decode func(bson.Raw)
 	return items, err
 }
 
-// count counts what matches, as far as the request's Cost allows.
+// count counts the matches, as far as the request's Cost allows.
 func count(ctx context.Context, c collection, filter bson.D) (int, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
@@ -149,19 +149,19 @@ func count(ctx context.Context, c collection, filter bson.D) (int, error) {
 	if left := cost.Left(); left < math.MaxInt {
 		o.SetLimit(int64(left) + 1)
 	}
-	n, err := again(ctx, func() (int64, error) { return c.CountDocuments(ctx, filter, o) })
+	n, err := withRetry(ctx, func() (int64, error) { return c.CountDocuments(ctx, filter, o) })
 	if err != nil {
 		return 0, failure(err)
 	}
 	return int(n), cost.Look(int(n))
 }
 
-// distinctTexts returns the texts that an indexed field has, each once. It is an aggregation, because the answer to the
-// command distinct has to fit into one document.
+// distinctTexts returns the distinct texts of an indexed field. It is an aggregation, because the answer of the command
+// distinct must fit into one document.
 func distinctTexts(ctx context.Context, c collection, field string) ([]string, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	groups, err := again(ctx, func() (groups []struct {
+	groups, err := withRetry(ctx, func() (groups []struct {
 		Text string `bson:"_id"`
 	}, err error) {
 		cursor, err := c.Aggregate(ctx, bson.A{
@@ -181,7 +181,7 @@ func distinctTexts(ctx context.Context, c collection, field string) ([]string, e
 	return texts, failure(err)
 }
 
-// inTurn reads a list that lies in several parts: each with what is left of the limit, as long as any is left.
+// inTurn reads a list that has several parts, one after the other, until the limit is reached.
 func inTurn[T any](limit int, parts ...func(limit int) ([]T, error)) ([]T, error) {
 	var items []T
 	for _, part := range parts {

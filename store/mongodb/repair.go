@@ -13,10 +13,10 @@ import (
 	"retrieverkeys/store/document"
 )
 
-// Repair implements store.Engine. It reads what it needs of all documents without a key_id, about 150 bytes of each, before it writes, so that
-// it knows their number and no cursor has to stay open for as long as the writes take.
+// Repair implements store.Engine. Before it writes, it reads all documents without a key_id, about 150 bytes of each.
+// So it knows their number, and no cursor stays open during the writes.
 func (s *Store) Repair(ctx context.Context, o document.RepairOptions) (done document.Repaired, err error) {
-	// Reading every key can take long, so the server gets no deadline for it.
+	// Reading every key can take long, so the server gets no deadline.
 	reading, stop := context.WithTimeout(ctx, buildTime)
 	defer stop()
 	q := find{filter: bson.D{{Key: "key_id", Value: notText}}, fields: []string{"internal_id", "key_id"}}
@@ -36,7 +36,7 @@ func (s *Store) Repair(ctx context.Context, o document.RepairOptions) (done docu
 	return done, nil
 }
 
-// repairBatch gives each document its key_id, but for those whose id is another's.
+// repairBatch gives each document its key_id, except those whose id another document has.
 func (s *Store) repairBatch(ctx context.Context, batch []document.Missing, dry bool, done *document.Repaired) error {
 	known, err := s.knownBy(ctx, batch)
 	if err != nil {
@@ -70,7 +70,7 @@ func (s *Store) repairBatch(ctx context.Context, batch []document.Missing, dry b
 	}
 	refused := map[int]bool{}
 	for _, e := range bulk.WriteErrors {
-		if e.Code != codeDuplicateKey { // of another document that has got the id in the meantime
+		if e.Code != codeDuplicateKey { // another document has got the id in the meantime
 			return failure(err)
 		}
 		refused[e.Index] = true
@@ -84,7 +84,7 @@ func (s *Store) repairBatch(ctx context.Context, batch []document.Missing, dry b
 	return nil
 }
 
-// knownBy counts the documents that are known by each of the batch's ids.
+// knownBy counts the documents that clients know by each of the batch's ids.
 func (s *Store) knownBy(ctx context.Context, batch []document.Missing) (map[owned]int, error) {
 	ids := map[apikey.InternalID][]apikey.ID{}
 	for i := range batch {
@@ -109,13 +109,13 @@ func (s *Store) knownBy(ctx context.Context, batch []document.Missing) (map[owne
 	anyOf = append(anyOf, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: documentIDsOf(all)}}}, {Key: "key_id", Value: notText}})
 	q := find{filter: bson.D{{Key: "$or", Value: anyOf}}, fields: []string{"internal_id", "key_id"}}
 	_, err := q.each(ctx, s.primaryKeys(), func(doc bson.Raw, _ int) {
-		k, _ := document.Key(doc, apikey.FieldInternalID) // a document without a hash has its id all the same
+		k, _ := document.Key(doc, apikey.FieldInternalID) // a document without a hash has an id too
 		known[owned{k.InternalID, string(k.ID)}]++
 	})
 	return known, err
 }
 
-// ownTenant selects by the document's own tenant, which is what a sharded collection is found by.
+// ownTenant selects by the document's own tenant, by which a sharded collection finds it.
 func ownTenant(doc bson.Raw) bson.E {
 	if _, err := doc.LookupErr("internal_id"); err != nil {
 		return bson.E{Key: "internal_id", Value: nil}

@@ -15,7 +15,7 @@ import (
 	"retrieverkeys/store/document"
 )
 
-// withoutKeyID inserts a key as other programs leave them, of a retriever ret_1.
+// withoutKeyID inserts a key of the retriever ret_1 without a key_id, as other programs do.
 func withoutKeyID(t *testing.T, s *Store, id any, set ...bson.E) {
 	t.Helper()
 	d := bson.D{
@@ -47,14 +47,14 @@ func keyIDs(t *testing.T, s *Store) map[string]any {
 	for _, d := range docs {
 		ids[fmt.Sprint(d["_id"])] = d["key_id"]
 		if d["plan"] != "gold" {
-			t.Errorf("it lost a field: %v", d)
+			t.Errorf("a document lost a field: %v", d)
 		}
 	}
 	return ids
 }
 
-// A key without a key_id is known by its _id, which becomes its key_id: notes and audit events stay right. If two documents would have
-// one id, both are left and reported.
+// The _id of a key without a key_id must become its key_id, because notes and audit events know it by that. If two
+// documents would get one id, both must be left unchanged and be reported.
 func TestRepair(t *testing.T) {
 	s, _ := dropped(t, testURI)
 	objectID := bson.ObjectID{0x61, 1}
@@ -67,10 +67,10 @@ func TestRepair(t *testing.T) {
 	withoutKeyID(t, s, "a list's", bson.E{Key: "internal_id", Value: bson.A{"int_1"}})
 	withoutKeyID(t, s, "keyed", bson.E{Key: "key_id", Value: "key_1"})
 	withoutKeyID(t, s, "key_1")                                                                                              // the document before has this id
-	withoutKeyID(t, s, "key_1 of another", bson.E{Key: "internal_id", Value: "int_2"}, bson.E{Key: "key_id", Value: "text"}) // is no clash
+	withoutKeyID(t, s, "key_1 of another", bson.E{Key: "internal_id", Value: "int_2"}, bson.E{Key: "key_id", Value: "text"}) // no clash
 	before := keyIDs(t, s)
 
-	// An organization that is a list of texts counts as one that lists show.
+	// A list of texts as an organization counts as one that lists show.
 	if u, err := s.CountUnusable(t.Context()); err != nil || u != (document.Unusable{NoHash: 1, NoID: 6}) {
 		t.Errorf("CountUnusable = %+v, %v", u, err)
 	}
@@ -94,9 +94,9 @@ func TestRepair(t *testing.T) {
 		}
 		repaired := after["text"] != nil && !dry
 		if want := (document.Repaired{Known: 5, New: 2}); dry && (done.Known != want.Known || done.New != want.New) {
-			t.Errorf("it would repair %+v", done)
-		} else if again := done.Known == 0 && done.New == 0; !dry && !again && (done.Known != want.Known || done.New != want.New) {
-			t.Errorf("it repaired %+v", done)
+			t.Errorf("dry run: %+v", done)
+		} else if second := done.Known == 0 && done.New == 0; !dry && !second && (done.Known != want.Known || done.New != want.New) {
+			t.Errorf("repaired %+v", done)
 		}
 		if !repaired {
 			continue
@@ -120,7 +120,7 @@ func TestRepair(t *testing.T) {
 	}
 }
 
-// A key without a key_id authenticates, so it must be revocable by the id that it is known by; no list shows it.
+// A key without a key_id authenticates, so it must be revocable by the id that clients know it by. No list shows it.
 func TestKeysWithoutKeyID(t *testing.T) {
 	s, _ := indexed(t)
 	objectID := bson.ObjectID{0x61}
@@ -163,7 +163,7 @@ func TestKeysWithoutKeyID(t *testing.T) {
 	}
 }
 
-// A repair that is ended goes on where it was, and what a server writes meanwhile wins.
+// An interrupted repair must continue where it stopped, and what a server writes meanwhile must win.
 func TestRepairBesideAServer(t *testing.T) {
 	s, _ := dropped(t, testURI)
 	const n = 2*document.RepairBatch + 1
@@ -185,17 +185,17 @@ func TestRepairBesideAServer(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done, err := s.Repair(ctx, document.RepairOptions{Progress: func(int, int) { cancel() }})
 	if err == nil || done.Known != document.RepairBatch || len(missing()) != n-document.RepairBatch {
-		t.Fatalf("ended: %+v, %v; %d are left", done, err, len(missing()))
+		t.Fatalf("interrupted: %+v, %v; %d are left", done, err, len(missing()))
 	}
 	var others []string
 	done, err = s.Repair(t.Context(), document.RepairOptions{Progress: func(done, total int) {
 		if total != n-document.RepairBatch {
-			t.Errorf("%d of %d", done, total)
+			t.Errorf("progress %d of %d", done, total)
 		}
 		if done != document.RepairBatch {
 			return
 		}
-		others = missing() // which the repair has read and not written yet
+		others = missing() // the repair has read them and not written them yet
 		for _, id := range others {
 			if _, err := s.primaryKeys().UpdateByID(t.Context(), id, bson.D{{Key: "$set", Value: bson.D{{Key: "key_id", Value: "other " + id}}}}); err != nil {
 				t.Error(err)

@@ -1,63 +1,57 @@
 package mongodb
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"runtime/debug"
-	"slices"
 	"sync"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
-
-	"retrieverkeys/apikey"
-	"retrieverkeys/store/document"
 )
 
-// One goroutine finishes what changes left unfinished. It works in rounds. A change that this process could not finish asks for a round at
-// once. A read asks for one at most once a second, because another process may have left something, and waits a moment for it,
-// so that the read sees the result. After a round that fails the goroutine pauses, longer each time, and no read waits for
-// a pause to end.
+// One goroutine finishes the changes that were left unfinished. It works in rounds. A change that this process could
+// not finish starts a round at once. A read starts one at most once a second, because another process can have left
+// something, and waits a moment for it, so that it sees the result. After a round that fails the goroutine pauses,
+// longer each time, and no read waits for the end of a pause.
 
 const (
-	// recheckAfter is how long reads rely on there being nothing unfinished.
+	// recheckAfter is how long reads assume that nothing is unfinished.
 	recheckAfter = time.Second
 	// patience is how long a read waits for a round.
 	patience = 250 * time.Millisecond
-	// The pauses between rounds that fail.
+	// The pauses after failed rounds: they double from firstPause to lastPause.
 	firstPause = 100 * time.Millisecond
 	lastPause  = time.Minute
 )
 
 // settler runs the rounds.
 type settler struct {
-	settle  func(context.Context) (some bool, err error) // one round
+	settle  func(context.Context) (some bool, err error) // runs one round
 	logger  *slog.Logger
 	recheck time.Duration
 
 	stop  context.CancelFunc
 	ended chan struct{}
-	asked chan struct{} // holds one
+	asked chan struct{} // has room for one item
 
 	mu     sync.Mutex
-	next   *round        // the round that is asked for, running, or due after a pause; nil if there is none
+	next   *round        // the round that is requested, running, or due after a pause; nil if there is none
 	begins time.Time     // when next begins or began
 	last   time.Time     // when a read last asked for a round
-	pause  time.Duration // before next, after a failure; else 0
-	again  bool          // a change was left unfinished since the running round began
+	pause  time.Duration // the pause before next, after a failure; otherwise 0
+	more   bool          // a change was left unfinished since the running round began
 }
 
-// round is one look for what is unfinished.
+// round is one search for unfinished changes.
 type round struct {
 	done chan struct{}
-	some bool // it finished something; known when it is done
+	some bool // it finished something; valid when done is closed
 }
 
-// start begins to run rounds, until close.
+// start runs rounds until close.
 func (s *settler) start() {
 	ctx, stop := context.WithCancel(context.Background()) //nolint:forbidigo // it ends with the store
 	s.stop, s.ended, s.asked = stop, make(chan struct{}), make(chan struct{}, 1)
@@ -84,7 +78,7 @@ func (s *settler) run(ctx context.Context) {
 		case <-timer.C:
 		}
 		s.mu.Lock()
-		s.begins, s.again = time.Now(), false
+		s.begins, s.more = time.Now(), false
 		s.mu.Unlock()
 		some, err := guarded(func() (bool, error) { return s.settle(ctx) })
 		if ctx.Err() != nil {
@@ -96,7 +90,7 @@ func (s *settler) run(ctx context.Context) {
 	}
 }
 
-// finished ends a round and returns how long to pause before the next one: 0 if the round succeeded.
+// finished ends a round and returns the pause before the next one: 0 if the round succeeded.
 func (s *settler) finished(some bool, err error) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -112,7 +106,7 @@ func (s *settler) finished(some bool, err error) time.Duration {
 		s.pause = 0
 		s.logger.Info("changes of keys are finished again")
 	}
-	if err == nil && s.again {
+	if err == nil && s.more {
 		s.ask()
 	}
 	return s.pause
@@ -124,9 +118,9 @@ func (s *settler) ask() {
 	s.asked <- struct{}{}
 }
 
-// due returns the round that a reader waits for, or nil if it need not wait. It starts a round if the last one was long enough ago; only one
-// of several concurrent readers gets that round. While a successor is missing, every reader also waits for a round that begins
-// soon.
+// due returns the round that a reader must wait for, or nil. It starts a round if the last one was long enough ago.
+// Only one of several concurrent readers gets that round. While a successor is missing, every reader also waits for a
+// round that begins soon.
 func (s *settler) due(missing bool) *round {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -147,7 +141,7 @@ func (s *settler) left() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.next != nil {
-		s.again = true
+		s.more = true
 		return false
 	}
 	s.ask()
@@ -186,7 +180,7 @@ func (s *settler) once(ctx context.Context) {
 	s.wait(ctx, r, 2*lastPause)
 }
 
-// guarded calls f and turns a panic into an error. In a goroutine of its own a panic would end the process.
+// guarded calls f and turns a panic into an error. A panic in the settler's goroutine would end the process.
 func guarded[T any](f func() (T, error)) (v T, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -196,7 +190,8 @@ func guarded[T any](f func() (T, error)) (v T, err error) {
 	return f()
 }
 
-// settling reads keys, and reads them again if a round finished something meanwhile. A round that fails does not fail the read.
+// settling reads keys, and reads them again if a round finished something meanwhile. A failed round does not fail the
+// read.
 func settling[T any](ctx context.Context, s *Store, read func() (T, error)) (T, error) {
 	r := s.settler.due(s.left.misses())
 	v, err := read()
@@ -206,180 +201,25 @@ func settling[T any](ctx context.Context, s *Store, read func() (T, error)) (T, 
 	return v, err
 }
 
-// leftovers are the keys whose changes this process could not finish. It finds them by their _id, so it needs no other index.
-type leftovers struct {
-	mu   sync.Mutex
-	keys map[string]leftover
-}
-
-// maxLeft bounds the leftovers that a process remembers. It finds more of them only by the index of pending events.
-const maxLeft = 1000
-
-type leftover struct {
-	filter bson.D // by _id and tenant
-	// The successor that is not in its place, if any.
-	tenant apikey.InternalID
-	id     apikey.ID
-	hash   string
-}
-
-func leftoverID(doc bson.Raw) string { return doc.Lookup("_id").String() }
-
-// add remembers a key that is not finished. placed says that its successor is stored as a document of its own.
-func (l *leftovers) add(doc bson.Raw, placed bool) {
-	doc = bytes.Clone(doc)
-	of := leftover{filter: bson.D{{Key: "_id", Value: doc.Lookup("_id")}, internalID(doc)}}
-	if _, successor := document.PendingEvents(doc); successor != nil && !placed {
-		k, _ := document.Key(successor, 0)
-		of.tenant, of.id, of.hash = k.InternalID, k.ID, k.Hash
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if id := leftoverID(doc); l.keys[id].filter != nil || len(l.keys) < maxLeft {
-		if l.keys == nil {
-			l.keys = map[string]leftover{}
-		}
-		l.keys[id] = of
-	}
-}
-
-func (l *leftovers) remove(ids ...string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, id := range ids {
-		delete(l.keys, id)
-	}
-}
-
-// all returns the leftovers' ids, and the filters that select them.
-func (l *leftovers) all() (ids []string, anyOf bson.A) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, id := range slices.Sorted(maps.Keys(l.keys)) {
-		ids, anyOf = append(ids, id), append(anyOf, l.keys[id].filter)
-	}
-	return ids, anyOf
-}
-
-// misses reports whether some successor is not stored as a document of its own.
-func (l *leftovers) misses() bool {
-	_, ok := l.find(func(of leftover) bool { return of.hash != "" })
-	return ok
-}
-
-func (l *leftovers) find(is func(leftover) bool) (leftover, bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, of := range l.keys {
-		if is(of) {
-			return of, true
-		}
-	}
-	return leftover{}, false
-}
-
-// pending is what the process knows of the index of pending events. Without that index no read looks for pending events, because it would
-// scan all keys.
-type pending struct {
-	mu    sync.Mutex
-	name  string    // empty if there is none, or if that is unknown
-	asked time.Time // when the server was last asked for it
-}
-
-// askAgainAfter is how long an index that was missing is assumed to be missing still. Another process may make it.
-const askAgainAfter = time.Minute
-
-func (p *pending) set(name string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.name, p.asked = name, time.Now()
-}
-
-// look returns the index's name. It lists the indexes if the name is unknown and was not asked for lately.
-func (p *pending) look(list func() (name string, err error)) (string, error) {
-	p.mu.Lock()
-	name, known := p.name, p.name != "" || time.Since(p.asked) < askAgainAfter
-	p.mu.Unlock()
-	if known {
-		return name, nil
-	}
-	name, err := list()
-	if err == nil {
-		p.set(name)
-	}
-	return name, err
-}
-
-// lookForPending returns the name of the index of pending events, or an empty name.
-func (s *Store) lookForPending(ctx context.Context) (string, error) {
-	return s.pending.look(func() (string, error) {
-		existing, err := s.listIndexes(ctx, document.Keys)
-		if hasCode(err, codeUnauthorized) {
-			return "", nil
-		}
-		ours, _ := pendingIndex.among(existing)
-		return ours.name, err
-	})
-}
-
-// unfinishedKeys returns the documents of keys that have pending events and meet the conditions: all of them if there is an index for that,
-// else only the leftovers of this process.
-func (s *Store) unfinishedKeys(ctx context.Context, limit int, conditions ...bson.E) ([]bson.Raw, error) {
-	name, err := s.lookForPending(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if name != "" {
-		// With the hint, the server refuses the query while the index is still being built, instead of scanning all keys.
-		q := find{filter: append(bson.D{somethingPending}, conditions...), hint: name}
-		found, err := s.findUnfinished(ctx, q, limit)
-		if !hasCode(err, codeBadValue) {
-			return found, err
-		}
-		s.pending.set("")
-	}
-	_, anyOf := s.left.all()
-	if len(anyOf) == 0 {
-		return nil, nil
-	}
-	return s.findUnfinished(ctx, find{filter: append(bson.D{{Key: "$or", Value: anyOf}}, conditions...)}, limit)
-}
-
-var somethingPending = bson.E{Key: "pending_events.audit_id", Value: bson.D{{Key: "$gt", Value: ""}}}
-
-// findUnfinished returns up to that many documents with something to finish, and fewer only if there are no more. The server cannot
-// distinguish them from documents that carry only another organization's data, so the limit counts here: a hundred of those must not hide
-// one that can be finished.
-func (s *Store) findUnfinished(ctx context.Context, q find, limit int) ([]bson.Raw, error) {
-	q.fields, q.batch = []string{"internal_id", "key_id", "revision", "pending_events", "successor"}, limit+1
-	var found []bson.Raw
-	_, err := q.until(ctx, s.primaryKeys(), func(doc bson.Raw, _ int) (enough bool) {
-		if events, _ := document.PendingEvents(doc); len(events) > 0 {
-			found = append(found, bytes.Clone(doc))
-		}
-		return len(found) == limit
-	})
-	return found, err
-}
-
 const (
 	// finishBatch is how many unfinished changes one query returns.
 	finishBatch = 100
-	// maxFailures is how many changes a round may fail to finish before it leaves the rest to the next round.
+	// maxFailures is how many changes a round can fail to finish before it leaves the rest to the next round.
 	maxFailures = 20
 	// maxTried bounds the changes that a sweep remembers as failed.
 	maxTried = 10_000
 )
 
-// sweep is one pass over all unfinished changes. It may take several rounds.
+// sweep is one pass over all unfinished changes. It can take several rounds.
 type sweep struct {
 	mu    sync.Mutex
 	tried bson.A // the _ids of the keys that could not be finished
-	err   error  // why the last of them could not
+	err   error  // the error of the last of them
 }
 
-// FinishAll finishes the changes that some process left unfinished, and reports whether it finished any. It skips changes that it cannot
-// finish, and returns an error for them. After maxFailures of them it stops; the next call goes on with the others.
+// FinishAll finishes the changes that any process left unfinished, and reports whether it finished some. It skips
+// changes that it cannot finish, and returns an error for them. After maxFailures of them it stops, and the next call
+// continues with the others.
 func (s *Store) FinishAll(ctx context.Context) (some bool, err error) {
 	s.sweep.mu.Lock()
 	defer s.sweep.mu.Unlock()
@@ -415,14 +255,14 @@ func (s *Store) FinishAll(ctx context.Context) (some bool, err error) {
 			s.left.remove(left...) // another process has finished them
 		}
 		if scan {
-			s.scan.Store(false) // what failed is remembered, and found by its _id
+			s.scan.Store(false) // failed changes are remembered, and found by their _id
 		}
 		return some, err
 	}
 	return some, s.sweep.err
 }
 
-// sweepKeys returns the next keys of the sweep. With scan it looks through all keys, whatever indexes there are.
+// sweepKeys returns the next keys of the sweep. With scan it scans all keys, whatever indexes exist.
 func (s *Store) sweepKeys(ctx context.Context, scan bool) ([]bson.Raw, error) {
 	var conditions bson.D
 	if len(s.sweep.tried) > 0 {

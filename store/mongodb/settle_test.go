@@ -22,7 +22,7 @@ import (
 	"retrieverkeys/store/mongodb/mongodbtest"
 )
 
-// newSettler returns a settler on its own, whose rounds are what the test makes of them.
+// newSettler returns a settler whose rounds call the test's function.
 func newSettler(t *testing.T, settle func(context.Context) (bool, error)) (*settler, *buffer) {
 	t.Helper()
 	var log buffer
@@ -32,8 +32,8 @@ func newSettler(t *testing.T, settle func(context.Context) (bool, error)) (*sett
 	return s, &log
 }
 
-// While changes cannot be finished the rounds come after longer and longer pauses, however many reads and changes there are, and each is
-// told in one line. Otherwise a right that is missing would make every read dearer, and fill a disk with warnings.
+// While changes cannot be finished, the pauses between rounds must grow, however many reads and changes there are, and
+// each round must log one line. Otherwise a missing right would slow every read and fill a disk with warnings.
 func TestRoundsThatFailComeLaterAndLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
@@ -54,7 +54,7 @@ func TestRoundsThatFailComeLaterAndLater(t *testing.T) {
 			defer func() { began = nil }()
 			return began
 		}
-		for range 600 { // ten minutes of readers and of changes
+		for range 600 { // ten minutes of reads and changes
 			for range 10 {
 				if r := s.due(false); r != nil {
 					s.wait(t.Context(), r, patience)
@@ -75,7 +75,7 @@ func TestRoundsThatFailComeLaterAndLater(t *testing.T) {
 			t.Errorf("%d rounds in ten minutes", n)
 		}
 		if n := strings.Count(log.String(), "\n"); n != len(rounds) {
-			t.Errorf("%d lines about %d rounds:\n%s", n, len(rounds), log)
+			t.Errorf("%d lines for %d rounds:\n%s", n, len(rounds), log)
 		}
 		mu.Lock()
 		broken = false
@@ -89,12 +89,13 @@ func TestRoundsThatFailComeLaterAndLater(t *testing.T) {
 		take()
 		time.Sleep(time.Hour)
 		if rounds := take(); len(rounds) > 0 {
-			t.Errorf("%d rounds that nobody asked for", len(rounds))
+			t.Errorf("%d rounds without a request", len(rounds))
 		}
 	})
 }
 
-// Of readers side by side one asks, and waits for no longer than its patience. What a round finishes its reader sees.
+// Of several concurrent readers, exactly one must start a round, and must wait no longer than its patience. It must see
+// what the round finishes.
 func TestReadersAskForOneRound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var rounds atomic.Int64
@@ -127,41 +128,41 @@ func TestReadersAskForOneRound(t *testing.T) {
 		}
 		time.Sleep(recheckAfter)
 		if asking, saw, took := ask(); asking != 1 || saw != 0 || took != patience || rounds.Load() != 1 {
-			t.Errorf("of a round that stalls: %d asked, %d saw, after %v and %d rounds", asking, saw, took, rounds.Load())
+			t.Errorf("a stalled round: %d asked, %d saw, after %v and %d rounds", asking, saw, took, rounds.Load())
 		}
 		time.Sleep(recheckAfter)
 		if asking, _, took := ask(); asking != 0 || took != 0 || rounds.Load() != 1 {
-			t.Errorf("while it stalls: %d asked, after %v and %d rounds", asking, took, rounds.Load())
+			t.Errorf("while a round stalls: %d asked, after %v and %d rounds", asking, took, rounds.Load())
 		}
 		close(goOn)
 		synctest.Wait()
 		if asking, saw, took := ask(); asking != 1 || saw != 1 || took != 0 || rounds.Load() != 2 {
-			t.Errorf("then: %d asked, %d saw, after %v and %d rounds", asking, saw, took, rounds.Load())
+			t.Errorf("after the stall: %d asked, %d saw, after %v and %d rounds", asking, saw, took, rounds.Load())
 		}
 		if asking, _, _ := ask(); asking != 0 || rounds.Load() != 2 {
-			t.Errorf("at once again: %d asked, and there were %d rounds", asking, rounds.Load())
+			t.Errorf("immediately after: %d asked, and there were %d rounds", asking, rounds.Load())
 		}
 	})
 }
 
-// A reader that misses a successor waits for a round that is near, and not for others.
+// A reader that misses a successor must wait for a round that begins soon, and for no other.
 func TestReadersWaitForARoundThatIsNear(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, _ := newSettler(t, func(context.Context) (bool, error) { return false, errors.New("refused") })
 		s.left()
 		synctest.Wait() // the first pause
 		if s.due(true) == nil || s.due(false) != nil {
-			t.Error("a round that is near is waited for by nobody, or by those who miss nothing")
+			t.Error("want only readers that miss a successor to wait for a round that begins soon")
 		}
 		time.Sleep(time.Second) // the fourth pause
 		synctest.Wait()
 		if s.due(true) != nil {
-			t.Error("a round that is not near is waited for")
+			t.Error("a reader waits for a round that begins late")
 		}
 	})
 }
 
-// What is left while a round is under way is looked at in the next, which begins at once.
+// A change left during a round must be finished in the next, which must begin at once.
 func TestWhatIsLeftMeanwhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var rounds atomic.Int64
@@ -172,26 +173,26 @@ func TestWhatIsLeftMeanwhile(t *testing.T) {
 			return true, nil
 		})
 		if !s.left() {
-			t.Error("the first is no news")
+			t.Error("the first left = false, want true")
 		}
 		synctest.Wait()
 		if s.left() {
-			t.Error("the second is news")
+			t.Error("the second left = true, want false")
 		}
 		goOn <- struct{}{}
 		synctest.Wait()
 		if rounds.Load() != 2 {
-			t.Errorf("%d rounds", rounds.Load())
+			t.Errorf("%d rounds, want 2", rounds.Load())
 		}
 		goOn <- struct{}{}
 		synctest.Wait()
 		if rounds.Load() != 2 {
-			t.Errorf("%d rounds", rounds.Load())
+			t.Errorf("%d rounds, want 2", rounds.Load())
 		}
 	})
 }
 
-// A panic in the background must not end the process, nor the finishing.
+// A panic in the background must not end the process or the settler.
 func TestSettlerSurvivesAPanic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var rounds atomic.Int64
@@ -203,7 +204,7 @@ func TestSettlerSurvivesAPanic(t *testing.T) {
 		})
 		r := s.due(false)
 		if r == nil {
-			t.Fatal("no round")
+			t.Fatal("no round began")
 		}
 		s.wait(t.Context(), r, patience)
 		time.Sleep(firstPause)
@@ -214,7 +215,7 @@ func TestSettlerSurvivesAPanic(t *testing.T) {
 	})
 }
 
-// pendingKey is a key whose event is still in its document.
+// pendingKey stores a key whose event is still in its document.
 func pendingKey(t *testing.T, k apikey.Key, eventID string, successor *apikey.Key) bson.Raw {
 	t.Helper()
 	e := crashEvent(eventID)
@@ -244,7 +245,7 @@ func ofEvent(command string, doc bson.Raw, is func(id string) bool) bool {
 	return slices.ContainsFunc(documents, func(v bson.RawValue) bool { return is(v.Document().Lookup("audit_id").StringValue()) })
 }
 
-// A store that refuses to move events must not make reads dearer: each is one command, as ever, and nothing more is logged.
+// If the store refuses to move events, each read must still be one command, and nothing more must be logged.
 func TestReadsCostTheSameWhileEventsCannotBeMoved(t *testing.T) {
 	p, uri := mongodbtest.NewProxy(t, testURI)
 	p.Start()
@@ -260,7 +261,7 @@ func TestReadsCostTheSameWhileEventsCannotBeMoved(t *testing.T) {
 		return nil
 	})
 	s.settler.mu.Lock()
-	s.settler.pause = lastPause // as after many failures: no round comes in the midst of the test
+	s.settler.pause = lastPause // as after many failures, so that no round begins during the test
 	s.settler.mu.Unlock()
 	if err := s.InsertKey(t.Context(), crashKey("key_1"), crashEvent("evt_1")); err != nil {
 		t.Fatal(err)
@@ -293,7 +294,7 @@ func TestReadsCostTheSameWhileEventsCannotBeMoved(t *testing.T) {
 	checkTrail(t, s, 1)
 }
 
-// A change that cannot be finished must not keep back the others, be there more of them than one round tries.
+// Changes that cannot be finished must not hold back the others, even if there are more of them than one round tries.
 func TestWhatCannotBeFinishedKeepsBackNothing(t *testing.T) {
 	p, uri := mongodbtest.NewProxy(t, testURI)
 	p.Start()
@@ -330,15 +331,15 @@ func TestWhatCannotBeFinishedKeepsBackNothing(t *testing.T) {
 		t.Errorf("%d events were moved, want 5", n)
 	}
 	p.On(nil)
-	for range 3 { // one for the rest of the sweep that failed
+	for range 3 { // one for the rest of the failed sweep
 		_, _ = s.FinishAll(t.Context())
 	}
 	if some, err := s.FinishAll(t.Context()); some || err != nil || moved() != 2*maxFailures+5+5 {
-		t.Errorf("at the end: %t, %v, %d moved", some, err, moved())
+		t.Errorf("finally: %t, %v, %d moved", some, err, moved())
 	}
 }
 
-// lookedForPending are the commands that look for unfinished changes among all keys.
+// lookedForPending counts the commands that look for unfinished changes among all keys.
 func lookedForPending(commands []bson.Raw) (n int) {
 	for _, c := range commands {
 		if strings.Contains(c.Lookup("filter").String(), "pending_events") {
@@ -348,8 +349,8 @@ func lookedForPending(commands []bson.Raw) (n int) {
 	return n
 }
 
-// Until there is an index of what is unfinished, no read looks for it: it would look through all keys. When there is one, it is
-// finished at once.
+// Without the index of pending events, no read may look for unfinished changes, because it would scan all keys. When
+// the index exists, they must be finished at once.
 func TestNoReadLooksWithoutAnIndex(t *testing.T) {
 	s, w := dropped(t, testURI)
 	insertRaw(t, s, pendingKey(t, crashKey("key_1"), "evt_1", nil))
@@ -377,7 +378,7 @@ func TestNoReadLooksWithoutAnIndex(t *testing.T) {
 	}
 	settled(t, s)
 	if n := lookedForPending(w.take()); n > 0 {
-		t.Errorf("it looked %d times", n)
+		t.Errorf("looked %d times, want none", n)
 	}
 	if err := s.Prepare(t.Context()); err != nil {
 		t.Fatal(err)
@@ -388,8 +389,8 @@ func TestNoReadLooksWithoutAnIndex(t *testing.T) {
 	}
 }
 
-// Where no index may be made, the next start looks through all keys once, in the background; and what a process itself leaves it
-// finishes without one.
+// If no index may be built, the next start must scan all keys once, in the background. A process must finish its own
+// leftovers without an index.
 func TestFinishingWithoutAnIndex(t *testing.T) {
 	p, uri := mongodbtest.NewProxy(t, testURI)
 	p.Start()
@@ -425,12 +426,12 @@ func TestFinishingWithoutAnIndex(t *testing.T) {
 		t.Errorf("%d events were moved, %v", n, err)
 	}
 	if n := lookedForPending(w.take()); n > 0 {
-		t.Errorf("it looked through all keys %d times", n)
+		t.Errorf("scanned all keys %d times", n)
 	}
 }
 
-// Without the right to make indexes there is one scan for what is unfinished. An outage in its midst, or a document that cannot be
-// finished yet, must not leave an event hidden until the next start.
+// Without the right to build indexes there is one scan for unfinished changes. An outage during it, or a document that
+// cannot be finished yet, must not hide an event until the next start.
 func TestTheScanForUnfinishedChangesIsRepeated(t *testing.T) {
 	p, uri := mongodbtest.NewProxy(t, testURI)
 	p.Start()
@@ -446,7 +447,7 @@ func TestTheScanForUnfinishedChangesIsRepeated(t *testing.T) {
 		case command == "find" && strings.Contains(doc.Lookup("filter").String(), "pending_events") && outages.Add(-1) >= 0:
 			return mongodbtest.Refusing(91) // ShutdownInProgress
 		case ofEvent(command, doc, func(string) bool { return true }) && refusals.Add(-1) >= 0:
-			return mongodbtest.Refusing(codeUnauthorized) // which no driver repeats
+			return mongodbtest.Refusing(codeUnauthorized) // drivers do not retry it
 		}
 		return nil
 	})
@@ -459,8 +460,8 @@ func TestTheScanForUnfinishedChangesIsRepeated(t *testing.T) {
 	}
 }
 
-// The server lists an index that is still being built like a finished one. It cannot be used yet, and without it no read looks for
-// unfinished changes.
+// The server lists an index that is still being built like a complete one. It cannot be used yet, and without it no
+// read may look for unfinished changes.
 func TestAnIndexThatIsBeingBuiltIsNotUsed(t *testing.T) {
 	p, uri := mongodbtest.NewProxy(t, testURI)
 	p.Start()
@@ -490,8 +491,8 @@ func TestAnIndexThatIsBeingBuiltIsNotUsed(t *testing.T) {
 	}
 }
 
-// While a successor cannot be inserted, its key works anyway. Once it is inserted, its own document counts, even if the other key's
-// document still carries an old copy.
+// While a successor cannot be inserted, its key must work anyway. Once it is inserted, its own document counts, even if
+// the other key's document still has an old copy.
 func TestSuccessorsThatCannotBePlaced(t *testing.T) {
 	p, uri := mongodbtest.NewProxy(t, testURI)
 	p.Start()
@@ -520,7 +521,7 @@ func TestSuccessorsThatCannotBePlaced(t *testing.T) {
 	if keys, err := s.KeysByHash(t.Context(), "nobody's"); err != nil || len(keys) > 0 {
 		t.Errorf("KeysByHash = %v, %v", keys, err)
 	}
-	// Another process puts it in its place, and it is revoked, but the copy stays.
+	// Another process inserts it, and it is revoked, but the copy stays.
 	revoked := aTime
 	placed := next
 	placed.RevokedAt = &revoked
@@ -534,7 +535,7 @@ func TestSuccessorsThatCannotBePlaced(t *testing.T) {
 	}
 }
 
-// A change of a successor that a crash left in the other key's document finds it there, of the tenant only.
+// A change of a successor that a crash left in the other key's document must find it there, but only within the tenant.
 func TestLeftSuccessorsAreFoundByTheirTenant(t *testing.T) {
 	s, w := indexed(t)
 	next := crashKey("key_2")
@@ -554,7 +555,7 @@ func TestLeftSuccessorsAreFoundByTheirTenant(t *testing.T) {
 	}
 }
 
-// foreignKey is a key of the tests' tenant whose document carries nothing but what is of another: an event and a successor.
+// foreignKey returns a key of the tests' tenant whose document carries only another tenant's event and successor.
 func foreignKey(t *testing.T, id apikey.ID, eventID string, successor apikey.ID) bson.Raw {
 	t.Helper()
 	e, next := crashEvent(eventID), crashKey(successor)
@@ -566,8 +567,8 @@ func foreignKey(t *testing.T, id apikey.ID, eventID string, successor apikey.ID)
 	return doc
 }
 
-// Documents that carry only what is of another organization are never finished. However many there are, and wherever the server finds
-// them, they must not hide a change that can be, nor a sweep that met them be taken for complete.
+// Documents that carry only another organization's data are never finished. In any number and at any place, they must
+// not hide a change that can be finished, and a sweep that met them must not count as complete.
 func TestForeignEventsHideNothing(t *testing.T) {
 	for name, s := range map[string]func() *Store{
 		"with the index": func() *Store { s, _ := indexed(t); return s },
@@ -580,7 +581,7 @@ func TestForeignEventsHideNothing(t *testing.T) {
 		s := s()
 		s.settler.close()
 		docs := make([]any, 0, maxPending+finishBatch+5)
-		for i := range maxPending + finishBatch { // they are before the others by each of their ids
+		for i := range maxPending + finishBatch { // they come before the others by each of their ids
 			docs = append(docs, foreignKey(t, apikey.ID(fmt.Sprintf("key_a_%04d", i)), fmt.Sprintf("evt_a_%04d", i), "key_wanted"))
 		}
 		for i := range 4 {
@@ -592,7 +593,7 @@ func TestForeignEventsHideNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 		if name == "with the index" {
-			// A reader sees what is pending behind them, and a change finds the successor.
+			// A reader must see the pending event behind them, and a change must find the successor.
 			if page, err := s.EventPage(t.Context(), crashTenant, "ret_1", apikey.EventRange{Limit: 10}); err != nil || len(page) != 5 {
 				t.Errorf("%s: a page of %d events, %v", name, len(page), err)
 			}
@@ -612,12 +613,12 @@ func TestForeignEventsHideNothing(t *testing.T) {
 			}
 		}
 		if some, err := s.FinishAll(t.Context()); some || err != nil {
-			t.Errorf("%s: there is more to finish: %t, %v", name, some, err)
+			t.Errorf("%s: FinishAll again = %t, %v, want nothing left", name, some, err)
 		}
 	}
 }
 
-// One batch asks for no more than it returns and what it passes over, however much is unfinished.
+// A batch must read no more documents than it returns and skips, however many are unfinished.
 func TestABatchOfUnfinishedChanges(t *testing.T) {
 	s, w := indexed(t)
 	s.settler.close()
@@ -640,8 +641,8 @@ func TestABatchOfUnfinishedChanges(t *testing.T) {
 	}
 }
 
-// Another organization's events that a document carries are removed together with its own, and one log line has the key's id and their
-// number.
+// Another organization's events must be removed together with the document's own, and one log line must have the key's
+// id and their number.
 func TestForeignEventsBesideOwnAreTold(t *testing.T) {
 	s, w := indexed(t)
 	s.settler.close()
@@ -657,7 +658,7 @@ func TestForeignEventsBesideOwnAreTold(t *testing.T) {
 	}
 	insertRaw(t, s, doc)
 	insertRaw(t, s, pendingKey(t, crashKey("key_2"), "evt_2", nil))
-	found, err := s.unfinishedKeys(t.Context(), 10) // as two processes may find it
+	found, err := s.unfinishedKeys(t.Context(), 10) // as two processes can find it
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,8 +16,8 @@ import (
 
 const defaultName = "retrieverkeys"
 
-// CheckURI returns what is wrong with a connection string, as the rest of a sentence about it. The error does not
-// tell its password. That its host cannot be looked up now is not wrong with it.
+// CheckURI returns what is wrong with a connection string, as the rest of a sentence about it. The error never contains
+// the password. A host that cannot be resolved now is not an error.
 func CheckURI(uri string) error {
 	_, _, err := parse(uri, slog.New(slog.DiscardHandler))
 	if isA[*net.DNSError](err) {
@@ -26,32 +26,34 @@ func CheckURI(uri string) error {
 	return err
 }
 
-// parse returns what the URI says, completed by our defaults, and the name of the database in its path, if any.
+// parse returns the URI's options, completed by this program's defaults, and the database in its path, if any.
 func parse(uri string, logger *slog.Logger) (o *options.ClientOptions, database string, err error) {
 	parsed, err := connstring.ParseAndValidate(uri)
 	switch {
 	case isA[*net.DNSError](err):
-		return nil, "", fmt.Errorf("names a host that cannot be looked up: %w", err)
+		return nil, "", fmt.Errorf("names a host that cannot be resolved: %w", err)
 	case err != nil:
 		return nil, "", badURI(uri)
 	}
 	for _, name := range slices.Sorted(maps.Keys(parsed.UnknownOptions)) {
-		logger.Warn("an option of MONGODB_URI is not known and has no effect", "option", name)
+		logger.Warn("MONGODB_URI has an unknown option, which has no effect", "option", name)
 	}
 	o = options.Client().ApplyURI(uri)
 	if err := o.Validate(); err != nil {
 		return nil, "", badOptions(o, err)
 	}
 	setDefault(&o.AppName, defaultName)
-	// Shorter than a request may take, so that it is answered, and a pool never waits long for a server that is gone.
+	// This is shorter than the time limit of a request, so that the request gets an answer, and a pool does not wait
+	// long for a server that is down.
 	setDefault(&o.ServerSelectionTimeout, 3*time.Second)
-	// A server that comes up again is noticed when the last connection attempt ends, so this is how long it may go unnoticed. It is five
-	// round trips (TCP, TLS, hello, SCRAM) to another continent. A server that is too busy to authenticate is not flooded: the driver
-	// tries two connections per pool at a time, and keeps those that work, unless the password check takes too long.
+	// A restarted server is noticed when the last connection attempt ends, so this is how long it can stay unnoticed.
+	// It is five round trips (TCP, TLS, hello, SCRAM) to another continent. A server that is too busy to authenticate
+	// is not flooded: the driver tries two connections per pool at a time, and keeps those that work, unless the
+	// password check takes too long.
 	setDefault(&o.ConnectTimeout, 800*time.Millisecond)
-	// The driver would try again until the request ends, and without a pause: see again.
+	// The driver would retry until the request ends, and without a pause: see withRetry.
 	o.SetRetryReads(false)
-	// Firewalls and load balancers forget idle connections without a word.
+	// Firewalls and load balancers drop idle connections silently.
 	setDefault(&o.MaxConnIdleTime, 10*time.Minute)
 	return o, parsed.Database, nil
 }
@@ -59,7 +61,7 @@ func parse(uri string, logger *slog.Logger) (o *options.ClientOptions, database 
 // checkName returns what is wrong with the name of a database.
 func checkName(database string) error {
 	if database == "" || len(database) > 63 || strings.ContainsAny(database, "/\\. \"$*<>:|?\x00") {
-		return fmt.Errorf("%q cannot be the name of a MongoDB database", database)
+		return fmt.Errorf("%q is not a valid name of a MongoDB database", database)
 	}
 	return nil
 }
@@ -70,8 +72,8 @@ func setDefault[T any](option **T, value T) {
 	}
 }
 
-// badURI says what is wrong with a URI that cannot be parsed. The driver's message quotes the URI, which may contain the password in any
-// place, so the parts are checked one by one instead.
+// badURI returns what is wrong with a URI that cannot be parsed. The driver's message quotes the URI, in which the
+// password can be anywhere, so badURI checks the parts one by one instead.
 func badURI(uri string) error {
 	const bad = "is not a MongoDB connection string: "
 	scheme, rest, ok := strings.Cut(uri, "://")
@@ -84,7 +86,7 @@ func badURI(uri string) error {
 		name, _, isOption := strings.Cut(pair, "=")
 		isOption = isWord(name) && (isOption || at >= 0)
 		if _, err := connstring.ParseAndValidate("mongodb://localhost/?" + pair); err != nil && isOption {
-			return errors.New(bad + "the option " + name + " is wrong, or not right in this place")
+			return errors.New(bad + "the option " + name + " is invalid, or invalid here")
 		}
 	}
 	if at >= 0 {
@@ -99,7 +101,7 @@ func isWord(s string) bool {
 	return s != "" && !strings.ContainsFunc(s, func(r rune) bool { return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') })
 }
 
-// badOptions tells why the driver refuses options that were parsed: a file that cannot be read, say.
+// badOptions returns why the driver refuses options that were parsed, for example because a file cannot be read.
 func badOptions(o *options.ClientOptions, cause error) error {
 	const bad = "is not accepted"
 	if o.Auth != nil && o.Auth.Password != "" && strings.Contains(cause.Error(), o.Auth.Password) {

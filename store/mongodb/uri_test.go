@@ -10,7 +10,8 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 )
 
-// Errors about a URI are printed and logged, so they must not contain the password, wherever it is. They say what to fix instead.
+// Errors about a URI are printed and logged, so they must not contain the password, wherever it is. They must say what
+// to fix.
 func TestBadURI(t *testing.T) {
 	const secret = "s3cr3t"
 	for uri, want := range map[string]string{
@@ -34,12 +35,12 @@ func TestBadURI(t *testing.T) {
 		"mongodb://h/?minPoolSize=5&maxPoolSize=3":                         "not accepted",
 		"mongodb://u:s3cr3t@h/?tlsCAFile=/does/not/exist":                  "/does/not/exist",
 		"mongodb://u:s3cr3t@h,i/?directConnection=true":                    "write mongodb://",
-		"mongodb://u:s3cr3t@h/a.b":                                         "cannot be the name",
+		"mongodb://u:s3cr3t@h/a.b":                                         "is not a valid name",
 	} {
 		s, err := Open(uri, "", nil)
 		if err == nil {
 			_ = s.Close()
-			t.Errorf("Open(%q) is no error, want %q", uri, want)
+			t.Errorf("Open(%q) = nil error, want %q", uri, want)
 			continue
 		}
 		if !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), secret) {
@@ -55,7 +56,7 @@ func TestCheckURI(t *testing.T) {
 	for uri, ok := range map[string]bool{
 		"mongodb://localhost":                          true,
 		"mongodb://u:p%2F@a,b:1/db?replicaSet=rs":      true,
-		"mongodb+srv://does-not-exist.invalid/":        true, // not now perhaps, but nothing is wrong with it
+		"mongodb+srv://does-not-exist.invalid/":        true, // cannot be resolved now, but is valid
 		"mongodb+srv://does-not-exist.invalid:27017/":  false,
 		"mongodb+srv://does-not-exist.invalid/?w=many": true,
 		"mongodb://localhost/?w=-1":                    false,
@@ -67,7 +68,7 @@ func TestCheckURI(t *testing.T) {
 	}
 }
 
-// What the URI says goes before our defaults.
+// Options of the URI must have precedence over the defaults.
 func TestDefaults(t *testing.T) {
 	quiet := slog.New(slog.DiscardHandler)
 	o, database, err := parse("mongodb://localhost", quiet)
@@ -81,7 +82,7 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
-// The database is the one named, else the path's, else the product's.
+// The database is the one given, else the path's, else the default.
 func TestDatabase(t *testing.T) {
 	for _, c := range []struct{ uri, database, want string }{
 		{"mongodb://localhost/path", "named", "named"},
@@ -101,7 +102,7 @@ func TestDatabase(t *testing.T) {
 	}
 }
 
-// A mistyped option has no effect, and nobody would know.
+// Without this warning, nobody would notice a mistyped option.
 func TestUnknownOption(t *testing.T) {
 	var log bytes.Buffer
 	s, err := open("mongodb://localhost/?maxPoolSze=s3cr3t", "", slog.New(slog.NewTextHandler(&log, nil)), func(*options.ClientOptions) {})

@@ -10,14 +10,15 @@ import (
 	"path/filepath"
 )
 
-// Backup is what a copy of the store holds.
+// Backup counts the documents of a copy of the store.
 type Backup struct {
 	Bytes                                int64
 	Namespaces, Retrievers, Keys, Events int
 }
 
-// Backup copies the store, as it is at one moment, into a new file for the owner only, while others read and write it.
-// The file gets its name when it is whole, checked and on the disk, so what has that name is a copy or was there before.
+// Backup copies the store as of one moment into a new file that only the owner can read. Other connections can read and
+// write meanwhile. The file gets its name only after it is complete, checked and synced, so a file of that name is
+// never a partial copy.
 func (s *Store) Backup(ctx context.Context, path string) (Backup, error) {
 	b, err := s.backup(ctx, path)
 	if err != nil {
@@ -31,22 +32,23 @@ func (s *Store) backup(ctx context.Context, path string) (b Backup, err error) {
 	if err != nil {
 		return Backup{}, err
 	}
-	// SQLite takes what has the name of the copy's log or journal for that, and would write it into the copy.
+	// SQLite would take a file with the name of the copy's log or journal for the copy's own, and write it into the
+	// copy.
 	for _, suffix := range []string{"", "-wal", "-journal"} {
 		if err := mustNotExist(absolute + suffix); err != nil {
 			return Backup{}, err
 		}
 	}
-	// Not by SQLite, which makes files that others may read.
+	// SQLite would create the file readable for others.
 	f, err := os.CreateTemp(filepath.Dir(absolute), filepath.Base(absolute)+".*.part")
 	if err != nil {
 		return Backup{}, err
 	}
 	defer func() {
 		_ = f.Close()
-		// On a full disk SQLite leaves its journal.
+		// On a full disk, SQLite leaves its journal behind.
 		for _, suffix := range []string{"", "-journal"} {
-			_ = os.Remove(f.Name() + suffix) //nolint:gosec // made above
+			_ = os.Remove(f.Name() + suffix) //nolint:gosec // created above
 		}
 	}()
 	if err := s.copyTo(ctx, f.Name()); err != nil {
@@ -69,7 +71,7 @@ func (s *Store) backup(ctx context.Context, path string) (b Backup, err error) {
 	return b, syncDirectory(filepath.Dir(absolute))
 }
 
-// copyTo has SQLite write the copy, on a connection of its own: changes of this process need not wait for it.
+// copyTo writes the copy on a connection of its own, so that this process's changes do not wait for it.
 func (s *Store) copyTo(ctx context.Context, path string) error {
 	db, err := pool(s.path, 1, "")
 	if err != nil {
@@ -82,7 +84,7 @@ func (s *Store) copyTo(ctx context.Context, path string) error {
 	return nil
 }
 
-// inspect checks a copy, every page and index of it, and counts what it holds.
+// inspect checks every page and index of a copy, and counts its documents.
 func inspect(ctx context.Context, path string) (b Backup, err error) {
 	db, err := pool(path, 1, "_query_only=1")
 	if err != nil {
@@ -99,8 +101,8 @@ func inspect(ctx context.Context, path string) (b Backup, err error) {
 	return b, db.QueryRowContext(ctx, countDocuments).Scan(&b.Namespaces, &b.Retrievers, &b.Keys, &b.Events)
 }
 
-// rename gives the file a name that nothing has. A hard link is never made over another file; where there are no hard
-// links, something may get the name at the very last moment, and would be lost.
+// rename gives the file a name that no file has. A hard link never replaces another file. On a file system without hard
+// links, a file that gets the name at the very last moment is lost.
 func rename(from, to string) error {
 	err := os.Link(from, to)
 	if err == nil || errors.Is(err, fs.ErrExist) {
@@ -116,7 +118,7 @@ func mustNotExist(path string) error {
 	_, err := os.Lstat(path) //nolint:gosec // the path is the operator's
 	switch {
 	case err == nil:
-		return fmt.Errorf("%s exists already, and nothing is overwritten", path)
+		return fmt.Errorf("%s already exists and is not overwritten", path)
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	default:
@@ -124,7 +126,7 @@ func mustNotExist(path string) error {
 	}
 }
 
-// syncDirectory has the disk keep the names of a directory's files.
+// syncDirectory syncs a directory, so that the names of its files survive a crash.
 func syncDirectory(path string) error {
 	dir, err := os.Open(path) //nolint:gosec // the path is the operator's
 	if err != nil {

@@ -18,8 +18,8 @@ import (
 	"retrieverkeys/store/storetest"
 )
 
-// A backup that is taken while keys are made holds each that was acknowledged before, every key with its event, and
-// is a store like any other. Otherwise it is found out when it is needed.
+// A backup taken while keys are created must have every key acknowledged before it, every key with its event, and must
+// open as a store. Otherwise its faults come to light only when it is needed.
 func TestBackupWhileWriting(t *testing.T) {
 	dir := t.TempDir()
 	s := opened(t, filepath.Join(dir, "store.db"))
@@ -55,10 +55,10 @@ func TestBackupWhileWriting(t *testing.T) {
 		during += acknowledged.Load() - before
 		info, err := os.Stat(path)
 		if err != nil || info.Mode().Perm() != 0o600 || info.Size() != b.Bytes {
-			t.Errorf("the copy is %v, %v, of %+v", info, err, b)
+			t.Errorf("the copy: %v, %v, want %+v", info, err, b)
 		}
 		if files := contents(t, filepath.Dir(path)); len(files) != 1 {
-			t.Errorf("beside the copy are %d files", len(files)-1)
+			t.Errorf("%d extra files beside the copy", len(files)-1)
 		}
 		c, err := Open(t.Context(), path)
 		if err != nil {
@@ -72,7 +72,7 @@ func TestBackupWhileWriting(t *testing.T) {
 		keys, err := c.CountKeys(t.Context(), tenant, "ret_1", time.Time{})
 		events, eventsErr := c.CountEvents(t.Context(), tenant, "ret_1", "")
 		if err != nil || eventsErr != nil || keys != events || b.Events != events || b.Keys != keys+len(storetest.OddBatch().Keys) {
-			t.Errorf("the copy has %d keys, %v, and %d events, %v, of %+v", keys, err, events, eventsErr, b)
+			t.Errorf("the copy has %d keys (%v) and %d events (%v), want %+v", keys, err, events, eventsErr, b)
 		}
 		if err := c.InsertKey(t.Context(), newKey("key_later"), newEvent("evt_later", "key_later")); err != nil {
 			t.Errorf("the copy cannot be written: %v", err)
@@ -83,7 +83,7 @@ func TestBackupWhileWriting(t *testing.T) {
 	}
 }
 
-// What is there already may be somebody's only copy; and what SQLite takes for the copy's own log would damage it.
+// An existing file may be somebody's only copy. A file that SQLite takes for the copy's log would damage the copy.
 func TestBackupOverwritesNothing(t *testing.T) {
 	s := opened(t, filepath.Join(t.TempDir(), "store.db"))
 	text := func(name string) func(t *testing.T, dir string) {
@@ -93,15 +93,15 @@ func TestBackupOverwritesNothing(t *testing.T) {
 		name, found string
 		make        func(t *testing.T, dir string)
 	}{
-		{"a file", "copy.db exists", text("copy.db")},
-		{"a log", "copy.db-wal exists", text("copy.db-wal")},
-		{"a journal", "copy.db-journal exists", text("copy.db-journal")},
-		{"a directory", "copy.db exists", func(t *testing.T, dir string) {
+		{"a file", "copy.db already exists", text("copy.db")},
+		{"a log", "copy.db-wal already exists", text("copy.db-wal")},
+		{"a journal", "copy.db-journal already exists", text("copy.db-journal")},
+		{"a directory", "copy.db already exists", func(t *testing.T, dir string) {
 			if err := os.Mkdir(filepath.Join(dir, "copy.db"), 0o700); err != nil {
 				t.Fatal(err)
 			}
 		}},
-		{"a link to nothing", "copy.db exists", func(t *testing.T, dir string) {
+		{"a link to nothing", "copy.db already exists", func(t *testing.T, dir string) {
 			if err := os.Symlink(filepath.Join(dir, "nothing"), filepath.Join(dir, "copy.db")); err != nil {
 				t.Fatal(err)
 			}
@@ -112,20 +112,20 @@ func TestBackupOverwritesNothing(t *testing.T) {
 			c.make(t, dir)
 			_, err := s.Backup(t.Context(), filepath.Join(dir, "copy.db"))
 			if err == nil || !strings.Contains(err.Error(), c.found) {
-				t.Errorf("Backup: %v, want that %s", err, c.found)
+				t.Errorf("Backup: %v, want %q", err, c.found)
 			}
 			if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 {
-				t.Errorf("there are %v, %v", entries, err)
+				t.Errorf("the directory has %v, %v", entries, err)
 			}
 			if mine, err := os.ReadFile(filepath.Join(dir, strings.Fields(c.found)[0])); err == nil && string(mine) != "mine" {
-				t.Errorf("it is now %q", mine)
+				t.Errorf("the file now contains %q", mine)
 			}
 		})
 	}
 }
 
-// The same where another backup gets the name while this one is under way, also where the file system has no hard links:
-// of a directory there are none anywhere.
+// A backup must not overwrite one that got the name meanwhile, even on a file system without hard links. Directories
+// stand in for such files, because no system links them.
 func TestRenameOverwritesNothing(t *testing.T) {
 	for name, make := range map[string]func(path string) error{
 		"a file":         func(path string) error { return os.WriteFile(path, []byte(path), 0o600) },
@@ -139,19 +139,19 @@ func TestRenameOverwritesNothing(t *testing.T) {
 			}
 			before := contents(t, dir)
 			if err := rename(ours, theirs); err == nil {
-				t.Error("it was given a name that another has")
+				t.Error("rename overwrote a file")
 			}
 			if after := contents(t, dir); fmt.Sprint(after) != fmt.Sprint(before) {
-				t.Errorf("there is %v, want %v", after, before)
+				t.Errorf("the directory has %v, want %v", after, before)
 			}
 			if err := rename(ours, free); err != nil || contents(t, dir)["free"] != before["ours"] {
-				t.Errorf("rename: %v, there is %v", err, contents(t, dir))
+				t.Errorf("rename: %v, the directory has %v", err, contents(t, dir))
 			}
 		})
 	}
 }
 
-// A store that is damaged where nobody has looked yet gives no backup that looks like one.
+// A damaged store must not give a backup that looks whole, even if nothing has read the damaged part yet.
 func TestBackupOfDamagedStore(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "store.db")
@@ -170,17 +170,17 @@ func TestBackupOfDamagedStore(t *testing.T) {
 	writeFile(t, path, data)
 	_, err = opened(t, path).Backup(t.Context(), filepath.Join(dir, "copy.db"))
 	if err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "damaged") {
-		t.Errorf("Backup: %v, want that %s is damaged", err, path)
+		t.Errorf("Backup: %v, want an error that %s is damaged", err, path)
 	}
 	if left, err := filepath.Glob(filepath.Join(dir, "copy.db*")); err != nil || len(left) > 0 {
-		t.Errorf("there are %v, %v", left, err)
+		t.Errorf("left over: %v, %v", left, err)
 	}
 }
 
-// A backup that is stopped while it is written leaves nothing that could be taken for one.
+// An interrupted backup must leave no file that looks like one.
 func TestBackupStopped(t *testing.T) {
 	const variable = "RETRIEVERKEYS_TEST_BACKUP"
-	if path := os.Getenv(variable); path != "" { // the process that is killed
+	if path := os.Getenv(variable); path != "" { // this is the process that is killed
 		_, err := opened(t, path).Backup(t.Context(), filepath.Join(filepath.Dir(path), "backups", "copy.db"))
 		t.Fatal("it was not killed: ", err)
 	}
@@ -192,9 +192,9 @@ func TestBackupStopped(t *testing.T) {
 	}
 	for _, c := range []struct {
 		name string
-		// stop stops a backup when it is being written.
+		// stop interrupts a backup while it is being written.
 		stop func(t *testing.T, writing <-chan struct{}) error
-		left string // what may be there afterwards
+		left string // the files that can remain
 	}{
 		{"by its context", func(t *testing.T, writing <-chan struct{}) error {
 			ctx, cancel := context.WithCancel(t.Context())
@@ -228,7 +228,7 @@ func TestBackupStopped(t *testing.T) {
 			}
 			defer os.RemoveAll(backups) //nolint:errcheck // a part of the test's own directory
 			if err := c.stop(t, whenWriting(t, backups)); err == nil {
-				t.Error("the backup was not stopped")
+				t.Error("the backup was not interrupted")
 			}
 			for name := range contents(t, backups) {
 				if ok, err := filepath.Match(c.left, name); err != nil || !ok {
@@ -236,13 +236,13 @@ func TestBackupStopped(t *testing.T) {
 				}
 			}
 			if _, err := s.Backup(t.Context(), filepath.Join(backups, "copy.db")); err != nil {
-				t.Errorf("the next one: %v", err)
+				t.Errorf("the next backup: %v", err)
 			}
 		})
 	}
 }
 
-// whenWriting is closed when a file of the directory has something in it.
+// whenWriting returns a channel that is closed when a file of the directory is no longer empty.
 func whenWriting(t *testing.T, dir string) <-chan struct{} {
 	t.Helper()
 	writing := make(chan struct{})
@@ -260,7 +260,7 @@ func whenWriting(t *testing.T, dir string) <-chan struct{} {
 	return writing
 }
 
-// A backup that its disk cannot hold leaves nothing there, which would fill it for good.
+// A backup that does not fit on its disk must leave no file behind, which would keep the disk full.
 func TestBackupToFullDisk(t *testing.T) {
 	s := opened(t, filepath.Join(t.TempDir(), "store.db"))
 	if _, err := s.Import(t.Context(), keyBatch(4000, 20), document.ImportOptions{}); err != nil {
@@ -274,10 +274,10 @@ func TestBackupToFullDisk(t *testing.T) {
 		t.Log(err)
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
-		t.Errorf("there are %v, %v", left, err)
+		t.Errorf("left over: %v, %v", left, err)
 	}
 	free()
 	if _, err := s.Backup(t.Context(), filepath.Join(dir, "copy.db")); err != nil {
-		t.Errorf("Backup, with space again: %v", err)
+		t.Errorf("Backup after space was freed: %v", err)
 	}
 }

@@ -15,15 +15,15 @@ import (
 	"retrieverkeys/store/document"
 )
 
-// The benchmarks run on files of 1,000 and of 100,000 keys: what they measure must not depend on that.
+// The benchmarks run on files of 1,000 and of 100,000 keys. Their times must not depend on that.
 var fileSizes = []int{1_000, 100_000}
 
 const tenant = "int_bench"
 
-// token is the plaintext of the key with that number.
+// token returns the plaintext of the key with that number.
 func token(i int) string { return "ret_sk_bench" + strconv.Itoa(i) }
 
-// keyDocument is a key as createApiKey makes it.
+// keyDocument returns a key as createApiKey makes it.
 func keyDocument(i int, retriever string) bson.Raw {
 	text := func(s string) *string { return &s }
 	sum := sha256.Sum256([]byte(token(i)))
@@ -43,7 +43,7 @@ func keyDocument(i int, retriever string) bson.Raw {
 	})
 }
 
-// keyBatch is n keys, the retrievers' keys in turns: ret_0, ret_1 and so on have perRetriever each.
+// keyBatch returns n keys. Each of the retrievers ret_0, ret_1 and so on has perRetriever of them.
 func keyBatch(n, perRetriever int) document.Batch {
 	var b document.Batch
 	b.Namespaces = []bson.Raw{document.FromNamespace(apikey.Namespace{ID: "ns_1", Name: "production", InternalID: tenant}, "")}

@@ -13,7 +13,8 @@ import (
 	"retrieverkeys/store/document"
 )
 
-// writing runs f in a transaction that takes the write lock as it begins: all that f does is stored, or nothing.
+// writing runs f in a transaction that takes the write lock when it begins. Either all of f's writes are stored or
+// none.
 func (s *Store) writing(ctx context.Context, f func(ctx context.Context, w *writer) error) error {
 	err := func() error {
 		tx, err := s.write.BeginTx(ctx, nil)
@@ -32,7 +33,7 @@ func (s *Store) writing(ctx context.Context, f func(ctx context.Context, w *writ
 	return nil
 }
 
-// writer is a transaction, and its statements as they come to be needed.
+// writer is a transaction and the statements that it has prepared so far.
 type writer struct {
 	tx         *sql.Tx
 	statements [writes]*sql.Stmt
@@ -53,7 +54,7 @@ func (w *writer) exec(ctx context.Context, name write, args ...any) (sql.Result,
 	return stmt.ExecContext(ctx, args...)
 }
 
-// one reads the one value that there is, or returns sql.ErrNoRows.
+// one reads a single value, or returns sql.ErrNoRows.
 func (w *writer) one(ctx context.Context, to any, name write, args ...any) error {
 	stmt, err := w.statement(ctx, name) //nolint:sqlclosecheck // closed by the end of tx
 	if err != nil {
@@ -72,8 +73,8 @@ func (s *Store) InsertKey(ctx context.Context, k apikey.Key, e apikey.Event) err
 	})
 }
 
-// errTaken is that a new key's id or hash belongs to another.
-var errTaken = errors.New("the id or the hash of a new key is taken")
+// errTaken reports that another key has a new key's id or hash.
+var errTaken = errors.New("another key has the new key's id or hash")
 
 func (w *writer) insertKey(ctx context.Context, k apikey.Key) error {
 	doc := document.FromKey(k)
@@ -84,7 +85,7 @@ func (w *writer) insertKey(ctx context.Context, k apikey.Key) error {
 	if n, err := result.RowsAffected(); err != nil || n == 0 {
 		return cmp.Or(err, errTaken)
 	}
-	return w.list(ctx, doc, result)
+	return w.listInserted(ctx, doc, result)
 }
 
 // ChangeKey implements apikey.Store.
@@ -116,7 +117,7 @@ func allows(c *apikey.Change, stored *apikey.Key) bool {
 	return stored.StatusAt(c.ActiveAt) == apikey.Active
 }
 
-// key reads a key to be changed; the document is nil where there is none.
+// key reads a key before a change. The document is nil if there is no such key.
 func (w *writer) key(ctx context.Context, tenant apikey.InternalID, id apikey.ID) (bson.Raw, apikey.Key, error) {
 	var doc []byte
 	if err := w.one(ctx, &doc, keyToChange, tenant, id); errors.Is(err, sql.ErrNoRows) {
@@ -131,7 +132,7 @@ func (w *writer) key(ctx context.Context, tenant apikey.InternalID, id apikey.ID
 	return doc, k, nil
 }
 
-// setKey writes fields into a key's document, and updates its columns.
+// setKey writes fields into a key's document and updates its columns.
 func (w *writer) setKey(ctx context.Context, doc bson.Raw, stored *apikey.Key, fields bson.D) error {
 	doc, err := document.Set(doc, fields)
 	if err != nil {

@@ -38,15 +38,15 @@ func newEvent(id string, about apikey.ID) apikey.Event {
 	}
 }
 
-// renamed is the change of a key, at a revision, to a name that tells the next one.
+// renamed returns a change of a key, at a revision, to a name that includes the next revision.
 func renamed(id apikey.ID, revision int) apikey.Change {
 	k := newKey(id)
 	k.Name, k.Revision = fmt.Sprint("revision ", revision+1), int64(revision)
 	return apikey.Change{Key: k, Fields: apikey.FieldName, ActiveAt: march, Event: newEvent(fmt.Sprintf("evt_%s_%d", id, revision+1), id)}
 }
 
-// Of processes that change one key at once, one wins each time. Otherwise an acknowledged change could be lost, or an event could report
-// a change that never happened.
+// If processes change one key at once, exactly one must win each time. Otherwise an acknowledged change could be lost,
+// or an event could report a change that never happened.
 func TestOneOfRacingChangesWins(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "store.db")
 	stores := []*Store{opened(t, path), opened(t, path)}
@@ -86,7 +86,7 @@ func TestOneOfRacingChangesWins(t *testing.T) {
 	}
 }
 
-// A transaction that fails in its midst leaves nothing: no changed key without its event, no successor.
+// A failed transaction must leave nothing: no changed key without its event, and no successor.
 func TestFailedChangeLeavesNothing(t *testing.T) {
 	s := opened(t, filepath.Join(t.TempDir(), "store.db"))
 	if err := s.InsertKey(t.Context(), newKey("key_1"), newEvent("evt_0", "key_1")); err != nil {
@@ -111,7 +111,7 @@ func TestFailedChangeLeavesNothing(t *testing.T) {
 		}
 		pages, err := s.KeyPages(t.Context(), tenant, []apikey.RetrieverID{"ret_1"}, apikey.KeyRange{Limit: 9, Fields: apikey.AllFields})
 		if err != nil || len(pages[0]) != 1 || pages[0][0].Revision != 0 || pages[0][0].Name != "new" {
-			t.Errorf("%s: there are %+v, %v", trigger, pages, err)
+			t.Errorf("%s: KeyPages = %+v, %v", trigger, pages, err)
 		}
 		if n, err := s.CountEvents(t.Context(), tenant, "ret_1", ""); err != nil || n != 1 {
 			t.Errorf("%s: %d events, %v", trigger, n, err)
@@ -119,7 +119,7 @@ func TestFailedChangeLeavesNothing(t *testing.T) {
 	}
 }
 
-// A change that waits for another process's ends with its request, as an outage, and is not made later.
+// A change that waits for another process must end as an outage when its request ends, and must not happen later.
 func TestChangeWaitsNoLongerThanItsRequest(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "store.db")
 	holder, s := opened(t, path), opened(t, path)
@@ -139,11 +139,11 @@ func TestChangeWaitsNoLongerThanItsRequest(t *testing.T) {
 		t.Fatal(err)
 	}
 	if keys, err := s.CurrentKeys(t.Context(), tenant, "key_1"); err != nil || keys[0].Revision != 0 {
-		t.Errorf("the key is %+v, %v", keys, err)
+		t.Errorf("CurrentKeys = %+v, %v", keys, err)
 	}
 }
 
-// Fields that are not ours, and their order, are the platform's: a change must leave them as they are.
+// A change must keep the fields that this program does not know, and the order of all. They belong to the platform.
 func TestChangeKeepsWhatItDoesNotKnow(t *testing.T) {
 	s := opened(t, filepath.Join(t.TempDir(), "store.db"))
 	doc, err := bson.Marshal(bson.D{
@@ -168,12 +168,12 @@ func TestChangeKeepsWhatItDoesNotKnow(t *testing.T) {
 	}
 	want := `{"vendor_first": {"b": {"$numberInt":"1"},"a": "x"},"key_id": "key_1","internal_id": "int_bench","key_hash": "h","name": "new","allowed_origins": "unreadable","vendor_last": [{"$numberLong":"2"},[null]],"revision": {"$numberLong":"1"}}`
 	if got.String() != want {
-		t.Errorf("the document is %s", got)
+		t.Errorf("the document is %s, want the other fields unchanged", got)
 	}
 }
 
-// A file of the version before is brought to this one's, with all that is in it. Otherwise an update of the program
-// would cost its operator the store.
+// A file of the previous version must be migrated with all its data. Otherwise an update of the program would cost the
+// operator the store.
 func TestFilesOfOlderVersionsAreMigrated(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "store.db")
 	s, err := Open(t.Context(), path)
@@ -194,7 +194,7 @@ func TestFilesOfOlderVersionsAreMigrated(t *testing.T) {
 		t.Fatal(err)
 	}
 	var wg sync.WaitGroup
-	for range 4 { // processes that start at once
+	for range 4 { // processes that start at the same time
 		wg.Go(func() {
 			s, err := Open(context.WithoutCancel(t.Context()), path)
 			if err != nil {
@@ -216,11 +216,11 @@ func TestFilesOfOlderVersionsAreMigrated(t *testing.T) {
 	}
 }
 
-// A process that is killed while it writes loses nothing that it acknowledged, and leaves no key without its event and
+// A process killed while it writes must lose nothing that it acknowledged, and must leave no key without its event and
 // no event without its key's change.
 func TestKilledWhileWriting(t *testing.T) {
 	const variable, rounds, keys = "RETRIEVERKEYS_TEST_KILLED", 30, 4
-	if path := os.Getenv(variable); path != "" { // the process that is killed
+	if path := os.Getenv(variable); path != "" { // this is the process that is killed
 		writeUntilKilled(opened(t, path), keys)
 		return
 	}
@@ -251,7 +251,7 @@ func TestKilledWhileWriting(t *testing.T) {
 			if _, err := fmt.Sscanf(lines.Text(), "changed %s %d", &id, &revision); err == nil {
 				acknowledged[id] = max(acknowledged[id], revision)
 			}
-			if n == killAfter { // what it prints until it is dead is acknowledged too
+			if n == killAfter { // everything it prints before it dies is acknowledged too
 				if err := process.Process.Kill(); err != nil {
 					t.Fatal(err)
 				}
@@ -291,11 +291,11 @@ func TestKilledWhileWriting(t *testing.T) {
 		t.Log(id, "was changed", revision, "times")
 	}
 	if len(acknowledged) != keys {
-		t.Errorf("changes of %d keys were acknowledged, want all %d", len(acknowledged), keys)
+		t.Errorf("%d keys have acknowledged changes, want %d", len(acknowledged), keys)
 	}
 }
 
-// writeUntilKilled changes keys by turns, and says so of each change when it is made.
+// writeUntilKilled changes keys in turn and prints each change when it is acknowledged.
 func writeUntilKilled(s *Store, keys int) {
 	for i := 0; ; i++ {
 		id := apikey.ID(fmt.Sprint("key_", i%keys))

@@ -11,15 +11,15 @@ import (
 	"retrieverkeys/apikey"
 )
 
-// outages are SQLite's primary result codes that say that the file cannot be used now, for want of a lock, of the
-// disk, of memory or of the right to write it, or because the request ended; another time it may.
+// outages are SQLite's primary result codes for a file that cannot be used now but can be later: for lack of a lock,
+// disk space, memory or write permission, or because the request ended.
 var outages = map[int]bool{
 	sqlite3.SQLITE_BUSY: true, sqlite3.SQLITE_LOCKED: true, sqlite3.SQLITE_PROTOCOL: true,
 	sqlite3.SQLITE_IOERR: true, sqlite3.SQLITE_FULL: true, sqlite3.SQLITE_CANTOPEN: true, sqlite3.SQLITE_NOMEM: true,
 	sqlite3.SQLITE_READONLY: true, sqlite3.SQLITE_INTERRUPT: true,
 }
 
-// classify makes a failure of the engine one of the domain's: an outage, or else an error that is Internal to callers.
+// classify wraps an error of the engine. Outages become the domain's. All others are Internal to callers.
 func classify(err error) error {
 	switch {
 	case err == nil:
@@ -31,7 +31,7 @@ func classify(err error) error {
 	}
 }
 
-// resultCode is SQLite's primary result code; -1 where the error is not SQLite's.
+// resultCode returns SQLite's primary result code, or -1 if the error is not SQLite's.
 func resultCode(err error) int {
 	var e *sqlite.Error
 	if !errors.As(err, &e) {

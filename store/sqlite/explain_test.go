@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// Every statement finds its rows by an index, and in order. Without it a store that is quick with a thousand keys
-// stands still with a million, and no other test would tell.
+// Every statement must find its rows by an index, and in order. A statement that scans is fast with a thousand keys and
+// stops working with a million, and no other test notices.
 func TestNoStatementScansOrSorts(t *testing.T) {
 	s := opened(t, filepath.Join(t.TempDir(), "store.db"))
 	for _, statement := range slices.Concat(readSQL[:], writeSQL[:]) {
@@ -34,10 +34,10 @@ func TestNoStatementScansOrSorts(t *testing.T) {
 		slow := slices.ContainsFunc(plan, func(step string) bool {
 			scanned, scans := strings.CutPrefix(step, "SCAN ")
 			return scans && scanned != "t" /* the tenants that a recursion found */ && !slices.Contains(plan, "CO-ROUTINE "+scanned) || strings.Contains(step, "TEMP B-TREE") || strings.Contains(step, "AUTOMATIC") ||
-				strings.HasSuffix(step, "(tenant=?)") // all that the tenant has
+				strings.HasSuffix(step, "(tenant=?)") // scans only the tenant's rows
 		})
 		if slow || searches == inserts {
-			t.Errorf("%s\nis planned as\n\t%s", statement, strings.Join(plan, "\n\t"))
+			t.Errorf("%s\nhas the plan\n\t%s", statement, strings.Join(plan, "\n\t"))
 		}
 	}
 }

@@ -19,8 +19,8 @@ import (
 	"retrieverkeys/store/document"
 )
 
-// On a full disk a change fails as an outage and leaves nothing half written, reads go on, and as soon as there is space
-// changes do too. Otherwise a full disk would cost the audit trail of a key, or a restart.
+// On a full disk, a change must fail as an outage and write nothing, and reads must continue. When there is space,
+// changes must work without a restart. Otherwise a full disk would cost a key its audit trail.
 func TestFullDisk(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -32,7 +32,7 @@ func TestFullDisk(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			limit(1) // SQLite makes of it as many as there are
+			limit(1) // SQLite raises this to the current number of pages
 			return func() { limit(1 << 20) }
 		}},
 		{"its log cannot grow", func(t *testing.T, s *Store) func() {
@@ -74,23 +74,24 @@ func TestFullDisk(t *testing.T) {
 				return keys, events
 			}
 			if keys, events := stored(); keys != made+1 || events != made+1 {
-				t.Errorf("there are %d keys and %d events, want %d", keys, events, made+1)
+				t.Errorf("got %d keys and %d events, want %d", keys, events, made+1)
 			}
 			free()
 			if err := insert(made); err != nil {
-				t.Errorf("InsertKey, with space again: %v", err)
+				t.Errorf("InsertKey after space was freed: %v", err)
 			}
 			if won, err := s.ChangeKey(t.Context(), renamed("key_first", 0)); err != nil || !won {
-				t.Errorf("ChangeKey, with space again: %t, %v", won, err)
+				t.Errorf("ChangeKey after space was freed: %t, %v", won, err)
 			}
 			if keys, events := stored(); keys != made+2 || events != made+3 {
-				t.Errorf("there are %d keys and %d events, want %d and %d", keys, events, made+2, made+3)
+				t.Errorf("got %d keys and %d events, want %d and %d", keys, events, made+2, made+3)
 			}
 		})
 	}
 }
 
-// While a file cannot be written, changes fail as an outage and reads go on. Somebody can mend that without a restart.
+// While the file is not writable, changes must fail as an outage and reads must continue. An operator must be able to
+// fix the mode without a restart.
 func TestFileTurnsReadOnly(t *testing.T) {
 	s := opened(t, filepath.Join(t.TempDir(), "store.db"))
 	if err := s.InsertKey(t.Context(), newKey("key_1"), newEvent("evt_1", "key_1")); err != nil {
@@ -110,11 +111,11 @@ func TestFileTurnsReadOnly(t *testing.T) {
 	}
 	readOnly(0)
 	if won, err := s.ChangeKey(t.Context(), renamed("key_1", 0)); err != nil || !won {
-		t.Errorf("ChangeKey, the file writable again: %t, %v", won, err)
+		t.Errorf("ChangeKey with the file writable: %t, %v", won, err)
 	}
 }
 
-// limitFiles has the system refuse to write beyond that many bytes of any file, until the returned function is called.
+// limitFiles makes the system refuse writes beyond that many bytes of any file, until the returned function is called.
 func limitFiles(t *testing.T, bytes uint64) (lift func()) {
 	t.Helper()
 	signal.Ignore(syscall.SIGXFSZ)
@@ -135,13 +136,14 @@ func limitFiles(t *testing.T, bytes uint64) (lift func()) {
 	return lift
 }
 
-// If several processes write one file at once, each finds what was acknowledged: every key that it created and every change that it won.
+// If several processes write one file, each must find everything that was acknowledged: every key that it created and
+// every change that it won.
 func TestProcessesWriteAtOnce(t *testing.T) {
 	const variable, processes, keys = "RETRIEVERKEYS_TEST_WRITES", 3, 50
-	if path, name := os.Getenv(variable), os.Getenv(variable+"_AS"); path != "" { // one of them
+	if path, name := os.Getenv(variable), os.Getenv(variable+"_AS"); path != "" { // this is one of the processes
 		s := opened(t, path)
 		fmt.Println("ready")
-		if _, err := io.Copy(io.Discard, os.Stdin); err != nil { // until all are
+		if _, err := io.Copy(io.Discard, os.Stdin); err != nil { // until all have started
 			t.Fatal(err)
 		}
 		won := 0
@@ -209,7 +211,7 @@ func TestProcessesWriteAtOnce(t *testing.T) {
 	}
 	shared, err := s.CurrentKeys(t.Context(), tenant, "key_shared")
 	if err != nil || len(shared) != 1 || int(shared[0].Revision) != changes || changes < keys {
-		t.Errorf("the shared key is %+v, %v, after %d changes", shared, err, changes)
+		t.Errorf("the shared key is %+v, %v, want %d changes", shared, err, changes)
 	}
 	if n, err := s.CountKeys(t.Context(), tenant, "ret_1", time.Time{}); err != nil || n != 1+processes*keys {
 		t.Errorf("%d keys, %v, want %d", n, err, 1+processes*keys)

@@ -13,10 +13,10 @@ import (
 	"retrieverkeys/store/document"
 )
 
-// progressEvery is after how many documents an import reports progress.
+// progressEvery is the number of documents between two progress reports.
 const progressEvery = 500
 
-// Import implements store.Engine. It is one transaction: all of the batch is stored, or nothing.
+// Import implements store.Engine. It is one transaction: either all of the batch is stored or nothing.
 func (s *Store) Import(ctx context.Context, b document.Batch, o document.ImportOptions) (document.Imported, error) {
 	imported, err := s.importBatch(ctx, b, o)
 	var problems document.Problems
@@ -26,7 +26,7 @@ func (s *Store) Import(ctx context.Context, b document.Batch, o document.ImportO
 	case errors.Is(err, document.ErrNotEmpty), errors.As(err, &problems):
 		return document.Imported{}, err
 	default:
-		// Where the context ended, what the statements say of it is of no matter.
+		// If the context ended, the statement's error is only a consequence.
 		return document.Imported{}, classify(cmp.Or(ctx.Err(), err))
 	}
 }
@@ -39,7 +39,7 @@ func (s *Store) importBatch(ctx context.Context, b document.Batch, o document.Im
 	defer tx.Rollback() //nolint:errcheck // does nothing after the commit
 
 	im := &importer{writer: writer{tx: tx}}
-	// Asked inside the transaction, so that of several processes that start at once one stores the batch.
+	// This check is inside the transaction, so that only one of several processes that start at once stores the batch.
 	if o.OnlyIfEmpty {
 		if stored, err := im.has(ctx, anyDocument); err != nil {
 			return document.Imported{}, err
@@ -71,7 +71,7 @@ func (s *Store) importBatch(ctx context.Context, b document.Batch, o document.Im
 	return im.imported, tx.Commit()
 }
 
-// table is what the import knows of a list's table.
+// table describes the table of a list.
 type table struct {
 	name                       string
 	insert, stored, documentID write
@@ -102,14 +102,15 @@ var (
 	}
 )
 
-// importer stores documents one by one in a transaction and gathers what stands against it.
+// importer stores documents one by one in a transaction, and collects the problems.
 type importer struct {
 	writer
 	imported document.Imported
 	problems document.Problems
 }
 
-// add stores the document, unless its place is taken: by itself, or, which is a problem, by another one.
+// add stores the document. If it is stored already, add counts it. If another document has its place, add notes a
+// problem.
 func (im *importer) add(ctx context.Context, t *table, index int, doc bson.Raw) error {
 	var events []apikey.Event
 	if t.name == document.Keys {
@@ -123,7 +124,7 @@ func (im *importer) add(ctx context.Context, t *table, index int, doc bson.Raw) 
 	if !usable {
 		clear(columns)
 	}
-	var documentID any // null where there is none
+	var documentID any // null if there is none
 	if id := document.Identify(t.name, doc).DocumentID; id != "" {
 		documentID = []byte(id)
 	}
@@ -139,7 +140,7 @@ func (im *importer) add(ctx context.Context, t *table, index int, doc bson.Raw) 
 	case inserted == 0:
 		return im.taken(ctx, t, index, usable, documentID, columns)
 	case usable && t.name == document.Keys:
-		if err := im.list(ctx, doc, result); err != nil {
+		if err := im.listInserted(ctx, doc, result); err != nil {
 			return err
 		}
 	}
@@ -152,17 +153,17 @@ func (im *importer) add(ctx context.Context, t *table, index int, doc bson.Raw) 
 	return nil
 }
 
-// list puts the key that was inserted into the order of each retriever that it names.
-func (w *writer) list(ctx context.Context, doc bson.Raw, inserted sql.Result) error {
+// listInserted adds an inserted key to the list of each retriever that it names.
+func (w *writer) listInserted(ctx context.Context, doc bson.Raw, inserted sql.Result) error {
 	pk, err := inserted.LastInsertId()
 	if err != nil {
 		return err
 	}
-	return w.listRow(ctx, doc, pk)
+	return w.listKey(ctx, doc, pk)
 }
 
-// listRow is list for the key in that row.
-func (w *writer) listRow(ctx context.Context, doc bson.Raw, pk int64) error {
+// listKey adds the key in a row to the list of each retriever that it names.
+func (w *writer) listKey(ctx context.Context, doc bson.Raw, pk int64) error {
 	k, _ := document.Key(doc, apikey.FieldInternalID|apikey.FieldScopes|apikey.FieldCreatedAt|apikey.StatusFields)
 	for _, retriever := range k.Retrievers() {
 		_, err := w.exec(ctx, insertKeyRetriever, k.InternalID, retriever, dateColumn(k.CreatedAt), k.ID, activeUntil(&k), pk)
@@ -173,9 +174,9 @@ func (w *writer) listRow(ctx context.Context, doc bson.Raw, pk int64) error {
 	return nil
 }
 
-// taken tells a document that is stored already from one that clashes with another.
+// taken distinguishes a document that is stored already from one that clashes with another.
 func (im *importer) taken(ctx context.Context, t *table, index int, usable bool, documentID any, columns []any) error {
-	// What cannot be used is known by its _id alone.
+	// An unusable document has only its _id as an identity.
 	stored, err := !usable, error(nil)
 	if usable {
 		stored, err = im.has(ctx, t.stored, columns[0], columns[1])
@@ -202,7 +203,7 @@ func (im *importer) taken(ctx context.Context, t *table, index int, usable bool,
 	return clash("key_hash", keyHash, columns[2])
 }
 
-// has reports whether the statement finds anything.
+// has reports whether the statement returns a row.
 func (im *importer) has(ctx context.Context, statement write, args ...any) (bool, error) {
 	var one int
 	err := im.one(ctx, &one, statement, args...)

@@ -1,5 +1,5 @@
-// Package sqlite is the embedded engine: the same documents as on MongoDB, in one SQLite file. Several processes
-// may share the file; what one has written the others see at once.
+// Package sqlite is the embedded engine. It stores the same documents as MongoDB in one SQLite file. Several processes
+// can share the file, and each sees the others' writes at once.
 package sqlite
 
 import (
@@ -22,26 +22,26 @@ import (
 // Store is the engine on one file.
 type Store struct {
 	path        string  // absolute
-	read, write *sql.DB // write has one connection, and its transactions take the write lock as they begin
+	read, write *sql.DB // write has one connection, whose transactions take the write lock when they begin
 	statements  [reads]*sql.Stmt
-	turns       chan struct{} // holds one for each read under way
+	turns       chan struct{} // has one item for each read in progress
 }
 
 const (
-	// readers is how many reads can run side by side.
+	// readers is the number of concurrent reads.
 	readers = 8
-	// busyTimeout is how long the file's lock is waited for, if the request's context does not end before.
+	// busyTimeout is how long to wait for the file's lock, unless the request's context ends before.
 	busyTimeout = 5 * time.Second
-	// cacheKiB is the page cache of each connection. It is small because the operating system caches the file too, and one request
-	// can fill the caches of all connections. On a file of a million keys three times as much makes no request faster.
+	// cacheKiB is the page cache of each connection. It is small because the operating system caches the file too, and
+	// one request can fill the caches of all connections. On a file of a million keys, a cache three times as large
+	// makes no request faster.
 	cacheKiB = 1024
-	// logBytes is what the write-ahead log is cut back to after a large import.
+	// logBytes is the size to which the write-ahead log is truncated after a large import.
 	logBytes = 16 << 20
 )
 
-// Open opens the file, or makes it: its directory for the owner only, the file too. A file that is damaged, of
-// another program, or written by a newer version of this one is refused and left as it is; so is one that cannot be
-// written.
+// Open opens the file, or creates it and its directory, both for the owner only. It refuses a file that is damaged, not
+// writable, of another program, or of a newer version of this one, and leaves it unchanged.
 func Open(ctx context.Context, path string) (*Store, error) {
 	s, err := open(ctx, path)
 	if err != nil {
@@ -51,8 +51,8 @@ func Open(ctx context.Context, path string) (*Store, error) {
 }
 
 func open(ctx context.Context, path string) (_ *Store, err error) {
-	// With the other kind of locks, to close a file for whatever reason, as prepareFile does, ends all locks that the
-	// process has on it. Where there are none of this kind, a process must not open one store twice.
+	// SQLite's default locks belong to the process: closing any descriptor of a file, as prepareFile does, releases all
+	// of them. On systems without open file description locks, a process must not open one store twice.
 	_, _ = sqlite.OFDLocking(true)
 	absolute, err := filepath.Abs(path)
 	if err != nil {
@@ -67,8 +67,8 @@ func open(ctx context.Context, path string) (_ *Store, err error) {
 			_ = s.Close()
 		}
 	}()
-	// A transaction that was acknowledged survives the end of the process, and with synchronous FULL that of the
-	// machine. The write-ahead log is set up below, once: the file remembers it.
+	// An acknowledged transaction survives a crash of the process and, with synchronous FULL, of the machine. The
+	// write-ahead log is enabled below, once: the setting is stored in the file.
 	if s.write, err = pool(absolute, 1, "_synchronous=FULL&_txlock=immediate&_pragma=journal_size_limit("+strconv.Itoa(logBytes)+")"); err != nil {
 		return nil, err
 	}
@@ -91,9 +91,9 @@ func open(ctx context.Context, path string) (_ *Store, err error) {
 
 var errForeign = errors.New("the file is not a store of retrieverkeys")
 
-// prepareFile makes the file if there is none, and refuses one whose first bytes are not a store's. It looks for
-// itself, because SQLite may complete what a crashed program left half done in the file that it opens, and the file
-// of another program is not ours to touch.
+// prepareFile creates the file if it does not exist, and refuses one whose header is not a store's. It reads the header
+// itself, because SQLite could complete what a crashed program left unfinished, and another program's file must not be
+// changed.
 func prepareFile(path string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil { //nolint:gosec // the path is the operator's setting
 		return err
@@ -106,14 +106,14 @@ func prepareFile(path string) error {
 	if info, err := f.Stat(); err != nil {
 		return err
 	} else if !info.Mode().IsRegular() {
-		return errors.New("it is not a file")
+		return errors.New("not a regular file")
 	}
 
 	const headerBytes, applicationIDAt = 100, 68
 	header := make([]byte, headerBytes)
 	switch n, err := io.ReadFull(f, header); {
 	case n == 0 && errors.Is(err, io.EOF):
-		return nil // new
+		return nil // a new file
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return errForeign
 	case err != nil:
@@ -125,7 +125,7 @@ func prepareFile(path string) error {
 	return nil
 }
 
-// pool opens connections to the file with the settings, in the driver's terms.
+// pool opens connections to the file with settings of the driver.
 func pool(path string, connections int, settings string) (*sql.DB, error) {
 	file := url.URL{Scheme: "file", OmitHost: true, Path: filepath.ToSlash(path)}
 	connector, err := sqlite.NewConnector(fmt.Sprintf("%s?_error_rc=1&_busy_timeout=%d&_pragma=cache_size(-%d)&%s",
@@ -139,8 +139,8 @@ func pool(path string, connections int, settings string) (*sql.DB, error) {
 	return db, nil
 }
 
-// migrate brings the schema to this version's, whatever older one the file has. The file stays without a write-ahead log
-// until it has one, so that from its first page on it says whose it is.
+// migrate brings an older schema to this version's. Until then the file has no write-ahead log, so that from its first
+// page on the header identifies the program.
 func (s *Store) migrate(ctx context.Context) error {
 	if version, err := versionOf(ctx, s.write); err != nil || version == schemaVersion {
 		return err
@@ -150,7 +150,7 @@ func (s *Store) migrate(ctx context.Context) error {
 		return err
 	}
 	defer tx.Rollback() //nolint:errcheck // does nothing after the commit
-	// Again, now that no other process can be at it.
+	// Read the version again: the lock now keeps other processes out.
 	version, err := versionOf(ctx, tx)
 	if err != nil {
 		return err
@@ -171,19 +171,20 @@ type queryer interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
-// versionOf returns the version of the file's schema; 0 where it has none. A newer one than this program's is an error.
+// versionOf returns the version of the file's schema, or 0 if it has none. A version newer than this program's is an
+// error.
 func versionOf(ctx context.Context, db queryer) (version int, err error) {
 	if err := db.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
 		return 0, err
 	}
 	if version > schemaVersion {
-		return 0, fmt.Errorf("the file was written by a newer version of retrieverkeys (schema %d, known here is %d)", version, schemaVersion)
+		return 0, fmt.Errorf("the file was written by a newer version of retrieverkeys (its schema is %d, this version's is %d)", version, schemaVersion)
 	}
 	return version, nil
 }
 
-// keepLog has the file keep a write-ahead log, with which reads and writes do not wait for each other. SQLite does not
-// wait for the lock that the change needs, so where another process is opening the file too, this tries again.
+// keepLog enables the write-ahead log, with which reads and writes do not wait for each other. SQLite does not wait for
+// the lock that this needs, so keepLog retries while another process opens the file.
 func (s *Store) keepLog(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, busyTimeout)
 	defer cancel()
@@ -192,7 +193,7 @@ func (s *Store) keepLog(ctx context.Context) error {
 		err := s.write.QueryRowContext(ctx, "PRAGMA journal_mode = WAL").Scan(&mode)
 		switch {
 		case err == nil && mode != "wal":
-			return fmt.Errorf("its file system does not allow a write-ahead log (journal mode %s)", mode)
+			return fmt.Errorf("the file system does not support a write-ahead log (journal mode %s)", mode)
 		case resultCode(err) != sqlite3.SQLITE_BUSY:
 			return err
 		}
@@ -204,7 +205,7 @@ func (s *Store) keepLog(ctx context.Context) error {
 	}
 }
 
-// explain says of SQLite's errors what they mean for the one who opens the file.
+// explain adds to SQLite's errors what they mean for an operator who opens the file.
 func explain(err error) error {
 	switch resultCode(err) {
 	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
@@ -212,7 +213,7 @@ func explain(err error) error {
 	case sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM:
 		return fmt.Errorf("the file and its directory must be writable: %w", err)
 	case sqlite3.SQLITE_BUSY:
-		return fmt.Errorf("another process holds the file: %w", err)
+		return fmt.Errorf("another process has locked the file: %w", err)
 	default:
 		return err
 	}
@@ -226,10 +227,10 @@ func (s *Store) Ping(ctx context.Context) error {
 	})
 }
 
-// Close ends the store's use. The last to close the file moves what is in its log into it.
+// Close closes the store. The last process to close the file moves the contents of its log into it.
 func (s *Store) Close() error {
 	var errs []error
-	// The writer goes last, because a connection that only reads moves nothing.
+	// Close the writer last, because a read-only connection moves nothing.
 	for _, db := range []*sql.DB{s.read, s.write} {
 		if db != nil {
 			errs = append(errs, db.Close())

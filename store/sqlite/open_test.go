@@ -25,8 +25,8 @@ import (
 	"retrieverkeys/store/storetest"
 )
 
-// What one process has written, another that shares the file reads at once. Otherwise a key that `keys revoke`
-// revoked would go on working at the server.
+// A process must see another's writes at once. Otherwise a key revoked by `keys revoke` would keep working at the
+// server.
 func TestStoresOfOneFileSeeEachOther(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "store.db")
 	a, b := opened(t, path), opened(t, path)
@@ -43,16 +43,16 @@ func TestStoresOfOneFileSeeEachOther(t *testing.T) {
 	}
 }
 
-// The same between processes: one writes and ends while the other has the file open, which must leave the other its
-// log, and be seen by it at once.
+// A process that writes and exits must leave the log of another that has the file open, and the other must see its
+// writes at once.
 func TestProcessesOfOneFileSeeEachOther(t *testing.T) {
 	const variable = "RETRIEVERKEYS_TEST_FILE"
 	odd := storetest.OddKeys()
-	if path := os.Getenv(variable); path != "" { // the other process
+	if path := os.Getenv(variable); path != "" { // this is the other process
 		s := opened(t, path)
 		found, err := s.KeysByHash(t.Context(), odd[0].Want.Hash)
 		if err != nil || len(found) != 1 {
-			t.Errorf("KeysByHash = %v, %v, want the key of the process before", found, err)
+			t.Errorf("KeysByHash = %v, %v, want the first process's key", found, err)
 		}
 		if _, err := s.Import(t.Context(), document.Batch{Keys: []bson.Raw{odd[1].Doc}}, document.ImportOptions{}); err != nil {
 			t.Error(err)
@@ -71,15 +71,15 @@ func TestProcessesOfOneFileSeeEachOther(t *testing.T) {
 	}
 	found, err := s.KeysByHash(t.Context(), odd[1].Want.Hash)
 	if err != nil || len(found) != 1 {
-		t.Errorf("KeysByHash = %v, %v, want the key of the other process", found, err)
+		t.Errorf("KeysByHash = %v, %v, want the other process's key", found, err)
 	}
 	if _, err := s.Import(t.Context(), document.Batch{Keys: []bson.Raw{odd[2].Doc}}, document.ImportOptions{}); err != nil {
 		t.Error(err)
 	}
 }
 
-// Of processes that make and fill the same file at once, one fills it. Otherwise a demo organization would be there
-// twice, or one of them would fail to start.
+// If processes create and fill one file at once, exactly one must fill it. Otherwise there could be two demo
+// organizations, or one of the processes would fail to start.
 func TestFileIsMadeAndSeededOnce(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "data", "store.db")
 	batch := storetest.OddBatch()
@@ -116,8 +116,8 @@ func TestFileIsMadeAndSeededOnce(t *testing.T) {
 	}
 }
 
-// What was acknowledged is there after the process was killed: nothing but the file and its log is needed. The copy
-// is what a kill leaves behind.
+// After a kill, everything acknowledged must be in the file and its log. The test copies both, as a kill would leave
+// them.
 func TestAcknowledgedSurvivesKill(t *testing.T) {
 	dir, left := t.TempDir(), t.TempDir()
 	s := opened(t, filepath.Join(dir, "store.db"))
@@ -128,13 +128,13 @@ func TestAcknowledgedSurvivesKill(t *testing.T) {
 	for _, name := range []string{"store.db", "store.db-wal"} {
 		writeFile(t, filepath.Join(left, name), readFile(t, filepath.Join(dir, name)))
 	}
-	again, err := opened(t, filepath.Join(left, "store.db")).Import(t.Context(), batch, document.ImportOptions{})
-	if want := (document.Imported{Existing: batch.Len()}); err != nil || again != want {
-		t.Errorf("Import = %+v, %v, want %+v", again, err, want)
+	second, err := opened(t, filepath.Join(left, "store.db")).Import(t.Context(), batch, document.ImportOptions{})
+	if want := (document.Imported{Existing: batch.Len()}); err != nil || second != want {
+		t.Errorf("Import = %+v, %v, want %+v", second, err, want)
 	}
 }
 
-// Close leaves one file, with everything in it, so that to copy the file is to have it all.
+// After Close, one file must have all the data, so that an operator can copy it.
 func TestCloseLeavesOneFile(t *testing.T) {
 	dir := t.TempDir()
 	s, err := Open(t.Context(), filepath.Join(dir, "store.db"))
@@ -149,15 +149,15 @@ func TestCloseLeavesOneFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	if left := contents(t, dir); len(left) != 1 {
-		t.Errorf("left are %d files, want store.db alone", len(left))
+		t.Errorf("%d files are left, want only store.db", len(left))
 	}
-	again, err := opened(t, filepath.Join(dir, "store.db")).Import(t.Context(), batch, document.ImportOptions{})
-	if want := (document.Imported{Existing: batch.Len()}); err != nil || again != want {
-		t.Errorf("Import = %+v, %v, want %+v", again, err, want)
+	second, err := opened(t, filepath.Join(dir, "store.db")).Import(t.Context(), batch, document.ImportOptions{})
+	if want := (document.Imported{Existing: batch.Len()}); err != nil || second != want {
+		t.Errorf("Import = %+v, %v, want %+v", second, err, want)
 	}
 }
 
-// The documents hold the hashes of all keys: nobody but the owner may read the file, its log, or what is beside it.
+// The documents contain the hashes of all keys. Only the owner may read the file, its log, and its companions.
 func TestOnlyTheOwnerMayRead(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	s := opened(t, filepath.Join(dir, "store.db"))
@@ -186,7 +186,7 @@ func TestOnlyTheOwnerMayRead(t *testing.T) {
 	}
 }
 
-// A path is taken as it is, whatever it would mean in a URI.
+// A path must be used literally, whatever it would mean in a URI.
 func TestPathIsNoURI(t *testing.T) {
 	dir := t.TempDir()
 	const name = "a b?mode=memory&c=%41#d.db"
@@ -196,8 +196,8 @@ func TestPathIsNoURI(t *testing.T) {
 	}
 }
 
-// What is not a store, or not one that this version can read, is refused by its path and reason, and nothing there
-// changes. Otherwise a wrong path would cost somebody another program's data, and a fault of the disk all keys.
+// Open must refuse a file that is not a store, or not one of this version, with its path and the reason, and must
+// change nothing. Otherwise a wrong path could destroy another program's data, or a disk error all keys.
 func TestOpenRefuses(t *testing.T) {
 	store := func(t *testing.T, path string, statements ...string) []byte {
 		s, err := Open(t.Context(), path)
@@ -271,13 +271,13 @@ func TestOpenRefuses(t *testing.T) {
 				t.Errorf("Open: %q, want the path and %q", err, c.reason)
 			}
 			if after := contents(t, dir); fmt.Sprint(after) != fmt.Sprint(before) {
-				t.Error("Open changed what is there")
+				t.Error("Open changed the files")
 			}
 		})
 	}
 }
 
-// A store that cannot be written is refused when it is opened, not when the first key is to be revoked.
+// A read-only store must be refused when it is opened, not when the first key must be revoked.
 func TestOpenRefusesReadOnly(t *testing.T) {
 	for _, c := range []struct {
 		name            string
@@ -313,8 +313,8 @@ func TestOpenRefusesReadOnly(t *testing.T) {
 	}
 }
 
-// While another process writes, reads go on, and a write that waits ends with its context: as an outage, which the
-// caller may try again.
+// While another process writes, reads must continue, and a write that waits must end with its context, as an outage
+// that the caller can retry.
 func TestWriteLock(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "store.db")
 	holder, s := opened(t, path), opened(t, path)
@@ -337,11 +337,12 @@ func TestWriteLock(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := s.Import(t.Context(), storetest.OddBatch(), document.ImportOptions{}); err != nil {
-		t.Errorf("Import, the lock free: %v", err)
+		t.Errorf("Import after the lock was released: %v", err)
 	}
 }
 
-// A document is kept byte by byte: fields that this version does not know, and the order of all. Only a key without a key_id gets one.
+// A document must be stored byte by byte, including unknown fields and the order of all. Only a key without a key_id
+// gets one.
 func TestDocumentsStayAsTheyCame(t *testing.T) {
 	s := opened(t, filepath.Join(t.TempDir(), "store.db"))
 	batch := storetest.OddBatch()
@@ -356,13 +357,13 @@ func TestDocumentsStayAsTheyCame(t *testing.T) {
 			var got []byte
 			err := s.read.QueryRowContext(t.Context(), "SELECT document FROM "+table+" WHERE pk = ?", i+1).Scan(&got)
 			if err != nil || !bytes.Equal(got, doc) {
-				t.Errorf("%s[%d] is stored as %v, %v, want %v", table, i, bson.Raw(got), err, doc)
+				t.Errorf("%s[%d] is %v, %v, want %v", table, i, bson.Raw(got), err, doc)
 			}
 		}
 	}
 }
 
-// What an engine's error is to callers, by its type; of all others, which nobody foresaw, they learn nothing.
+// Callers must see each known error as what it is, and learn nothing of unforeseen ones.
 func TestClassify(t *testing.T) {
 	s := opened(t, filepath.Join(t.TempDir(), "store.db"))
 	_, constraint := s.write.ExecContext(t.Context(), "INSERT INTO api_keys (pk, document) VALUES (1, x'00'), (1, x'00')")
@@ -421,7 +422,7 @@ func writeFile(t *testing.T, path string, data []byte) {
 	}
 }
 
-// contents returns all that is in the directory.
+// contents returns the files of the directory and their contents.
 func contents(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	all := map[string]string{}
@@ -438,8 +439,8 @@ func contents(t *testing.T, dir string) map[string]string {
 	return all
 }
 
-// becomeNobody gives the files to a user who is not root, and is that user until the test ends: root may write
-// everything.
+// becomeNobody gives the files to a user who is not root and runs the rest of the test as that user, because root can
+// write everything.
 func becomeNobody(t *testing.T, files ...string) {
 	t.Helper()
 	const nobody = 65534

@@ -14,14 +14,14 @@ import (
 	"retrieverkeys/store/document"
 )
 
-// What the times of api_key_retrievers are where there is none.
+// These values of api_key_retrievers stand for a missing time.
 const (
 	noDate  = math.MinInt64     // created_at
-	never   = math.MinInt64 + 1 // active_until, beyond the bound that all keys pass
+	never   = math.MinInt64 + 1 // active_until; still above the bound of a list of all keys
 	forever = math.MaxInt64     // active_until
 )
 
-// KeysByHash implements apikey.Store. The hash is unique in the file, so there is one key at most.
+// KeysByHash implements apikey.Store. Hashes are unique in the file, so it returns at most one key.
 func (s *Store) KeysByHash(ctx context.Context, hash string) ([]apikey.Key, error) {
 	return query(ctx, s, keysByHash, nil, key(apikey.AllFields), hash)
 }
@@ -57,8 +57,8 @@ func (s *Store) KeyPages(ctx context.Context, tenant apikey.InternalID, retrieve
 	return pages, nil
 }
 
-// rowsAtOnce is how many rows of a retriever's list one statement looks at, so that a list with few active keys among very
-// many others is read in small steps.
+// rowsAtOnce is how many rows of a retriever's list one statement reads, so that a list with few active keys among very
+// many is read in small steps.
 const rowsAtOnce = 2000
 
 func (s *Store) keyPage(ctx context.Context, tenant apikey.InternalID, retriever apikey.RetrieverID, r apikey.KeyRange) (page []apikey.Key, err error) {
@@ -104,7 +104,7 @@ func (s *Store) keyPage(ctx context.Context, tenant apikey.InternalID, retriever
 	return page, nil
 }
 
-// keyBound is the position as a row of api_key_retrievers; where there is none, one with that date.
+// keyBound returns the position as a row of api_key_retrievers, or open if there is no position.
 func keyBound(p *apikey.KeyPosition, open int64) (createdAt int64, id apikey.ID) {
 	if p == nil {
 		return open, ""
@@ -112,7 +112,7 @@ func keyBound(p *apikey.KeyPosition, open int64) (createdAt int64, id apikey.ID)
 	return dateColumn(p.CreatedAt), p.ID
 }
 
-// activeUntil is the instant up to which the key is active.
+// activeUntil returns the instant at which the key stops being active.
 func activeUntil(k *apikey.Key) int64 {
 	switch {
 	case k.RevokedAt != nil || k.Stored != apikey.Active:
@@ -131,7 +131,7 @@ func dateColumn(t *time.Time) int64 {
 	return t.UnixMilli()
 }
 
-// activeAfter is what active_until must be beyond.
+// activeAfter returns the lower bound, exclusive, of active_until.
 func activeAfter(at time.Time) int64 {
 	if at.IsZero() {
 		return math.MinInt64
@@ -151,7 +151,7 @@ func (s *Store) Namespaces(ctx context.Context, tenant apikey.InternalID, refs [
 			return nil, err
 		}
 	}
-	// One is found twice where both its id and its name are asked for.
+	// A namespace is found twice if both its id and its name are in refs.
 	seen := make(map[apikey.NamespaceID]bool, len(found))
 	return slices.DeleteFunc(found, func(n apikey.Namespace) bool {
 		twice := seen[n.ID]
@@ -186,7 +186,7 @@ func (s *Store) RetrieverPage(ctx context.Context, tenant apikey.InternalID, ns 
 	if r.FromEnd {
 		statement = retrieversBackward
 	}
-	bounds := []any{"", "", []byte{0}, ""} // before all names, and beyond: every blob is beyond every text
+	bounds := []any{"", "", []byte{0}, ""} // below all names, and above: every blob sorts after every text
 	if p := r.After; p != nil {
 		bounds[0], bounds[1] = p.Name, p.ID
 	}
@@ -254,7 +254,7 @@ func (s *Store) EventPage(ctx context.Context, tenant apikey.InternalID, retriev
 	return page, err
 }
 
-// eventBound is the position as a row of audit_event_retrievers; where there is none, one with that time.
+// eventBound returns the position as a row of audit_event_retrievers, or open if there is no position.
 func eventBound(p *apikey.EventPosition, open int64) (happenedAt int64, id apikey.EventID) {
 	if p == nil {
 		return open, ""
@@ -283,7 +283,7 @@ func (s *Store) CountUnusable(ctx context.Context) (u document.Unusable, err err
 	return u, err
 }
 
-// query appends to found what the statement's documents say.
+// query runs the statement and appends the decoded documents to found.
 func query[T any](ctx context.Context, s *Store, statement read, found []T, decode func(bson.Raw) (T, bool), args ...any) ([]T, error) {
 	return queryUntil(ctx, s, statement, found, func(doc bson.Raw) (item T, ok, more bool) {
 		item, ok = decode(doc)
@@ -291,7 +291,7 @@ func query[T any](ctx context.Context, s *Store, statement read, found []T, deco
 	}, args...)
 }
 
-// queryUntil is query, but stops at the document after which decode needs no more.
+// queryUntil is query, but stops after the document at which decode reports that it needs no more.
 func queryUntil[T any](ctx context.Context, s *Store, statement read, found []T, decode func(bson.Raw) (item T, ok, more bool), args ...any) ([]T, error) {
 	looked := 0
 	err := s.reading(ctx, func(uncanceled context.Context) error {
@@ -299,7 +299,7 @@ func queryUntil[T any](ctx context.Context, s *Store, statement read, found []T,
 		if err != nil {
 			return err
 		}
-		defer rows.Close() // rows.Err has the error
+		defer rows.Close() // rows.Err returns the error
 		var doc sql.RawBytes
 		for more := true; more && rows.Next() && ctx.Err() == nil; {
 			if err := rows.Scan(&doc); err != nil {
@@ -325,7 +325,7 @@ func queryUntil[T any](ctx context.Context, s *Store, statement read, found []T,
 
 // count counts rows, as far as the request's Cost allows.
 func count(ctx context.Context, s *Store, statement read, args ...any) (n int, err error) {
-	cost, most, looked := apikey.CostFrom(ctx), -1, 0 // without a limit
+	cost, most, looked := apikey.CostFrom(ctx), -1, 0 // no limit
 	if left := cost.Left(); left < math.MaxInt {
 		most = left + 1
 	}
@@ -338,7 +338,10 @@ func count(ctx context.Context, s *Store, statement read, args ...any) (n int, e
 	return n, err
 }
 
-// reading calls f when it is its turn, or returns an outage if the context ends before.
+// reading calls f when fewer than readers reads run. If the context ends before, it returns an outage.
+//
+// The context of f never ends. Watching a context costs the driver more than a statement that finds its rows by an
+// index. Between rows, f can check the request's context.
 //
 // The context that f gets never ends. To watch a context costs the driver more than a statement takes that finds its
 // rows by an index; f can look at the request's own between rows.
@@ -359,7 +362,7 @@ func key(fields apikey.Fields) func(bson.Raw) (apikey.Key, bool) {
 	return (&document.KeyReader{Fields: fields}).Key
 }
 
-// distinct returns the items without repetitions, in another order.
+// distinct returns the items without duplicates, in another order.
 func distinct[T ~string](items []T) []T {
 	if len(items) < 2 {
 		return items

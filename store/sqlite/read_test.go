@@ -11,8 +11,8 @@ import (
 	"retrieverkeys/store/document"
 )
 
-// A list is read in steps of some rows, because few of its keys may be active. Without it the steps repeat a key, skip one, end
-// where none of the rows is active, or are not charged.
+// A list is read in steps of some rows, because few of its keys may be active. The steps must not repeat or skip a key,
+// stop at rows without active keys, or go uncharged.
 func TestFewActiveKeysAmongMany(t *testing.T) {
 	const many = 2*rowsAtOnce + 500
 	var b document.Batch
@@ -57,7 +57,7 @@ func TestFewActiveKeysAmongMany(t *testing.T) {
 	if n, err := s.CountKeys(t.Context(), tenant, "ret_1", at); err != nil || n != len(active) {
 		t.Errorf("CountKeys: %d, %v", n, err)
 	}
-	// Each row up to the last key of the page is charged, however few of them are active.
+	// Each row up to the last key of the page must be charged, even if few of them are active.
 	for limit := 1; limit <= len(active)+1; limit++ {
 		want := many
 		if limit <= len(active) {

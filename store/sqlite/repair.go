@@ -8,8 +8,8 @@ import (
 	"retrieverkeys/store/document"
 )
 
-// Repair implements store.Engine. Import gives every key a key_id, so it finds those that an older version stored, and those without an _id
-// that can stand in for a key_id.
+// Repair implements store.Engine. Import gives every key a key_id if it can, so Repair finds keys of older versions,
+// and keys whose _id cannot stand in for a key_id.
 func (s *Store) Repair(ctx context.Context, o document.RepairOptions) (done document.Repaired, err error) {
 	total, err := count(ctx, s, countKeyDocuments)
 	if err != nil {
@@ -49,14 +49,14 @@ type missingRow struct {
 	pk int64
 }
 
-// missingAfter reads the next rows, and returns those without a key_id and the number of all.
+// missingAfter reads the next rows. It returns those without a key_id, and the number of rows read.
 func (s *Store) missingAfter(ctx context.Context, last *int64) (found []missingRow, n int, err error) {
 	err = s.reading(ctx, func(uncanceled context.Context) error {
 		rows, err := s.statements[keysFrom].QueryContext(uncanceled, *last, document.RepairBatch)
 		if err != nil {
 			return err
 		}
-		defer rows.Close() // rows.Err has the error
+		defer rows.Close() // rows.Err returns the error
 		for rows.Next() {
 			var doc []byte
 			if err := rows.Scan(last, &doc); err != nil {
@@ -72,7 +72,7 @@ func (s *Store) missingAfter(ctx context.Context, last *int64) (found []missingR
 	return found, n, err
 }
 
-// repair gives the row's document its key_id, unless it has one by now or the id is another's.
+// repair gives the row's document its key_id, unless it has one by now or another document has the id.
 func (w *writer) repair(ctx context.Context, row *missingRow, done *document.Repaired) error {
 	var doc []byte
 	if err := w.one(ctx, &doc, keyToRepair, row.pk); err != nil {
@@ -103,7 +103,7 @@ func (w *writer) repair(ctx context.Context, row *missingRow, done *document.Rep
 	}
 	done.Count(&row.Missing)
 	if usable && !listed {
-		return w.listRow(ctx, repaired, row.pk)
+		return w.listKey(ctx, repaired, row.pk)
 	}
 	return nil
 }

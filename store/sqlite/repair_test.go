@@ -10,7 +10,8 @@ import (
 	"retrieverkeys/store/document"
 )
 
-// An older version stored keys without a key_id and found them by a column. They stay in their lists, and a repair completes their documents.
+// An older version stored keys without a key_id and found them by a column. They must stay in their lists, and a repair
+// must complete their documents.
 func TestRepairOfOldRows(t *testing.T) {
 	s := opened(t, filepath.Join(t.TempDir(), "store.db"))
 	old, err := bson.Marshal(bson.D{
@@ -45,7 +46,7 @@ func TestRepairOfOldRows(t *testing.T) {
 		}
 		pages, err := s.KeyPages(t.Context(), "int_1", []apikey.RetrieverID{"ret_1"}, apikey.KeyRange{Limit: 5})
 		if err != nil || len(pages[0]) != 1 || pages[0][0].ID != "legacy" {
-			t.Errorf("listed are %+v, %v", pages, err)
+			t.Errorf("KeyPages = %+v, %v", pages, err)
 		}
 	}
 }

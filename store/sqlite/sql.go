@@ -1,23 +1,23 @@
 package sqlite
 
-// All SQL of the engine is here, so that a test can hold every statement to its query plan.
+// All SQL of the engine is here, so that a test can check the query plan of every statement.
 
-// The file says whose it is: an application id of our own ("rkey"), and the version of the schema.
+// The file identifies its program by an application id ("rkey") and the version of the schema.
 const (
 	applicationID = 0x726b6579
 	schemaVersion = 2
 )
 
-// schema has the script of each version, which makes of the version before its own.
+// schema has one script per version, which migrates from the previous version.
 var schema = [schemaVersion]string{documents, auditTrail}
 
-// documents keeps one row per document: the BSON as it came, and in columns what is looked up by. In a document that
-// cannot be used (no usable id, of keys no hash) the columns are null, so that no query meets it; an _id is kept
-// beside them, with its BSON type before it, because two documents of a list never share one.
+// documents is the schema of version 1. Its tables have one row per document: the BSON as imported, and the columns
+// that queries use. The columns are null for an unusable document (no usable id; for keys, no hash), so no query finds
+// it. The _id is in a column, its BSON type first, because two documents of a list must not share one.
 //
-// api_key_retrievers is the order of every retriever's keys: a row for each retriever that the key's scopes name.
-// created_at is in milliseconds, noDate where there is no readable date, so that such keys stand last; active_until
-// is the instant up to which the key is active: never, forever, or its expiry.
+// api_key_retrievers is the order of every retriever's keys, with a row for each retriever that a key's scopes name.
+// created_at is in milliseconds, or noDate if there is no readable date, so that such keys come last. active_until is
+// the instant at which the key stops being active: never, forever, or its expiry.
 const documents = `
 CREATE TABLE namespaces (
 	pk                INTEGER PRIMARY KEY,
@@ -65,8 +65,8 @@ CREATE TABLE api_key_retrievers (
 ) STRICT, WITHOUT ROWID;
 `
 
-// auditTrail keeps audit events as documents are kept. audit_event_retrievers is the order of every retriever's events,
-// with its times in milliseconds. The indexes of namespaces are for those who work on all organizations.
+// auditTrail stores audit events as documents are stored. audit_event_retrievers is the order of every retriever's
+// events, with times in milliseconds. The indexes of namespaces are for commands that work on all organizations.
 const auditTrail = `
 CREATE TABLE audit_events (
 	pk       INTEGER PRIMARY KEY,
@@ -91,7 +91,7 @@ CREATE INDEX namespaces_by_id ON namespaces (id) WHERE id IS NOT NULL;
 CREATE INDEX namespaces_by_any_name ON namespaces (name) WHERE name IS NOT NULL;
 `
 
-// read names a statement of the service's, prepared once.
+// read identifies a statement of the Service's reads, prepared once.
 type read int
 
 const (
@@ -125,12 +125,12 @@ const (
 	reads
 )
 
-// A run is bounded on both sides by row values; where a side is open, its bound is beyond all rows.
+// Row values bound a run on both sides. The bound of an open side is beyond all rows.
 var readSQL = [reads]string{
 	keysByHash: `SELECT document FROM api_keys WHERE hash = ?`,
 	keysByID:   `SELECT document FROM api_keys WHERE tenant = ? AND id = ?`,
-	// Each row that these look at is in what they return, as a null where its key is not active: so the reader knows how many there
-	// were, and ends when it has enough keys.
+	// These return each row that they read, with null instead of a key that is not active. The reader can so count
+	// rows, and stop when it has enough keys.
 	keysNewestFirst: `
 		SELECT CASE WHEN active_until > ?7 THEN (SELECT document FROM api_keys WHERE pk = api_key) END FROM api_key_retrievers
 		WHERE tenant = ?1 AND retriever_id = ?2 AND (created_at, id) < (?3, ?4) AND (created_at, id) > (?5, ?6)
@@ -139,7 +139,7 @@ var readSQL = [reads]string{
 		SELECT CASE WHEN active_until > ?7 THEN (SELECT document FROM api_keys WHERE pk = api_key) END FROM api_key_retrievers
 		WHERE tenant = ?1 AND retriever_id = ?2 AND (created_at, id) < (?3, ?4) AND (created_at, id) > (?5, ?6)
 		ORDER BY created_at, id LIMIT ?8`,
-	// The last of the rows that such a statement looked at.
+	// The last row that such a statement read.
 	keyAfterRows: `
 		SELECT created_at, id FROM api_key_retrievers
 		WHERE tenant = ? AND retriever_id = ? AND (created_at, id) < (?, ?) AND (created_at, id) > (?, ?)
@@ -148,11 +148,11 @@ var readSQL = [reads]string{
 		SELECT created_at, id FROM api_key_retrievers
 		WHERE tenant = ? AND retriever_id = ? AND (created_at, id) < (?, ?) AND (created_at, id) > (?, ?)
 		ORDER BY created_at, id LIMIT 1 OFFSET ?`,
-	// A count stops after as many rows as the last argument says, and returns their number.
+	// The last argument limits the rows that a count reads and returns.
 	countKeys: `
 		SELECT count(*) FILTER (WHERE active_until > ?3), count(*) FROM (
 			SELECT active_until FROM api_key_retrievers WHERE tenant = ?1 AND retriever_id = ?2 LIMIT ?4)`,
-	// Not by OR, for which SQLite would rather look at all namespaces of the tenant.
+	// With OR, SQLite would scan all namespaces of the tenant.
 	namespacesByRef: `
 		SELECT document FROM namespaces WHERE tenant = ?1 AND id = ?2
 		UNION ALL SELECT document FROM namespaces WHERE tenant = ?1 AND name = ?2`,
@@ -172,7 +172,7 @@ var readSQL = [reads]string{
 	namespacesCalled: `
 		SELECT document FROM namespaces WHERE id = ?1 UNION ALL SELECT document FROM namespaces WHERE name = ?1 AND id <> ?1`,
 	allNamespaces: `SELECT document FROM namespaces WHERE pk > 0`,
-	// The index orders ids within a tenant: this steps from tenant to tenant in it, and looks up the id in each.
+	// The index orders ids within a tenant. The statement steps through the tenants in it and looks up the id in each.
 	keysOfAnyTenant: `
 		WITH RECURSIVE tenants (tenant) AS (
 			SELECT min(tenant) FROM api_keys WHERE tenant >= ''
@@ -208,7 +208,7 @@ var readSQL = [reads]string{
 			SELECT 1 FROM audit_event_retrievers WHERE tenant = ? AND retriever_id = ? AND resource_id = ? LIMIT ?)`,
 }
 
-// write names a statement of a transaction's, prepared when one needs it.
+// write identifies a statement of a transaction, prepared on first use.
 type write int
 
 const (
@@ -268,7 +268,7 @@ var writeSQL = [writes]string{
 		VALUES (?, ?, ?, ?, ?, ?)`,
 }
 
-// The statements of a backup, which looks at all there is.
+// The statements of a backup, which scan everything.
 const (
 	vacuumInto     = `VACUUM INTO ?`
 	checkIntegrity = `PRAGMA integrity_check(1)`

@@ -14,7 +14,7 @@ var _ store.Engine = (*Store)(nil)
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// opened returns the store of a path, which is closed when the test ends.
+// opened opens the store at a path, and closes it when the test ends.
 func opened(t testing.TB, path string) *Store {
 	t.Helper()
 	s, err := Open(t.Context(), path)

@@ -12,8 +12,8 @@ import (
 	"retrieverkeys/store/document"
 )
 
-// model is what an engine that imported the batch must answer, in the plainest way: every question looks at all
-// documents, filters and sorts. It is the port's comments as code.
+// model answers as an engine that imported the batch must. It reads all documents, filters and sorts, for every
+// question. It is the port's comments as code.
 type model struct{ batch document.Batch }
 
 var _ apikey.Reader = model{}
@@ -34,7 +34,7 @@ func (m model) KeyPages(_ context.Context, tenant apikey.InternalID, retrievers 
 			return names(k, tenant, id) && activeAt(k, r.ActiveAt) &&
 				(r.After == nil || compareKeys(at, *r.After) > 0) && (r.Before == nil || compareKeys(at, *r.Before) < 0)
 		}
-		// In order they must be put by all fields, and shown with those asked for.
+		// All fields decide the order; the result has only the requested fields.
 		order := m.keys(apikey.AllFields, within)
 		slices.SortFunc(order, func(a, b apikey.Key) int { return compareKeys(keyPosition(a), keyPosition(b)) })
 		for _, k := range cut(order, r.FromEnd, r.Limit) {
@@ -85,7 +85,8 @@ func (m model) CountRetrievers(_ context.Context, tenant apikey.InternalID, ns a
 	return len(m.retrievers(tenant, ns)), nil
 }
 
-// keys returns, with the fields asked for, the usable keys that are selected by all their fields.
+// keys returns the usable keys that the predicate selects by all their fields. The result has only the requested
+// fields.
 func (m model) keys(fields apikey.Fields, selects func(apikey.Key) bool) []apikey.Key {
 	var out []apikey.Key
 	for _, doc := range m.batch.Keys {
@@ -113,7 +114,7 @@ func decoded[T any](docs []bson.Raw, decode func(bson.Raw) (T, bool), selects fu
 	return out
 }
 
-// names reports whether the key is one of the tenant's retriever's.
+// names reports whether the key belongs to the tenant and names the retriever.
 func names(k apikey.Key, tenant apikey.InternalID, retriever apikey.RetrieverID) bool {
 	return k.InternalID == tenant && slices.ContainsFunc(k.Scopes, func(s apikey.Scope) bool {
 		return s.ResourceType == apikey.ResourceRetriever && s.ResourceID == string(retriever)
@@ -128,7 +129,7 @@ func keyPosition(k apikey.Key) apikey.KeyPosition {
 	return apikey.KeyPosition{CreatedAt: k.CreatedAt, ID: k.ID}
 }
 
-// compareKeys is the order of a retriever's keys: newest first, no date last, ties by descending id.
+// compareKeys orders a retriever's keys: newest first, keys without a date last, ties by descending id.
 func compareKeys(a, b apikey.KeyPosition) int {
 	byID := -cmp.Compare(a.ID, b.ID)
 	switch {

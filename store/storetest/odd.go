@@ -13,21 +13,21 @@ import (
 	"retrieverkeys/store/document"
 )
 
-// Where the odd keys live.
+// The odd keys belong to this tenant, namespace and retriever.
 const (
 	OddTenant    apikey.InternalID  = "int_odd"
 	OddNamespace apikey.NamespaceID = "ns_odd"
 	OddRetriever apikey.RetrieverID = "ret_odd"
 )
 
-// OddKey is a document that is old or odd, and the key that it must be read as.
+// OddKey is an old or odd document, and the key that it must be read as.
 type OddKey struct {
 	Name string
 	Doc  bson.Raw
 	Want apikey.Key
 }
 
-// OddBatch is the documents of all OddKeys, with their namespace and retriever.
+// OddBatch returns the documents of all OddKeys, with their namespace and retriever.
 func OddBatch() document.Batch {
 	name := "Odd things"
 	b := document.Batch{
@@ -45,10 +45,10 @@ var oddDate = time.Date(2025, 6, 7, 8, 9, 10, 123_000_000, time.UTC)
 // beyondDates is a BSON date that RFC 3339 cannot write.
 var beyondDates = bson.NewDateTimeFromTime(document.MaxTime.Add(time.Millisecond))
 
-// absent stands for a field that is not there.
+// absent stands for a missing field.
 type absent struct{}
 
-// doc is the document of fields and their values by turns.
+// doc returns a document of alternating names and values.
 func doc(pairs ...any) bson.D {
 	d := make(bson.D, 0, len(pairs)/2)
 	for pair := range slices.Chunk(pairs, 2) {
@@ -59,10 +59,10 @@ func doc(pairs ...any) bson.D {
 }
 
 // OddKeys returns documents as earlier versions, other programs and broken ones leave them, each with the key that it
-// must be read as in every field. They are OddTenant's and name OddRetriever, unless just that is odd.
+// must be read as. They belong to OddTenant and name OddRetriever, unless a case is about that.
 //
-// Without them one document that nobody expected fails the whole list that it is in; or worse, what cannot be read
-// is taken for no restriction.
+// Without these cases, one unexpected document could fail the whole list that it is in. Worse, an unreadable
+// restriction could count as no restriction.
 func OddKeys() []OddKey {
 	revoked := func(k *apikey.Key) { k.Stored, k.RevokedAt = apikey.Revoked, nil }
 	expired := func(k *apikey.Key) { k.Stored, k.ExpiresAt = apikey.Expired, nil }
@@ -213,7 +213,7 @@ func OddKeys() []OddKey {
 	return odd
 }
 
-// completeKey is a document with a value in each of the vendor's fields but revoked_at.
+// completeKey returns a document with a value in each of the vendor's fields except revoked_at.
 func completeKey(id string) bson.D {
 	return doc(
 		"key_id", id,
@@ -225,7 +225,7 @@ func completeKey(id string) bson.D {
 		"organization_id", "org_1",
 		"user_id", "usr_1",
 		"name", "Complete",
-		"description", "With all there is",
+		"description", "All fields are set",
 		"permissions", bson.A{"read", "admin"},
 		"scopes", bson.A{doc("resource_type", "retriever", "resource_id", string(OddRetriever), "operations", bson.A{"execute_retriever"})},
 		"rate_limit_override", int32(120),
@@ -242,7 +242,7 @@ func completeKey(id string) bson.D {
 	)
 }
 
-// completeWant fills in what completeKey is read as.
+// completeWant sets the fields that completeKey is read as.
 func completeWant(k *apikey.Key) {
 	text := func(s string) *string { return &s }
 	expiresAt, lastUsedAt, createdAt, limit := oddDate.AddDate(10, 0, 0), oddDate, oddDate, int32(120)
@@ -253,7 +253,7 @@ func completeWant(k *apikey.Key) {
 	k.OrganizationID = text("org_1")
 	k.UserID = "usr_1"
 	k.Name = "Complete"
-	k.Description = "With all there is"
+	k.Description = "All fields are set"
 	k.Permissions = []apikey.Permission{apikey.Read, apikey.Admin}
 	k.Scopes = []apikey.Scope{{ResourceType: apikey.ResourceRetriever, ResourceID: string(OddRetriever), Operations: []apikey.Operation{apikey.ExecuteRetriever}}}
 	k.RateLimitOverride = &limit
@@ -266,7 +266,7 @@ func completeWant(k *apikey.Key) {
 	k.IsInternal = true
 }
 
-// overlay returns the document with the fields set, new ones in front: where _id belongs.
+// overlay returns the document with the fields set. New fields go in front, where _id belongs.
 func overlay(doc, fields bson.D) bson.D {
 	for _, f := range fields {
 		i := slices.IndexFunc(doc, func(e bson.E) bool { return e.Key == f.Key })
@@ -282,7 +282,7 @@ func overlay(doc, fields bson.D) bson.D {
 	return doc
 }
 
-// encode writes what the tests put together themselves, so it cannot fail.
+// encode encodes a test's own document, which cannot fail.
 func encode(d bson.D) bson.Raw {
 	doc, err := bson.Marshal(d)
 	if err != nil {

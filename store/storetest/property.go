@@ -20,11 +20,11 @@ import (
 	"retrieverkeys/store/document"
 )
 
-// agreesWithModel imports random documents, two tenants' at a time, asks random questions of the port, and compares
-// every answer with the model's. Without it the engines drift apart where no one thought of an example: a tie that
-// straddles a page, a key whose expiry is this very millisecond, a cursor whose key is gone.
+// agreesWithModel imports random documents of two tenants at a time, asks random questions of the port, and compares
+// every answer with the model's. It catches differences between engines that no example covers: a tie that straddles a
+// page, a key that expires at this very millisecond, a cursor whose key is deleted.
 //
-// The runs are the same ones each time; ask for others by -rapid.checks and -rapid.seed.
+// The random values are the same in every run. Change them with -rapid.checks and -rapid.seed.
 func agreesWithModel(t *testing.T, e store.Engine) {
 	setUnlessAsked(t, "rapid.checks", "30")
 	setUnlessAsked(t, "rapid.seed", "1")
@@ -49,7 +49,7 @@ func agreesWithModel(t *testing.T, e store.Engine) {
 	})
 }
 
-// setUnlessAsked sets a flag for the duration of the test, unless it was set on the command line.
+// setUnlessAsked sets a flag for the duration of the test, unless the command line set it.
 func setUnlessAsked(t *testing.T, name, value string) {
 	t.Helper()
 	asked := false
@@ -64,15 +64,15 @@ func setUnlessAsked(t *testing.T, name, value string) {
 	t.Cleanup(func() { _ = flag.Set(name, old) })
 }
 
-// instant is the moment that the random questions are asked about, and that the expiries lie around.
+// instant is the time of the random questions. Expiries are close to it.
 var instant = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
-// Few values, so that they meet: equal names, equal dates, ids that differ in case only or are another's name.
-// Retrievers and namespaces share no id, for ids of different types are taken to be distinct.
+// There are few values, so that they collide: equal names, equal dates, ids that differ only in case or equal another's
+// name. Retrievers and namespaces share no id, because ids of different types are taken to be distinct.
 var (
 	namespaceIDs   = []string{"ns_a", "ns_A", "production", "ns_\U0001F600"}
 	namespaceNames = []string{"production", "Production", "staging", "ns_a", "ns_\U0001F600"}
-	homes          = []string{"ns_a", "ns_a", "ns_A"} // of retrievers
+	homes          = []string{"ns_a", "ns_a", "ns_A"} // the namespaces of retrievers
 	retrieverIDs   = []string{"ret_a", "ret_A", "ret_b", "ret_b2", "ret_\uFFFD", "ret_\U0001F600"}
 	retrieverNames = []string{"search", "Search", "a", "B", "ret_a", "é", "\uFFFD", "\U0001F600"}
 	keyIDs         = []string{"0", "key_1", "key_10", "key_2", "key_A", "key_a", "key_b", "key_c", "key_d", "key_é", "key_\uFFFD", "key_\U0001F600"}
@@ -80,12 +80,12 @@ var (
 	instants       = []time.Time{{}, instant, instant.Add(-time.Millisecond), instant.Add(time.Millisecond), instant.Add(500 * time.Microsecond)}
 )
 
-// world is the documents of two tenants that no other world shares, though most of their ids.
+// world has the documents of two tenants. No other world has these tenants, but most ids occur in others.
 type world struct {
 	tenants       [2]apikey.InternalID
 	organizations []string
 	batch         document.Batch
-	legacy        []string // the ids of keys that have no key_id
+	legacy        []string // the ids of keys without a key_id
 }
 
 var worlds atomic.Int64
@@ -108,7 +108,7 @@ func drawWorld(t *rapid.T) *world {
 			d = append(d, optional(t, "created_at", append(values(creations), nil, "2025", 7, beyondDates)...)...)
 			w.batch.Keys = append(w.batch.Keys, encode(d))
 		}
-		// A key that is known by its _id only has a date of its own: MongoDB cannot order it among ties.
+		// A key known only by its _id has a date of its own, because MongoDB cannot order it among ties.
 		for i := range rapid.IntRange(0, 3).Draw(t, "legacy keys") {
 			id := fmt.Sprintf("legacy_%s_%d", tenant, i)
 			var documentID any = id
@@ -140,7 +140,7 @@ func drawRetriever(t *rapid.T, tenant, id string) bson.Raw {
 	return encode(d)
 }
 
-// drawKey draws all but what tells the key's id and place in the order.
+// drawKey draws all fields except those for the key's id and its place in the order.
 func drawKey(t *rapid.T, tenant, id string) bson.D {
 	d := doc("internal_id", tenant, "key_hash", hashOf(tenant+" "+id), "unknown_here", doc("id", id))
 	for _, field := range []struct {
@@ -194,20 +194,20 @@ func drawScope(t *rapid.T) bson.D {
 	return append(d, optional(t, "operations", nil, bson.A{}, bson.A{"execute_retriever"}, "read_data")...)
 }
 
-// question is one call of the port, and what it is called with.
+// question is one call of the port with its arguments.
 type question struct {
 	text string
 	ask  func(context.Context, questioned) (any, error)
 }
 
-// questioned is what both the model and the engines answer.
+// questioned is the part of the port that both the model and the engines implement.
 type questioned interface {
 	apikey.Reader
 	OrganizationNamespaces(ctx context.Context, name string) ([]apikey.Namespace, error)
 }
 
 func (w *world) drawQuestion(t *rapid.T) question {
-	// A third tenant has nothing.
+	// A third tenant has no documents.
 	tenant := one(t, "tenant", slices.Concat(w.tenants[:], w.tenants[:], []apikey.InternalID{"int_nobody"}))
 	retriever := one(t, "retriever", as[apikey.RetrieverID](append(retrieverIDs, "ret_nowhere")))
 	ns := one(t, "namespace", as[apikey.NamespaceID](append(homes, "ns_nowhere")))
@@ -274,7 +274,7 @@ func (w *world) drawQuestion(t *rapid.T) question {
 	}
 }
 
-// allPages asks for the pages of all retrievers: a store may return those of the first only.
+// allPages reads the pages of all retrievers. One call can return those of the first retrievers only.
 func allPages(ctx context.Context, s apikey.Reader, tenant apikey.InternalID, ids []apikey.RetrieverID, r apikey.KeyRange) (pages [][]apikey.Key, err error) {
 	for len(pages) < len(ids) {
 		some, err := s.KeyPages(ctx, tenant, ids[len(pages):], r)
@@ -286,7 +286,7 @@ func allPages(ctx context.Context, s apikey.Reader, tenant apikey.InternalID, id
 	return pages, nil
 }
 
-// drawKeyPosition draws a key's place, one where there need not be a key, or none.
+// drawKeyPosition draws a key's position, a position without a key, or none.
 func (w *world) drawKeyPosition(t *rapid.T) *apikey.KeyPosition {
 	all := model{w.batch}.keys(apikey.AllFields, func(apikey.Key) bool { return true })
 	switch kind := rapid.IntRange(0, 3).Draw(t, "position"); {
@@ -322,17 +322,17 @@ func (w *world) drawRetrieverPosition(t *rapid.T) *apikey.RetrieverPosition {
 
 func one[T any](t *rapid.T, label string, of []T) T { return rapid.SampledFrom(of).Draw(t, label) }
 
-// distinct draws half of the items or more, each once, in any order.
+// distinct draws at least half of the items, each once, in any order.
 func distinct[T comparable](t *rapid.T, of []T) []T {
 	return rapid.SliceOfNDistinct(rapid.SampledFrom(of), len(of)/2, len(of), rapid.ID[T]).Draw(t, "distinct")
 }
 
-// some draws a few of the items, perhaps one of them twice.
+// some draws a few of the items, sometimes one of them twice.
 func some[T any](t *rapid.T, of []T) []T {
 	return rapid.SliceOfN(rapid.SampledFrom(of), 0, 6).Draw(t, "some")
 }
 
-// optional draws a field with one of the values, or leaves it out.
+// optional draws a field with one of the values, or no field.
 func optional(t *rapid.T, name string, values ...any) bson.D {
 	if v := one(t, name, append(values, absent{})); v != any(absent{}) {
 		return doc(name, v)

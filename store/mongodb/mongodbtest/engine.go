@@ -10,19 +10,20 @@ import (
 	"strings"
 )
 
-// EnginePath is the binary of a server that tests may start and kill: SecantusDB's, which .ci/engine builds. It is empty where there is none.
+// EnginePath returns the binary of a server that tests may start and kill: SecantusDB's, which .ci/engine builds. It is
+// empty if there is none.
 func EnginePath() string { return os.Getenv("TEST_ENGINE") } //nolint:forbidigo // of tests, not of the product
 
-// Engine is a server that a test started for itself.
+// Engine is a server that a test started.
 type Engine struct {
 	URI    string
 	server *exec.Cmd
 	output io.Reader
 }
 
-// StartEngine starts the server of EnginePath on the data in a folder, and returns when it listens.
+// StartEngine starts the server of EnginePath with the data in a directory, and returns when it listens.
 func StartEngine(ctx context.Context, dir string) (*Engine, error) {
-	server := exec.CommandContext(ctx, EnginePath(), "--host", "127.0.0.1", "--port", "0", "--storage-path", dir, //nolint:gosec // what the person who runs the tests says
+	server := exec.CommandContext(ctx, EnginePath(), "--host", "127.0.0.1", "--port", "0", "--storage-path", dir, //nolint:gosec // from the environment of the person who runs the tests
 		"--sync-on-commit", "--cache-size", "128M", "--log-level", "WARNING")
 	output, err := server.StdoutPipe()
 	if err != nil {
@@ -33,20 +34,20 @@ func StartEngine(ctx context.Context, dir string) (*Engine, error) {
 		return nil, err
 	}
 	e := &Engine{server: server, output: output}
-	var said strings.Builder
+	var printed strings.Builder
 	for lines := bufio.NewScanner(output); lines.Scan(); {
 		if _, address, ok := strings.Cut(lines.Text(), "listening on "); ok {
 			e.URI = "mongodb://" + strings.TrimSpace(address)
 			go func() { _, _ = io.Copy(io.Discard, output) }()
 			return e, nil
 		}
-		_, _ = fmt.Fprintln(&said, lines.Text())
+		_, _ = fmt.Fprintln(&printed, lines.Text())
 	}
 	e.Kill()
-	return nil, fmt.Errorf("the engine does not listen: %s", said.String())
+	return nil, fmt.Errorf("the engine did not start to listen: %s", printed.String())
 }
 
-// Kill ends the server as a crash does, by SIGKILL.
+// Kill kills the server by SIGKILL, as a crash would.
 func (e *Engine) Kill() {
 	_ = e.server.Process.Kill()
 	_ = e.server.Wait()

@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// tools are programs that take the place of those that .ci/engine calls. The built server listens where nobody asks, and stays until it is
-// killed.
+// tools are programs that replace those that .ci/engine calls. The built server listens on an unused address, and runs
+// until it is killed.
 const (
 	newRust = "#!/bin/sh\necho rustc 1.98.0\n"
 	oldRust = "#!/bin/sh\necho rustc 1.95.0\n"
@@ -35,12 +35,12 @@ shift 2
 	works   = "#!/bin/sh\n"
 )
 
-// script runs .ci/engine on a machine that has these tools and nothing else of the kind.
+// script runs .ci/engine on a machine that has only these tools.
 type script struct {
 	t          *testing.T
 	tools, log string
 	env        []string
-	root       string // of the cached server
+	root       string // the directory of the cached server
 }
 
 func newScript(t *testing.T, tools map[string]string) *script {
@@ -67,7 +67,7 @@ func (s *script) write(path, text string) {
 	}
 }
 
-// run returns the exit code and all that was printed.
+// run returns the exit code and the output.
 func (s *script) run(env string, args ...string) (code int, out string) {
 	command := exec.CommandContext(s.t.Context(), filepath.Join("..", "..", "..", ".ci", "engine"), args...)
 	command.Env = append([]string{env}, s.env...)
@@ -90,8 +90,8 @@ func (s *script) logged() string {
 	return string(log)
 }
 
-// CI builds the server of make engine on a new machine, and no build that was cut off or went wrong may stay behind as the cached server:
-// then the engine's tests would fail on that machine for good, or not run.
+// CI builds the server of `make engine` on a new machine. An interrupted or failed build must not stay behind as the
+// cached server: the engine's tests would fail on that machine forever, or not run.
 func TestEngineIsBuilt(t *testing.T) {
 	t.Run("once, by Rust that is new enough", func(t *testing.T) {
 		s := newScript(t, map[string]string{"rustc": newRust, "cargo": builder})

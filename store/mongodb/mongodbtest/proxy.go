@@ -16,26 +16,28 @@ import (
 	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/connstring"
 )
 
-// Fault is what happens to a command instead of reaching the server: the connection breaks off, or, with an answer,
-// the server seems to give that.
+// Fault replaces the server's answer to a command. Without an Answer, the connection breaks. With one, the client gets
+// that answer.
 type Fault struct{ Answer bson.D }
 
-// Refusing answers that the server will not, for the reason that the code tells.
+// Refusing returns a Fault that answers with the error code.
 func Refusing(code int) *Fault {
 	return &Fault{bson.D{{Key: "ok", Value: 0.0}, {Key: "errmsg", Value: "refused by the test"}, {Key: "code", Value: int32(code)}}}
 }
 
-// Rule says what happens to a command; nil lets it pass.
+// Rule decides the fault of a command; nil passes the command to the server.
 type Rule func(command string, doc bson.Raw) *Fault
 
-// Passage passes an answer of the server on to the client, in its own way and time. With an error the connection breaks off.
+// Passage passes a server's answer to the client, in its own way and time. If it returns an error, the connection
+// breaks.
 type Passage func(client net.Conn, answer []byte) error
 
-// Proxy stands between a store and a deployment. In front of FerretDB v1, commands that change documents take turns at it: that loses
-// changes that are made side by side, and knows nothing of those that a driver repeats.
+// Proxy is a TCP proxy between a store and a deployment. In front of FerretDB v1, it runs commands that change
+// documents one at a time, and answers commands that a driver repeats: FerretDB v1 loses concurrent changes, and does
+// not recognize repeated ones.
 type Proxy struct {
-	Addr     string       // where it listens
-	Commands atomic.Int64 // how many came, but for those that ask how the server is
+	Addr     string       // the address that it listens on
+	Commands atomic.Int64 // the number of commands, except hello
 
 	t      testing.TB
 	target string
@@ -46,17 +48,17 @@ type Proxy struct {
 	rule     Rule
 	passage  Passage
 	wg       sync.WaitGroup
-	writes   *writes // nil in front of other deployments
+	writes   *writes // nil for other deployments
 }
 
-// writes holds the replies to writes that a driver may repeat, by their session and number.
+// writes keeps the replies to writes that a driver can repeat, by session and number.
 type writes struct {
 	sync.Mutex
 	replies map[string][]byte
 }
 
-// NewProxy returns a proxy of the deployment that does not listen yet, and the deployment's URI through it. It ends with
-// the test.
+// NewProxy returns a proxy of the deployment that does not listen yet, and the deployment's URI through it. The proxy
+// stops when the test ends.
 func NewProxy(t testing.TB, deployment string) (p *Proxy, uri string) {
 	t.Helper()
 	parsed, err := connstring.ParseAndValidate(deployment)
@@ -82,8 +84,8 @@ func NewProxy(t testing.TB, deployment string) (p *Proxy, uri string) {
 	return p, strings.TrimSuffix(uri, "/") + "/?directConnection=true"
 }
 
-// NewReplicaSet returns two proxies of one deployment that look like members of a replica set, and its URI. Neither listens yet. primary
-// says which of them is the primary now: the other one refuses to change anything.
+// NewReplicaSet returns two proxies of one deployment that look like members of a replica set, and its URI. Neither
+// listens yet. primary returns the index of the current primary. The other member refuses all changes.
 func NewReplicaSet(t testing.TB, deployment string, primary func() int, rule func(member int, command string, doc bson.Raw) *Fault) (members [2]*Proxy, uri string) {
 	t.Helper()
 	for i := range members {
@@ -117,7 +119,7 @@ func isHello(command string) bool {
 // changes are the commands that change documents.
 var changes = map[string]bool{"insert": true, "update": true, "findAndModify": true, "delete": true}
 
-// Start begins to listen.
+// Start makes the proxy listen.
 func (p *Proxy) Start() {
 	p.t.Helper()
 	var lc net.ListenConfig
@@ -139,7 +141,7 @@ func (p *Proxy) Start() {
 	})
 }
 
-// Stop refuses and breaks all connections, and returns when none is left.
+// Stop stops listening, breaks all connections, and returns when none is left.
 func (p *Proxy) Stop() {
 	p.mu.Lock()
 	if p.listener != nil {
@@ -151,7 +153,7 @@ func (p *Proxy) Stop() {
 	p.wg.Wait()
 }
 
-// Cut breaks all connections off.
+// Cut breaks all connections.
 func (p *Proxy) Cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -160,14 +162,14 @@ func (p *Proxy) Cut() {
 	}
 }
 
-// On sets what happens to commands from now on. What a rule is called for waits for it.
+// On sets the rule for commands from now on. A command waits while its rule runs.
 func (p *Proxy) On(rule Rule) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.rule = rule
 }
 
-// Pass sets how answers are passed on from now on; nil at once.
+// Pass sets how answers are passed on from now on; nil passes them at once.
 func (p *Proxy) Pass(passage Passage) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -177,7 +179,7 @@ func (p *Proxy) Pass(passage Passage) {
 func (p *Proxy) track(c net.Conn) (untrack func()) {
 	p.mu.Lock()
 	p.conns[c] = true
-	if p.listener == nil { // it came as the proxy stopped
+	if p.listener == nil { // it arrived while the proxy stopped
 		_ = c.Close()
 	}
 	p.mu.Unlock()
@@ -195,7 +197,7 @@ func (p *Proxy) serve(client net.Conn) {
 	if err != nil {
 		return
 	}
-	defer server.Close() //nolint:errcheck // what was asked is answered, whether or not the client hears it
+	defer server.Close() //nolint:errcheck // the server answers even if the client does not read it
 	for {
 		message, err := readMessage(client)
 		if err != nil {
@@ -227,7 +229,7 @@ func (p *Proxy) serve(client net.Conn) {
 	}
 }
 
-// ask has the server answer a message.
+// ask sends a message to the server and returns the answer.
 func (p *Proxy) ask(server net.Conn, message []byte, name string, doc bson.Raw) ([]byte, error) {
 	number, repeatable := doc.Lookup("txnNumber").AsInt64OK()
 	id := fmt.Sprintf("%x %d", doc.Lookup("lsid").Value, number)
@@ -255,11 +257,12 @@ func (p *Proxy) ask(server net.Conn, message []byte, name string, doc bson.Raw) 
 	return reply, nil
 }
 
-// topologyVersion is how servers since 4.4 tell drivers that they may wait for news: a driver then has a hello under way that is not
-// answered for ten seconds, for which Stop would wait, and in which it would not see what a rule says.
+// topologyVersion is the field by which servers since 4.4 announce that drivers can wait for changes. A driver then has
+// a hello in progress that is not answered for ten seconds. Stop would wait for it, and meanwhile the driver would not
+// see what a rule says.
 const topologyVersion = "topologyVersion"
 
-// withoutTopologyVersion returns a server's answer as of a server that has no news to wait for.
+// withoutTopologyVersion returns a server's answer without the field topologyVersion.
 func withoutTopologyVersion(reply []byte) ([]byte, error) {
 	at := headerSize + 4 + 1 // flags, kind of section
 	if opCode(reply) == opReply {
@@ -270,7 +273,7 @@ func withoutTopologyVersion(reply []byte) ([]byte, error) {
 	}
 	end := at + int(binary.LittleEndian.Uint32(reply[at:]))
 	if end > len(reply) {
-		return nil, fmt.Errorf("an answer of %d bytes holds a document that ends at %d", len(reply), end)
+		return nil, fmt.Errorf("an answer of %d bytes has a document that ends at %d", len(reply), end)
 	}
 	elements, err := bson.Raw(reply[at:end]).Elements()
 	if err != nil {
@@ -288,7 +291,7 @@ func withoutTopologyVersion(reply []byte) ([]byte, error) {
 	}
 	rest := reply[end:]
 	if checksum := uint32(1); opCode(reply) == opMsg && binary.LittleEndian.Uint32(reply[headerSize:])&checksum != 0 {
-		rest = rest[:len(rest)-4] // it is of the answer as it was
+		rest = rest[:len(rest)-4] // it is for the original answer
 		reply = slices.Clone(reply)
 		binary.LittleEndian.PutUint32(reply[headerSize:], binary.LittleEndian.Uint32(reply[headerSize:])&^checksum)
 	}
@@ -308,10 +311,10 @@ func (p *Proxy) pass(client net.Conn, reply []byte) error {
 	return err
 }
 
-// The messages of MongoDB's wire protocol, and where their parts lie.
+// Operation codes and offsets of MongoDB's wire protocol.
 const (
 	opReply = 1
-	opQuery = 2004 // drivers say their first hello with it
+	opQuery = 2004 // drivers send their first hello with it
 	opMsg   = 2013
 
 	opCodeAt   = 12
@@ -328,7 +331,8 @@ func readMessage(from io.Reader) ([]byte, error) {
 	return message, err
 }
 
-// command returns the command that a message holds, with the documents that drivers send behind it as the list that they are of it.
+// command returns the command in a message. Documents that drivers send in a section of their own are added to the
+// command as a list.
 func command(message []byte) (name string, doc bson.Raw) {
 	at := headerSize + 4 + 1 // flags, kind of section
 	if opCode(message) == opQuery {
@@ -356,12 +360,12 @@ func command(message []byte) (name string, doc bson.Raw) {
 	return name, doc
 }
 
-// length is the length at the beginning of a document.
+// length returns the length at the beginning of a document.
 func length(b []byte) int { return int(binary.LittleEndian.Uint32(b)) }
 
 func opCode(message []byte) uint32 { return binary.LittleEndian.Uint32(message[opCodeAt:]) }
 
-// answer is a message with the document that replies to the message.
+// answer returns a reply to the message with the document.
 func answer(message []byte, d bson.D) []byte {
 	doc, err := bson.Marshal(d)
 	if err != nil {

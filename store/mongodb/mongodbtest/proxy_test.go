@@ -9,8 +9,8 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
-// A driver that hears of a topologyVersion waits for the next one, and a proxy that is to stop waits for the driver: ten seconds in
-// every test that has a server newer than 4.4.
+// Without this, a driver that gets a topologyVersion waits for the next one, and a proxy that stops waits for the
+// driver: ten seconds in every test on a server newer than 4.4.
 func TestTopologyVersionIsNotPassedOn(t *testing.T) {
 	hello := bson.D{
 		{Key: "isWritablePrimary", Value: true},

@@ -1,12 +1,12 @@
-// Command ferretdb is a throw-away MongoDB for tests: FerretDB, which speaks MongoDB's wire protocol, over SQLite.
+// Command ferretdb is a temporary MongoDB server for tests: FerretDB on SQLite.
 //
 //	ferretdb -dir DIR [-addr 127.0.0.1:0]
 //
-// It keeps its data in DIR, an existing directory, and prints its URI as the one line on standard output as soon as
-// clients may connect. It exits when its standard input ends, so that it never outlives the test that started it, or
-// on SIGTERM. It logs nothing; only a failure to start is reported, on standard error.
+// It keeps its data in DIR, an existing directory. When clients can connect, it prints its URI as the only line on
+// standard output. It exits on SIGTERM, or when its standard input ends, so that it never outlives the test that
+// started it. It logs nothing except a failure to start, on standard error.
 //
-// It is a module of its own so that FerretDB's many requirements never meet the product's.
+// It has a module of its own, so that FerretDB's many dependencies are not the product's.
 package main
 
 import (
@@ -33,14 +33,14 @@ func main() {
 	go server.Run(context.Background())
 	fmt.Println(server.MongoDBURI())
 
-	// Wait until whoever started this process is done with it, then just leave: every acknowledged write is in a file
-	// already, whereas FerretDB's own shutdown grants each open connection three seconds.
+	// Wait until the process that started this one is done, and exit. Every acknowledged write is in a file already.
+	// FerretDB's own shutdown would wait three seconds for each open connection.
 	io.Copy(io.Discard, os.Stdin)
 }
 
-// listen returns a FerretDB that listens on addr and keeps its data in dir. Its Run answers the clients.
+// listen returns a FerretDB that listens on addr and keeps its data in dir. Its Run serves clients.
 func listen(dir, addr string) (*ferretdb.FerretDB, error) {
-	// From inside, the directory is "./": its name may hold what a URI cannot, as those of t.TempDir do.
+	// The directory is "./" here, because its name can have characters that a URI cannot, such as those of t.TempDir.
 	if err := os.Chdir(dir); err != nil {
 		return nil, err
 	}
@@ -48,7 +48,7 @@ func listen(dir, addr string) (*ferretdb.FerretDB, error) {
 		Listener: ferretdb.ListenerConfig{TCP: addr},
 		Logger:   slog.New(slog.DiscardHandler),
 		Handler:  "sqlite",
-		// Nothing here need survive a power cut, so no write waits for the disk.
+		// Nothing here must survive a power failure, so writes need not wait for the disk.
 		SQLiteURL: "file:./?_pragma=synchronous(off)",
 	})
 }

@@ -9,14 +9,13 @@ import (
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
-	"pgregory.net/rapid"
 
 	"retrieverkeys/apikey"
 	"retrieverkeys/store"
 	"retrieverkeys/store/document"
 )
 
-// newKey is a key as it is made, and the event of its making.
+// newKey returns a new key and the event of its creation.
 func newKey(id apikey.ID) (apikey.Key, apikey.Event) {
 	created := instant
 	return apikey.Key{
@@ -39,7 +38,7 @@ func newEvent(id string, about apikey.ID, at time.Time) apikey.Event {
 	}
 }
 
-// current returns the key as a change is decided on it.
+// current reads the key as before a change.
 func current(t *testing.T, e store.Engine, id apikey.ID) apikey.Key {
 	t.Helper()
 	keys, err := e.CurrentKeys(t.Context(), OddTenant, id)
@@ -58,8 +57,8 @@ func allEvents(t *testing.T, e store.Engine) []apikey.Event {
 	return events
 }
 
-// insertKey: a new key is there with its event, wherever one looks; where its id or hash is taken, neither is.
-// Otherwise there would be keys that nobody can be held to account for.
+// insertKey: Every read must find a new key, and its event. If its id or hash is taken, neither must be stored.
+// Otherwise there would be keys without an audit trail.
 func insertKey(t *testing.T, e store.Engine) {
 	k, event := newKey("key_1")
 	if err := e.InsertKey(t.Context(), k, event); err != nil {
@@ -87,8 +86,8 @@ func insertKey(t *testing.T, e store.Engine) {
 	equal(t, "CountKeys after that", 1, n, err)
 }
 
-// changeKey: a change writes the fields it is about, raises the revision and brings its event. Where it is about the
-// state, lists and counts follow at once: a revoked key that is listed as active is a lie that somebody will believe.
+// changeKey: A change must write its fields, raise the revision and store its event. If it changes the status, lists
+// and counts must change at once. Otherwise somebody would believe that a revoked key is active.
 func changeKey(t *testing.T, e store.Engine) {
 	k, event := newKey("key_1")
 	if err := e.InsertKey(t.Context(), k, event); err != nil {
@@ -130,18 +129,19 @@ func changeKey(t *testing.T, e store.Engine) {
 	})
 	active(0)
 	if n := len(allEvents(t, e)); n != 6 {
-		t.Errorf("%d events, want one for each of 5 changes and the making", n)
+		t.Errorf("%d events, want 6: the creation and 5 changes", n)
 	}
 }
 
 var instantBefore = instant.Add(-time.Millisecond)
 
-// lostChange: a change that comes too late, or to another key than it was decided on, writes nothing. Otherwise of two
-// people who change a key at once each would believe that it is as they left it, and a revoked key could be revived.
+// lostChange: A change that comes too late, or to another key than it was decided on, must write nothing. Otherwise of
+// two people who change a key at once, each would believe that their change took effect, and a revoked key could be
+// revived.
 func lostChange(t *testing.T, e store.Engine) {
 	for i, c := range []struct {
 		name string
-		key  func(*apikey.Key)    // as it is stored
+		key  func(*apikey.Key)    // the stored key
 		to   func(*apikey.Change) // what the change expects
 	}{
 		{"another revision", nil, func(c *apikey.Change) { c.Key.Revision = 1 }},
@@ -182,7 +182,7 @@ func lostChange(t *testing.T, e store.Engine) {
 	}
 }
 
-// successor: a key that takes another's place is there when the change is, once, and can be changed itself.
+// successor: A change must store its successor exactly once, and the successor must be changeable.
 func successor(t *testing.T, e store.Engine) {
 	old, event := newKey("key_old")
 	if err := e.InsertKey(t.Context(), old, event); err != nil {
@@ -195,7 +195,7 @@ func successor(t *testing.T, e store.Engine) {
 	won, err := e.ChangeKey(t.Context(), c)
 	equal(t, "ChangeKey", true, won, err)
 	won, err = e.ChangeKey(t.Context(), c)
-	equal(t, "ChangeKey again", false, won, err)
+	equal(t, "second ChangeKey", false, won, err)
 	old.Revision++
 	pages, err := e.KeyPages(t.Context(), OddTenant, []apikey.RetrieverID{OddRetriever}, apikey.KeyRange{Limit: 5, Fields: apikey.AllFields})
 	equal(t, "KeyPages", [][]apikey.Key{{old, next}}, pages, err)
@@ -208,7 +208,7 @@ func successor(t *testing.T, e store.Engine) {
 	equal(t, "the successor", next, current(t, e, next.ID), nil)
 }
 
-// oddChanges: keys as old as they get can be revoked too, and above all.
+// oddChanges: Old and odd keys must be revocable like all others.
 func oddChanges(t *testing.T, e store.Engine) {
 	mustImport(t, e, OddBatch())
 	for _, odd := range OddKeys() {
@@ -228,8 +228,8 @@ func oddChanges(t *testing.T, e store.Engine) {
 	}
 }
 
-// useKeys: last_used_at never goes back, is written once a minute, and is no change of the key. Otherwise a slow
-// process would make a key look abandoned, and every use would make other people's changes fail.
+// useKeys: last_used_at must never go back, must change at most once a minute, and must not raise the revision.
+// Otherwise a slow process would make a key look abandoned, and every use would make other people's changes fail.
 func useKeys(t *testing.T, e store.Engine) {
 	k, event := newKey("key_1")
 	if err := e.InsertKey(t.Context(), k, event); err != nil {
@@ -271,8 +271,8 @@ func after(d time.Duration) *time.Time {
 	return &t
 }
 
-// events: every page of events, forth and back, about all or one key, has them once and in order, and nobody else's.
-// Otherwise somebody reading the trail misses the one line that matters.
+// events: Every page of events, in both directions, about all keys or one, must have each event once and in order, and
+// none of another tenant's. Otherwise a reader of the trail could miss the one event that matters.
 func events(t *testing.T, e store.Engine) {
 	var stored []apikey.Event
 	for i := range 24 {
@@ -284,9 +284,9 @@ func events(t *testing.T, e store.Engine) {
 		elsewhere.ID, elsewhere.RetrieverIDs = event.ID+"_elsewhere", []apikey.RetrieverID{"ret_3"}
 		nowhere := event
 		nowhere.ID, nowhere.RetrieverIDs = event.ID+"_nowhere", nil
-		again := event
-		again.ActorID = "somebody else"
-		for _, e2 := range []apikey.Event{event, foreign, elsewhere, nowhere, again} {
+		duplicate := event
+		duplicate.ActorID = "somebody else"
+		for _, e2 := range []apikey.Event{event, foreign, elsewhere, nowhere, duplicate} {
 			if e2.InternalID != OddTenant {
 				e2.ID += "_foreign"
 			}
@@ -324,12 +324,12 @@ func events(t *testing.T, e store.Engine) {
 	}
 }
 
-// older reports whether a stands behind b, newest first.
+// older reports whether a comes after b in a list, newest first.
 func older(a, b apikey.EventPosition) bool {
 	return cmp.Or(a.Timestamp.Compare(b.Timestamp), cmp.Compare(a.ID, b.ID)) < 0
 }
 
-// namespacesCalled: the store's administrator names a namespace of any tenant by its id or name.
+// namespacesCalled: The store's administrator must be able to name a namespace of any tenant by its id or name.
 func namespacesCalled(t *testing.T, e store.Engine) {
 	namespace := func(id, name, tenant string) bson.Raw {
 		return document.FromNamespace(apikey.Namespace{ID: apikey.NamespaceID(id), Name: name, InternalID: apikey.InternalID(tenant)}, "")
@@ -344,8 +344,8 @@ func namespacesCalled(t *testing.T, e store.Engine) {
 	}
 }
 
-// keysOfAllTenants: the store's administrator finds a key of any tenant by its id or its beginning, and sees every namespace. Without
-// this, a leaked key cannot be revoked before somebody finds out whose it is.
+// keysOfAllTenants: The store's administrator must find a key of any tenant by its id or prefix, and see every
+// namespace. Otherwise a leaked key could not be revoked before somebody finds out whose it is.
 func keysOfAllTenants(t *testing.T, e store.Engine) {
 	key := func(tenant, id, prefix string) bson.Raw {
 		k := apikey.Key{ID: apikey.ID(id), Hash: hashOf(tenant + id), InternalID: apikey.InternalID(tenant), Name: tenant + " " + id, Stored: apikey.Active}
@@ -390,240 +390,4 @@ func keysOfAllTenants(t *testing.T, e store.Engine) {
 	}
 	all, err := e.AllNamespaces(t.Context())
 	equal(t, "AllNamespaces", 2, len(all), err)
-}
-
-// lifecycle runs the Service on the engine through random lives of a few keys, and holds every answer to a plain model:
-// who gets in, what is listed, what the trail tells.
-func lifecycle(t *testing.T, e store.Engine) {
-	setUnlessAsked(t, "rapid.checks", "30")
-	setUnlessAsked(t, "rapid.seed", "1")
-	rapid.Check(t, func(t *rapid.T) {
-		l := newLives(t, e)
-		t.Repeat(map[string]func(*rapid.T){
-			"create": l.create, "update": l.update, "rotate": l.rotate, "revoke": l.revoke, "wait": l.wait, "look": l.look,
-		})
-		l.look(t)
-	})
-}
-
-// lives is the model: what is true of each key, and how many events that took.
-type lives struct {
-	service *apikey.Service
-	caller  apikey.Caller
-	ns      string
-	now     time.Time
-	keys    []*life
-	events  int
-}
-
-type life struct {
-	id        apikey.ID
-	plaintext string
-	name      string
-	expiresAt *time.Time
-	revokedAt *time.Time
-	rotated   bool
-	events    int
-}
-
-func (k *life) status(now time.Time) apikey.Status {
-	switch {
-	case k.revokedAt != nil:
-		return apikey.Revoked
-	case k.expiresAt != nil && !now.Before(*k.expiresAt):
-		return apikey.Expired
-	default:
-		return apikey.Active
-	}
-}
-
-func newLives(t *rapid.T, e store.Engine) *lives {
-	n := worlds.Add(1)
-	tenant := apikey.InternalID(fmt.Sprintf("int_lives_%d", n))
-	l := &lives{ns: "ns_lives", now: instant}
-	l.service = &apikey.Service{Store: e, Now: func() time.Time { return l.now }}
-	ns := apikey.Namespace{ID: "ns_lives", Name: "lives", InternalID: tenant}
-	admin, _ := apikey.NewAdminKey(ns, "usr_1", "caller", "", instant)
-	l.caller = apikey.Caller{Key: &admin}
-	imported, err := e.Import(t.Context(), document.Batch{
-		Namespaces: []bson.Raw{document.FromNamespace(ns, "")},
-		Retrievers: []bson.Raw{document.FromRetriever(apikey.Retriever{ID: "ret_lives", Name: "lives", NamespaceID: ns.ID, InternalID: tenant})},
-		Keys:       []bson.Raw{document.FromKey(admin)},
-	}, document.ImportOptions{})
-	if err != nil || imported.Stored != 3 {
-		t.Fatal(imported, err)
-	}
-	return l
-}
-
-func (l *lives) wait(t *rapid.T) {
-	l.now = l.now.Add(time.Duration(rapid.IntRange(1, 5000).Draw(t, "milliseconds")) * time.Millisecond)
-}
-
-// drawExpiry is a moment that is about to come, or none.
-func (l *lives) drawExpiry(t *rapid.T) *time.Time {
-	if rapid.Bool().Draw(t, "expires") {
-		at := l.now.Add(time.Duration(rapid.IntRange(1, 10_000).Draw(t, "expiry in milliseconds")) * time.Millisecond)
-		return &at
-	}
-	return nil
-}
-
-func (l *lives) create(t *rapid.T) {
-	name := rapid.StringMatching("[a-c]{1,3}").Draw(t, "name")
-	expiry := l.drawExpiry(t)
-	made, err := l.service.Create(t.Context(), l.caller, l.ns, "lives", apikey.Settings{Name: apikey.Given(&name), ExpiresAt: apikey.Given(expiry)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.keys = append(l.keys, &life{id: made.Key.ID, plaintext: made.Secret.Reveal(), name: name, expiresAt: expiry, events: 1})
-	l.events++
-}
-
-// any draws a key, if there is one.
-func (l *lives) any(t *rapid.T) *life {
-	if len(l.keys) == 0 {
-		t.Skip("there is no key yet")
-	}
-	return rapid.SampledFrom(l.keys).Draw(t, "key")
-}
-
-// refused fails the test unless a change of the key was refused exactly if it is not active.
-func (l *lives) refused(t *rapid.T, k *life, err error) bool {
-	refused := k.status(l.now) != apikey.Active
-	if refused != (err != nil) || refused && apikey.Classify(err).Code != apikey.Conflict {
-		t.Fatalf("a change of %s, which is %s: %v", k.id, k.status(l.now), err)
-	}
-	return refused
-}
-
-func (l *lives) update(t *rapid.T) {
-	k := l.any(t)
-	var s apikey.Settings
-	name, expiry := k.name, k.expiresAt
-	if rapid.Bool().Draw(t, "rename") {
-		name = rapid.StringMatching("[a-c]{1,3}").Draw(t, "name")
-		s.Name = apikey.Given(&name)
-	}
-	if rapid.Bool().Draw(t, "move the expiry") {
-		expiry = l.drawExpiry(t)
-		s.ExpiresAt = apikey.Given(expiry)
-	}
-	_, err := l.service.Update(t.Context(), l.caller, l.ns, k.id, s)
-	if putOff := k.expiresAt != nil && (expiry == nil || expiry.After(*k.expiresAt)); k.rotated && putOff && k.status(l.now) == apikey.Active {
-		if apikey.Classify(err).Code != apikey.Conflict {
-			t.Fatalf("the end of a rotated key is put off: %v", err)
-		}
-		return
-	}
-	same := name == k.name && (expiry == nil) == (k.expiresAt == nil) && (expiry == nil || expiry.Equal(*k.expiresAt))
-	if l.refused(t, k, err) || same {
-		return
-	}
-	k.name, k.expiresAt = name, expiry
-	k.events++
-	l.events++
-}
-
-func (l *lives) rotate(t *rapid.T) {
-	k := l.any(t)
-	overlap := time.Duration(rapid.IntRange(0, 3).Draw(t, "overlap")) * time.Second
-	r, err := l.service.Rotate(t.Context(), l.caller, l.ns, k.id, overlap)
-	if k.rotated && k.status(l.now) == apikey.Active {
-		if apikey.Classify(err).Code != apikey.Conflict {
-			t.Fatalf("a second rotation: %v", err)
-		}
-		return
-	}
-	if l.refused(t, k, err) {
-		return
-	}
-	l.keys = append(l.keys, &life{id: r.Key.ID, plaintext: r.Secret.Reveal(), name: k.name, expiresAt: k.expiresAt})
-	end := l.now.Add(overlap)
-	k.rotated = true
-	switch {
-	case overlap == 0:
-		k.revokedAt = &end
-	case k.expiresAt == nil || end.Before(*k.expiresAt):
-		k.expiresAt = &end
-	}
-	k.events++
-	l.events++
-}
-
-func (l *lives) revoke(t *rapid.T) {
-	k := l.any(t)
-	got, err := l.service.Revoke(t.Context(), l.caller, l.ns, k.id)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if k.revokedAt == nil {
-		now := l.now
-		k.revokedAt = &now
-		k.events++
-		l.events++
-	}
-	if got.Status != apikey.Revoked || !got.RevokedAt.Equal(*k.revokedAt) {
-		t.Fatalf("%s is %s since %v, want since %v", k.id, got.Status, got.RevokedAt, k.revokedAt)
-	}
-}
-
-// look compares all there is with the model.
-func (l *lives) look(t *rapid.T) {
-	r, err := l.service.Retriever(t.Context(), l.caller, l.ns, "ret_lives")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, all := range []bool{false, true} {
-		var want []string
-		for _, k := range l.keys {
-			if s := k.status(l.now); all || s == apikey.Active {
-				want = append(want, fmt.Sprint(k.id, k.name, s, date(k.expiresAt), date(k.revokedAt)))
-			}
-		}
-		listed, err := l.service.List(t.Context(), l.caller, []*apikey.Retriever{r}, apikey.ListOptions{
-			IncludeRevoked: all, Fields: apikey.AllFields, Wants: apikey.Wants{Items: true, Total: true},
-		})
-		if err != nil || listed[0].Err != nil {
-			t.Fatal(err, listed)
-		}
-		var got []string
-		for _, k := range listed[0].Keys.Items {
-			got = append(got, fmt.Sprint(k.ID, k.Name, k.Status, date(k.ExpiresAt), date(k.RevokedAt)))
-		}
-		slices.Sort(want)
-		slices.Sort(got)
-		if !slices.Equal(want, got) || listed[0].Keys.Total != len(want) {
-			t.Fatalf("of all %t listed are\n%s\nwant\n%s", all, strings.Join(got, "\n"), strings.Join(want, "\n"))
-		}
-	}
-	for _, k := range l.keys {
-		_, err := l.service.Authenticate(t.Context(), k.plaintext)
-		if in := err == nil; in != (k.status(l.now) == apikey.Active) {
-			t.Fatalf("%s is %s, and Authenticate says %v", k.id, k.status(l.now), err)
-		}
-	}
-	trail := func(about apikey.ID) int {
-		c, err := l.service.AuditEvents(t.Context(), l.caller, r, about, apikey.Page{}, apikey.Wants{Items: true, Total: true})
-		if err != nil || c.Total != len(c.Items) {
-			t.Fatal(c, err)
-		}
-		return c.Total
-	}
-	if n := trail(""); n != l.events {
-		t.Fatalf("the trail has %d events, want %d", n, l.events)
-	}
-	if len(l.keys) > 0 {
-		k := rapid.SampledFrom(l.keys).Draw(t, "whose trail")
-		if n := trail(k.id); n != k.events {
-			t.Fatalf("the trail of %s has %d events, want %d", k.id, n, k.events)
-		}
-	}
-}
-
-func date(t *time.Time) string {
-	if t == nil {
-		return " -"
-	}
-	return t.UTC().Format(" 15:04:05.000")
 }
