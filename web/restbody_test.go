@@ -138,12 +138,17 @@ func TestInvalidIsToldInBothForms(t *testing.T) {
 	}
 }
 
-// The body of a creation means what encoding/json takes it to mean, or is refused, without repeating it.
+// A body is accepted only if every decoder reads the same values from it, and then those values are the key's settings. Without this, a
+// duplicate member or half of a surrogate pair, at any depth, lets two readers of one body see two different keys.
 func FuzzCreateBody(f *testing.F) {
 	f.Add(`{"name":"a","expires_at":"2999-01-01T00:00:00Z","allowed_origins":["https://a.example"],"rate_limit_override":7}`)
 	f.Add(`{"name":"a","name":{}}`)
 	f.Add(`{"n\u0061me":"a\ud800","description":null,"expires_at":"2030-01-01T00:00:00,5+24:00","allowed_origins":[null]}`)
 	f.Add(`{"NAME":"a","name":"a","name":"b"}`)
+	f.Add(`{"name":"a","description":{"x":1,"x":2}}`)
+	f.Add(`{"name":"\ud800"}`)
+	f.Add(`{"name":"\ud83d\udd11","description":"\\ud800"}`)
+	f.Add(`{"name":"a","allowed_origins":["\udc00"]}`)
 	f.Add(`{"name":"a","rate_limit_override":-0e0}`)
 	f.Add(`[1e999]`)
 	f.Add(`{"name":"a","rate_limit_override":60.0}`)
@@ -156,7 +161,7 @@ func FuzzCreateBody(f *testing.F) {
 		}
 		body = strings.TrimPrefix(body, "\ufeff")
 		all := map[string]json.RawMessage{}
-		good := utf8.ValidString(body) && json.Unmarshal([]byte(body), &all) == nil && all["name"] != nil && len(all) == countNames(body)
+		good := utf8.ValidString(body) && json.Unmarshal([]byte(body), &all) == nil && all["name"] != nil && wire.Unambiguous([]byte(body)) == nil
 		if !good {
 			if err == nil {
 				t.Errorf("%q passes", body)
@@ -216,16 +221,4 @@ func deref[T any](p *T) (v T) {
 		v = *p
 	}
 	return v
-}
-
-// countNames is how many members a valid object has, those of one name each.
-func countNames(text string) int {
-	dec := json.NewDecoder(strings.NewReader(text))
-	n := 0
-	for _, _ = dec.Token(); dec.More(); n++ {
-		_, _ = dec.Token()
-		var skipped json.RawMessage
-		_ = dec.Decode(&skipped)
-	}
-	return n
 }
