@@ -14,7 +14,7 @@ import (
 	"retrieverkeys/apikey"
 )
 
-// Memory for answers is waited for, because others are soon sent, but not for long; and only who is still there was refused.
+// A response waits for memory, because others are sent soon, but not for long. A client that left is not counted as refused.
 func TestAnswersWaitForMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var refusals atomic.Int64
@@ -43,8 +43,8 @@ func TestAnswersWaitForMemory(t *testing.T) {
 	})
 }
 
-// The pages of a REST list are read whole, and documents may be of any length: their memory is that of answers, and is given back
-// page by page.
+// A page of a REST list is in memory as a whole, and documents can be of any length. So pages take memory from Answers and give it back one by
+// one.
 func TestPagesOfListsTakeMemory(t *testing.T) {
 	s := &shelf{keys: 2 * apikey.MaxPage}
 	for name, bytes := range map[string]int64{"enough": 4 << 20, "all that there is is not enough": 100_000} {
@@ -64,7 +64,7 @@ func TestPagesOfListsTakeMemory(t *testing.T) {
 			if !strings.HasSuffix(w.Body.String(), fmt.Sprintf(`"total":%d}`+"\n", 2*apikey.MaxPage)) {
 				t.Fatalf("%d %.300s", w.Code, w.Body)
 			}
-			if !answers.free.TryAcquire(bytes) { // all is given back, and now taken
+			if !answers.free.TryAcquire(bytes) { // all memory was given back, and is taken now
 				t.Fatal("memory is lost")
 			}
 			if w := list(); w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") != "1" || !strings.Contains(w.Body.String(), `"ServiceUnavailableError"`) {

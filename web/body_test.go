@@ -18,8 +18,7 @@ import (
 
 func fromNowhere(*http.Request) string { return "" }
 
-// What bodies may have in memory together is bounded, but a small one is always read; and what is read comes to the handler as it
-// was sent.
+// The memory of all bodies together is limited, but a small body is always read. The handler gets every body as it was sent.
 func TestBodiesAreBounded(t *testing.T) {
 	refused := 0
 	b := newBodies(0, fromNowhere)
@@ -37,7 +36,7 @@ func TestBodiesAreBounded(t *testing.T) {
 		h.ServeHTTP(w, r)
 		return fmt.Sprint(w.Code, " ", w.Body)
 	}
-	for range 3 { // what was taken is given back
+	for range 3 { // each round gives back what it took
 		for _, bytes := range []int{0, 1, smallBody - 1, smallBody, 2*smallBody + 1} {
 			if got, want := ask(bytes, io.EOF), fmt.Sprint("200 ", bytes, nil); got != want {
 				t.Errorf("%s, want %s", got, want)
@@ -58,11 +57,11 @@ func TestBodiesAreBounded(t *testing.T) {
 	}
 }
 
-// heldBody is a body that comes in part, and then not to its end.
+// heldBody is a body that arrives in part and then does not end until a channel is closed.
 type heldBody struct {
 	io.Reader
 
-	come  func() // its part has come
+	come  func() // called when the part has arrived
 	until <-chan struct{}
 }
 
@@ -75,8 +74,8 @@ func (b *heldBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Anybody may begin large bodies and never end them. From one address, or one /64 of IPv6, they must leave room for those
-// from elsewhere, whatever bearer they show; and small bodies always come in.
+// Anyone can begin large bodies and never end them. Those of one address, or one IPv6 /64, must leave room for the bodies of other addresses,
+// whatever their key is. Small bodies are always read.
 func TestAnAddressHasAShareOfBodies(t *testing.T) {
 	read := atomic.Int64{}
 	h := handler(&shelf{}, func(o *Options) {

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// Connections that nothing is asked on must not keep out those that ask; those that ask are not cut.
+// Idle connections must not lock out new ones, and a connection with a request in progress is never closed.
 func TestIdleConnectionsMakeRoom(t *testing.T) {
 	working, goOn := make(chan struct{}), make(chan struct{})
 	g := newGate(10, (&counters{}).metrics(), slog.New(slog.DiscardHandler))
@@ -68,7 +68,7 @@ func TestIdleConnectionsMakeRoom(t *testing.T) {
 		}
 	}
 	half := send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\nExpect: 100-continue\r\n\r\n")
-	if _, err := half.ReadString('\n'); err != nil { // its body is asked for, and does not come
+	if _, err := half.ReadString('\n'); err != nil { // the server waits for its body, which never arrives
 		t.Fatal(err)
 	}
 	if !answered(dial("/")) {

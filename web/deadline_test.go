@@ -44,7 +44,7 @@ func TestNoReadDeadlineOutlivesTheRequest(t *testing.T) {
 	}
 }
 
-// Each page has the whole time: a list that takes longer than one request may in all is not cut off.
+// Every page has the full timeout, so a list that takes longer than one timeout in all is not cut off.
 func TestEachPageHasItsOwnDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const timeout = time.Second
@@ -58,7 +58,7 @@ func TestEachPageHasItsOwnDeadline(t *testing.T) {
 					t.Errorf("after %v a page has %v, %v", time.Since(began), left, ctx.Err())
 				}
 				if RequestID(ctx) != RequestID(r.Context()) || RequestID(ctx) == "" {
-					t.Error("a page has not the request's values")
+					t.Error("a page's context lacks the request's values")
 				}
 				time.Sleep(timeout - time.Millisecond)
 				cancel()

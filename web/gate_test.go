@@ -21,7 +21,7 @@ import (
 	"retrieverkeys/apikey"
 )
 
-// counters are what a gate told its metrics, and what it last told of those that wait.
+// counters are the metrics of a gate. changed receives a value whenever the number of waiting requests changes.
 type counters struct {
 	working, waiting, refused atomic.Int64
 	changed                   chan struct{}
@@ -70,7 +70,7 @@ func TestTooManyAreRefused(t *testing.T) {
 		want = append(want, path)
 		wg.Go(func() { ask(path) })
 		if c.until(int64(i)); i == 0 {
-			for c.working.Load() == 0 { // it has its turn, or is about to
+			for c.working.Load() == 0 { // until it has its turn
 				ctx, cancel := context.WithCancel(t.Context())
 				cancel()
 				if g.enter(ctx) {
@@ -127,7 +127,7 @@ func TestRefusalsAreLoggedTogether(t *testing.T) {
 }
 
 // A client that left must not use up a turn.
-func TestWhoWaitsMayGo(t *testing.T) {
+func TestWaitingClientsCanLeave(t *testing.T) {
 	var c counters
 	g := newGate(1, c.metrics(), slog.New(slog.DiscardHandler))
 	g.wait = time.Hour
@@ -203,7 +203,7 @@ func (s *countedShelf) KeysByHash(ctx context.Context, hash string) ([]apikey.Ke
 	return s.shelf.KeysByHash(ctx, hash)
 }
 
-// A few clients that are slow, by nature or by intent, must not keep the others out: not while they send, not while they read.
+// A few slow clients, whether on a bad network or malicious, must not lock out the others while they send or read.
 func TestSlowClientsHoldNoTurn(t *testing.T) {
 	long := bytes.Repeat([]byte("x"), 32<<20)
 	begun := make(chan struct{}, 10)
@@ -258,7 +258,7 @@ func TestSlowClientsHoldNoTurn(t *testing.T) {
 	}
 }
 
-// stalled is a client that takes nothing until something has happened.
+// stalled is a client that reads nothing until a function returns.
 type stalled struct {
 	*httptest.ResponseRecorder
 	until func()
@@ -269,8 +269,8 @@ func (s stalled) Write(b []byte) (int, error) {
 	return s.ResponseRecorder.Write(b)
 }
 
-// A client that was slow needs no turn for what is left of its page: else the slow would keep all turns busy, for a little each.
-func TestWhatIsLeftOfAPageNeedsNoTurn(t *testing.T) {
+// Sending the rest of a page needs no turn. Otherwise slow clients could keep all turns busy.
+func TestTheRestOfAPageNeedsNoTurn(t *testing.T) {
 	working, goOn := make(chan struct{}), make(chan struct{})
 	h := handler(&shelf{keys: apikey.MaxPage}, func(o *Options) {
 		o.MaxConcurrent = 1
@@ -291,7 +291,7 @@ func TestWhatIsLeftOfAPageNeedsNoTurn(t *testing.T) {
 	defer close(goOn)
 	slow := stalled{httptest.NewRecorder(), sync.OnceFunc(func() {
 		other.Go(func() { h.ServeHTTP(httptest.NewRecorder(), request(http.MethodPost, "/graphql")) })
-		<-working // when this one's turn was given away
+		<-working // once this request has given up its turn
 	})}
 	h.ServeHTTP(slow, request(http.MethodGet, keysURL))
 	if body := slow.Body.String(); !strings.HasSuffix(body, fmt.Sprintf(`"total":%d}`+"\n", apikey.MaxPage)) {
@@ -299,7 +299,7 @@ func TestWhatIsLeftOfAPageNeedsNoTurn(t *testing.T) {
 	}
 }
 
-// A client that reads nothing must not keep its response in memory for longer than a request may take.
+// A client that reads nothing must not keep its response in memory for longer than the timeout of a request.
 func TestUnreadResponsesAreCutOff(t *testing.T) {
 	g := newGate(1, (&counters{}).metrics(), slog.New(slog.DiscardHandler))
 	failed := make(chan error, 1)

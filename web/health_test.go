@@ -13,8 +13,7 @@ import (
 	"time"
 )
 
-// Anybody may ask whether the server is ready, as often as they like, and waits for no turn: all of them together must ask no more
-// of the store than one.
+// Anyone can probe the server, as often as they like and without a turn. All concurrent probes together must cost the store one call.
 func TestProbesAskTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var asked atomic.Int64
@@ -42,8 +41,8 @@ func TestProbesAskTogether(t *testing.T) {
 	})
 }
 
-// Orchestrators give a probe a second. A store that is down, hangs, or does not even notice that nobody waits any more must not keep
-// the answer longer than that: it would read as a dead process.
+// Orchestrators wait one second for a probe and then consider the process dead. So a store that is down, hangs, or ignores its context must not
+// delay the response that long.
 func TestProbesAreAnsweredInTime(t *testing.T) {
 	for name, check := range map[string]func(context.Context) error{
 		"hangs":                func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() },
@@ -56,7 +55,7 @@ func TestProbesAreAnsweredInTime(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h := ready(check, nil)
-				for range 3 { // at intervals shorter than some of them take
+				for range 3 { // some checks take longer than the interval
 					began := time.Now()
 					w := httptest.NewRecorder()
 					h(w, httptest.NewRequest(http.MethodGet, "/readyz", nil))
@@ -69,7 +68,7 @@ func TestProbesAreAnsweredInTime(t *testing.T) {
 					}
 					time.Sleep(100 * time.Millisecond)
 				}
-				time.Sleep(time.Hour) // until the last question ends
+				time.Sleep(time.Hour) // until the last check ends
 			})
 		})
 	}

@@ -14,7 +14,7 @@ import (
 	"retrieverkeys/apikey"
 )
 
-// The address in the trail is evidence, so it must be one that somebody trusted has seen.
+// The address in the audit trail is evidence, so a trusted proxy or this server must have seen it.
 func TestClientAddress(t *testing.T) {
 	for _, c := range []struct{ remote, trusted, forwarded, want string }{
 		{"203.0.113.1:5", "", "198.51.100.1", "203.0.113.1"},
@@ -44,7 +44,7 @@ func TestClientAddress(t *testing.T) {
 			t.Errorf("%+v: %s", c, got)
 		}
 	}
-	// Several header lines are one list.
+	// Several header lines form one list.
 	r := &http.Request{RemoteAddr: "10.1.2.3:5", Header: http.Header{"X-Forwarded-For": {"198.51.100.1", "10.9.9.9"}}}
 	if got := (identifier{trusted: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}).clientAddress(r); got != "198.51.100.1" {
 		t.Errorf("two lines: %s", got)
@@ -98,8 +98,8 @@ func FuzzClientAddress(f *testing.F) {
 	})
 }
 
-// A token is what stands behind "Bearer" and white space in the one header there is that is not empty, and nothing is made up of
-// what is not so.
+// A token is the text after "Bearer" and white space in the only non-empty Authorization header. For another scheme, the error says how to send the
+// key. Two such headers are refused.
 func FuzzBearer(f *testing.F) {
 	for _, header := range []string{"Bearer a", "bEARER  a ", "Bearer", "Basic a", "Bearer\ta", "Bearer a, Bearer b", "", " Bearer a", "Bearer \x00", "\t bearer\t \ta b\t", " \t ", "sk_bare", "Bearer\u00a0a"} {
 		f.Add(header)
@@ -123,7 +123,7 @@ func FuzzBearer(f *testing.F) {
 	})
 }
 
-// A request means one namespace, or is refused: the one that all headers name, else all parameters; empty ones name none.
+// A request names one namespace or is refused: the one in all headers, or else in all parameters. Empty values are ignored.
 func FuzzNamespace(f *testing.F) {
 	f.Add("production", "", "staging", "")
 	f.Add("", "", "a", "b")
@@ -152,7 +152,7 @@ func FuzzNamespace(f *testing.F) {
 	})
 }
 
-// Whatever stands in a path, an id of it is UTF-8 when a handler sees it, and is what stood there, or nothing.
+// An id that a handler reads from a path is UTF-8: it is the unescaped segment, or empty.
 func FuzzPath(f *testing.F) {
 	for _, path := range []string{"main", "%ff", "a%2Fb", "%C3%28", "%EF%BF%BD", "%00", "a b", "%zz", "..", "%ed%a0%80", ""} {
 		f.Add(path)
@@ -160,7 +160,7 @@ func FuzzPath(f *testing.F) {
 	f.Fuzz(func(t *testing.T, segment string) {
 		want, err := url.PathUnescape(segment)
 		if err != nil || strings.ContainsAny(segment, "/?#{}") || want == "." || want == ".." {
-			return // it is no segment of a path
+			return // not a segment of a path
 		}
 		target, err := url.Parse("/v1/retrievers/" + segment + "/api-keys")
 		if err != nil {

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// The document says what the code does: the same routes, the same fields, and a description for each status.
+// The document matches the code: the same routes and fields, and a description of every status.
 func TestOpenAPIDocument(t *testing.T) {
 	url := served(t, &shelf{keys: 1})
 	status, header, body := ask(t, http.MethodGet, url+"/openapi.json", "", "Authorization", "", "X-Namespace", "")
@@ -90,10 +90,10 @@ func TestOpenAPIDocument(t *testing.T) {
 	}
 	for field := range doc.Components.Schemas["CreateKey"].Properties {
 		if !slices.Contains(settings, field) {
-			t.Errorf("%s is not read", field)
+			t.Errorf("%s is in the document, but is not read", field)
 		}
 	}
 	if len(settings) != len(doc.Components.Schemas["CreateKey"].Properties) {
-		t.Errorf("the document has not all of %v", settings)
+		t.Errorf("the document lacks some of %v", settings)
 	}
 }

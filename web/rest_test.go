@@ -19,7 +19,7 @@ import (
 	"retrieverkeys/apikey"
 )
 
-// The vendor's clients read these fields by these names, in whatever order, but people compare texts.
+// The vendor's clients read these fields by name, in any order. People compare texts, so the order is fixed too.
 func TestListIsTheVendors(t *testing.T) {
 	s := &shelf{keys: 1}
 	status, header, body := ask(t, http.MethodGet, served(t, s)+keysURL, "")
@@ -34,13 +34,13 @@ func TestListIsTheVendors(t *testing.T) {
 	if _, _, body := ask(t, http.MethodGet, served(t, &shelf{})+keysURL, ""); body != `{"results":[],"total":0}`+"\n" {
 		t.Errorf("of no keys: %s", body)
 	}
-	// A retriever's name may hold anything.
+	// A retriever's name can contain any character.
 	if status, _, body := ask(t, http.MethodGet, served(t, &shelf{})+"/v1/retrievers/main%20retriever%2F1/api-keys?namespace=production", "", "X-Namespace", ""); status != http.StatusOK {
 		t.Errorf("by name: %d %s", status, body)
 	}
 }
 
-// A list of whatever length is sent page by page. If it were gathered first, one request could take all memory there is.
+// A list of any length is sent page by page. Otherwise one request could use up all memory.
 func TestLongListTakesLittleMemory(t *testing.T) {
 	const keys = 100_000
 	var before, now runtime.MemStats
@@ -59,7 +59,7 @@ func TestLongListTakesLittleMemory(t *testing.T) {
 	items := bufio.NewReader(resp.Body)
 	end := ""
 	for end == "" {
-		part, err := items.ReadString('{') // two a key: itself, and its scope
+		part, err := items.ReadString('{') // two per key: the key and its scope
 		switch {
 		case err != nil:
 			end = part
@@ -80,7 +80,7 @@ func TestLongListTakesLittleMemory(t *testing.T) {
 	}
 }
 
-// What fails in the midst of a list cuts it off. A short list that looks whole would tell somebody that a key is gone.
+// A failure in the middle of a list cuts the connection. If a partial list looked complete, a client would believe that keys are gone.
 func TestListThatFailsMidwayIsCutOff(t *testing.T) {
 	for failing := range 5 {
 		s := &shelf{keys: 4000, page: func(_ context.Context, n int) error {
@@ -91,7 +91,7 @@ func TestListThatFailsMidwayIsCutOff(t *testing.T) {
 		}}
 		var log buffer
 		url := served(t, s, func(o *Options) { o.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
-		if failing < 2 { // of the first page, and nothing is sent yet
+		if failing < 2 { // two reads make the first page, and nothing is sent yet
 			if status, header, body := ask(t, http.MethodGet, url+keysURL, ""); status != http.StatusServiceUnavailable || header.Get("Retry-After") != "1" || strings.Contains(body, "reset") {
 				t.Errorf("%d %s", status, body)
 			}
@@ -102,12 +102,12 @@ func TestListThatFailsMidwayIsCutOff(t *testing.T) {
 			t.Errorf("page %d failed: %d bytes, %v", failing, len(text), err)
 		}
 		if got := log.String(); !strings.Contains(got, `cause="connection reset"`) || !strings.Contains(got, "cut=true") {
-			t.Errorf("the log does not tell why:\n%s", got)
+			t.Errorf("the log does not contain the reason:\n%s", got)
 		}
 	}
 }
 
-// A store that stalls must not hold a request: before the first byte it is an outage, and then the list is cut off.
+// A stalled store must not hold a request. Before the first byte the response is 503. After it, the list is cut off.
 func TestListOfAStoreThatStalls(t *testing.T) {
 	for stalling := range 3 { // two reads make the first page
 		s := &shelf{keys: 3000, page: func(ctx context.Context, n int) error {
@@ -163,7 +163,7 @@ func TestListsThatTimeOutAreNoClientsThatLeft(t *testing.T) {
 					}
 				}()
 				if deadline := <-asked; deadline.IsZero() {
-					t.Error("the store is not told until when")
+					t.Error("the store has no deadline")
 				}
 				want := context.DeadlineExceeded
 				if leaves {
@@ -178,7 +178,7 @@ func TestListsThatTimeOutAreNoClientsThatLeft(t *testing.T) {
 	}
 }
 
-// askList asks for the list, whose body is for the caller to read and close.
+// askList requests the list. The caller reads and closes the body.
 func askList(t *testing.T, url string) *http.Response {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url+keysURL, nil)
@@ -194,7 +194,7 @@ func askList(t *testing.T, url string) *http.Response {
 	return resp
 }
 
-// readList asks for the list and reads as much of it as there is.
+// readList requests the list and reads until it ends or breaks off.
 func readList(t *testing.T, url string) (status int, text []byte, err error) {
 	t.Helper()
 	resp := askList(t, url)
@@ -203,8 +203,8 @@ func readList(t *testing.T, url string) (status int, text []byte, err error) {
 	return resp.StatusCode, text, err
 }
 
-// However long a list takes, it is not cut off while it is being read: each write has its own time, not the server's for a
-// whole answer.
+// A list is not cut off while the client is reading it, however long that takes. Each write has its own deadline, in place of the server's
+// deadline for the whole response.
 func TestListOutlivesTheServersTimeout(t *testing.T) {
 	server := httptest.NewUnstartedServer(handler(&shelf{keys: 3000}))
 	server.Config.WriteTimeout = time.Nanosecond
@@ -231,9 +231,9 @@ func TestListThatIsNotReadIsCutOff(t *testing.T) {
 	if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nX-Namespace: production\r\n\r\n", keysURL, token); err != nil {
 		t.Fatal(err)
 	}
-	<-ended // the request is logged when it ends, however it does
+	<-ended // a request is logged when it ends
 	if s.pages*apikey.MaxPage >= s.keys {
-		t.Errorf("all %d pages were written to somebody who reads none", s.pages)
+		t.Errorf("all %d pages were written to a client that reads none", s.pages)
 	}
 }
 
@@ -250,8 +250,9 @@ func (e endOf) Handle(context.Context, slog.Record) error {
 	return nil
 }
 
-// What is stored is what newer clients know. If it were replaced by a word of this version's, they could read none of the list.
-func TestWordsAreWrittenAsStored(t *testing.T) {
+// Enum values are written as stored, because newer clients know newer values. If this version replaced them, those clients could not read the
+// list at all.
+func TestEnumValuesAreWrittenAsStored(t *testing.T) {
 	k := apikey.Key{
 		Type: "robot", Permissions: []apikey.Permission{apikey.Read, "fly\"", apikey.UnknownPermission},
 		Scopes: []apikey.Scope{{ResourceType: "galaxy", ResourceID: "gal_1", Operations: []apikey.Operation{"orbit", apikey.ReadData, apikey.UnknownOperation}}, {ResourceType: apikey.UnknownResource}},
@@ -273,7 +274,7 @@ func TestWordsAreWrittenAsStored(t *testing.T) {
 	}
 }
 
-// Each refusal has the vendor's status, name and envelope, on every endpoint.
+// Every refusal has the vendor's status, error type and envelope, on every endpoint.
 func TestRefusals(t *testing.T) {
 	reader := apikey.Key{ID: "key_caller", Type: apikey.Standard, Permissions: []apikey.Permission{apikey.Read}}
 	for _, c := range []struct {
@@ -317,7 +318,7 @@ func TestRefusals(t *testing.T) {
 			t.Errorf("%s: %v", c.name, header)
 		}
 	}
-	// If there are two headers, another reader may believe the other one.
+	// Given two headers, a proxy could have used the other one.
 	for _, name := range []string{"Content-Type", "Content-Encoding"} {
 		first := map[string]string{"Content-Type": "application/json", "Content-Encoding": "identity"}
 		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, keysURL, strings.NewReader(`{"name":"a"}`))
@@ -327,7 +328,7 @@ func TestRefusals(t *testing.T) {
 			t.Errorf("two of %s: %d %s", name, w.Code, w.Body)
 		}
 	}
-	// Nobody's body is looked at before it is known whose it is.
+	// A body is not parsed before the caller is authorized.
 	executing := apikey.Key{ID: "key_caller", Type: apikey.RetrieverKey}
 	for status, url := range map[int]string{401: served(t, &shelf{}), 403: served(t, &shelf{caller: executing})} {
 		headers := []string{}

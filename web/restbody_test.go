@@ -112,9 +112,9 @@ func TestCreate(t *testing.T) {
 	}
 }
 
-// Both of the vendor's forms are in one body, because its older clients read one and its newer ones the other. A client that
-// finds neither tells its user nothing of what is wrong.
-func TestInvalidIsToldInBothForms(t *testing.T) {
+// Validation errors are in both of the vendor's formats, because its older clients read one and its newer clients the other. A client that finds
+// neither cannot show its user what is wrong.
+func TestValidationErrorsAreInBothFormats(t *testing.T) {
 	url := served(t, &shelf{}) + keysURL
 	status, _, body := ask(t, http.MethodPost, url, `{"allowed_origins":[1],"expiresAt":"2999-01-01T00:00:00Z"}`)
 	want := `{"success":false,"status":422,"error":{"message":"body.name: Field required (and 2 more)","type":"ValidationError","details":{"validation_errors":[` +
@@ -127,7 +127,7 @@ func TestInvalidIsToldInBothForms(t *testing.T) {
 	if status != http.StatusUnprocessableEntity || body != want {
 		t.Errorf("%d\n%s\nwant\n%s", status, body, want)
 	}
-	// A small body does not make a large answer.
+	// A small body must not cause a large response.
 	var many strings.Builder
 	for i := range 100 {
 		fmt.Fprintf(&many, `"m%d":1,`, i)

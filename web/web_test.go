@@ -19,7 +19,7 @@ import (
 
 // shelf is a Store with one namespace and one retriever, whose n keys it generates on demand.
 type shelf struct {
-	apikey.Store // nil: what is not asked for here is not there
+	apikey.Store // nil, so that a call to a method not defined here panics
 
 	keys   int
 	caller apikey.Key
@@ -37,7 +37,7 @@ func (s *shelf) KeysByHash(context.Context, string) ([]apikey.Key, error) {
 	return []apikey.Key{k}, nil
 }
 
-// The token of all requests here, and its hash.
+// The token of all requests in these tests, and its hash.
 const (
 	token      = "sk_test"
 	apikeyHash = "12b2820cf1639904311da5771de1e5bb65c77073fdc7c555df395942df42896b"
@@ -123,7 +123,7 @@ func (s *shelf) ChangeKey(_ context.Context, c apikey.Change) (bool, error) {
 
 func (s *shelf) InsertEvent(context.Context, apikey.Event) error { return nil }
 
-// served serves the shelf as it is served to everybody, and returns its URL.
+// served serves the shelf over HTTP and returns the URL.
 func served(t *testing.T, s *shelf, change ...func(*Options)) string {
 	t.Helper()
 	return servedOn(t, s, s, change...)
@@ -139,7 +139,7 @@ func servedOn(t *testing.T, store apikey.Store, s *shelf, change ...func(*Option
 	return server.URL
 }
 
-// handler serves the shelf. Everybody is an admin unless the shelf says otherwise.
+// handler serves the shelf. The caller is an admin unless the shelf has another caller.
 func handler(s *shelf, change ...func(*Options)) http.Handler { return handlerOn(s, s, change...) }
 
 func handlerOn(store apikey.Store, s *shelf, change ...func(*Options)) http.Handler {
