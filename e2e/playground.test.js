@@ -102,7 +102,7 @@ test("headers are stored on request and removed again", async () => {
   await page.goto(server.playground);
   await keep(page).check();
   await untilKept(page, server.key);
-  await page.getByText("Whoever can use this browser can read your key.").waitFor();
+  await page.getByText("Anyone who can use this browser can read your key.").waitFor();
 
   await page.goto("about:blank");
   await page.goto(`${server.url}/`);
@@ -125,7 +125,7 @@ test("a key is entered once for the schema and all tabs", async (t) => {
   t.after(() => locked.stop());
   const page = await openPage();
   await page.goto(`${locked.url}/`);
-  await page.getByText("Put an API key that works into the headers, then load the schema again.").waitFor();
+  await page.getByText("Put a valid API key into the headers, then load the schema again.").waitFor();
   await tab(page, "FilterKeys").click();
   await tab(page, "Retrievers").click();
   await putHeaders(page, { Authorization: `Bearer ${locked.key}`, "X-Namespace": locked.namespace });
@@ -142,7 +142,7 @@ test("a key is entered once for the schema and all tabs", async (t) => {
 test("an invalid key and a disabled introspection are explained", async (t) => {
   const page = await openPage();
   await page.goto(`${server.url}/#headers=${encodeURIComponent(JSON.stringify({ Authorization: "Bearer wrong" }))}`);
-  await page.getByText("Put an API key that works into the headers").waitFor();
+  await page.getByText("Put a valid API key into the headers").waitFor();
   assert.ok(page.complaints.length > 0);
   assert.ok(page.complaints.every((complaint) => complaint.includes("401")), `${page.complaints}`);
 
@@ -150,7 +150,7 @@ test("an invalid key and a disabled introspection are explained", async (t) => {
   t.after(() => silent.stop());
   const other = await openPage();
   await other.goto(silent.playground);
-  await other.getByText("Operations run all the same").waitFor();
+  await other.getByText("Operations still run").waitFor();
   await run(other);
   await answer(other).getByText('"Storefront"').waitFor();
   assert.deepEqual(other.complaints, []);
