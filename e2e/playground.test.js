@@ -55,7 +55,7 @@ test("the query of the printed link runs, and the documentation opens", async ()
   await page.getByRole("button", { name: "Show Documentation Explorer" }).click();
   const docs = page.locator(".graphiql-doc-explorer");
   await docs.getByRole("link", { name: "Query", exact: true }).click();
-  await docs.getByText("every field needs an API key").waitFor();
+  await docs.getByText("needs an API key with the permission").first().waitFor();
   await docs.getByRole("link", { name: "retrievers", exact: true }).click();
   await docs.getByText("by name, then id").waitFor();
 
@@ -102,7 +102,7 @@ test("headers are stored on request and removed again", async () => {
   await page.goto(server.playground);
   await keep(page).check();
   await untilKept(page, server.key);
-  await page.getByText("Anyone who can use this browser can read your key.").waitFor();
+  await page.getByText("Anybody who can use this browser can read your key.").waitFor();
 
   await page.goto("about:blank");
   await page.goto(`${server.url}/`);
@@ -125,7 +125,7 @@ test("a key is entered once for the schema and all tabs", async (t) => {
   t.after(() => locked.stop());
   const page = await openPage();
   await page.goto(`${locked.url}/`);
-  await page.getByText("Put a valid API key into the headers, then load the schema again.").waitFor();
+  await page.getByText("Enter a valid API key in the headers, then load the schema again.").waitFor();
   await tab(page, "FilterKeys").click();
   await tab(page, "Retrievers").click();
   await putHeaders(page, { Authorization: `Bearer ${locked.key}`, "X-Namespace": locked.namespace });
@@ -142,7 +142,7 @@ test("a key is entered once for the schema and all tabs", async (t) => {
 test("an invalid key and a disabled introspection are explained", async (t) => {
   const page = await openPage();
   await page.goto(`${server.url}/#headers=${encodeURIComponent(JSON.stringify({ Authorization: "Bearer wrong" }))}`);
-  await page.getByText("Put a valid API key into the headers").waitFor();
+  await page.getByText("Enter a valid API key in the headers").waitFor();
   assert.ok(page.complaints.length > 0);
   assert.ok(page.complaints.every((complaint) => complaint.includes("401")), `${page.complaints}`);
 
