@@ -1,4 +1,4 @@
-# Tools run at these versions and never enter go.mod.
+# Tools run at these versions and are not in go.mod.
 GOLANGCI_LINT = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 GOVULNCHECK   = golang.org/x/vuln/cmd/govulncheck@v1.9.0
 CYCLONEDX     = github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
@@ -7,39 +7,39 @@ REDOCLY       = @redocly/cli@2.77.0
 
 .PHONY: help run build playground pictures generate generated test engine bench benchstat fuzz e2e lint openapi vuln sbom check
 
-help: ## this list
+help: ## print this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## serve the embedded store on http://127.0.0.1:8080
 	go run .
 
-build: ## the static binary, ./retrieverkeys
+build: ## build the static binary, ./retrieverkeys
 	CGO_ENABLED=0 go build -trimpath -o retrieverkeys .
 
-playground: ## the same with the playground's assets in it, which then needs no internet; needs Node.js
+playground: ## build it with the playground's assets, so that the playground needs no internet; needs Node.js
 	npm --prefix web/playground ci
 	node web/playground/assets.js
 	$(MAKE) build
 
-pictures: playground ## the picture of the README, from the demo; needs Node.js and Chromium
+pictures: playground ## make the README's picture from the demo; needs Node.js and Chromium
 	npm --prefix e2e ci
 	RETRIEVERKEYS=$(CURDIR)/retrieverkeys node e2e/pictures.js
 
-generate: ## rewrite the generated code after a change of the schema
+generate: ## regenerate code after a change of the schema
 	go generate ./...
 
-test: ## every test, with the race detector, in random order
+test: ## run every test, with the race detector, in random order
 	go test -race -shuffle=on ./...
 
-engine: ## the MongoDB engine's tests on a server with unique indexes and atomic updates, which it builds with Rust where it is missing
+engine: ## run the MongoDB engine's tests on a server with unique indexes and atomic updates; builds it with Rust if it is missing
 	.ci/engine go test -race -shuffle=on -p 1 ./store/mongodb/... ./program/... ./systemtest
 
-bench: ## every benchmark, and no test; COUNT times each
+bench: ## run every benchmark COUNT times, and no tests
 	go test -run='^$$' -bench=. -benchmem -count=$(COUNT) ./...
 COUNT = 1
 
-# A report, no gate: shared machines are too unsteady for one.
-benchstat: ## what changed in the benchmarks since the last tag, or else the last commit
+# This only reports: shared machines are too noisy for a gate.
+benchstat: ## compare the benchmarks with those of the last tag, or else of the last commit
 	@dir=$$(mktemp -d); base=$$(git describe --tags --abbrev=0 HEAD~1 2>/dev/null || git rev-parse HEAD~1); \
 	git worktree add --quiet --detach $$dir/base $$base && \
 	{ go test -C $$dir/base -run='^$$' -bench=. -benchmem -count=6 ./... >$$dir/before; \
@@ -48,23 +48,23 @@ benchstat: ## what changed in the benchmarks since the last tag, or else the las
 	git worktree remove --force $$dir/base; rm -rf $$dir; exit $$status
 
 FUZZTIME = 10s
-fuzz: ## every fuzz target, for FUZZTIME each
+fuzz: ## run every fuzz target for FUZZTIME each
 	@grep -r '^func Fuzz' --include=*_test.go . | sed 's|/[^/]*:func \(Fuzz[A-Za-z]*\).*| \1|' | while read -r package target; do \
 		go test -run='^$$' -fuzz="^$$target\$$" -fuzztime=$(FUZZTIME) -fuzzminimizetime=100x $$package || exit 1; \
 	done
 
-e2e: ## suites from outside: clients, gateways, audits, browsers; needs Node.js and Python
+e2e: ## run the end-to-end suites: clients, gateways, audits, browsers; needs Node.js and Python
 	npm --prefix e2e ci
 	npm --prefix e2e test
 
-lint: ## what .golangci.yml asks
+lint: ## run the linters of .golangci.yml
 	go run $(GOLANGCI_LINT) run
 
-openapi: ## whether web/openapi.json is a good OpenAPI document; needs Node.js
+openapi: ## lint web/openapi.json; needs Node.js
 	REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true npx --yes $(REDOCLY) lint --extends=recommended-strict web/openapi.json
 
-# Compares the work tree, as a git tree, before and after: right with uncommitted work too.
-generated: ## fail where generated code, go.mod or formatting is not as the tools write it
+# This compares the work tree, as a git tree, before and after, so it works with uncommitted changes too.
+generated: ## fail if generated code, go.mod or formatting differs from the tools' output
 	@index=$$(mktemp -d)/index; export index; \
 	tree() { GIT_INDEX_FILE=$$index git add --all && GIT_INDEX_FILE=$$index git write-tree; }; \
 	before=$$(tree) && go generate ./... && after=$$(tree); status=$$?; rm -r "$${index%/*}"; \
@@ -72,14 +72,14 @@ generated: ## fail where generated code, go.mod or formatting is not as the tool
 	go mod tidy -diff
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "gofmt: $$unformatted"; exit 1; }
 
-vuln: ## known vulnerabilities; fails where their database cannot be reached
+vuln: ## look for known vulnerabilities; fails if the database cannot be reached
 	@output=$$(go run $(GOVULNCHECK) ./... 2>&1); status=$$?; printf "%s\n" "$$output"; \
 	case $$output in *"fetching vulnerabilities"*) echo "vuln: NOT CHECKED, the vulnerability database cannot be reached"; \
 	$(if_unreachable);; *) exit $$status;; esac
 if_unreachable = false
 
-sbom: build ## what is in the binary, with licenses: ./retrieverkeys.cdx.json
+sbom: build ## list the contents of the binary, with licenses, in ./retrieverkeys.cdx.json
 	go run $(CYCLONEDX) bin -json -licenses -output retrieverkeys.cdx.json retrieverkeys
 
-check: generated lint test vuln ## all that a change must pass; run it before asking for review
+check: generated lint test vuln ## run all checks that a change must pass before review
 check: if_unreachable = true

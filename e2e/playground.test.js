@@ -150,7 +150,7 @@ test("an invalid key and a disabled introspection are explained", async (t) => {
   t.after(() => silent.stop());
   const other = await openPage();
   await other.goto(silent.playground);
-  await other.getByText("Operations run all the same").waitFor();
+  await other.getByText("Operations still run").waitFor();
   await run(other);
   await answer(other).getByText('"Storefront"').waitFor();
   assert.deepEqual(other.complaints, []);

@@ -14,7 +14,7 @@ import (
 	"github.com/gomodule/redigo/redis"
 )
 
-// endpoint is what the URL of a Redis says.
+// endpoint is a parsed Redis URL.
 type endpoint struct {
 	address            string
 	tls                *tls.Config // nil without TLS
@@ -22,14 +22,14 @@ type endpoint struct {
 	database           int
 }
 
-// CheckURL returns what is wrong with a URL for NewRedis.
+// CheckURL returns an error if NewRedis does not accept the URL.
 func CheckURL(url string) error {
 	_, err := parse(url)
 	return err
 }
 
-// parse reads the URL of a Redis. An error never repeats any of the URL, because it may hold a password. What an unescaped password
-// could turn into, such as a fragment, is refused rather than ignored.
+// parse parses a Redis URL. Errors never repeat any part of the URL, because it can contain a password. An unescaped password can turn into
+// other parts of the URL, such as a fragment, so parts without a meaning here are refused and not ignored.
 func parse(from string) (*endpoint, error) {
 	const form = "must be a URL such as redis://user:password@host:6379/0, or rediss:// for TLS" //nolint:gosec // an example, no credentials
 	u, err := url.Parse(from)
@@ -58,7 +58,7 @@ func parse(from string) (*endpoint, error) {
 	return e, nil
 }
 
-// dial connects, and names the user and the database. The context limits all of it, the TLS handshake included.
+// dial connects, authenticates, and selects the database. The context limits all of this, including the TLS handshake.
 func (e *endpoint) dial(ctx context.Context) (redis.Conn, error) {
 	connect := (&net.Dialer{}).DialContext
 	if e.tls != nil {
@@ -68,8 +68,8 @@ func (e *endpoint) dial(ctx context.Context) (redis.Conn, error) {
 		redis.DialUsername(e.username), redis.DialPassword(e.password), redis.DialDatabase(e.database))
 }
 
-// check says whether a connection that was idle can be used. Redis may have closed it meanwhile. A refusal of PING is an answer,
-// too: the user may have no right to it.
+// check returns an error if an idle connection can no longer be used, because Redis may have closed it. A refused PING is not an error: the
+// connection works, and the user only lacks the right to PING.
 func check(ctx context.Context, conn redis.Conn, used time.Time) error {
 	if time.Since(used) > unchecked {
 		_, _ = redis.DoContext(conn, ctx, "PING")

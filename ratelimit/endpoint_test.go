@@ -20,7 +20,7 @@ import (
 	"retrieverkeys/ratelimit/redistest"
 )
 
-// Passwords are typed into URLs, and wrong URLs are printed. One that was not escaped must not lead to another host or database.
+// URLs contain passwords, so errors about URLs must not repeat them. A password that is not escaped must not lead to another host or database.
 func TestURLsAreCheckedAndNotRepeated(t *testing.T) {
 	for good, want := range map[string]endpoint{
 		"redis://h":                         {address: "h:6379"},
@@ -61,7 +61,7 @@ func TestURLsAreCheckedAndNotRepeated(t *testing.T) {
 	}
 }
 
-// Someone else's Redis may be shared by their rules: a user with few rights, and a database of its own.
+// On a shared Redis, a program may get a user with few rights and its own database.
 func TestUserAndDatabaseAreThoseOfTheURL(t *testing.T) {
 	server := redistest.Start(t)
 	server.Password = "hunter2"
@@ -91,7 +91,7 @@ func TestUserAndDatabaseAreThoseOfTheURL(t *testing.T) {
 	}
 }
 
-// An operator may give the user of the URL no more rights than docs/operating.md lists. PING is not among them.
+// The rights that docs/operating.md lists are sufficient. PING is not one of them.
 func TestFewRightsSuffice(t *testing.T) {
 	addr, user := redistest.Start(t).Addr, "limits:hunter2@"
 	_, err := directly(t, addr).Do("ACL", "SETUSER", "limits", "on", ">hunter2", "resetkeys", "~retrieverkeys:*", "nocommands", "+evalsha", "+eval", "+time", "+get", "+set", "+select")
@@ -113,8 +113,8 @@ func TestFewRightsSuffice(t *testing.T) {
 	}
 }
 
-// Redis closes connections that are idle for long, and all when it is restarted. A request that comes later must find it up.
-func TestARestartThatNobodyNoticesIsNoOutage(t *testing.T) {
+// Redis closes connections that are idle for long, and all connections when it restarts. The next request must find it up.
+func TestARestartBetweenRequestsIsNoOutage(t *testing.T) {
 	server := redistest.Start(t)
 	r, told := opened(t, server.Addr)
 	aged(r)
@@ -123,15 +123,15 @@ func TestARestartThatNobodyNoticesIsNoOutage(t *testing.T) {
 		if b := r.Take(t.Context(), "key", "a", 5, 1); b.Remaining != 4 {
 			t.Errorf("%+v", b)
 		}
-		server.Serve(t) // with nothing in it
+		server.Serve(t) // empty
 	}
 	if len(told) > 0 || dialed.Load() != 2 {
 		t.Errorf("%d outages, %d connections", len(told), dialed.Load())
 	}
 }
 
-// A Redis that lost its scripts is sent the script again.
-func TestAScriptThatIsGoneIsSentAgain(t *testing.T) {
+// If Redis has lost the script, it is sent again.
+func TestALostScriptIsSentAgain(t *testing.T) {
 	addr := redistest.Start(t).Addr
 	r, told := opened(t, addr)
 	client := directly(t, addr)
@@ -148,12 +148,12 @@ func TestAScriptThatIsGoneIsSentAgain(t *testing.T) {
 	}
 }
 
-// However many requests there are at once, Redis gets few connections, and they are kept.
+// Redis gets few connections, however many requests are concurrent, and they are reused.
 func TestConnectionsAreFew(t *testing.T) {
 	r, told := opened(t, redistest.Start(t).Addr)
 	dialed, _ := counted(r)
 	most := int64(10 * runtime.GOMAXPROCS(0))
-	// Each of them holds a connection; the next one waits for it, until the time is over.
+	// These hold all connections, so the next request waits until the timeout.
 	for range most {
 		conn, err := r.pool.GetContext(t.Context())
 		if err != nil {
@@ -170,13 +170,13 @@ func TestConnectionsAreFew(t *testing.T) {
 		t.Errorf("%d connections, want %d", dialed.Load(), most)
 	}
 	if len(told) == 0 {
-		t.Error("nobody had to wait for long")
+		t.Error("no request waited until the timeout")
 	} else if err := <-told; !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("told %v", err)
 	}
 }
 
-// With rediss:// a password reaches only the host that the URL names: what cannot prove to be that host is down.
+// With rediss://, a password reaches only the host in the URL. A server that cannot prove to be that host counts as down.
 func TestTLSProvesTheHost(t *testing.T) {
 	server := redistest.Start(t)
 	addr, trusted := secured(t, server.Addr)
@@ -187,7 +187,7 @@ func TestTLSProvesTheHost(t *testing.T) {
 		url  string
 		ca   *x509.CertPool
 		up   bool
-		want string // the reason if it is not up
+		want string // the reported reason, if it is down
 	}{
 		"trusted":           {"rediss://" + addr, trusted, true, ""},
 		"another authority": {"rediss://" + addr, x509.NewCertPool(), false, "unknown authority"},
@@ -226,14 +226,15 @@ func TestTLSProvesTheHost(t *testing.T) {
 	}
 }
 
-// aged lets every connection that r uses again look as if it had been idle for half an hour. The pool itself keeps none so long.
+// aged makes every connection that r reuses look as if it had been idle for half an hour. The pool itself keeps none for that long.
 func aged(r *Redis) {
 	r.pool.TestOnBorrowContext = func(ctx context.Context, conn redis.Conn, used time.Time) error {
 		return check(ctx, conn, used.Add(-30*time.Minute))
 	}
 }
 
-// secured puts TLS before what listens at the address. It returns where, and which authority signed for 127.0.0.1 there.
+// secured puts a TLS proxy before the server at the address. It returns the proxy's address and the authority that signed its certificate for
+// 127.0.0.1.
 func secured(t *testing.T, addr string) (string, *x509.CertPool) {
 	t.Helper()
 	signed := httptest.NewTLSServer(nil)

@@ -37,7 +37,7 @@ func opened(t *testing.T, addr string) (*Redis, chan error) {
 	return r, told
 }
 
-// directly returns a connection to the Redis at the address, and past all that is tested.
+// directly returns a connection to the Redis at the address that bypasses the code under test.
 func directly(t *testing.T, addr string, options ...redis.DialOption) redis.Conn {
 	t.Helper()
 	conn, err := redis.DialContext(t.Context(), "tcp", addr, options...)
@@ -48,7 +48,7 @@ func directly(t *testing.T, addr string, options ...redis.DialOption) redis.Conn
 	return conn
 }
 
-// counted returns how many connections r dials from now on, and how often it uses one again. Nothing may be asked of r before.
+// counted counts the connections that r dials from now on, and how often it reuses one. Call it before the first Take.
 func counted(r *Redis) (dialed, reused *atomic.Int64) {
 	dialed, reused = new(atomic.Int64), new(atomic.Int64)
 	dial, check := r.pool.DialContext, r.pool.TestOnBorrowContext
@@ -63,7 +63,7 @@ func counted(r *Redis) (dialed, reused *atomic.Int64) {
 	return dialed, reused
 }
 
-// Both limiters behave alike. The test cannot set the clock of Redis, so it uses budgets so small that they refill by nothing while it runs.
+// Both limiters behave alike. The test cannot set Redis's clock, so it uses budgets so small that they do not refill while it runs.
 func TestALimiter(t *testing.T) {
 	for name, open := range map[string]func(t *testing.T) Limiter{
 		"memory": func(*testing.T) Limiter { return NewMemory(time.Now) },
@@ -71,7 +71,7 @@ func TestALimiter(t *testing.T) {
 			r, told := opened(t, redistest.Start(t).Addr)
 			t.Cleanup(func() {
 				if len(told) > 0 {
-					t.Errorf("it did not ask Redis: %v", <-told)
+					t.Errorf("it did not use Redis: %v", <-told)
 				}
 			})
 			return r
@@ -94,17 +94,17 @@ func suite(t *testing.T, l Limiter) {
 			t.Errorf("spent: %+v", b)
 		}
 		if until := b.Reset.Sub(begun); until < 59*time.Second || until > 70*time.Second {
-			t.Errorf("it is whole in %s", until)
+			t.Errorf("it is full in %s", until)
 		}
 	})
-	t.Run("names and kinds are apart", func(t *testing.T) {
+	t.Run("names and kinds are separate", func(t *testing.T) {
 		for _, of := range [][2]string{{"key", "b"}, {"key", "c"}, {"address", "b"}} {
 			if b := l.Take(t.Context(), of[0], of[1], 1, 1); !b.Allowed {
 				t.Errorf("%s: %+v", of, b)
 			}
 		}
 	})
-	t.Run("what is given back is there again, and no more", func(t *testing.T) {
+	t.Run("events that are given back can be taken again, and no more", func(t *testing.T) {
 		l.Take(t.Context(), "key", "d", 2, 1)
 		for _, want := range []int{2, 2} {
 			if b := l.Take(t.Context(), "key", "d", 2, -1); !b.Allowed || b.Remaining != want {
@@ -112,7 +112,7 @@ func suite(t *testing.T, l Limiter) {
 			}
 		}
 	})
-	t.Run("more than there is", func(t *testing.T) {
+	t.Run("more than is left", func(t *testing.T) {
 		if b := l.Take(t.Context(), "key", "e", 2, 3); b.Allowed || b.Remaining != 2 {
 			t.Errorf("%+v", b)
 		}
@@ -125,10 +125,10 @@ func suite(t *testing.T, l Limiter) {
 		}
 		l.Take(t.Context(), "key", "g", 100, 100)
 		if b := l.Take(t.Context(), "key", "g", 2, 1); b.Allowed {
-			t.Errorf("who spent all of a hundred has %+v of two", b)
+			t.Errorf("after a hundred of a hundred: %+v of two", b)
 		}
 	})
-	t.Run("nobody gets more by asking at once", func(t *testing.T) {
+	t.Run("concurrent requests get no more", func(t *testing.T) {
 		var allowed atomic.Int64
 		var wg sync.WaitGroup
 		for range 20 {
@@ -144,7 +144,7 @@ func suite(t *testing.T, l Limiter) {
 			t.Errorf("%d of 7", allowed.Load())
 		}
 	})
-	t.Run("a client that went away", func(t *testing.T) {
+	t.Run("a client that left", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		l.Take(ctx, "key", "i", 1, 1)
@@ -163,7 +163,7 @@ func suite(t *testing.T, l Limiter) {
 	})
 }
 
-// By a clock that is set, all is exact.
+// With a clock that the test sets, every figure is exact.
 func TestTimeGivesBack(t *testing.T) {
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	start := now
@@ -185,7 +185,7 @@ func TestTimeGivesBack(t *testing.T) {
 	take(Budget{false, 0, start.Add(61 * time.Second), time.Second})
 	now = now.Add(time.Hour)
 	take(Budget{true, 59, now.Add(time.Second), 0})
-	now = now.Add(-time.Hour) // a clock is put right: nobody must wait until it is as late again
+	now = now.Add(-time.Hour) // the clock is set back: no name may wait until it has caught up
 	take(Budget{false, 0, now.Add(time.Minute), time.Second})
 }
 
@@ -200,8 +200,8 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 }
 
-// What is read in Redis must lead to nobody, and must not stay there for ever.
-func TestKeysTellNothingAndEnd(t *testing.T) {
+// Keys in Redis must identify nobody, and must expire.
+func TestKeysAreDigestsAndExpire(t *testing.T) {
 	addr := redistest.Start(t).Addr
 	r, _ := opened(t, addr)
 	const name = "12b2820cf1639904311da5771de1e5bb65c77073fdc7c555df395942df42896b"
@@ -214,7 +214,7 @@ func TestKeysTellNothingAndEnd(t *testing.T) {
 	if left, err := redis.Int(client.Do("PTTL", keys[0])); err != nil || left <= 0 || left > 30_000 {
 		t.Errorf("it ends in %d ms, %v", left, err)
 	}
-	// As if Redis's clock had been put back.
+	// As if Redis's clock had been set back.
 	if _, err := client.Do("SET", keys[0], time.Now().Add(time.Hour).UnixMicro()); err != nil {
 		t.Fatal(err)
 	}
@@ -223,7 +223,7 @@ func TestKeysTellNothingAndEnd(t *testing.T) {
 	}
 }
 
-// Two processes are one limiter, even where one's clock is wrong; without Redis each is its own, at once, and with it they are one again.
+// Two processes share one limit. Without Redis, each counts by itself at once, and when Redis responds again, they share the limit again.
 func TestAnOutageIsSurvived(t *testing.T) {
 	for name, end := range map[string]func(*redistest.Server, *testing.T){
 		"killed":  func(s *redistest.Server, _ *testing.T) { s.Kill() },
@@ -249,10 +249,10 @@ func TestAnOutageIsSurvived(t *testing.T) {
 			}
 			for _, told := range []chan error{toldOne, toldTwo} {
 				if err := <-told; err == nil || strings.Contains(err.Error(), server.Addr) || len(told) > 0 {
-					t.Errorf("told of %v, and %d more", err, len(told))
+					t.Errorf("reported %v, and %d more", err, len(told))
 				}
 			}
-			// Those who come meanwhile do not wait: what asks Redis is not they.
+			// Later requests do not wait: they do not ask Redis.
 			before := dialed.Load() + reused.Load()
 			for range 10_000 {
 				one.Take(t.Context(), "key", "many", 1, 1)
@@ -263,7 +263,7 @@ func TestAnOutageIsSurvived(t *testing.T) {
 			server.Serve(t)
 			for _, told := range []chan error{toldOne, toldTwo} {
 				if err := <-told; err != nil {
-					t.Errorf("told again of %v", err)
+					t.Errorf("reported %v again", err)
 				}
 			}
 			shared("after")
@@ -271,8 +271,8 @@ func TestAnOutageIsSurvived(t *testing.T) {
 	}
 }
 
-// A Redis that answers, but not what requests ask, is down, and stays so: it must not come and go once a second.
-func TestWhatIsNoUseStaysDown(t *testing.T) {
+// A server that responds to other commands but not to the script is down and stays down. Its state must not change every second.
+func TestAServerThatRefusesTheScriptStaysDown(t *testing.T) {
 	addr := redistest.Start(t).Addr
 	r, told := opened(t, addr)
 	dialed, reused := counted(r)
@@ -282,15 +282,15 @@ func TestWhatIsNoUseStaysDown(t *testing.T) {
 	}
 	r.fail(errors.New("no use"))
 	if err := <-told; err == nil {
-		t.Error("not told")
+		t.Error("no outage was reported")
 	}
-	for dialed.Load()+reused.Load() < 2 { // until it was tried in vain and is tried again
+	for dialed.Load()+reused.Load() < 2 { // until it was checked in vain and is checked again
 		if _, err := client.Do("PING"); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if len(told) > 0 {
-		t.Error("it is said to be up")
+		t.Error("it was reported as up")
 	}
 	if _, err := client.Do("DEL", key("probe", "")); err != nil {
 		t.Fatal(err)
@@ -300,8 +300,8 @@ func TestWhatIsNoUseStaysDown(t *testing.T) {
 	}
 }
 
-// Why Redis does not answer is logged, but not where it is.
-func TestOutagesTellNoAddress(t *testing.T) {
+// The log says why Redis does not respond, but not at which address.
+func TestOutagesDoNotShowTheAddress(t *testing.T) {
 	const host = "10.0.0.5"
 	for _, err := range []error{
 		&net.OpError{Op: "dial", Addr: &net.TCPAddr{IP: net.ParseIP(host)}, Err: errors.New("refused")}, &net.DNSError{Err: "no such host", Name: host},

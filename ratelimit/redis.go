@@ -16,7 +16,8 @@ import (
 	"github.com/gomodule/redigo/redis"
 )
 
-// Redis counts together with all processes that ask the same Redis. While that does not answer, each counts for itself.
+// Redis is a Limiter that shares its counts with all processes that use the same Redis server. While the server does not respond, each process
+// counts by itself.
 type Redis struct {
 	pool   *redis.Pool
 	memory *Memory
@@ -25,25 +26,25 @@ type Redis struct {
 	mu       sync.Mutex
 	down     atomic.Bool // changed under mu
 	closed   bool
-	done     chan struct{} // closed when the Redis is
+	done     chan struct{} // closed by Close
 	watching sync.WaitGroup
 }
 
 const (
-	// timeout limits how long a request waits for a connection, and how long it then waits for an answer. Only the requests that
-	// find Redis down wait: the first failure turns all later ones to memory.
+	// timeout limits how long a request waits for a connection, and how long it then waits for the reply. Only requests that find Redis
+	// down wait: after the first failure, all later ones use memory.
 	timeout = 100 * time.Millisecond
-	// retry is how often a Redis that is down is asked again.
+	// retry is the interval at which a server that is down is checked.
 	retry = time.Second
-	// unchecked is how long a connection may have been idle and still be used without a PING. Without the PING, a restart of Redis
-	// that no request noticed would be reported as an outage later.
+	// unchecked is how long a connection can be idle and still be used without a PING. Without the PING, a restart of Redis between two
+	// requests would be reported as an outage.
 	unchecked = time.Second
 	// idle is how long an unused connection is kept. Firewalls and Redis's own timeout close them after a few minutes.
 	idle = time.Minute
 )
 
-// NewRedis returns a Limiter on the Redis at the URL: redis://[user:password@]host[:port][/database], or rediss:// for TLS. Redis
-// need not be running yet. NewRedis calls report with an error when Redis stops answering, and with nil when it answers again.
+// NewRedis returns a Redis for a URL: redis://[user:password@]host[:port][/database], or rediss:// for TLS. The server need not be running
+// yet. The Redis calls report with an error when the server stops responding, and with nil when it responds again.
 func NewRedis(url string, report func(down error)) (*Redis, error) {
 	e, err := parse(url)
 	if err != nil {
@@ -54,7 +55,7 @@ func NewRedis(url string, report func(down error)) (*Redis, error) {
 	return &Redis{pool: pool, memory: NewMemory(time.Now), report: report, done: make(chan struct{})}, nil
 }
 
-// Close ends it. Nothing may be taken any more.
+// Close stops the checks and closes all connections. Take must not be called afterwards.
 func (r *Redis) Close() error {
 	r.mu.Lock()
 	r.closed = true
@@ -64,7 +65,7 @@ func (r *Redis) Close() error {
 	return r.pool.Close()
 }
 
-// Take is a Limiter's.
+// Take implements Limiter.
 func (r *Redis) Take(ctx context.Context, kind, name string, perMinute, n int) Budget {
 	if r.down.Load() {
 		return r.memory.Take(ctx, kind, name, perMinute, n)
@@ -77,7 +78,7 @@ func (r *Redis) Take(ctx context.Context, kind, name string, perMinute, n int) B
 	return b
 }
 
-// fail turns to memory, and has Redis watched until it answers.
+// fail switches to memory and starts watch.
 func (r *Redis) fail(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -88,7 +89,7 @@ func (r *Redis) fail(err error) {
 	r.watching.Go(r.watch)
 }
 
-// watch asks Redis until it answers. It asks what requests do: a Redis that answers, but lets nothing be written, is no use.
+// watch checks the server until it works. It runs the script that requests run, because a server that responds but refuses writes is useless.
 func (r *Redis) watch() {
 	tick := time.NewTicker(retry)
 	defer tick.Stop()
@@ -108,8 +109,8 @@ func (r *Redis) watch() {
 	}
 }
 
-// take is Memory's Take, and returns whether it is allowed, when the budget is whole and what time it is. The clock is Redis's, so
-// that those of the processes need not agree. A key ends when its budget is whole, as if it had never been.
+// take is Memory.Take as a script. It returns whether the events are allowed, when the budget is full, and the current time. It uses Redis's
+// clock, so the clocks of the processes need not agree. A key expires when its budget is full, because that is the same as no key.
 var take = redis.NewScript(1, `
 local each, limit, n = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local time = redis.call('TIME')
@@ -137,20 +138,20 @@ func (r *Redis) ask(ctx context.Context, key string, perMinute, n int) (Budget, 
 	case err != nil:
 		return Budget{}, err
 	case len(v) != 3:
-		return Budget{}, errors.New("it does not answer as Redis does")
+		return Budget{}, errors.New("the reply is not that of a Redis server")
 	}
 	return budget(v[0] == 1, perMinute, v[1], v[2]), nil
 }
 
-// key is where a name is counted. A name may be the hash of somebody's secret, or an address. Redis is often guarded less than the
-// store that holds them, so there stands only a digest, which leads from nothing in Redis to anything in the store. A cluster keeps
-// all that have the same braces in one place: it redirects the probe as it redirects requests, or neither.
+// key returns the Redis key of a name. A name can be the hash of a secret, or an address. Redis is often less protected than the store, so its
+// keys contain only a digest, which leads nobody to a document in the store. The text in braces puts all keys into one slot of a cluster, so
+// that it redirects the probe if it redirects requests.
 func key(kind, name string) string {
 	sum := sha256.Sum256([]byte(kind + "\x00" + name))
 	return "retrieverkeys:{rate}:" + base64.RawURLEncoding.EncodeToString(sum[:16])
 }
 
-// withoutAddress is what went wrong, but not where.
+// withoutAddress returns the reason for a failure without the server's address.
 func withoutAddress(err error) error {
 	if dns, ok := errors.AsType[*net.DNSError](err); ok {
 		return errors.New(dns.Err)
@@ -162,7 +163,7 @@ func withoutAddress(err error) error {
 		return errors.New("its certificate is for another host")
 	}
 	if word, _, _ := strings.Cut(err.Error(), " "); word == "MOVED" || word == "ASK" {
-		return errors.New("it is one of a cluster, which cannot be used")
+		return errors.New("it is a node of a cluster, which is not supported")
 	}
 	return err
 }

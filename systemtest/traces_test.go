@@ -238,7 +238,7 @@ func TestCollectorOutage(t *testing.T) {
 				<-abandoned
 			}
 			log := s.Stderr.String()
-			if n := strings.Count(log, "the collector of traces does not take them"); n > 1 || n == 0 && status > 0 || strings.Contains(log, "a_secret") {
+			if n := strings.Count(log, "the trace collector does not accept spans"); n > 1 || n == 0 && status > 0 || strings.Contains(log, "a_secret") {
 				t.Errorf("%d times:\n%s", n, log)
 			}
 			if want := `"reason":"401 Unauthorized"`; status > 0 && !strings.Contains(log, want) {

@@ -1,4 +1,4 @@
-// Package telemetry builds what a process reports of itself.
+// Package telemetry provides the logger, the metrics and the tracer of a process.
 package telemetry
 
 import (
@@ -7,8 +7,8 @@ import (
 	"log/slog"
 )
 
-// NewLogger returns a logger that writes lines of text or of JSON. It adds the attributes of the context
-// to each line and redacts everything that looks like a secret.
+// NewLogger returns a logger that writes lines of text or JSON. It adds the context's attributes to each line and redacts everything that looks
+// like a secret.
 func NewLogger(w io.Writer, format string, level slog.Level, attributes func(context.Context) []slog.Attr) *slog.Logger {
 	options := &slog.HandlerOptions{Level: level}
 	var h slog.Handler = slog.NewJSONHandler(w, options)

@@ -8,12 +8,12 @@ import (
 	"strings"
 )
 
-// What looks like a secret is replaced in whatever is logged, wherever it stands. Nothing should log one; this is for the line
-// that does, and for texts of others: an error of a driver, a panic.
+// Everything that looks like a secret is replaced in every log line. No line should contain one. This covers the line that does by mistake, and
+// text from elsewhere, such as a driver's error or the value of a panic.
 
 const redacted = "[redacted]"
 
-// secrets find them, and what stays.
+// secrets are the patterns of secrets, each with its replacement.
 var secrets = []struct {
 	pattern *regexp.Regexp
 	instead string
@@ -36,13 +36,13 @@ func redact(text string) string {
 	return text
 }
 
-// suspicious tells, for little, texts that could hold a secret. Most do not.
+// suspicious is a cheap test for texts that may contain a secret. Most texts do not pass it.
 func suspicious(text string) bool {
 	return strings.Contains(text, "sk_") || strings.Contains(text, "://") || strings.IndexByte(text, '?') >= 0 ||
 		hasBearer(text) || hasHash(text)
 }
 
-// hasBearer reports whether the word is there, in whatever case.
+// hasBearer reports whether the text contains the word bearer, in any case.
 func hasBearer(text string) bool {
 	const word = "bearer"
 	for i := range len(text) - len(word) + 1 {
@@ -72,7 +72,7 @@ func hasHash(text string) bool {
 	return false
 }
 
-// redactRecord returns the record without secrets, which is mostly itself.
+// redactRecord returns the record without secrets. It returns most records unchanged.
 func redactRecord(r slog.Record) slog.Record {
 	message := redact(r.Message)
 	changed := message != r.Message
@@ -94,7 +94,7 @@ func redactRecord(r slog.Record) slog.Record {
 	return clean
 }
 
-// redactAttrs returns the attributes without secrets, and whether there were any.
+// redactAttrs returns the attributes without secrets, and whether there was a secret.
 func redactAttrs(attrs []slog.Attr) (clean []slog.Attr, changed bool) {
 	clean = make([]slog.Attr, len(attrs))
 	for i, a := range attrs {
@@ -123,7 +123,7 @@ func redactAttr(a slog.Attr) (slog.Attr, bool) {
 	}
 }
 
-// redactAny looks at a value in each form that it may be written in.
+// redactAny checks a value in each form in which a handler may write it.
 func redactAny(v any) (string, bool) {
 	text := fmt.Sprintf("%+v", v)
 	if b, ok := v.([]byte); ok {
@@ -133,7 +133,8 @@ func redactAny(v any) (string, bool) {
 	return clean, clean != text || redact(asJSON) != asJSON
 }
 
-// inJSON is the value as JSON; empty where there is none. slog writes what a panic says, and so that is looked at.
+// inJSON returns the value as JSON, or an empty string if it has no JSON. If encoding panics, it returns the value of the panic, because slog
+// writes that.
 func inJSON(v any) (text string) {
 	defer func() {
 		if p := recover(); p != nil {

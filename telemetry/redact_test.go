@@ -14,7 +14,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// hostile are texts with a secret in them, each with SECRET in the secret's place.
+// hostile are texts that contain a secret, each with SECRET in its place.
 var hostile = []string{
 	"ret_sk_SECRET", "sk_test_SECRET_0007", "TOKEN_sk_SECRET", `{"key":"sk_SECRET"}`, "key=sk_SECRET&x=1",
 	"Authorization: Bearer SECRET", "bearer  SECRET", "BEARER SECRET", "BeArEr SECRET",
@@ -23,7 +23,7 @@ var hostile = []string{
 	"hash " + strings.Repeat("0a", 31) + "SECRET",
 }
 
-// planted puts a secret into a hostile text: in a hash it is hexadecimal.
+// planted puts a secret into a hostile text. In a hash, the secret is hexadecimal.
 func planted(text string) (planted, secret string) {
 	secret = "s3cr3tValue"
 	if strings.HasPrefix(text, "hash") {
@@ -32,23 +32,23 @@ func planted(text string) (planted, secret string) {
 	return strings.ReplaceAll(text, "SECRET", secret), secret
 }
 
-// valuer is what tells its value when it is logged, only.
+// valuer reveals its value only when it is logged.
 type valuer string
 
 func (v valuer) LogValue() slog.Value { return slog.StringValue(string(v)) }
 
-// stringer is what has another text than its fields.
+// stringer has a harmless String, but a secret in its field.
 type stringer struct{ Text string }
 
 func (stringer) String() string { return "harmless" }
 
-// panicking panics when it is looked at.
+// panicking panics when it is encoded.
 type panicking struct{}
 
 func (panicking) MarshalJSON() ([]byte, error) { panic("sk_panicked_SECRET") }
 
-// The log is the last place where a secret may get out, by a line that nobody thought of.
-func TestNoLineTellsASecret(t *testing.T) {
+// Without this, a log line that nobody thought of publishes a secret.
+func TestNoLineContainsASecret(t *testing.T) {
 	for _, text := range hostile {
 		text, secret := planted(text)
 		err := fmt.Errorf("outer: %w", errors.Join(errors.New("harmless"), &url.Error{Op: "Get", URL: text, Err: errors.New(text)}))
@@ -90,8 +90,8 @@ func fromContext(ctx context.Context) []slog.Attr {
 	return nil
 }
 
-// A log that hides what happened is none either.
-func TestWhatIsNoSecretIsLogged(t *testing.T) {
+// A log that hides harmless text is useless.
+func TestHarmlessTextIsLogged(t *testing.T) {
 	var out bytes.Buffer
 	l := NewLogger(&out, "json", slog.LevelInfo, fromContext)
 	l.Info("serving", "url", "http://127.0.0.1:8080", "route", "GET /v1/retrievers/{retriever_id}/api-keys", "status", 200, "duration", time.Second,
@@ -111,12 +111,12 @@ func TestWhatIsNoSecretIsLogged(t *testing.T) {
 	}
 }
 
-// However a key is wrapped in text, it is found.
+// A key is found in any surrounding text.
 func TestAKeyIsFoundInAnyText(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		before, after := rapid.String().Draw(t, "before"), rapid.String().Draw(t, "after")
 		if n := len(before); n > 0 && (before[n-1]|0x20 >= 'a' && before[n-1]|0x20 <= 'z') {
-			before += " " // a letter before it makes another word
+			before += " " // a letter before the key makes it part of another word
 		}
 		if got := redact(before + "ret_sk_0123456789abcdef" + after); strings.Contains(got, "0123456789abcdef") {
 			t.Fatalf("%q", got)

@@ -13,23 +13,23 @@ func (m *Metrics) describeStore() {
 		Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, 1, 5, 10},
 	}, []string{"call", "outcome"})
 	m.pool = prometheus.NewGaugeVec(prometheus.GaugeOpts{
-		Name: "retrieverkeys_mongodb_pool", Help: "Connections to MongoDB that are open, those in use, and operations that are waiting for one.",
+		Name: "retrieverkeys_mongodb_pool", Help: "MongoDB connections that are open or in use, and operations that wait for one.",
 	}, []string{"state"})
 	m.checkouts = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "retrieverkeys_mongodb_checkout_failures_total", Help: "Operations that got no connection to MongoDB, by reason.",
 	}, []string{"reason"})
-	for _, reason := range []string{"timeout", "connectionError", "poolClosed"} { // those of the driver, told before one happens
+	for _, reason := range []string{"timeout", "connectionError", "poolClosed"} { // all reasons of the driver, so that each metric exists before the first failure
 		m.checkouts.WithLabelValues(reason)
 	}
 	m.registry.MustRegister(m.storeCalls, m.pool, m.checkouts)
 }
 
-// StoreCall counts a call of the store.
+// StoreCall counts a call to the store.
 func (m *Metrics) StoreCall(call, outcome string, took time.Duration) {
 	m.storeCalls.WithLabelValues(call, outcome).Observe(took.Seconds())
 }
 
-// Pool returns the count of what is in that state in MongoDB's pools.
+// Pool returns a function that changes the number of connections, or of waiting operations, in a state of MongoDB's pools.
 func (m *Metrics) Pool(state string) func(change int) {
 	gauge := m.pool.WithLabelValues(state)
 	return func(change int) { gauge.Add(float64(change)) }

@@ -18,7 +18,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// flushTimeout is how long the collector has, at the end, to take what it did not take yet.
+// flushTimeout is how long the process waits at the end for the collector to accept the remaining spans.
 const flushTimeout = 3 * time.Second
 
 // NewTracer returns a tracer that sends spans to the collector, and a function that flushes and closes it. Spans that the collector does not
@@ -30,7 +30,7 @@ func NewTracer(ctx context.Context, collector, service, version string, logger *
 	otel.SetLogger(logr.FromSlogHandler(sdkLog{logger}))
 	otlp, err := otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(collector))
 	if err != nil {
-		return nil, nil, errors.New("traces cannot be sent: what OTEL_EXPORTER_OTLP_* say of TLS does not fit together")
+		return nil, nil, errors.New("traces cannot be sent: the TLS settings in OTEL_EXPORTER_OTLP_* do not fit together")
 	}
 	described, err := resource.New(ctx, resource.WithTelemetrySDK(),
 		resource.WithAttributes(attribute.String("service.name", service), attribute.String("service.version", version)), resource.WithFromEnv())
@@ -64,18 +64,18 @@ func (l sdkLog) Handle(ctx context.Context, r slog.Record) error {
 // exporter logs lost spans at intervals. The SDK would log every error with the collector's URL, which can contain a key.
 type exporter struct {
 	sdktrace.SpanExporter
-	abandon context.Context //nolint:containedctx // it ends an export that is under way when there is no more time for it
+	abandon context.Context //nolint:containedctx // it ends a running export when flushTimeout is over
 	logger  *slog.Logger
 
-	mu   sync.Mutex
-	lost int       // spans since the last time
-	told time.Time // the last time
+	mu     sync.Mutex
+	lost   int       // spans since the last log line
+	logged time.Time // the last log line
 }
 
-// tellEvery is the interval between log lines about lost spans.
-const tellEvery = 10 * time.Minute
+// logEvery is the interval between log lines about lost spans.
+const logEvery = 10 * time.Minute
 
-// ExportSpans never fails: nobody could do anything about it.
+// ExportSpans never fails, because its caller could do nothing about a failure.
 func (e *exporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -87,26 +87,26 @@ func (e *exporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpa
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.lost += len(spans)
-	if time.Since(e.told) >= tellEvery {
-		e.logger.WarnContext(ctx, "the collector of traces does not take them", "lost", e.lost, "reason", reason(err))
-		e.lost, e.told = 0, time.Now()
+	if time.Since(e.logged) >= logEvery {
+		e.logger.WarnContext(ctx, "the trace collector does not accept spans", "lost", e.lost, "reason", reason(err))
+		e.lost, e.logged = 0, time.Now()
 	}
 	return nil
 }
 
-// statusIn finds the status that a collector answered with.
+// statusIn finds the status of a collector's response in an error.
 var statusIn = regexp.MustCompile(`: ([1-5]\d\d [A-Z][A-Za-z -]*) \(`)
 
-// reason tells why spans were not taken, without the collector's URL and without its answer.
+// reason returns why spans were not accepted, without the collector's URL and the text of its response.
 func reason(err error) string {
 	if u, ok := errors.AsType[*url.Error](err); ok {
 		return u.Err.Error()
 	}
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
-		return "it took too long"
+		return "the collector did not respond in time"
 	}
 	if status := statusIn.FindStringSubmatch(err.Error()); status != nil {
 		return status[1]
 	}
-	return "it did not answer as a collector does"
+	return "the response is not a collector's"
 }

@@ -30,7 +30,7 @@ func NewAdminHandler(metrics http.Handler, address string, names []string) http.
 }
 
 // ownHosts are the hosts under which a listener accepts requests. A page of another site can make its own name resolve to this machine,
-// and browsers then send that name as Host. They cannot send an address that the page does not come from. So localhost, loopback
+// and browsers then send that name as Host. They send an IP address only if the page comes from it. So localhost, loopback
 // addresses, the listener's own host, any address if it listens on all of them, and the operator's additional names are accepted.
 func ownHosts(address string, names []string) func(host string) bool {
 	given, _, err := net.SplitHostPort(address)

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// Answers bounds the memory of responses from when they are made until they are sent. Short ones need none of it.
+// Answers bounds the memory of responses from when they are made until they are sent. Short responses are exempt.
 type Answers struct {
 	bytes   int64
 	free    *semaphore.Weighted
@@ -21,7 +21,7 @@ type Answers struct {
 const (
 	// answersBytes is the default size of Answers.
 	answersBytes = 256 << 20
-	// shortAnswer is the length of responses that need no memory of Answers: the kernel takes them without waiting for the client.
+	// shortAnswer is the length up to which responses are exempt: the kernel buffers them without waiting for the client.
 	shortAnswer = 64 << 10
 )
 
@@ -52,12 +52,12 @@ func (a *Answers) Take(ctx context.Context, bytes int64) bool {
 // Give returns memory.
 func (a *Answers) Give(bytes int64) { a.free.Release(bytes) }
 
-// page is the memory that a page of a list takes from Answers, at most all of it. Short pages take none.
-func (a *Answers) page(page []apikey.Key) int64 {
+// pageBytes is the memory that a page of a list takes from Answers, at most all of it. Short pages take none.
+func (a *Answers) pageBytes(page []apikey.Key) int64 {
 	return min(max(0, int64(bytesOf(page))-shortAnswer), a.bytes)
 }
 
-// await takes memory for a response that has begun. It waits until the deadline, because the work that is done would be lost.
+// await takes memory for a response that has begun. It waits until the deadline, because giving up would waste the work that is already done.
 func (a *Answers) await(ctx context.Context, timeout time.Duration, bytes int64) error {
 	ctx, cancel := onward(ctx, timeout)
 	defer cancel()

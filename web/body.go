@@ -28,9 +28,9 @@ type bodies struct {
 const (
 	// smallBody is the part of each body that needs no memory of bodies. Most bodies are smaller.
 	smallBody = 16 << 10
-	// leastBodies is the least memory of bodies.
+	// leastBodies is the minimum of that memory, however small the largest body is.
 	leastBodies = 64 << 20
-	// addressShare is the number of addresses that fill it. The largest body takes half of a share, because the buffer for it doubles.
+	// addressShare is the number of addresses that can use up that memory. The largest body takes half of a share, because the buffer for it doubles.
 	addressShare = 4
 )
 
@@ -39,7 +39,7 @@ func newBodies(maxBody int64, addressOf func(*http.Request) string) *bodies {
 	return &bodies{free: semaphore.NewWeighted(most), share: most / addressShare, addressOf: addressOf, taken: map[string]int64{}}
 }
 
-// take reports whether there are n more bytes for the address.
+// take takes n bytes for the address, and reports whether there were enough.
 func (b *bodies) take(address string, n int64) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -50,6 +50,7 @@ func (b *bodies) take(address string, n int64) bool {
 	return true
 }
 
+// give returns n bytes of the address.
 func (b *bodies) give(address string, n int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -59,7 +60,7 @@ func (b *bodies) give(address string, n int64) {
 	}
 }
 
-// read calls next with a body that has been read.
+// read reads the whole body before it calls next.
 func (b *bodies) read(next http.Handler, refuse refuse, overloaded http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ContentLength == 0 {

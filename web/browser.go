@@ -36,7 +36,7 @@ var corsMethods = []string{http.MethodGet, http.MethodPost, http.MethodDelete}
 func NewCORS(origins []string, headers ...string) (CORS, []error) {
 	var problems []error
 	if slices.Contains(origins, "*") {
-		problems = append(problems, errors.New(originsSetting+" names *, but keys are not to be typed into just any page"))
+		problems = append(problems, errors.New(originsSetting+" names *: name each origin"))
 	}
 	if slices.Contains(headers, "*") {
 		problems = append(problems, errors.New(headersSetting+" names *: name each header"))
@@ -69,10 +69,10 @@ func NewCORS(origins []string, headers ...string) (CORS, []error) {
 func corsProblems(err error) (problems []error) {
 	for err := range cfgerrors.All(err) {
 		if wrong, ok := errors.AsType[*cfgerrors.UnacceptableOriginPatternError](err); ok {
-			err = fmt.Errorf("%s names %q, which is no origin: it must look like https://app.example.com or https://*.example.com", originsSetting, wrong.Value)
+			err = fmt.Errorf("%s names %q, which is not an origin: it must look like https://app.example.com or https://*.example.com", originsSetting, wrong.Value)
 		}
 		if wrong, ok := errors.AsType[*cfgerrors.UnacceptableHeaderNameError](err); ok {
-			err = fmt.Errorf("%s names %q, which is no header that pages can be allowed to send", headersSetting, wrong.Value)
+			err = fmt.Errorf("%s names %q, a header that pages cannot be allowed to send", headersSetting, wrong.Value)
 		}
 		problems = append(problems, err)
 	}
@@ -156,7 +156,7 @@ func (u unsent) Header() http.Header         { return http.Header(u) }
 func (u unsent) Write(b []byte) (int, error) { return len(b), nil }
 func (u unsent) WriteHeader(int)             {}
 
-// shown shortens a received value and makes it printable.
+// shown returns a received value if it is short and printable, or else an ellipsis.
 func shown(s string) string {
 	if len(s) > 200 || strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) {
 		return "…"
@@ -167,13 +167,14 @@ func shown(s string) string {
 // preflightHeader is the header with which Apollo's clients cause a preflight.
 const preflightHeader = "Apollo-Require-Preflight"
 
-// askedHeaders are headers that a page can only send after a preflight. Content-Type is not one of them, because forms send it too.
-// Headers that proxies add, such as X-Request-Id and trace headers, prove nothing.
-var askedHeaders = []string{"Authorization", "X-Namespace", preflightHeader, "GraphQL-Require-Preflight", "X-Apollo-Operation-Name", "Content-Type"}
+// preflighted are headers that a page of another site can send only after a preflight. Content-Type is one of them only if it is
+// application/json, because forms send other types without a preflight. Headers that proxies add, such as X-Request-Id and trace headers,
+// prove nothing.
+var preflighted = []string{"Authorization", "X-Namespace", preflightHeader, "GraphQL-Require-Preflight", "X-Apollo-Operation-Name", "Content-Type"}
 
 // requestHeaders are the headers that pages may send: those of GraphQL clients, HTTP libraries and browser tracers. X-Requested-With is
-// not in askedHeaders, because some apps add it to everything that their pages load.
-var requestHeaders = slices.Concat(askedHeaders, []string{
+// not in preflighted, because some apps add it to everything that their pages load.
+var requestHeaders = slices.Concat(preflighted, []string{
 	"Accept", "Cache-Control", "Pragma", "X-Requested-With", "X-Request-Id", "X-Correlation-Id",
 	"X-Apollo-Operation-Id", "X-Apollo-Operation-Type", "Apollographql-Client-Name", "Apollographql-Client-Version", "GraphQL-Client-Name", "GraphQL-Client-Version",
 	"Traceparent", "Tracestate", "Baggage", "Sentry-Trace", "B3", "X-B3-TraceId", "X-B3-SpanId", "X-B3-ParentSpanId", "X-B3-Sampled", "Newrelic",
@@ -184,7 +185,7 @@ var requestHeaders = slices.Concat(askedHeaders, []string{
 // Only browsers that send Sec-Fetch-Site can be misused this way: other browsers cannot POST JSON without a preflight.
 func requirePreflight(refuse refuse, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		asked := slices.ContainsFunc(askedHeaders, func(name string) bool {
+		asked := slices.ContainsFunc(preflighted, func(name string) bool {
 			sent := r.Header.Get(name)
 			media, _, _ := mime.ParseMediaType(sent)
 			return sent != "" && (name != "Content-Type" || media == "application/json")

@@ -17,7 +17,7 @@ import (
 	"retrieverkeys/apikey"
 )
 
-// A page may call from the origins that are configured and from no other; without configuration from none.
+// Only pages of the configured origins can call. Without configuration, none can.
 func TestCORS(t *testing.T) {
 	origins, errs := NewCORS([]string{"https://app.example.com", "https://*.wild.example", "http://localhost:5173"})
 	if errs != nil {
@@ -57,7 +57,7 @@ func TestCORS(t *testing.T) {
 	}
 }
 
-func TestNewCORSTellsEveryProblem(t *testing.T) {
+func TestNewCORSReturnsEveryProblem(t *testing.T) {
 	if _, errs := NewCORS(nil); errs != nil {
 		t.Error(errs)
 	}
@@ -94,8 +94,8 @@ func TestNewCORSChecksHeaders(t *testing.T) {
 	}
 }
 
-// Tools that a page has in it send headers of their own with each request. Without it such a page can ask nothing, whatever the
-// origins that are allowed.
+// Tools in a page, such as browser tracers, add their own headers to every request. Without this, a page with such a tool cannot send any request,
+// even from an allowed origin.
 func TestPagesMaySendTheHeadersOfTheirTools(t *testing.T) {
 	for _, c := range []struct {
 		own, headers string
@@ -179,11 +179,11 @@ func TestRefusedPreflightsSayWhy(t *testing.T) {
 			}
 		}
 	}
-	// OPTIONS that is no preflight is a method that a path does not have.
+	// An OPTIONS request that is not a preflight is a method that the path does not support.
 	if status, _, body := ask(t, http.MethodOptions, served(t, &shelf{})+keysURL, "", "Origin", app); status != http.StatusMethodNotAllowed {
 		t.Errorf("no preflight: %d %s", status, body)
 	}
-	// The demo's pages may have any port.
+	// The demo allows pages on any port of localhost.
 	for _, origin := range []string{"http://localhost:3000", "http://localhost", "http://localhost:65535"} {
 		url := served(t, &shelf{}, func(o *Options) { o.CORS = origins })
 		if status, header, body := ask(t, http.MethodOptions, url+"/graphql", "", "Origin", origin, "Access-Control-Request-Method", "POST", "Access-Control-Request-Headers", "authorization"); status/100 != 2 || header.Get("Access-Control-Allow-Origin") != origin {
@@ -192,7 +192,7 @@ func TestRefusedPreflightsSayWhy(t *testing.T) {
 	}
 }
 
-// What a page of another site has a browser send must not run, unless the browser asked this server first.
+// A request that a page of another site causes must not run, unless the browser has made a preflight first.
 func TestOtherSitesMustAskFirst(t *testing.T) {
 	ran := false
 	url := served(t, &shelf{}, func(o *Options) {
@@ -227,7 +227,7 @@ func TestOtherSitesMustAskFirst(t *testing.T) {
 	}
 }
 
-// Whatever way a client takes an answer, it is the same one.
+// A response has the same content in every encoding.
 func TestAnswersAreCompressed(t *testing.T) {
 	url := served(t, &shelf{keys: 10})
 	_, _, plain := ask(t, http.MethodGet, url+keysURL, "", "Accept-Encoding", "identity")
@@ -250,6 +250,6 @@ func TestAnswersAreCompressed(t *testing.T) {
 		}
 	}
 	if _, header, _ := ask(t, http.MethodGet, url+"/healthz", "", "Accept-Encoding", "gzip"); header.Get("Content-Encoding") != "" {
-		t.Errorf("a short answer is compressed: %v", header)
+		t.Errorf("a short response is compressed: %v", header)
 	}
 }

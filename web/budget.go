@@ -98,15 +98,15 @@ type failures struct {
 	proxied   sync.Once // warns about an address that many clients share
 
 	mu     sync.Mutex
-	lately *simplelru.LRU[[sha256.Size]byte, struct{}] // digests of recently accepted keys; each request still authenticates
+	recent *simplelru.LRU[[sha256.Size]byte, struct{}] // digests of recently accepted keys; each request still authenticates
 }
 
-// mostLately is how many recently accepted keys are remembered. Invalid keys cannot evict them.
-const mostLately = 100_000
+// mostRecent is how many recently accepted keys are remembered. Invalid keys cannot evict them.
+const mostRecent = 100_000
 
 func newFailures(limiter ratelimit.Limiter, perMinute int) *failures {
 	f := &failures{limiter: limiter, perMinute: perMinute}
-	f.lately, _ = simplelru.NewLRU[[sha256.Size]byte, struct{}](mostLately, nil) // it fails for sizes below 1 only
+	f.recent, _ = simplelru.NewLRU[[sha256.Size]byte, struct{}](mostRecent, nil) // it fails for sizes below 1 only
 	return f
 }
 
@@ -137,13 +137,13 @@ func (f *failures) guard(ctx context.Context, from, token string, authenticate f
 	case known && failed: // it was revoked or has expired
 		f.limiter.Take(ctx, ofAddress, network(from), f.perMinute, 1)
 		f.mu.Lock()
-		f.lately.Remove(digest)
+		f.recent.Remove(digest)
 		f.mu.Unlock()
 	case !known && !failed:
 		f.limiter.Take(ctx, ofAddress, network(from), f.perMinute, -1)
 		if err == nil {
 			f.mu.Lock()
-			f.lately.Add(digest, struct{}{})
+			f.recent.Add(digest, struct{}{})
 			f.mu.Unlock()
 		}
 	}
@@ -153,7 +153,7 @@ func (f *failures) guard(ctx context.Context, from, token string, authenticate f
 func (f *failures) known(digest [sha256.Size]byte) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	_, known := f.lately.Get(digest)
+	_, known := f.recent.Get(digest)
 	return known
 }
 

@@ -31,8 +31,8 @@ func callerWith(hash string, limit ...int32) apikey.Caller {
 	return apikey.Caller{Key: k}
 }
 
-// A key that runs wild must not take more than its share, and must learn when to try again.
-func TestABudgetIsSpentAndComesBack(t *testing.T) {
+// A key in a runaway client must not take more than its share, and the client must learn when to try again.
+func TestABudgetIsSpentAndRefills(t *testing.T) {
 	start := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	now := start
 	b := newBudgets(&apikey.Service{RateLimit: 60}, ratelimit.NewMemory(func() time.Time { return now }))
@@ -83,19 +83,19 @@ func TestAKeysOwnLimitComesFirst(t *testing.T) {
 		{60, callerWith("a", 5), "5"},
 		{60, callerWith("a", 5000), "5000"},
 		{60, callerWith("a"), "60"},
-		{60, callerWith("a", 0), "60"}, // no limit of its own, and none that forbids everything
+		{60, callerWith("a", 0), "60"}, // 0 is not a limit that forbids everything, so the general limit applies
 		{60, callerWith("a", -1), "60"},
 		{60, callerWith("a", math.MinInt32), "60"},
 		{0, callerWith("a", 0), ""},
 		{0, callerWith("a", -7), ""},
-		{60, apikey.Caller{}, ""}, // who sends no key reads nothing
+		{60, apikey.Caller{}, ""}, // a caller without a key can read nothing
 	} {
 		h := http.Header{}
 		if err := newBudgets(&apikey.Service{RateLimit: c.general}, ratelimit.NewMemory(time.Now)).take(t.Context(), h, c.caller); err != nil || h.Get("X-RateLimit-Limit") != c.limit {
 			t.Errorf("%d, %+v: %v, %v", c.general, c.caller.Key, h, err)
 		}
 	}
-	// A limit that is changed holds from the next request on.
+	// A changed limit applies from the next request on.
 	b := newBudgets(&apikey.Service{}, ratelimit.NewMemory(time.Now))
 	for _, limit := range []int32{100, 2, 50} {
 		h := http.Header{}
@@ -105,7 +105,7 @@ func TestAKeysOwnLimitComesFirst(t *testing.T) {
 	}
 }
 
-// Over HTTP it looks the same to GraphQL and to the vendor's clients, but for the bodies.
+// GraphQL and REST refuse in the same way, except for the body.
 func TestSpentBudgetIsRefused(t *testing.T) {
 	url := served(t, &shelf{keys: 1}, func(o *Options) {
 		o.Service.RateLimit = 1
@@ -125,7 +125,7 @@ func TestSpentBudgetIsRefused(t *testing.T) {
 	}
 }
 
-// A request that is refused costs something, too. Without it a key from a site that it may not be used from asks without end.
+// Refused requests use up the budget too. Without this, a key used on a forbidden site can send requests without limit.
 func TestRefusedRequestsSpendTheBudget(t *testing.T) {
 	for name, c := range map[string]struct {
 		path, body string
@@ -172,7 +172,7 @@ func TestRefusedRequestsSpendTheBudget(t *testing.T) {
 	}
 }
 
-// chain is a store that knows keys by their ids, and counts how often it is asked for them.
+// chain is a store that finds keys by id and counts the lookups.
 type chain struct {
 	apikey.Store
 
@@ -195,7 +195,7 @@ func (c *chain) CurrentKeys(_ context.Context, tenant apikey.InternalID, id apik
 	return found, nil
 }
 
-// Without it a caller who has spent a budget rotates the key and has the budget again.
+// Without this, a caller who has used up a budget rotates the key and gets a full budget.
 func TestRotatedKeysShareOneBudget(t *testing.T) {
 	key := func(id, before, budget string, tenant apikey.InternalID) apikey.Key {
 		k := apikey.Key{ID: apikey.ID(id), Hash: "hash of " + id, Budget: budget, InternalID: tenant}
@@ -205,9 +205,9 @@ func TestRotatedKeysShareOneBudget(t *testing.T) {
 		return k
 	}
 	first, old, older, made := key("a", "", "", "int_1"), key("b", "a", "", "int_1"), key("c", "b", "", "int_1"), key("d", "c", "hash of a", "int_1")
-	theirs := key("b", "a", "", "int_2") // of another organization that uses the same ids
+	theirs := key("b", "a", "", "int_2") // of another organization with the same ids
 	theirs.Hash = "hash of their b"
-	forged := key("evil", "a", "hash of a", "int_2") // and one that, in whatever way, came to name our budget
+	forged := key("evil", "a", "hash of a", "int_2") // another organization's key that names our budget
 	store := &chain{keys: []apikey.Key{first, old, older, made, theirs}}
 	limiter := ratelimit.NewMemory(time.Now)
 	processes := []*budgets{newBudgets(&apikey.Service{Store: store, RateLimit: 4}, limiter), newBudgets(&apikey.Service{Store: store, RateLimit: 4}, limiter)}
@@ -231,14 +231,14 @@ func TestRotatedKeysShareOneBudget(t *testing.T) {
 			t.Errorf("step %d, %s: %s, want %s", i, step.key.ID, got, step.want)
 		}
 	}
-	// Of a key that an older version rotated the chain is looked up once, and not at all where nothing is limited.
+	// For a key that an older version rotated, the chain is looked up once, and not at all if there is no limit.
 	asked := store.asked
 	take(0, old)
 	take(0, made)
 	if err := newBudgets(&apikey.Service{Store: store}, limiter).take(t.Context(), http.Header{}, apikey.Caller{Key: &older}); err != nil || store.asked != asked {
 		t.Errorf("%v, asked %d times more", err, store.asked-asked)
 	}
-	// A token that cannot be looked up is counted and not remembered.
+	// The result of a failed lookup is not remembered.
 	late := key("late", "d", "", "int_1")
 	store.down = true
 	if got := take(0, late); got != "UNAVAILABLE" {
@@ -250,7 +250,7 @@ func TestRotatedKeysShareOneBudget(t *testing.T) {
 	}
 }
 
-// shelfOf is a store that knows some tokens only, may be down, and counts what it is asked.
+// shelfOf is a store that knows only some tokens, can be down, and counts lookups.
 type shelfOf struct {
 	shelf
 	good  map[string]bool
@@ -273,8 +273,8 @@ func (s *shelfOf) KeysByHash(_ context.Context, hash string) ([]apikey.Key, erro
 	return nil, nil
 }
 
-// Somebody who tries keys must not keep the store busy, and callers with valid keys from the same address must not notice.
-func TestBadBearersOfAnAddressAreSpent(t *testing.T) {
+// A client that guesses keys must not keep the store busy, and callers with valid keys at the same address must not notice.
+func TestInvalidKeysOfAnAddressAreLimited(t *testing.T) {
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	s := &shelfOf{good: map[string]bool{"sk_good": true, "sk_new": true}}
 	outcomes := map[string]int{}
@@ -301,11 +301,11 @@ func TestBadBearersOfAnAddressAreSpent(t *testing.T) {
 			t.Errorf("%s, %s: %d %s, want %d", from, authorization, got, body, want)
 		}
 	}
-	for range 5 { // good ones take nothing
+	for range 5 { // valid keys do not count
 		expect("192.0.2.1", "Bearer sk_good", 200)
 	}
 	s.down = true
-	for range 5 { // nor does what could not be looked up
+	for range 5 { // nor do keys that could not be looked up
 		expect("192.0.2.1", "Bearer sk_any", 503)
 	}
 	s.down = false
@@ -313,15 +313,15 @@ func TestBadBearersOfAnAddressAreSpent(t *testing.T) {
 	expect("192.0.2.1", "Basic c2s6", 401) // malformed tokens count too
 	expect("192.0.2.1", "Bearer sk_bad2", 401)
 	asked := s.asked
-	_, header, known := ask("192.0.2.1", "Bearer sk_new") // a good one, but who could tell
+	_, header, known := ask("192.0.2.1", "Bearer sk_new") // valid, but this process has not accepted it yet
 	_, _, unknown := ask("192.0.2.1", "Bearer sk_bad3")
 	if header.Get("Retry-After") != "20" || known != unknown || !strings.Contains(known, `"status":429`) || !strings.Contains(known, `"details":{"limit":3,"retry_after":20,"window":60}`) || s.asked != asked {
 		t.Errorf("%v\n%s\n%s", header, known, unknown)
 	}
 	expect("192.0.2.1", "Bearer sk_good", 200)
-	expect("192.0.2.1", "", 401) // who sends none is not concerned
+	expect("192.0.2.1", "", 401) // requests without a key are not limited
 	expect("192.0.2.2", "Bearer sk_new", 200)
-	expect("192.0.2.1", "Bearer sk_new", 200) // now it is known
+	expect("192.0.2.1", "Bearer sk_new", 200) // this process has accepted it now
 	if outcomes["RATE_LIMITED"] != 2 {
 		t.Errorf("%v", outcomes)
 	}
@@ -331,15 +331,15 @@ func TestBadBearersOfAnAddressAreSpent(t *testing.T) {
 	expect("192.0.2.1", "Bearer sk_good", 401) // it was revoked: the response says so, and from then on it counts as invalid
 	expect("192.0.2.1", "Bearer sk_good", 429)
 
-	for i := range 3 { // a client with IPv6 has as many addresses as it likes
+	for i := range 3 { // an IPv6 client has a whole /64 of addresses
 		expect(fmt.Sprintf("2001:db8::%d", i), "Bearer sk_bad", 401)
 	}
 	expect("2001:db8::ffff", "Bearer sk_bad", 429)
 	expect("2001:db8:0:1::1", "Bearer sk_bad", 401)
 }
 
-// Where a proxy is not named, all its clients are one, and the operator must learn why good keys are held up: once, not for each.
-func TestAProxyThatIsNotNamedIsTold(t *testing.T) {
+// If a proxy is not in TRUSTED_PROXIES, all its clients share one address. The log must say once why their valid keys are refused.
+func TestAnUntrustedProxyIsLogged(t *testing.T) {
 	for _, c := range []struct{ from, forwarded, trusted string }{{"10.0.0.1:1", "192.0.2.1", ""}, {"10.0.0.1:1", "", ""}, {"10.0.0.1:1", "192.0.2.1", "10.0.0.0/8"}} {
 		var log bytes.Buffer
 		s := &shelfOf{}
@@ -363,13 +363,13 @@ func TestAProxyThatIsNotNamedIsTold(t *testing.T) {
 			want = 1
 		}
 		if got := strings.Count(log.String(), "TRUSTED_PROXIES"); got != want {
-			t.Errorf("%+v: told %d times\n%s", c, got, &log)
+			t.Errorf("%+v: logged %d times\n%s", c, got, &log)
 		}
 	}
 }
 
-// Asking much at once must not be a way to try out more.
-func TestBadBearersAtOnceAreNoMore(t *testing.T) {
+// Concurrent requests must not get more attempts than requests one after the other.
+func TestConcurrentInvalidKeysGetNoExtraAttempts(t *testing.T) {
 	f := newFailures(ratelimit.NewMemory(time.Now), 3)
 	var looked, wg = make(chan struct{}, 100), sync.WaitGroup{}
 	for i := range 20 {
@@ -385,7 +385,7 @@ func TestBadBearersAtOnceAreNoMore(t *testing.T) {
 	}
 }
 
-func TestBadBearersMayBeUnlimited(t *testing.T) {
+func TestInvalidKeysCanBeUnlimited(t *testing.T) {
 	f := newFailures(ratelimit.NewMemory(time.Now), 0)
 	bad := errors.New("bad")
 	for range 5 {

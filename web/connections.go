@@ -61,7 +61,7 @@ func (c *Connections) Context(ctx context.Context, conn net.Conn) context.Contex
 	})
 }
 
-// arrived says that the request of this context has arrived in full: its connection is no longer idle.
+// arrived marks the connection as no longer idle, because the request of this context has arrived in full.
 func arrived(ctx context.Context) {
 	if f, ok := ctx.Value(arrivedKey{}).(func()); ok {
 		f()

@@ -48,11 +48,11 @@ func clearReadDeadline(next http.Handler) http.Handler {
 }
 
 func setWriteDeadline(w http.ResponseWriter, at time.Time) {
-	_ = http.NewResponseController(w).SetWriteDeadline(at) // fails only where no client could stall
+	_ = http.NewResponseController(w).SetWriteDeadline(at) // fails only without a connection, and then no client can stall
 }
 
 func setReadDeadline(w http.ResponseWriter, at time.Time) {
-	_ = http.NewResponseController(w).SetReadDeadline(at) // fails only where no client could stall
+	_ = http.NewResponseController(w).SetReadDeadline(at) // fails only without a connection, and then no client can stall
 }
 
 // withResponseDeadline gives the request's context a deadline until the response begins. A longer response continues in contexts from

@@ -1,11 +1,14 @@
 package web
 
 import (
+	"context"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -39,4 +42,35 @@ func TestNoReadDeadlineOutlivesTheRequest(t *testing.T) {
 			t.Error("nothing was answered")
 		}
 	}
+}
+
+// Every page has the full timeout, so a list that takes longer than one timeout in all is not cut off.
+func TestEachPageHasItsOwnDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const timeout = time.Second
+		var outlived time.Duration
+		h := withResponseDeadline(timeout, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			began := time.Now()
+			for range 5 {
+				ctx, cancel := onward(r.Context(), timeout)
+				deadline, ok := ctx.Deadline()
+				if left := time.Until(deadline); !ok || left != timeout || ctx.Err() != nil {
+					t.Errorf("after %v a page has %v, %v", time.Since(began), left, ctx.Err())
+				}
+				if RequestID(ctx) != RequestID(r.Context()) || RequestID(ctx) == "" {
+					t.Error("a page's context lacks the request's values")
+				}
+				time.Sleep(timeout - time.Millisecond)
+				cancel()
+			}
+			outlived = time.Since(began)
+			if !errors.Is(r.Context().Err(), context.DeadlineExceeded) {
+				t.Errorf("the request itself: %v", r.Context().Err())
+			}
+		}))
+		withRequestID(h).ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil))
+		if outlived < 4*timeout {
+			t.Errorf("the answer took %v", outlived)
+		}
+	})
 }

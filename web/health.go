@@ -17,8 +17,8 @@ type status struct {
 // process.
 const readyTimeout = 600 * time.Millisecond
 
-// ready asks the store once for all concurrent probes. Probes need no turn, so they must not use up its connections. A check that ignores
-// its context does not delay a probe.
+// ready asks the store once for all concurrent probes. Probes need no turn, so they must not use up the store's connections. A check that
+// ignores its context does not delay a probe.
 func ready(check func(context.Context) error, stopping <-chan struct{}) http.HandlerFunc {
 	var asking singleflight.Group
 	return func(w http.ResponseWriter, r *http.Request) {

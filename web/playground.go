@@ -16,12 +16,12 @@ import (
 //go:embed playground.html
 var playgroundPage string
 
-// embeddedAssets holds the page's assets in a binary that `make playground` built, and else a note.
+// embeddedAssets has the page's assets in a binary that `make playground` built. In other binaries it has only a README.
 //
 //go:embed playground/assets
 var embeddedAssets embed.FS
 
-// playgroundAssets has the assets by their path below assetsCDN.
+// playgroundAssets has the assets by their paths below assetsCDN.
 var playgroundAssets, _ = fs.Sub(embeddedAssets, "playground/assets")
 
 const (

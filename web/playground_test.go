@@ -21,7 +21,7 @@ import (
 	"github.com/vektah/gqlparser/v2/validator/rules"
 )
 
-// get asks as a browser would.
+// get requests a path as a browser does.
 func get(t *testing.T, handler http.Handler, path string) *httptest.ResponseRecorder {
 	t.Helper()
 	rec := httptest.NewRecorder()
@@ -29,7 +29,7 @@ func get(t *testing.T, handler http.Handler, path string) *httptest.ResponseReco
 	return rec
 }
 
-// playgroundWith serves the playground of a binary that has these assets.
+// playgroundWith serves the playground of a binary with these assets.
 func playgroundWith(assets fs.FS) http.Handler {
 	mux := http.NewServeMux()
 	routePlayground(mux, assets)
@@ -45,7 +45,7 @@ var assetNames = []string{
 	"graphiql@4.1.2/graphiql.min.css",
 }
 
-// allAssets stands in for what `make playground` puts into a binary.
+// allAssets are placeholders for the files that `make playground` puts into a binary.
 func allAssets() fstest.MapFS {
 	files := fstest.MapFS{}
 	for _, name := range assetNames {
@@ -70,11 +70,11 @@ func TestPlaygroundHeaders(t *testing.T) {
 		}
 	}
 	if policies := rec.Header().Values("Content-Security-Policy"); len(policies) != 1 || !strings.Contains(policies[0], "script-src ") {
-		t.Errorf("policies %q: want the page's alone, for browsers apply all of them", policies)
+		t.Errorf("policies %q: want only the page's, because browsers apply all of them", policies)
 	}
 }
 
-// A policy that is too narrow leaves the page blank, one that is too wide lets a script in that reads keys.
+// A policy that is too narrow leaves the page blank. One that is too wide permits scripts that read keys.
 func TestPlaygroundPolicy(t *testing.T) {
 	for name, tt := range map[string]struct {
 		assets         fs.FS
@@ -119,7 +119,7 @@ func TestPlaygroundPolicy(t *testing.T) {
 				delete(policy, name)
 			}
 			if len(policy) > 0 {
-				t.Errorf("more than wanted: %v", policy)
+				t.Errorf("unwanted directives: %v", policy)
 			}
 		})
 	}
@@ -127,8 +127,8 @@ func TestPlaygroundPolicy(t *testing.T) {
 
 var assetElement = regexp.MustCompile(`<(?:script|link)\b[^>]*(?:src|href)="(/[^"]*|https?:[^"]*)"[^>]*>`)
 
-// What comes from elsewhere runs beside keys, so it must be what it was when it was looked at. Browsers check that only
-// of what they fetch with CORS.
+// Scripts from the CDN run in a page with keys, so they must be exactly the reviewed files. Browsers check hashes only of files that they fetch
+// with CORS.
 func TestPlaygroundPinsItsAssets(t *testing.T) {
 	page := get(t, playgroundWith(fstest.MapFS{}), "/").Body.String()
 	var names []string
@@ -145,11 +145,11 @@ func TestPlaygroundPinsItsAssets(t *testing.T) {
 		t.Errorf("the page refers to %q, want %q", names, want)
 	}
 	if strings.Count(page, "https://") != strings.Count(page, npm) {
-		t.Errorf("the page names another address than that of the CDN")
+		t.Errorf("the page names an address other than the CDN's")
 	}
 }
 
-// With the assets in the binary there may be no internet at all.
+// With the assets in the binary, the page needs no internet.
 func TestPlaygroundFromTheBinary(t *testing.T) {
 	handler := playgroundWith(allAssets())
 	page := get(t, handler, "/").Body.String()
@@ -158,7 +158,7 @@ func TestPlaygroundFromTheBinary(t *testing.T) {
 	}
 	fromCDN := get(t, playgroundWith(fstest.MapFS{}), "/").Body.String()
 	if want := strings.ReplaceAll(fromCDN, npm, "/playground/"); page != want {
-		t.Error("the page differs by more than where its assets are")
+		t.Error("the page differs in more than the addresses of its assets")
 	}
 	assets := assetElement.FindAllStringSubmatch(page, -1)
 	if len(assets) != len(assetNames) {
@@ -183,7 +183,7 @@ func TestPlaygroundFromTheBinary(t *testing.T) {
 	}
 }
 
-// A page that gets a part of its assets from each side would need a policy for both, and hide that a build went wrong.
+// If a page loaded some assets from the binary and some from the CDN, its policy would have to allow both, and a failed build would go unnoticed.
 func TestPlaygroundWithoutAnAssetUsesTheCDN(t *testing.T) {
 	want := get(t, playgroundWith(fstest.MapFS{}), "/").Body.String()
 	for _, name := range assetNames {
@@ -199,7 +199,7 @@ func TestPlaygroundWithoutAnAssetUsesTheCDN(t *testing.T) {
 	}
 }
 
-// Newcomers press the button before they read anything, and learn from the examples what there is.
+// New users press the button before they read anything, so every example must run, and together they must show every field.
 func TestPlaygroundExamples(t *testing.T) {
 	sdl, err := os.ReadFile("../schema.graphqls")
 	if err != nil {
@@ -211,8 +211,8 @@ func TestPlaygroundExamples(t *testing.T) {
 	}
 	page := get(t, playgroundWith(fstest.MapFS{}), "/").Body.String()
 	examples := regexp.MustCompile(`(?s)<script type="application/graphql"(?: data-variables='([^']*)')?>(.*?)</script>`).FindAllStringSubmatch(page, -1)
-	if len(examples) != strings.Count(page, "application/graphql")-1 { // the page's script looks for them
-		t.Fatalf("understood %d examples only", len(examples))
+	if len(examples) != strings.Count(page, "application/graphql")-1 { // minus the one in the page's script
+		t.Fatalf("found only %d examples", len(examples))
 	}
 
 	shown := map[string]bool{}
@@ -247,7 +247,7 @@ func TestPlaygroundExamples(t *testing.T) {
 		}
 		for _, operation := range document.Operations {
 			if operation.Name == "" || names[operation.Name] {
-				t.Errorf("want a name of its own for %q", operation.Name)
+				t.Errorf("the name %q is missing or not unique", operation.Name)
 			}
 			names[operation.Name] = true
 			for _, variable := range operation.VariableDefinitions {

@@ -92,7 +92,7 @@ func appendKey(b []byte, k *apikey.Key) []byte {
 // and sending it may each take the whole timeout. A failure then cuts the connection, because a list that looks complete but is not would
 // be worse than none.
 func (h rest) list(w http.ResponseWriter, r *http.Request) {
-	// Callers that may read nothing are not told what else is wrong.
+	// A caller that may read nothing must not learn what else is wrong with the request.
 	if _, err := h.service.Viewer(apikey.CallerFrom(r.Context())); err != nil {
 		h.refuse(w, r, err)
 		return
@@ -107,7 +107,7 @@ func (h rest) list(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, r, err)
 		return
 	}
-	held := h.answers.page(page)
+	held := h.answers.pageBytes(page)
 	if !h.answers.Take(r.Context(), held) {
 		h.refuse(w, r, overloaded())
 		return
@@ -139,10 +139,10 @@ func (h rest) list(w http.ResponseWriter, r *http.Request) {
 		if page, err = h.nextPage(r, reader); err != nil {
 			h.abort(r, err)
 		}
-		if err = h.answers.await(r.Context(), h.timeout, h.answers.page(page)); err != nil {
+		if err = h.answers.await(r.Context(), h.timeout, h.answers.pageBytes(page)); err != nil {
 			h.abort(r, err)
 		}
-		held = h.answers.page(page)
+		held = h.answers.pageBytes(page)
 	}
 	h.write(w, fmt.Appendf(b, "],\"total\":%d}\n", total))
 }
@@ -219,8 +219,8 @@ func (h rest) revoke(w http.ResponseWriter, r *http.Request) {
 	}{"Successfully completed", true})
 }
 
-// only405 answers methods that a path does not support.
-func only405(allow ...string) http.HandlerFunc {
+// methodNotAllowed answers methods that a path does not support.
+func methodNotAllowed(allow ...string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Allow", strings.Join(allow, ", "))
 		writeStatus(w, http.StatusMethodNotAllowed, "MethodNotAllowedError", "This path supports "+strings.Join(allow, " or ")+".")

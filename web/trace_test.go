@@ -13,7 +13,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 )
 
-// Whatever becomes of a request, its span tells the route and the status, and nothing of what was sent or of what a panic says.
+// The span of every request has its route and status. It contains nothing that a client sent, and no panic's value.
 func TestSpansOfRequests(t *testing.T) {
 	spans := tracetest.NewSpanRecorder()
 	tracer := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans)).Tracer("test")
@@ -39,7 +39,7 @@ func TestSpansOfRequests(t *testing.T) {
 		r := httptest.NewRequestWithContext(t.Context(), c.method, c.path, strings.NewReader("a_secret"))
 		r.Header.Set("X-Request-Id", c.id)
 		func() {
-			defer func() { _ = recover() }() // what net/http does with a request that is cut off
+			defer func() { _ = recover() }() // as net/http does
 			h.ServeHTTP(httptest.NewRecorder(), r)
 		}()
 		ended := spans.Ended()

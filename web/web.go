@@ -93,16 +93,16 @@ func NewHandler(o Options) http.Handler {
 		full := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { gate.refuse(w, r, refuse) })
 		return withTimeout(o.Timeout, o.MaxBodyBytes, bodies.read(admit(h, refuse), refuse, full))
 	}
-	twin := rest{service: o.Service, timeout: o.Timeout, answers: o.Answers, logger: o.Logger}
+	endpoints := rest{service: o.Service, timeout: o.Timeout, answers: o.Answers, logger: o.Logger}
 
 	mux := http.NewServeMux()
 	mux.Handle("/graphql", requirePreflight(o.RefuseGraphQL, admitWithBody(o.GraphQL, o.RefuseGraphQL)))
 	if !o.WithoutREST {
-		mux.Handle("GET "+keysPath, withResponseDeadline(o.Timeout, admit(http.HandlerFunc(twin.list), refuseREST)))
-		mux.Handle("POST "+keysPath, admitWithBody(http.HandlerFunc(twin.create), refuseREST))
-		mux.Handle("DELETE "+keysPath+"/{key_id}", admitWithBody(http.HandlerFunc(twin.revoke), refuseREST))
-		mux.HandleFunc(keysPath, only405("GET", "POST"))
-		mux.HandleFunc(keysPath+"/{key_id}", only405("DELETE"))
+		mux.Handle("GET "+keysPath, withResponseDeadline(o.Timeout, admit(http.HandlerFunc(endpoints.list), refuseREST)))
+		mux.Handle("POST "+keysPath, admitWithBody(http.HandlerFunc(endpoints.create), refuseREST))
+		mux.Handle("DELETE "+keysPath+"/{key_id}", admitWithBody(http.HandlerFunc(endpoints.revoke), refuseREST))
+		mux.HandleFunc(keysPath, methodNotAllowed("GET", "POST"))
+		mux.HandleFunc(keysPath+"/{key_id}", methodNotAllowed("DELETE"))
 		mux.Handle("GET /openapi.json", compress(http.HandlerFunc(openAPI)))
 	}
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, status{"ok"}) })

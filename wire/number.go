@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// WholeNumber returns the value of a JSON number if that is a whole number that an int64 holds. It moves the decimal point in
-// the text: a float64 would round, and an exact number could take gigabytes for a few letters, such as 1e999999999.
+// WholeNumber returns the value of a JSON number, and whether it is a whole number that fits into an int64. It moves the decimal point in the
+// text: a float64 would round, and an exact number could take gigabytes for a short text such as 1e999999999.
 func WholeNumber(text json.Number) (n int64, whole bool) {
 	number, exponent, _ := strings.Cut(strings.ToLower(string(text)), "e")
 	digits, fraction, _ := strings.Cut(strings.TrimPrefix(number, "-"), ".")
@@ -19,7 +19,7 @@ func WholeNumber(text json.Number) (n int64, whole bool) {
 	if exponent != "" {
 		var err error
 		if shift, err = strconv.Atoi(exponent); err != nil {
-			return 0, false // so far out that no text that fits into memory brings it back
+			return 0, false // no digits that fit into memory make up for such an exponent
 		}
 	}
 	zeros := shift + len(digits) - len(significant)
@@ -31,5 +31,5 @@ func WholeNumber(text json.Number) (n int64, whole bool) {
 	return n, err == nil
 }
 
-// maxDigits is how many digits an int64 has at most.
+// maxDigits is the number of digits of the largest int64.
 const maxDigits = 19

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// A number is whole exactly where its value is, as arbitrary precision has it.
+// WholeNumber agrees with arbitrary-precision arithmetic.
 func FuzzWholeNumber(f *testing.F) {
 	for _, text := range []string{"0", "-0.0e7", "3.0", "30e-1", "-9223372036854775808", "9223372036854775807.5", "92233720368547758070E-1", "0.5", "1e18", "1e19", "0e99999999999999999999", "1E-9223372036854775808"} {
 		f.Add(text)

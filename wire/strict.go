@@ -9,26 +9,27 @@ import (
 	"unicode/utf16"
 )
 
-// ErrSurrogate refuses half of a surrogate pair. It stands for no character, and Go's decoder replaces it in silence, so that two
-// different texts become one.
-var ErrSurrogate = errors.New("has half of a surrogate pair (\\ud800 to \\udfff) in a text, which is no character")
+// ErrSurrogate is the error for half of a surrogate pair, which is not a character. Go's decoder silently replaces it, so that two different
+// strings become equal.
+var ErrSurrogate = errors.New("has half of a surrogate pair (\\ud800 to \\udfff), which is not a character")
 
-// TwiceError refuses an object with two members of one name. Decoders keep either, so what reads the text next may see another value.
+// TwiceError is the error for an object with two members of the same name. Decoders differ in which one they keep, so the next reader could see
+// another value.
 type TwiceError struct {
-	Path []string // the names of the objects that the member is in, and its own
+	Path []string // the names of the enclosing members, then the member's own
 }
 
 func (e *TwiceError) Error() string { return strings.Join(e.Path, ".") + " is given twice" }
 
-// Unambiguous checks that a valid JSON text means the same to every decoder: no object in it has two members of one name, and no
-// text or name in it has half of a surrogate pair.
+// Unambiguous checks that every decoder reads the same values from a valid JSON text: no object has two members of the same name, and no string
+// or name contains half of a surrogate pair.
 func Unambiguous(text []byte) error {
 	if halved(text) {
 		return ErrSurrogate
 	}
 	type level struct {
 		seen map[string]bool // nil in an array
-		name string          // of the member that is being read
+		name string          // of the current member
 		key  bool            // the next token is a name
 	}
 	var levels []level
@@ -69,9 +70,9 @@ func Unambiguous(text []byte) error {
 	}
 }
 
-// halved reports whether a valid JSON text has half of a surrogate pair. Backslashes are only in its texts and names.
+// halved reports whether a valid JSON text contains half of a surrogate pair. Backslashes occur only in its strings and names.
 func halved(text []byte) bool {
-	unit := func(at int) rune { // of the escape there; 0 if there is none
+	unit := func(at int) rune { // the code unit of the escape at this index; 0 if there is none
 		if at+6 > len(text) || text[at] != '\\' || text[at+1] != 'u' {
 			return 0
 		}
@@ -85,7 +86,7 @@ func halved(text []byte) bool {
 		u := unit(i)
 		switch {
 		case u == 0:
-			i++ // the character that is escaped, which may be a backslash
+			i++ // skip the escaped character, which can be a backslash
 		case !utf16.IsSurrogate(u):
 			i += 5
 		case utf16.DecodeRune(u, unit(i+6)) == '\uFFFD':

@@ -30,7 +30,7 @@ func TestUnambiguous(t *testing.T) {
 	}
 }
 
-// Where a text is accepted, decoding loses nothing of it.
+// Unambiguous accepts a text if and only if decoding loses nothing of it.
 func FuzzUnambiguous(f *testing.F) {
 	for _, text := range []string{`{"a":1,"a":2}`, `{"a":{"b":"\ud800"}}`, `["\ud83d\udd11","\\ud800"]`, `{"\u0061":[{}],"a":1}`} {
 		f.Add(text)
@@ -42,7 +42,7 @@ func FuzzUnambiguous(f *testing.F) {
 		var v any
 		_ = json.Unmarshal([]byte(text), &v)
 		again, _ := json.Marshal(v)
-		members := func(s []byte) (n int) { // colons outside of texts
+		members := func(s []byte) (n int) { // colons outside of strings
 			inside := false
 			for i := 0; i < len(s); i++ {
 				switch c := s[i]; {

@@ -2,17 +2,17 @@ package wire
 
 import "bytes"
 
-// Encoding is the name of the encoding of a text that is not in UTF-8, as some systems write files.
+// Encoding is the error for a text that is not in UTF-8, as some systems write files. It names the encoding.
 type Encoding string
 
 func (e Encoding) Error() string { return "is in " + string(e) + ": save it as UTF-8" }
 
-// UTF8 returns a text that JSON begins without the byte order mark that some systems put at its start. It looks at the first
-// four bytes only. No JSON in UTF-8 has a NUL there, and all JSON in UTF-16 and UTF-32 does. The error is an Encoding.
+// UTF8 returns a JSON text without the byte order mark that some systems put at its start, or an Encoding if it is in UTF-16 or UTF-32. It looks
+// at the first four bytes only: JSON in UTF-8 never has a NUL there, and JSON in UTF-16 and UTF-32 always has one.
 func UTF8(text []byte) ([]byte, error) {
 	start := text[:min(len(text), 4)]
 	nul := func(i int) bool { return i < len(start) && start[i] == 0 }
-	// UTF-16's mark begins UTF-32's, and only UTF-32 has two NULs for one character.
+	// The byte order mark of UTF-32 begins with that of UTF-16. Only UTF-32 has two adjacent NULs in a character.
 	utf32 := string(start) == "\xff\xfe\x00\x00" || nul(0) && nul(1) || nul(1) && nul(2) || nul(2) && nul(3)
 	switch {
 	case utf32:

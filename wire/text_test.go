@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// Without it a file that an editor or a spreadsheet has saved is refused for a letter that nobody sees.
+// Without this, a file that an editor or a spreadsheet has saved is refused because of an invisible character.
 func TestUTF8(t *testing.T) {
 	for text, want := range map[string]string{
 		"": "", "{": "{", "{}": "{}", "\xef\xbb\xbf{}": "{}", "\xef\xbb\xbf": "", "\xef\xbb": "\xef\xbb",

@@ -8,7 +8,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// A text that is written wrong is an answer that nobody can read.
+// A string with the wrong escapes makes a response that no client can parse.
 func TestText(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		want := rapid.OneOf(rapid.String(), rapid.StringOf(rapid.SampledFrom([]rune("a\"\\\x00\x1f\x7f\n<&\u2028\uFFFDé🔑")))).Draw(t, "text")
@@ -30,10 +30,10 @@ func TestTime(t *testing.T) {
 	})
 }
 
-func TestNothing(t *testing.T) {
+func TestOptional(t *testing.T) {
 	for _, got := range [][]byte{OptionalText[string](nil, nil), OptionalInt(nil, nil), OptionalTime(nil, nil)} {
 		if string(got) != "null" {
-			t.Errorf("nothing is written as %s", got)
+			t.Errorf("nil is written as %s", got)
 		}
 	}
 	n, s := int32(-7), "x"

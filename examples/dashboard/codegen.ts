@@ -1,6 +1,6 @@
 import type { CodegenConfig } from "@graphql-codegen/cli";
 
-// Types for the operations in src/, from the schema that the server serves.
+// Generates types for the operations in src/ from the server's schema.
 export default {
   schema: "../../schema.graphqls",
   documents: "src/**/*.tsx",

@@ -1,4 +1,4 @@
-// Package redistest runs a Redis for tests: the machine's redis-server, or, where it has none, miniredis within the process.
+// Package redistest runs a Redis server for tests: the installed redis-server, or else miniredis in this process.
 package redistest
 
 import (
@@ -12,14 +12,14 @@ import (
 	"github.com/gomodule/redigo/redis"
 )
 
-// Server is a Redis on a loopback port, with nothing in it.
+// Server is an empty Redis server on a loopback port.
 type Server struct {
 	Addr     string
-	Password string // from the next Serve on
+	Password string // takes effect at the next Serve
 	end      func()
 }
 
-// Start starts one, which ends with the test.
+// Start starts a Server that runs until the test ends.
 func Start(t testing.TB) *Server {
 	t.Helper()
 	s := &Server{Addr: "127.0.0.1:0"}
@@ -31,7 +31,7 @@ func Start(t testing.TB) *Server {
 	return s
 }
 
-// Serve has it answer again, after Kill or Stall.
+// Serve restarts the server, empty, also after Kill or Stall.
 func (s *Server) Serve(t testing.TB) {
 	t.Helper()
 	if s.end != nil {
@@ -69,13 +69,13 @@ func (s *Server) Serve(t testing.TB) {
 	}
 }
 
-// Kill ends it; connections are refused.
+// Kill stops the server. Connections are refused.
 func (s *Server) Kill() {
 	s.end()
 	s.end = func() {}
 }
 
-// Stall ends it and puts in its place what takes connections and never answers.
+// Stall replaces the server with a listener that accepts connections and never replies.
 func (s *Server) Stall(t testing.TB) {
 	t.Helper()
 	s.end()

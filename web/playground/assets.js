@@ -1,4 +1,4 @@
-// Copies what ../playground.html refers to from node_modules into assets/, if it has the hash that the page says.
+// Copies the files that ../playground.html refers to from node_modules into assets/, if they have the hashes in the page.
 import { createHash } from "node:crypto";
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -14,8 +14,8 @@ for (const name of readdirSync(at("assets"))) {
 for (const [, path, pack, file, hash] of pinned) {
   const content = readFileSync(at("node_modules", pack, file));
   const found = createHash("sha256").update(content).digest("base64");
-  if (found !== hash) throw new Error(`${path} has the hash ${found}, and the page says ${hash}`);
+  if (found !== hash) throw new Error(`${path} has the hash ${found}, but the page has ${hash}`);
   mkdirSync(dirname(at("assets", path)), { recursive: true });
   writeFileSync(at("assets", path), content);
 }
-console.log(`${pinned.length} assets are as the page pins them`);
+console.log(`${pinned.length} assets match the hashes in the page`);

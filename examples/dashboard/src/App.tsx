@@ -46,7 +46,7 @@ export function App() {
       <main>
         {retrievers?.results.length
           ? <Keys retrievers={retrievers.results} />
-          : <p className="empty">There is no retriever in this namespace that your key may see.</p>}
+          : <p className="empty">This namespace has no retrievers that your key can see.</p>}
       </main>
     </ApolloProvider>
   );
@@ -76,7 +76,7 @@ function Connect({ onConnected }: { onConnected: (session: Session) => void }) {
     <main className="connect">
       <h1>API keys</h1>
       <form onSubmit={submit}>
-        {/* Typed in and kept in memory, never built in: whatever is in a bundle can be read by all who can load it. */}
+        {/* Users type in the key, and it stays in memory. Never build a key in: everyone who can load the bundle can read it. */}
         <label>API key<input name="key" type="password" autoComplete="off" required autoFocus /></label>
         <label>Namespace<input name="namespace" autoComplete="off" required /></label>
         <p className="quiet">The key is forgotten when you leave or reload this page.</p>

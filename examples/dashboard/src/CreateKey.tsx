@@ -16,7 +16,7 @@ const Create = graphql(`
 `);
 
 export function CreateKey({ retriever, onClose }: { retriever: string; onClose: () => void }) {
-  // The plaintext lives in this dialog alone: no cache, and gone when it closes.
+  // The plaintext exists only in this dialog. It is not cached, and is gone when the dialog closes.
   const [create, { data, error, loading }] = useMutation(Create, { fetchPolicy: "no-cache", refetchQueries: ["Keys"] });
 
   function submit(event: FormEvent<HTMLFormElement>) {
@@ -33,7 +33,7 @@ export function CreateKey({ retriever, onClose }: { retriever: string; onClose: 
           expiresAt: expires ? new Date(`${expires}T00:00`).toISOString() : null,
         },
       },
-    }).catch(() => {}); // it is in error
+    }).catch(() => {}); // the hook returns the error
   }
 
   const key = data?.createApiKey?.key;
@@ -42,7 +42,7 @@ export function CreateKey({ retriever, onClose }: { retriever: string; onClose: 
       <Dialog title="Your new key" onClose={onClose}>
         {(close) => (
           <>
-            <p>Copy it now. It is shown this once, and nobody can read it back.</p>
+            <p>Copy it now. It is shown only once and cannot be retrieved again.</p>
             <code className="plaintext">{key}</code>
             <div className="actions">
               <Copy text={key} />
@@ -72,14 +72,14 @@ export function CreateKey({ retriever, onClose }: { retriever: string; onClose: 
 }
 
 function Copy({ text }: { text: string }) {
-  const [told, tell] = useState("");
+  const [message, setMessage] = useState("");
   const copy = () => navigator.clipboard.writeText(text).then(
-    () => tell("Copied."),
-    () => tell("This browser does not let pages copy: select it and copy it yourself."),
+    () => setMessage("Copied."),
+    () => setMessage("The browser did not allow copying. Select the key and copy it yourself."),
   );
   return (
     <>
-      <span role="status">{told}</span>
+      <span role="status">{message}</span>
       <button type="button" className="main" autoFocus onClick={copy}>Copy</button>
     </>
   );

@@ -6,8 +6,8 @@ interface Props {
   children: (close: () => void) => ReactNode;
 }
 
-// A modal dialog of the browser's own: it keeps the focus inside, closes by Escape, and gives the focus back to where it
-// was. So whatever is in it closes it by close, and only then is it taken away.
+// A native modal dialog: the browser traps the focus, closes the dialog on Escape, and restores the focus. So children call close, and the
+// dialog is unmounted only after it has closed.
 export function Dialog({ title, onClose, children }: Props) {
   const dialog = useRef<HTMLDialogElement>(null);
   const titleId = useId();

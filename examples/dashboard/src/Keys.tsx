@@ -49,7 +49,7 @@ export function Keys({ retrievers }: { retrievers: { id: string; name: string }[
   const [creating, setCreating] = useState(false);
   const [revoking, setRevoking] = useState<Key>();
 
-  // Whatever selects other keys begins at their first page: a cursor is good for the list that it came from.
+  // A change of the selection starts at the first page, because a cursor is valid only for the list that it came from.
   const [selected, setSelected] = useState("");
   const selects = JSON.stringify([retriever, status, search]);
   if (selects !== selected) {
@@ -62,7 +62,7 @@ export function Keys({ retrievers }: { retrievers: { id: string; name: string }[
     notifyOnNetworkStatusChange: true,
     fetchPolicy: "cache-and-network",
   });
-  const list = (data ?? previousData)?.retriever?.apiKeys; // what was there stays until the new list comes
+  const list = (data ?? previousData)?.retriever?.apiKeys; // the previous list stays visible until the new one arrives
   const pageInfo = list?.pageInfo;
 
   return (
@@ -150,7 +150,7 @@ function Day({ at, none = "–" }: { at: string | null | undefined; none?: strin
 
 const count = (total: number) => `${total.toLocaleString()} ${total === 1 ? "key" : "keys"}`;
 
-// useSettled returns the value once it has not changed for a moment, so that not every keystroke asks the API.
+// useSettled returns a value after it has not changed for a moment, so that not every keystroke sends a request.
 function useSettled(value: string) {
   const [settled, setSettled] = useState(value);
   useEffect(() => {

@@ -1,6 +1,6 @@
 import { CombinedGraphQLErrors, ServerError } from "@apollo/client/errors";
 
-// Each error as the API tells it: a code for programs, a message for people, and the input that is wrong.
+// problems returns the API's errors, each with a code for programs, a message for people, and the field that is wrong.
 function problems(error: Error): { code: string; message: string; field?: string }[] {
   if (CombinedGraphQLErrors.is(error)) {
     return error.errors.map(({ message, extensions }) => ({

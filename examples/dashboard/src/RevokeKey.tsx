@@ -18,15 +18,15 @@ const Revoke = graphql(`
 export function RevokeKey({ apiKey, onClose }: { apiKey: Key; onClose: () => void }) {
   const [revoke, { error, loading }] = useMutation(Revoke, {
     variables: { id: apiKey.id },
-    refetchQueries: ["Keys"], // it may no longer be among those that are listed
+    refetchQueries: ["Keys"], // the key may no longer be in the list
   });
-  const submit = (close: () => void) => void revoke().then(close, () => {}); // what fails is in error
+  const submit = (close: () => void) => void revoke().then(close, () => {}); // the hook returns the error
 
   return (
     <Dialog title={`Revoke “${apiKey.name}”?`} onClose={onClose}>
       {(close) => (
         <>
-          <p>Whoever uses <code>{apiKey.keyPrefix ?? apiKey.id}</code> is refused from now on. This cannot be undone.</p>
+          <p>Requests with <code>{apiKey.keyPrefix ?? apiKey.id}</code> will be refused. This cannot be undone.</p>
           <Problem error={error} />
           <div className="actions">
             <button type="button" onClick={close}>Cancel</button>

@@ -5,7 +5,7 @@ export interface Connection {
   namespace: string;
 }
 
-// A client, and with it a cache, for each connection: nothing of one key or namespace is ever shown under another.
+// Every connection has its own client and cache, so that data of one key or namespace is never shown under another.
 export function connect({ key, namespace }: Connection): ApolloClient {
   return new ApolloClient({
     link: new HttpLink({ uri: "/graphql", headers: { Authorization: `Bearer ${key}`, "X-Namespace": namespace } }),

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// A bug in a handler is answered as one, without a word of what it was, and the process goes on. If the answer has begun, the
-// connection is cut, because half of it must not look whole.
+// A panic in a handler becomes a response with status 500 that does not contain the panic's value, and the process continues. If the response
+// has begun, the connection is cut, because a partial response must not look complete.
 func TestAPanicIsAnswered(t *testing.T) {
 	for began, want := range map[string]any{"": nil, "half an answer": http.ErrAbortHandler} {
 		var log strings.Builder
@@ -38,7 +38,7 @@ func TestAPanicIsAnswered(t *testing.T) {
 			t.Errorf("%d %.200s", w.Code, body)
 		}
 		if !strings.Contains(log.String(), "a bug") {
-			t.Errorf("the log does not tell: %s", log.String())
+			t.Errorf("the log does not contain the panic: %s", log.String())
 		}
 	}
 }

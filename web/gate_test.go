@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -19,12 +18,10 @@ import (
 	"testing/synctest"
 	"time"
 
-	"golang.org/x/sync/semaphore"
-
 	"retrieverkeys/apikey"
 )
 
-// counters are what a gate told its metrics, and what it last told of those that wait.
+// counters are the metrics of a gate. changed receives a value whenever the number of waiting requests changes.
 type counters struct {
 	working, waiting, refused atomic.Int64
 	changed                   chan struct{}
@@ -73,7 +70,7 @@ func TestTooManyAreRefused(t *testing.T) {
 		want = append(want, path)
 		wg.Go(func() { ask(path) })
 		if c.until(int64(i)); i == 0 {
-			for c.working.Load() == 0 { // it has its turn, or is about to
+			for c.working.Load() == 0 { // until it has its turn
 				ctx, cancel := context.WithCancel(t.Context())
 				cancel()
 				if g.enter(ctx) {
@@ -130,7 +127,7 @@ func TestRefusalsAreLoggedTogether(t *testing.T) {
 }
 
 // A client that left must not use up a turn.
-func TestWhoWaitsMayGo(t *testing.T) {
+func TestWaitingClientsCanLeave(t *testing.T) {
 	var c counters
 	g := newGate(1, c.metrics(), slog.New(slog.DiscardHandler))
 	g.wait = time.Hour
@@ -206,7 +203,7 @@ func (s *countedShelf) KeysByHash(ctx context.Context, hash string) ([]apikey.Ke
 	return s.shelf.KeysByHash(ctx, hash)
 }
 
-// A few clients that are slow, by nature or by intent, must not keep the others out: not while they send, not while they read.
+// A few slow clients, whether on a bad network or malicious, must not lock out the others while they send or read.
 func TestSlowClientsHoldNoTurn(t *testing.T) {
 	long := bytes.Repeat([]byte("x"), 32<<20)
 	begun := make(chan struct{}, 10)
@@ -261,7 +258,7 @@ func TestSlowClientsHoldNoTurn(t *testing.T) {
 	}
 }
 
-// stalled is a client that takes nothing until something has happened.
+// stalled is a client that reads nothing until a function returns.
 type stalled struct {
 	*httptest.ResponseRecorder
 	until func()
@@ -272,8 +269,8 @@ func (s stalled) Write(b []byte) (int, error) {
 	return s.ResponseRecorder.Write(b)
 }
 
-// A client that was slow needs no turn for what is left of its page: else the slow would keep all turns busy, for a little each.
-func TestWhatIsLeftOfAPageNeedsNoTurn(t *testing.T) {
+// Sending the rest of a page needs no turn. Otherwise slow clients could keep all turns busy.
+func TestTheRestOfAPageNeedsNoTurn(t *testing.T) {
 	working, goOn := make(chan struct{}), make(chan struct{})
 	h := handler(&shelf{keys: apikey.MaxPage}, func(o *Options) {
 		o.MaxConcurrent = 1
@@ -294,7 +291,7 @@ func TestWhatIsLeftOfAPageNeedsNoTurn(t *testing.T) {
 	defer close(goOn)
 	slow := stalled{httptest.NewRecorder(), sync.OnceFunc(func() {
 		other.Go(func() { h.ServeHTTP(httptest.NewRecorder(), request(http.MethodPost, "/graphql")) })
-		<-working // when this one's turn was given away
+		<-working // once this request has given up its turn
 	})}
 	h.ServeHTTP(slow, request(http.MethodGet, keysURL))
 	if body := slow.Body.String(); !strings.HasSuffix(body, fmt.Sprintf(`"total":%d}`+"\n", apikey.MaxPage)) {
@@ -302,7 +299,7 @@ func TestWhatIsLeftOfAPageNeedsNoTurn(t *testing.T) {
 	}
 }
 
-// A client that reads nothing must not keep its response in memory for longer than a request may take.
+// A client that reads nothing must not keep its response in memory for longer than the timeout of a request.
 func TestUnreadResponsesAreCutOff(t *testing.T) {
 	g := newGate(1, (&counters{}).metrics(), slog.New(slog.DiscardHandler))
 	failed := make(chan error, 1)
@@ -326,176 +323,5 @@ func TestUnreadResponsesAreCutOff(t *testing.T) {
 		}
 	case <-time.After(10 * time.Second):
 		t.Error("the response is still there")
-	}
-}
-
-func fromNowhere(*http.Request) string { return "" }
-
-// What bodies may have in memory together is bounded, but a small one is always read; and what is read comes to the handler as it
-// was sent.
-func TestBodiesAreBounded(t *testing.T) {
-	refused := 0
-	b := newBodies(0, fromNowhere)
-	b.free = semaphore.NewWeighted(4 * smallBody)
-	h := b.read(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body, err := io.ReadAll(r.Body)
-		fmt.Fprint(w, len(body), err)
-	}), refuseREST, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		refused++
-		w.WriteHeader(http.StatusServiceUnavailable)
-	}))
-	ask := func(bytes int, end error) string {
-		r := httptest.NewRequest(http.MethodPost, "/", io.MultiReader(strings.NewReader(strings.Repeat("x", bytes)), failing{end}))
-		w := httptest.NewRecorder()
-		h.ServeHTTP(w, r)
-		return fmt.Sprint(w.Code, " ", w.Body)
-	}
-	for range 3 { // what was taken is given back
-		for _, bytes := range []int{0, 1, smallBody - 1, smallBody, 2*smallBody + 1} {
-			if got, want := ask(bytes, io.EOF), fmt.Sprint("200 ", bytes, nil); got != want {
-				t.Errorf("%s, want %s", got, want)
-			}
-		}
-	}
-	if got := ask(3*smallBody, io.EOF); !strings.HasPrefix(got, "503 ") || refused != 1 {
-		t.Errorf("a body that is too large for now: %s", got)
-	}
-	if got := ask(5, errors.New("torn")); !strings.HasPrefix(got, "400 ") || strings.Contains(got, "torn") {
-		t.Errorf("a body that is torn: %s", got)
-	}
-	if got := ask(5, &http.MaxBytesError{Limit: 5}); got != "200 5 http: request body too large" {
-		t.Errorf("a body that is too large: %s", got)
-	}
-	if !b.free.TryAcquire(4*smallBody) || len(b.taken) > 0 {
-		t.Error("something was not given back")
-	}
-}
-
-// Connections that nothing is asked on must not keep out those that ask; those that ask are not cut.
-func TestIdleConnectionsMakeRoom(t *testing.T) {
-	working, goOn := make(chan struct{}), make(chan struct{})
-	g := newGate(10, (&counters{}).metrics(), slog.New(slog.DiscardHandler))
-	server := httptest.NewUnstartedServer(newBodies(1<<20, fromNowhere).read(g.admit(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/work" {
-			close(working)
-			<-goOn
-		}
-	}), time.Minute, refuseREST), refuseREST, nil))
-	connections, idled := NewConnections(2), make(chan struct{}, 100)
-	server.Config.ConnState = func(conn net.Conn, state http.ConnState) {
-		if connections.Track(conn, state); state == http.StateIdle {
-			idled <- struct{}{}
-		}
-	}
-	server.Config.ConnContext = connections.Context
-	server.Start()
-	t.Cleanup(server.Close) // after the connections
-	var once sync.Once
-	finish := func() { once.Do(func() { close(goOn) }) }
-	defer finish()
-	send := func(request string) *bufio.Reader {
-		conn, err := net.Dial("tcp", strings.TrimPrefix(server.URL, "http://"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = conn.Close() })
-		if _, err := io.WriteString(conn, request); err != nil {
-			t.Fatal(err)
-		}
-		return bufio.NewReader(conn)
-	}
-	dial := func(path string) *bufio.Reader { return send("GET " + path + " HTTP/1.1\r\nHost: x\r\n\r\n") }
-	answered := func(r *bufio.Reader) bool {
-		resp, err := http.ReadResponse(r, nil)
-		return err == nil && resp.Body.Close() == nil
-	}
-	work := dial("/work")
-	<-working
-	for range 5 {
-		idle := dial("/")
-		if !answered(idle) {
-			t.Fatal("not answered")
-		}
-		<-idled
-		if !answered(dial("/")) {
-			t.Fatal("an idle connection keeps a new one out")
-		}
-		<-idled
-		if _, err := idle.ReadByte(); err == nil {
-			t.Error("it is still open")
-		}
-	}
-	half := send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\nExpect: 100-continue\r\n\r\n")
-	if _, err := half.ReadString('\n'); err != nil { // its body is asked for, and does not come
-		t.Fatal(err)
-	}
-	if !answered(dial("/")) {
-		t.Error("half a request keeps a new one out")
-	}
-	finish()
-	if !answered(work) {
-		t.Error("a request that was worked on was cut")
-	}
-}
-
-// Anybody may ask whether the server is ready, as often as they like, and waits for no turn: all of them together must ask no more
-// of the store than one.
-func TestProbesAskTogether(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var asked atomic.Int64
-		goOn := make(chan struct{})
-		h := ready(func(context.Context) error {
-			asked.Add(1)
-			<-goOn
-			return nil
-		}, nil)
-		var wg sync.WaitGroup
-		for range 10 {
-			wg.Go(func() {
-				w := httptest.NewRecorder()
-				if h(w, httptest.NewRequest(http.MethodGet, "/readyz", nil)); w.Code != http.StatusOK {
-					t.Errorf("%d %s", w.Code, w.Body)
-				}
-			})
-		}
-		synctest.Wait()
-		if n := asked.Load(); n != 1 {
-			t.Errorf("the store was asked %d times", n)
-		}
-		close(goOn)
-		wg.Wait()
-	})
-}
-
-// Orchestrators give a probe a second. A store that is down, hangs, or does not even notice that nobody waits any more must not keep
-// the answer longer than that: it would read as a dead process.
-func TestProbesAreAnsweredInTime(t *testing.T) {
-	for name, check := range map[string]func(context.Context) error{
-		"hangs":                func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() },
-		"hangs, and goes on":   func(context.Context) error { time.Sleep(time.Hour); return nil },
-		"is down":              func(context.Context) error { return errors.New("down") },
-		"panics":               func(context.Context) error { panic("of the test") },
-		"answers a bit late":   func(context.Context) error { time.Sleep(readyTimeout + time.Millisecond); return nil },
-		"answers just in time": func(context.Context) error { time.Sleep(readyTimeout - time.Millisecond); return nil },
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				h := ready(check, nil)
-				for range 3 { // at intervals shorter than some of them take
-					began := time.Now()
-					w := httptest.NewRecorder()
-					h(w, httptest.NewRequest(http.MethodGet, "/readyz", nil))
-					want, body := http.StatusServiceUnavailable, `{"status":"the store does not respond"}`
-					if name == "answers just in time" {
-						want, body = http.StatusOK, `{"status":"ready"}`
-					}
-					if took := time.Since(began); took > 800*time.Millisecond || w.Code != want || strings.TrimSpace(w.Body.String()) != body {
-						t.Errorf("%d %s after %v, want %d", w.Code, w.Body, took, want)
-					}
-					time.Sleep(100 * time.Millisecond)
-				}
-				time.Sleep(time.Hour) // until the last question ends
-			})
-		})
 	}
 }

@@ -1,7 +1,7 @@
 package web
 
 import (
-	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -10,77 +10,58 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
-	"time"
+
+	"golang.org/x/sync/semaphore"
 
 	"retrieverkeys/apikey"
 )
 
-// Memory for answers is waited for, because others are soon sent, but not for long; and only who is still there was refused.
-func TestAnswersWaitForMemory(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var refusals atomic.Int64
-		a := NewAnswers(100, func() { refusals.Add(1) })
-		if !a.Take(t.Context(), 60) || !a.Take(t.Context(), 40) {
-			t.Fatal("there is less than there should be")
-		}
-		began := time.Now()
-		time.AfterFunc(a.wait/2, func() { a.Give(40) })
-		if !a.Take(t.Context(), 30) || time.Since(began) != a.wait/2 {
-			t.Errorf("what was given back is not found, after %v", time.Since(began))
-		}
-		began = time.Now()
-		if a.Take(t.Context(), 11) || time.Since(began) != a.wait || refusals.Load() != 1 {
-			t.Errorf("more is given than there is, after %v; %d were refused", time.Since(began), refusals.Load())
-		}
-		gone, leave := context.WithCancel(t.Context())
-		leave()
-		if a.Take(gone, 11) || refusals.Load() != 1 {
-			t.Error("who left was refused")
-		}
-		a.Give(90)
-		if !a.free.TryAcquire(100) {
-			t.Error("memory is lost")
-		}
-	})
-}
+func fromNowhere(*http.Request) string { return "" }
 
-// The pages of a REST list are read whole, and documents may be of any length: their memory is that of answers, and is given back
-// page by page.
-func TestPagesOfListsTakeMemory(t *testing.T) {
-	s := &shelf{keys: 2 * apikey.MaxPage}
-	for name, bytes := range map[string]int64{"enough": 4 << 20, "all that there is is not enough": 100_000} {
-		t.Run(name, func(t *testing.T) {
-			answers := NewAnswers(bytes, nil)
-			answers.wait = time.Millisecond
-			h := handler(s, func(o *Options) { o.Answers = answers })
-			list := func() *httptest.ResponseRecorder {
-				r := httptest.NewRequest(http.MethodGet, keysURL, nil)
-				r.Header.Set("Authorization", "Bearer "+token)
-				r.Header.Set("X-Namespace", "production")
-				w := httptest.NewRecorder()
-				h.ServeHTTP(w, r)
-				return w
+// The memory of all bodies together is limited, but a small body is always read. The handler gets every body as it was sent.
+func TestBodiesAreBounded(t *testing.T) {
+	refused := 0
+	b := newBodies(0, fromNowhere)
+	b.free = semaphore.NewWeighted(4 * smallBody)
+	h := b.read(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		fmt.Fprint(w, len(body), err)
+	}), refuseREST, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		refused++
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}))
+	ask := func(bytes int, end error) string {
+		r := httptest.NewRequest(http.MethodPost, "/", io.MultiReader(strings.NewReader(strings.Repeat("x", bytes)), failing{end}))
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		return fmt.Sprint(w.Code, " ", w.Body)
+	}
+	for range 3 { // each round gives back what it took
+		for _, bytes := range []int{0, 1, smallBody - 1, smallBody, 2*smallBody + 1} {
+			if got, want := ask(bytes, io.EOF), fmt.Sprint("200 ", bytes, nil); got != want {
+				t.Errorf("%s, want %s", got, want)
 			}
-			w := list()
-			if !strings.HasSuffix(w.Body.String(), fmt.Sprintf(`"total":%d}`+"\n", 2*apikey.MaxPage)) {
-				t.Fatalf("%d %.300s", w.Code, w.Body)
-			}
-			if !answers.free.TryAcquire(bytes) { // all is given back, and now taken
-				t.Fatal("memory is lost")
-			}
-			if w := list(); w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") != "1" || !strings.Contains(w.Body.String(), `"ServiceUnavailableError"`) {
-				t.Errorf("without memory: %d %v %.300s", w.Code, w.Header(), w.Body)
-			}
-		})
+		}
+	}
+	if got := ask(3*smallBody, io.EOF); !strings.HasPrefix(got, "503 ") || refused != 1 {
+		t.Errorf("a body that is too large for now: %s", got)
+	}
+	if got := ask(5, errors.New("torn")); !strings.HasPrefix(got, "400 ") || strings.Contains(got, "torn") {
+		t.Errorf("a body that is torn: %s", got)
+	}
+	if got := ask(5, &http.MaxBytesError{Limit: 5}); got != "200 5 http: request body too large" {
+		t.Errorf("a body that is too large: %s", got)
+	}
+	if !b.free.TryAcquire(4*smallBody) || len(b.taken) > 0 {
+		t.Error("something was not given back")
 	}
 }
 
-// heldBody is a body that comes in part, and then not to its end.
+// heldBody is a body that arrives in part and then does not end until a channel is closed.
 type heldBody struct {
 	io.Reader
 
-	come  func() // its part has come
+	come  func() // called when the part has arrived
 	until <-chan struct{}
 }
 
@@ -93,8 +74,8 @@ func (b *heldBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Anybody may begin large bodies and never end them. From one address, or one /64 of IPv6, they must leave room for those
-// from elsewhere, whatever bearer they show; and small bodies always come in.
+// Anyone can begin large bodies and never end them. Those of one address, or one IPv6 /64, must leave room for the bodies of other addresses,
+// whatever their key is. Small bodies are always read.
 func TestAnAddressHasAShareOfBodies(t *testing.T) {
 	read := atomic.Int64{}
 	h := handler(&shelf{}, func(o *Options) {
