@@ -342,9 +342,6 @@ func count(ctx context.Context, s *Store, statement read, args ...any) (n int, e
 //
 // The context of f never ends. Watching a context costs the driver more than a statement that finds its rows by an
 // index. Between rows, f can check the request's context.
-//
-// The context that f gets never ends. To watch a context costs the driver more than a statement takes that finds its
-// rows by an index; f can look at the request's own between rows.
 func (s *Store) reading(ctx context.Context, f func(uncanceled context.Context) error) error {
 	if err := ctx.Err(); err != nil {
 		return classify(err)
