@@ -119,7 +119,7 @@ func (q find) until(ctx context.Context, c collection, f func(doc bson.Raw, more
 }
 
 // deepen grows a new goroutine's stack at once to what a read through the driver needs. Otherwise it grows in steps,
-// each of which copies the stack: 4 to 6 % of the processor time of a list of 20 keys.
+// and each step copies the stack: 4 to 6 % of the processor time of a list of 20 keys.
 //
 //go:noinline
 func deepen(i int) byte {
