@@ -112,6 +112,20 @@ func (c Caller) coversNamespace(op Operation, ns *Namespace) bool {
 	return false
 }
 
+// seesOrganization reports whether the caller's scopes allow op on the whole organization.
+func (c Caller) seesOrganization(op Operation) bool { return c.coversNamespace(op, &Namespace{}) }
+
+// authorizeOrganization requires a caller who may see every key and event of the organization: Admin, and scopes that cover the organization.
+func (s *Service) authorizeOrganization(c Caller) error {
+	if err := s.authorize(c, Admin); err != nil {
+		return err
+	}
+	if !c.seesOrganization(ReadData) {
+		return forbidden("This needs a key whose scopes cover the organization.")
+	}
+	return nil
+}
+
 // nothingIn is the error if the caller can see nothing of what it asked for in a namespace. If the scopes do not cover the namespace, it
 // is the error for a namespace that does not exist, so that callers cannot find out which ones do.
 func (c Caller) nothingIn(ns *Namespace, what string) error {

@@ -58,7 +58,7 @@ func (s *Service) RetrieversIn(ctx context.Context, c Caller, ns *Namespace, p P
 
 // retrieversIn reads a valid window of the namespace.
 func (s *Service) retrieversIn(ctx context.Context, c Caller, ns *Namespace, w window, text string, wants Wants) (*Connection[Retriever], error) {
-	search := newSearch(text)
+	search := NewSearch(text)
 	if err := search.check("search"); err != nil {
 		return nil, err
 	}
@@ -117,6 +117,31 @@ func (s *Service) retrieverPage(ctx context.Context, c Caller, ns *Namespace, w 
 	return s.Store.RetrieverPage(ctx, c.tenant(), ns.ID, RetrieverRange{
 		After: retrieverPosition(w.after), Before: retrieverPosition(w.before), FromEnd: w.fromEnd, Limit: w.limit,
 	})
+}
+
+// retrieverIDs returns the ids of the namespace's retrievers that the caller sees.
+func (s *Service) retrieverIDs(ctx context.Context, c Caller, ns *Namespace) ([]RetrieverID, error) {
+	ids := []RetrieverID{}
+	whole := c.coversNamespace(ReadData, ns)
+	for w := (window{limit: mostRetrievers + 1}); ; {
+		page, err := s.retrieverPage(ctx, c, ns, w)
+		if err != nil {
+			return nil, err
+		}
+		for i := range page {
+			if whole || c.covers(ReadData, ns, page[i].ID) {
+				ids = append(ids, page[i].ID)
+			}
+		}
+		switch {
+		case len(ids) > mostRetrievers:
+			return nil, Invalid("", "The namespace has more than %d retrievers: list the keys of each retriever, or those of the organization.", mostRetrievers)
+		case len(page) < w.limit:
+			return ids, nil
+		}
+		last := retrieverAt(&page[len(page)-1])
+		w.after = &last
+	}
 }
 
 func retrieverAt(r *Retriever) position {

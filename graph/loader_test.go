@@ -115,7 +115,7 @@ func (c *catalog) CountRetrievers(ctx context.Context, _ apikey.InternalID, _ ap
 	return 60, nil
 }
 
-func (c *catalog) KeyPages(ctx context.Context, _ apikey.InternalID, ids []apikey.RetrieverID, r apikey.KeyRange) ([][]apikey.Key, error) {
+func (c *catalog) KeyPages(ctx context.Context, _ apikey.InternalID, ids []apikey.RetrieverID, r apikey.KeyList) ([][]apikey.Key, error) {
 	c.read(ctx, "KeyPages")
 	pages := make([][]apikey.Key, len(ids))
 	for i, id := range ids {

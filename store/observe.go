@@ -88,14 +88,18 @@ func (o observed) Keys(ctx context.Context, tenant apikey.InternalID, ids []apik
 	return see(ctx, &o.observer, "Keys", func(ctx context.Context) ([]apikey.Key, error) { return o.engine.Keys(ctx, tenant, ids, fields) })
 }
 
-func (o observed) KeyPages(ctx context.Context, tenant apikey.InternalID, retrievers []apikey.RetrieverID, r apikey.KeyRange) ([][]apikey.Key, error) {
+func (o observed) KeyPages(ctx context.Context, tenant apikey.InternalID, retrievers []apikey.RetrieverID, l apikey.KeyList) ([][]apikey.Key, error) {
 	return see(ctx, &o.observer, "KeyPages", func(ctx context.Context) ([][]apikey.Key, error) {
-		return o.engine.KeyPages(ctx, tenant, retrievers, r)
+		return o.engine.KeyPages(ctx, tenant, retrievers, l)
 	})
 }
 
-func (o observed) CountKeys(ctx context.Context, tenant apikey.InternalID, retriever apikey.RetrieverID, activeAt time.Time) (int, error) {
-	return see(ctx, &o.observer, "CountKeys", func(ctx context.Context) (int, error) { return o.engine.CountKeys(ctx, tenant, retriever, activeAt) })
+func (o observed) KeyPage(ctx context.Context, tenant apikey.InternalID, l apikey.KeyList) ([]apikey.Key, error) {
+	return see(ctx, &o.observer, "KeyPage", func(ctx context.Context) ([]apikey.Key, error) { return o.engine.KeyPage(ctx, tenant, l) })
+}
+
+func (o observed) CountKeys(ctx context.Context, tenant apikey.InternalID, where apikey.KeyConditions) (int, error) {
+	return see(ctx, &o.observer, "CountKeys", func(ctx context.Context) (int, error) { return o.engine.CountKeys(ctx, tenant, where) })
 }
 
 func (o observed) Namespaces(ctx context.Context, tenant apikey.InternalID, refs []string) ([]apikey.Namespace, error) {

@@ -109,7 +109,7 @@ func TestFailedChangeLeavesNothing(t *testing.T) {
 		if _, err := s.write.ExecContext(t.Context(), "DROP TRIGGER broken"); err != nil {
 			t.Fatal(err)
 		}
-		pages, err := s.KeyPages(t.Context(), tenant, []apikey.RetrieverID{"ret_1"}, apikey.KeyRange{Limit: 9, Fields: apikey.AllFields})
+		pages, err := s.KeyPages(t.Context(), tenant, []apikey.RetrieverID{"ret_1"}, apikey.KeyList{Limit: 9, Fields: apikey.AllFields})
 		if err != nil || len(pages[0]) != 1 || pages[0][0].Revision != 0 || pages[0][0].Name != "new" {
 			t.Errorf("%s: KeyPages = %+v, %v", trigger, pages, err)
 		}
@@ -208,7 +208,7 @@ func TestFilesOfOlderVersionsAreMigrated(t *testing.T) {
 	}
 	wg.Wait()
 	migrated := opened(t, path)
-	if n, err := migrated.CountKeys(t.Context(), tenant, "ret_1", time.Time{}); err != nil || n != 5 {
+	if n, err := migrated.CountKeys(t.Context(), tenant, apikey.KeyConditions{}.Of("ret_1")); err != nil || n != 5 {
 		t.Errorf("%d keys, %v, want 5", n, err)
 	}
 	if err := migrated.InsertKey(t.Context(), newKey("key_1"), newEvent("evt_0", "key_1")); err != nil {
