@@ -164,18 +164,3 @@ func (o KeyOrder) Compare(a, b KeyPosition) int {
 func (l *KeyList) Has(at KeyPosition) bool {
 	return (l.After == nil || l.Order.Compare(at, *l.After) > 0) && (l.Before == nil || l.Order.Compare(at, *l.Before) < 0)
 }
-
-// Cut sorts the keys by the list's order, drops repetitions, and keeps the last ones of the range if the list asks for these, or else the
-// first ones, up to the limit.
-func (l *KeyList) Cut(keys []Key) []Key {
-	slices.SortFunc(keys, func(a, b Key) int { return l.Order.Compare(l.Order.Position(&a), l.Order.Position(&b)) })
-	keys = slices.CompactFunc(keys, func(a, b Key) bool { return a.ID == b.ID && a.Hash == b.Hash })
-	switch n := len(keys) - l.Limit; {
-	case n <= 0:
-		return keys
-	case l.FromEnd:
-		return slices.Delete(keys, 0, n)
-	default:
-		return slices.Delete(keys, l.Limit, len(keys))
-	}
-}

@@ -153,7 +153,7 @@ func (q sequence) runs(l *apikey.KeyList) []run {
 		whole.above = place{date: milliseconds(*period.From)}
 	}
 	if period.Until != nil {
-		whole.above, whole.below = highest(whole.above, afterNone), place{date: milliseconds(*period.Until)}
+		whole.above, whole.below = highest(whole.above, afterNone), lowest(whole.below, place{date: milliseconds(*period.Until)})
 	}
 	dated, none := whole, whole
 	dated.above, none.below = highest(whole.above, afterNone), lowest(whole.below, afterNone)
@@ -214,9 +214,9 @@ func milliseconds(t time.Time) int64 {
 	return ms
 }
 
-// arguments are those of a statement about the run.
-func (q sequence) arguments(r run, activeAt time.Time, n int) []any {
-	return append(slices.Concat(r.below.arguments(), r.above.arguments()), activeAfter(activeAt), n, q.tenant, q.of)
+// arguments are those of a statement about the run. The statements that look at active_until have one more.
+func (q sequence) arguments(r run, limit int) []any {
+	return append(slices.Concat([]any{q.tenant, q.of}, r.below.arguments(), r.above.arguments()), limit)
 }
 
 // rowsAtOnce is how many rows one statement reads, so that a list with few matching keys among very many is read in small steps.
@@ -235,7 +235,7 @@ func (s *Store) walk(ctx context.Context, q sequence, r run, activeAt time.Time,
 			rows++
 			more = f(doc)
 			return none, false, more
-		}, q.arguments(r, activeAt, atOnce)...)
+		}, append(q.arguments(r, atOnce), activeAfter(activeAt))...)
 		if err != nil || !more || rows < atOnce {
 			return more, err
 		}
@@ -245,7 +245,7 @@ func (s *Store) walk(ctx context.Context, q sequence, r run, activeAt time.Time,
 		}
 		var reached place
 		err = s.reading(ctx, func(uncanceled context.Context) error {
-			return s.statements[q.order.statement(last)].QueryRowContext(uncanceled, q.arguments(r, activeAt, atOnce-1)...).Scan(&reached.date, &reached.id)
+			return s.statements[q.order.statement(last)].QueryRowContext(uncanceled, q.arguments(r, atOnce-1)...).Scan(&reached.date, &reached.id)
 		})
 		if err != nil {
 			return false, err
@@ -280,8 +280,9 @@ func (s *Store) inOrder(ctx context.Context, q sequence, l apikey.KeyList) (page
 }
 
 // sorted reads a list from sequences of any order. It reads all of them.
-func (s *Store) sorted(ctx context.Context, from []sequence, l apikey.KeyList) (page []apikey.Key, err error) {
-	decode, wants := key(l.Fields|l.Order.Field()), l.Fields
+func (s *Store) sorted(ctx context.Context, from []sequence, l apikey.KeyList) ([]apikey.Key, error) {
+	var found []placed
+	decode, dates := key(l.Fields), key(l.Order.Field())
 	for _, q := range from {
 		matches := matcher(q.rest(l.Where))
 		for _, r := range q.runs(&apikey.KeyList{Where: l.Where}) {
@@ -289,11 +290,13 @@ func (s *Store) sorted(ctx context.Context, from []sequence, l apikey.KeyList) (
 				if doc == nil || !matches(doc) {
 					return true
 				}
-				if k, ok := decode(doc); ok && l.Has(l.Order.Position(&k)) {
-					page = append(page, k)
+				dated, ok := dates(doc)
+				if at := l.Order.Position(&dated); ok && l.Has(at) {
+					k, _ := decode(doc)
+					found = append(found, placed{k, at})
 				}
-				if len(page) >= 2*l.Limit+rowsAtOnce {
-					page = l.Cut(page)
+				if len(found) >= 2*l.Limit+rowsAtOnce {
+					found = cut(found, &l)
 				}
 				return true
 			})
@@ -302,16 +305,32 @@ func (s *Store) sorted(ctx context.Context, from []sequence, l apikey.KeyList) (
 			}
 		}
 	}
-	page = l.Cut(page)
-	for i := range page {
-		if wants&apikey.FieldExpiresAt == 0 {
-			page[i].ExpiresAt = nil
-		}
-		if wants&apikey.FieldCreatedAt == 0 {
-			page[i].CreatedAt = nil
-		}
+	found = cut(found, &l)
+	page := make([]apikey.Key, len(found))
+	for i := range found {
+		page[i] = found[i].Key
 	}
 	return page, nil
+}
+
+// placed is a key and its place in a list.
+type placed struct {
+	apikey.Key
+	at apikey.KeyPosition
+}
+
+// cut sorts the keys by the list's order, drops repetitions, and keeps the first or last ones, as the list asks.
+func cut(found []placed, l *apikey.KeyList) []placed {
+	slices.SortFunc(found, func(a, b placed) int { return l.Order.Compare(a.at, b.at) })
+	found = slices.CompactFunc(found, func(a, b placed) bool { return a.ID == b.ID })
+	switch n := len(found) - l.Limit; {
+	case n <= 0:
+		return found
+	case l.FromEnd:
+		return slices.Delete(found, 0, n)
+	default:
+		return slices.Delete(found, l.Limit, len(found))
+	}
 }
 
 // sortedUnless is sorted for one sequence, unless there is an error already.
@@ -398,7 +417,7 @@ func (s *Store) countSequence(ctx context.Context, q sequence, where apikey.KeyC
 // countRuns counts rows by the sequence alone.
 func (s *Store) countRuns(ctx context.Context, q sequence, where apikey.KeyConditions) (n int, err error) {
 	for _, r := range q.runs(&apikey.KeyList{Where: where}) {
-		found, err := countRows(ctx, s, q.order.statement(countKeys), func(limit int) []any { return q.arguments(r, where.OnlyActive(), limit) })
+		found, err := countRows(ctx, s, q.order.statement(countKeys), func(limit int) []any { return append(q.arguments(r, limit), activeAfter(where.OnlyActive())) })
 		if err != nil {
 			return 0, err
 		}

@@ -165,13 +165,14 @@ const (
 
 // keyOrderSQL has the parts of the statements that differ. The order is by date, then id.
 var keyOrderSQL = [keyOrders]struct{ from, date, document string }{
-	{"api_key_retrievers WHERE tenant = ?7 AND retriever_id = ?8", "created_at", "(SELECT document FROM api_keys WHERE pk = api_key)"},
-	{"api_keys WHERE tenant = ?7 AND ?8 = ''", "created_at", "document"},
-	{"api_keys WHERE tenant = ?7 AND ?8 = ''", "expires_at", "document"},
-	{"api_keys WHERE tenant = ?7 AND created_by = ?8", "created_at", "document"},
+	{"api_key_retrievers WHERE tenant = ?1 AND retriever_id = ?2", "created_at", "(SELECT document FROM api_keys WHERE pk = api_key)"},
+	{"api_keys WHERE tenant = ?1 AND ?2 = ''", "created_at", "document"},
+	{"api_keys WHERE tenant = ?1 AND ?2 = ''", "expires_at", "document"},
+	{"api_keys WHERE tenant = ?1 AND created_by = ?2", "created_at", "document"},
 }
 
-// The statements of each order. A run lies between two places, both exclusive: below the first two arguments and above the next two.
+// The statements of each order. Their arguments are the tenant, the retriever or creator, the place below which and the place above which a
+// run lies, both exclusive, and a limit.
 const (
 	// These return each row that they read, with null instead of a key that is not active. The reader can so count rows, and stop when it has
 	// enough keys.
@@ -191,14 +192,14 @@ func (o keyOrder) statement(which int) read {
 
 func init() {
 	for o, parts := range keyOrderSQL {
-		run := fmt.Sprintf("FROM %s AND (%s, id) < (?1, ?2) AND (%s, id) > (?3, ?4)", parts.from, parts.date, parts.date)
+		run := fmt.Sprintf("FROM %s AND (%s, id) < (?3, ?4) AND (%s, id) > (?5, ?6)", parts.from, parts.date, parts.date)
 		down, up := fmt.Sprintf("ORDER BY %s DESC, id DESC", parts.date), fmt.Sprintf("ORDER BY %s, id", parts.date)
-		keys := fmt.Sprintf("SELECT CASE WHEN active_until > ?5 THEN %s END %s", parts.document, run)
+		keys := fmt.Sprintf("SELECT CASE WHEN active_until > ?8 THEN %s END %s", parts.document, run)
 		last := fmt.Sprintf("SELECT %s, id %s", parts.date, run)
 		for which, text := range [readsOfKeyOrder]string{
-			keysDown: keys + " " + down + " LIMIT ?6", keysUp: keys + " " + up + " LIMIT ?6",
-			lastKeyDown: last + " " + down + " LIMIT 1 OFFSET ?6", lastKeyUp: last + " " + up + " LIMIT 1 OFFSET ?6",
-			countKeys: "SELECT count(*) FILTER (WHERE active_until > ?5), count(*) FROM (SELECT active_until " + run + " LIMIT ?6)",
+			keysDown: keys + " " + down + " LIMIT ?7", keysUp: keys + " " + up + " LIMIT ?7",
+			lastKeyDown: last + " " + down + " LIMIT 1 OFFSET ?7", lastKeyUp: last + " " + up + " LIMIT 1 OFFSET ?7",
+			countKeys: "SELECT count(*) FILTER (WHERE active_until > ?8), count(*) FROM (SELECT active_until " + run + " LIMIT ?7)",
 		} {
 			readSQL[keyOrder(o).statement(which)] = text
 		}
