@@ -113,8 +113,12 @@ func TestCommands(t *testing.T) {
 			"find api_keys key_id key_hash created_at; find api_keys key_id key_hash created_at"},
 		{"pages of none", keyPages(apikey.KeyList{Limit: 10}), 0, ""},
 
-		{"CountKeys", func(ctx context.Context) (int, error) { return s.CountKeys(ctx, "int_1", apikey.KeyConditions{}.Of("ret_1")) }, 5, "aggregate api_keys"},
-		{"CountKeys active", func(ctx context.Context) (int, error) { return s.CountKeys(ctx, "int_1", apikey.ActiveKeys(aTime).Of("ret_1")) }, 5, "aggregate api_keys"},
+		{"CountKeys", func(ctx context.Context) (int, error) {
+			return s.CountKeys(ctx, "int_1", apikey.KeyConditions{}.Of("ret_1"))
+		}, 5, "aggregate api_keys"},
+		{"CountKeys active", func(ctx context.Context) (int, error) {
+			return s.CountKeys(ctx, "int_1", apikey.ActiveKeys(aTime).Of("ret_1"))
+		}, 5, "aggregate api_keys"},
 		{"CountUnusable", func(ctx context.Context) (int, error) {
 			u, err := s.CountUnusable(ctx)
 			return u.Total(), err
@@ -238,7 +242,9 @@ func TestNoOperators(t *testing.T) {
 				return number(s.Retrievers(t.Context(), "int_1", []apikey.RetrieverID{apikey.RetrieverID(text)}))
 			},
 			"RetrieversNamed": func() (int, error) { return number(s.RetrieversNamed(t.Context(), "int_1", "ns_1", []string{text})) },
-			"another tenant":  func() (int, error) { return s.CountKeys(t.Context(), apikey.InternalID(text), apikey.KeyConditions{}.Of("ret_1")) },
+			"another tenant": func() (int, error) {
+				return s.CountKeys(t.Context(), apikey.InternalID(text), apikey.KeyConditions{}.Of("ret_1"))
+			},
 		} {
 			if n, err := read(); err != nil || n > 0 {
 				t.Errorf("%s of %q found %d, %v", name, text, n, err)
