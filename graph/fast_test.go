@@ -45,7 +45,7 @@ func (s shelf) KeyPages(_ context.Context, _ apikey.InternalID, ids []apikey.Ret
 	return pages, nil
 }
 
-func (s shelf) CountKeys(context.Context, apikey.InternalID, apikey.RetrieverID, time.Time) (int, error) {
+func (s shelf) CountKeys(context.Context, apikey.InternalID, apikey.KeyConditions) (int, error) {
 	return len(s.keys), nil
 }
 

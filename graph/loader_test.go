@@ -142,7 +142,7 @@ func key(id string) apikey.Key {
 	}
 }
 
-func (c *catalog) CountKeys(ctx context.Context, _ apikey.InternalID, _ apikey.RetrieverID, _ time.Time) (int, error) {
+func (c *catalog) CountKeys(ctx context.Context, _ apikey.InternalID, _ apikey.KeyConditions) (int, error) {
 	c.read(ctx, "CountKeys")
 	return 7, nil
 }
