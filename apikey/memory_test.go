@@ -113,6 +113,13 @@ func (m *memory) Namespaces(ctx context.Context, tenant InternalID, refs []strin
 	}), nil
 }
 
+func (m *memory) NamespacesOf(ctx context.Context, tenant InternalID) ([]Namespace, error) {
+	if err := m.read(ctx, "NamespacesOf"); err != nil {
+		return nil, err
+	}
+	return selected(m.namespaces, func(n *Namespace) bool { return n.InternalID == tenant }), nil
+}
+
 func (m *memory) Retrievers(ctx context.Context, tenant InternalID, ids []RetrieverID) ([]Retriever, error) {
 	if err := m.read(ctx, "Retrievers"); err != nil {
 		return nil, err

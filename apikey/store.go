@@ -59,6 +59,9 @@ type Reader interface {
 	// Namespaces returns the namespaces whose id or name is in refs, in any order.
 	Namespaces(ctx context.Context, tenant InternalID, refs []string) ([]Namespace, error)
 
+	// NamespacesOf returns all namespaces of the tenant, in any order.
+	NamespacesOf(ctx context.Context, tenant InternalID) ([]Namespace, error)
+
 	// Retrievers returns the retrievers with these ids, in any namespace and any order.
 	Retrievers(ctx context.Context, tenant InternalID, ids []RetrieverID) ([]Retriever, error)
 

@@ -106,6 +106,10 @@ func (o observed) Namespaces(ctx context.Context, tenant apikey.InternalID, refs
 	return see(ctx, &o.observer, "Namespaces", func(ctx context.Context) ([]apikey.Namespace, error) { return o.engine.Namespaces(ctx, tenant, refs) })
 }
 
+func (o observed) NamespacesOf(ctx context.Context, tenant apikey.InternalID) ([]apikey.Namespace, error) {
+	return see(ctx, &o.observer, "NamespacesOf", func(ctx context.Context) ([]apikey.Namespace, error) { return o.engine.NamespacesOf(ctx, tenant) })
+}
+
 func (o observed) Retrievers(ctx context.Context, tenant apikey.InternalID, ids []apikey.RetrieverID) ([]apikey.Retriever, error) {
 	return see(ctx, &o.observer, "Retrievers", func(ctx context.Context) ([]apikey.Retriever, error) { return o.engine.Retrievers(ctx, tenant, ids) })
 }

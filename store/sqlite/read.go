@@ -84,6 +84,11 @@ func (s *Store) Namespaces(ctx context.Context, tenant apikey.InternalID, refs [
 	}), nil
 }
 
+// NamespacesOf implements apikey.Store.
+func (s *Store) NamespacesOf(ctx context.Context, tenant apikey.InternalID) ([]apikey.Namespace, error) {
+	return query(ctx, s, namespacesOfTenant, nil, document.Namespace, tenant)
+}
+
 // Retrievers implements apikey.Store.
 func (s *Store) Retrievers(ctx context.Context, tenant apikey.InternalID, ids []apikey.RetrieverID) (found []apikey.Retriever, err error) {
 	for _, id := range distinct(ids) {

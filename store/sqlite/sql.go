@@ -129,6 +129,7 @@ const (
 	keysByID
 	keyRowsOfRetriever
 	namespacesByRef
+	namespacesOfTenant
 	retrieversByID
 	retrieversByName
 	retrieversForward
@@ -215,8 +216,9 @@ var readSQL = [reads]string{
 	namespacesByRef: `
 		SELECT document FROM namespaces WHERE tenant = ?1 AND id = ?2
 		UNION ALL SELECT document FROM namespaces WHERE tenant = ?1 AND name = ?2`,
-	retrieversByID:   `SELECT document FROM retrievers WHERE tenant = ? AND id = ?`,
-	retrieversByName: `SELECT document FROM retrievers WHERE tenant = ? AND namespace_id = ? AND name = ?`,
+	namespacesOfTenant: `SELECT document FROM namespaces WHERE tenant = ? AND id > ''`,
+	retrieversByID:     `SELECT document FROM retrievers WHERE tenant = ? AND id = ?`,
+	retrieversByName:   `SELECT document FROM retrievers WHERE tenant = ? AND namespace_id = ? AND name = ?`,
 	retrieversForward: `
 		SELECT document FROM retrievers
 		WHERE tenant = ? AND namespace_id = ? AND (name, id) > (?, ?) AND (name, id) < (?, ?)

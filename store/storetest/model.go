@@ -104,6 +104,10 @@ func (m model) Namespaces(_ context.Context, tenant apikey.InternalID, refs []st
 	}), nil
 }
 
+func (m model) NamespacesOf(_ context.Context, tenant apikey.InternalID) ([]apikey.Namespace, error) {
+	return decoded(m.batch.Namespaces, document.Namespace, func(n apikey.Namespace) bool { return n.InternalID == tenant }), nil
+}
+
 func (m model) OrganizationNamespaces(_ context.Context, name string) ([]apikey.Namespace, error) {
 	return decoded(m.batch.Namespaces, document.Namespace, func(n apikey.Namespace) bool {
 		return n.OrganizationName != nil && *n.OrganizationName == name

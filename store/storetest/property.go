@@ -249,6 +249,10 @@ func (w *world) drawQuestion(t *rapid.T) question {
 		return question{fmt.Sprintf("RetrieversNamed(%s, %s, %q)", tenant, ns, names), func(ctx context.Context, s questioned) (any, error) {
 			return inOrder(s.RetrieversNamed(ctx, tenant, ns, names))
 		}}
+	case 20:
+		return question{fmt.Sprintf("NamespacesOf(%s)", tenant), func(ctx context.Context, s questioned) (any, error) {
+			return inOrder(s.NamespacesOf(ctx, tenant))
+		}}
 	case 7:
 		name := one(t, "organization", w.organizations)
 		return question{fmt.Sprintf("OrganizationNamespaces(%s)", name), func(ctx context.Context, s questioned) (any, error) {

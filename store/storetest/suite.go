@@ -240,7 +240,11 @@ func tenancy(t *testing.T, e store.Engine) {
 			"CountKeys active": func(s apikey.Reader) (any, error) {
 				return s.CountKeys(ctx, tenant, apikey.ActiveKeys(instant).Of("ret_1"))
 			},
-			"Namespaces":      func(s apikey.Reader) (any, error) { return s.Namespaces(ctx, tenant, []string{"ns_1", "production"}) },
+			"Namespaces":   func(s apikey.Reader) (any, error) { return s.Namespaces(ctx, tenant, []string{"ns_1", "production"}) },
+			"NamespacesOf": func(s apikey.Reader) (any, error) { return s.NamespacesOf(ctx, tenant) },
+			"KeyPage": func(s apikey.Reader) (any, error) {
+				return s.KeyPage(ctx, tenant, apikey.KeyList{Limit: 9, Fields: apikey.AllFields})
+			},
 			"Retrievers":      func(s apikey.Reader) (any, error) { return s.Retrievers(ctx, tenant, []apikey.RetrieverID{"ret_1"}) },
 			"RetrieversNamed": func(s apikey.Reader) (any, error) { return s.RetrieversNamed(ctx, tenant, "ns_1", []string{"search"}) },
 			"RetrieverPage": func(s apikey.Reader) (any, error) {
@@ -322,6 +326,8 @@ func contextEnded(t *testing.T, e store.Engine) {
 				return err
 			},
 			"Namespaces":      func() error { _, err := e.Namespaces(ctx, OddTenant, []string{"odd"}); return err },
+			"NamespacesOf":    func() error { _, err := e.NamespacesOf(ctx, OddTenant); return err },
+			"KeyPage":         func() error { _, err := e.KeyPage(ctx, OddTenant, apikey.KeyList{Limit: 1}); return err },
 			"Retrievers":      func() error { _, err := e.Retrievers(ctx, OddTenant, []apikey.RetrieverID{OddRetriever}); return err },
 			"RetrieversNamed": func() error { _, err := e.RetrieversNamed(ctx, OddTenant, OddNamespace, []string{"odd"}); return err },
 			"RetrieverPage": func() error {
@@ -428,6 +434,14 @@ func readsAreCharged(t *testing.T, e store.Engine) {
 	for name, read := range map[string]func(ctx context.Context) error{
 		"KeyPages": func(ctx context.Context) error {
 			_, err := e.KeyPages(ctx, OddTenant, some, apikey.KeyList{Limit: 100})
+			return err
+		},
+		"KeyPage": func(ctx context.Context) error {
+			_, err := e.KeyPage(ctx, OddTenant, apikey.KeyList{Limit: 100})
+			return err
+		},
+		"CountKeys of all": func(ctx context.Context) error {
+			_, err := e.CountKeys(ctx, OddTenant, apikey.KeyConditions{})
 			return err
 		},
 		"CountKeys": func(ctx context.Context) error {
