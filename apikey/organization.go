@@ -97,28 +97,7 @@ func (o *Organization) Namespaces(ctx context.Context, p Page, text string, want
 			visible = append(visible, *n)
 		}
 	}
-	src := source[Namespace]{
-		at:    namespaceAt,
-		count: func(context.Context) (int, error) { return len(visible), nil },
-		run: func(_ context.Context, w window) ([]Namespace, error) {
-			var run []Namespace
-			for i := range visible {
-				at := namespaceAt(&visible[i])
-				if (w.after == nil || compareNames(&at, w.after) > 0) && (w.before == nil || compareNames(&at, w.before) < 0) {
-					run = append(run, visible[i])
-				}
-			}
-			if n := len(run) - w.limit; n > 0 && w.fromEnd {
-				run = run[n:]
-			}
-			return run[:min(len(run), w.limit)], nil
-		},
-	}
-	got, err := src.run(ctx, probe(w))
-	if err != nil {
-		return nil, err
-	}
-	return src.connect(ctx, w, wants, got)
+	return itemsOf(visible, namespaceAt, compareNames).page(ctx, w, wants)
 }
 
 func namespaceAt(n *Namespace) position {

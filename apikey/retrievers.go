@@ -1,7 +1,9 @@
 package apikey
 
 import (
+	"cmp"
 	"context"
+	"slices"
 )
 
 // Retriever returns the retriever with that id or name in the namespace, which is also given by id or name. Ids take precedence.
@@ -117,6 +119,75 @@ func (s *Service) retrieverPage(ctx context.Context, c Caller, ns *Namespace, w 
 	return s.Store.RetrieverPage(ctx, c.tenant(), ns.ID, RetrieverRange{
 		After: retrieverPosition(w.after), Before: retrieverPosition(w.before), FromEnd: w.fromEnd, Limit: w.limit,
 	})
+}
+
+// RetrieversOf returns, for each key, a page of the retrievers that it names by exact id, in any namespace, in the order of its scopes. It
+// returns only retrievers that exist and that the caller may see. It reads those of all keys together. The keys need their scopes.
+func (s *Service) RetrieversOf(ctx context.Context, c Caller, keys []*Key, p Page, wants Wants) ([]*Connection[Retriever], error) {
+	if err := s.authorize(c, Read); err != nil {
+		return nil, err
+	}
+	w, err := p.window(scopeOrder, RetrieverPage)
+	if err != nil {
+		return nil, err
+	}
+	visible, err := s.visibleRetrievers(ctx, c, keys)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]*Connection[Retriever], len(keys))
+	for i, k := range keys {
+		named := k.Retrievers()
+		var items []Retriever
+		for _, id := range named {
+			if r := visible[id]; r != nil {
+				items = append(items, *r)
+			}
+		}
+		place := func(p *position) int { return slices.Index(named, RetrieverID(p.id)) }
+		at := func(r *Retriever) position { return position{list: scopeOrder, id: string(r.ID)} }
+		src := itemsOf(items, at, func(a, b *position) int { return cmp.Compare(place(a), place(b)) })
+		if out[i], err = src.page(ctx, w, wants); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// visibleRetrievers returns the existing retrievers that the keys name and the caller may see, by id, with their namespaces.
+func (s *Service) visibleRetrievers(ctx context.Context, c Caller, keys []*Key) (map[RetrieverID]*Retriever, error) {
+	var ids []RetrieverID
+	for _, k := range keys {
+		ids = append(ids, k.Retrievers()...)
+	}
+	visible := map[RetrieverID]*Retriever{}
+	if ids = distinct(ids); len(ids) == 0 {
+		return visible, nil
+	}
+	found, err := s.Store.Retrievers(ctx, c.tenant(), ids)
+	if err != nil {
+		return nil, err
+	}
+	var refs []string
+	for i := range found {
+		refs = append(refs, string(found[i].NamespaceID))
+	}
+	if refs = distinct(refs); len(refs) == 0 {
+		return visible, nil
+	}
+	namespaces, err := s.Store.Namespaces(ctx, c.tenant(), refs)
+	if err != nil {
+		return nil, err
+	}
+	for i := range found {
+		r := &found[i]
+		n := slices.IndexFunc(namespaces, func(n Namespace) bool { return n.ID == r.NamespaceID })
+		if n >= 0 && c.covers(ReadData, &namespaces[n], r.ID) {
+			r.Namespace = &namespaces[n]
+			visible[r.ID] = r
+		}
+	}
+	return visible, nil
 }
 
 // retrieverIDs returns the ids of the namespace's retrievers that the caller sees.
