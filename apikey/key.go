@@ -47,10 +47,11 @@ type Key struct {
 	IsInternal        bool
 
 	// Fields that this server adds to the vendor's.
-	RotatedTo   *ID    // the key that replaced this one
-	RotatedFrom *ID    // the key that this one replaced
-	Budget      string // the hash of the key whose budget this one uses; if empty, see Service.BudgetOf
-	Revision    int64  // how often the key was changed here, not counting last_used_at
+	RevokeReason *string // why it was revoked, if somebody said so
+	RotatedTo    *ID     // the key that replaced this one
+	RotatedFrom  *ID     // the key that this one replaced
+	Budget       string  // the hash of the key whose budget this one uses; if empty, see Service.BudgetOf
+	Revision     int64   // how often the key was changed here, not counting last_used_at
 
 	Status Status // StatusAt the time of the request; set by the Service
 }
@@ -185,6 +186,7 @@ const (
 	FieldAllowedOrigins
 	FieldPrincipalID
 	FieldIsInternal
+	FieldRevokeReason
 	FieldRotatedTo
 	FieldRotatedFrom
 	FieldBudget

@@ -96,6 +96,7 @@ type read int
 
 const (
 	keysByHash read = iota
+	keysOfTenantByHash
 	keysByID
 	keysNewestFirst
 	keysOldestFirst
@@ -128,7 +129,9 @@ const (
 // Row values bound a run on both sides. The bound of an open side is beyond all rows.
 var readSQL = [reads]string{
 	keysByHash: `SELECT document FROM api_keys WHERE hash = ?`,
-	keysByID:   `SELECT document FROM api_keys WHERE tenant = ? AND id = ?`,
+	// The hash is unique. The + keeps the index of tenant out of the choice.
+	keysOfTenantByHash: `SELECT document FROM api_keys WHERE hash = ? AND +tenant = ?`,
+	keysByID:           `SELECT document FROM api_keys WHERE tenant = ? AND id = ?`,
 	// These return each row that they read, with null instead of a key that is not active. The reader can so count
 	// rows, and stop when it has enough keys.
 	keysNewestFirst: `

@@ -214,7 +214,7 @@ func (w *world) drawQuestion(t *rapid.T) question {
 	fields := one(t, "fields", []apikey.Fields{apikey.AllFields, 0, apikey.StatusFields | apikey.FieldName, apikey.FieldCreatedAt | apikey.FieldScopes})
 	at := one(t, "at", instants)
 
-	switch method := rapid.IntRange(0, 17).Draw(t, "method"); method {
+	switch method := rapid.IntRange(0, 18).Draw(t, "method"); method {
 	case 0:
 		ids := some(t, slices.Concat(keyIDs, w.legacy, []string{"key_nowhere"}))
 		return question{fmt.Sprintf("Keys(%s, %q, %b)", tenant, ids, fields), func(ctx context.Context, s questioned) (any, error) {
@@ -224,6 +224,14 @@ func (w *world) drawQuestion(t *rapid.T) question {
 		hash := hashOf(string(tenant) + " " + one(t, "key", slices.Concat(keyIDs, w.legacy)))
 		return question{fmt.Sprintf("KeysByHash(%s)", hash), func(ctx context.Context, s questioned) (any, error) {
 			return inOrder(s.KeysByHash(ctx, hash))
+		}}
+	case 18:
+		var hashes []string
+		for _, id := range some(t, slices.Concat(keyIDs, w.legacy, []string{"key_nowhere"})) {
+			hashes = append(hashes, hashOf(string(one(t, "of", w.tenants[:]))+" "+id))
+		}
+		return question{fmt.Sprintf("KeysWithHashes(%s, %q, %b)", tenant, hashes, fields), func(ctx context.Context, s questioned) (any, error) {
+			return inOrder(s.KeysWithHashes(ctx, tenant, hashes, fields))
 		}}
 	case 2, 3:
 		return question{fmt.Sprintf("CountKeys(%s, %s, %v)", tenant, retriever, at), func(ctx context.Context, s questioned) (any, error) {
