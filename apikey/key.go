@@ -145,21 +145,6 @@ var Permissions = []Permission{Admin, Delete, Write, Read}
 // Known reports whether this version knows the permission.
 func (p Permission) Known() bool { return slices.Contains(Permissions, p) }
 
-func (p Permission) strength() int {
-	switch p {
-	case Admin:
-		return 4
-	case Delete:
-		return 3
-	case Write:
-		return 2
-	case Read:
-		return 1
-	default:
-		return 0
-	}
-}
-
 // Fields is a set of a key's fields, so that a store reads only what is needed of a document.
 type Fields uint32
 

@@ -24,7 +24,7 @@ func (s *Store) CurrentKeys(ctx context.Context, tenant apikey.InternalID, ids .
 	if len(ids) == 0 {
 		return nil, nil
 	}
-	keys, err := s.currentKeys(ctx, tenant, ids)
+	keys, finished, err := s.currentKeys(ctx, tenant, ids)
 	if err != nil {
 		return nil, err
 	}
@@ -38,17 +38,18 @@ func (s *Store) CurrentKeys(ctx context.Context, tenant apikey.InternalID, ids .
 	}
 	// These can be successors that are still in other keys' documents.
 	found, err := s.unfinishedKeys(ctx, len(missing), bson.E{Key: "internal_id", Value: is(string(tenant))}, bson.E{Key: "successor.key_id", Value: equal(missing...)})
-	if err != nil || len(found) == 0 {
+	if err != nil || len(found) == 0 && !finished {
 		return keys, err
 	}
 	for _, doc := range found {
 		s.finishOrRemember(ctx, doc)
 	}
-	successors, err := s.currentKeys(ctx, tenant, missing)
+	successors, _, err := s.currentKeys(ctx, tenant, missing)
 	return append(keys, successors...), err
 }
 
-func (s *Store) currentKeys(ctx context.Context, tenant apikey.InternalID, ids []apikey.ID) (keys []apikey.Key, err error) {
+// currentKeys reads the keys and finishes their unfinished changes, as far as it can. It reports whether there were any.
+func (s *Store) currentKeys(ctx context.Context, tenant apikey.InternalID, ids []apikey.ID) (keys []apikey.Key, finished bool, err error) {
 	var unfinished []bson.Raw
 	_, err = find{filter: keysWithIDs(tenant, ids)}.each(ctx, s.primaryKeys(), func(doc bson.Raw, _ int) {
 		if k, ok := document.Key(doc, apikey.AllFields); ok {
@@ -63,7 +64,7 @@ func (s *Store) currentKeys(ctx context.Context, tenant apikey.InternalID, ids [
 			s.finishOrRemember(ctx, doc)
 		}
 	}
-	return keys, err
+	return keys, len(unfinished) > 0, err
 }
 
 // InsertKey implements apikey.Store.
