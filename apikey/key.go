@@ -47,10 +47,11 @@ type Key struct {
 	IsInternal        bool
 
 	// Fields that this server adds to the vendor's.
-	RotatedTo   *ID    // the key that replaced this one
-	RotatedFrom *ID    // the key that this one replaced
-	Budget      string // the hash of the key whose budget this one uses; if empty, see Service.BudgetOf
-	Revision    int64  // how often the key was changed here, not counting last_used_at
+	RevokeReason *string // why it was revoked, if somebody said so
+	RotatedTo    *ID     // the key that replaced this one
+	RotatedFrom  *ID     // the key that this one replaced
+	Budget       string  // the hash of the key whose budget this one uses; if empty, see Service.BudgetOf
+	Revision     int64   // how often the key was changed here, not counting last_used_at
 
 	Status Status // StatusAt the time of the request; set by the Service
 }
@@ -144,21 +145,6 @@ var Permissions = []Permission{Admin, Delete, Write, Read}
 // Known reports whether this version knows the permission.
 func (p Permission) Known() bool { return slices.Contains(Permissions, p) }
 
-func (p Permission) strength() int {
-	switch p {
-	case Admin:
-		return 4
-	case Delete:
-		return 3
-	case Write:
-		return 2
-	case Read:
-		return 1
-	default:
-		return 0
-	}
-}
-
 // Fields is a set of a key's fields, so that a store reads only what is needed of a document.
 type Fields uint32
 
@@ -185,6 +171,7 @@ const (
 	FieldAllowedOrigins
 	FieldPrincipalID
 	FieldIsInternal
+	FieldRevokeReason
 	FieldRotatedTo
 	FieldRotatedFrom
 	FieldBudget

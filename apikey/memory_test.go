@@ -72,6 +72,22 @@ func (m *memory) Keys(ctx context.Context, tenant InternalID, ids []ID, fields F
 	return projected(found, fields), nil
 }
 
+func (m *memory) KeysWithHashes(ctx context.Context, tenant InternalID, hashes []string, fields Fields) ([]Key, error) {
+	if err := m.read(ctx, "KeysWithHashes"); err != nil {
+		return nil, err
+	}
+	documents := map[string]int{}
+	for i := range m.keys {
+		if k := &m.keys[i]; k.InternalID == tenant {
+			documents[k.Hash]++
+		}
+	}
+	found := selected(m.keys, func(k *Key) bool {
+		return k.InternalID == tenant && slices.Contains(hashes, k.Hash) && documents[k.Hash] == 1
+	})
+	return projected(found, fields), nil
+}
+
 func (m *memory) KeyPages(ctx context.Context, tenant InternalID, ids []RetrieverID, l KeyList) ([][]Key, error) {
 	if err := m.read(ctx, fmt.Sprintf("KeyPages(%d)", l.Limit)); err != nil {
 		return nil, err
@@ -159,13 +175,13 @@ func (m *memory) CountRetrievers(ctx context.Context, tenant InternalID, ns Name
 	return len(m.retrieversOf(tenant, ns)), nil
 }
 
-func (m *memory) CurrentKeys(ctx context.Context, tenant InternalID, id ID) ([]Key, error) {
+func (m *memory) CurrentKeys(ctx context.Context, tenant InternalID, ids ...ID) ([]Key, error) {
 	if err := m.read(ctx, "CurrentKeys"); err != nil {
 		return nil, err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return selected(m.keys, func(k *Key) bool { return k.InternalID == tenant && k.ID == id }), nil
+	return selected(m.keys, func(k *Key) bool { return k.InternalID == tenant && slices.Contains(ids, k.ID) }), nil
 }
 
 func (m *memory) InsertKey(ctx context.Context, k Key, e Event) error {
@@ -216,6 +232,7 @@ func merged(stored, written Key, fields Fields) Key {
 		{FieldRevokedAt, func() { stored.RevokedAt = written.RevokedAt }},
 		{FieldRevokedBy, func() { stored.RevokedBy = written.RevokedBy }},
 		{FieldAllowedOrigins, func() { stored.AllowedOrigins = written.AllowedOrigins }},
+		{FieldRevokeReason, func() { stored.RevokeReason = written.RevokeReason }},
 		{FieldRotatedTo, func() { stored.RotatedTo = written.RotatedTo }},
 	} {
 		if fields&f.field != 0 {
@@ -344,6 +361,7 @@ func projected(keys []Key, fields Fields) []Key {
 			{FieldAllowedOrigins, func() { p.AllowedOrigins = k.AllowedOrigins }},
 			{FieldPrincipalID, func() { p.PrincipalID = k.PrincipalID }},
 			{FieldIsInternal, func() { p.IsInternal = k.IsInternal }},
+			{FieldRevokeReason, func() { p.RevokeReason = k.RevokeReason }},
 			{FieldRotatedTo, func() { p.RotatedTo = k.RotatedTo }},
 			{FieldRotatedFrom, func() { p.RotatedFrom = k.RotatedFrom }},
 			{FieldBudget, func() { p.Budget = k.Budget }},

@@ -12,9 +12,11 @@ import (
 //   - Does the caller count as known? Known.
 //   - Does its key have the permission, and the right type? authorize, authorizeChange, Admit.
 //   - Does the key work from this origin? CheckOrigin.
-//   - Do its scopes cover the resource? covers, coversNamespace, Scope.allows, Scope.names.
+//   - Do its scopes cover the resource? covers, coversNamespace, coversOrganization, Scope.allows, Scope.names.
+//   - May it see this retriever, the whole organization, this key? sees, seesOrganization, seesKey.
+//   - May it create keys for this retriever? mayCreate.
 //   - May it change this key? mayChange, reaches.
-//   - May it give a key these limits? mayGive. Without admin, a caller gives no key a later expiry, wider origins or a higher limit than its
+//   - May it give a key these limits, or rotate the key? mayGive, mayRotate. Without admin, a caller gives no key a later expiry, wider origins or a higher limit than its
 //     own key has. Otherwise it could rotate a stronger key and hold the new one, or lift its own limits through its successor. Retriever
 //     keys are exempt: they change nothing, and a caller who may manage a retriever decides what its keys may do.
 //   - Is its own key still active? ownKey, permit.
@@ -24,6 +26,22 @@ import (
 // key.
 func (c Caller) Known() bool {
 	return c.Key != nil && c.Key.Type != RetrieverKey && c.Key.Type != UnreadableType
+}
+
+// strength orders the permissions. Each includes all weaker ones.
+func (p Permission) strength() int {
+	switch p {
+	case Admin:
+		return 4
+	case Delete:
+		return 3
+	case Write:
+		return 2
+	case Read:
+		return 1
+	default:
+		return 0
+	}
 }
 
 // authorize returns nil if the caller has at least the permission.
@@ -69,6 +87,11 @@ func (s *Service) Admit(ctx context.Context, c Caller, action Action) error {
 	if refused == nil || !c.Known() {
 		return refused
 	}
+	return s.denyOwn(ctx, c, refused, action)
+}
+
+// denyOwn is deny for an attempt that is about no key in particular. Its event is one of the caller's own key.
+func (s *Service) denyOwn(ctx context.Context, c Caller, refused error, action Action) error {
 	own := c.event(action, ResourceAPIKey, string(c.Key.ID), s.instant(), "", c.Key.Retrievers())
 	return s.deny(ctx, c, refused, own, c.wish(action, "", ""))
 }
@@ -112,15 +135,34 @@ func (c Caller) coversNamespace(op Operation, ns *Namespace) bool {
 	return false
 }
 
-// seesOrganization reports whether the caller's scopes allow op on the whole organization.
-func (c Caller) seesOrganization(op Operation) bool { return c.coversNamespace(op, &Namespace{}) }
+// coversOrganization reports whether the caller's scopes allow op on the organization and everything in it.
+func (c Caller) coversOrganization(op Operation) bool {
+	return c.coversNamespace(op, &Namespace{}) // only a scope on the organization covers a namespace without an id
+}
 
-// authorizeOrganization requires a caller who may see every key and event of the organization: Admin, and scopes that cover the organization.
+// sees reports whether the retriever is in the namespace and the caller may see it. Others count as absent, so that they hide nothing.
+func (c Caller) sees(ns *Namespace, r *Retriever) bool {
+	return r.NamespaceID == ns.ID && c.covers(ReadData, ns, r.ID)
+}
+
+// seesOrganization reports whether the caller may list all keys of the organization: those of every type, and those whose retrievers are
+// gone.
+func (c Caller) seesOrganization() bool {
+	return c.authorize(Admin) == nil && c.coversOrganization(ReadData)
+}
+
+// seesKey reports whether the caller sees the key, given the retrievers of the organization that it sees. A key names retrievers by their
+// exact ids.
+func (c Caller) seesKey(k *Key, seen map[RetrieverID]*Retriever) bool {
+	return c.seesOrganization() || slices.ContainsFunc(k.Retrievers(), func(id RetrieverID) bool { return seen[id] != nil })
+}
+
+// authorizeOrganization is authorize for what belongs to the whole organization, such as all of its keys and events.
 func (s *Service) authorizeOrganization(c Caller) error {
 	if err := s.authorize(c, Admin); err != nil {
 		return err
 	}
-	if !c.seesOrganization(ReadData) {
+	if !c.coversOrganization(ReadData) {
 		return forbidden("This needs a key whose scopes cover the organization.")
 	}
 	return nil
@@ -176,9 +218,21 @@ func matches(pattern, id string) bool {
 	}
 }
 
+// mayCreate returns nil if the caller may create keys for a retriever that it sees.
+func (c Caller) mayCreate(r *Retriever) error {
+	if err := c.authorizeChange(Write); err != nil {
+		return err
+	}
+	if !c.covers(ManagePermissions, r.Namespace, r.ID) {
+		return forbidden("Your key may not create keys for this retriever.")
+	}
+	return nil
+}
+
 // mayChange returns nil if the caller may do this to a key that it sees. A caller can only update or rotate, and so take over, a key that
-// is not stronger than its own, and must be allowed to manage everything that the key reaches.
-func (c Caller) mayChange(k *Key, action Action, retrievers []Retriever) error {
+// is not stronger than its own, and must be allowed to manage everything that the key reaches. The homes are those of the retrievers that
+// the key names.
+func (c Caller) mayChange(k *Key, action Action, homes homes) error {
 	need := Write
 	if action == KeyRevoked {
 		need = Delete
@@ -198,7 +252,7 @@ func (c Caller) mayChange(k *Key, action Action, retrievers []Retriever) error {
 		if action != KeyRevoked && k.Type != RetrieverKey { // it executes its retriever, whatever its scopes say
 			ops = append(ops, s.needs()...)
 		}
-		if slices.ContainsFunc(ops, func(op Operation) bool { return !c.reaches(s, op, retrievers) }) {
+		if slices.ContainsFunc(ops, func(op Operation) bool { return !c.reaches(s, op, homes) }) {
 			return forbidden("This key reaches more than your key may manage.")
 		}
 	}
@@ -214,7 +268,7 @@ func (s *Scope) needs() []Operation {
 }
 
 // reaches reports whether the caller's scopes allow the operation on everything that the scope covers.
-func (c Caller) reaches(s *Scope, op Operation, retrievers []Retriever) bool {
+func (c Caller) reaches(s *Scope, op Operation, homes homes) bool {
 	var ns Namespace // no namespace: only a caller without such limits covers it
 	exact := !strings.Contains(s.ResourceID, "*")
 	switch {
@@ -222,12 +276,18 @@ func (c Caller) reaches(s *Scope, op Operation, retrievers []Retriever) bool {
 		ns.ID = NamespaceID(s.ResourceID)
 	case exact && s.ResourceType == ResourceRetriever:
 		id := RetrieverID(s.ResourceID)
-		if i := slices.IndexFunc(retrievers, func(r Retriever) bool { return r.ID == id }); i >= 0 {
-			ns.ID = retrievers[i].NamespaceID
-		}
+		ns.ID = homes[id]
 		return c.covers(op, &ns, id)
 	}
 	return c.coversNamespace(op, &ns)
+}
+
+// mayRotate returns nil if a caller who may change the key, with this key of its own, may rotate it.
+func (s *Service) mayRotate(c Caller, own, k *Key) error {
+	if err := s.mayGive(c, own, k, limits); err != nil { // the successor inherits them
+		return err
+	}
+	return k.canBeRotated()
 }
 
 // limits are the fields that limit the use of a key.

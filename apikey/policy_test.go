@@ -471,7 +471,7 @@ func TestKeysOfPersonsAreNotRotated(t *testing.T) {
 					t.Errorf("%s: an update made a key of the type %s another's: %+v", who, typ, k)
 				}
 				if c.Operator || c.Key.Permissions[0] == Admin {
-					if _, err := s.Revoke(t.Context(), c, "shop", "key_1"); err != nil {
+					if _, err := s.Revoke(t.Context(), c, "shop", "key_1", nil); err != nil {
 						t.Errorf("%s does not revoke a key of the type %s: %v", who, typ, err)
 					}
 				}

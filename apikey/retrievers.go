@@ -154,40 +154,13 @@ func (s *Service) RetrieversOf(ctx context.Context, c Caller, keys []*Key, p Pag
 	return out, nil
 }
 
-// visibleRetrievers returns the existing retrievers that the keys name and the caller may see, by id, with their namespaces.
+// visibleRetrievers returns the retrievers that the keys name by exact id and that the caller sees, in any namespace, by id.
 func (s *Service) visibleRetrievers(ctx context.Context, c Caller, keys []*Key) (map[RetrieverID]*Retriever, error) {
-	var ids []RetrieverID
-	for _, k := range keys {
-		ids = append(ids, k.Retrievers()...)
-	}
-	visible := map[RetrieverID]*Retriever{}
-	if ids = distinct(ids); len(ids) == 0 {
-		return visible, nil
-	}
-	found, err := s.Store.Retrievers(ctx, c.tenant(), ids)
+	found, err := s.retrieversOf(ctx, c, keys)
 	if err != nil {
 		return nil, err
 	}
-	var refs []string
-	for i := range found {
-		refs = append(refs, string(found[i].NamespaceID))
-	}
-	if refs = distinct(refs); len(refs) == 0 {
-		return visible, nil
-	}
-	namespaces, err := s.Store.Namespaces(ctx, c.tenant(), refs)
-	if err != nil {
-		return nil, err
-	}
-	for i := range found {
-		r := &found[i]
-		n := slices.IndexFunc(namespaces, func(n Namespace) bool { return n.ID == r.NamespaceID })
-		if n >= 0 && c.covers(ReadData, &namespaces[n], r.ID) {
-			r.Namespace = &namespaces[n]
-			visible[r.ID] = r
-		}
-	}
-	return visible, nil
+	return s.seen(ctx, c, found, nil)
 }
 
 // retrieverIDs returns the ids of the namespace's retrievers that the caller sees.

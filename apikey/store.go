@@ -10,9 +10,9 @@ import (
 type Store interface {
 	Reader
 
-	// CurrentKeys returns the keys with this id, with all fields, as the primary has them, so that a change can be decided. If another
-	// process was stopped while changing one, it finishes that change first.
-	CurrentKeys(ctx context.Context, tenant InternalID, id ID) ([]Key, error)
+	// CurrentKeys returns the keys with these ids, in any order and with all fields, as the primary has them, so that a change can be
+	// decided. If another process was stopped while changing one, it finishes that change first.
+	CurrentKeys(ctx context.Context, tenant InternalID, ids ...ID) ([]Key, error)
 
 	// InsertKey stores a new key and its event: both or neither.
 	InsertKey(ctx context.Context, k Key, e Event) error
@@ -44,6 +44,9 @@ type Reader interface {
 
 	// Keys returns the keys with these ids, in any order.
 	Keys(ctx context.Context, tenant InternalID, ids []ID, fields Fields) ([]Key, error)
+
+	// KeysWithHashes returns the keys with these hashes, in any order. A hash that several documents of the tenant have belongs to no key.
+	KeysWithHashes(ctx context.Context, tenant InternalID, hashes []string, fields Fields) ([]Key, error)
 
 	// KeyPages returns, for each retriever, the keys that name its id and are in the list, which sets no condition Naming. The results are
 	// in the order of the retrievers. If all pages together would have more than about KeysAtOnce keys, it returns those of the first

@@ -63,7 +63,7 @@ func (ec *executionContext) __resolve_entities(ctx context.Context, representati
 		case !known:
 			err = apikey.Invalid("representations", "There is no entity of this __typename here.")
 		default:
-			n, err = found.Entity(kind, r.ID)
+			n = found.Entity(kind, r.ID)
 		}
 		if err != nil {
 			ec.Error(graphql.WithPathContext(ctx, graphql.NewPathWithIndex(i)), err)

@@ -123,7 +123,7 @@ func (loaders) Validate(graphql.ExecutableSchema) error { return nil }
 // InterceptResponse reads what the operation names. A query that fails as a whole gets the reason instead of an error for each field.
 func (loaders) InterceptResponse(ctx context.Context, next graphql.ResponseHandler) *graphql.Response {
 	l := loaded(ctx)
-	if l != nil && len(l.names.Namespaces)+len(l.names.Retrievers)+len(l.names.Keys)+len(l.names.Nodes) > 0 {
+	if l != nil && len(l.names.Namespaces)+len(l.names.Retrievers)+len(l.names.Keys)+len(l.names.Nodes)+len(l.names.KeysAnywhere)+len(l.names.NodeLists)+len(l.names.HashLists) > 0 {
 		l.readAhead(ctx)
 	}
 	response := next(ctx)

@@ -122,7 +122,7 @@ func (p planner) keysOf(refs []apikey.RetrieverRef, selections ast.SelectionSet)
 func (p planner) node(id string, selections ast.SelectionSet) {
 	p.names.Nodes = append(p.names.Nodes, id)
 	p.names.KeyFields |= fieldsOf(p.op, selections)
-	p.keysOf([]apikey.RetrieverRef{{Namespace: p.loader.namespace, Retriever: id, ByID: true}}, selections)
+	p.keysOf([]apikey.RetrieverRef{{Namespace: p.loader.namespace, Anywhere: p.loader.namespace == "", Retriever: id, ByID: true}}, selections)
 	p.retrieversOf(id, selections)
 }
 
@@ -131,14 +131,14 @@ func (p planner) entities(representations []representation, selections ast.Selec
 	for _, r := range representations {
 		switch r.TypeName {
 		case "ApiKey":
-			p.names.Keys = append(p.names.Keys, apikey.ID(r.ID))
+			p.names.KeysAnywhere = append(p.names.KeysAnywhere, apikey.ID(r.ID))
 		case "Namespace":
 			p.namespace(r.ID, selections)
 		case "Retriever":
-			retrievers = append(retrievers, apikey.RetrieverRef{Namespace: p.loader.namespace, Retriever: r.ID, ByID: true})
+			retrievers = append(retrievers, apikey.RetrieverRef{Anywhere: true, Retriever: r.ID})
 		}
 	}
-	p.names.Namespaces = append(p.names.Namespaces, p.loader.namespace)
+	p.names.Namespaces = append(p.names.Namespaces, p.loader.namespace) // most likely that of the retrievers
 	p.names.KeyFields |= fieldsOf(p.op, selections)
 	p.names.Retrievers = append(p.names.Retrievers, retrievers...)
 	if len(retrievers) > 0 {

@@ -25,7 +25,7 @@ func (r *mutationResolver) RotateAPIKey(ctx context.Context, input RotateAPIKeyI
 }
 
 func (r *mutationResolver) RevokeAPIKey(ctx context.Context, input RevokeAPIKeyInput) (*RevokeAPIKeyPayload, error) {
-	return revoked(r.Service.Revoke(ctx, apikey.CallerFrom(ctx), apikey.NamespaceFrom(ctx), apikey.ID(input.ID)))
+	return revoked(r.Service.Revoke(ctx, apikey.CallerFrom(ctx), apikey.NamespaceFrom(ctx), apikey.ID(input.ID), nil))
 }
 
 func (r *namespaceResolver) Retriever(ctx context.Context, obj *apikey.Namespace, id string) (*apikey.Retriever, error) {

@@ -33,7 +33,7 @@ func (c *command) revokeKey(ctx context.Context) error {
 			}
 		}
 		w := newWorkspace(engine, in)
-		k, err := w.service.Revoke(ctx, w.caller, string(in.ID), id)
+		k, err := w.service.Revoke(ctx, w.caller, "", id, nil)
 		if err != nil {
 			return err
 		}

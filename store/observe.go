@@ -88,6 +88,12 @@ func (o observed) Keys(ctx context.Context, tenant apikey.InternalID, ids []apik
 	return see(ctx, &o.observer, "Keys", func(ctx context.Context) ([]apikey.Key, error) { return o.engine.Keys(ctx, tenant, ids, fields) })
 }
 
+func (o observed) KeysWithHashes(ctx context.Context, tenant apikey.InternalID, hashes []string, fields apikey.Fields) ([]apikey.Key, error) {
+	return see(ctx, &o.observer, "KeysWithHashes", func(ctx context.Context) ([]apikey.Key, error) {
+		return o.engine.KeysWithHashes(ctx, tenant, hashes, fields)
+	})
+}
+
 func (o observed) KeyPages(ctx context.Context, tenant apikey.InternalID, retrievers []apikey.RetrieverID, l apikey.KeyList) ([][]apikey.Key, error) {
 	return see(ctx, &o.observer, "KeyPages", func(ctx context.Context) ([][]apikey.Key, error) {
 		return o.engine.KeyPages(ctx, tenant, retrievers, l)
@@ -130,8 +136,10 @@ func (o observed) CountRetrievers(ctx context.Context, tenant apikey.InternalID,
 	return see(ctx, &o.observer, "CountRetrievers", func(ctx context.Context) (int, error) { return o.engine.CountRetrievers(ctx, tenant, ns) })
 }
 
-func (o observed) CurrentKeys(ctx context.Context, tenant apikey.InternalID, id apikey.ID) ([]apikey.Key, error) {
-	return see(ctx, &o.observer, "CurrentKeys", func(ctx context.Context) ([]apikey.Key, error) { return o.engine.CurrentKeys(ctx, tenant, id) })
+func (o observed) CurrentKeys(ctx context.Context, tenant apikey.InternalID, ids ...apikey.ID) ([]apikey.Key, error) {
+	return see(ctx, &o.observer, "CurrentKeys", func(ctx context.Context) ([]apikey.Key, error) {
+		return o.engine.CurrentKeys(ctx, tenant, ids...)
+	})
 }
 
 func (o observed) InsertKey(ctx context.Context, k apikey.Key, e apikey.Event) error {
@@ -178,8 +186,8 @@ func (o observed) AllNamespaces(ctx context.Context) ([]apikey.Namespace, error)
 	return see(ctx, &o.observer, "AllNamespaces", o.engine.AllNamespaces)
 }
 
-func (o observed) KeysWithID(ctx context.Context, id apikey.ID) ([]apikey.Key, error) {
-	return see(ctx, &o.observer, "KeysWithID", func(ctx context.Context) ([]apikey.Key, error) { return o.engine.KeysWithID(ctx, id) })
+func (o observed) KeysWithID(ctx context.Context, ids ...apikey.ID) ([]apikey.Key, error) {
+	return see(ctx, &o.observer, "KeysWithID", func(ctx context.Context) ([]apikey.Key, error) { return o.engine.KeysWithID(ctx, ids...) })
 }
 
 func (o observed) KeysWithPrefix(ctx context.Context, prefixes []string) ([]apikey.Key, error) {

@@ -26,8 +26,8 @@ type Engine interface {
 	// AllNamespaces returns the namespaces of all tenants, in no order.
 	AllNamespaces(ctx context.Context) ([]apikey.Namespace, error)
 
-	// KeysWithID returns the keys of all tenants with that id, in no order.
-	KeysWithID(ctx context.Context, id apikey.ID) ([]apikey.Key, error)
+	// KeysWithID returns the keys of all tenants with one of these ids, in no order.
+	KeysWithID(ctx context.Context, ids ...apikey.ID) ([]apikey.Key, error)
 
 	// KeysWithPrefix returns the keys of all tenants that are stored with one of these prefixes, in no order. Prefixes
 	// have no index, so it scans every key: use it for an operator's command, not for requests.

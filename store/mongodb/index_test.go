@@ -117,6 +117,9 @@ func TestDuplicateHash(t *testing.T) {
 	if err != nil || len(found) != 2 {
 		t.Errorf("KeysByHash = %+v, %v, want both", found, err)
 	}
+	if found, err := s.KeysWithHashes(t.Context(), "int_1", []string{"same"}, 0); err != nil || len(found) != 0 {
+		t.Errorf("KeysWithHashes = %+v, %v, want none", found, err)
+	}
 }
 
 // A document with a key's hash makes the key ambiguous, even if the document has no usable id.
@@ -129,6 +132,9 @@ func TestDuplicateHashOfAnUnusableDocument(t *testing.T) {
 	insert(t, s, document.Keys, bson.D{{Key: "_id", Value: int32(42)}, {Key: "internal_id", Value: "int_1"}, {Key: "key_hash", Value: "same"}})
 	if found, err := s.KeysByHash(t.Context(), "same"); err != nil || len(found) != 0 {
 		t.Errorf("KeysByHash = %+v, %v, want none", found, err)
+	}
+	if found, err := s.KeysWithHashes(t.Context(), "int_1", []string{"same"}, 0); err != nil || len(found) != 0 {
+		t.Errorf("KeysWithHashes = %+v, %v, want none", found, err)
 	}
 }
 

@@ -86,10 +86,43 @@ func (s *Store) Keys(ctx context.Context, tenant apikey.InternalID, ids []apikey
 	})
 }
 
-// KeysWithID returns the keys of all tenants with that id, in no order. The index orders ids within a tenant, so this
-// first reads the tenants and then looks up the id in each.
-func (s *Store) KeysWithID(ctx context.Context, id apikey.ID) ([]apikey.Key, error) {
-	if id == "" {
+// KeysWithHashes returns the tenant's keys with these hashes, in no order, and none for a hash that several of its
+// documents have, even if one of them is unusable. It looks by equality, as KeysByHash does, and checks the result: lists
+// that contain a hash are found too.
+func (s *Store) KeysWithHashes(ctx context.Context, tenant apikey.InternalID, hashes []string, fields apikey.Fields) ([]apikey.Key, error) {
+	if len(hashes) == 0 {
+		return nil, nil
+	}
+	return settling(ctx, s, func() (keys []apikey.Key, err error) {
+		documents := make(map[string]int, len(hashes)) // how many have each hash
+		for _, hash := range hashes {
+			documents[hash] = 0
+		}
+		reader := document.KeyReader{Fields: fields}
+		_, err = find{filter: keysWithHashes(tenant, hashes), fields: document.KeyFieldNames(fields)}.each(ctx, s.keys, func(doc bson.Raw, _ int) {
+			k, usable := reader.Key(doc)
+			n, asked := documents[k.Hash]
+			if !asked || k.Hash == "" {
+				return
+			}
+			documents[k.Hash] = n + 1
+			if usable {
+				keys = append(keys, k)
+			}
+		})
+		return slices.DeleteFunc(keys, func(k apikey.Key) bool { return documents[k.Hash] > 1 }), err
+	})
+}
+
+func keysWithHashes(tenant apikey.InternalID, hashes []string) bson.D {
+	return bson.D{{Key: "key_hash", Value: equal(hashes...)}, {Key: "internal_id", Value: is(string(tenant))}}
+}
+
+// KeysWithID returns the keys of all tenants with one of these ids, in no order. The index orders ids within a tenant, so
+// this first reads the tenants and then looks up the ids in each.
+func (s *Store) KeysWithID(ctx context.Context, ids ...apikey.ID) ([]apikey.Key, error) {
+	ids = slices.DeleteFunc(slices.Clone(ids), func(id apikey.ID) bool { return id == "" })
+	if len(ids) == 0 {
 		return nil, nil
 	}
 	c := s.primary.Collection(document.Keys)
@@ -99,8 +132,8 @@ func (s *Store) KeysWithID(ctx context.Context, id apikey.ID) ([]apikey.Key, err
 			return nil, err
 		}
 		var keys []apikey.Key
-		for chunk := range slices.Chunk(tenants, 1000) {
-			more, err := all(ctx, c, find{filter: keysOfAny(chunk, []apikey.ID{id}), fields: document.KeyFieldNames(apikey.AllFields)},
+		for chunk := range slices.Chunk(tenants, max(1, 1000/len(ids))) {
+			more, err := all(ctx, c, find{filter: keysOfAny(chunk, ids), fields: document.KeyFieldNames(apikey.AllFields)},
 				(&document.KeyReader{Fields: apikey.AllFields}).Key)
 			if err != nil {
 				return nil, err

@@ -84,7 +84,11 @@ func (s *Store) Retrievers(ctx context.Context, tenant apikey.InternalID, ids []
 		return nil, nil
 	}
 	found, err := s.findRetrievers(ctx, find{filter: retrieversWithIDs(tenant, ids)})
-	return slices.DeleteFunc(found, func(r apikey.Retriever) bool { return r.InternalID != tenant || !slices.Contains(ids, r.ID) }), err
+	asked := make(map[apikey.RetrieverID]bool, len(ids)) // hundreds of keys can name thousands
+	for _, id := range ids {
+		asked[id] = true
+	}
+	return slices.DeleteFunc(found, func(r apikey.Retriever) bool { return r.InternalID != tenant || !asked[r.ID] }), err
 }
 
 func retrieversWithIDs(tenant apikey.InternalID, ids []apikey.RetrieverID) bson.D {

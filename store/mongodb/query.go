@@ -14,6 +14,7 @@ import (
 //
 //	KeysByHash              api_keys    key_hash
 //	Keys                    api_keys    internal_id, key_id; for a key without one, _id
+//	KeysWithHashes          api_keys    key_hash
 //	KeyPages, CountKeys     api_keys    internal_id, scopes.resource_id, created_at, key_id, which is their order too
 //	                                    a page with a created_at that is not a date: up to two more commands
 //	CountUnusable           api_keys    key_hash; internal_id (after reading all tenants), key_id

@@ -72,7 +72,7 @@ func TestCommands(t *testing.T) {
 	at := &apikey.KeyPosition{At: &aTime, ID: "key_00000"}
 	const (
 		everyKeyField = "key_id key_hash key_prefix key_type subscription_id internal_id organization_id user_id name description " +
-			"permissions scopes rate_limit_override status expires_at last_used_at created_at created_by revoked_at revoked_by allowed_origins principal_id is_internal rotated_to rotated_from budget_hash revision"
+			"permissions scopes rate_limit_override status expires_at last_used_at created_at created_by revoked_at revoked_by allowed_origins principal_id is_internal revoke_reason rotated_to rotated_from budget_hash revision"
 		namespace = "namespace_id namespace_name description internal_id organization_id organization_name created_at updated_at"
 		retriever = "retriever_id retriever_name description namespace_id internal_id created_at updated_at"
 	)
@@ -96,6 +96,9 @@ func TestCommands(t *testing.T) {
 			"find api_keys " + everyKeyField},
 		{"Keys", func(ctx context.Context) (int, error) {
 			return number(s.Keys(ctx, "int_1", []apikey.ID{"key_00001", "key_00003"}, apikey.StatusFields))
+		}, 2, "find api_keys key_id key_hash status expires_at revoked_at"},
+		{"KeysWithHashes", func(ctx context.Context) (int, error) {
+			return number(s.KeysWithHashes(ctx, "int_1", []string{"hash of int_1key_00001", "hash of int_1key_00003", "hash"}, apikey.StatusFields))
 		}, 2, "find api_keys key_id key_hash status expires_at revoked_at"},
 		{"no Keys", func(ctx context.Context) (int, error) { return number(s.Keys(ctx, "int_1", nil, apikey.AllFields)) }, 0, ""},
 
@@ -155,6 +158,9 @@ func TestCommands(t *testing.T) {
 		}, 1, "find api_keys internal_id key_id revision pending_events successor; find audit_events"},
 		{"CountEvents", func(ctx context.Context) (int, error) { return s.CountEvents(ctx, "int_1", "ret_1", "key_00001") }, 1, "find api_keys internal_id key_id revision pending_events successor; aggregate audit_events"},
 		{"CurrentKeys", func(ctx context.Context) (int, error) { return number(s.CurrentKeys(ctx, "int_1", "key_00001")) }, 1, "find api_keys"},
+		{"several CurrentKeys", func(ctx context.Context) (int, error) {
+			return number(s.CurrentKeys(ctx, "int_1", "key_00001", "key_00003"))
+		}, 2, "find api_keys"},
 		{"no CurrentKeys", func(ctx context.Context) (int, error) { return number(s.CurrentKeys(ctx, "int_1", "absent")) }, 0, "find api_keys; find api_keys internal_id key_id revision pending_events successor"},
 		{"UseKeys", func(ctx context.Context) (int, error) {
 			uses := []apikey.Use{{InternalID: "int_1", ID: "key_00001", Hash: "hash of int_1key_00001", At: aTime}, {InternalID: "int_1", ID: "key_00002", At: aTime}}
@@ -314,6 +320,9 @@ func TestLists(t *testing.T) {
 	}
 	if found, err := s.KeysByHash(t.Context(), aKey("int_1", 0).Hash); err != nil || len(found) != 1 {
 		t.Errorf("KeysByHash of a key whose hash is in lists = %+v, %v", found, err)
+	}
+	if found, err := s.KeysWithHashes(t.Context(), "int_1", []string{aKey("int_1", 0).Hash}, 0); err != nil || len(found) != 1 {
+		t.Errorf("KeysWithHashes of a key whose hash is in lists = %+v, %v", found, err)
 	}
 	for _, hash := range []string{"hash"} {
 		if found, err := s.KeysByHash(t.Context(), hash); err != nil || len(found) > 0 {

@@ -597,8 +597,8 @@ func TestForeignEventsHideNothing(t *testing.T) {
 			if page, err := s.EventPage(t.Context(), crashTenant, "ret_1", apikey.EventRange{Limit: 10}); err != nil || len(page) != 5 {
 				t.Errorf("%s: a page of %d events, %v", name, len(page), err)
 			}
-			if keys, err := s.CurrentKeys(t.Context(), crashTenant, "key_wanted"); err != nil || len(keys) != 1 {
-				t.Errorf("%s: the successor is %v, %v", name, keys, err)
+			if keys, err := s.CurrentKeys(t.Context(), crashTenant, "key_c", "key_wanted", "key_nowhere"); err != nil || len(keys) != 2 {
+				t.Errorf("%s: the key and its successor are %v, %v", name, keys, err)
 			}
 		}
 		if some, err := s.FinishAll(t.Context()); err != nil || !some {

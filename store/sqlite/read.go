@@ -36,9 +36,19 @@ func (s *Store) Keys(ctx context.Context, tenant apikey.InternalID, ids []apikey
 	return keys, nil
 }
 
+// KeysWithHashes implements apikey.Store. Hashes are unique in the file.
+func (s *Store) KeysWithHashes(ctx context.Context, tenant apikey.InternalID, hashes []string, fields apikey.Fields) (keys []apikey.Key, err error) {
+	for _, hash := range distinct(hashes) {
+		if keys, err = query(ctx, s, keysOfTenantByHash, keys, key(fields), hash, tenant); err != nil {
+			return nil, err
+		}
+	}
+	return keys, nil
+}
+
 // CurrentKeys implements apikey.Store.
-func (s *Store) CurrentKeys(ctx context.Context, tenant apikey.InternalID, id apikey.ID) ([]apikey.Key, error) {
-	return s.Keys(ctx, tenant, []apikey.ID{id}, apikey.AllFields)
+func (s *Store) CurrentKeys(ctx context.Context, tenant apikey.InternalID, ids ...apikey.ID) ([]apikey.Key, error) {
+	return s.Keys(ctx, tenant, ids, apikey.AllFields)
 }
 
 // activeUntil returns the instant at which the key stops being active.
@@ -150,8 +160,13 @@ func (s *Store) AllNamespaces(ctx context.Context) ([]apikey.Namespace, error) {
 }
 
 // KeysWithID implements store.Engine.
-func (s *Store) KeysWithID(ctx context.Context, id apikey.ID) ([]apikey.Key, error) {
-	return query(ctx, s, keysOfAnyTenant, nil, key(apikey.AllFields), id)
+func (s *Store) KeysWithID(ctx context.Context, ids ...apikey.ID) (keys []apikey.Key, err error) {
+	for _, id := range distinct(ids) {
+		if keys, err = query(ctx, s, keysOfAnyTenant, keys, key(apikey.AllFields), id); err != nil {
+			return nil, err
+		}
+	}
+	return keys, nil
 }
 
 // KeysWithPrefix implements store.Engine.

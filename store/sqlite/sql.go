@@ -126,6 +126,7 @@ type read int
 
 const (
 	keysByHash read = iota
+	keysOfTenantByHash
 	keysByID
 	keyRowsOfRetriever
 	namespacesByRef
@@ -212,6 +213,8 @@ var readSQL = [reads]string{
 	keysByHash:         `SELECT document FROM api_keys WHERE hash = ?`,
 	keysByID:           `SELECT document FROM api_keys WHERE tenant = ? AND id = ?`,
 	keyRowsOfRetriever: `SELECT api_key FROM api_key_retrievers WHERE tenant = ? AND retriever_id = ? AND active_until > ? LIMIT ?`,
+	// The hash is unique. The + keeps the index of tenant out of the choice.
+	keysOfTenantByHash: `SELECT document FROM api_keys WHERE hash = ? AND +tenant = ?`,
 	// With OR, SQLite would scan all namespaces of the tenant.
 	namespacesByRef: `
 		SELECT document FROM namespaces WHERE tenant = ?1 AND id = ?2

@@ -123,9 +123,9 @@ func changeKey(t *testing.T, e store.Engine) {
 	active(1)
 	change(apikey.FieldExpiresAt, instant, func(k *apikey.Key) { k.ExpiresAt = &instantBefore })
 	active(0)
-	revoker := "usr_2"
-	change(apikey.FieldStatus|apikey.FieldRevokedAt|apikey.FieldRevokedBy, time.Time{}, func(k *apikey.Key) {
-		k.Stored, k.RevokedAt, k.RevokedBy = apikey.Revoked, &expiry, &revoker
+	revoker, reason := "usr_2", "It was posted in a forum."
+	change(apikey.FieldStatus|apikey.FieldRevokedAt|apikey.FieldRevokedBy|apikey.FieldRevokeReason, time.Time{}, func(k *apikey.Key) {
+		k.Stored, k.RevokedAt, k.RevokedBy, k.RevokeReason = apikey.Revoked, &expiry, &revoker, &reason
 	})
 	active(0)
 	if n := len(allEvents(t, e)); n != 6 {

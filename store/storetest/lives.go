@@ -176,7 +176,7 @@ func (l *lives) rotate(t *rapid.T) {
 
 func (l *lives) revoke(t *rapid.T) {
 	k := l.any(t)
-	got, err := l.service.Revoke(t.Context(), l.caller, l.ns, k.id)
+	got, err := l.service.Revoke(t.Context(), l.caller, l.ns, k.id, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -27,6 +27,10 @@ func (m model) Keys(_ context.Context, tenant apikey.InternalID, ids []apikey.ID
 	return m.keys(fields, func(k apikey.Key) bool { return k.InternalID == tenant && slices.Contains(ids, k.ID) }), nil
 }
 
+func (m model) KeysWithHashes(_ context.Context, tenant apikey.InternalID, hashes []string, fields apikey.Fields) ([]apikey.Key, error) {
+	return m.keys(fields, func(k apikey.Key) bool { return k.InternalID == tenant && slices.Contains(hashes, k.Hash) }), nil
+}
+
 func (m model) KeyPages(ctx context.Context, tenant apikey.InternalID, retrievers []apikey.RetrieverID, l apikey.KeyList) ([][]apikey.Key, error) {
 	pages := make([][]apikey.Key, len(retrievers))
 	for i, id := range retrievers {

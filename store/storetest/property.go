@@ -229,6 +229,14 @@ func (w *world) drawQuestion(t *rapid.T) question {
 		return question{fmt.Sprintf("KeysByHash(%s)", hash), func(ctx context.Context, s questioned) (any, error) {
 			return inOrder(s.KeysByHash(ctx, hash))
 		}}
+	case 21:
+		var hashes []string
+		for _, id := range some(t, slices.Concat(keyIDs, w.legacy, []string{"key_nowhere"})) {
+			hashes = append(hashes, hashOf(string(one(t, "of", w.tenants[:]))+" "+id))
+		}
+		return question{fmt.Sprintf("KeysWithHashes(%s, %q, %b)", tenant, hashes, fields), func(ctx context.Context, s questioned) (any, error) {
+			return inOrder(s.KeysWithHashes(ctx, tenant, hashes, fields))
+		}}
 	case 2, 3:
 		where := w.drawConditions(t)
 		return question{fmt.Sprintf("CountKeys(%s, %s)", tenant, shown(where)), func(ctx context.Context, s questioned) (any, error) {

@@ -68,13 +68,16 @@ func oddKeys(t *testing.T, e store.Engine) {
 		t.Run(odd.Name, func(t *testing.T) {
 			byHash, err := e.KeysByHash(t.Context(), odd.Want.Hash)
 			equal(t, "KeysByHash", []apikey.Key{odd.Want}, byHash, err)
-			byID, err := e.Keys(t.Context(), OddTenant, []apikey.ID{odd.Want.ID}, apikey.AllFields)
-			if odd.Want.InternalID == OddTenant {
-				equal(t, "Keys", []apikey.Key{odd.Want}, byID, err)
-			} else {
-				// It belongs to no tenant, so this tenant does not see it.
-				equal(t, "Keys", nil, byID, err)
+			ofTenant := []apikey.Key{odd.Want}
+			if odd.Want.InternalID != OddTenant {
+				ofTenant = nil // it belongs to no tenant, so this tenant does not see it
 			}
+			byID, err := e.Keys(t.Context(), OddTenant, []apikey.ID{odd.Want.ID}, apikey.AllFields)
+			equal(t, "Keys", ofTenant, byID, err)
+			byID, err = e.CurrentKeys(t.Context(), OddTenant, odd.Want.ID, "key_nowhere")
+			equal(t, "CurrentKeys", ofTenant, byID, err)
+			withHash, err := e.KeysWithHashes(t.Context(), OddTenant, []string{odd.Want.Hash, hashOf("nobody's")}, apikey.AllFields)
+			equal(t, "KeysWithHashes", ofTenant, withHash, err)
 		})
 		if names(odd.Want, OddTenant, OddRetriever) {
 			listed = append(listed, odd.Want)
@@ -105,6 +108,8 @@ func unusableKeys(t *testing.T, e store.Engine) {
 	equal(t, "Keys", nil, found, err)
 	found, err = e.KeysByHash(t.Context(), hashOf("key_gone"))
 	equal(t, "KeysByHash", nil, found, err)
+	found, err = e.KeysWithHashes(t.Context(), OddTenant, []string{hashOf("key_gone"), ""}, 0)
+	equal(t, "KeysWithHashes", nil, found, err)
 	unusable, err := e.CountUnusable(t.Context())
 	equal(t, "CountUnusable", document.Unusable{NoHash: 2, NoID: 1}, unusable, err)
 }
@@ -230,6 +235,9 @@ func tenancy(t *testing.T, e store.Engine) {
 		}
 		for name, ask := range map[string]func(apikey.Reader) (any, error){
 			"Keys": func(s apikey.Reader) (any, error) { return s.Keys(ctx, tenant, []apikey.ID{"key_1"}, apikey.AllFields) },
+			"KeysWithHashes": func(s apikey.Reader) (any, error) {
+				return s.KeysWithHashes(ctx, tenant, []string{hashOf("int_1"), hashOf("int_2")}, apikey.AllFields)
+			},
 			"KeyPages": func(s apikey.Reader) (any, error) {
 				pages, err := s.KeyPages(ctx, tenant, []apikey.RetrieverID{"ret_1"}, apikey.KeyList{Limit: 9, Fields: apikey.AllFields})
 				return slices.Concat(pages...), err
@@ -317,6 +325,10 @@ func contextEnded(t *testing.T, e store.Engine) {
 		for method, call := range map[string]func() error{
 			"KeysByHash": func() error { _, err := e.KeysByHash(ctx, hashOf("x")); return err },
 			"Keys":       func() error { _, err := e.Keys(ctx, OddTenant, []apikey.ID{"key_odd_00"}, 0); return err },
+			"KeysWithHashes": func() error {
+				_, err := e.KeysWithHashes(ctx, OddTenant, []string{hashOf("x")}, 0)
+				return err
+			},
 			"KeyPages": func() error {
 				_, err := e.KeyPages(ctx, OddTenant, []apikey.RetrieverID{OddRetriever}, apikey.KeyList{Limit: 1})
 				return err
@@ -431,6 +443,12 @@ func readsAreCharged(t *testing.T, e store.Engine) {
 	}
 	mustImport(t, e, b)
 	some := []apikey.RetrieverID{OddRetriever}
+	var ids []apikey.ID
+	var hashes []string
+	for i := range 20 {
+		id := fmt.Sprintf("key_%02d", i)
+		ids, hashes = append(ids, apikey.ID(id)), append(hashes, hashOf(id))
+	}
 	for name, read := range map[string]func(ctx context.Context) error{
 		"KeyPages": func(ctx context.Context) error {
 			_, err := e.KeyPages(ctx, OddTenant, some, apikey.KeyList{Limit: 100})
@@ -444,6 +462,9 @@ func readsAreCharged(t *testing.T, e store.Engine) {
 			_, err := e.CountKeys(ctx, OddTenant, apikey.KeyConditions{})
 			return err
 		},
+		"Keys":           func(ctx context.Context) error { _, err := e.Keys(ctx, OddTenant, ids, 0); return err },
+		"CurrentKeys":    func(ctx context.Context) error { _, err := e.CurrentKeys(ctx, OddTenant, ids...); return err },
+		"KeysWithHashes": func(ctx context.Context) error { _, err := e.KeysWithHashes(ctx, OddTenant, hashes, 0); return err },
 		"CountKeys": func(ctx context.Context) error {
 			_, err := e.CountKeys(ctx, OddTenant, apikey.KeyConditions{}.Of(OddRetriever))
 			return err
