@@ -214,7 +214,7 @@ func TestReadKeys(t *testing.T) {
 		s := newService(store)
 		for _, includeRevoked := range []bool{true, false} {
 			s.Now = frozen
-			reader, err := s.ReadKeys(writer(Read), &Retriever{ID: "ret_1"}, includeRevoked, "")
+			reader, err := s.ReadKeys(writer(Read), &Retriever{ID: "ret_1"}, ListOptions{IncludeRevoked: includeRevoked})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -236,7 +236,7 @@ func TestReadKeys(t *testing.T) {
 					want++
 				}
 			}
-			ordered := slices.IsSortedFunc(got, func(a, b Key) int { return newestFirst(KeyPosition{a.CreatedAt, a.ID}, KeyPosition{b.CreatedAt, b.ID}) })
+			ordered := slices.IsSortedFunc(got, func(a, b Key) int { return KeyOrder{}.Compare(KeyOrder{}.Position(&a), KeyOrder{}.Position(&b)) })
 			distinct := map[ID]bool{}
 			for i := range got {
 				distinct[got[i].ID] = true
@@ -259,7 +259,7 @@ func TestReadKeys(t *testing.T) {
 		}))
 	}
 	for search, want := range map[string]int{"leaked": 2, "absent": 0} {
-		reader, err := newService(store).ReadKeys(writer(Read), &Retriever{ID: "ret_1"}, false, search)
+		reader, err := newService(store).ReadKeys(writer(Read), &Retriever{ID: "ret_1"}, ListOptions{Filter: Filter{Search: search}})
 		found := 0
 		for err == nil {
 			var page []Key
@@ -272,12 +272,12 @@ func TestReadKeys(t *testing.T) {
 			t.Errorf("%s: found %d, %v", search, found, err)
 		}
 	}
-	if _, err := newService(fixture()).ReadKeys(writer(""), &Retriever{ID: "ret_1"}, true, ""); codeAndField(t, err) != "FORBIDDEN" {
+	if _, err := newService(fixture()).ReadKeys(writer(""), &Retriever{ID: "ret_1"}, ListOptions{IncludeRevoked: true}); codeAndField(t, err) != "FORBIDDEN" {
 		t.Errorf("who may read nothing: %v", err)
 	}
 	store = fixture()
 	store.down = Outage(errors.New("gone"))
-	reader, err := newService(store).ReadKeys(writer(Read), &Retriever{ID: "ret_1"}, true, "")
+	reader, err := newService(store).ReadKeys(writer(Read), &Retriever{ID: "ret_1"}, ListOptions{IncludeRevoked: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -302,7 +302,7 @@ func TestLongKeysAreReadInSmallPages(t *testing.T) {
 		for i := range 1500 {
 			store.keys = append(store.keys, keyOf(ID(fmt.Sprintf("key_%05d", i)), func(k *Key) { k.AllowedOrigins = long }))
 		}
-		reader, err := newService(store).ReadKeys(writer(Read), &Retriever{ID: "ret_1"}, true, "")
+		reader, err := newService(store).ReadKeys(writer(Read), &Retriever{ID: "ret_1"}, ListOptions{IncludeRevoked: true})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -25,6 +25,8 @@ const (
 	byExpiresAt  list = 'e'
 	byName       list = 'n'
 	retrievers   list = 'r'
+	namespaces   list = 'o'
+	scopeOrder   list = 's'
 	events       list = 'a'
 )
 
@@ -79,7 +81,7 @@ func parseCursor(text string, l list) (*position, bool) {
 	}
 	rest = rest[used:]
 	p := &position{list: l, null: flag == 1, value: string(rest[:n]), id: string(rest[n:])}
-	isName := l == byName || l == retrievers
+	isName := l == byName || l == retrievers || l == namespaces || l == scopeOrder
 	switch {
 	case p.cursor() != text, // another list, a wrong checksum, or characters that base64 ignores, such as line breaks
 		(isName || l == events) && p.null,

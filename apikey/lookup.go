@@ -64,8 +64,8 @@ func (s *Service) lookUp(ctx context.Context, c Caller, n Names) (*Found, error)
 		})
 	}
 	for i, of := range n.Listings {
-		listings[i] = &listing{first: map[RetrieverID]firstPage{}}
-		if listings[i].query, listings[i].err = of.Options.query(f.now); listings[i].err == nil {
+		listings[i] = &listing{first: map[RetrieverID][]Key{}}
+		if listings[i].query, listings[i].err = of.Options.query(f.now, MaxPage); listings[i].err == nil {
 			ids := idsOf(of.Retrievers)
 			reads.add(func(ctx context.Context) error { return s.readPages(ctx, c, listings[i], ids) })
 		}
@@ -222,7 +222,7 @@ func byID(keys []Key) map[ID]*Key {
 type listing struct {
 	query query
 	err   error
-	first map[RetrieverID]firstPage
+	first map[RetrieverID][]Key
 }
 
 // list makes the listings of the retrievers that exist.
@@ -245,7 +245,7 @@ func (f *Found) list(ctx context.Context, of []ListingOf, listings []*listing) e
 			part := Listing{Err: l.err}
 			if l.err == nil {
 				connects.add(func(ctx context.Context) error {
-					part.Keys, part.Err = f.service.connectKeys(ctx, f.caller.tenant(), r.ID, &l.query, l.first[r.ID])
+					part.Keys, part.Err = f.service.connectKeys(ctx, f.caller.tenant(), keySource{retriever: r.ID}, &l.query, l.first[r.ID])
 					return nil
 				})
 			}

@@ -88,30 +88,36 @@ func (m *memory) KeysWithHashes(ctx context.Context, tenant InternalID, hashes [
 	return projected(found, fields), nil
 }
 
-func (m *memory) KeyPages(ctx context.Context, tenant InternalID, ids []RetrieverID, r KeyRange) ([][]Key, error) {
-	if err := m.read(ctx, fmt.Sprintf("KeyPages(%d)", r.Limit)); err != nil {
+func (m *memory) KeyPages(ctx context.Context, tenant InternalID, ids []RetrieverID, l KeyList) ([][]Key, error) {
+	if err := m.read(ctx, fmt.Sprintf("KeyPages(%d)", l.Limit)); err != nil {
 		return nil, err
 	}
 	pages := make([][]Key, len(ids))
 	for i, id := range ids {
-		keys := m.keysOf(tenant, id, r.ActiveAt)
-		slices.SortFunc(keys, func(a, b Key) int {
-			return newestFirst(KeyPosition{a.CreatedAt, a.ID}, KeyPosition{b.CreatedAt, b.ID})
-		})
-		keys = selected(keys, func(k *Key) bool {
-			p := KeyPosition{k.CreatedAt, k.ID}
-			return (r.After == nil || newestFirst(p, *r.After) > 0) && (r.Before == nil || newestFirst(p, *r.Before) < 0)
-		})
-		pages[i] = projected(limited(keys, r.FromEnd, r.Limit), r.Fields)
+		l.Where.Naming = []RetrieverID{id}
+		pages[i] = m.list(tenant, l)
 	}
 	return pages, nil
 }
 
-func (m *memory) CountKeys(ctx context.Context, tenant InternalID, id RetrieverID, activeAt time.Time) (int, error) {
+func (m *memory) KeyPage(ctx context.Context, tenant InternalID, l KeyList) ([]Key, error) {
+	if err := m.read(ctx, fmt.Sprintf("KeyPage(%d)", l.Limit)); err != nil {
+		return nil, err
+	}
+	return m.list(tenant, l), nil
+}
+
+func (m *memory) list(tenant InternalID, l KeyList) []Key {
+	keys := selected(m.keys, func(k *Key) bool { return k.InternalID == tenant && l.Where.Matches(k) && l.Has(l.Order.Position(k)) })
+	slices.SortFunc(keys, func(a, b Key) int { return l.Order.Compare(l.Order.Position(&a), l.Order.Position(&b)) })
+	return projected(limited(keys, l.FromEnd, l.Limit), l.Fields)
+}
+
+func (m *memory) CountKeys(ctx context.Context, tenant InternalID, where KeyConditions) (int, error) {
 	if err := m.read(ctx, "CountKeys"); err != nil {
 		return 0, err
 	}
-	return len(m.keysOf(tenant, id, activeAt)), nil
+	return len(selected(m.keys, func(k *Key) bool { return k.InternalID == tenant && where.Matches(k) })), nil
 }
 
 func (m *memory) Namespaces(ctx context.Context, tenant InternalID, refs []string) ([]Namespace, error) {
@@ -121,6 +127,13 @@ func (m *memory) Namespaces(ctx context.Context, tenant InternalID, refs []strin
 	return selected(m.namespaces, func(n *Namespace) bool {
 		return n.InternalID == tenant && (slices.Contains(refs, string(n.ID)) || slices.Contains(refs, n.Name))
 	}), nil
+}
+
+func (m *memory) NamespacesOf(ctx context.Context, tenant InternalID) ([]Namespace, error) {
+	if err := m.read(ctx, "NamespacesOf"); err != nil {
+		return nil, err
+	}
+	return selected(m.namespaces, func(n *Namespace) bool { return n.InternalID == tenant }), nil
 }
 
 func (m *memory) Retrievers(ctx context.Context, tenant InternalID, ids []RetrieverID) ([]Retriever, error) {
@@ -293,29 +306,8 @@ func (m *memory) eventsOf(tenant InternalID, id RetrieverID, about ID) []Event {
 	})
 }
 
-func (m *memory) keysOf(tenant InternalID, id RetrieverID, activeAt time.Time) []Key {
-	return selected(m.keys, func(k *Key) bool {
-		return k.InternalID == tenant && slices.Contains(k.Retrievers(), id) &&
-			(activeAt.IsZero() || k.StatusAt(activeAt) == Active)
-	})
-}
-
 func (m *memory) retrieversOf(tenant InternalID, ns NamespaceID) []Retriever {
 	return selected(m.retrievers, func(r *Retriever) bool { return r.InternalID == tenant && r.NamespaceID == ns })
-}
-
-// newestFirst is the order of KeyRange.
-func newestFirst(a, b KeyPosition) int {
-	if (a.CreatedAt == nil) != (b.CreatedAt == nil) {
-		if a.CreatedAt == nil {
-			return 1
-		}
-		return -1
-	}
-	if a.CreatedAt != nil && !a.CreatedAt.Equal(*b.CreatedAt) {
-		return b.CreatedAt.Compare(*a.CreatedAt)
-	}
-	return cmp.Compare(b.ID, a.ID)
 }
 
 // selected copies the items that keep says, so that nobody changes what is stored.

@@ -157,6 +157,17 @@ func (c Caller) seesKey(k *Key, seen map[RetrieverID]*Retriever) bool {
 	return c.seesOrganization() || slices.ContainsFunc(k.Retrievers(), func(id RetrieverID) bool { return seen[id] != nil })
 }
 
+// authorizeOrganization is authorize for what belongs to the whole organization, such as all of its keys and events.
+func (s *Service) authorizeOrganization(c Caller) error {
+	if err := s.authorize(c, Admin); err != nil {
+		return err
+	}
+	if !c.coversOrganization(ReadData) {
+		return forbidden("This needs a key whose scopes cover the organization.")
+	}
+	return nil
+}
+
 // nothingIn is the error if the caller can see nothing of what it asked for in a namespace. If the scopes do not cover the namespace, it
 // is the error for a namespace that does not exist, so that callers cannot find out which ones do.
 func (c Caller) nothingIn(ns *Namespace, what string) error {

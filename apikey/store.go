@@ -36,7 +36,7 @@ type Store interface {
 }
 
 // Reader has the reads of a Store. Every read except KeysByHash is confined to one tenant. Old and odd documents are returned with the
-// defaults of Key; documents without a usable id or hash are not returned. A read charges the documents that it reads to the context's
+// defaults of Key; documents without a usable id or hash are not returned. A read charges the documents that it looks at to the context's
 // Cost, and fails with its error.
 type Reader interface {
 	// KeysByHash returns up to two keys with the hash, as the primary has them.
@@ -48,16 +48,22 @@ type Reader interface {
 	// KeysWithHashes returns the keys with these hashes, in any order. A hash that several documents of the tenant have belongs to no key.
 	KeysWithHashes(ctx context.Context, tenant InternalID, hashes []string, fields Fields) ([]Key, error)
 
-	// KeyPages returns, for each retriever, the keys that name its id, within the range, newest first. The results are in the order of
-	// the retrievers. If all pages together would have more than about KeysAtOnce keys, it returns those of the first retrievers only, at
-	// least one: call it again for the others.
-	KeyPages(ctx context.Context, tenant InternalID, retrievers []RetrieverID, r KeyRange) ([][]Key, error)
+	// KeyPages returns, for each retriever, the keys that name its id and are in the list, which sets no condition Naming. The results are
+	// in the order of the retrievers. If all pages together would have more than about KeysAtOnce keys, it returns those of the first
+	// retrievers only, at least one: call it again for the others.
+	KeyPages(ctx context.Context, tenant InternalID, retrievers []RetrieverID, l KeyList) ([][]Key, error)
 
-	// CountKeys counts the keys that name the retriever. If activeAt is not zero, it counts only keys active at that time.
-	CountKeys(ctx context.Context, tenant InternalID, retriever RetrieverID, activeAt time.Time) (int, error)
+	// KeyPage returns the tenant's keys that are in the list, each once, whichever retrievers they name.
+	KeyPage(ctx context.Context, tenant InternalID, l KeyList) ([]Key, error)
+
+	// CountKeys counts the tenant's keys that meet the conditions.
+	CountKeys(ctx context.Context, tenant InternalID, where KeyConditions) (int, error)
 
 	// Namespaces returns the namespaces whose id or name is in refs, in any order.
 	Namespaces(ctx context.Context, tenant InternalID, refs []string) ([]Namespace, error)
+
+	// NamespacesOf returns all namespaces of the tenant, in any order.
+	NamespacesOf(ctx context.Context, tenant InternalID) ([]Namespace, error)
 
 	// Retrievers returns the retrievers with these ids, in any namespace and any order.
 	Retrievers(ctx context.Context, tenant InternalID, ids []RetrieverID) ([]Retriever, error)
@@ -110,21 +116,6 @@ type EventPosition struct {
 
 // KeysAtOnce is about how many keys one read of a Store returns at most.
 const KeysAtOnce = 2000
-
-// KeyRange is a range of a retriever's keys in order: newest first, keys without a readable creation date last, then by descending id.
-type KeyRange struct {
-	After, Before *KeyPosition // both exclusive; nil is the end of the list
-	FromEnd       bool         // the last Limit keys of the range instead of the first, still newest first
-	Limit         int          // at least 1
-	ActiveAt      time.Time    // if not zero, only keys active at this instant
-	Fields        Fields
-}
-
-// KeyPosition is a place in the order of a retriever's keys.
-type KeyPosition struct {
-	CreatedAt *time.Time // nil if the key has no readable date
-	ID        ID
-}
 
 // RetrieverRange is a range of a namespace's retrievers in order: by name, then id, both ascending by UTF-8 bytes.
 type RetrieverRange struct {

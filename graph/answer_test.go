@@ -52,7 +52,7 @@ func newWide(keys, origins int) *wide {
 	return w
 }
 
-func (w *wide) KeyPages(ctx context.Context, tenant apikey.InternalID, ids []apikey.RetrieverID, r apikey.KeyRange) ([][]apikey.Key, error) {
+func (w *wide) KeyPages(ctx context.Context, tenant apikey.InternalID, ids []apikey.RetrieverID, r apikey.KeyList) ([][]apikey.Key, error) {
 	if w.read != nil {
 		w.read()
 	}

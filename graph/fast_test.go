@@ -37,7 +37,7 @@ func (s shelf) Retrievers(context.Context, apikey.InternalID, []apikey.Retriever
 	return []apikey.Retriever{r}, nil
 }
 
-func (s shelf) KeyPages(_ context.Context, _ apikey.InternalID, ids []apikey.RetrieverID, r apikey.KeyRange) ([][]apikey.Key, error) {
+func (s shelf) KeyPages(_ context.Context, _ apikey.InternalID, ids []apikey.RetrieverID, r apikey.KeyList) ([][]apikey.Key, error) {
 	pages := make([][]apikey.Key, len(ids))
 	for i := range pages {
 		pages[i] = slices.Clone(s.keys[:min(len(s.keys), r.Limit)])
@@ -45,7 +45,7 @@ func (s shelf) KeyPages(_ context.Context, _ apikey.InternalID, ids []apikey.Ret
 	return pages, nil
 }
 
-func (s shelf) CountKeys(context.Context, apikey.InternalID, apikey.RetrieverID, time.Time) (int, error) {
+func (s shelf) CountKeys(context.Context, apikey.InternalID, apikey.KeyConditions) (int, error) {
 	return len(s.keys), nil
 }
 

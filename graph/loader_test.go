@@ -115,7 +115,7 @@ func (c *catalog) CountRetrievers(ctx context.Context, _ apikey.InternalID, _ ap
 	return 60, nil
 }
 
-func (c *catalog) KeyPages(ctx context.Context, _ apikey.InternalID, ids []apikey.RetrieverID, r apikey.KeyRange) ([][]apikey.Key, error) {
+func (c *catalog) KeyPages(ctx context.Context, _ apikey.InternalID, ids []apikey.RetrieverID, r apikey.KeyList) ([][]apikey.Key, error) {
 	c.read(ctx, "KeyPages")
 	pages := make([][]apikey.Key, len(ids))
 	for i, id := range ids {
@@ -142,7 +142,7 @@ func key(id string) apikey.Key {
 	}
 }
 
-func (c *catalog) CountKeys(ctx context.Context, _ apikey.InternalID, _ apikey.RetrieverID, _ time.Time) (int, error) {
+func (c *catalog) CountKeys(ctx context.Context, _ apikey.InternalID, _ apikey.KeyConditions) (int, error) {
 	c.read(ctx, "CountKeys")
 	return 7, nil
 }

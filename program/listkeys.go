@@ -62,7 +62,7 @@ func (c *command) search() (string, error) {
 
 // keysOf calls f for each key of a retriever that matches the search. It stops at the first error.
 func keysOf(ctx context.Context, w workspace, r *apikey.Retriever, includeRevoked bool, search string, f func(*apikey.Key, *apikey.Retriever) error) error {
-	reader, err := w.service.ReadKeys(w.caller, r, includeRevoked, search)
+	reader, err := w.service.ReadKeys(w.caller, r, apikey.ListOptions{IncludeRevoked: includeRevoked, Filter: apikey.Filter{Search: search}})
 	if err != nil {
 		return err
 	}

@@ -94,18 +94,26 @@ func (o observed) KeysWithHashes(ctx context.Context, tenant apikey.InternalID, 
 	})
 }
 
-func (o observed) KeyPages(ctx context.Context, tenant apikey.InternalID, retrievers []apikey.RetrieverID, r apikey.KeyRange) ([][]apikey.Key, error) {
+func (o observed) KeyPages(ctx context.Context, tenant apikey.InternalID, retrievers []apikey.RetrieverID, l apikey.KeyList) ([][]apikey.Key, error) {
 	return see(ctx, &o.observer, "KeyPages", func(ctx context.Context) ([][]apikey.Key, error) {
-		return o.engine.KeyPages(ctx, tenant, retrievers, r)
+		return o.engine.KeyPages(ctx, tenant, retrievers, l)
 	})
 }
 
-func (o observed) CountKeys(ctx context.Context, tenant apikey.InternalID, retriever apikey.RetrieverID, activeAt time.Time) (int, error) {
-	return see(ctx, &o.observer, "CountKeys", func(ctx context.Context) (int, error) { return o.engine.CountKeys(ctx, tenant, retriever, activeAt) })
+func (o observed) KeyPage(ctx context.Context, tenant apikey.InternalID, l apikey.KeyList) ([]apikey.Key, error) {
+	return see(ctx, &o.observer, "KeyPage", func(ctx context.Context) ([]apikey.Key, error) { return o.engine.KeyPage(ctx, tenant, l) })
+}
+
+func (o observed) CountKeys(ctx context.Context, tenant apikey.InternalID, where apikey.KeyConditions) (int, error) {
+	return see(ctx, &o.observer, "CountKeys", func(ctx context.Context) (int, error) { return o.engine.CountKeys(ctx, tenant, where) })
 }
 
 func (o observed) Namespaces(ctx context.Context, tenant apikey.InternalID, refs []string) ([]apikey.Namespace, error) {
 	return see(ctx, &o.observer, "Namespaces", func(ctx context.Context) ([]apikey.Namespace, error) { return o.engine.Namespaces(ctx, tenant, refs) })
+}
+
+func (o observed) NamespacesOf(ctx context.Context, tenant apikey.InternalID) ([]apikey.Namespace, error) {
+	return see(ctx, &o.observer, "NamespacesOf", func(ctx context.Context) ([]apikey.Namespace, error) { return o.engine.NamespacesOf(ctx, tenant) })
 }
 
 func (o observed) Retrievers(ctx context.Context, tenant apikey.InternalID, ids []apikey.RetrieverID) ([]apikey.Retriever, error) {

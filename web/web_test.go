@@ -72,7 +72,7 @@ func (s *shelf) key(n int) apikey.Key {
 	}
 }
 
-func (s *shelf) KeyPages(ctx context.Context, _ apikey.InternalID, _ []apikey.RetrieverID, r apikey.KeyRange) ([][]apikey.Key, error) {
+func (s *shelf) KeyPages(ctx context.Context, _ apikey.InternalID, _ []apikey.RetrieverID, r apikey.KeyList) ([][]apikey.Key, error) {
 	if s.page != nil {
 		if err := s.page(ctx, s.pages); err != nil {
 			return nil, err

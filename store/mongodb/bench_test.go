@@ -48,7 +48,7 @@ func BenchmarkQueries(b *testing.B) {
 		k := aKey("int_1", i*many/20, named...)
 		uses = append(uses, apikey.Use{InternalID: k.InternalID, ID: k.ID, Hash: k.Hash, At: aTime})
 	}
-	page := func(r apikey.KeyRange) func(context.Context) error {
+	page := func(r apikey.KeyList) func(context.Context) error {
 		return func(ctx context.Context) error {
 			_, err := s.KeyPages(ctx, "int_1", []apikey.RetrieverID{"ret_1"}, r)
 			return err
@@ -81,11 +81,11 @@ func BenchmarkQueries(b *testing.B) {
 			}
 			return s.UseKeys(ctx, uses)
 		}},
-		{"Page of 25", page(apikey.KeyRange{Limit: 25})},
-		{"Page of 25 in the middle", page(apikey.KeyRange{Limit: 25, After: &apikey.KeyPosition{CreatedAt: k.CreatedAt, ID: k.ID}})},
-		{"Page of 25 at the end", page(apikey.KeyRange{Limit: 25, FromEnd: true})},
+		{"Page of 25", page(apikey.KeyList{Limit: 25})},
+		{"Page of 25 in the middle", page(apikey.KeyList{Limit: 25, After: &apikey.KeyPosition{At: k.CreatedAt, ID: k.ID}})},
+		{"Page of 25 at the end", page(apikey.KeyList{Limit: 25, FromEnd: true})},
 		{"CountKeys", func(ctx context.Context) error {
-			_, err := s.CountKeys(ctx, "int_1", "ret_1", time.Time{})
+			_, err := s.CountKeys(ctx, "int_1", apikey.KeyConditions{}.Of("ret_1"))
 			return err
 		}},
 		{"CountUnusable", func(ctx context.Context) error { _, err := s.CountUnusable(ctx); return err }},

@@ -139,21 +139,21 @@ var recoveries = map[string]func(*testing.T, *Store){
 		}
 	},
 	"the next list": func(t *testing.T, s *Store) {
-		if _, err := s.KeyPages(t.Context(), crashTenant, []apikey.RetrieverID{"ret_1"}, apikey.KeyRange{Limit: 10}); err != nil {
+		if _, err := s.KeyPages(t.Context(), crashTenant, []apikey.RetrieverID{"ret_1"}, apikey.KeyList{Limit: 10}); err != nil {
 			t.Error(err)
 		}
 		settled(t, s)
-		pages, err := s.KeyPages(t.Context(), crashTenant, []apikey.RetrieverID{"ret_1"}, apikey.KeyRange{Limit: 10})
+		pages, err := s.KeyPages(t.Context(), crashTenant, []apikey.RetrieverID{"ret_1"}, apikey.KeyList{Limit: 10})
 		if err != nil {
 			t.Error(err)
 		}
-		n, err := s.CountKeys(t.Context(), crashTenant, "ret_1", time.Time{})
+		n, err := s.CountKeys(t.Context(), crashTenant, apikey.KeyConditions{}.Of("ret_1"))
 		if err != nil || n != len(pages[0]) {
 			t.Errorf("a list of %d, counted %d, %v", len(pages[0]), n, err)
 		}
 	},
 	"the next count": func(t *testing.T, s *Store) {
-		if _, err := s.CountKeys(t.Context(), crashTenant, "ret_1", time.Time{}); err != nil {
+		if _, err := s.CountKeys(t.Context(), crashTenant, apikey.KeyConditions{}.Of("ret_1")); err != nil {
 			t.Error(err)
 		}
 	},
@@ -263,7 +263,7 @@ func TestEventsThatCannotBeMoved(t *testing.T) {
 		if err != nil || !won {
 			t.Fatal(won, err)
 		}
-		if pages, err := s.KeyPages(t.Context(), crashTenant, []apikey.RetrieverID{"ret_1"}, apikey.KeyRange{Limit: 5, Fields: apikey.FieldName}); err != nil || pages[0][0].Name != fmt.Sprint(i) {
+		if pages, err := s.KeyPages(t.Context(), crashTenant, []apikey.RetrieverID{"ret_1"}, apikey.KeyList{Limit: 5, Fields: apikey.FieldName}); err != nil || pages[0][0].Name != fmt.Sprint(i) {
 			t.Errorf("listed %v, %v", pages, err)
 		}
 	}
@@ -330,7 +330,7 @@ func TestReadsLookForTheUnfinishedNowAndThen(t *testing.T) {
 	s, w := indexed(t)
 	read := func() {
 		t.Helper()
-		if _, err := s.KeyPages(t.Context(), crashTenant, []apikey.RetrieverID{"ret_1"}, apikey.KeyRange{Limit: 5}); err != nil {
+		if _, err := s.KeyPages(t.Context(), crashTenant, []apikey.RetrieverID{"ret_1"}, apikey.KeyList{Limit: 5}); err != nil {
 			t.Error(err)
 		}
 	}

@@ -99,7 +99,7 @@ func TestImportRace(t *testing.T) {
 	if want := (document.Imported{Stored: 2, Existing: 1}); got != want {
 		t.Errorf("Import = %+v, want %+v", got, want)
 	}
-	if n, err := s.CountKeys(t.Context(), "int_1", "ret_1", time.Time{}); err != nil || n != 3 {
+	if n, err := s.CountKeys(t.Context(), "int_1", apikey.KeyConditions{}.Of("ret_1")); err != nil || n != 3 {
 		t.Errorf("CountKeys = %d, %v", n, err)
 	}
 }

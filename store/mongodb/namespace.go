@@ -31,6 +31,12 @@ func (s *Store) Namespaces(ctx context.Context, tenant apikey.InternalID, refs [
 	})
 }
 
+// NamespacesOf returns all namespaces of the tenant, in no order.
+func (s *Store) NamespacesOf(ctx context.Context, tenant apikey.InternalID) ([]apikey.Namespace, error) {
+	filter := bson.D{{Key: "internal_id", Value: string(tenant)}, {Key: "namespace_id", Value: someText}}
+	return findNamespaces(ctx, s.namespaces, filter, func(n apikey.Namespace) bool { return n.InternalID == tenant })
+}
+
 // OrganizationNamespaces returns the namespaces of all tenants that have the organization name, in no order.
 func (s *Store) OrganizationNamespaces(ctx context.Context, name string) ([]apikey.Namespace, error) {
 	return findNamespaces(ctx, s.primary.Collection(document.Namespaces), bson.D{{Key: "organization_name", Value: name}}, func(n apikey.Namespace) bool {

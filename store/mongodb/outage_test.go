@@ -29,11 +29,11 @@ var reads = map[string]func(context.Context, *Store) error{
 		return err
 	},
 	"KeyPages": func(ctx context.Context, s *Store) error {
-		_, err := s.KeyPages(ctx, "int_1", []apikey.RetrieverID{"ret_1", "ret_2"}, apikey.KeyRange{Limit: 10})
+		_, err := s.KeyPages(ctx, "int_1", []apikey.RetrieverID{"ret_1", "ret_2"}, apikey.KeyList{Limit: 10})
 		return err
 	},
 	"CountKeys": func(ctx context.Context, s *Store) error {
-		_, err := s.CountKeys(ctx, "int_1", "ret_1", time.Now())
+		_, err := s.CountKeys(ctx, "int_1", apikey.ActiveKeys(time.Now()).Of("ret_1"))
 		return err
 	},
 	"Ping": func(ctx context.Context, s *Store) error { return s.Ping(ctx) },

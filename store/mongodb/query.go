@@ -32,6 +32,7 @@ import (
 //	AllNamespaces           namespaces  none: returns all
 //	NamespacesCalled        namespaces  namespace_id; namespace_name
 //	Namespaces              namespaces  internal_id, namespace_id; internal_id, namespace_name, namespace_id
+//	NamespacesOf            namespaces  internal_id, namespace_id
 //	OrganizationNamespaces  namespaces  organization_name
 //	Retrievers              retrievers  internal_id, retriever_id
 //	RetrieversNamed         retrievers  internal_id, namespace_id, retriever_name, retriever_id

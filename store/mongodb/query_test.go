@@ -69,14 +69,14 @@ func imported(t testing.TB, s *Store, b document.Batch) {
 // one customer's keys to another.
 func TestCommands(t *testing.T) {
 	s, w := filled(t)
-	at := &apikey.KeyPosition{CreatedAt: &aTime, ID: "key_00000"}
+	at := &apikey.KeyPosition{At: &aTime, ID: "key_00000"}
 	const (
 		everyKeyField = "key_id key_hash key_prefix key_type subscription_id internal_id organization_id user_id name description " +
 			"permissions scopes rate_limit_override status expires_at last_used_at created_at created_by revoked_at revoked_by allowed_origins principal_id is_internal revoke_reason rotated_to rotated_from budget_hash revision"
 		namespace = "namespace_id namespace_name description internal_id organization_id organization_name created_at updated_at"
 		retriever = "retriever_id retriever_name description namespace_id internal_id created_at updated_at"
 	)
-	keyPages := func(r apikey.KeyRange, retrievers ...apikey.RetrieverID) func(context.Context) (int, error) {
+	keyPages := func(r apikey.KeyList, retrievers ...apikey.RetrieverID) func(context.Context) (int, error) {
 		return func(ctx context.Context) (n int, err error) {
 			pages, err := s.KeyPages(ctx, "int_1", retrievers, r)
 			return len(slices.Concat(pages...)), err
@@ -102,22 +102,26 @@ func TestCommands(t *testing.T) {
 		}, 2, "find api_keys key_id key_hash status expires_at revoked_at"},
 		{"no Keys", func(ctx context.Context) (int, error) { return number(s.Keys(ctx, "int_1", nil, apikey.AllFields)) }, 0, ""},
 
-		{"a page", keyPages(apikey.KeyRange{Limit: 10, Fields: apikey.FieldName}, "ret_1"), 5, "find api_keys key_id key_hash name created_at"},
-		{"a page that is full", keyPages(apikey.KeyRange{Limit: 3}, "ret_1"), 3, "find api_keys key_id key_hash created_at"},
-		{"a page that is just full", keyPages(apikey.KeyRange{Limit: 5}, "ret_1"), 5, "find api_keys key_id key_hash created_at"},
-		{"a page but one", keyPages(apikey.KeyRange{Limit: 4, ActiveAt: aTime}, "ret_1"), 4, "find api_keys key_id key_hash created_at"},
-		{"the next page", keyPages(apikey.KeyRange{Limit: 2, After: at}, "ret_1"), 2, "find api_keys key_id key_hash created_at"},
-		{"the last page", keyPages(apikey.KeyRange{Limit: 10, After: at}, "ret_1"), 4, "find api_keys key_id key_hash created_at"},
-		{"the page before", keyPages(apikey.KeyRange{Limit: 2, Before: at, FromEnd: true}, "ret_1"), 0, "find api_keys key_id key_hash created_at"},
-		{"whether there is one before", keyPages(apikey.KeyRange{Limit: 1, Before: &apikey.KeyPosition{CreatedAt: &aTime}, FromEnd: true}, "ret_1"), 1,
+		{"a page", keyPages(apikey.KeyList{Limit: 10, Fields: apikey.FieldName}, "ret_1"), 5, "find api_keys key_id key_hash name created_at"},
+		{"a page that is full", keyPages(apikey.KeyList{Limit: 3}, "ret_1"), 3, "find api_keys key_id key_hash created_at"},
+		{"a page that is just full", keyPages(apikey.KeyList{Limit: 5}, "ret_1"), 5, "find api_keys key_id key_hash created_at"},
+		{"a page but one", keyPages(apikey.KeyList{Limit: 4, Where: apikey.ActiveKeys(aTime)}, "ret_1"), 4, "find api_keys key_id key_hash created_at"},
+		{"the next page", keyPages(apikey.KeyList{Limit: 2, After: at}, "ret_1"), 2, "find api_keys key_id key_hash created_at"},
+		{"the last page", keyPages(apikey.KeyList{Limit: 10, After: at}, "ret_1"), 4, "find api_keys key_id key_hash created_at"},
+		{"the page before", keyPages(apikey.KeyList{Limit: 2, Before: at, FromEnd: true}, "ret_1"), 0, "find api_keys key_id key_hash created_at"},
+		{"whether there is one before", keyPages(apikey.KeyList{Limit: 1, Before: &apikey.KeyPosition{At: &aTime}, FromEnd: true}, "ret_1"), 1,
 			"find api_keys key_id key_hash created_at"},
-		{"large pages", keyPages(apikey.KeyRange{Limit: 1001}, "ret_1", "ret_2", "ret_3"), 5, "find api_keys key_id key_hash scopes created_at"},
-		{"small pages", keyPages(apikey.KeyRange{Limit: 10}, "ret_1", "ret_2"), 5,
+		{"large pages", keyPages(apikey.KeyList{Limit: 1001}, "ret_1", "ret_2", "ret_3"), 5, "find api_keys key_id key_hash scopes created_at"},
+		{"small pages", keyPages(apikey.KeyList{Limit: 10}, "ret_1", "ret_2"), 5,
 			"find api_keys key_id key_hash created_at; find api_keys key_id key_hash created_at"},
-		{"pages of none", keyPages(apikey.KeyRange{Limit: 10}), 0, ""},
+		{"pages of none", keyPages(apikey.KeyList{Limit: 10}), 0, ""},
 
-		{"CountKeys", func(ctx context.Context) (int, error) { return s.CountKeys(ctx, "int_1", "ret_1", time.Time{}) }, 5, "aggregate api_keys"},
-		{"CountKeys active", func(ctx context.Context) (int, error) { return s.CountKeys(ctx, "int_1", "ret_1", aTime) }, 5, "aggregate api_keys"},
+		{"CountKeys", func(ctx context.Context) (int, error) {
+			return s.CountKeys(ctx, "int_1", apikey.KeyConditions{}.Of("ret_1"))
+		}, 5, "aggregate api_keys"},
+		{"CountKeys active", func(ctx context.Context) (int, error) {
+			return s.CountKeys(ctx, "int_1", apikey.ActiveKeys(aTime).Of("ret_1"))
+		}, 5, "aggregate api_keys"},
 		{"CountUnusable", func(ctx context.Context) (int, error) {
 			u, err := s.CountUnusable(ctx)
 			return u.Total(), err
@@ -236,7 +240,7 @@ func TestNoOperators(t *testing.T) {
 			"KeysByHash": func() (int, error) { return number(s.KeysByHash(t.Context(), text)) },
 			"Keys":       func() (int, error) { return number(s.Keys(t.Context(), "int_1", []apikey.ID{apikey.ID(text)}, 0)) },
 			"KeyPages": func() (int, error) {
-				pages, err := s.KeyPages(t.Context(), "int_1", []apikey.RetrieverID{apikey.RetrieverID(text)}, apikey.KeyRange{Limit: 9})
+				pages, err := s.KeyPages(t.Context(), "int_1", []apikey.RetrieverID{apikey.RetrieverID(text)}, apikey.KeyList{Limit: 9})
 				return len(pages[0]), err
 			},
 			"Namespaces": func() (int, error) { return number(s.Namespaces(t.Context(), "int_1", []string{text})) },
@@ -244,7 +248,9 @@ func TestNoOperators(t *testing.T) {
 				return number(s.Retrievers(t.Context(), "int_1", []apikey.RetrieverID{apikey.RetrieverID(text)}))
 			},
 			"RetrieversNamed": func() (int, error) { return number(s.RetrieversNamed(t.Context(), "int_1", "ns_1", []string{text})) },
-			"another tenant":  func() (int, error) { return s.CountKeys(t.Context(), apikey.InternalID(text), "ret_1", time.Time{}) },
+			"another tenant": func() (int, error) {
+				return s.CountKeys(t.Context(), apikey.InternalID(text), apikey.KeyConditions{}.Of("ret_1"))
+			},
 		} {
 			if n, err := read(); err != nil || n > 0 {
 				t.Errorf("%s of %q found %d, %v", name, text, n, err)
@@ -294,14 +300,14 @@ func TestLists(t *testing.T) {
 				want = append(want, k.ID)
 			}
 		}
-		pages, err := s.KeyPages(t.Context(), "int_1", []apikey.RetrieverID{"ret_1"}, apikey.KeyRange{Limit: 20, ActiveAt: activeAt})
+		pages, err := s.KeyPages(t.Context(), "int_1", []apikey.RetrieverID{"ret_1"}, apikey.KeyList{Limit: 20, Where: apikey.ActiveKeys(activeAt)})
 		if err != nil {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff(want, idsOf(pages[0])); diff != "" {
 			t.Errorf("listed, active at %v: (-want +got)\n%s", activeAt, diff)
 		}
-		if n, err := s.CountKeys(t.Context(), "int_1", "ret_1", activeAt); err != nil || n != len(want) {
+		if n, err := s.CountKeys(t.Context(), "int_1", apikey.ActiveKeys(activeAt).Of("ret_1")); err != nil || n != len(want) {
 			t.Errorf("counted %d, %v, want %d", n, err, len(want))
 		}
 	}

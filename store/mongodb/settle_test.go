@@ -357,10 +357,10 @@ func TestNoReadLooksWithoutAnIndex(t *testing.T) {
 	looksEvery(s, 0)
 	w.take()
 	for range 3 {
-		if _, err := s.KeyPages(t.Context(), crashTenant, []apikey.RetrieverID{"ret_1"}, apikey.KeyRange{Limit: 5}); err != nil {
+		if _, err := s.KeyPages(t.Context(), crashTenant, []apikey.RetrieverID{"ret_1"}, apikey.KeyList{Limit: 5}); err != nil {
 			t.Error(err)
 		}
-		if _, err := s.CountKeys(t.Context(), crashTenant, "ret_1", time.Time{}); err != nil {
+		if _, err := s.CountKeys(t.Context(), crashTenant, apikey.KeyConditions{}.Of("ret_1")); err != nil {
 			t.Error(err)
 		}
 		if _, err := s.KeysByHash(t.Context(), "nobody's"); err != nil {

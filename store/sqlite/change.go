@@ -78,7 +78,7 @@ var errTaken = errors.New("another key has the new key's id or hash")
 
 func (w *writer) insertKey(ctx context.Context, k apikey.Key) error {
 	doc := document.FromKey(k)
-	result, err := w.exec(ctx, insertKey, []byte(doc), nil, k.InternalID, k.ID, k.Hash)
+	result, err := w.exec(ctx, insertKey, append([]any{[]byte(doc), nil, k.InternalID, k.ID, k.Hash}, keyDates(doc)...)...)
 	if err != nil {
 		return err
 	}
@@ -140,6 +140,12 @@ func (w *writer) setKey(ctx context.Context, doc bson.Raw, stored *apikey.Key, f
 	}
 	k, _ := document.Key(doc, apikey.AllFields)
 	if _, err := w.exec(ctx, updateKey, []byte(doc), stored.InternalID, stored.ID); err != nil {
+		return err
+	}
+	if dateColumn(k.ExpiresAt) == dateColumn(stored.ExpiresAt) && activeUntil(&k) == activeUntil(stored) {
+		return nil
+	}
+	if _, err := w.exec(ctx, updateKeyDates, dateColumn(k.ExpiresAt), activeUntil(&k), stored.InternalID, stored.ID); err != nil {
 		return err
 	}
 	for _, retriever := range stored.Retrievers() {

@@ -98,6 +98,8 @@ func TestFailedChangeLeavesNothing(t *testing.T) {
 		}
 		c, successor := renamed("key_1", 0), newKey("key_2")
 		c.Successor = &successor
+		end := time.Now().Add(time.Hour)
+		c.Key.ExpiresAt, c.Fields = &end, c.Fields|apikey.FieldExpiresAt
 		if won, err := s.ChangeKey(t.Context(), c); err == nil || won || apikey.Classify(err).Code != apikey.Internal {
 			t.Errorf("%s: ChangeKey = %t, %v", trigger, won, err)
 		}
@@ -109,7 +111,7 @@ func TestFailedChangeLeavesNothing(t *testing.T) {
 		if _, err := s.write.ExecContext(t.Context(), "DROP TRIGGER broken"); err != nil {
 			t.Fatal(err)
 		}
-		pages, err := s.KeyPages(t.Context(), tenant, []apikey.RetrieverID{"ret_1"}, apikey.KeyRange{Limit: 9, Fields: apikey.AllFields})
+		pages, err := s.KeyPages(t.Context(), tenant, []apikey.RetrieverID{"ret_1"}, apikey.KeyList{Limit: 9, Fields: apikey.AllFields})
 		if err != nil || len(pages[0]) != 1 || pages[0][0].Revision != 0 || pages[0][0].Name != "new" {
 			t.Errorf("%s: KeyPages = %+v, %v", trigger, pages, err)
 		}
@@ -184,6 +186,9 @@ func TestFilesOfOlderVersionsAreMigrated(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, statement := range []string{
+		"DROP INDEX api_keys_by_creation", "DROP INDEX api_keys_by_expiry", "DROP INDEX api_keys_by_creator",
+		"ALTER TABLE api_keys DROP COLUMN created_at", "ALTER TABLE api_keys DROP COLUMN expires_at",
+		"ALTER TABLE api_keys DROP COLUMN active_until", "ALTER TABLE api_keys DROP COLUMN created_by",
 		"DROP TABLE audit_events", "DROP TABLE audit_event_retrievers", "DROP INDEX namespaces_by_id", "DROP INDEX namespaces_by_any_name", "PRAGMA user_version = 1",
 	} {
 		if _, err := s.write.ExecContext(t.Context(), statement); err != nil {
@@ -208,8 +213,14 @@ func TestFilesOfOlderVersionsAreMigrated(t *testing.T) {
 	}
 	wg.Wait()
 	migrated := opened(t, path)
-	if n, err := migrated.CountKeys(t.Context(), tenant, "ret_1", time.Time{}); err != nil || n != 5 {
+	if n, err := migrated.CountKeys(t.Context(), tenant, apikey.KeyConditions{}.Of("ret_1")); err != nil || n != 5 {
 		t.Errorf("%d keys, %v, want 5", n, err)
+	}
+	for _, byExpiry := range []bool{false, true} {
+		page, err := migrated.KeyPage(t.Context(), tenant, apikey.KeyList{Limit: 100, Order: apikey.KeyOrder{ByExpiry: byExpiry}})
+		if n, countErr := migrated.CountKeys(t.Context(), tenant, apikey.KeyConditions{}); err != nil || countErr != nil || len(page) != 10 || n != 10 {
+			t.Errorf("%d and %d of all keys, %v, %v, want 10", len(page), n, err, countErr)
+		}
 	}
 	if err := migrated.InsertKey(t.Context(), newKey("key_1"), newEvent("evt_0", "key_1")); err != nil {
 		t.Error(err)

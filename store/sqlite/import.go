@@ -97,10 +97,16 @@ var (
 		name: document.Keys, insert: insertKey, stored: keyStored, documentID: keyDocumentID,
 		columns: func(doc bson.Raw) ([]any, bool) {
 			k, ok := document.Key(doc, apikey.FieldInternalID)
-			return []any{k.InternalID, k.ID, k.Hash}, ok
+			return append([]any{k.InternalID, k.ID, k.Hash}, keyDates(doc)...), ok
 		},
 	}
 )
+
+// keyDates returns the values of a key's columns that lists are ordered by: created_at, expires_at, active_until and created_by.
+func keyDates(doc bson.Raw) []any {
+	k, _ := document.Key(doc, apikey.FieldCreatedAt|apikey.FieldCreatedBy|apikey.StatusFields)
+	return []any{dateColumn(k.CreatedAt), dateColumn(k.ExpiresAt), activeUntil(&k), k.CreatedBy}
+}
 
 // importer stores documents one by one in a transaction, and collects the problems.
 type importer struct {

@@ -155,8 +155,8 @@ func (s *Store) migrate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, script := range schema[version:] {
-		if _, err := tx.ExecContext(ctx, script); err != nil {
+	for _, m := range schema[version:] {
+		if err := m.run(ctx, tx); err != nil {
 			return err
 		}
 	}
@@ -165,6 +165,53 @@ func (s *Store) migrate(ctx context.Context) error {
 		return err
 	}
 	return tx.Commit()
+}
+
+func (m migration) run(ctx context.Context, tx *sql.Tx) error {
+	if _, err := tx.ExecContext(ctx, m.tables); err != nil {
+		return err
+	}
+	if m.fill != nil {
+		if err := m.fill(ctx, tx); err != nil {
+			return err
+		}
+	}
+	_, err := tx.ExecContext(ctx, m.indexes)
+	return err
+}
+
+// fillKeyColumns fills the columns of version 3.
+func fillKeyColumns(ctx context.Context, tx *sql.Tx) error {
+	update, err := tx.PrepareContext(ctx, fillKeyColumn)
+	if err != nil {
+		return err
+	}
+	defer update.Close() //nolint:errcheck // the transaction's end closes it too
+	for last, more := int64(0), true; more; {
+		rows, err := tx.QueryContext(ctx, unfilledKeys, last)
+		if err != nil {
+			return err
+		}
+		more = false
+		var values [][]any
+		for rows.Next() {
+			var doc []byte
+			if err := rows.Scan(&last, &doc); err != nil {
+				return errors.Join(err, rows.Close())
+			}
+			more = true
+			values = append(values, append(keyDates(doc), last))
+		}
+		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+			return err
+		}
+		for _, v := range values {
+			if _, err := update.ExecContext(ctx, v...); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 type queryer interface {

@@ -30,7 +30,7 @@ func TestFewActiveKeysAmongMany(t *testing.T) {
 		t.Fatal(err)
 	}
 	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	all := idsOf(t, s, apikey.KeyRange{Limit: many + 1, Fields: apikey.StatusFields})
+	all := idsOf(t, s, apikey.KeyList{Limit: many + 1, Fields: apikey.StatusFields})
 	for _, id := range all {
 		keys, err := s.Keys(t.Context(), tenant, []apikey.ID{id}, apikey.StatusFields)
 		if err != nil {
@@ -49,12 +49,12 @@ func TestFewActiveKeysAmongMany(t *testing.T) {
 			if fromEnd {
 				want = active[max(0, len(active)-limit):]
 			}
-			if got := idsOf(t, s, apikey.KeyRange{Limit: limit, FromEnd: fromEnd, ActiveAt: at}); !slices.Equal(got, want) {
+			if got := idsOf(t, s, apikey.KeyList{Limit: limit, FromEnd: fromEnd, Where: apikey.ActiveKeys(at)}); !slices.Equal(got, want) {
 				t.Errorf("limit %d, from the end %v: %q, want %q", limit, fromEnd, got, want)
 			}
 		}
 	}
-	if n, err := s.CountKeys(t.Context(), tenant, "ret_1", at); err != nil || n != len(active) {
+	if n, err := s.CountKeys(t.Context(), tenant, apikey.ActiveKeys(at).Of("ret_1")); err != nil || n != len(active) {
 		t.Errorf("CountKeys: %d, %v", n, err)
 	}
 	// Each row up to the last key of the page must be charged, even if few of them are active.
@@ -64,7 +64,7 @@ func TestFewActiveKeysAmongMany(t *testing.T) {
 			want = 1 + slices.Index(all, active[limit-1])
 		}
 		cost := apikey.NewCost(1_000_000, 0)
-		_, err := s.KeyPages(apikey.WithCost(t.Context(), cost), tenant, []apikey.RetrieverID{"ret_1"}, apikey.KeyRange{Limit: limit, ActiveAt: at})
+		_, err := s.KeyPages(apikey.WithCost(t.Context(), cost), tenant, []apikey.RetrieverID{"ret_1"}, apikey.KeyList{Limit: limit, Where: apikey.ActiveKeys(at)})
 		if looked := 1_000_000 - cost.Left(); err != nil || looked != want {
 			t.Errorf("a page of %d looked at %d rows, want %d: %v", limit, looked, want, err)
 		}
@@ -72,19 +72,19 @@ func TestFewActiveKeysAmongMany(t *testing.T) {
 	for _, allowed := range []int{many + len(active), rowsAtOnce + 1, 3} {
 		cost := apikey.NewCost(allowed, 0)
 		ctx := apikey.WithCost(t.Context(), cost)
-		_, err := s.KeyPages(ctx, tenant, []apikey.RetrieverID{"ret_1"}, apikey.KeyRange{Limit: 5, ActiveAt: at})
+		_, err := s.KeyPages(ctx, tenant, []apikey.RetrieverID{"ret_1"}, apikey.KeyList{Limit: 5, Where: apikey.ActiveKeys(at)})
 		if refused := cost.Exceeded() != nil; refused != (allowed < 2*rowsAtOnce) || refused != (err != nil) {
 			t.Errorf("a Cost of %d: %v", allowed, err)
 		}
 		cost = apikey.NewCost(allowed, 0)
-		_, err = s.CountKeys(apikey.WithCost(t.Context(), cost), tenant, "ret_1", at)
+		_, err = s.CountKeys(apikey.WithCost(t.Context(), cost), tenant, apikey.ActiveKeys(at).Of("ret_1"))
 		if refused := cost.Exceeded() != nil; refused != (allowed < many) || refused != (err != nil) {
 			t.Errorf("a count with a Cost of %d: %v", allowed, err)
 		}
 	}
 }
 
-func idsOf(t *testing.T, s *Store, r apikey.KeyRange) (ids []apikey.ID) {
+func idsOf(t *testing.T, s *Store, r apikey.KeyList) (ids []apikey.ID) {
 	t.Helper()
 	pages, err := s.KeyPages(t.Context(), tenant, []apikey.RetrieverID{"ret_1"}, r)
 	if err != nil {

@@ -2,14 +2,27 @@ package sqlite
 
 // All SQL of the engine is here, so that a test can check the query plan of every statement.
 
+import (
+	"context"
+	"database/sql"
+	"fmt"
+)
+
 // The file identifies its program by an application id ("rkey") and the version of the schema.
 const (
 	applicationID = 0x726b6579
-	schemaVersion = 2
+	schemaVersion = 3
 )
 
-// schema has one script per version, which migrates from the previous version.
-var schema = [schemaVersion]string{documents, auditTrail}
+// migration brings a file from the previous version of the schema to the next one.
+type migration struct {
+	tables  string
+	fill    func(ctx context.Context, tx *sql.Tx) error // fills new columns from the documents; nil: there are none
+	indexes string                                      // built last, which is faster
+}
+
+// schema has one migration per version.
+var schema = [schemaVersion]migration{{tables: documents}, {tables: auditTrail}, {keyColumns, fillKeyColumns, keyIndexes}}
 
 // documents is the schema of version 1. Its tables have one row per document: the BSON as imported, and the columns
 // that queries use. The columns are null for an unusable document (no usable id; for keys, no hash), so no query finds
@@ -65,6 +78,23 @@ CREATE TABLE api_key_retrievers (
 ) STRICT, WITHOUT ROWID;
 `
 
+// keyColumns and keyIndexes, of version 3, are the orders of an organization's keys, which includes keys that name no retriever. The values are
+// as in api_key_retrievers; expires_at is like created_at. The indexes contain active_until, so that inactive keys are passed over without
+// reading their rows.
+const (
+	keyColumns = `
+ALTER TABLE api_keys ADD COLUMN created_at INTEGER;
+ALTER TABLE api_keys ADD COLUMN expires_at INTEGER;
+ALTER TABLE api_keys ADD COLUMN active_until INTEGER;
+ALTER TABLE api_keys ADD COLUMN created_by TEXT;
+`
+	keyIndexes = `
+CREATE INDEX api_keys_by_creation ON api_keys (tenant, created_at, id, active_until);
+CREATE INDEX api_keys_by_expiry ON api_keys (tenant, expires_at, id, active_until);
+CREATE INDEX api_keys_by_creator ON api_keys (tenant, created_by, created_at, id, active_until);
+`
+)
+
 // auditTrail stores audit events as documents are stored. audit_event_retrievers is the order of every retriever's
 // events, with times in milliseconds. The indexes of namespaces are for commands that work on all organizations.
 const auditTrail = `
@@ -98,12 +128,9 @@ const (
 	keysByHash read = iota
 	keysOfTenantByHash
 	keysByID
-	keysNewestFirst
-	keysOldestFirst
-	keyAfterRows
-	keyBeforeRows
-	countKeys
+	keyRowsOfRetriever
 	namespacesByRef
+	namespacesOfTenant
 	retrieversByID
 	retrieversByName
 	retrieversForward
@@ -123,44 +150,78 @@ const (
 	eventsAboutOldestFirst
 	countEvents
 	countEventsAbout
-	reads
+	keyOrderReads
+	reads = keyOrderReads + read(keyOrders)*readsOfKeyOrder
 )
+
+// keyOrder is an order in which a table or an index has keys.
+type keyOrder read
+
+const (
+	keysOfRetriever keyOrder = iota // by creation
+	keysOfTenant                    // by creation
+	keysByExpiry                    // of a tenant
+	keysOfCreator                   // by creation
+	keyOrders
+)
+
+// keyOrderSQL has the parts of the statements that differ. The order is by date, then id.
+var keyOrderSQL = [keyOrders]struct{ from, date, document string }{
+	{"api_key_retrievers WHERE tenant = ?1 AND retriever_id = ?2", "created_at", "(SELECT document FROM api_keys WHERE pk = api_key)"},
+	{"api_keys WHERE tenant = ?1 AND ?2 = ''", "created_at", "document"},
+	{"api_keys WHERE tenant = ?1 AND ?2 = ''", "expires_at", "document"},
+	{"api_keys WHERE tenant = ?1 AND created_by = ?2", "created_at", "document"},
+}
+
+// The statements of each order. Their arguments are the tenant, the retriever or creator, the place below which and the place above which a
+// run lies, both exclusive, and a limit.
+const (
+	// These return each row that they read, with null instead of a key that is not active. The reader can so count rows, and stop when it has
+	// enough keys.
+	keysDown = iota
+	keysUp
+	// These return the last row that such a statement read.
+	lastKeyDown
+	lastKeyUp
+	// This limits the rows that it reads, and returns their number too.
+	countKeys
+	readsOfKeyOrder
+)
+
+func (o keyOrder) statement(which int) read {
+	return keyOrderReads + read(o)*readsOfKeyOrder + read(which)
+}
+
+func init() {
+	for o, parts := range keyOrderSQL {
+		run := fmt.Sprintf("FROM %s AND (%s, id) < (?3, ?4) AND (%s, id) > (?5, ?6)", parts.from, parts.date, parts.date)
+		down, up := fmt.Sprintf("ORDER BY %s DESC, id DESC", parts.date), fmt.Sprintf("ORDER BY %s, id", parts.date)
+		keys := fmt.Sprintf("SELECT CASE WHEN active_until > ?8 THEN %s END %s", parts.document, run)
+		last := fmt.Sprintf("SELECT %s, id %s", parts.date, run)
+		for which, text := range [readsOfKeyOrder]string{
+			keysDown: keys + " " + down + " LIMIT ?7", keysUp: keys + " " + up + " LIMIT ?7",
+			lastKeyDown: last + " " + down + " LIMIT 1 OFFSET ?7", lastKeyUp: last + " " + up + " LIMIT 1 OFFSET ?7",
+			countKeys: "SELECT count(*) FILTER (WHERE active_until > ?8), count(*) FROM (SELECT active_until " + run + " LIMIT ?7)",
+		} {
+			readSQL[keyOrder(o).statement(which)] = text
+		}
+	}
+}
 
 // Row values bound a run on both sides. The bound of an open side is beyond all rows.
 var readSQL = [reads]string{
-	keysByHash: `SELECT document FROM api_keys WHERE hash = ?`,
+	keysByHash:         `SELECT document FROM api_keys WHERE hash = ?`,
+	keysByID:           `SELECT document FROM api_keys WHERE tenant = ? AND id = ?`,
+	keyRowsOfRetriever: `SELECT api_key FROM api_key_retrievers WHERE tenant = ? AND retriever_id = ? AND active_until > ? LIMIT ?`,
 	// The hash is unique. The + keeps the index of tenant out of the choice.
 	keysOfTenantByHash: `SELECT document FROM api_keys WHERE hash = ? AND +tenant = ?`,
-	keysByID:           `SELECT document FROM api_keys WHERE tenant = ? AND id = ?`,
-	// These return each row that they read, with null instead of a key that is not active. The reader can so count
-	// rows, and stop when it has enough keys.
-	keysNewestFirst: `
-		SELECT CASE WHEN active_until > ?7 THEN (SELECT document FROM api_keys WHERE pk = api_key) END FROM api_key_retrievers
-		WHERE tenant = ?1 AND retriever_id = ?2 AND (created_at, id) < (?3, ?4) AND (created_at, id) > (?5, ?6)
-		ORDER BY created_at DESC, id DESC LIMIT ?8`,
-	keysOldestFirst: `
-		SELECT CASE WHEN active_until > ?7 THEN (SELECT document FROM api_keys WHERE pk = api_key) END FROM api_key_retrievers
-		WHERE tenant = ?1 AND retriever_id = ?2 AND (created_at, id) < (?3, ?4) AND (created_at, id) > (?5, ?6)
-		ORDER BY created_at, id LIMIT ?8`,
-	// The last row that such a statement read.
-	keyAfterRows: `
-		SELECT created_at, id FROM api_key_retrievers
-		WHERE tenant = ? AND retriever_id = ? AND (created_at, id) < (?, ?) AND (created_at, id) > (?, ?)
-		ORDER BY created_at DESC, id DESC LIMIT 1 OFFSET ?`,
-	keyBeforeRows: `
-		SELECT created_at, id FROM api_key_retrievers
-		WHERE tenant = ? AND retriever_id = ? AND (created_at, id) < (?, ?) AND (created_at, id) > (?, ?)
-		ORDER BY created_at, id LIMIT 1 OFFSET ?`,
-	// The last argument limits the rows that a count reads and returns.
-	countKeys: `
-		SELECT count(*) FILTER (WHERE active_until > ?3), count(*) FROM (
-			SELECT active_until FROM api_key_retrievers WHERE tenant = ?1 AND retriever_id = ?2 LIMIT ?4)`,
 	// With OR, SQLite would scan all namespaces of the tenant.
 	namespacesByRef: `
 		SELECT document FROM namespaces WHERE tenant = ?1 AND id = ?2
 		UNION ALL SELECT document FROM namespaces WHERE tenant = ?1 AND name = ?2`,
-	retrieversByID:   `SELECT document FROM retrievers WHERE tenant = ? AND id = ?`,
-	retrieversByName: `SELECT document FROM retrievers WHERE tenant = ? AND namespace_id = ? AND name = ?`,
+	namespacesOfTenant: `SELECT document FROM namespaces WHERE tenant = ? AND id > ''`,
+	retrieversByID:     `SELECT document FROM retrievers WHERE tenant = ? AND id = ?`,
+	retrieversByName:   `SELECT document FROM retrievers WHERE tenant = ? AND namespace_id = ? AND name = ?`,
 	retrieversForward: `
 		SELECT document FROM retrievers
 		WHERE tenant = ? AND namespace_id = ? AND (name, id) > (?, ?) AND (name, id) < (?, ?)
@@ -229,6 +290,7 @@ const (
 	insertKeyRetriever
 	keyToChange
 	updateKey
+	updateKeyDates
 	updateKeyRetriever
 	keyToRepair
 	repairKey
@@ -252,24 +314,34 @@ var writeSQL = [writes]string{
 	retrieverStored:     `SELECT 1 FROM retrievers WHERE tenant = ? AND id = ?`,
 	retrieverDocumentID: `SELECT 1 FROM retrievers WHERE mongo_id = ?`,
 	insertKey: `
-		INSERT INTO api_keys (document, mongo_id, tenant, id, hash) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+		INSERT INTO api_keys (document, mongo_id, tenant, id, hash, created_at, expires_at, active_until, created_by)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
 	keyStored:     `SELECT 1 FROM api_keys WHERE tenant = ? AND id = ?`,
 	keyDocumentID: `SELECT 1 FROM api_keys WHERE mongo_id = ?`,
 	keyHash:       `SELECT 1 FROM api_keys WHERE hash = ?`,
 	insertKeyRetriever: `
 		INSERT INTO api_key_retrievers (tenant, retriever_id, created_at, id, active_until, api_key)
 		VALUES (?, ?, ?, ?, ?, ?)`,
-	keyToChange: `SELECT document FROM api_keys WHERE tenant = ? AND id = ?`,
-	updateKey:   `UPDATE api_keys SET document = ? WHERE tenant = ? AND id = ?`,
+	keyToChange:    `SELECT document FROM api_keys WHERE tenant = ? AND id = ?`,
+	updateKey:      `UPDATE api_keys SET document = ? WHERE tenant = ? AND id = ?`,
+	updateKeyDates: `UPDATE api_keys SET expires_at = ?, active_until = ? WHERE tenant = ? AND id = ?`,
 	updateKeyRetriever: `
 		UPDATE api_key_retrievers SET active_until = ? WHERE tenant = ? AND retriever_id = ? AND created_at = ? AND id = ?`,
 	keyToRepair: `SELECT document FROM api_keys WHERE pk = ?`,
-	repairKey:   `UPDATE OR IGNORE api_keys SET document = ?, tenant = ?, id = ?, hash = ? WHERE pk = ?`,
+	repairKey: `
+		UPDATE OR IGNORE api_keys
+		SET document = ?, tenant = ?, id = ?, hash = ?, created_at = ?, expires_at = ?, active_until = ?, created_by = ? WHERE pk = ?`,
 	insertEvent: `INSERT INTO audit_events (document, tenant, id) VALUES (?, ?, ?) ON CONFLICT DO NOTHING`,
 	insertEventRetriever: `
 		INSERT INTO audit_event_retrievers (tenant, retriever_id, happened_at, id, resource_id, audit_event)
 		VALUES (?, ?, ?, ?, ?, ?)`,
 }
+
+// The statements of fillKeyColumns.
+const (
+	unfilledKeys  = `SELECT pk, document FROM api_keys WHERE pk > ? AND tenant IS NOT NULL ORDER BY pk LIMIT 1000`
+	fillKeyColumn = `UPDATE api_keys SET created_at = ?, expires_at = ?, active_until = ?, created_by = ? WHERE pk = ?`
+)
 
 // The statements of a backup, which scan everything.
 const (

@@ -67,7 +67,7 @@ func insertKey(t *testing.T, e store.Engine) {
 	byHash, err := e.KeysByHash(t.Context(), k.Hash)
 	equal(t, "KeysByHash", []apikey.Key{k}, byHash, err)
 	equal(t, "CurrentKeys", k, current(t, e, k.ID), nil)
-	pages, err := e.KeyPages(t.Context(), OddTenant, []apikey.RetrieverID{OddRetriever, "ret_2"}, apikey.KeyRange{Limit: 2, Fields: apikey.AllFields})
+	pages, err := e.KeyPages(t.Context(), OddTenant, []apikey.RetrieverID{OddRetriever, "ret_2"}, apikey.KeyList{Limit: 2, Fields: apikey.AllFields})
 	equal(t, "KeyPages", [][]apikey.Key{{k}, {k}}, pages, err)
 	equal(t, "events", []apikey.Event{event}, allEvents(t, e), nil)
 
@@ -82,7 +82,7 @@ func insertKey(t *testing.T, e store.Engine) {
 		t.Error("a second key with the id was stored")
 	}
 	equal(t, "events after that", []apikey.Event{event}, allEvents(t, e), nil)
-	n, err := e.CountKeys(t.Context(), OddTenant, OddRetriever, time.Time{})
+	n, err := e.CountKeys(t.Context(), OddTenant, apikey.KeyConditions{}.Of(OddRetriever))
 	equal(t, "CountKeys after that", 1, n, err)
 }
 
@@ -95,9 +95,9 @@ func changeKey(t *testing.T, e store.Engine) {
 	}
 	active := func(want int) {
 		t.Helper()
-		n, err := e.CountKeys(t.Context(), OddTenant, "ret_2", instant)
+		n, err := e.CountKeys(t.Context(), OddTenant, apikey.ActiveKeys(instant).Of("ret_2"))
 		equal(t, "CountKeys active", want, n, err)
-		pages, err := e.KeyPages(t.Context(), OddTenant, []apikey.RetrieverID{OddRetriever}, apikey.KeyRange{Limit: 5, ActiveAt: instant})
+		pages, err := e.KeyPages(t.Context(), OddTenant, []apikey.RetrieverID{OddRetriever}, apikey.KeyList{Limit: 5, Where: apikey.ActiveKeys(instant)})
 		equal(t, "KeyPages active", want, len(slices.Concat(pages...)), err)
 	}
 	active(1)
@@ -197,7 +197,7 @@ func successor(t *testing.T, e store.Engine) {
 	won, err = e.ChangeKey(t.Context(), c)
 	equal(t, "second ChangeKey", false, won, err)
 	old.Revision++
-	pages, err := e.KeyPages(t.Context(), OddTenant, []apikey.RetrieverID{OddRetriever}, apikey.KeyRange{Limit: 5, Fields: apikey.AllFields})
+	pages, err := e.KeyPages(t.Context(), OddTenant, []apikey.RetrieverID{OddRetriever}, apikey.KeyList{Limit: 5, Fields: apikey.AllFields})
 	equal(t, "KeyPages", [][]apikey.Key{{old, next}}, pages, err)
 	byHash, err := e.KeysByHash(t.Context(), next.Hash)
 	equal(t, "KeysByHash", []apikey.Key{next}, byHash, err)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"testing"
-	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
@@ -47,9 +46,9 @@ func importNeverRevives(t *testing.T, e store.Engine) {
 	}
 	found, err := e.KeysByHash(t.Context(), want.Hash)
 	equal(t, "KeysByHash", []apikey.Key{want}, found, err)
-	n, err := e.CountKeys(t.Context(), OddTenant, OddRetriever, oddDate)
+	n, err := e.CountKeys(t.Context(), OddTenant, apikey.ActiveKeys(oddDate).Of(OddRetriever))
 	equal(t, "CountKeys, active", 0, n, err)
-	n, err = e.CountKeys(t.Context(), OddTenant, "ret_other", time.Time{})
+	n, err = e.CountKeys(t.Context(), OddTenant, apikey.KeyConditions{}.Of("ret_other"))
 	equal(t, "CountKeys, other list", 0, n, err)
 	found, err = e.KeysByHash(t.Context(), hashOf("other"))
 	equal(t, "KeysByHash, other", nil, found, err)
@@ -130,7 +129,7 @@ func importOnlyIfEmpty(t *testing.T, e store.Engine) {
 	if !errors.Is(err, document.ErrNotEmpty) || imported != (document.Imported{}) {
 		t.Errorf("not empty: Import = %+v, %v, want %v", imported, err, document.ErrNotEmpty)
 	}
-	n, err := e.CountKeys(t.Context(), OddTenant, OddRetriever, time.Time{})
+	n, err := e.CountKeys(t.Context(), OddTenant, apikey.KeyConditions{}.Of(OddRetriever))
 	equal(t, "CountKeys", 0, n, err)
 }
 
@@ -186,6 +185,6 @@ func importProgress(t *testing.T, e store.Engine) {
 	if !slices.IsSorted(counts) || len(counts) == 0 || counts[len(counts)-1] != b.Len() {
 		t.Errorf("progress %v, want it to rise to %d", counts, b.Len())
 	}
-	n, err := e.CountKeys(t.Context(), OddTenant, OddRetriever, time.Time{})
+	n, err := e.CountKeys(t.Context(), OddTenant, apikey.KeyConditions{}.Of(OddRetriever))
 	equal(t, "CountKeys", len(b.Keys), n, err)
 }
