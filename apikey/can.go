@@ -15,11 +15,8 @@ func (s *Service) May(ctx context.Context, c Caller, keys []*Key) ([]Can, error)
 		return nil, err
 	}
 	can := make([]Can, len(keys))
-	if c.authorizeChange(Write) != nil {
-		return can, nil
-	}
 	var homes homes
-	if len(c.Key.Scopes) > 0 {
+	if len(c.Key.Scopes) > 0 && c.authorizeChange(Write) == nil {
 		retrievers, err := s.retrieversOf(ctx, c, keys)
 		if err != nil {
 			return nil, err

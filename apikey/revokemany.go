@@ -1,6 +1,7 @@
 package apikey
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -31,12 +32,13 @@ type RevokeResult struct {
 }
 
 // RevokeMany revokes 1 to 500 keys of the organization, as Revoke does without a namespace, and returns a result for each id, in the same
-// order. Ids that repeat have the same result. It requires Delete. A dry run returns what the call would do, and writes nothing.
+// order. Ids that repeat have the same result. It requires Delete. A dry run returns what the call would do, and writes nothing: not even an
+// event if it is refused.
 //
 // It reads all keys together, then revokes one after the other, each by a conditional write that carries its event: when the write of a key
 // begins, those before it are stored. A process that dies halfway has therefore revoked a prefix of the ids, and the same call finishes the
 // work. The caller's own key is revoked last, so that it can make the call again. When the store fails or the request's time is over, the
-// remaining keys are Unavailable.
+// remaining keys are Unavailable. When the caller's own key is revoked meanwhile, they are Forbidden.
 func (s *Service) RevokeMany(ctx context.Context, c Caller, ids []ID, reason *string, dryRun bool) ([]RevokeResult, error) {
 	if refused := c.authorizeChange(Delete); refused != nil {
 		if dryRun || !c.Known() {
@@ -52,8 +54,7 @@ func (s *Service) RevokeMany(ctx context.Context, c Caller, ids []ID, reason *st
 	if err != nil {
 		return nil, err
 	}
-	own, err := s.ownKey(ctx, c)
-	if err != nil {
+	if _, err := s.ownKey(ctx, c); err != nil {
 		return nil, err
 	}
 	ctx, cancel := leavingTime(ctx)
@@ -62,7 +63,7 @@ func (s *Service) RevokeMany(ctx context.Context, c Caller, ids []ID, reason *st
 	if err != nil {
 		return nil, err
 	}
-	m := revocations{service: s, caller: c, own: own, reason: why, dryRun: dryRun}
+	m := revocations{service: s, caller: c, reason: why, dryRun: dryRun}
 	results := make(map[ID]RevokeResult, len(targets))
 	for _, id := range ownLast(ids, c.Key.ID) {
 		if _, done := results[id]; !done {
@@ -98,7 +99,6 @@ func leavingTime(ctx context.Context) (context.Context, context.CancelFunc) {
 type revocations struct {
 	service *Service
 	caller  Caller
-	own     *Key
 	reason  *string
 	dryRun  bool
 	stopped error // why nothing more is written
@@ -125,54 +125,50 @@ func (m *revocations) result(ctx context.Context, id ID, t *target) RevokeResult
 
 // try is result for a key that was found. It reports false if another change of the key won.
 func (m *revocations) try(ctx context.Context, t *target) (result RevokeResult, decided bool) {
-	s := m.service
-	key := t.key.asOf(s.now())
-	outcome := OutcomeRevoked
-	if key.Status == Revoked {
-		outcome = OutcomeAlreadyRevoked
-	} else if m.dryRun {
-		outcome = OutcomeWouldRevoke
-	}
+	key := t.key.asOf(m.service.now())
 	refused := m.caller.mayChange(key, KeyRevoked, t.homes)
 	switch {
+	case refused == nil && key.Status == Revoked:
+		return RevokeResult{ID: key.ID, Key: key, Outcome: OutcomeAlreadyRevoked}, true
 	case m.dryRun && refused != nil:
 		return m.failed(ctx, t, refused), true
-	case m.dryRun, m.stopped != nil && refused == nil && outcome == OutcomeAlreadyRevoked:
+	case m.dryRun:
+		return RevokeResult{ID: key.ID, Key: key, Outcome: OutcomeWouldRevoke}, true
 	case m.stopped != nil:
 		return m.failed(ctx, t, m.stopped), true
 	case ctx.Err() != nil:
 		return m.failed(ctx, t, Outage(ctx.Err())), true
-	default:
-		changed, won, err := s.attempt(ctx, m.caller, m.own, t, m.caller.wish(KeyRevoked, "", string(key.ID)), func(from Key, _ *Key, now time.Time) (Change, error) {
-			return m.caller.revocation(from, now, m.reason), nil
-		})
-		if err != nil {
-			return m.failed(ctx, t, err), true
-		}
-		if !won {
-			return RevokeResult{}, false
-		}
-		key = changed
 	}
-	return RevokeResult{ID: key.ID, Key: key, Outcome: outcome}, true
+	// Without an own key, attempt reads it: it may have been revoked since the call began.
+	key, won, err := m.service.attempt(ctx, m.caller, nil, t, m.caller.wish(KeyRevoked, "", string(t.key.ID)), func(from Key, _ *Key, now time.Time) (Change, error) {
+		return m.caller.revocation(from, now, m.reason), nil
+	})
+	switch {
+	case err != nil:
+		return m.failed(ctx, t, err), true
+	case !won:
+		return RevokeResult{}, false
+	}
+	return RevokeResult{ID: key.ID, Key: key, Outcome: OutcomeRevoked}, true
 }
 
 // errOutOfTime is the error of keys for which there was no time left.
 var errOutOfTime = &Error{Code: Unavailable, Message: "There was no time left for this key. Make the same call again to continue.", RetryAfter: time.Second}
 
-// failed returns the result of a key that was not revoked. After an outage nothing more is written.
+// failed returns the result of a key that was not revoked. After an outage, or once the caller's own key is no longer active, nothing more is
+// written.
 func (m *revocations) failed(ctx context.Context, t *target, err error) RevokeResult {
 	outcome := OutcomeUnavailable
 	switch Classify(err).Code {
 	case Forbidden:
 		outcome = OutcomeForbidden
+	case Unauthenticated:
+		outcome, m.stopped = OutcomeForbidden, err
 	case Unavailable:
 		if ctx.Err() != nil {
 			err = errOutOfTime
 		}
-		if m.stopped == nil {
-			m.stopped = err
-		}
+		m.stopped = cmp.Or(m.stopped, err)
 	default:
 	}
 	return RevokeResult{ID: t.key.ID, Key: t.key.asOf(m.service.now()), Outcome: outcome, Err: err}
