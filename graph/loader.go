@@ -358,9 +358,13 @@ func (l *loader) retrieversOf(ctx context.Context, keys []*apikey.Key, p apikey.
 // keep notes that these retrievers were read together.
 func (l *loader) keep(name string, pages ...*apikey.Connection[apikey.Retriever]) {
 	p := page{name: name}
+	seen := map[apikey.RetrieverID]bool{} // several keys name the same one
 	for _, c := range pages {
 		for i := range c.Items {
-			p.retrievers = append(p.retrievers, &c.Items[i])
+			if r := &c.Items[i]; !seen[r.ID] {
+				seen[r.ID] = true
+				p.retrievers = append(p.retrievers, r)
+			}
 		}
 	}
 	l.mu.Lock()
