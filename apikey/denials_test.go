@@ -605,7 +605,7 @@ func TestDenialsRace(t *testing.T) {
 		}
 		working.Wait()
 		if kept := len(store.events); kept != 10 || store.writes.Load() != 10+store.failed.Load() || unavailable.Load() != store.failed.Load() {
-			t.Errorf("failing every %d: got %d events by %d writes, %d of which failed; %d requests were UNAVAILABLE", every, kept, store.writes.Load(), store.failed.Load(), unavailable.Load())
+			t.Errorf("failing every %d: got %d events by %d writes, %d failures, and %d requests were UNAVAILABLE", every, kept, store.writes.Load(), store.failed.Load(), unavailable.Load())
 		}
 		store.every = 0
 		s.storeSums(t.Context(), silent, true)
