@@ -214,8 +214,8 @@ func TestOtherSitesMustAskFirst(t *testing.T) {
 		{"another site's form", []string{"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "cors", "Content-Type", "text/plain"}, false},
 		{"another site, through proxies", []string{"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "no-cors", "X-Request-Id", "1", "Traceparent", "2", "Baggage", "3"}, false},
 		{"another site, in an app", []string{"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "cors", "X-Requested-With", "com.example.app"}, false},
-		{"another site that asked as others do", []string{"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "cors", "GraphQL-Require-Preflight", "1"}, true},
-		{"another site that asked", []string{"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "cors", preflightHeader, "1"}, true},
+		{"another site, with the header of other servers", []string{"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "cors", "GraphQL-Require-Preflight", "1"}, true},
+		{"another site, with Apollo's header", []string{"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "cors", preflightHeader, "1"}, true},
 		{"another site with JSON", []string{"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "cors", "Content-Type", "application/json"}, true},
 		{"another site with a key", []string{"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "cors", "Authorization", "Bearer " + token}, true},
 	} {

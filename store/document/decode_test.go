@@ -43,8 +43,8 @@ func TestKeyReadsBrokenValues(t *testing.T) {
 		{"an endless number", []any{"rate_limit_override", math.Inf(1)}, apikey.Key{Stored: apikey.Active}},
 		{"a decimal", []any{"rate_limit_override", bson.NewDecimal128(0, 60)}, apikey.Key{Stored: apikey.Active}},
 		{"undefined is null", []any{"status", bson.Undefined{}, "expires_at", bson.Undefined{}, "revoked_at", bson.Undefined{}, "scopes", bson.Undefined{}}, apikey.Key{Stored: apikey.Active}},
-		{"a symbol is no text", []any{"status", bson.Symbol("active")}, apikey.Key{Stored: apikey.Revoked}},
-		{"a timestamp is no date", []any{"expires_at", bson.Timestamp{T: 1 << 31}}, apikey.Key{Stored: apikey.Expired}},
+		{"a symbol is not a text", []any{"status", bson.Symbol("active")}, apikey.Key{Stored: apikey.Revoked}},
+		{"a timestamp is not a date", []any{"expires_at", bson.Timestamp{T: 1 << 31}}, apikey.Key{Stored: apikey.Expired}},
 		{"not UTF-8", []any{"name", "a\xffb"}, apikey.Key{Stored: apikey.Active, Name: "a\uFFFDb"}},
 		{"a field twice, the last holds", []any{"name", "a", "name", "b"}, apikey.Key{Stored: apikey.Active, Name: "b"}},
 	} {
@@ -137,11 +137,11 @@ func TestUnusable(t *testing.T) {
 	}
 	bad := map[string]bson.Raw{
 		"no id":              encode(t, "key_hash", "h"),
-		"an _id of no use":   encode(t, "_id", 7, "key_hash", "h"),
+		"an unusable _id":    encode(t, "_id", 7, "key_hash", "h"),
 		"an empty _id":       encode(t, "_id", "", "key_hash", "h"),
 		"no hash":            encode(t, "key_id", "key_1"),
 		"an empty hash":      encode(t, "key_id", "key_1", "key_hash", ""),
-		"a hash of no use":   encode(t, "key_id", "key_1", "key_hash", 7),
+		"an unusable hash":   encode(t, "key_id", "key_1", "key_hash", 7),
 		"nothing":            nil,
 		"an empty document":  encode(t),
 		"more than one":      append(append(bson.Raw{}, whole...), 0),
