@@ -12,7 +12,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// Without this, the trail loses, repeats or reorders events across pages, and is no evidence.
+// Without this, the trail loses, repeats or reorders events across pages, and cannot serve as evidence.
 func TestAuditEventsAreWalkedByTheirCursors(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		store := &memory{}

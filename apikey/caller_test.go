@@ -13,7 +13,7 @@ func TestAuthorize(t *testing.T) {
 		caller Caller
 		want   Code
 	}{
-		{"nobody", Caller{}, Unauthenticated},
+		{"an anonymous caller", Caller{}, Unauthenticated},
 		{"standard", Caller{Key: &Key{Type: Standard, Permissions: []Permission{Read}}}, ""},
 		{"marketplace", Caller{Key: &Key{Type: MarketplaceSubscription, Permissions: []Permission{Read}}}, ""},
 		{"an unknown type", Caller{Key: &Key{Type: "robot", Permissions: []Permission{Read}}}, ""},

@@ -687,7 +687,7 @@ func TestOrderOfRefusals(t *testing.T) {
 		id     ID
 		want   string
 	}{
-		{"nobody", Caller{}, "absent", "absent", "UNAUTHENTICATED"},
+		{"an anonymous caller", Caller{}, "absent", "absent", "UNAUTHENTICATED"},
 		{"no permission", writer(""), "absent", "absent", "FORBIDDEN"},
 		{"no namespace", writer(Read), "", "key_1", "BAD_USER_INPUT X-Namespace"},
 		{"an absent namespace", writer(Read), "absent", "key_1", "NOT_FOUND"},

@@ -236,6 +236,6 @@ func TestLookUpReportsOutages(t *testing.T) {
 	store := fixture()
 	store.down = Outage(errors.New("gone"))
 	if _, err := newService(store).LookUp(t.Context(), Caller{}, names); codeAndField(t, err) != "UNAUTHENTICATED" {
-		t.Errorf("nobody: %v", err)
+		t.Errorf("an anonymous caller: %v", err)
 	}
 }

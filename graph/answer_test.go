@@ -127,8 +127,8 @@ func equal(n int, typeName, id string) map[string]any {
 
 const entities = "query($r: [_Any!]!) { _entities(representations: $r) { %s } }"
 
-// dear are operations of every kind whose responses grow faster than their number of fields.
-var dear = []struct {
+// expensive are operations of every kind whose responses grow faster than their number of fields.
+var expensive = []struct {
 	name, query string
 	variables   map[string]any
 }{
@@ -147,7 +147,7 @@ var dear = []struct {
 // One uncounted response once took 6.6 GB. A response must fail as soon as it is too large, after little more memory than the limit.
 func TestLongAnswersEndEarly(t *testing.T) {
 	store := newWide(50, 1000)
-	for _, c := range dear {
+	for _, c := range expensive {
 		t.Run(c.name, func(t *testing.T) {
 			const limit = 1 << 20
 			var before, after runtime.MemStats
@@ -174,7 +174,7 @@ func TestLongAnswersEndEarly(t *testing.T) {
 func TestTheLimitIsExact(t *testing.T) {
 	store := newWide(3, 5)
 	reader := apikey.WithCaller(t.Context(), apikey.Caller{Key: &apikey.Key{Type: apikey.Standard, InternalID: "int_1", Permissions: []apikey.Permission{apikey.Read}}})
-	for _, c := range append(dear, []struct {
+	for _, c := range append(expensive, []struct {
 		name, query string
 		variables   map[string]any
 	}{

@@ -45,9 +45,9 @@ func schemaNames() map[string]bool {
 func TestErrorsDoNotTellTheSchema(t *testing.T) {
 	names, word := schemaNames(), regexp.MustCompile(`[_A-Za-z][_0-9A-Za-z]*`)
 	callers := map[string]apikey.Caller{
-		"nobody":          {},
-		"a retriever key": {Key: &apikey.Key{Type: apikey.RetrieverKey, InternalID: "int_1", Permissions: []apikey.Permission{apikey.Read}}},
-		"an admin":        {Key: &apikey.Key{Type: apikey.Standard, InternalID: "int_1", Permissions: []apikey.Permission{apikey.Admin}}},
+		"an anonymous caller": {},
+		"a retriever key":     {Key: &apikey.Key{Type: apikey.RetrieverKey, InternalID: "int_1", Permissions: []apikey.Permission{apikey.Read}}},
+		"an admin":            {Key: &apikey.Key{Type: apikey.Standard, InternalID: "int_1", Permissions: []apikey.Permission{apikey.Admin}}},
 	}
 	for _, c := range []struct{ query, variables string }{
 		{`{ retreiver { x } }`, ``}, {`{ viewer { keyIdd } }`, ``}, {`{ node(id: 1) { keyId } }`, ``}, {`{ retriever }`, ``}, {`{ retriever(id: 1) }`, ``},

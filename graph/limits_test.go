@@ -227,12 +227,12 @@ func TestReadsAreBounded(t *testing.T) {
 		status  int
 	}{{1000, mediaJSON, true, 200}, {1000, mediaResponse, true, 400}, {1_000_000, mediaResponse, false, 200}} {
 		limits.Reads = tt.reads
-		var told []string
+		var counted []string
 		h := NewHandler(Options{
 			Service: &apikey.Service{Store: charged{expecting("")}}, Introspection: IntrospectionPublic, Limits: limits, Logger: slog.New(slog.DiscardHandler),
 			Metrics: Metrics{
-				Operation:    func(_, _, outcome string, _ time.Duration) { told = append(told, outcome) },
-				LimitRefusal: func(limit string) { told = append(told, limit) },
+				Operation:    func(_, _, outcome string, _ time.Duration) { counted = append(counted, outcome) },
+				LimitRefusal: func(limit string) { counted = append(counted, limit) },
 			},
 		})
 		body, _ := json.Marshal(map[string]any{"query": query})
@@ -247,8 +247,8 @@ func TestReadsAreBounded(t *testing.T) {
 			strings.Count(got, `"message"`) > 1 || w.Code != tt.status {
 			t.Errorf("%+v: %d %.200s", tt, w.Code, got)
 		}
-		if refusals := slices.Equal(told, []string{"BAD_USER_INPUT", "MAX_READS"}); refusals != tt.refused {
-			t.Errorf("%+v: got the metrics %q", tt, told)
+		if refusals := slices.Equal(counted, []string{"BAD_USER_INPUT", "MAX_READS"}); refusals != tt.refused {
+			t.Errorf("%+v: got the metrics %q", tt, counted)
 		}
 	}
 }

@@ -144,7 +144,7 @@ func TestRefusedPreflightsSayWhy(t *testing.T) {
 		origin, method, headers string
 		message, setting        string
 	}{
-		{"nobody is allowed", CORS{}, app, "POST", "authorization", "Pages of the origin https://app.example.com may not call this server: add the origin to CORS_ALLOWED_ORIGINS.", "CORS_ALLOWED_ORIGINS"},
+		{"no origin is allowed", CORS{}, app, "POST", "authorization", "Pages of the origin https://app.example.com may not call this server: add the origin to CORS_ALLOWED_ORIGINS.", "CORS_ALLOWED_ORIGINS"},
 		{"another is allowed", origins, "https://other.example.com", "POST", "authorization", "Pages of the origin https://other.example.com may not call this server: add the origin to CORS_ALLOWED_ORIGINS.", "CORS_ALLOWED_ORIGINS"},
 		{"another scheme", origins, "https://localhost:3000", "GET", "", "Pages of the origin https://localhost:3000 may not call this server: add the origin to CORS_ALLOWED_ORIGINS.", "CORS_ALLOWED_ORIGINS"},
 		{"a file", origins, "null", "POST", "", "Pages of the origin null may not call this server: add the origin to CORS_ALLOWED_ORIGINS.", "CORS_ALLOWED_ORIGINS"},

@@ -43,8 +43,8 @@ func TestACacheIsBoundedByItsTexts(t *testing.T) {
 
 // unknown are callers who count as unknown. Retriever keys are in web pages, and a key whose type cannot be read may be one.
 var unknown = map[string]apikey.Caller{
-	"nobody":                          {},
-	"a caller with a retriever's key": {Key: &apikey.Key{Type: apikey.RetrieverKey, InternalID: "int_1", Permissions: []apikey.Permission{apikey.Admin}}},
+	"an anonymous caller":                       {},
+	"a caller with a retriever's key":           {Key: &apikey.Key{Type: apikey.RetrieverKey, InternalID: "int_1", Permissions: []apikey.Permission{apikey.Admin}}},
 	"a caller with a key of an unreadable type": {Key: &apikey.Key{Type: apikey.UnreadableType, InternalID: "int_1", Permissions: []apikey.Permission{apikey.Admin}}},
 }
 
