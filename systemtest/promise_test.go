@@ -37,7 +37,7 @@ func TestForeignIsAbsent(t *testing.T) {
 			{"scoped", "ret_odd", "a retriever that the scopes do not cover"},
 			{"scoped", "key_numbers", "a key of a retriever that the scopes do not cover"},
 			{"scoped", "ns_prod", "a namespace that the scopes do not cover"},
-			{"executor", "ret_main", "a retriever that the scopes do not let read"},
+			{"executor", "ret_main", "a retriever that the scopes do not allow to read"},
 		} {
 			for _, q := range rootFields {
 				if hidden.id == "ns_prod" && strings.Contains(q, "namespace {") {

@@ -123,7 +123,7 @@ func TestAnAddressHasAShareOfBodies(t *testing.T) {
 		t.Errorf("one address has %d bodies", begun)
 	}
 	if status := ask("[2001:db8::ffff]:1", token, strings.NewReader(strings.Repeat(" ", large))); status != http.StatusServiceUnavailable {
-		t.Errorf("a good bearer has more than its address's share: %d", status)
+		t.Errorf("a valid key gets more than its address's share: %d", status)
 	}
 	if status := ask("[2001:db8::ffff]:1", token, strings.NewReader(strings.Repeat(" ", smallBody-1))); status != http.StatusOK || read.Load() != smallBody-1 {
 		t.Errorf("a small body: %d, %d bytes", status, read.Load())

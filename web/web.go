@@ -41,14 +41,14 @@ type Options struct {
 	Answers *Answers
 	// Limiter counts requests and failed authentications; nil means one for this process.
 	Limiter ratelimit.Limiter
-	// TrustedProxies are the proxies whose X-Forwarded-For is believed.
+	// TrustedProxies are the proxies whose X-Forwarded-For is trusted.
 	TrustedProxies []netip.Prefix
 	Logger         *slog.Logger
 	Metrics        Metrics
 	Tracer         trace.Tracer // makes a span for each request; may be nil
 }
 
-// Metrics are called for what happens. Nil fields are ignored.
+// Metrics are functions that count and measure requests. Nil fields are ignored.
 type Metrics struct {
 	Request        func(route, method string, status int, took time.Duration)
 	Authentication func(outcome string)

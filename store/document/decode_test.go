@@ -40,13 +40,13 @@ func TestKeyReadsBrokenValues(t *testing.T) {
 		want   apikey.Key // without its id and hash
 	}{
 		{"not a number", []any{"rate_limit_override", math.NaN()}, apikey.Key{Stored: apikey.Active}},
-		{"an endless number", []any{"rate_limit_override", math.Inf(1)}, apikey.Key{Stored: apikey.Active}},
+		{"an infinite number", []any{"rate_limit_override", math.Inf(1)}, apikey.Key{Stored: apikey.Active}},
 		{"a decimal", []any{"rate_limit_override", bson.NewDecimal128(0, 60)}, apikey.Key{Stored: apikey.Active}},
 		{"undefined is null", []any{"status", bson.Undefined{}, "expires_at", bson.Undefined{}, "revoked_at", bson.Undefined{}, "scopes", bson.Undefined{}}, apikey.Key{Stored: apikey.Active}},
 		{"a symbol is not a text", []any{"status", bson.Symbol("active")}, apikey.Key{Stored: apikey.Revoked}},
 		{"a timestamp is not a date", []any{"expires_at", bson.Timestamp{T: 1 << 31}}, apikey.Key{Stored: apikey.Expired}},
 		{"not UTF-8", []any{"name", "a\xffb"}, apikey.Key{Stored: apikey.Active, Name: "a\uFFFDb"}},
-		{"a field twice, the last holds", []any{"name", "a", "name", "b"}, apikey.Key{Stored: apikey.Active, Name: "b"}},
+		{"a field twice: the last counts", []any{"name", "a", "name", "b"}, apikey.Key{Stored: apikey.Active, Name: "b"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.want.ID, c.want.Hash, c.want.Type = "key_1", "h", apikey.Standard
