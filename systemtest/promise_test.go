@@ -228,7 +228,7 @@ func TestNamespaceOfTheRequest(t *testing.T) {
 		{"white space around it", "/graphql", []string{" production\t"}, 200, `"id":"ns_prod"`},
 		{"white space around the parameter", "/graphql?namespace=%20staging+", nil, 200, `"id":"ns_stage"`},
 		{"a blank parameter", "/graphql?namespace=+", nil, 200, `"code":"BAD_USER_INPUT","field":"X-Namespace"`},
-		{"twice the same but for white space", "/graphql", []string{"staging", "staging "}, 200, `"id":"ns_stage"`},
+		{"twice the same except for white space", "/graphql", []string{"staging", "staging "}, 200, `"id":"ns_stage"`},
 		{"missing", "/graphql", nil, 200, `"code":"BAD_USER_INPUT","field":"X-Namespace"`},
 		{"empty", "/graphql", []string{""}, 200, `"code":"BAD_USER_INPUT","field":"X-Namespace"`},
 		{"twice the same", "/graphql", []string{"staging", "staging"}, 200, `"id":"ns_stage"`},
