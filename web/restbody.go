@@ -175,7 +175,7 @@ func extraForbidden(name string) invalid {
 	return found
 }
 
-// memberName matches the names of members that a response may repeat. A key does not match.
+// memberName matches the names of members that a response can repeat. It matches no API key of this server, because keys are longer.
 var memberName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,39}$`)
 
 // createBody reads the body of a creation.
