@@ -77,7 +77,7 @@ func (c *Config) settings() []setting {
 			}
 			return nil
 		}},
-		{"TRUSTED_PROXIES", "", "Comma-separated addresses or CIDRs of proxies whose X-Forwarded-For is trusted", prefixes(&c.TrustedProxies)},
+		{"TRUSTED_PROXIES", "", "Comma-separated addresses or CIDRs of proxies whose X-Forwarded-For is believed", prefixes(&c.TrustedProxies)},
 		{"PERSISTED_OPERATIONS", "", "File of operations that clients may send by id: a manifest of Apollo's generate-persisted-query-manifest or of graphql-codegen's client preset", text(&c.Persisted)},
 		{"PERSISTED_ONLY", "false", "true runs only operations of that file, without introspection. Close the REST endpoints with REST=off", boolean(&c.PersistedOnly)},
 		{"LOG_FORMAT", "text on a terminal, else json", "text or json", choice(&c.LogFormat, "text", "json")},

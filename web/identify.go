@@ -16,7 +16,7 @@ import (
 // an invalid key, a forbidden origin or conflicting headers, and requests over the rate limit of their key or address.
 type identifier struct {
 	service  *apikey.Service
-	trusted  []netip.Prefix // the proxies whose X-Forwarded-For is trusted
+	trusted  []netip.Prefix // the proxies that are believed
 	budgets  *budgets
 	failures *failures
 	counted  func(outcome string) // counts the outcome of each authentication

@@ -41,7 +41,7 @@ type Options struct {
 	Answers *Answers
 	// Limiter counts requests and failed authentications; nil means one for this process.
 	Limiter ratelimit.Limiter
-	// TrustedProxies are the proxies whose X-Forwarded-For is trusted.
+	// TrustedProxies are the proxies whose X-Forwarded-For is believed.
 	TrustedProxies []netip.Prefix
 	Logger         *slog.Logger
 	Metrics        Metrics
