@@ -59,7 +59,7 @@ func TestLists(t *testing.T) {
 }
 
 // People try the demo from pages on their own machine. Other servers allow only the origins in CORS_ALLOWED_ORIGINS.
-func TestTheDemoLetsLocalPagesIn(t *testing.T) {
+func TestDemoAllowsLocalPages(t *testing.T) {
 	const local = "http://localhost:* http://127.0.0.1:* http://[::1]:*"
 	for _, c := range []struct {
 		args     string

@@ -114,7 +114,7 @@ func TestFewRightsSuffice(t *testing.T) {
 }
 
 // Redis closes connections that are idle for long, and all connections when it restarts. The next request must find it up.
-func TestARestartBetweenRequestsIsNoOutage(t *testing.T) {
+func TestRestartBetweenRequestsIsNotAnOutage(t *testing.T) {
 	server := redistest.Start(t)
 	r, reported := opened(t, server.Addr)
 	aged(r)

@@ -164,7 +164,7 @@ func suite(t *testing.T, l Limiter) {
 }
 
 // With a clock that the test sets, every figure is exact.
-func TestTimeGivesBack(t *testing.T) {
+func TestBudgetsRefillWithTime(t *testing.T) {
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	start := now
 	m := NewMemory(func() time.Time { return now })

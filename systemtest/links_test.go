@@ -25,7 +25,7 @@ func anchors(page string) (list []string) {
 	return list
 }
 
-func TestCommentsInCodeAreNoHeadings(t *testing.T) {
+func TestCommentsInCodeAreNotHeadings(t *testing.T) {
 	page := "# One: `two`\n\n```sh\n# three\nls # four\n```\n\n- a list\n\n  ```console\n# five\n  ```\n\n## Six\n\n```\n## seven\n```\n### Eight-nine\n"
 	if got, want := anchors(page), []string{"one-two", "six", "eight-nine"}; !slices.Equal(got, want) {
 		t.Errorf("got the anchors %q, want %q", got, want)

@@ -193,7 +193,7 @@ func TestRefusedPreflightsSayWhy(t *testing.T) {
 }
 
 // A request that a page of another site causes must not run, unless the browser has made a preflight first.
-func TestOtherSitesMustAskFirst(t *testing.T) {
+func TestOtherSitesNeedAPreflight(t *testing.T) {
 	ran := false
 	url := served(t, &shelf{}, func(o *Options) {
 		o.GraphQL = http.HandlerFunc(func(http.ResponseWriter, *http.Request) { ran = true })

@@ -127,7 +127,7 @@ func TestListOfAStoreThatStalls(t *testing.T) {
 
 // A list that exceeds its deadline has met a slow store; a list whose client left was canceled. Metrics must not confuse them, because
 // alerts depend on it.
-func TestListsThatTimeOutAreNoClientsThatLeft(t *testing.T) {
+func TestListTimeoutIsNotADisconnect(t *testing.T) {
 	for _, page := range []int{0, 1} {
 		for _, leaves := range []bool{false, true} {
 			t.Run(fmt.Sprintf("page %d, the client leaves %t", page, leaves), func(t *testing.T) {

@@ -79,7 +79,7 @@ func TestKeyReadsDamagedScope(t *testing.T) {
 }
 
 // The keys of a list share memory. Reading or changing one must not change another.
-func TestKeysOfAListKeepToThemselves(t *testing.T) {
+func TestKeysOfAListAreIndependent(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		docs := rapid.SliceOfN(rapid.SampledFrom(storetest.OddKeys()), 1, 300).Draw(t, "documents")
 		reader := document.KeyReader{Fields: apikey.AllFields}
@@ -169,7 +169,7 @@ func TestUnusable(t *testing.T) {
 }
 
 // Fields that were not requested must not be read. They get their defaults.
-func TestKeyReadsOnlyWhatIsAsked(t *testing.T) {
+func TestKeyReadsOnlyRequestedFields(t *testing.T) {
 	doc := storetest.OddKeys()[0].Doc // complete
 	got, ok := document.Key(doc, 0)
 	want := apikey.Key{ID: "key_odd_00", Hash: got.Hash, Type: apikey.Standard, Stored: apikey.Active}
@@ -205,7 +205,7 @@ func TestKeyReadsOnlyWhatIsAsked(t *testing.T) {
 }
 
 // Without this, a key would change when it is stored.
-func TestWrittenIsReadTheSame(t *testing.T) {
+func TestDocumentsRoundTrip(t *testing.T) {
 	text := func(s string) *string { return &s }
 	at := func(ms int64) *time.Time { t := time.UnixMilli(ms).UTC(); return &t }
 	id := func(s apikey.ID) *apikey.ID { return &s }
@@ -302,7 +302,7 @@ func TestSet(t *testing.T) {
 }
 
 // Without this, nobody could tell who created a namespace.
-func TestNamespaceKeepsItsMaker(t *testing.T) {
+func TestNamespaceKeepsItsCreator(t *testing.T) {
 	made := document.FromNamespace(apikey.Namespace{ID: "ns"}, "a@b.example")
 	if got, _ := made.Lookup("created_by_email").StringValueOK(); got != "a@b.example" {
 		t.Errorf("created_by_email = %q", got)

@@ -321,7 +321,7 @@ func TestParseReadsEveryForm(t *testing.T) {
 }
 
 // Old and odd documents must be accepted.
-func TestParseTakesOld(t *testing.T) {
+func TestParseAcceptsOldDocuments(t *testing.T) {
 	b, err := document.Parse(strings.NewReader(keyFile(
 		`{`+identity+`}`,
 		`{"key_id": "2", "key_hash": "2", "internal_id": "int", "status": "paused", "key_type": "robot", "permissions": ["fly"], "expires_at": null, "scopes": null, "allowed_origins": null, "description": null}`,
@@ -385,7 +385,7 @@ func FuzzParse(f *testing.F) {
 }
 
 // A key's document must not bring a key or an event into another organization. Otherwise its author could gain access there.
-func TestWhatIsCarriedIsOfTheKeysOrganization(t *testing.T) {
+func TestCarriedDocumentsBelongToTheKeysOrganization(t *testing.T) {
 	carrier := func(tenants ...string) bson.Raw {
 		event, successor := bson.D{{Key: "audit_id", Value: "evt_1"}}, bson.D{{Key: "key_id", Value: "key_2"}}
 		for _, tenant := range tenants {
