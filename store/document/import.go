@@ -38,7 +38,7 @@ func Parse(r io.Reader) (Batch, error) {
 			return Batch{}, notJSON(dec, err)
 		}
 		name, _ := token.(string)
-		documents, known := lists[name]
+		list, known := lists[name]
 		switch {
 		case !known:
 			return Batch{}, fmt.Errorf("unknown list %q: an import file has the lists %s, %s and %s", name, Namespaces, Retrievers, Keys)
@@ -55,12 +55,12 @@ func Parse(r io.Reader) (Batch, error) {
 			for len(texts) < atATime && dec.More() {
 				var text json.RawMessage
 				if err := dec.Decode(&text); err != nil {
-					return Batch{}, fmt.Errorf("%s[%d]: %w", name, len(*documents)+len(texts), notJSON(dec, err))
+					return Batch{}, fmt.Errorf("%s[%d]: %w", name, len(*list)+len(texts), notJSON(dec, err))
 				}
 				texts = append(texts, text)
 			}
-			docs, found := check.documents(len(*documents), texts)
-			*documents, problems = append(*documents, docs...), append(problems, found...)
+			docs, found := check.documents(len(*list), texts)
+			*list, problems = append(*list, docs...), append(problems, found...)
 		}
 		if err := expect(dec, ']'); err != nil {
 			return Batch{}, fmt.Errorf("%s: %w", name, err)
