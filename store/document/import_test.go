@@ -385,7 +385,7 @@ func FuzzParse(f *testing.F) {
 }
 
 // A key's document must not bring a key or an event into another organization. Otherwise its author could gain access there.
-func TestCarriedDocumentsBelongToTheKeysOrganization(t *testing.T) {
+func TestWhatIsCarriedIsOfTheKeysOrganization(t *testing.T) {
 	carrier := func(tenants ...string) bson.Raw {
 		event, successor := bson.D{{Key: "audit_id", Value: "evt_1"}}, bson.D{{Key: "key_id", Value: "key_2"}}
 		for _, tenant := range tenants {
