@@ -17,7 +17,7 @@ import (
 func TestKeysListSearchesWithoutLimit(t *testing.T) {
 	d := programtest.Seeded(t, programtest.Embedded(t))
 	var b document.Batch
-	for i := range apikey.ScanLimit + 1 {
+	for i := range apikey.RankLimit + 1 {
 		b.Keys = append(b.Keys, programtest.KeyDoc(fmt.Sprintf("key_many_%05d", i), "ret_bare"))
 	}
 	programtest.ImportBatch(t, d, b)
