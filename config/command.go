@@ -29,7 +29,7 @@ type Command struct {
 var Scanners = []string{"gitleaks", "detect-secrets"}
 
 // OptionalFields are the fields of Query that the subgraph schema has only if --with names them.
-var OptionalFields = []string{"node", "viewer"}
+var OptionalFields = []string{"node", "nodes", "viewer"}
 
 // KeyStatuses and KeyTypes are the statuses and types that keys list can filter by.
 var (
@@ -196,7 +196,7 @@ var Commands = []Command{
 				}
 				return choice(new(string), "2.9", "2.3")(c.Federation)
 			})
-			fs.Func("with", "comma-separated `FIELDS` of Query that the subgraph schema otherwise leaves out: node, viewer", func(s string) error {
+			fs.Func("with", "comma-separated `FIELDS` of Query that the subgraph schema otherwise leaves out: node, nodes, viewer", func(s string) error {
 				for name := range strings.SplitSeq(s, ",") {
 					name = strings.TrimSpace(name)
 					if err := choice(new(string), OptionalFields...)(name); err != nil {

@@ -22,7 +22,7 @@ func (c *command) listKeys(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		columns := []string{"KEY ID", "PREFIX", "TYPE", "STATUS", "NAME", "REACHES", "CREATED", "CREATED BY", "LAST USED", "EXPIRES"}
+		columns := []string{"KEY ID", "PREFIX", "TYPE", "STATUS", "NAME", "RETRIEVERS", "CREATED", "CREATED BY", "LAST USED", "EXPIRES"}
 		if len(places) > 1 {
 			columns = append(columns, "ORGANIZATION")
 		}
@@ -72,7 +72,7 @@ func (c *command) listKeysOf(ctx context.Context, w workspace, search string, ou
 			k := &page[i]
 			err := out.add(web.Key{Of: k}, func() []string {
 				row := []string{
-					string(k.ID), orEmpty(k.Prefix), string(k.Type), strings.ToUpper(string(k.Status)), k.Name, reaches(k, names), dated(k.CreatedAt),
+					string(k.ID), orEmpty(k.Prefix), string(k.Type), strings.ToUpper(string(k.Status)), k.Name, retrieversOf(k, names), dated(k.CreatedAt),
 					orEmpty(k.CreatedBy), cmp.Or(dated(k.LastUsedAt), "never"), cmp.Or(dated(k.ExpiresAt), "never"), organization(w.namespace),
 				}
 				return row[:len(out.table.columns)]
@@ -147,27 +147,29 @@ func retrieverNames(ctx context.Context, w workspace, keys []apikey.Key) (map[ap
 	return names, err
 }
 
-// mostReaches is how many scopes of a key a table shows.
-const mostReaches = 3
+// mostRetrievers is how many of a key's scopes a table shows.
+const mostRetrievers = 3
 
-// reaches describes what the key's scopes reach: retrievers by their names, other resources by their types and ids.
-func reaches(k *apikey.Key, names map[apikey.RetrieverID]string) string {
-	if len(k.Scopes) == 0 {
-		return "organization"
+// retrieversOf describes the retrievers that the key's scopes reach.
+func retrieversOf(k *apikey.Key, names map[apikey.RetrieverID]string) string {
+	if k.Reach() == apikey.ReachOrganization {
+		return "all"
 	}
-	var shown []string
-	for _, s := range k.Scopes[:min(len(k.Scopes), mostReaches)] {
-		text := strings.TrimSpace(string(s.ResourceType) + " " + s.ResourceID)
-		if s.ResourceType == apikey.ResourceRetriever {
-			text = cmp.Or(names[apikey.RetrieverID(s.ResourceID)], s.ResourceID)
+	var reached []string
+	for _, s := range k.Scopes {
+		switch {
+		case s.ResourceID == "":
+		case s.ResourceType == apikey.ResourceNamespace:
+			reached = append(reached, "all in "+s.ResourceID)
+		case s.ResourceType == apikey.ResourceRetriever:
+			reached = append(reached, cmp.Or(names[apikey.RetrieverID(s.ResourceID)], s.ResourceID))
 		}
-		shown = append(shown, text)
 	}
-	text := strings.Join(shown, ", ")
-	if more := len(k.Scopes) - len(shown); more > 0 {
+	text := strings.Join(reached[:min(len(reached), mostRetrievers)], ", ")
+	if more := len(reached) - mostRetrievers; more > 0 {
 		text += fmt.Sprintf(" and %d more", more)
 	}
-	return text
+	return cmp.Or(text, "none")
 }
 
 // search returns the text to search for. If --search is "-", it reads the text from standard input.

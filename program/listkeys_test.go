@@ -157,7 +157,7 @@ func TestKeysListOfOrganizations(t *testing.T) {
 			t.Errorf("exit code %d, %q, got %q, want %q", code, out, errs, want)
 		}
 		out = programtest.MustRun(t, d, "keys", "list", "--organization", "int_a")
-		for _, want := range []string{"  try, main, ret_gone and 1 more  ", "  main  ", "  standard  ", "  organization  ", "4 keys."} {
+		for _, want := range []string{"  try, main, ret_gone and 1 more  ", "  main  ", "  standard  ", "  all  ", "4 keys."} {
 			if !strings.Contains(out, want) {
 				t.Errorf("no %q in\n%s", want, out)
 			}
