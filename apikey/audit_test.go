@@ -27,7 +27,7 @@ func TestAuditEventsAreWalkedByTheirCursors(t *testing.T) {
 		s, r, size := newService(store), &Retriever{ID: "ret_1"}, rapid.IntRange(1, 5).Draw(t, "size")
 		about := ID(rapid.SampledFrom([]string{"", "key_1"}).Draw(t, "of"))
 		page := func(p Page) *Connection[Event] {
-			c, err := s.AuditEvents(context.Background(), admin(), r, about, p, everything)
+			c, err := s.AuditEvents(context.Background(), admin(), EventPlace{Retriever: r}, EventOptions{About: about, Page: p, Wants: everything})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -83,10 +83,10 @@ func TestAuditEventsAreWalkedByTheirCursors(t *testing.T) {
 
 // Only an admin reads who did what. A cursor of another list is none of this one.
 func TestAuditEventsAreForAdmins(t *testing.T) {
-	r := &Retriever{ID: "ret_1"}
+	of := EventPlace{Retriever: &Retriever{ID: "ret_1"}}
 	for _, p := range []Permission{Read, Write, Delete} {
 		store := fixture()
-		if _, err := newService(store).AuditEvents(t.Context(), writer(p), r, "", Page{}, everything); codeAndField(t, err) != "FORBIDDEN" || store.reads() != "" {
+		if _, err := newService(store).AuditEvents(t.Context(), writer(p), of, EventOptions{Wants: everything}); codeAndField(t, err) != "FORBIDDEN" || store.reads() != "" {
 			t.Errorf("%s: %v", p, err)
 		}
 	}
@@ -94,16 +94,16 @@ func TestAuditEventsAreForAdmins(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := newService(fixture()).AuditEvents(t.Context(), admin(), r, "", Page{After: new(keys.Cursor(0))}, everything); codeAndField(t, err) != "BAD_USER_INPUT after" {
+	if _, err := newService(fixture()).AuditEvents(t.Context(), admin(), of, EventOptions{Page: Page{After: new(keys.Cursor(0))}, Wants: everything}); codeAndField(t, err) != "BAD_USER_INPUT after" {
 		t.Errorf("a cursor of keys: %v", err)
 	}
 	store := fixture()
-	if _, err := newService(store).AuditEvents(t.Context(), admin(), r, "", Page{}, Wants{Total: true}); err != nil || store.reads() != "CountEvents" {
+	if _, err := newService(store).AuditEvents(t.Context(), admin(), of, EventOptions{Wants: Wants{Total: true}}); err != nil || store.reads() != "CountEvents" {
 		t.Errorf("a total alone: %v", err)
 	}
 	for call, wants := range map[string]Wants{fmt.Sprintf("EventPage(%d)", MaxPage+1): everything, "CountEvents": {Total: true}} {
 		store.fails = call
-		if _, err := newService(store).AuditEvents(t.Context(), admin(), r, "", Page{}, wants); codeAndField(t, err) != "UNAVAILABLE" {
+		if _, err := newService(store).AuditEvents(t.Context(), admin(), of, EventOptions{Wants: wants}); codeAndField(t, err) != "UNAVAILABLE" {
 			t.Errorf("%s fails: %v", call, err)
 		}
 	}

@@ -252,7 +252,7 @@ func TestEveryKindOfListIsCharged(t *testing.T) {
 			return err
 		},
 		"events": func(ctx context.Context, s *Service) error {
-			_, err := s.AuditEvents(ctx, admin(), &Retriever{ID: "ret_none"}, "", Page{}, everything)
+			_, err := s.AuditEvents(ctx, admin(), EventPlace{Retriever: &Retriever{ID: "ret_none"}}, EventOptions{Wants: everything})
 			return err
 		},
 	} {

@@ -174,11 +174,11 @@ func TestOnlyAllowedRequestsUseAKey(t *testing.T) {
 			return err
 		}, true},
 		"a reader of the trail": {writer(Read), func(s *Service, c Caller) error {
-			_, err := s.AuditEvents(t.Context(), c, &Retriever{ID: "ret_1"}, "", Page{}, everything)
+			_, err := s.AuditEvents(t.Context(), c, EventPlace{Retriever: &Retriever{ID: "ret_1"}}, EventOptions{Wants: everything})
 			return err
 		}, false},
 		"an admin of the trail": {writer(Admin), func(s *Service, c Caller) error {
-			_, err := s.AuditEvents(t.Context(), c, &Retriever{ID: "ret_1"}, "", Page{}, everything)
+			_, err := s.AuditEvents(t.Context(), c, EventPlace{Retriever: &Retriever{ID: "ret_1"}}, EventOptions{Wants: everything})
 			return err
 		}, true},
 		"a maker": {writer(Write), func(s *Service, c Caller) error {

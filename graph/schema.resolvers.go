@@ -98,8 +98,9 @@ func (r *retrieverResolver) APIKeys(ctx context.Context, objs []*apikey.Retrieve
 
 func (r *retrieverResolver) AuditEvents(ctx context.Context, obj *apikey.Retriever, first *int, after *string, last *int, before *string, keyID *string) (*AuditEventConnection, error) {
 	return auditEvents(loaded(ctx).auditEvents(ctx, obj, func(ctx context.Context, wants apikey.Wants) (*apikey.Connection[apikey.Event], error) {
-		page := apikey.Page{First: first, After: after, Last: last, Before: before}
-		return r.Service.AuditEvents(ctx, apikey.CallerFrom(ctx), obj, apikey.ID(orZero(keyID)), page, wants)
+		return r.Service.AuditEvents(ctx, apikey.CallerFrom(ctx), apikey.EventPlace{Retriever: obj}, apikey.EventOptions{
+			About: apikey.ID(orZero(keyID)), Page: apikey.Page{First: first, After: after, Last: last, Before: before}, Wants: wants,
+		})
 	}))
 }
 

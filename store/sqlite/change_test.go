@@ -81,7 +81,7 @@ func TestOneOfRacingChangesWins(t *testing.T) {
 			t.Fatalf("round %d: %v won, the key is %+v, %v", revision, names, keys, err)
 		}
 	}
-	if n, err := stores[0].CountEvents(t.Context(), tenant, "ret_1", ""); err != nil || n != rounds+1 {
+	if n, err := stores[0].CountEvents(t.Context(), tenant, apikey.EventConditions{}); err != nil || n != rounds+1 {
 		t.Errorf("%d events, %v, want %d", n, err, rounds+1)
 	}
 }
@@ -115,7 +115,7 @@ func TestFailedChangeLeavesNothing(t *testing.T) {
 		if err != nil || len(pages[0]) != 1 || pages[0][0].Revision != 0 || pages[0][0].Name != "new" {
 			t.Errorf("%s: KeyPages = %+v, %v", trigger, pages, err)
 		}
-		if n, err := s.CountEvents(t.Context(), tenant, "ret_1", ""); err != nil || n != 1 {
+		if n, err := s.CountEvents(t.Context(), tenant, apikey.EventConditions{}); err != nil || n != 1 {
 			t.Errorf("%s: %d events, %v", trigger, n, err)
 		}
 	}
@@ -280,7 +280,7 @@ func TestKilledWhileWriting(t *testing.T) {
 				t.Fatal(stored, err)
 			}
 			revision := int(stored[0].Revision)
-			events, err := after.EventPage(t.Context(), tenant, "ret_1", apikey.EventRange{About: id, Limit: 100_000})
+			events, err := after.EventPage(t.Context(), tenant, apikey.EventList{Where: apikey.EventConditions{About: &id}, Limit: 100_000})
 			if err != nil {
 				t.Fatal(err)
 			}
