@@ -89,24 +89,25 @@ func (s *Service) AuditEvents(ctx context.Context, c Caller, of EventPlace, o Ev
 }
 
 // place adds the conditions that events are of that place and that the caller sees them.
-func (s *Service) place(ctx context.Context, c Caller, of EventPlace, where *EventConditions) error {
-	switch {
-	case where.None():
+func (s *Service) place(ctx context.Context, c Caller, of EventPlace, where *EventConditions) (err error) {
+	var naming []RetrieverID
+	switch ns := of.Namespace; {
 	case of.Retriever != nil:
-		where.Naming = []RetrieverID{of.Retriever.ID}
-	case of.Namespace != nil:
-		where.Namespace = &of.Namespace.ID
-		if c.coversNamespace(ReadData, of.Namespace) {
-			return nil
+		naming = []RetrieverID{of.Retriever.ID}
+	case ns != nil:
+		where.Namespace = &ns.ID
+		if c.coversNamespace(ReadData, ns) {
+			break
 		}
-		ids, err := s.retrieverIDs(ctx, c, of.Namespace)
-		if err != nil {
+		if naming, err = s.retrieverIDs(ctx, c, ns); err != nil {
 			return err
 		}
-		if len(ids) == 0 {
+		if len(naming) == 0 {
 			return notFound("namespace")
 		}
-		where.Naming = ids
+	}
+	if !where.None() {
+		where.Naming = naming
 	}
 	return nil
 }
