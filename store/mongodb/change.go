@@ -91,7 +91,7 @@ func (s *Store) ChangeKey(ctx context.Context, c apikey.Change) (bool, error) {
 	if c.ActiveAt.IsZero() {
 		filter = append(filter, notRevoked...)
 	} else {
-		filter = append(filter, bson.E{Key: "$and", Value: bson.A{active(c.ActiveAt)}})
+		filter = append(filter, bson.E{Key: "$nor", Value: bson.A{except(active(c.ActiveAt))}})
 	}
 	set := document.KeyFields(c.Key, c.Fields)
 	if c.Successor != nil {
@@ -133,12 +133,6 @@ func atRevision(n int64) bson.E {
 		return bson.E{Key: "revision", Value: bson.D{{Key: "$in", Value: bson.A{int64(0), nil}}, notList}}
 	}
 	return bson.E{Key: "revision", Value: is(n)}
-}
-
-// notRevoked selects keys that document.Key does not read as revoked.
-var notRevoked = bson.D{
-	{Key: "revoked_at", Value: is(nil)},
-	{Key: "status", Value: bson.D{{Key: "$in", Value: bson.A{string(apikey.Active), string(apikey.Expired), nil}}, notList}},
 }
 
 // UseKeys implements apikey.Store.

@@ -3,7 +3,6 @@ package mongodb
 import (
 	"context"
 	"slices"
-	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
@@ -171,13 +170,6 @@ func keysOfAny(tenants []string, ids []apikey.ID) bson.D {
 		bson.D{ofTenant, {Key: "key_id", Value: bson.D{{Key: "$in", Value: texts(ids)}}}},
 		bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: documentIDsOf(ids)}}}, ofTenant, {Key: "key_id", Value: notText}},
 	}}, {Key: "key_id", Value: bson.D{notList}}}
-}
-
-// CountKeys counts the keys that name the retriever. Unless activeAt is zero, it counts only those active at that time.
-func (s *Store) CountKeys(ctx context.Context, tenant apikey.InternalID, retriever apikey.RetrieverID, activeAt time.Time) (int, error) {
-	return settling(ctx, s, func() (int, error) {
-		return count(ctx, s.keys, keysOf(tenant, []apikey.RetrieverID{retriever}, activeAt, usableKey))
-	})
 }
 
 // CountUnusable counts the key documents that no list shows. It reads only indexes, so it counts a list that contains a

@@ -58,7 +58,14 @@ func queries(v example) []query {
 	byID, byTenant := bson.D{up("_id")}, bson.E{Key: "internal_id", Value: is(v.tenant)}
 	pages := bson.D{up("internal_id"), up("scopes.resource_id"), down("created_at"), down("key_id")}
 	retrievers := bson.D{up("internal_id"), up("namespace_id"), up("retriever_name"), up("retriever_id")}
-	after, _ := oneRun(apikey.KeyRange{After: &apikey.KeyPosition{CreatedAt: &v.at, ID: key[0]}})
+	keys := func(l apikey.KeyList) keyFilter { return keysThat(tenant, &l) }
+	of := apikey.KeyList{Where: apikey.KeyConditions{}.Of(retriever...)}
+	active := apikey.KeyList{Where: apikey.ActiveKeys(v.at).Of(retriever...)}
+	later := of
+	later.After = &apikey.KeyPosition{At: &v.at, ID: key[0]}
+	after, _ := oneRun(&later)
+	ofRetriever := keys(of)
+	ofActive := keys(active)
 	afterName := withinNames(apikey.RetrieverRange{After: &apikey.RetrieverPosition{Name: v.name, ID: retriever[0]}})
 	byKeyID := bson.D{up("internal_id"), up("key_id")}
 	newest, latest := bson.D{down("created_at"), down("key_id")}, bson.D{down("timestamp"), down("audit_id")}
@@ -68,12 +75,12 @@ func queries(v example) []query {
 		{"keys by hash", document.Keys, keysWithHashes(tenant, []string{v.hash}), nil, 0, []bson.D{{up("key_hash")}}},
 		{"changes and uses of a key", document.Keys, append(keysWithIDs(tenant, key), bson.E{Key: "key_hash", Value: v.hash}), nil, 0, []bson.D{byKeyID, byID, {up("key_hash")}}},
 		{"a change's end", document.Keys, bson.D{{Key: "_id", Value: v.key}, {Key: "internal_id", Value: v.tenant}}, nil, 0, []bson.D{byID}},
-		{"pages of keys", document.Keys, keysOf(tenant, retriever, time.Time{}), newest, 26, []bson.D{pages}},
-		{"pages of active keys", document.Keys, keysOf(tenant, retriever, v.at), newest, 26, []bson.D{pages}},
-		{"pages of dated keys", document.Keys, keysOf(tenant, retriever, time.Time{}, datedKeys(apikey.KeyRange{})...), newest, 26, []bson.D{pages}},
-		{"pages of undated keys", document.Keys, keysOf(tenant, retriever, time.Time{}, undatedKeys(apikey.KeyRange{})...), nil, 26, []bson.D{pages, byKeyID}}, // few, so the server may sort them
-		{"later pages of keys", document.Keys, keysOf(tenant, retriever, time.Time{}, after...), newest, 26, []bson.D{pages}},
-		{"counts of keys", document.Keys, keysOf(tenant, retriever, time.Time{}, usableKey), nil, 0, []bson.D{pages}},
+		{"pages of keys", document.Keys, ofRetriever.with(), newest, 26, []bson.D{pages}},
+		{"pages of active keys", document.Keys, ofActive.with(), newest, 26, []bson.D{pages}},
+		{"pages of dated keys", document.Keys, ofRetriever.with(datedKeys(&of)...), newest, 26, []bson.D{pages}},
+		{"pages of undated keys", document.Keys, ofRetriever.with(append(undatedKeys(&of), (&listing{KeyList: &of}).noDates()...)...), nil, 26, []bson.D{pages, byKeyID}}, // few, so the server may sort them
+		{"later pages of keys", document.Keys, ofRetriever.with(after...), newest, 26, []bson.D{pages}},
+		{"counts of keys", document.Keys, ofRetriever.usable(), nil, 0, []bson.D{pages}},
 		{"keys without a hash", document.Keys, bson.D{{Key: "key_hash", Value: notText}}, nil, 0, []bson.D{{up("key_hash")}}},
 		{"keys without a key_id", document.Keys, bson.D{{Key: "internal_id", Value: is(v.tenant)}, {Key: "key_id", Value: notText}, {Key: "key_hash", Value: bson.D{{Key: "$gt", Value: ""}}}}, nil, 0, []bson.D{byKeyID}},
 		{"unfinished changes", document.Keys, bson.D{somethingPending}, nil, finishBatch, []bson.D{pendingIndex.keys}},

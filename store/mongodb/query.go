@@ -1,12 +1,7 @@
 package mongodb
 
 import (
-	"time"
-
 	"go.mongodb.org/mongo-driver/v2/bson"
-
-	"retrieverkeys/apikey"
-	"retrieverkeys/store/document"
 )
 
 // The queries, and the index that answers each. None needs a transaction or $elemMatch. Only two scan a collection, and only operators run
@@ -59,15 +54,14 @@ var (
 	notText  = not("$gt", "") // $type means the same, but no index answers it
 	someText = bson.D{{Key: "$gt", Value: ""}, notList}
 
-	// usableKey selects the documents that can be listed, apart from the tenant. It is a negation, with a pattern for
-	// the hash, so that MongoDB considers no index for it: the indexes of key_id and key_hash must not compete for
-	// lists.
-	usableKey = bson.E{Key: "$nor", Value: encoded(bson.A{
+	// unusable are the documents that no list shows. They are left out by a negation, with a pattern for the hash, so that MongoDB considers no
+	// index for it: the indexes of key_id and key_hash must not compete for lists.
+	unusable = bson.A{
 		bson.D{{Key: "key_id", Value: notText}},
 		bson.D{{Key: "key_id", Value: aList}},
 		bson.D{{Key: "key_hash", Value: bson.D{{Key: "$not", Value: bson.Regex{Pattern: ".", Options: "s"}}}}},
 		bson.D{{Key: "key_hash", Value: aList}},
-	})}
+	}
 )
 
 // encoded encodes a constant part of queries once. Otherwise the driver would encode it for each query.
@@ -111,39 +105,4 @@ func texts[T ~string](values []T) bson.A {
 		list[i] = string(v)
 	}
 	return list
-}
-
-// keysOf selects the keys that name one of the retrievers. Unless activeAt is zero, it selects only those active at
-// that time. It includes documents that document.Key cannot use, unless usableKey is one of the further conditions.
-func keysOf(tenant apikey.InternalID, retrievers []apikey.RetrieverID, activeAt time.Time, more ...bson.E) bson.D {
-	resource := bson.E{Key: "scopes.resource_id", Value: bson.D{{Key: "$in", Value: texts(retrievers)}}}
-	if len(retrievers) == 1 {
-		resource.Value = string(retrievers[0])
-	}
-	filter := bson.D{
-		{Key: "internal_id", Value: is(string(tenant))},
-		resource,
-		{Key: "scopes.resource_type", Value: string(apikey.ResourceRetriever)},
-	}
-	if !activeAt.IsZero() {
-		filter = append(filter, active(activeAt)...)
-	}
-	return append(filter, more...)
-}
-
-// active selects the keys for which document.Key and apikey.Key.StatusAt(at) give apikey.Active. A key with an
-// unreadable field among these is not active.
-func active(at time.Time) bson.D {
-	return bson.D{
-		{Key: "revoked_at", Value: is(nil)},
-		{Key: "status", Value: bson.D{{Key: "$in", Value: bson.A{string(apikey.Active), nil}}, notList}},
-		{Key: "expires_at", Value: bson.D{notList}},
-		{Key: "$or", Value: bson.A{
-			bson.D{{Key: "expires_at", Value: nil}},
-			bson.D{{Key: "expires_at", Value: bson.D{
-				{Key: "$gt", Value: date(at)},
-				{Key: "$lte", Value: date(document.MaxTime)},
-			}}},
-		}},
-	}
 }
