@@ -35,8 +35,54 @@ func (c *EventConditions) Empty() bool {
 		c.ActorType == nil && c.ActorKeyID == nil && c.IPAddress == nil && c.Outcome == nil && c.Happened.Open()
 }
 
-// None reports whether no event can meet the conditions.
-func (c *EventConditions) None() bool { return c.Naming != nil && len(c.Naming) == 0 }
+// None reports whether no event can meet the conditions: a set is empty, or an id that is never empty must be.
+func (c *EventConditions) None() bool {
+	return c.Naming != nil && len(c.Naming) == 0 || c.Actions != nil && len(c.Actions) == 0 ||
+		c.Retriever != nil && *c.Retriever == "" || c.ActorKeyID != nil && *c.ActorKeyID == ""
+}
+
+// EventsBy is a condition by which a Store finds events: it has an index in which the events that meet it are in the order of lists.
+type EventsBy int
+
+// The conditions by which events are found.
+const (
+	EventsByTenant    EventsBy = iota // the tenant alone
+	EventsByNamespace                 // Namespace
+	EventsByRetriever                 // Retriever or else Naming
+	EventsByActor                     // ActorID
+	EventsByActorKey                  // ActorKeyID
+	EventsByResource                  // About
+)
+
+// fewRetrievers is how many retrievers' events a Store merges. For more, it looks at all events of the namespace.
+const fewRetrievers = 50
+
+// FoundBy returns the conditions by which the events can be found, of which the Store takes the one that fewer events meet. There are two if
+// one is about the actor and one about the place. A condition that an empty text must be equal to finds nothing, because it includes missing
+// values.
+func (c *EventConditions) FoundBy() []EventsBy {
+	var by []EventsBy
+	switch {
+	case finds(c.About): // usually few events, nearly all of the same place
+		return []EventsBy{EventsByResource}
+	case finds(c.ActorKeyID):
+		by = append(by, EventsByActorKey)
+	case finds(c.ActorID):
+		by = append(by, EventsByActor)
+	}
+	switch {
+	case c.Retriever != nil, c.Naming != nil && len(c.Naming) <= fewRetrievers:
+		by = append(by, EventsByRetriever)
+	case finds(c.Namespace):
+		by = append(by, EventsByNamespace)
+	}
+	if by == nil {
+		by = []EventsBy{EventsByTenant}
+	}
+	return by
+}
+
+func finds[T ~string](want *T) bool { return want != nil && *want != "" }
 
 // Matcher returns a function that reports whether an event meets the conditions.
 func (c *EventConditions) Matcher() func(*Event) bool {

@@ -38,8 +38,8 @@ type Plan struct {
 
 // example are the values that queries ask for.
 type example struct {
-	tenant, hash, key, namespace, name, organization, retriever, event string
-	at                                                                 time.Time
+	tenant, hash, key, namespace, name, organization, retriever, event, actor string
+	at                                                                        time.Time
 }
 
 // query is a query and the indexes that may serve it: all of them must exist.
@@ -59,6 +59,10 @@ func queries(v example) []query {
 	pages := bson.D{up("internal_id"), up("scopes.resource_id"), down("created_at"), down("key_id")}
 	retrievers := bson.D{up("internal_id"), up("namespace_id"), up("retriever_name"), up("retriever_id")}
 	keys := func(l apikey.KeyList) keyFilter { return keysThat(tenant, &l) }
+	events := func(where apikey.EventConditions) bson.D {
+		f := eventsThat(tenant, &apikey.EventList{Where: where}, where.FoundBy()[0])
+		return f.with()
+	}
 	of := apikey.KeyList{Where: apikey.KeyConditions{}.Of(retriever...)}
 	active := apikey.KeyList{Where: apikey.ActiveKeys(v.at).Of(retriever...)}
 	later := of
@@ -86,9 +90,12 @@ func queries(v example) []query {
 		{"unfinished changes", document.Keys, bson.D{somethingPending}, nil, finishBatch, []bson.D{pendingIndex.keys}},
 		{"a successor that is not in its place", document.Keys, bson.D{somethingPending, byTenant, {Key: "successor.key_id", Value: v.key}}, nil, 1, []bson.D{pendingIndex.keys}},
 		{"unfinished changes of a tenant", document.Keys, bson.D{somethingPending, byTenant}, nil, maxPending, []bson.D{pendingIndex.keys}},
-		{"pages of events", document.Events, eventsOf(tenant, retriever[0], ""), latest, 25, []bson.D{{up("internal_id"), up("retriever_ids"), down("timestamp"), down("audit_id")}}},
-		{"pages of events about a key", document.Events, eventsOf(tenant, retriever[0], key[0]), latest, 25,
-			[]bson.D{{up("internal_id"), up("retriever_ids"), up("resource_id"), down("timestamp"), down("audit_id")}}},
+		{"pages and counts of a retriever's events", document.Events, events(apikey.EventConditions{Naming: retriever}), latest, 25, []bson.D{eventIndex("retriever_ids")}},
+		{"pages and counts of a namespace's events", document.Events, events(apikey.EventConditions{Namespace: &namespace}), latest, 25, []bson.D{eventIndex("namespace_id")}},
+		{"pages and counts of a tenant's events", document.Events, events(apikey.EventConditions{}), latest, 25, []bson.D{eventIndex()}},
+		{"pages and counts of events about a key", document.Events, events(apikey.EventConditions{About: &key[0]}), latest, 25, []bson.D{eventIndex("resource_id")}},
+		{"pages and counts of an actor's events", document.Events, events(apikey.EventConditions{ActorID: &v.actor}), latest, 25, []bson.D{eventIndex("actor_id")}},
+		{"pages and counts of the events of an actor's key", document.Events, events(apikey.EventConditions{ActorKeyID: &key[0]}), latest, 25, []bson.D{eventIndex("actor_key_id")}},
 		{"the request's namespace", document.Namespaces, namespacesOf(tenant, []string{v.namespace, v.name}), nil, 0, []bson.D{{up("internal_id"), up("namespace_id")}, {up("internal_id"), up("namespace_name"), up("namespace_id")}}},
 		{"retrievers by id", document.Retrievers, retrieversWithIDs(tenant, retriever), nil, 0, []bson.D{{up("internal_id"), up("retriever_id")}}},
 		{"retrievers by name", document.Retrievers, retrieversNamed(tenant, namespace, []string{v.name}), nil, 0, []bson.D{retrievers}},
@@ -104,7 +111,7 @@ func queries(v example) []query {
 	}
 }
 
-var placeholders = example{"INTERNAL_ID", "KEY_HASH", "KEY_ID", "NAMESPACE_ID", "NAME", "ORGANIZATION_NAME", "RETRIEVER_ID", "AUDIT_ID", time.Unix(0, 0).UTC()}
+var placeholders = example{"INTERNAL_ID", "KEY_HASH", "KEY_ID", "NAMESPACE_ID", "NAME", "ORGANIZATION_NAME", "RETRIEVER_ID", "AUDIT_ID", "ACTOR_ID", time.Unix(0, 0).UTC()}
 
 // Plans explains each query, with values of stored documents where there are any. It changes nothing.
 func (s *Store) Plans(ctx context.Context) ([]Plan, error) {
@@ -176,8 +183,9 @@ func (s *Store) example(ctx context.Context) (example, error) {
 			take(&v.key, doc, "key_id")
 			take(&v.retriever, doc, "scopes", "0", "resource_id")
 		}},
+		{document.Events, func(doc bson.Raw) { take(&v.actor, doc, "actor_id") }},
 	} {
-		q := find{filter: bson.D{}, fields: []string{"namespace_id", "namespace_name", "organization_name", "internal_id", "key_hash", "key_id", "scopes.resource_id"}, limit: 1}
+		q := find{filter: bson.D{}, fields: []string{"namespace_id", "namespace_name", "organization_name", "internal_id", "key_hash", "key_id", "scopes.resource_id", "actor_id"}, limit: 1}
 		if _, err := q.each(ctx, s.primary.Collection(c.collection), func(doc bson.Raw, _ int) { c.take(doc) }); err != nil {
 			return v, err
 		}

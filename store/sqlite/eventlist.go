@@ -21,45 +21,36 @@ func eventValues(doc bson.Raw) []any {
 
 // eventSequence is a part of an order of events, all of which have one value in common.
 type eventSequence struct {
-	order  eventOrder
+	order  apikey.EventsBy
 	tenant apikey.InternalID
 	of     string
 }
 
-// mergedRetrievers is how many sequences of retrievers are merged at most. The events of more are looked for in those of the namespace.
-const mergedRetrievers = 50
-
-// eventSequences returns the sequences that have all events that meet the conditions, by each order that can answer one of them. An order by
-// retrievers has a sequence for each. The first order is the one that usually has the fewest events.
-func eventSequences(tenant apikey.InternalID, w *apikey.EventConditions) [][]eventSequence {
-	var all [][]eventSequence
-	add := func(order eventOrder, of string) { all = append(all, []eventSequence{{order, tenant, of}}) }
-	if w.About != nil {
-		add(eventsOfResource, string(*w.About))
-	}
-	if w.ActorKeyID != nil {
-		add(eventsOfActorKey, string(*w.ActorKeyID))
-	}
-	if w.ActorID != nil {
-		add(eventsOfActor, *w.ActorID)
-	}
-	if w.Retriever != nil {
-		add(eventsOfRetriever, string(*w.Retriever))
-	}
-	if w.Naming != nil && len(w.Naming) <= mergedRetrievers {
-		var merged []eventSequence
-		for _, id := range distinct(w.Naming) {
-			merged = append(merged, eventSequence{eventsOfRetriever, tenant, string(id)})
+// eventSequences returns the sequences that together have all events that meet the condition: one for each retriever, or a single one.
+func eventSequences(tenant apikey.InternalID, by apikey.EventsBy, w *apikey.EventConditions) []eventSequence {
+	q := eventSequence{order: by, tenant: tenant}
+	switch by {
+	case apikey.EventsByTenant:
+	case apikey.EventsByNamespace:
+		q.of = string(*w.Namespace)
+	case apikey.EventsByActor:
+		q.of = *w.ActorID
+	case apikey.EventsByActorKey:
+		q.of = string(*w.ActorKeyID)
+	case apikey.EventsByResource:
+		q.of = string(*w.About)
+	case apikey.EventsByRetriever:
+		if w.Retriever != nil {
+			q.of = string(*w.Retriever)
+			break
 		}
-		all = append(all, merged)
+		var all []eventSequence
+		for _, id := range distinct(w.Naming) {
+			all = append(all, eventSequence{by, tenant, string(id)})
+		}
+		return all
 	}
-	if w.Namespace != nil {
-		add(eventsOfNamespace, string(*w.Namespace))
-	}
-	if len(all) == 0 {
-		add(eventsOfTenant, "")
-	}
-	return all
+	return []eventSequence{q}
 }
 
 // eventRun returns the part of a sequence that has the list's events.
@@ -155,53 +146,50 @@ func (s *Store) CountEvents(ctx context.Context, tenant apikey.InternalID, where
 
 // answers reports whether every event of the sequence meets the conditions, apart from their period.
 func (q eventSequence) answers(where apikey.EventConditions) bool {
+	where.Happened = apikey.Period{}
 	switch q.order {
-	case eventsOfResource:
-		where.About = nil
-	case eventsOfActorKey:
-		where.ActorKeyID = nil
-	case eventsOfActor:
+	case apikey.EventsByTenant:
+	case apikey.EventsByNamespace:
+		where.Namespace = nil
+	case apikey.EventsByActor:
 		where.ActorID = nil
-	case eventsOfRetriever:
-		if where.Retriever != nil && string(*where.Retriever) == q.of {
-			where.Retriever = nil
-		}
+	case apikey.EventsByActorKey:
+		where.ActorKeyID = nil
+	case apikey.EventsByResource:
+		where.About = nil
+	case apikey.EventsByRetriever:
+		where.Retriever = nil
 		if len(where.Naming) == 1 && string(where.Naming[0]) == q.of {
 			where.Naming = nil
 		}
-	case eventsOfNamespace:
-		where.Namespace = nil
-	case eventsOfTenant, eventOrders:
 	}
-	where.Happened = apikey.Period{}
 	return where.Empty()
 }
 
 // fewEvents is up to how many events the orders of a list are compared by.
 const fewEvents = 20_000
 
-// fewestEvents returns the sequences of the order with the fewest events in the list's range. The first order is preferred.
-func (s *Store) fewestEvents(ctx context.Context, tenant apikey.InternalID, l *apikey.EventList) ([]eventSequence, error) {
-	orders := eventSequences(tenant, &l.Where)
-	best, fewest := orders[0], fewEvents
-	for _, from := range orders {
+// fewestEvents returns the sequences of the order with the fewest events in the list's range.
+func (s *Store) fewestEvents(ctx context.Context, tenant apikey.InternalID, l *apikey.EventList) (best []eventSequence, err error) {
+	fewest := fewEvents
+	orders := l.Where.FoundBy()
+	for i, by := range orders {
+		from := eventSequences(tenant, by, &l.Where)
+		if i == 0 {
+			best = from
+		}
 		if len(orders) == 1 || fewest == 0 {
 			break
 		}
-		cost := apikey.NewCost(fewest, 0)
-		n := 0
+		cost, n := apikey.NewCost(fewest, 0), 0
 		for _, q := range from {
 			found, err := s.countEventRun(apikey.WithCost(ctx, cost), q, eventRun(l))
-			if cost.Exceeded() != nil {
-				n = fewest
-				break
-			}
-			if err != nil {
+			if err != nil && cost.Exceeded() == nil {
 				return nil, err
 			}
 			n += found
 		}
-		if n < fewest {
+		if cost.Exceeded() == nil && n < fewest {
 			best, fewest = from, n
 		}
 	}
@@ -216,7 +204,7 @@ func (s *Store) walkEvents(ctx context.Context, q eventSequence, r run, f func(*
 	}
 	for {
 		rows, more, reached := 0, true, place{}
-		_, err := queryUntil[struct{}](ctx, s, q.order.statement(statement), nil, func(doc bson.Raw) (none struct{}, ok, on bool) {
+		_, err := queryUntil[struct{}](ctx, s, eventStatement(q.order, statement), nil, func(doc bson.Raw) (none struct{}, ok, on bool) {
 			rows++
 			if e, ok := document.Event(doc); ok {
 				reached = eventPlace(e.Position())
@@ -237,5 +225,5 @@ func (s *Store) walkEvents(ctx context.Context, q eventSequence, r run, f func(*
 
 // countEventRun counts the events of the run.
 func (s *Store) countEventRun(ctx context.Context, q eventSequence, r run) (int, error) {
-	return countRows(ctx, s, q.order.statement(countEvents), func(limit int) []any { return r.arguments(q.tenant, q.of, limit) })
+	return countRows(ctx, s, eventStatement(q.order, countEvents), func(limit int) []any { return r.arguments(q.tenant, q.of, limit) })
 }

@@ -6,6 +6,8 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+
+	"retrieverkeys/apikey"
 )
 
 // The file identifies its program by an application id ("rkey") and the version of the schema.
@@ -229,27 +231,18 @@ func init() {
 	}
 }
 
-// eventOrder is an order in which a table or an index has events: by time, then id.
-type eventOrder read
-
-const (
-	eventsOfResource eventOrder = iota
-	eventsOfActorKey
-	eventsOfActor
-	eventsOfRetriever
-	eventsOfNamespace
-	eventsOfTenant
-	eventOrders
-)
+// eventOrders is the number of orders in which a table or an index has events, one for each condition by which they are found. All are by
+// time, then id.
+const eventOrders = apikey.EventsByResource + 1
 
 // eventOrderSQL has the parts of the statements that differ.
 var eventOrderSQL = [eventOrders]struct{ from, document string }{
-	eventsOfResource:  {"audit_events WHERE tenant = ?1 AND resource_id = ?2", "document"},
-	eventsOfActorKey:  {"audit_events WHERE tenant = ?1 AND actor_key_id = ?2", "document"},
-	eventsOfActor:     {"audit_events WHERE tenant = ?1 AND actor_id = ?2", "document"},
-	eventsOfRetriever: {"audit_event_retrievers WHERE tenant = ?1 AND retriever_id = ?2", "(SELECT document FROM audit_events WHERE pk = audit_event)"},
-	eventsOfNamespace: {"audit_events WHERE tenant = ?1 AND namespace_id = ?2", "document"},
-	eventsOfTenant:    {"audit_events WHERE tenant = ?1 AND ?2 = ''", "document"},
+	apikey.EventsByTenant:    {"audit_events WHERE tenant = ?1 AND ?2 = ''", "document"},
+	apikey.EventsByNamespace: {"audit_events WHERE tenant = ?1 AND namespace_id = ?2", "document"},
+	apikey.EventsByRetriever: {"audit_event_retrievers WHERE tenant = ?1 AND retriever_id = ?2", "(SELECT document FROM audit_events WHERE pk = audit_event)"},
+	apikey.EventsByActor:     {"audit_events WHERE tenant = ?1 AND actor_id = ?2", "document"},
+	apikey.EventsByActorKey:  {"audit_events WHERE tenant = ?1 AND actor_key_id = ?2", "document"},
+	apikey.EventsByResource:  {"audit_events WHERE tenant = ?1 AND resource_id = ?2", "document"},
 }
 
 // The statements of each order. Their arguments are those of the orders of keys.
@@ -260,8 +253,8 @@ const (
 	readsOfEventOrder
 )
 
-func (o eventOrder) statement(which int) read {
-	return eventOrderReads + read(o)*readsOfEventOrder + read(which)
+func eventStatement(order apikey.EventsBy, which int) read {
+	return eventOrderReads + read(order)*readsOfEventOrder + read(which)
 }
 
 func init() {
@@ -272,7 +265,7 @@ func init() {
 			eventsUp:    fmt.Sprintf("SELECT %s %s ORDER BY happened_at, id LIMIT ?7", parts.document, run),
 			countEvents: fmt.Sprintf("SELECT count(*), count(*) FROM (SELECT 1 %s LIMIT ?7)", run),
 		} {
-			readSQL[eventOrder(o).statement(which)] = text
+			readSQL[eventStatement(apikey.EventsBy(o), which)] = text
 		}
 	}
 }

@@ -20,7 +20,7 @@ import (
 // eventsAgreeWithModel stores random events of two tenants at a time, among them odd ones that keys carry, asks for random lists of them, and
 // compares every answer with the model's. Otherwise a filter could hide the one event that matters, or show another tenant's.
 func eventsAgreeWithModel(t *testing.T, e store.Engine) {
-	setUnlessAsked(t, "rapid.checks", "30")
+	setUnlessAsked(t, "rapid.checks", "20")
 	setUnlessAsked(t, "rapid.seed", "1")
 	rapid.Check(t, func(t *rapid.T) {
 		tenants, docs := drawTrail(t)
@@ -40,7 +40,7 @@ func eventsAgreeWithModel(t *testing.T, e store.Engine) {
 		if _, err := e.Import(t.Context(), batch, document.ImportOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		for range 60 {
+		for range 40 {
 			tenant := one(t, "tenant", append(slices.Clone(tenants), "int_nobody"))
 			l := apikey.EventList{
 				Where: drawEventConditions(t), After: drawEventPosition(t, docs), Before: drawEventPosition(t, docs),
@@ -86,7 +86,7 @@ func drawTrail(t *rapid.T) (tenants []apikey.InternalID, docs []bson.Raw) {
 			d := doc("_id", id, "internal_id", tenant)
 			id = one(t, "audit_id", []string{id, id, id, id, id, ""}) // an event without an id is in no list
 			d = append(d, doc("audit_id", id)...)
-			d = append(d, optional(t, "timestamp", append(slices.Concat(values(eventTimes), values(eventTimes)), beyondDates, "2026", bson.A{instant})...)...)
+			d = append(d, optional(t, "timestamp", append(slices.Concat(values(eventTimes), values(eventTimes)), beyondDates, "2026")...)...)
 			for _, field := range []struct {
 				name   string
 				values []string
@@ -98,7 +98,7 @@ func drawTrail(t *rapid.T) (tenants []apikey.InternalID, docs []bson.Raw) {
 			}
 			d = append(d, optional(t, "resource_type", "api_key", "galaxy", 7)...)
 			if rapid.IntRange(0, 5).Draw(t, "retrievers") == 0 {
-				d = append(d, optional(t, "retriever_ids", nil, "ret_a", 7, bson.A{7, "", bson.A{"ret_a"}}, bson.A{"ret_a", 7, "ret_a"}, doc("0", "ret_a"))...)
+				d = append(d, optional(t, "retriever_ids", nil, "ret_a", 7, bson.A{7, "", bson.D{}}, bson.A{"ret_a", 7, "ret_a"}, doc("0", "ret_a"))...)
 			} else {
 				d = append(d, doc("retriever_ids", some(t, retrieverIDs))...)
 			}
