@@ -259,6 +259,8 @@ func TestIndexesAreBuiltInOrderAndWithoutADeadline(t *testing.T) {
 		"audit_events internal_id_1_audit_id_1", // the trail
 		"audit_events internal_id_1_retriever_ids_1_timestamp_-1_audit_id_-1",
 		"audit_events internal_id_1_retriever_ids_1_resource_id_1_timestamp_-1_audit_id_-1",
+		"api_keys internal_id_1_created_at_-1_key_id_-1", "api_keys internal_id_1_expires_at_-1_key_id_-1", // lists of the organization
+		"api_keys internal_id_1_created_by_1_created_at_-1_key_id_-1",
 		"namespaces organization_name_1", "namespaces namespace_id_1", "namespaces namespace_name_1", // commands
 	}
 	if diff := cmp.Diff(want, order); diff != "" {
