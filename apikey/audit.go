@@ -106,7 +106,7 @@ func (s *Service) place(ctx context.Context, c Caller, of EventPlace, where *Eve
 			return notFound("namespace")
 		}
 	}
-	if !where.None() {
+	if where.Naming == nil { // else no event matches
 		where.Naming = naming
 	}
 	return nil
