@@ -227,6 +227,8 @@ func oneRun(l *apikey.KeyList) (conditions bson.D, ok bool) {
 		return nil, false
 	case l.After == nil:
 		return nil, true
+	case l.Order.ByExpiry && l.Where.OnlyActive().IsZero(): // a list is in the index at the dates that it contains, perhaps before the cursor
+		return nil, false
 	default:
 		// Select all keys that are not dated after the cursor. A later date that RFC 3339 cannot write counts as none.
 		t, field := date(*l.After.At), dateOf(l.Order)

@@ -146,7 +146,10 @@ func keyQueries(v example) (queries []query) {
 		add("pages of dated "+of.keys, l.with(datedKeys(l.KeyList)...), l.order(), true, of.index)
 		after := *l.KeyList
 		after.After = &apikey.KeyPosition{At: &v.at, ID: apikey.ID(v.key)}
-		later, _ := oneRun(&after)
+		later, ok := oneRun(&after)
+		if !ok {
+			later = datedKeys(&after)
+		}
 		add("later pages of "+of.keys, l.with(later...), l.order(), true, of.index)
 		values := l.noDates(false)
 		if len(values) == 1 {
