@@ -200,7 +200,7 @@ func (s *Service) target(ctx context.Context, c Caller, namespace string, id ID)
 // targets returns those of the keys that the caller sees in the organization. It reads all keys together, then all retrievers that they
 // name and, if that matters, the namespaces of these.
 func (s *Service) targets(ctx context.Context, c Caller, ids ...ID) (map[ID]*target, error) {
-	if ids = distinct(ids); len(ids) == 0 {
+	if ids = distinct(slices.Clone(ids)); len(ids) == 0 {
 		return nil, nil
 	}
 	keys, err := s.Store.CurrentKeys(ctx, c.tenant(), ids...)

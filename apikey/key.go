@@ -183,20 +183,20 @@ const (
 
 // Size is the approximate memory of the key in bytes. Stored keys may have texts and lists of any length.
 func (k *Key) Size() int {
-	const key, scope, text = 512, 64, 16
-	n := key + len(k.ID) + len(k.Hash) + len(k.UserID) + len(k.Name) + len(k.Description) + len(k.Type)
+	const key, scope, word = 512, 64, 16
+	n := key + len(k.ID) + len(k.Hash) + len(k.UserID) + len(k.Name) + len(k.Description) + len(k.Type) + len(text(k.RevokeReason))
 	for _, p := range k.Permissions {
-		n += text + len(p)
+		n += word + len(p)
 	}
 	for i := range k.Scopes {
 		s := &k.Scopes[i]
 		n += scope + len(s.ResourceID) + len(s.ResourceType)
 		for _, op := range s.Operations {
-			n += text + len(op)
+			n += word + len(op)
 		}
 	}
 	for _, o := range k.AllowedOrigins {
-		n += text + len(o)
+		n += word + len(o)
 	}
 	return n
 }

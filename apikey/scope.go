@@ -91,6 +91,9 @@ const (
 	ReachOther        Reach = "other"        // no retriever
 )
 
+// ReachFields are the fields of a key that Reach needs.
+const ReachFields = FieldScopes | FieldInternalID | FieldOrganizationID
+
 // Reach returns the widest reach of the key's scopes.
 func (k *Key) Reach() Reach {
 	if len(k.Scopes) == 0 {

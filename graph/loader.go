@@ -160,6 +160,61 @@ func (l *loader) found(ctx context.Context) (*apikey.Found, error) {
 	return once(ctx, l, "lookUp", "", func(ctx context.Context) (*apikey.Found, error) { return l.service.LookUp(ctx, l.caller, l.names) })
 }
 
+// organization reads the caller's organization once.
+func (l *loader) organization(ctx context.Context) (*apikey.Organization, error) {
+	return once(ctx, l, "organization", "", func(ctx context.Context) (*apikey.Organization, error) {
+		return l.service.Organization(ctx, l.caller)
+	})
+}
+
+// node returns the object with that id. It looks for the organization last.
+func (l *loader) node(ctx context.Context, id string) (Node, error) {
+	found, err := l.found(ctx)
+	if err != nil {
+		return nil, err
+	}
+	n, err := found.Node(id)
+	if err == nil {
+		return nodeOf(n), nil
+	}
+	if e, ok := errors.AsType[*apikey.Error](err); ok && e.Code == apikey.NotFound {
+		organization, failed := l.organization(ctx)
+		switch {
+		case failed != nil:
+			return nil, failed
+		case organization.ID == id:
+			return &Organization{organization.InternalID}, nil
+		}
+	}
+	return nil, err
+}
+
+// nodes returns the objects with these ids, in the same order, wherever they are in the organization.
+func (l *loader) nodes(ctx context.Context, ids []string) ([]Node, error) {
+	found, err := l.found(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all, err := found.Nodes(ids)
+	if err != nil {
+		return nil, err
+	}
+	nodes := make([]Node, len(all))
+	for i, n := range all {
+		if nodes[i] = nodeOf(n); nodes[i] != nil {
+			continue
+		}
+		organization, err := l.organization(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if organization.ID == ids[i] {
+			nodes[i] = &Organization{organization.InternalID}
+		}
+	}
+	return nodes, nil
+}
+
 // retriever returns a retriever of a namespace that was found.
 func (l *loader) retriever(ctx context.Context, ns *apikey.Namespace, id string) (*apikey.Retriever, error) {
 	ref := apikey.RetrieverRef{In: ns, Retriever: id}
@@ -220,6 +275,41 @@ func (l *loader) keys(ctx context.Context, rs []*apikey.Retriever, o apikey.List
 	return listings, err
 }
 
+// keyPage reads a page of the keys of a namespace, or of the organization if it is empty, once for equal arguments and selections.
+func (l *loader) keyPage(ctx context.Context, ns string, o apikey.ListOptions, read func(context.Context, apikey.ListOptions) (*apikey.Connection[apikey.Key], error)) (*apikey.Connection[apikey.Key], error) {
+	s := shapeOf(ctx)
+	o.Wants, o.Fields = s.wants, s.fields
+	return once(ctx, l, "keyPage", fmt.Sprintf("%q %s %v %d", ns, currentArguments(ctx), o.Wants, o.Fields), func(ctx context.Context) (*apikey.Connection[apikey.Key], error) {
+		return read(ctx, o)
+	})
+}
+
+// verdicts are what the caller can do with keys.
+type verdicts struct {
+	keys []*apikey.Key // they stay here so that no other key gets their addresses
+	can  []apikey.Can
+}
+
+// can returns, for each key, one of the things that the caller can do with it. Fields that ask for the same keys share one read.
+func (l *loader) can(ctx context.Context, keys []*apikey.Key, which func(apikey.Can) bool) ([]bool, error) {
+	read := func(ctx context.Context) (verdicts, error) {
+		can, err := l.service.May(ctx, l.caller, keys)
+		return verdicts{keys, can}, err
+	}
+	all, err := once(ctx, l, "can", fmt.Sprintf("%p %d", keys[0], len(keys)), read)
+	if err == nil && !slices.Equal(all.keys, keys) {
+		all, err = read(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	out := make([]bool, len(keys))
+	for i, c := range all.can {
+		out[i] = which(c)
+	}
+	return out, nil
+}
+
 // beside returns the retrievers of the page to which these belong, and a name for the page. What is asked of one of them is about to be
 // asked of the others.
 func (l *loader) beside(rs []*apikey.Retriever) (string, []*apikey.Retriever) {
@@ -250,17 +340,38 @@ func (l *loader) retrievers(ctx context.Context, ns apikey.NamespaceID, read fun
 		if err != nil {
 			return nil, err
 		}
-		p := page{name: name}
-		for i := range c.Items {
-			p.retrievers = append(p.retrievers, &c.Items[i])
-		}
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		for _, r := range p.retrievers {
-			l.pages[r.ID] = p
-		}
+		l.keep(name, c)
 		return c, nil
 	})
+}
+
+// retrieversOf returns, for each key, a page of the retrievers that it names, with what the current field selects.
+func (l *loader) retrieversOf(ctx context.Context, keys []*apikey.Key, p apikey.Page) ([]*apikey.Connection[apikey.Retriever], error) {
+	wants, _ := selectedConnection(ctx, "RetrieverConnection")
+	pages, err := l.service.RetrieversOf(ctx, l.caller, keys, p, wants)
+	if err == nil {
+		l.keep(fmt.Sprintf("%p %s", keys, currentArguments(ctx)), pages...)
+	}
+	return pages, err
+}
+
+// keep notes that these retrievers were read together.
+func (l *loader) keep(name string, pages ...*apikey.Connection[apikey.Retriever]) {
+	p := page{name: name}
+	seen := map[apikey.RetrieverID]bool{} // several keys name the same one
+	for _, c := range pages {
+		for i := range c.Items {
+			if r := &c.Items[i]; !seen[r.ID] {
+				seen[r.ID] = true
+				p.retrievers = append(p.retrievers, r)
+			}
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, r := range p.retrievers {
+		l.pages[r.ID] = p
+	}
 }
 
 // auditEvents reads a page of a retriever's events, once for equal arguments and selections.

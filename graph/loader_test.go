@@ -142,6 +142,22 @@ func key(id string) apikey.Key {
 	}
 }
 
+func (c *catalog) KeysWithHashes(ctx context.Context, _ apikey.InternalID, _ []string, _ apikey.Fields) ([]apikey.Key, error) {
+	c.read(ctx, "KeysWithHashes")
+	return nil, nil
+}
+
+// KeyPage returns keys of two retrievers.
+func (c *catalog) KeyPage(ctx context.Context, _ apikey.InternalID, _ apikey.KeyList) ([]apikey.Key, error) {
+	c.read(ctx, "KeyPage")
+	return []apikey.Key{key("key_1_07_03"), key("key_1_07_04"), key("key_2_08_01")}, nil
+}
+
+func (c *catalog) NamespacesOf(ctx context.Context, _ apikey.InternalID) ([]apikey.Namespace, error) {
+	c.read(ctx, "NamespacesOf")
+	return []apikey.Namespace{{ID: "ns_1", Name: "name of ns_1", InternalID: "int_1", OrganizationID: new("org_1")}}, nil
+}
+
 func (c *catalog) CountKeys(ctx context.Context, _ apikey.InternalID, _ apikey.KeyConditions) (int, error) {
 	c.read(ctx, "CountKeys")
 	return 7, nil
@@ -247,7 +263,15 @@ func TestReadsAreShared(t *testing.T) {
 			"KeyPages Namespaces Retrievers"},
 		{"entities of all kinds", `query($r: [_Any!]!) { _entities(representations: $r) { ... on ApiKey { name } ... on Retriever { name } ... on Namespace { name } } }`,
 			map[string]any{"r": slices.Concat(representations("Retriever", "ret_1_%02d", 30), representations("ApiKey", "key_1_40_%02d", 30), representations("Namespace", "ns_%d", 3))},
-			"Keys Namespaces Retrievers | Retrievers"},
+			"Keys Namespaces Retrievers"},
+		{"nodes", `{ nodes(ids: ["ret_1_05", "key_1_40_01", "ns_2", "ret_2_06"]) { id ... on ApiKey { name viewerCanRotate } ... on Retriever { apiKeys { results { name } } } } }`, nil,
+			"KeyPages Keys Namespaces Retrievers"},
+		{"keys by hash", `{ a: apiKeysByHash(hashes: ["` + strings.Repeat("0", 64) + `"]) { name } b: apiKeysByHash(hashes: ["` + strings.Repeat("1", 64) + `"]) { status } }`, nil, "KeysWithHashes"},
+		{"the organization", `{ organization { id name namespaces { results { name } } } viewer { organization { id name namespaces { total } } } }`, nil, "NamespacesOf"},
+		{"the organization's internal id", `{ organization { internalId } viewer { canReadOrganization } }`, nil, ""},
+		{"the organization's keys", "{ organization {" + aliases(20, `apiKeys { results { name status } }`) + "} }", nil, "KeyPage"},
+		{"the organization's keys and their retrievers", `{ organization { apiKeys { results { name viewerCanUpdate viewerCanRotate viewerCanRevoke retrievers { results { name apiKeys(first: 0) { total } } } } } } }`, nil,
+			"KeyPage | Retrievers | Namespaces | CountKeys CountKeys"},
 		{"what names nothing", `{ viewer { keyId } serverInfo { version } __typename }`, nil, ""},
 		{"a schema", `{ __schema { queryType { name } } _service { sdl } }`, nil, ""},
 		{"what is skipped", `{ retriever(id: "ret_1_05") @skip(if: true) { apiKeys { total } } ... @include(if: false) { apiKey(id: "x") { id } } viewer { keyId } }`, nil, ""},

@@ -60,6 +60,20 @@ func rotated(r *apikey.Rotated, err error) (*RotateAPIKeyPayload, error) {
 	return &RotateAPIKeyPayload{APIKey: &r.Key, Key: r.Secret.Reveal(), Previous: &r.Previous}, nil
 }
 
+func revokedMany(all []apikey.RevokeResult, err error) (*RevokeAPIKeysPayload, error) {
+	if err != nil {
+		return nil, err
+	}
+	p := &RevokeAPIKeysPayload{Results: make([]RevokeAPIKeyResult, len(all))}
+	for i, r := range all {
+		p.Results[i] = RevokeAPIKeyResult{ID: string(r.ID), APIKey: r.Key, Outcome: r.Outcome}
+		if r.Err != nil {
+			p.Results[i].Message = new(apikey.Classify(r.Err).Message)
+		}
+	}
+	return p, nil
+}
+
 func revoked(k *apikey.Key, err error) (*RevokeAPIKeyPayload, error) {
 	if err != nil {
 		return nil, err

@@ -36,6 +36,17 @@ func (l *loader) plan(ctx context.Context, op *graphql.OperationContext) context
 			l.names.KeyFields |= fieldsOf(op, f.Selections)
 		case "node":
 			p.node(p.id(f), f.Selections)
+		case "nodes":
+			args, err := (&executionContext{}).field_Query_nodes_args(ctx, f.ArgumentMap(op.Variables))
+			if ids, _ := args["ids"].([]string); err == nil {
+				p.nodes(ids, f.Selections)
+			}
+		case "apiKeysByHash":
+			args, err := (&executionContext{}).field_Query_apiKeysByHash_args(ctx, f.ArgumentMap(op.Variables))
+			if hashes, _ := args["hashes"].([]string); err == nil {
+				l.names.HashLists = append(l.names.HashLists, hashes)
+				l.names.KeyFields |= fieldsOf(op, f.Selections)
+			}
 		case "namespace":
 			ref := l.namespace
 			if operation.Argument(f.Field, "id", op.Variables) != nil {
@@ -126,6 +137,17 @@ func (p planner) node(id string, selections ast.SelectionSet) {
 	p.retrieversOf(id, selections)
 }
 
+func (p planner) nodes(ids []string, selections ast.SelectionSet) {
+	p.names.NodeLists = append(p.names.NodeLists, ids)
+	p.names.Namespaces = append(p.names.Namespaces, p.loader.namespace) // most likely that of the retrievers
+	p.names.KeyFields |= fieldsOf(p.op, selections)
+	refs := make([]apikey.RetrieverRef, len(ids))
+	for i, id := range ids {
+		refs[i] = apikey.RetrieverRef{Anywhere: true, Retriever: id}
+	}
+	p.keysOf(refs, selections)
+}
+
 func (p planner) entities(representations []representation, selections ast.SelectionSet) {
 	var retrievers []apikey.RetrieverRef
 	for _, r := range representations {
@@ -153,7 +175,7 @@ func union(a, b apikey.Wants) apikey.Wants {
 	}
 }
 
-// arguments are the arguments of a field apiKeys.
+// arguments are the arguments of a field Retriever.apiKeys. Those of other types are read in the same way.
 type arguments struct {
 	key     string // argumentsKey
 	options apikey.ListOptions

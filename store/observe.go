@@ -186,6 +186,10 @@ func (o observed) AllNamespaces(ctx context.Context) ([]apikey.Namespace, error)
 	return see(ctx, &o.observer, "AllNamespaces", o.engine.AllNamespaces)
 }
 
+func (o observed) TenantsOfKeys(ctx context.Context) ([]apikey.InternalID, error) {
+	return see(ctx, &o.observer, "TenantsOfKeys", o.engine.TenantsOfKeys)
+}
+
 func (o observed) KeysWithID(ctx context.Context, ids ...apikey.ID) ([]apikey.Key, error) {
 	return see(ctx, &o.observer, "KeysWithID", func(ctx context.Context) ([]apikey.Key, error) { return o.engine.KeysWithID(ctx, ids...) })
 }

@@ -26,6 +26,9 @@ type Engine interface {
 	// AllNamespaces returns the namespaces of all tenants, in no order.
 	AllNamespaces(ctx context.Context) ([]apikey.Namespace, error)
 
+	// TenantsOfKeys returns the tenants that have keys, each once, in no order.
+	TenantsOfKeys(ctx context.Context) ([]apikey.InternalID, error)
+
 	// KeysWithID returns the keys of all tenants with one of these ids, in no order.
 	KeysWithID(ctx context.Context, ids ...apikey.ID) ([]apikey.Key, error)
 

@@ -59,6 +59,16 @@ func (s *Store) AllNamespaces(ctx context.Context) ([]apikey.Namespace, error) {
 	return findNamespaces(ctx, s.primary.Collection(document.Namespaces), bson.D{}, func(apikey.Namespace) bool { return true })
 }
 
+// TenantsOfKeys implements store.Engine.
+func (s *Store) TenantsOfKeys(ctx context.Context) ([]apikey.InternalID, error) {
+	texts, err := distinctTexts(ctx, s.primary.Collection(document.Keys), "internal_id")
+	tenants := make([]apikey.InternalID, len(texts))
+	for i, t := range texts {
+		tenants[i] = apikey.InternalID(t)
+	}
+	return tenants, err
+}
+
 // namespacesOf selects by id and by name. Each branch of $or has the tenant, so that one index answers it.
 func namespacesOf(tenant apikey.InternalID, refs []string) bson.D {
 	ofTenant := bson.E{Key: "internal_id", Value: string(tenant)}

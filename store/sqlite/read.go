@@ -159,6 +159,11 @@ func (s *Store) AllNamespaces(ctx context.Context) ([]apikey.Namespace, error) {
 	return query(ctx, s, allNamespaces, nil, document.Namespace)
 }
 
+// TenantsOfKeys implements store.Engine.
+func (s *Store) TenantsOfKeys(ctx context.Context) ([]apikey.InternalID, error) {
+	return query(ctx, s, tenantsOfKeys, nil, func(tenant bson.Raw) (apikey.InternalID, bool) { return apikey.InternalID(tenant), true })
+}
+
 // KeysWithID implements store.Engine.
 func (s *Store) KeysWithID(ctx context.Context, ids ...apikey.ID) (keys []apikey.Key, err error) {
 	for _, id := range distinct(ids) {

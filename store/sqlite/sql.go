@@ -139,6 +139,7 @@ const (
 	namespacesByOrganization
 	namespacesCalled
 	allNamespaces
+	tenantsOfKeys
 	keysOfAnyTenant
 	allKeys
 	unusableKeys
@@ -153,6 +154,13 @@ const (
 	keyOrderReads
 	reads = keyOrderReads + read(keyOrders)*readsOfKeyOrder
 )
+
+// withTenants begins a statement with the tenants that have keys. It steps through them in an index.
+const withTenants = `
+		WITH RECURSIVE tenants (tenant) AS (
+			SELECT min(tenant) FROM api_keys WHERE tenant >= ''
+			UNION ALL
+			SELECT (SELECT min(k.tenant) FROM api_keys k WHERE k.tenant > t.tenant) FROM tenants t WHERE t.tenant IS NOT NULL)`
 
 // keyOrder is an order in which a table or an index has keys.
 type keyOrder read
@@ -236,12 +244,10 @@ var readSQL = [reads]string{
 	namespacesCalled: `
 		SELECT document FROM namespaces WHERE id = ?1 UNION ALL SELECT document FROM namespaces WHERE name = ?1 AND id <> ?1`,
 	allNamespaces: `SELECT document FROM namespaces WHERE pk > 0`,
-	// The index orders ids within a tenant. The statement steps through the tenants in it and looks up the id in each.
-	keysOfAnyTenant: `
-		WITH RECURSIVE tenants (tenant) AS (
-			SELECT min(tenant) FROM api_keys WHERE tenant >= ''
-			UNION ALL
-			SELECT (SELECT min(k.tenant) FROM api_keys k WHERE k.tenant > t.tenant) FROM tenants t WHERE t.tenant IS NOT NULL)
+	tenantsOfKeys: withTenants + `
+		SELECT t.tenant FROM tenants t WHERE t.tenant > ''`,
+	// The index orders ids within a tenant, so the statement looks up the id in each tenant.
+	keysOfAnyTenant: withTenants + `
 		SELECT k.document FROM tenants t CROSS JOIN api_keys k ON k.tenant = t.tenant AND k.id = ?`,
 	allKeys:           `SELECT document FROM api_keys WHERE pk > 0`,
 	unusableKeys:      `SELECT document FROM api_keys WHERE hash IS NULL`,

@@ -388,6 +388,9 @@ func keysOfAllTenants(t *testing.T, e store.Engine) {
 		found, err := e.KeysWithPrefix(t.Context(), c.prefixes)
 		equal(t, fmt.Sprintf("KeysWithPrefix %q", c.prefixes), c.want, names(found), err)
 	}
+	tenants, err := e.TenantsOfKeys(t.Context())
+	slices.Sort(tenants)
+	equal(t, "TenantsOfKeys", []apikey.InternalID{"int_1", "int_2", "int_3", "int_4"}, tenants, err)
 	all, err := e.AllNamespaces(t.Context())
 	equal(t, "AllNamespaces", 2, len(all), err)
 }
