@@ -241,7 +241,7 @@ func (o *organization) compare(t *testing.T, s *programtest.Server, c randomKey,
 		active: apiKeys { total results { id } }
 		bob: apiKeys(filter: { createdBy: "usr_bob", createdAfter: "2026-01-02T00:00:00Z", createdBefore: "2026-01-05T00:00:00Z" }) { results { id } }
 		endless: apiKeys(includeRevoked: true, filter: { neverExpires: true, status: [ACTIVE] }) { results { id } }
-		} }`, nil, code)
+		auditEvents { total } } }`, nil, code)
 	if code == "" {
 		same("all keys", listed(got, "id", "organization", "all", "results"), o.ids(anyKey))
 		same("active keys", listed(got, "id", "organization", "active", "results"), o.ids(active))
@@ -253,7 +253,7 @@ func (o *organization) compare(t *testing.T, s *programtest.Server, c randomKey,
 		rest := data(t, s, c.token, `query($after: String) { organization { apiKeys(includeRevoked: true, after: $after) { results { id } } } }`, programtest.Fields{"after": cursor}, "")
 		same("pages", append(listed(got, "id", "organization", "first", "results"), listed(rest, "id", "organization", "apiKeys", "results")...), o.ids(anyKey))
 	} else {
-		same("what is forbidden", fmt.Sprint(got), "map[organization:map[active:<nil> all:<nil> bob:<nil> endless:<nil> first:<nil>]]")
+		same("what is forbidden", fmt.Sprint(got), "map[organization:map[active:<nil> all:<nil> auditEvents:<nil> bob:<nil> endless:<nil> first:<nil>]]")
 	}
 
 	// The namespaces and their keys.
