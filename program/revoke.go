@@ -234,7 +234,8 @@ type revocation struct {
 func (r *revocation) run(ctx context.Context, engine store.Engine, step toRevoke) error {
 	if step.in[0] == nil {
 		for _, id := range step.ids {
-			if err := r.refuse(apikey.RevokeResult{ID: id, Outcome: apikey.OutcomeNotFound}, fmt.Errorf("there is no key \"%s\" in the store", id)); err != nil {
+			err := fmt.Errorf("there is no key \"%s\" in the store", id)
+			if err := r.refuse(apikey.RevokeResult{ID: id, Outcome: apikey.OutcomeNotFound}, err, err.Error()); err != nil {
 				return err
 			}
 		}
@@ -254,29 +255,29 @@ func (r *revocation) run(ctx context.Context, engine store.Engine, step toRevoke
 }
 
 func (r *revocation) add(result apikey.RevokeResult) error {
-	switch {
-	case result.Err == nil:
-	case apikey.Classify(result.Err).Code == apikey.Unavailable:
-		return result.Err
-	default:
-		return r.refuse(result, fmt.Errorf("%s: %w", result.ID, result.Err))
+	if result.Err != nil {
+		e := apikey.Classify(result.Err)
+		if e.Code == apikey.Unavailable {
+			return result.Err
+		}
+		return r.refuse(result, fmt.Errorf("%s: %w", result.ID, result.Err), e.Message)
 	}
 	r.done++
 	k := result.Key
 	if next := k.RotatedTo; next != nil && !r.cfg.Keys.DryRun && !r.among[*next] {
 		r.successors = append(r.successors, fmt.Sprintf("%s: its successor %s was not revoked.\n", printable(string(k.ID)), printable(string(*next))))
 	}
-	return r.print(result)
+	return r.print(result, nil)
 }
 
 // refuse adds a key that cannot be revoked.
-func (r *revocation) refuse(result apikey.RevokeResult, why error) error {
+func (r *revocation) refuse(result apikey.RevokeResult, why error, message string) error {
 	r.done++
 	r.refused = append(r.refused, why)
 	if r.out == nil {
 		return nil
 	}
-	return r.print(result)
+	return r.print(result, &message)
 }
 
 // revokeItem is a result in JSON.
@@ -287,17 +288,14 @@ type revokeItem struct {
 	Key     *web.Key             `json:"key"`
 }
 
-func (r *revocation) print(result apikey.RevokeResult) error {
+func (r *revocation) print(result apikey.RevokeResult, message *string) error {
 	k := result.Key
 	switch {
 	case r.out != nil:
-		item := revokeItem{KeyID: result.ID, Outcome: result.Outcome}
+		item := revokeItem{KeyID: result.ID, Outcome: result.Outcome, Message: message}
 		var name string
 		if k != nil {
 			item.Key, name = &web.Key{Of: k}, k.Name
-		}
-		if result.Err != nil {
-			item.Message = new(apikey.Classify(result.Err).Message)
 		}
 		return r.out.add(item, func() []string { return []string{string(result.ID), string(result.Outcome), name} })
 	case r.cfg.JSON:
