@@ -11,15 +11,14 @@ import (
 	"time"
 )
 
-// memory is a Store over slices: what the port asks for, in the fewest words. It notes every read, so that a test
-// can tell which were made.
+// memory is a simple Store over slices. It records every read, so that tests can check which reads were made.
 type memory struct {
 	keys       []Key
 	namespaces []Namespace
 	retrievers []Retriever
 	events     []Event
-	down       error         // what every read answers instead
-	fails      string        // the one read that fails, as reads tells it
+	down       error         // the error of every read
+	fails      string        // the read that fails, in the form that reads returns
 	delay      time.Duration // how long every read takes
 
 	mu    sync.Mutex
@@ -45,8 +44,7 @@ func (m *memory) read(ctx context.Context, name string) error {
 	return nil
 }
 
-// reads returns the reads since the last time, pages with their limit, in alphabetical order, because some are made
-// side by side.
+// reads returns the reads since its last call; those of pages have their limit. They are sorted, because some are concurrent.
 func (m *memory) reads() string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -218,7 +216,7 @@ func (m *memory) ChangeKey(ctx context.Context, c Change) (bool, error) {
 	return true, nil
 }
 
-// merged is the stored key with the written fields.
+// merged returns the stored key with the written fields.
 func merged(stored, written Key, fields Fields) Key {
 	for _, f := range []struct {
 		field Fields
@@ -275,35 +273,25 @@ func (m *memory) InsertEvent(ctx context.Context, e Event) error {
 	return nil
 }
 
-func (m *memory) EventPage(ctx context.Context, tenant InternalID, id RetrieverID, r EventRange) ([]Event, error) {
-	if err := m.read(ctx, fmt.Sprintf("EventPage(%d)", r.Limit)); err != nil {
+func (m *memory) EventPage(ctx context.Context, tenant InternalID, l EventList) ([]Event, error) {
+	if err := m.read(ctx, fmt.Sprintf("EventPage(%d)", l.Limit)); err != nil {
 		return nil, err
 	}
-	newest := func(a, b EventPosition) int {
-		return cmp.Or(b.Timestamp.Compare(a.Timestamp), cmp.Compare(b.ID, a.ID))
-	}
-	all := m.eventsOf(tenant, id, r.About)
-	slices.SortFunc(all, func(a, b Event) int {
-		return newest(EventPosition{a.Timestamp, a.ID}, EventPosition{b.Timestamp, b.ID})
-	})
-	all = selected(all, func(e *Event) bool {
-		p := EventPosition{e.Timestamp, e.ID}
-		return (r.After == nil || newest(p, *r.After) > 0) && (r.Before == nil || newest(p, *r.Before) < 0)
-	})
-	return limited(all, r.FromEnd, r.Limit), nil
+	all := selected(m.eventsOf(tenant, l.Where), func(e *Event) bool { return l.Has(e.Position()) })
+	slices.SortFunc(all, func(a, b Event) int { return a.Position().Compare(b.Position()) })
+	return limited(all, l.FromEnd, l.Limit), nil
 }
 
-func (m *memory) CountEvents(ctx context.Context, tenant InternalID, id RetrieverID, about ID) (int, error) {
+func (m *memory) CountEvents(ctx context.Context, tenant InternalID, where EventConditions) (int, error) {
 	if err := m.read(ctx, "CountEvents"); err != nil {
 		return 0, err
 	}
-	return len(m.eventsOf(tenant, id, about)), nil
+	return len(m.eventsOf(tenant, where)), nil
 }
 
-func (m *memory) eventsOf(tenant InternalID, id RetrieverID, about ID) []Event {
-	return selected(m.events, func(e *Event) bool {
-		return e.InternalID == tenant && slices.Contains(e.RetrieverIDs, id) && (about == "" || e.ResourceID == string(about))
-	})
+func (m *memory) eventsOf(tenant InternalID, where EventConditions) []Event {
+	matches := where.Matcher()
+	return selected(m.events, func(e *Event) bool { return e.InternalID == tenant && matches(e) })
 }
 
 func (m *memory) retrieversOf(tenant InternalID, ns NamespaceID) []Retriever {
@@ -323,7 +311,7 @@ func selected[T any](items []T, keep func(*T) bool) []T {
 
 func limited[T any](items []T, fromEnd bool, limit int) []T {
 	if limit < 1 {
-		panic("a limit is at least 1")
+		panic("the limit must be at least 1")
 	}
 	if fromEnd {
 		return items[max(0, len(items)-limit):]
@@ -331,7 +319,7 @@ func limited[T any](items []T, fromEnd bool, limit int) []T {
 	return items[:min(limit, len(items))]
 }
 
-// projected forgets what was not asked for, as an engine does that reads no more than that.
+// projected removes the fields that were not requested, like an engine that does not read them.
 func projected(keys []Key, fields Fields) []Key {
 	out := make([]Key, len(keys))
 	for i, k := range keys {

@@ -7,13 +7,12 @@ package graph
 
 import (
 	"context"
-	"fmt"
 	"retrieverkeys/apikey"
 	"time"
 )
 
 func (r *apiKeyResolver) Retrievers(ctx context.Context, objs []*apikey.Key, first *int, after *string, last *int, before *string) ([]*RetrieverConnection, error) {
-	return retrieverPages(loaded(ctx).retrieversOf(ctx, objs, apikey.Page{First: first, After: after, Last: last, Before: before}))
+	return loaded(ctx).retrieversOf(ctx, objs, apikey.Page{First: first, After: after, Last: last, Before: before})
 }
 
 func (r *apiKeyResolver) ViewerCanUpdate(ctx context.Context, objs []*apikey.Key) ([]bool, error) {
@@ -50,7 +49,8 @@ func (r *mutationResolver) RevokeAPIKeys(ctx context.Context, input RevokeAPIKey
 	for i, id := range input.Ids {
 		ids[i] = apikey.ID(id)
 	}
-	return revokedMany(r.Service.RevokeMany(ctx, apikey.CallerFrom(ctx), ids, input.Reason.Value(), orZero(input.DryRun.Value())))
+	results, err := r.Service.RevokeMany(ctx, apikey.CallerFrom(ctx), ids, input.Reason.Value(), orZero(input.DryRun.Value()))
+	return loaded(ctx).revoked(results, err)
 }
 
 func (r *namespaceResolver) Retriever(ctx context.Context, obj *apikey.Namespace, id string) (*apikey.Retriever, error) {
@@ -71,8 +71,8 @@ func (r *namespaceResolver) APIKeys(ctx context.Context, obj *apikey.Namespace, 
 	}))
 }
 
-func (r *namespaceResolver) AuditEvents(ctx context.Context, obj *apikey.Namespace, first *int, after *string, last *int, before *string, filter *AuditEventFilter) (*AuditEventConnection, error) {
-	panic(fmt.Errorf("not implemented: AuditEvents - auditEvents"))
+func (r *namespaceResolver) AuditEvents(ctx context.Context, obj *apikey.Namespace, first *int, after *string, last *int, before *string, filter *apikey.EventFilter) (*AuditEventConnection, error) {
+	return auditEvents(loaded(ctx).auditEvents(ctx, apikey.EventPlace{Namespace: obj}, eventOptions(first, after, last, before, filter)))
 }
 
 func (r *organizationResolver) ID(ctx context.Context, obj *Organization) (string, error) {
@@ -107,8 +107,8 @@ func (r *organizationResolver) APIKeys(ctx context.Context, obj *Organization, i
 	}))
 }
 
-func (r *organizationResolver) AuditEvents(ctx context.Context, obj *Organization, first *int, after *string, last *int, before *string, filter *AuditEventFilter) (*AuditEventConnection, error) {
-	panic(fmt.Errorf("not implemented: AuditEvents - auditEvents"))
+func (r *organizationResolver) AuditEvents(ctx context.Context, obj *Organization, first *int, after *string, last *int, before *string, filter *apikey.EventFilter) (*AuditEventConnection, error) {
+	return auditEvents(loaded(ctx).auditEvents(ctx, apikey.EventPlace{}, eventOptions(first, after, last, before, filter)))
 }
 
 func (r *queryResolver) Retriever(ctx context.Context, id string) (*apikey.Retriever, error) {
@@ -180,11 +180,10 @@ func (r *retrieverResolver) APIKeys(ctx context.Context, objs []*apikey.Retrieve
 	return keys(loaded(ctx).keys(ctx, objs, listOptions(includeRevoked, first, after, last, before, filter, orderBy)))
 }
 
-func (r *retrieverResolver) AuditEvents(ctx context.Context, obj *apikey.Retriever, first *int, after *string, last *int, before *string, keyID *string, filter *AuditEventFilter) (*AuditEventConnection, error) {
-	return auditEvents(loaded(ctx).auditEvents(ctx, obj, func(ctx context.Context, wants apikey.Wants) (*apikey.Connection[apikey.Event], error) {
-		page := apikey.Page{First: first, After: after, Last: last, Before: before}
-		return r.Service.AuditEvents(ctx, apikey.CallerFrom(ctx), obj, apikey.ID(orZero(keyID)), page, wants)
-	}))
+func (r *retrieverResolver) AuditEvents(ctx context.Context, obj *apikey.Retriever, first *int, after *string, last *int, before *string, keyID *string, filter *apikey.EventFilter) (*AuditEventConnection, error) {
+	o := eventOptions(first, after, last, before, filter)
+	o.About = apikey.ID(orZero(keyID))
+	return auditEvents(loaded(ctx).auditEvents(ctx, apikey.EventPlace{Retriever: obj}, o))
 }
 
 func (r *retrieverResolver) ViewerCanCreateAPIKey(ctx context.Context, obj *apikey.Retriever) (bool, error) {

@@ -16,37 +16,37 @@ import (
 type keyFilter struct {
 	by  bson.D // the conditions that an index can answer
 	out bson.A // documents to leave out: MongoDB considers no index for a negation
+	few bool   // by has the retrievers or the creator, so a server can read all of the keys and sort them
 }
 
 // keysThat selects the tenant's keys that meet the list's conditions, except the period of its order's date, which datedKeys and undatedKeys
-// select. The result is exact for old and odd documents too, so nothing is checked again: a condition matches a document if and only if
-// apikey.KeyConditions matches what document.Key reads.
+// select. It is exact for old and odd documents too: it selects a document if and only if apikey.KeyConditions match the key that document.Key
+// reads. So lists check nothing again, and counts need no document.
 //
-// One of these can be answered by an index: the retrievers, or else the creator, or else the expiry. A server that must choose between more has
+// An index can answer one of the conditions: the retrievers, or else the creator, or else the expiry. With more to choose from, a server has
 // more ways to choose wrongly.
 func keysThat(tenant apikey.InternalID, l *apikey.KeyList) keyFilter {
 	w := &l.Where
 	f := keyFilter{by: bson.D{{Key: "internal_id", Value: is(string(tenant))}}}
-	byRetriever := w.Naming != nil && !l.Walk
 	if w.Naming != nil {
-		f.require(byRetriever, keysNaming(w.Naming)...)
+		f.few = !l.Walk
+		f.require(f.few, keysNaming(w.Naming)...)
 	}
-	byCreator := w.CreatedBy != nil && !byRetriever
 	if w.CreatedBy != nil {
-		f.require(byCreator, bson.E{Key: "created_by", Value: *w.CreatedBy})
+		f.require(!f.few, bson.E{Key: "created_by", Value: *w.CreatedBy})
 		f.out = append(f.out, bson.D{{Key: "created_by", Value: aList}})
+		f.few = true
 	}
-	if l.Order.ByExpiry {
-		if !w.Created.Open() {
-			f.require(false, bson.E{Key: "created_at", Value: within(w.Created)})
-		}
-	} else {
-		if !w.Expires.Open() {
-			f.require(!byRetriever && !byCreator, bson.E{Key: "expires_at", Value: within(w.Expires)})
-		}
-		if w.NeverExpires {
-			f.out = append(f.out, bson.D{{Key: "expires_at", Value: within(apikey.Period{})}})
-		}
+	switch {
+	case l.Order.ByExpiry && !w.Created.Open():
+		f.require(false, bson.E{Key: "created_at", Value: within(w.Created)})
+	case l.Order.ByExpiry:
+	case !w.Expires.Open():
+		f.require(!f.few, bson.E{Key: "expires_at", Value: within(w.Expires)})
+	case w.NeverExpires && !w.OnlyActive().IsZero(): // these have no odd expiry
+		f.require(!f.few, bson.E{Key: "expires_at", Value: is(nil)})
+	case w.NeverExpires:
+		f.out = append(f.out, bson.D{{Key: "expires_at", Value: within(apikey.Period{})}})
 	}
 	if w.Status != nil {
 		f.out = append(f.out, notInStatus(w)...)
@@ -68,10 +68,12 @@ func keysThat(tenant apikey.InternalID, l *apikey.KeyList) keyFilter {
 
 // require adds conditions, either where an index can answer them or where MongoDB considers none.
 func (f *keyFilter) require(index bool, conditions ...bson.E) {
-	if index {
+	switch {
+	case len(conditions) == 0:
+	case index:
 		f.by = append(f.by, conditions...)
-	} else {
-		f.out = append(f.out, except(conditions))
+	default:
+		f.out = append(f.out[:len(f.out):len(f.out)], except(conditions))
 	}
 }
 
@@ -87,7 +89,7 @@ func (f *keyFilter) with(more ...bson.E) bson.D {
 
 // usable is with for the keys that lists show.
 func (f *keyFilter) usable(more ...bson.E) bson.D {
-	g := keyFilter{f.by, append(unusable[:len(unusable):len(unusable)], f.out...)}
+	g := keyFilter{by: f.by, out: slices.Concat(unusable, f.out)}
 	return g.with(more...)
 }
 
@@ -96,9 +98,10 @@ func except(conditions bson.D) bson.D {
 	return bson.D{{Key: "$nor", Value: bson.A{conditions}}}
 }
 
-// matchesNone reports whether no key can meet the conditions, because a set is empty.
+// matchesNone reports whether no key can meet the conditions.
 func matchesNone(w *apikey.KeyConditions) bool {
-	return w.Naming != nil && len(w.Naming) == 0 || w.Status != nil && len(w.Status) == 0 || w.Types != nil && len(w.Types) == 0
+	return w.Naming != nil && len(w.Naming) == 0 || w.Status != nil && len(w.Status) == 0 || w.Types != nil && len(w.Types) == 0 ||
+		w.NeverExpires && !w.Expires.Open()
 }
 
 // keysNaming selects the keys that name one of the retrievers. Ids of different types are distinct, so it does not matter whether one scope

@@ -141,14 +141,13 @@ func (l *listing) page(ctx context.Context) ([]apikey.Key, error) {
 		}
 	}
 	var parts []func(limit int) ([]apikey.Key, error)
-	dated, undated := datedPart(l.KeyList), undatedPart(l.KeyList)
-	if dated {
+	if datedPart(l.KeyList) {
 		parts = append(parts, func(limit int) ([]apikey.Key, error) {
 			run, err := l.run(ctx, limit, l.order(), datedKeys(l.KeyList))
 			return run.keys, err
 		})
 	}
-	if undated {
+	if undatedPart(l.KeyList) {
 		parts = append(parts, func(limit int) ([]apikey.Key, error) { return l.undated(ctx, limit) })
 	}
 	if l.FromEnd {
@@ -159,27 +158,25 @@ func (l *listing) page(ctx context.Context) ([]apikey.Key, error) {
 
 // undated reads keys without a date, by key_id.
 func (l *listing) undated(ctx context.Context, limit int) ([]apikey.Key, error) {
-	var queries []bson.D
-	for _, values := range l.noDates() {
-		queries = append(queries, append(undatedKeys(l.KeyList), values))
-	}
 	var keys []apikey.Key
-	for _, conditions := range queries {
-		run, err := l.run(ctx, limit, l.order()[1:], conditions)
+	sort := l.order()[1:]
+	queries := l.noDates(l.oddExpiries() && l.s.expireByList(ctx))
+	for _, values := range queries {
+		run, err := l.run(ctx, limit, sort, append(undatedKeys(l.KeyList), values))
 		if err != nil {
 			return nil, err
 		}
 		keys = append(keys, run.keys...)
 	}
-	if len(queries) > 1 {
-		up := l.order()[1].Value == int32(1)
-		slices.SortFunc(keys, func(a, b apikey.Key) int {
-			if !up {
-				a, b = b, a
-			}
-			return cmp.Compare(a.ID, b.ID)
-		})
+	if len(queries) == 1 {
+		return keys, nil
 	}
+	slices.SortFunc(keys, func(a, b apikey.Key) int {
+		if sort[0].Value != up("").Value {
+			a, b = b, a
+		}
+		return cmp.Compare(a.ID, b.ID)
+	})
 	return keys[:min(limit, len(keys))], nil
 }
 
@@ -230,6 +227,8 @@ func oneRun(l *apikey.KeyList) (conditions bson.D, ok bool) {
 		return nil, false
 	case l.After == nil:
 		return nil, true
+	case l.Order.ByExpiry && l.Where.OnlyActive().IsZero(): // a list is in the index at the dates that it contains, perhaps before the cursor
+		return nil, false
 	default:
 		// Select all keys that are not dated after the cursor. A later date that RFC 3339 cannot write counts as none.
 		t, field := date(*l.After.At), dateOf(l.Order)
@@ -307,21 +306,31 @@ func undatedKeys(l *apikey.KeyList) bson.D {
 	return bson.D{{Key: "key_id", Value: ids}}
 }
 
-// noDates returns the values that count as no date, in one condition, or in two of which the first selects nearly all in the order of key_id.
-func (l *listing) noDates() bson.D {
+// noDates returns the values that count as no date. Together, the conditions select all of them. If there are two, the first one selects nearly
+// all keys, which an index has in the order of key_id, and the second one the others, whose expiry is odd.
+func (l *listing) noDates(lists bool) []bson.E {
 	field := dateOf(l.Order)
-	before, after := not("$gte", date(document.MinTime)), not("$lte", date(document.MaxTime))
+	early, late := not("$gte", date(document.MinTime)), not("$lte", date(document.MaxTime))
 	switch {
-	case !l.Order.ByExpiry: // Each half has bounds in an index, unlike one negation of both.
-		return bson.D{{Key: "$or", Value: bson.A{bson.D{{Key: field, Value: before}}, bson.D{{Key: field, Value: after}}}}}
-	case !l.Where.OnlyActive().IsZero():
-		return bson.D{{Key: field, Value: is(nil)}}
-	default:
+	case l.oddExpiries():
 		some := bson.E{Key: "$ne", Value: nil}
-		return bson.D{{Key: field, Value: is(nil)}, {Key: "$or", Value: bson.A{
-			bson.D{{Key: field, Value: append(before, some)}}, bson.D{{Key: field, Value: append(after, some)}}, bson.D{{Key: field, Value: aList}},
-		}}}
+		odd := bson.A{bson.D{{Key: field, Value: append(early, some)}}, bson.D{{Key: field, Value: append(late, some)}}}
+		if lists {
+			odd = append(odd, bson.D{{Key: field, Value: aList}})
+		}
+		return []bson.E{{Key: field, Value: is(nil)}, {Key: "$or", Value: odd}}
+	case !l.Order.ByExpiry: // Each half has bounds in an index, unlike one negation of both.
+		return []bson.E{{Key: "$or", Value: bson.A{bson.D{{Key: field, Value: early}}, bson.D{{Key: field, Value: late}}}}}
+	case l.few:
+		return []bson.E{{Key: "$or", Value: bson.A{except(bson.D{{Key: field, Value: within(apikey.Period{})}})}}}
+	default:
+		return []bson.E{{Key: field, Value: is(nil)}}
 	}
+}
+
+// oddExpiries reports whether keys with an odd expiry must be looked for by themselves. They are not active.
+func (l *listing) oddExpiries() bool {
+	return l.Order.ByExpiry && !l.few && l.Where.OnlyActive().IsZero()
 }
 
 // keyRun is the result of one query.
@@ -334,10 +343,15 @@ type keyRun struct {
 // run reads keys that lists show. It queries without unusable, which costs more than everything else on servers that sort the run, and repeats
 // the query with it if the result has a document that no list shows.
 func (l *listing) run(ctx context.Context, limit int, sort, conditions bson.D) (keyRun, error) {
-	q := find{filter: l.with(conditions...), sort: sort, limit: limit, fields: document.KeyFieldNames(l.Fields | l.Order.Field())}
+	filter := l.keyFilter
+	if l.few && l.Order.ByExpiry { // no index has this order
+		filter.require(false, conditions...)
+		conditions = nil
+	}
+	q := find{filter: filter.with(conditions...), sort: sort, limit: limit, fields: document.KeyFieldNames(l.Fields | l.Order.Field())}
 	run, unlisted, err := l.read(ctx, q)
 	if err == nil && unlisted {
-		q.filter = l.usable(conditions...)
+		q.filter = filter.usable(conditions...)
 		run, _, err = l.read(ctx, q)
 	}
 	return run, err
@@ -368,13 +382,11 @@ func (s *Store) CountKeys(ctx context.Context, tenant apikey.InternalID, where a
 	l := s.listing(tenant, &apikey.KeyList{Where: where, Order: apikey.KeyOrder{ByExpiry: byExpiry}})
 	var conditions bson.D
 	switch {
-	case !undatedPart(l.KeyList) && !datedPart(l.KeyList):
-		return 0, nil
 	case !undatedPart(l.KeyList):
 		conditions = datedKeys(l.KeyList)
 	case !datedPart(l.KeyList):
 		alternatives := bson.A{}
-		for _, values := range l.noDates() {
+		for _, values := range l.noDates(l.oddExpiries() && s.expireByList(ctx)) {
 			alternatives = append(alternatives, bson.D{values})
 		}
 		conditions = bson.D{{Key: "$or", Value: alternatives}}

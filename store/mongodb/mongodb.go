@@ -36,6 +36,8 @@ type Store struct {
 	sweep   sweep
 	scan    atomic.Bool // the next sweep scans all keys, because the index of pending events cannot be built
 
+	explains atomic.Pointer[bool] // explainsTruly, once it was asked
+
 	building sync.Mutex      // one caller builds indexes at a time
 	begun    map[string]bool // the builds that this process started and has not seen the end of
 	collated sync.Once       // warns once about collections that have a collation

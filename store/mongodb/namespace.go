@@ -33,8 +33,11 @@ func (s *Store) Namespaces(ctx context.Context, tenant apikey.InternalID, refs [
 
 // NamespacesOf returns all namespaces of the tenant, in no order.
 func (s *Store) NamespacesOf(ctx context.Context, tenant apikey.InternalID) ([]apikey.Namespace, error) {
-	filter := bson.D{{Key: "internal_id", Value: string(tenant)}, {Key: "namespace_id", Value: someText}}
-	return findNamespaces(ctx, s.namespaces, filter, func(n apikey.Namespace) bool { return n.InternalID == tenant })
+	return findNamespaces(ctx, s.namespaces, namespacesOfTenant(tenant), func(n apikey.Namespace) bool { return n.InternalID == tenant })
+}
+
+func namespacesOfTenant(tenant apikey.InternalID) bson.D {
+	return bson.D{{Key: "internal_id", Value: string(tenant)}, {Key: "namespace_id", Value: someText}}
 }
 
 // OrganizationNamespaces returns the namespaces of all tenants that have the organization name, in no order.

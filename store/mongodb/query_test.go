@@ -82,6 +82,16 @@ func TestCommands(t *testing.T) {
 			return len(slices.Concat(pages...)), err
 		}
 	}
+	keyPage := func(l apikey.KeyList) func(context.Context) (int, error) {
+		return func(ctx context.Context) (int, error) { return number(s.KeyPage(ctx, "int_1", l)) }
+	}
+	countKeys := func(where apikey.KeyConditions) func(context.Context) (int, error) {
+		return func(ctx context.Context) (int, error) { return s.CountKeys(ctx, "int_1", where) }
+	}
+	many := apikey.KeyConditions{
+		Status: []apikey.Status{apikey.Active, apikey.Expired}, At: aTime, Types: []apikey.Type{apikey.RetrieverKey}, NeverUsed: true, NeverExpires: true,
+		UnusedSince: &aTime, Search: apikey.NewSearch("KEY key_0000"),
+	}
 	retrieverPage := func(r apikey.RetrieverRange) func(context.Context) (int, error) {
 		return func(ctx context.Context) (int, error) { return number(s.RetrieverPage(ctx, "int_1", "ns_1", r)) }
 	}
@@ -116,12 +126,31 @@ func TestCommands(t *testing.T) {
 			"find api_keys key_id key_hash created_at; find api_keys key_id key_hash created_at"},
 		{"pages of none", keyPages(apikey.KeyList{Limit: 10}), 0, ""},
 
-		{"CountKeys", func(ctx context.Context) (int, error) {
-			return s.CountKeys(ctx, "int_1", apikey.KeyConditions{}.Of("ret_1"))
-		}, 5, "aggregate api_keys"},
-		{"CountKeys active", func(ctx context.Context) (int, error) {
-			return s.CountKeys(ctx, "int_1", apikey.ActiveKeys(aTime).Of("ret_1"))
-		}, 5, "aggregate api_keys"},
+		{"a page by expiry", keyPages(apikey.KeyList{Limit: 10, Order: apikey.KeyOrder{ByExpiry: true}, Where: apikey.ActiveKeys(aTime)}, "ret_1"), 5,
+			"find api_keys key_id key_hash expires_at"},
+
+		{"a page of the organization", keyPage(apikey.KeyList{Limit: 10, Fields: apikey.FieldName}), 5, "find api_keys key_id key_hash name created_at"},
+		{"its next page", keyPage(apikey.KeyList{Limit: 10, After: at}), 4, "find api_keys key_id key_hash created_at"},
+		{"its last page", keyPage(apikey.KeyList{Limit: 3, FromEnd: true, Before: at, Where: apikey.KeyConditions{Created: apikey.Period{From: &aTime}}}), 0, "find api_keys key_id key_hash created_at"},
+		{"its oldest keys", keyPage(apikey.KeyList{Limit: 3, Order: apikey.KeyOrder{Ascending: true}}), 3, "find api_keys key_id key_hash created_at"},
+		{"its page with many conditions", keyPage(apikey.KeyList{Limit: 10, Where: many}), 5, "find api_keys key_id key_hash created_at"},
+		{"its page by expiry", keyPage(apikey.KeyList{Limit: 3, Order: apikey.KeyOrder{ByExpiry: true}}), 3, "find api_keys key_id key_hash expires_at"},
+		{"its active keys, the first to expire first", keyPage(apikey.KeyList{Limit: 9, Order: apikey.KeyOrder{ByExpiry: true, Ascending: true}, Where: apikey.ActiveKeys(aTime)}), 5,
+			"find api_keys key_id key_hash expires_at; find api_keys key_id key_hash expires_at"}, // those that never expire are elsewhere in the index
+		{"its keys that expire in a period", keyPage(apikey.KeyList{Limit: 3, Order: apikey.KeyOrder{ByExpiry: true, Ascending: true}, Where: apikey.KeyConditions{Expires: apikey.Period{Until: &aTime}}}), 0,
+			"find api_keys key_id key_hash expires_at"},
+		{"a creator's page", keyPage(apikey.KeyList{Limit: 3, Where: apikey.KeyConditions{CreatedBy: new("user")}}), 0, "find api_keys key_id key_hash created_at"},
+		{"a page of two retrievers", keyPage(apikey.KeyList{Limit: 10, Where: apikey.KeyConditions{}.Of("ret_1", "ret_2")}), 5, "find api_keys key_id key_hash created_at"},
+		{"the same by a walk", keyPage(apikey.KeyList{Limit: 10, Where: apikey.KeyConditions{}.Of("ret_1", "ret_2"), Walk: true}), 5, "find api_keys key_id key_hash created_at"},
+		{"a page of no retrievers", keyPage(apikey.KeyList{Limit: 10, Where: apikey.KeyConditions{Naming: []apikey.RetrieverID{}}}), 0, ""},
+		{"a page of a set of none", keyPage(apikey.KeyList{Limit: 10, Where: apikey.KeyConditions{Types: []apikey.Type{}}}), 0, ""},
+
+		{"CountKeys", countKeys(apikey.KeyConditions{}.Of("ret_1")), 5, "aggregate api_keys"},
+		{"CountKeys active", countKeys(apikey.ActiveKeys(aTime).Of("ret_1")), 5, "aggregate api_keys"},
+		{"CountKeys of the organization", countKeys(apikey.KeyConditions{}), 5, "aggregate api_keys"},
+		{"CountKeys of the organization, active and never expiring", countKeys(apikey.KeyConditions{NeverExpires: true, Status: []apikey.Status{apikey.Active}, At: aTime}), 5, "aggregate api_keys"},
+		{"CountKeys of two retrievers", countKeys(apikey.KeyConditions{Search: apikey.NewSearch("key")}.Of("ret_1", "ret_2")), 5, "aggregate api_keys"},
+		{"CountKeys of a set of none", countKeys(apikey.KeyConditions{Status: []apikey.Status{}}), 0, ""},
 		{"CountUnusable", func(ctx context.Context) (int, error) {
 			u, err := s.CountUnusable(ctx)
 			return u.Total(), err
@@ -130,6 +159,7 @@ func TestCommands(t *testing.T) {
 			return number(s.Namespaces(ctx, "int_1", []string{"ns_1", "production"}))
 		}, 1,
 			"find namespaces " + namespace},
+		{"NamespacesOf", func(ctx context.Context) (int, error) { return number(s.NamespacesOf(ctx, "int_1")) }, 1, "find namespaces " + namespace},
 		{"OrganizationNamespaces", func(ctx context.Context) (int, error) { return number(s.OrganizationNamespaces(ctx, "Acme")) }, 2,
 			"find namespaces " + namespace},
 		{"Retrievers", func(ctx context.Context) (int, error) {
@@ -151,12 +181,17 @@ func TestCommands(t *testing.T) {
 			return number(s.KeysWithPrefix(ctx, []string{"ret_sk_none..."}))
 		}, 0, "find api_keys " + everyKeyField},
 		{"EventPage", func(ctx context.Context) (int, error) {
-			return number(s.EventPage(ctx, "int_1", "ret_1", apikey.EventRange{Limit: 3}))
+			return number(s.EventPage(ctx, "int_1", ofRetriever("ret_1", 3)))
 		}, 2, "find api_keys internal_id key_id revision pending_events successor; find audit_events"},
 		{"EventPage about a key", func(ctx context.Context) (int, error) {
-			return number(s.EventPage(ctx, "int_1", "ret_1", apikey.EventRange{Limit: 3, About: "key_00001"}))
+			return number(s.EventPage(ctx, "int_1", about("key_00001", 3)))
 		}, 1, "find api_keys internal_id key_id revision pending_events successor; find audit_events"},
-		{"CountEvents", func(ctx context.Context) (int, error) { return s.CountEvents(ctx, "int_1", "ret_1", "key_00001") }, 1, "find api_keys internal_id key_id revision pending_events successor; aggregate audit_events"},
+		{"CountEvents", func(ctx context.Context) (int, error) {
+			return s.CountEvents(ctx, "int_1", about("key_00001", 0).Where)
+		}, 1, "find api_keys internal_id key_id revision pending_events successor; aggregate audit_events"},
+		{"EventPage of an actor in a namespace", func(ctx context.Context) (int, error) {
+			return number(s.EventPage(ctx, "int_1", apikey.EventList{Where: apikey.EventConditions{Namespace: new(apikey.NamespaceID("ns_1")), ActorID: new("usr_none")}, Limit: 3}))
+		}, 0, "find api_keys internal_id key_id revision pending_events successor; aggregate audit_events; aggregate audit_events; find audit_events"},
 		{"CurrentKeys", func(ctx context.Context) (int, error) { return number(s.CurrentKeys(ctx, "int_1", "key_00001")) }, 1, "find api_keys"},
 		{"several CurrentKeys", func(ctx context.Context) (int, error) {
 			return number(s.CurrentKeys(ctx, "int_1", "key_00001", "key_00003"))
@@ -248,6 +283,12 @@ func TestNoOperators(t *testing.T) {
 				return number(s.Retrievers(t.Context(), "int_1", []apikey.RetrieverID{apikey.RetrieverID(text)}))
 			},
 			"RetrieversNamed": func() (int, error) { return number(s.RetrieversNamed(t.Context(), "int_1", "ns_1", []string{text})) },
+			"a creator": func() (int, error) {
+				return s.CountKeys(t.Context(), "int_1", apikey.KeyConditions{CreatedBy: &text})
+			},
+			"a type": func() (int, error) {
+				return s.CountKeys(t.Context(), "int_1", apikey.KeyConditions{Types: []apikey.Type{apikey.Type(text)}})
+			},
 			"another tenant": func() (int, error) {
 				return s.CountKeys(t.Context(), apikey.InternalID(text), apikey.KeyConditions{}.Of("ret_1"))
 			},
@@ -387,9 +428,11 @@ func TestLookupsFindNoLists(t *testing.T) {
 		}, 2},
 		"CountRetrievers": {func() (int, error) { return s.CountRetrievers(ctx, "int_1", "ns_1") }, 2},
 		"EventPage": {func() (int, error) {
-			return number(s.EventPage(ctx, "int_1", "ret_1", apikey.EventRange{Limit: 9, About: "key_00001"}))
+			return number(s.EventPage(ctx, "int_1", about("key_00001", 9)))
 		}, 1},
-		"CountEvents": {func() (int, error) { return s.CountEvents(ctx, "int_1", "ret_1", "key_00001") }, 1},
+		"CountEvents":             {func() (int, error) { return s.CountEvents(ctx, "int_1", about("key_00001", 0).Where) }, 1},
+		"EventPage of a tenant":   {func() (int, error) { return number(s.EventPage(ctx, "int_1", apikey.EventList{Limit: 9})) }, 3},
+		"CountEvents of a tenant": {func() (int, error) { return s.CountEvents(ctx, "int_1", apikey.EventConditions{}) }, 3},
 	} {
 		if n, err := c.find(); err != nil || n != c.want {
 			t.Errorf("%s found %d, %v, want %d", name, n, err, c.want)

@@ -279,8 +279,9 @@ func (w *world) drawQuestion(t *rapid.T) question {
 			return s.RetrieverPage(ctx, tenant, ns, r)
 		}}
 	case 12, 13, 14, 15, 16, 17, 18, 19:
+		order := drawOrder(t)
 		l := apikey.KeyList{
-			Where: w.drawConditions(t), Order: drawOrder(t), After: w.drawKeyPosition(t), Before: w.drawKeyPosition(t),
+			Where: w.drawConditions(t), Order: order, After: w.drawKeyPosition(t, order), Before: w.drawKeyPosition(t, order),
 			FromEnd: rapid.Bool().Draw(t, "from end"), Limit: one(t, "limit", []int{1, 2, 3, 5, 1000}),
 			Fields: fields, Walk: rapid.Bool().Draw(t, "walk"),
 		}
@@ -288,8 +289,9 @@ func (w *world) drawQuestion(t *rapid.T) question {
 			return s.KeyPage(ctx, tenant, l)
 		}}
 	default:
+		order := drawOrder(t)
 		r := apikey.KeyList{
-			Order: drawOrder(t), After: w.drawKeyPosition(t), Before: w.drawKeyPosition(t),
+			Order: order, After: w.drawKeyPosition(t, order), Before: w.drawKeyPosition(t, order),
 			FromEnd: rapid.Bool().Draw(t, "from end"), Limit: one(t, "limit", []int{1, 2, 3, 5, 1000}),
 			Where: one(t, "where", []apikey.KeyConditions{apikey.ActiveKeys(at), w.drawConditions(t)}), Fields: fields,
 		}
@@ -368,12 +370,12 @@ func allPages(ctx context.Context, s apikey.Reader, tenant apikey.InternalID, id
 	return pages, nil
 }
 
-// drawKeyPosition draws a key's position, a position without a key, or none.
-func (w *world) drawKeyPosition(t *rapid.T) *apikey.KeyPosition {
+// drawKeyPosition draws a key's position in an order, a position without a key, or none.
+func (w *world) drawKeyPosition(t *rapid.T, order apikey.KeyOrder) *apikey.KeyPosition {
 	all := model{w.batch}.keys(apikey.AllFields, func(apikey.Key) bool { return true })
 	switch kind := rapid.IntRange(0, 3).Draw(t, "position"); {
 	case kind == 0 && len(all) > 0:
-		at := keyPosition(one(t, "position of", all))
+		at := placeOf(one(t, "position of", all), order)
 		return &at
 	case kind == 1:
 		at := apikey.KeyPosition{ID: apikey.ID(one(t, "id", append(keyIDs, "", "zzz")))}
