@@ -19,30 +19,32 @@ func (c *command) revokeKeys(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.onStore(ctx, func(ctx context.Context, engine store.Engine) error {
-		found, err := c.keysToRevoke(ctx, engine, ids)
-		if err != nil {
+	return c.onStore(ctx, func(ctx context.Context, engine store.Engine) error { return c.revoke(ctx, engine, ids) })
+}
+
+func (c *command) revoke(ctx context.Context, engine store.Engine, ids []apikey.ID) error {
+	found, err := c.keysToRevoke(ctx, engine, ids)
+	if err != nil {
+		return err
+	}
+	if found.count > 0 && !c.cfg.Keys.Yes && !c.cfg.Keys.DryRun {
+		if err := c.confirm(found); err != nil {
 			return err
 		}
-		if found.count > 0 && !c.cfg.Keys.Yes && !c.cfg.Keys.DryRun {
-			if err := c.confirm(found); err != nil {
-				return err
-			}
+	}
+	r := revocation{command: c, among: make(map[apikey.ID]bool, len(ids))}
+	for _, id := range ids {
+		r.among[id] = true
+	}
+	if len(ids) > 1 || c.cfg.JSON && c.cfg.Keys.DryRun {
+		r.out = c.listing("key", "KEY ID", "OUTCOME", "NAME")
+	}
+	for _, step := range found.steps() {
+		if err := r.run(ctx, engine, step); err != nil {
+			return r.end(ctx, err)
 		}
-		r := revocation{command: c, among: make(map[apikey.ID]bool, len(ids))}
-		for _, id := range ids {
-			r.among[id] = true
-		}
-		if len(ids) > 1 || c.cfg.JSON && c.cfg.Keys.DryRun {
-			r.out = c.listing("key", "KEY ID", "OUTCOME", "NAME")
-		}
-		for _, step := range found.steps() {
-			if err := r.run(ctx, engine, step); err != nil {
-				return r.end(ctx, err)
-			}
-		}
-		return r.end(ctx, nil)
-	})
+	}
+	return r.end(ctx, nil)
 }
 
 // keyIDs returns the ids that the arguments name, each once. The argument - stands for those on standard input.
