@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// charging is a store that charges each key, as the engines do.
+// charging is a store that charges each key to the Cost, as the engines do.
 type charging struct{ *memory }
 
 func (c charging) KeyPages(ctx context.Context, tenant InternalID, ids []RetrieverID, l KeyList) ([][]Key, error) {
@@ -117,7 +117,7 @@ func TestAnOrganizationHasOneLongScan(t *testing.T) {
 	})
 }
 
-// Without it scans side by side keep many times MAX_RESPONSE_BYTES before the first of them ends and is charged.
+// Without this, concurrent scans keep many times MAX_RESPONSE_BYTES before the first of them ends and is charged.
 func TestScansAreChargedForWhatTheyKeep(t *testing.T) {
 	store := listOf(3*MaxPage, func(k *Key) { k.AllowedOrigins = []string{strings.Repeat("o", 10_000)} })
 	o := ListOptions{Page: Page{First: new(MaxPage)}, Order: Order{Field: ByName}, Fields: FieldAllowedOrigins, Wants: Wants{Total: true, Items: true}}
@@ -133,19 +133,19 @@ func TestScansAreChargedForWhatTheyKeep(t *testing.T) {
 		t.Errorf("a page of 10 MB, with a limit of 1 MB: %v", err)
 	}
 	if reads := store.reads(); strings.Count(reads, "KeyPages") != 1 {
-		t.Errorf("it is refused after %s", reads)
+		t.Errorf("it was refused after the reads %s, want one page", reads)
 	}
-	// What is kept counts once, however many pages were read.
+	// A key that a scan keeps is charged once, however many pages were read.
 	cost = NewCost(0, 0)
 	if err := list(cost); err != nil || cost.retained.Load() < MaxPage*10_000 || cost.retained.Load() > (MaxPage+1)*12_000 {
-		t.Errorf("a page of 10 MB is charged %d bytes, %v", cost.retained.Load(), err)
+		t.Errorf("a page of 10 MB: got %d bytes charged, %v", cost.retained.Load(), err)
 	}
 }
 
-// Without it one request holds sixteen large pages at once. Reads of small pages do not wait for large ones.
+// Without this, one request keeps sixteen large pages in memory at once. Small pages do not wait for large ones.
 func TestLargeReadsWaitForTheirTurn(t *testing.T) {
 	for name, c := range map[string]struct {
-		waits string // the reads that are made while other large reads are under way
+		waits string // the reads that are made while as many large reads as allowed are running
 		ask   func(ctx context.Context, s *Service) error
 	}{
 		"a large page": {"", func(ctx context.Context, s *Service) error {
@@ -184,18 +184,18 @@ func TestLargeReadsWaitForTheirTurn(t *testing.T) {
 			go func() { defer close(done); err = c.ask(ctx, &Service{Store: store, Now: frozen}) }()
 			synctest.Wait()
 			if reads := store.reads(); strings.TrimSpace(reads) != c.waits {
-				t.Errorf("%s: %q is read meanwhile, want %q", name, reads, c.waits)
+				t.Errorf("%s: got the reads %q meanwhile, want %q", name, reads, c.waits)
 			}
 			cancel()
 			<-done
 			if codeOf(t, err) != Unavailable {
-				t.Errorf("%s that waits in vain: %v", name, err)
+				t.Errorf("%s, canceled while it waits: %v", name, err)
 			}
 		})
 	}
 }
 
-// Without it background work and commands, which have no Cost, take all connections of a store.
+// Without this, background work and commands, which have no Cost, take all connections of the store.
 func TestTogetherIsSixteenAtOnce(t *testing.T) {
 	var none *Cost
 	for name, together := range map[string]func(ctx context.Context, n int, f func(ctx context.Context, i int) error) error{
@@ -208,9 +208,9 @@ func TestTogetherIsSixteenAtOnce(t *testing.T) {
 				done <- together(t.Context(), 40, func(context.Context, int) error { under.Add(1); <-release; return nil })
 			}()
 			synctest.Wait()
-			// The caller itself is the sixteenth, once the others have their turns.
+			// The calling goroutine becomes the sixteenth only when the others have started all calls.
 			if n := under.Load(); n != maxCalls-1 {
-				t.Errorf("%s: %d calls begin before one ends, want %d", name, n, maxCalls-1)
+				t.Errorf("%s: got %d concurrent calls, want %d", name, n, maxCalls-1)
 			}
 			close(release)
 			if err := <-done; err != nil || under.Load() != 40 {
@@ -220,7 +220,7 @@ func TestTogetherIsSixteenAtOnce(t *testing.T) {
 	}
 }
 
-// Without it a pasted key of an organization does not find the keys with its prefix.
+// Without this, searching for a whole organization key does not find the keys with its prefix.
 func TestAPastedOrganizationKeyIsFound(t *testing.T) {
 	secret := mint(organizationKeyPrefix)
 	keys := []Key{

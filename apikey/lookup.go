@@ -2,6 +2,7 @@ package apikey
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"time"
 )
@@ -76,6 +77,9 @@ func (s *Service) lookUp(ctx context.Context, c Caller, n Names) (*Found, error)
 	f.keys, f.byHash = byID(keys), make(map[string]*Key, len(withHashes))
 	for i := range withHashes {
 		f.byHash[withHashes[i].Hash] = &withHashes[i]
+	}
+	for _, k := range slices.AppendSeq(slices.Collect(maps.Values(f.keys)), maps.Values(f.byHash)) {
+		k.Status = k.StatusAt(f.now)
 	}
 	if err := f.readNamed(ctx, n); err != nil {
 		return nil, err
@@ -419,7 +423,23 @@ func (f *Found) keyHere(id ID) *Key {
 	if k == nil || !slices.ContainsFunc(k.Retrievers(), func(id RetrieverID) bool { return f.here[id] }) {
 		return nil
 	}
-	return k.asOf(f.now)
+	return k
+}
+
+// Keys returns all keys that were found.
+func (f *Found) Keys() []*Key {
+	var keys []*Key
+	for id, k := range f.keys {
+		if f.keyHere(id) != nil || f.keyAnywhere(k) != nil {
+			keys = append(keys, k)
+		}
+	}
+	for _, k := range f.byHash {
+		if f.keyAnywhere(k) != nil {
+			keys = append(keys, k)
+		}
+	}
+	return keys
 }
 
 // keyAnywhere returns the key if the caller sees it in the organization.
@@ -427,7 +447,7 @@ func (f *Found) keyAnywhere(k *Key) *Key {
 	if k == nil || !f.caller.seesKey(k, f.seen) {
 		return nil
 	}
-	return k.asOf(f.now)
+	return k
 }
 
 // asOf returns a copy of the key with its status at that time.

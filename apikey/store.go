@@ -53,7 +53,7 @@ type Reader interface {
 	// retrievers only, at least one: call it again for the others.
 	KeyPages(ctx context.Context, tenant InternalID, retrievers []RetrieverID, l KeyList) ([][]Key, error)
 
-	// KeyPage returns the tenant's keys that are in the list, each once, whichever retrievers they name.
+	// KeyPage returns the tenant's keys that are in the list, each once, no matter which retrievers they name.
 	KeyPage(ctx context.Context, tenant InternalID, l KeyList) ([]Key, error)
 
 	// CountKeys counts the tenant's keys that meet the conditions.

@@ -134,17 +134,6 @@ func keys(listings []apikey.Listing, err error) ([]*ApiKeyConnection, error) {
 	return out, nil
 }
 
-func retrieverPages(pages []*apikey.Connection[apikey.Retriever], err error) ([]*RetrieverConnection, error) {
-	if err != nil {
-		return nil, err
-	}
-	out := make([]*RetrieverConnection, len(pages))
-	for i, c := range pages {
-		out[i] = &RetrieverConnection{connection[apikey.Retriever]{c}}
-	}
-	return out, nil
-}
-
 func namespaces(c *apikey.Connection[apikey.Namespace], err error) (*NamespaceConnection, error) {
 	if err != nil {
 		return nil, err
@@ -156,7 +145,11 @@ func retrievers(c *apikey.Connection[apikey.Retriever], err error) (*RetrieverCo
 	if err != nil {
 		return nil, err
 	}
-	return &RetrieverConnection{connection[apikey.Retriever]{c}}, nil
+	return retrieverConnection(c), nil
+}
+
+func retrieverConnection(c *apikey.Connection[apikey.Retriever]) *RetrieverConnection {
+	return &RetrieverConnection{connection[apikey.Retriever]{c}}
 }
 
 func auditEvents(c *apikey.Connection[apikey.Event], err error) (*AuditEventConnection, error) {

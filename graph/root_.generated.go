@@ -2122,7 +2122,7 @@ type ApiKey implements Node {
   rotatedTo: ID
   "The id of the key that this one replaced."
   rotatedFrom: ID
-  "Why the key was revoked, as whoever revoked it wrote; null: nothing was written."
+  "Why the key was revoked, in the words of the user who revoked it; null if none were given."
   revokeReason: String
   "How much of the organization the key reaches, by the widest of its scopes."
   reach: ApiKeyReach!

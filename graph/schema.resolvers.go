@@ -13,7 +13,7 @@ import (
 )
 
 func (r *apiKeyResolver) Retrievers(ctx context.Context, objs []*apikey.Key, first *int, after *string, last *int, before *string) ([]*RetrieverConnection, error) {
-	return retrieverPages(loaded(ctx).retrieversOf(ctx, objs, apikey.Page{First: first, After: after, Last: last, Before: before}))
+	return loaded(ctx).retrieversOf(ctx, objs, apikey.Page{First: first, After: after, Last: last, Before: before})
 }
 
 func (r *apiKeyResolver) ViewerCanUpdate(ctx context.Context, objs []*apikey.Key) ([]bool, error) {
@@ -50,7 +50,8 @@ func (r *mutationResolver) RevokeAPIKeys(ctx context.Context, input RevokeAPIKey
 	for i, id := range input.Ids {
 		ids[i] = apikey.ID(id)
 	}
-	return revokedMany(r.Service.RevokeMany(ctx, apikey.CallerFrom(ctx), ids, input.Reason.Value(), orZero(input.DryRun.Value())))
+	results, err := r.Service.RevokeMany(ctx, apikey.CallerFrom(ctx), ids, input.Reason.Value(), orZero(input.DryRun.Value()))
+	return loaded(ctx).revoked(results, err)
 }
 
 func (r *namespaceResolver) Retriever(ctx context.Context, obj *apikey.Namespace, id string) (*apikey.Retriever, error) {

@@ -88,7 +88,7 @@ func Run(ctx context.Context, args []string, getenv func(string) string, stdin i
 		"keys list":       c.listKeys,
 		"keys create":     c.createKey,
 		"keys rotate":     c.rotateKey,
-		"keys revoke":     c.revokeKey,
+		"keys revoke":     c.revokeKeys,
 		"keys scan":       c.scanFiles,
 		"namespaces list": c.listNamespaces,
 		"retrievers list": c.listRetrievers,

@@ -117,7 +117,8 @@ func TestHelpOfACommand(t *testing.T) {
 		want []string
 	}{
 		{[]string{"import", "-h"}, []string{"Usage: retrieverkeys import FILE"}},
-		{[]string{"keys", "list", "--namespace", "x", "--help"}, []string{"Usage: retrieverkeys keys list --namespace NS", "  --search TEXT            only keys with TEXT", "required", "Example:"}},
+		{[]string{"keys", "list", "--namespace", "x", "--help"}, []string{"Usage: retrieverkeys keys list [--namespace NS", "  --search TEXT            only keys with TEXT", "Example:"}},
+		{[]string{"keys", "create", "--help"}, []string{"Usage: retrieverkeys keys create --namespace NS", "required"}},
 		{[]string{"help", "keys", "scan"}, []string{"--exit-code              exit with 3"}},
 		{[]string{"keys", "--help"}, []string{"retrieverkeys keys rotate", "help keys COMMAND"}},
 		{[]string{"help", "retrievers"}, []string{"retrieverkeys retrievers list [--namespace NS]"}},
