@@ -286,6 +286,36 @@ func TestAuditEventFiltersAreChecked(t *testing.T) {
 	}
 }
 
+// An engine must look at the fewest events: those about a key, or else those of the actor or of the place, and never at those of hundreds of
+// retrievers one after the other. No index finds what has no value.
+func TestEventsAreFoundByTheirConditions(t *testing.T) {
+	id, none := new("x"), new("")
+	naming := func(n int) []RetrieverID { return make([]RetrieverID, n) }
+	for name, c := range map[string]struct {
+		where EventConditions
+		want  []EventsBy
+	}{
+		"nothing":                     {EventConditions{}, []EventsBy{EventsByTenant}},
+		"an address":                  {EventConditions{IPAddress: id}, []EventsBy{EventsByTenant}},
+		"a namespace":                 {EventConditions{Namespace: (*NamespaceID)(id)}, []EventsBy{EventsByNamespace}},
+		"few of its retrievers":       {EventConditions{Namespace: (*NamespaceID)(id), Naming: naming(fewRetrievers)}, []EventsBy{EventsByRetriever}},
+		"many of its retrievers":      {EventConditions{Namespace: (*NamespaceID)(id), Naming: naming(fewRetrievers + 1)}, []EventsBy{EventsByNamespace}},
+		"one of many":                 {EventConditions{Retriever: (*RetrieverID)(id), Naming: naming(fewRetrievers + 1)}, []EventsBy{EventsByRetriever}},
+		"a key":                       {EventConditions{About: (*ID)(id), ActorID: id, Naming: naming(1)}, []EventsBy{EventsByResource}},
+		"an actor":                    {EventConditions{ActorID: id}, []EventsBy{EventsByActor}},
+		"an actor with a key":         {EventConditions{ActorID: id, ActorKeyID: (*ID)(id)}, []EventsBy{EventsByActorKey}},
+		"an actor at a retriever":     {EventConditions{ActorID: id, Naming: naming(1)}, []EventsBy{EventsByActor, EventsByRetriever}},
+		"an actor's key in a place":   {EventConditions{ActorKeyID: (*ID)(id), Namespace: (*NamespaceID)(id)}, []EventsBy{EventsByActorKey, EventsByNamespace}},
+		"no actor, about nothing":     {EventConditions{ActorID: none, About: (*ID)(none)}, []EventsBy{EventsByTenant}},
+		"no namespace, by an actor":   {EventConditions{ActorID: id, Namespace: (*NamespaceID)(none)}, []EventsBy{EventsByActor}},
+		"no namespace, by some actor": {EventConditions{ActorID: none, Namespace: (*NamespaceID)(none)}, []EventsBy{EventsByTenant}},
+	} {
+		if got := c.where.FoundBy(); !slices.Equal(got, c.want) {
+			t.Errorf("%s: found by %v, want %v", name, got, c.want)
+		}
+	}
+}
+
 // Pages of a namespace and of the organization have 100 events unless the caller asks for more, and read no more than they need. A caller who
 // may not read the organization's events must cause no read.
 func TestAuditEventsReadWhatTheyNeed(t *testing.T) {

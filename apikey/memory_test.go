@@ -58,6 +58,8 @@ func (m *memory) KeysByHash(ctx context.Context, hash string) ([]Key, error) {
 	if err := m.read(ctx, "KeysByHash"); err != nil {
 		return nil, err
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	found := selected(m.keys, func(k *Key) bool { return k.Hash == hash })
 	return found[:min(len(found), 2)], nil
 }

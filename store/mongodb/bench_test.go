@@ -24,6 +24,7 @@ func BenchmarkQueries(b *testing.B) {
 	nth := func(of string, i int) string { return fmt.Sprintf("%s_%05d", of, i) }
 	for i := range many {
 		k := aKey("int_1", i, named...)
+		k.CreatedBy, k.ExpiresAt = new(nth("user", i%10)), new(aTime.Add(time.Duration(i)*time.Minute))
 		documents.Keys = append(documents.Keys, document.FromKey(k))
 		documents.Namespaces = append(documents.Namespaces, document.FromNamespace(apikey.Namespace{
 			ID: apikey.NamespaceID(nth("ns", i)), Name: nth("namespace", i), InternalID: "int_1", OrganizationName: new(nth("organization", i)),
@@ -54,6 +55,10 @@ func BenchmarkQueries(b *testing.B) {
 			return err
 		}
 	}
+	ofOrganization := func(l apikey.KeyList) func(context.Context) error {
+		return func(ctx context.Context) error { _, err := s.KeyPage(ctx, "int_1", l); return err }
+	}
+	in := apikey.KeyPosition{At: k.CreatedAt, ID: k.ID}
 	revision := int64(0)
 	for _, q := range []struct {
 		name string
@@ -86,6 +91,16 @@ func BenchmarkQueries(b *testing.B) {
 		{"Page of 25 at the end", page(apikey.KeyList{Limit: 25, FromEnd: true})},
 		{"CountKeys", func(ctx context.Context) error {
 			_, err := s.CountKeys(ctx, "int_1", apikey.KeyConditions{}.Of("ret_1"))
+			return err
+		}},
+		{"Organization's page of 100", ofOrganization(apikey.KeyList{Limit: 100})},
+		{"Organization's page of 100 in the middle", ofOrganization(apikey.KeyList{Limit: 100, After: &in})},
+		{"Organization's page of 100 by expiry", ofOrganization(apikey.KeyList{Limit: 100, Order: apikey.KeyOrder{ByExpiry: true, Ascending: true}, Where: apikey.KeyConditions{
+			Expires: apikey.Period{From: &aTime},
+		}})},
+		{"Creator's page of 100", ofOrganization(apikey.KeyList{Limit: 100, Where: apikey.KeyConditions{CreatedBy: new("user_00003")}})},
+		{"Organization's CountKeys", func(ctx context.Context) error {
+			_, err := s.CountKeys(ctx, "int_1", apikey.KeyConditions{})
 			return err
 		}},
 		{"CountUnusable", func(ctx context.Context) error { _, err := s.CountUnusable(ctx); return err }},

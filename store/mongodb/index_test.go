@@ -74,6 +74,8 @@ func TestEnsureIndexes(t *testing.T) {
 	want := map[string]bool{
 		"api_keys _id_": false, "api_keys name_1": false, "api_keys key_hash_1": true, "api_keys internal_id_1_key_id_1": true,
 		"api_keys internal_id_1_scopes.resource_id_1_created_at_-1_key_id_-1": false,
+		"api_keys internal_id_1_created_at_-1_key_id_-1":                      false, "api_keys internal_id_1_expires_at_-1_key_id_-1": false,
+		"api_keys internal_id_1_created_by_1_created_at_-1_key_id_-1": false,
 		"namespaces _id_": false, "namespaces ours": false, "namespaces internal_id_1_namespace_id_1": true,
 		"namespaces internal_id_1_namespace_name_1_namespace_id_1": false,
 		"api_keys pending_events.audit_id_1_internal_id_1":         false,
@@ -160,7 +162,7 @@ func TestShardedCluster(t *testing.T) {
 		t.Errorf("logged %s", got)
 	}
 	specs, err := s.primary.Collection(document.Keys).Indexes().ListSpecifications(t.Context())
-	if err != nil || len(specs) != 5 {
+	if err != nil || len(specs) != 8 {
 		t.Errorf("api_keys has %d indexes, %v", len(specs), err)
 	}
 }

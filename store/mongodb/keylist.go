@@ -73,7 +73,7 @@ func (f *keyFilter) require(index bool, conditions ...bson.E) {
 	case index:
 		f.by = append(f.by, conditions...)
 	default:
-		f.out = append(f.out[:len(f.out):len(f.out)], except(conditions))
+		f.out = append(slices.Clip(f.out), except(conditions))
 	}
 }
 
@@ -116,20 +116,17 @@ func keysNaming(retrievers []apikey.RetrieverID) bson.D {
 // notInStatus returns the documents whose status is none of the wanted ones.
 func notInStatus(w *apikey.KeyConditions) (out bson.A) {
 	active := active(w.At)
-	wanted := map[apikey.Status]bool{}
-	for _, s := range w.Status {
-		wanted[s] = true
-	}
-	if len(wanted) == 1 && wanted[apikey.Active] {
+	wants := func(s apikey.Status) bool { return slices.Contains(w.Status, s) }
+	if wants(apikey.Active) && !wants(apikey.Expired) && !wants(apikey.Revoked) {
 		return bson.A{except(active)}
 	}
-	if !wanted[apikey.Active] {
+	if !wants(apikey.Active) {
 		out = append(out, active)
 	}
-	if !wanted[apikey.Expired] {
+	if !wants(apikey.Expired) {
 		out = append(out, append(slices.Clone(notRevoked), bson.E{Key: "$nor", Value: bson.A{active}}))
 	}
-	if !wanted[apikey.Revoked] {
+	if !wants(apikey.Revoked) {
 		out = append(out, except(notRevoked))
 	}
 	return out
@@ -166,16 +163,17 @@ func ofTypes(types []apikey.Type) bson.A {
 	values := bson.A{}
 	var unreadable bool
 	for _, t := range types {
-		switch t {
-		case apikey.UnreadableType:
+		if t == apikey.UnreadableType {
 			unreadable = true
 			continue
-		case apikey.UnknownType:
-			values = append(values, "")
-		case apikey.Standard:
-			values = append(values, nil)
 		}
 		values = append(values, string(t))
+		if t == apikey.UnknownType {
+			values = append(values, "")
+		}
+		if t == apikey.Standard {
+			values = append(values, nil)
+		}
 	}
 	alternatives := bson.A{bson.D{{Key: "key_type", Value: bson.D{{Key: "$in", Value: values}, notList}}}}
 	if unreadable {

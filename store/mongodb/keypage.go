@@ -207,7 +207,7 @@ func periodOf(l *apikey.KeyList) apikey.Period {
 
 // datedPart reports whether the range can have keys with a date.
 func datedPart(l *apikey.KeyList) bool {
-	return (l.After == nil || l.After.At != nil) && !(l.Order.ByExpiry && l.Where.NeverExpires)
+	return (l.After == nil || l.After.At != nil) && (!l.Order.ByExpiry || !l.Where.NeverExpires)
 }
 
 // undatedPart reports whether the range can have keys without a date.

@@ -39,7 +39,8 @@ type Plan struct {
 // example are the values that queries ask for.
 type example struct {
 	tenant, hash, key, creator, namespace, name, organization, retriever string
-	at                                                                   time.Time
+	at                                                                   time.Time // now
+	created                                                              time.Time // the key's, so that a later page begins far from the list's end
 }
 
 // query is a query and the indexes that may serve it: all of them must exist.
@@ -145,7 +146,7 @@ func keyQueries(v example) (queries []query) {
 		add("pages of "+of.keys, l.with(), l.order(), true, of.index)
 		add("pages of dated "+of.keys, l.with(datedKeys(l.KeyList)...), l.order(), true, of.index)
 		after := *l.KeyList
-		after.After = &apikey.KeyPosition{At: &v.at, ID: apikey.ID(v.key)}
+		after.After = &apikey.KeyPosition{At: &v.created, ID: apikey.ID(v.key)}
 		later, ok := oneRun(&after)
 		if !ok {
 			later = datedKeys(&after)
@@ -164,7 +165,7 @@ func keyQueries(v example) (queries []query) {
 	year := v.at.AddDate(1, 0, 0)
 	expiring := listing(apikey.KeyList{Where: apikey.KeyConditions{Expires: apikey.Period{From: &v.at, Until: &year}}})
 	add("pages of keys that expire in a period, by creation", expiring.with(), nil, true, keysByExpiry, keysOfTenant)
-	add("later pages of keys that expire in a period, by creation", expiring.with(datedKeys(&apikey.KeyList{After: &apikey.KeyPosition{At: &v.at}})...), nil, false, keysByExpiry, keysOfTenant)
+	add("later pages of keys that expire in a period, by creation", expiring.with(datedKeys(&apikey.KeyList{After: &apikey.KeyPosition{At: &v.created}})...), nil, false, keysByExpiry, keysOfTenant)
 	add("dated keys that expire in a period, by creation", expiring.with(datedKeys(&apikey.KeyList{})...), nil, false, keysByExpiry, keysOfTenant)
 
 	ofRetriever, ofTenant := listing(apikey.KeyList{Where: apikey.KeyConditions{}.Of(retriever)}), listing(apikey.KeyList{})
@@ -176,7 +177,7 @@ func keyQueries(v example) (queries []query) {
 	return queries
 }
 
-var placeholders = example{"INTERNAL_ID", "KEY_HASH", "KEY_ID", "USER_ID", "NAMESPACE_ID", "NAME", "ORGANIZATION_NAME", "RETRIEVER_ID", time.Unix(0, 0).UTC()}
+var placeholders = example{"INTERNAL_ID", "KEY_HASH", "KEY_ID", "USER_ID", "NAMESPACE_ID", "NAME", "ORGANIZATION_NAME", "RETRIEVER_ID", time.Unix(0, 0).UTC(), time.Unix(0, 0).UTC()}
 
 // Plans explains each query, with values of stored documents where there are any. It changes nothing.
 func (s *Store) Plans(ctx context.Context) ([]Plan, error) {
@@ -247,10 +248,13 @@ func (s *Store) example(ctx context.Context) (example, error) {
 			take(&v.hash, doc, "key_hash")
 			take(&v.key, doc, "key_id")
 			take(&v.creator, doc, "created_by")
+			if created, ok := doc.Lookup("created_at").TimeOK(); ok {
+				v.created = created
+			}
 			take(&v.retriever, doc, "scopes", "0", "resource_id")
 		}},
 	} {
-		q := find{filter: bson.D{}, fields: []string{"namespace_id", "namespace_name", "organization_name", "internal_id", "key_hash", "key_id", "created_by", "scopes.resource_id"}, limit: 1}
+		q := find{filter: bson.D{}, fields: []string{"namespace_id", "namespace_name", "organization_name", "internal_id", "key_hash", "key_id", "created_by", "created_at", "scopes.resource_id"}, limit: 1}
 		if _, err := q.each(ctx, s.primary.Collection(c.collection), func(doc bson.Raw, _ int) { c.take(doc) }); err != nil {
 			return v, err
 		}

@@ -10,8 +10,14 @@ import (
 //	KeysByHash              api_keys    key_hash
 //	Keys                    api_keys    internal_id, key_id; for a key without one, _id
 //	KeysWithHashes          api_keys    key_hash
-//	KeyPages, CountKeys     api_keys    internal_id, scopes.resource_id, created_at, key_id, which is their order too
-//	                                    a page with a created_at that is not a date: up to two more commands
+//	KeyPages, KeyPage, CountKeys
+//	  of retrievers         api_keys    internal_id, scopes.resource_id, created_at, key_id, which is their order too
+//	  of a creator          api_keys    internal_id, created_by, created_at, key_id, which is their order too
+//	  of a tenant           api_keys    internal_id, created_at, key_id, which is their order too
+//	  of a tenant by expiry api_keys    internal_id, expires_at, key_id, which is their order too
+//	                                    a page of retrievers or of a creator by expiry: the server sorts their keys
+//	                                    a page with odd dates, or with the last dated key and the first undated one: up to two more commands, and
+//	                                    by expiry another one, which asks MongoDB whether the index has lists
 //	CountUnusable           api_keys    key_hash; internal_id (after reading all tenants), key_id
 //	Repair                  api_keys    none: reads every key, for an operator; then as Keys, and _id
 //	CurrentKeys             api_keys    as Keys; if there is none, pending_events.audit_id, internal_id
@@ -47,8 +53,8 @@ import (
 // collation. The log warns about such a collection.
 //
 // MongoDB matches a list by each of its items, but here a list is not its item: document.Key reads it as nothing. If that could grant access
-// or falsify a count, the query excludes lists. It cannot for created_at and key_id, because MongoDB refuses to index a second list next to
-// scopes.
+// or falsify a count, the query excludes lists. Queries in the order of creation do not look for lists in created_at and key_id, because MongoDB
+// refuses to index a second list next to scopes.
 
 var (
 	aList    = bson.D{{Key: "$type", Value: int32(bson.TypeArray)}}

@@ -226,6 +226,39 @@ func TestCommands(t *testing.T) {
 	}
 }
 
+// A page of an organization's keys must be one command, and total one more, whatever the list. Otherwise each page would wait for several round
+// trips.
+func TestAListIsOneCommandAndItsTotalOneMore(t *testing.T) {
+	s, w := filled(t)
+	looksEvery(s, time.Hour)
+	service := &apikey.Service{Store: s, Now: func() time.Time { return aTime }}
+	caller := apikey.Caller{Key: &apikey.Key{ID: "key", InternalID: "int_1", Type: apikey.Standard, Permissions: []apikey.Permission{apikey.Admin}}}
+	two, revoked := 2, true
+	first := apikey.Page{First: &two}
+	for name, c := range map[string]struct {
+		list apikey.ListOptions
+		want string
+	}{
+		"a page":                     {apikey.ListOptions{Page: first, Wants: apikey.Wants{Items: true, HasNext: true}}, "find"},
+		"a page with its total":      {apikey.ListOptions{Page: first, Wants: apikey.Wants{Items: true, Total: true}}, "find aggregate"},
+		"revoked ones too":           {apikey.ListOptions{Page: first, IncludeRevoked: revoked, Wants: apikey.Wants{Items: true, Total: true}}, "find aggregate"},
+		"a whole list and its total": {apikey.ListOptions{Wants: apikey.Wants{Items: true, Total: true}}, "find"},
+		"a total":                    {apikey.ListOptions{Wants: apikey.Wants{Total: true}}, "aggregate"},
+		"by expiry": {apikey.ListOptions{
+			Page: first, Order: apikey.Order{Field: apikey.ByExpiresAt, Direction: apikey.Descending}, Wants: apikey.Wants{Items: true, Total: true},
+		}, "find aggregate"},
+		"a creator's": {apikey.ListOptions{Filter: apikey.Filter{CreatedBy: new("user")}, Wants: apikey.Wants{Items: true}}, "find"},
+	} {
+		ctx := apikey.WithCost(t.Context(), apikey.NewCost(1000, 0))
+		if _, err := service.OrganizationKeys(ctx, caller, c.list); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if got := strings.Join(names(w.take()), " "); got != c.want {
+			t.Errorf("%s: sent %q, want %q", name, got, c.want)
+		}
+	}
+}
+
 // summary returns a command's name, collection and requested fields.
 func summary(command bson.Raw) string {
 	first := command.Index(0)

@@ -200,7 +200,7 @@ func eventsOfManyRetrievers(t *testing.T, e store.Engine) {
 	retriever := func(i int) apikey.RetrieverID { return apikey.RetrieverID(fmt.Sprintf("ret_%03d", i)) }
 	var stored []apikey.Event
 	for i := range 300 {
-		event := newEvent(fmt.Sprintf("evt_%03d", i), "key_1", instant.Add(time.Duration(i/7)*time.Millisecond))
+		event := newEvent(fmt.Sprintf("evt_%03d", i), "key_1", instant.Add(time.Duration(i*37%300/7)*time.Millisecond))
 		event.RetrieverIDs = []apikey.RetrieverID{retriever(i), retriever(i + 1)}
 		if i%10 == 0 {
 			event.NamespaceID = "ns_2"

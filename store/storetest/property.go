@@ -303,7 +303,7 @@ func (w *world) drawQuestion(t *rapid.T) question {
 	}
 }
 
-// drawConditions draws conditions on keys, most of which set few.
+// drawConditions draws conditions on keys. Most of them set few.
 func (w *world) drawConditions(t *rapid.T) (where apikey.KeyConditions) {
 	date := func(label string) *time.Time {
 		at := one(t, label, append(append([]time.Time{instant.AddDate(2, 0, 0)}, creations...), instants[1:]...))
