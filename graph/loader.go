@@ -312,7 +312,9 @@ func (l *loader) keyPage(ctx context.Context, ns string, o apikey.ListOptions, r
 
 // can returns, for each key, one of the things that the caller can do with it.
 func (l *loader) can(ctx context.Context, keys []*apikey.Key, which func(apikey.Can) bool) ([]bool, error) {
-	return ofKeys(ctx, l, "can", "", keys, func(ctx context.Context, keys []*apikey.Key) ([]apikey.Can, error) { return l.service.May(ctx, l.caller, keys) }, which)
+	return ofKeys(ctx, l, "can", "", keys, func(ctx context.Context, keys []*apikey.Key) ([]apikey.Can, error) {
+		return l.service.May(ctx, l.caller, keys)
+	}, which)
 }
 
 // retrieversOf returns, for each key, a page of the retrievers that it names, with what the current field selects.

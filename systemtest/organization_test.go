@@ -134,7 +134,9 @@ func (o *organization) covers(c randomKey, ns, retriever string) bool {
 	})
 }
 
-func (o *organization) readsAll(c randomKey) bool { return c.permission == "admin" && o.covers(c, "", "") }
+func (o *organization) readsAll(c randomKey) bool {
+	return c.permission == "admin" && o.covers(c, "", "")
+}
 
 // named are the existing retrievers that a key names by exact id and the caller sees, in the order of the scopes.
 func (o *organization) named(c, k randomKey) (ids []string) {
@@ -201,7 +203,7 @@ func listed(v any, field string, path ...string) []string {
 func TestOrganizationsAreReadAsTheModelSays(t *testing.T) {
 	seed := rand.Uint64()
 	t.Log("seed", seed)
-	r := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // test data
+	r := rand.New(rand.NewPCG(seed, 0))
 	organizations := make([]organization, 12)
 	var all document.Batch
 	for i := range organizations {
@@ -283,7 +285,9 @@ func (o *organization) compare(t *testing.T, s *programtest.Server, c randomKey,
 		id := programtest.TextAt(ns, "id")
 		want := o.ids(o.inNamespace(c, id))
 		same("keys of "+id, listed(ns, "id", "apiKeys", "results"), want)
-		same("number of keys of "+id, ns.(map[string]any)["apiKeys"].(map[string]any)["total"], len(want)) //nolint:forcetypeassert // a failure says enough
+		list, _ := ns.(map[string]any)
+		keys, _ := list["apiKeys"].(map[string]any)
+		same("number of keys of "+id, keys["total"], len(want))
 		want = o.ids(func(k randomKey) bool { return active(k) && o.inNamespace(c, id)(k) })
 		same("active keys of "+id, listed(ns, "id", "active", "results"), want[:min(2, len(want))])
 	}

@@ -90,6 +90,7 @@ func (q sequence) rest(where apikey.KeyConditions) apikey.KeyConditions {
 		where.Naming = nil
 	case keysOfCreator:
 		where.CreatedBy = nil
+	case keysOfTenant, keysByExpiry, keyOrders:
 	}
 	if q.order == keysByExpiry {
 		where.Expires, where.NeverExpires = apikey.Period{}, false
@@ -225,21 +226,20 @@ func (r run) arguments(tenant apikey.InternalID, of string, limit int) []any {
 const rowsAtOnce = 2000
 
 // walk calls f with the document of each row of the run, or nil for a key that is not active, until f needs no more.
-func (s *Store) walk(ctx context.Context, q sequence, r run, activeAt time.Time, atOnce int, f func(doc bson.Raw) (more bool)) (more bool, err error) {
+func (s *Store) walk(ctx context.Context, q sequence, r run, activeAt time.Time, atOnce int, f func(doc bson.Raw) (more bool)) error {
 	statement, last := keysUp, lastKeyUp
 	if r.down {
 		statement, last = keysDown, lastKeyDown
 	}
 	for {
-		rows := 0
-		more = true
+		rows, more := 0, true
 		_, err := queryUntil[struct{}](ctx, s, q.order.statement(statement), nil, func(doc bson.Raw) (none struct{}, ok, on bool) {
 			rows++
 			more = f(doc)
 			return none, false, more
 		}, append(q.arguments(r, atOnce), activeAfter(activeAt))...)
 		if err != nil || !more || rows < atOnce {
-			return more, err
+			return err
 		}
 		at := &r.above
 		if r.down {
@@ -250,7 +250,7 @@ func (s *Store) walk(ctx context.Context, q sequence, r run, activeAt time.Time,
 			return s.statements[q.order.statement(last)].QueryRowContext(uncanceled, q.arguments(r, atOnce-1)...).Scan(&reached.date, &reached.id)
 		})
 		if err != nil {
-			return false, err
+			return err
 		}
 		*at = reached
 	}
@@ -260,7 +260,7 @@ func (s *Store) walk(ctx context.Context, q sequence, r run, activeAt time.Time,
 func (s *Store) inOrder(ctx context.Context, q sequence, l apikey.KeyList) (page []apikey.Key, err error) {
 	matches, decode := matcher(q.rest(l.Where)), key(l.Fields)
 	for _, r := range q.runs(&l) {
-		_, err := s.walk(ctx, q, r, l.Where.OnlyActive(), max(rowsAtOnce, l.Limit), func(doc bson.Raw) (more bool) {
+		err := s.walk(ctx, q, r, l.Where.OnlyActive(), max(rowsAtOnce, l.Limit), func(doc bson.Raw) (more bool) {
 			if doc != nil && matches(doc) {
 				if k, ok := decode(doc); ok {
 					page = append(page, k)
@@ -288,7 +288,7 @@ func (s *Store) sorted(ctx context.Context, from []sequence, l apikey.KeyList) (
 	for _, q := range from {
 		matches := matcher(q.rest(l.Where))
 		for _, r := range q.runs(&apikey.KeyList{Where: l.Where}) {
-			_, err := s.walk(ctx, q, r, l.Where.OnlyActive(), rowsAtOnce, func(doc bson.Raw) (more bool) {
+			err := s.walk(ctx, q, r, l.Where.OnlyActive(), rowsAtOnce, func(doc bson.Raw) (more bool) {
 				if doc == nil || !matches(doc) {
 					return true
 				}
@@ -368,10 +368,10 @@ const fewKeys = 20_000
 func (s *Store) isShort(ctx context.Context, q sequence, where *apikey.KeyConditions) (bool, error) {
 	cost := apikey.NewCost(fewKeys, 0)
 	_, err := s.countRuns(apikey.WithCost(ctx, cost), q, *where)
-	if cost.Exceeded() != nil {
-		return false, nil
+	if err != nil && cost.Exceeded() == nil {
+		return false, err
 	}
-	return err == nil, err
+	return err == nil, nil
 }
 
 // CountKeys implements apikey.Store.
@@ -403,7 +403,7 @@ func (s *Store) countSequence(ctx context.Context, q sequence, where apikey.KeyC
 	}
 	matches := matcher(rest)
 	for _, r := range q.runs(&apikey.KeyList{Where: where}) {
-		_, err := s.walk(ctx, q, r, where.OnlyActive(), rowsAtOnce, func(doc bson.Raw) (more bool) {
+		err := s.walk(ctx, q, r, where.OnlyActive(), rowsAtOnce, func(doc bson.Raw) (more bool) {
 			if doc != nil && matches(doc) {
 				n++
 			}
@@ -438,7 +438,7 @@ func (s *Store) countNaming(ctx context.Context, tenant apikey.InternalID, where
 	matches, scopes := matcher(rest), key(apikey.FieldScopes)
 	for _, q := range sequences(tenant, where.Naming) {
 		for _, r := range q.runs(&apikey.KeyList{Where: where}) {
-			_, err := s.walk(ctx, q, r, where.OnlyActive(), rowsAtOnce, func(doc bson.Raw) (more bool) {
+			err := s.walk(ctx, q, r, where.OnlyActive(), rowsAtOnce, func(doc bson.Raw) (more bool) {
 				if doc == nil || !matches(doc) {
 					return true
 				}

@@ -190,22 +190,9 @@ func fill(read, update string, values func(doc bson.Raw) []any) func(context.Con
 			return err
 		}
 		defer update.Close() //nolint:errcheck // the transaction's end closes it too
-		for last, more := int64(0), true; more; {
-			rows, err := tx.QueryContext(ctx, read, last)
-			if err != nil {
-				return err
-			}
-			more = false
+		for last := int64(0); ; {
 			var filled [][]any
-			for rows.Next() {
-				var doc []byte
-				if err := rows.Scan(&last, &doc); err != nil {
-					return errors.Join(err, rows.Close())
-				}
-				more = true
-				filled = append(filled, append(values(doc), last))
-			}
-			if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+			if last, filled, err = readRows(ctx, tx, read, last, values); err != nil || len(filled) == 0 {
 				return err
 			}
 			for _, v := range filled {
@@ -214,8 +201,25 @@ func fill(read, update string, values func(doc bson.Raw) []any) func(context.Con
 				}
 			}
 		}
-		return nil
 	}
+}
+
+// readRows returns the values of the next rows after one, each with the row's number at the end, and the number of the last.
+func readRows(ctx context.Context, tx *sql.Tx, read string, last int64, values func(doc bson.Raw) []any) (int64, [][]any, error) {
+	rows, err := tx.QueryContext(ctx, read, last)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer rows.Close() //nolint:errcheck // rows.Err returns the error
+	var filled [][]any
+	for rows.Next() {
+		var doc []byte
+		if err := rows.Scan(&last, &doc); err != nil {
+			return 0, nil, err
+		}
+		filled = append(filled, append(values(doc), last))
+	}
+	return last, filled, rows.Err()
 }
 
 type queryer interface {
