@@ -13,6 +13,7 @@ import (
 //   - Does its key have the permission, and the right type? authorize, authorizeChange, Admit.
 //   - Does the key work from this origin? CheckOrigin.
 //   - Do its scopes cover the resource? covers, coversNamespace, Scope.allows, Scope.names.
+//   - May a key execute a retriever? RefusesExecution, in execute.go.
 //   - May it change this key? mayChange, reaches.
 //   - May it give a key these limits? mayGive. Without admin, a caller gives no key a later expiry, wider origins or a higher limit than its
 //     own key has. Otherwise it could rotate a stronger key and hold the new one, or lift its own limits through its successor. Retriever
@@ -102,14 +103,17 @@ func (c Caller) coversNamespace(op Operation, ns *Namespace) bool {
 	}
 	for i := range c.Key.Scopes {
 		s := &c.Key.Scopes[i]
-		named := s.names(ResourceNamespace, string(ns.ID)) ||
-			s.names(ResourceOrganization, string(c.Key.InternalID)) ||
-			c.Key.OrganizationID != nil && s.names(ResourceOrganization, *c.Key.OrganizationID)
-		if named && s.allows(op) {
+		if c.Key.reachesNamespace(s, ns.ID) && s.allows(op) {
 			return true
 		}
 	}
 	return false
+}
+
+// reachesNamespace reports whether the key's scope is about the namespace or the key's organization.
+func (k *Key) reachesNamespace(s *Scope, ns NamespaceID) bool {
+	return s.names(ResourceNamespace, string(ns)) || s.names(ResourceOrganization, string(k.InternalID)) ||
+		k.OrganizationID != nil && s.names(ResourceOrganization, *k.OrganizationID)
 }
 
 // nothingIn is the error if the caller can see nothing of what it asked for in a namespace. If the scopes do not cover the namespace, it
