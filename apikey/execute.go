@@ -23,9 +23,6 @@ const (
 	RefusedOperation  Refusal = "operation" // the scopes that cover it do not allow executing
 )
 
-// Refusals are all refusals, in order.
-var Refusals = []Refusal{RefusedRevoked, RefusedExpired, RefusedOrigin, RefusedPermission, RefusedRetriever, RefusedOperation}
-
 // refusedBecause is what each refusal says to the client of a gateway.
 var refusedBecause = map[Refusal]string{
 	RefusedOrigin:     "This key may not be used from this origin.",
@@ -40,9 +37,6 @@ type Execution struct {
 	Origin    string      // the request's Origin header; empty if it does not come from a page
 	At        time.Time
 }
-
-// ExecutionFields are the fields on which Key.RefusesExecution depends.
-const ExecutionFields = StatusFields | FieldAllowedOrigins | FieldPermissions | FieldScopes | FieldInternalID | FieldOrganizationID
 
 // RefusesExecution returns the first reason why the key may not make the attempt, or an empty Refusal if it may. A key of any type may
 // execute: its origins, permissions and scopes say what.
@@ -87,34 +81,43 @@ func (s *Scope) namesExactly(id RetrieverID) bool {
 
 // MayExecute returns nil if the caller's key may execute the retriever with that id, and records that the key was used. Otherwise it
 // returns Forbidden with the reason, Unauthenticated if the key is not active anymore, or Unavailable if the store cannot be read.
-//
-// It reads nothing if a scope names the retriever exactly and allows it. Otherwise the organization must have the retriever, and if any
-// scope can cover it then, that is one read.
 func (s *Service) MayExecute(ctx context.Context, c Caller, id RetrieverID, origin string) error {
-	attempt := Execution{Retriever: id, Origin: origin, At: s.now()}
-	refusal := c.Key.RefusesExecution(attempt, nil)
-	if (refusal == RefusedRetriever || refusal == RefusedOperation) && c.Key.mayReach(id) {
-		found, err := s.Store.Retrievers(ctx, c.tenant(), []RetrieverID{id})
-		if err != nil {
-			return err
-		}
-		for i := range found { // ids are unique; where they are not, each must allow it
-			if found[i].ID == id {
-				if refusal = c.Key.RefusesExecution(attempt, &found[i]); refusal != "" {
-					break
-				}
-			}
-		}
-	}
-	switch refusal {
-	case "":
+	refusal, err := s.refusesExecution(ctx, c.Key, Execution{Retriever: id, Origin: origin, At: s.now()})
+	switch {
+	case err != nil:
+		return err
+	case refusal == "":
 		s.used(c)
 		return nil
-	case RefusedRevoked, RefusedExpired:
+	case refusal == RefusedRevoked || refusal == RefusedExpired:
 		return unauthenticated("The API key of this request is no longer active.")
 	default:
 		return &Error{Code: Forbidden, Message: refusedBecause[refusal], Reason: refusal}
 	}
+}
+
+// refusesExecution is Key.RefusesExecution with the retriever as the key's organization has it. It reads nothing if a scope names the
+// retriever exactly and allows executing, or if no scope can cover it. Otherwise it makes one read.
+func (s *Service) refusesExecution(ctx context.Context, k *Key, e Execution) (Refusal, error) {
+	refusal := k.RefusesExecution(e, nil)
+	if refusal != RefusedRetriever && refusal != RefusedOperation || !k.mayReach(e.Retriever) {
+		return refusal, nil
+	}
+	found, err := s.Store.Retrievers(ctx, k.InternalID, []RetrieverID{e.Retriever})
+	if err != nil {
+		return "", err
+	}
+	refusal = RefusedRetriever
+	for i := range found {
+		if found[i].ID != e.Retriever {
+			continue
+		}
+		// Ids are unique. If an import or another program stored one twice, each of them must be allowed.
+		if refusal = k.RefusesExecution(e, &found[i]); refusal != "" {
+			break
+		}
+	}
+	return refusal, nil
 }
 
 // mayReach reports whether the key can cover the retriever if the organization has it, in whatever namespace. An id that is not UTF-8

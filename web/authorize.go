@@ -145,9 +145,11 @@ func (a authorizer) answer(w http.ResponseWriter, r *http.Request, id apikey.Ret
 	key, err := a.decide(w.Header(), r, id)
 	a.counted(outcome(err), time.Since(start))
 	if err != nil {
-		setErrorHeaders(w, err)
 		writeError(w, err)
 		return
+	}
+	if x := exchangeOf(r.Context()); x != nil {
+		x.routine = true
 	}
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")

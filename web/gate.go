@@ -127,7 +127,7 @@ func (g *gate) refused(ctx context.Context) *apikey.Error {
 			})
 		}
 		if x := exchangeOf(ctx); x != nil {
-			x.refused = true
+			x.routine = true
 		}
 	}
 	return overloaded()

@@ -46,20 +46,20 @@ type Options struct {
 	TrustedProxies []netip.Prefix
 	// GatePath is where gateways execute retrievers.
 	GatePath GatePath
-	Logger         *slog.Logger
-	Metrics        Metrics
-	Tracer         trace.Tracer // makes a span for each request; may be nil
+	Logger   *slog.Logger
+	Metrics  Metrics
+	Tracer   trace.Tracer // makes a span for each request; may be nil
 }
 
 // Metrics are called for what happens. Nil fields are ignored.
 type Metrics struct {
 	Request        func(route, method string, status int, took time.Duration)
 	Authentication func(outcome string)
-	// Authorization is called for each answer to a gateway. The outcome is allowed, a reason of apikey.Refusals, or an error code.
+	// Authorization is called for each answer to a gateway. The outcome is allowed, an apikey.Refusal, or an error code.
 	Authorization func(outcome string, took time.Duration)
-	Working        func(more int) // requests that are being processed
-	Waiting        func(more int) // requests that wait for a turn
-	Refused        func()         // requests that got no turn or no memory
+	Working       func(more int) // requests that are being processed
+	Waiting       func(more int) // requests that wait for a turn
+	Refused       func()         // requests that got no turn or no memory
 }
 
 // NewHandler returns the handler of the public listener.

@@ -62,10 +62,13 @@ func (s *Store) keysByHash(ctx context.Context, hash string) ([]apikey.Key, erro
 	return keys, nil
 }
 
+// wholeKey projects all fields of a key. Every request looks for one, so it is encoded once.
+var wholeKey = projection(document.KeyFieldNames(apikey.AllFields))
+
 // keysWithHash returns the usable keys with the hash, and the numbers of documents and of lists found, two at most.
 func (s *Store) keysWithHash(ctx context.Context, hash string, condition any) (keys []apikey.Key, n, lists int, err error) {
-	q := find{filter: bson.D{{Key: "key_hash", Value: condition}}, fields: document.KeyFieldNames(apikey.AllFields), limit: 2}
-	n, err = q.each(ctx, s.primary.Collection(document.Keys), func(doc bson.Raw, _ int) {
+	q := find{filter: bson.D{{Key: "key_hash", Value: condition}}, whole: wholeKey, limit: 2}
+	n, err = q.each(ctx, s.primaryKeys(), func(doc bson.Raw, _ int) {
 		if doc.Lookup("key_hash").Type == bson.TypeArray {
 			lists++
 		}
