@@ -146,7 +146,7 @@ func parseAddress(s string) (netip.Addr, error) {
 // whiteSpace is the optional white space around and inside header values (RFC 9110, section 5.6.3).
 const whiteSpace = " \t"
 
-// bearer returns the token of the Authorization header, and whether there is one. A malformed value comes back as an empty token, which
+// bearer returns the token of the Authorization header, and whether there is one. A malformed value is an empty token, which
 // authenticates nobody. The error for another scheme names the right one.
 func bearer(h http.Header) (token string, sent bool, err error) {
 	switch values := sentValues(h, "Authorization"); len(values) {
