@@ -25,6 +25,8 @@ const (
 
 // refusedBecause is what each refusal says to the client of a gateway.
 var refusedBecause = map[Refusal]string{
+	RefusedRevoked:    "The API key of this request is no longer active.",
+	RefusedExpired:    "The API key of this request is no longer active.",
 	RefusedOrigin:     "This key may not be used from this origin.",
 	RefusedPermission: "This key may not read.",
 	RefusedRetriever:  "This key may not be used for this retriever.",
@@ -90,7 +92,7 @@ func (s *Service) MayExecute(ctx context.Context, c Caller, id RetrieverID, orig
 		s.used(c)
 		return nil
 	case refusal == RefusedRevoked || refusal == RefusedExpired:
-		return unauthenticated("The API key of this request is no longer active.")
+		return unauthenticated(refusedBecause[refusal])
 	default:
 		return &Error{Code: Forbidden, Message: refusedBecause[refusal], Reason: refusal}
 	}

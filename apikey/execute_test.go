@@ -116,16 +116,19 @@ func TestRetrieversThatShareAnID(t *testing.T) {
 	store := fixture()
 	store.retrievers = append(store.retrievers, Retriever{ID: "ret_1", NamespaceID: "ns_2", InternalID: "int_1"})
 	s := newService(store)
-	for want, scopes := range map[Refusal][]Scope{
-		RefusedRetriever: {on(ResourceNamespace, "ns_1")},
-		"":               {on(ResourceNamespace, "ns_1"), on(ResourceNamespace, "ns_2")},
+	for _, c := range []struct {
+		scopes []Scope
+		want   Refusal
+	}{
+		{[]Scope{on(ResourceNamespace, "ns_1")}, RefusedRetriever},
+		{[]Scope{on(ResourceNamespace, "ns_1"), on(ResourceNamespace, "ns_2")}, ""},
 	} {
 		got := &Error{}
-		c := reader(scopes...)
-		c.Key.Stored = Active
-		err := s.MayExecute(t.Context(), c, "ret_1", "")
-		if errors.As(err, &got) != (want != "") || got.Reason != want {
-			t.Errorf("%v: got %v, %q, want %q", scopes, err, got.Reason, want)
+		caller := reader(c.scopes...)
+		caller.Key.Stored = Active
+		err := s.MayExecute(t.Context(), caller, "ret_1", "")
+		if errors.As(err, &got) != (c.want != "") || got.Reason != c.want {
+			t.Errorf("%v: got %v, %q, want %q", c.scopes, err, got.Reason, c.want)
 		}
 	}
 }
