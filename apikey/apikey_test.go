@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// TestMain has every property tried more often than rapid would: the cases are small, and so are the faults.
+// TestMain makes rapid check more cases of each property than by default. The cases are small, so this is cheap.
 func TestMain(m *testing.M) {
 	if err := flag.Set("rapid.checks", "1000"); err != nil {
 		panic(err)
@@ -16,16 +16,16 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// noon is the instant at which the tests take place.
+// noon is the current time in these tests.
 var noon = time.Date(2026, 3, 14, 12, 0, 0, 0, time.UTC)
 
-// at is n seconds after noon.
+// at returns the time some seconds after noon.
 func at(seconds int) *time.Time {
 	t := noon.Add(time.Duration(seconds) * time.Second)
 	return &t
 }
 
-// codeOf is the code of an error that the domain itself made; empty where there is none.
+// codeOf returns the code of an error of this package, or "" for nil.
 func codeOf(t *testing.T, err error) Code {
 	t.Helper()
 	if err == nil {
@@ -34,7 +34,7 @@ func codeOf(t *testing.T, err error) Code {
 	e := &Error{}
 	ok := errors.As(err, &e)
 	if !ok {
-		t.Fatalf("got the foreign error %v", err)
+		t.Fatalf("got an error of another package: %v", err)
 	}
 	return e.Code
 }

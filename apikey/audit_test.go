@@ -12,7 +12,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// Without it the trail loses, repeats or reorders events as it is paged through, and evidence with them.
+// Without this, the trail loses, repeats or reorders events across pages, and cannot serve as evidence.
 func TestAuditEventsAreWalkedByTheirCursors(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		store := &memory{}
@@ -81,7 +81,7 @@ func TestAuditEventsAreWalkedByTheirCursors(t *testing.T) {
 	})
 }
 
-// Only an admin reads who did what. A cursor of another list is none of this one.
+// Only an admin can read the trail. A cursor of another list is invalid here.
 func TestAuditEventsAreForAdmins(t *testing.T) {
 	r := &Retriever{ID: "ret_1"}
 	for _, p := range []Permission{Read, Write, Delete} {
@@ -109,7 +109,7 @@ func TestAuditEventsAreForAdmins(t *testing.T) {
 	}
 }
 
-// The ids of events made one after the other sort so, because a page breaks ties by them.
+// Event ids sort by time, because pages break ties by id.
 func TestEventIDsSortByTime(t *testing.T) {
 	var all []string
 	for i := range 200 {
@@ -120,7 +120,7 @@ func TestEventIDsSortByTime(t *testing.T) {
 	}
 }
 
-// Denied attempts differ by who, what and when; by nothing else.
+// Two denied attempts share an event if and only if the actor, the action, the resource and the minute are the same.
 func TestDeniedEventIDs(t *testing.T) {
 	base := writer(Read).event(KeyRevoked, ResourceAPIKey, "key_1", noon, "ns_1", nil)
 	same := base
@@ -148,7 +148,7 @@ func TestDeniedEventIDs(t *testing.T) {
 	}
 }
 
-// A user agent of any length and bytes must not break the trail or fill it.
+// A user agent is arbitrary bytes of any length. It must not break the trail or fill it.
 func TestUserAgentIsShortened(t *testing.T) {
 	for _, tt := range []struct{ agent, want string }{
 		{"curl/8", "curl/8"},
@@ -165,16 +165,16 @@ func TestUserAgentIsShortened(t *testing.T) {
 	}
 	c := writer(Read)
 	if e := c.event(KeyUpdated, ResourceAPIKey, "key_1", noon, "", nil); e.UserAgent != nil || e.IPAddress != nil {
-		t.Errorf("what is not known: %v, %v", e.UserAgent, e.IPAddress)
+		t.Errorf("an unknown address and user agent: got %v and %v, want nil", e.UserAgent, e.IPAddress)
 	}
 }
 
-// Anybody can send any user agent. None may turn the text around it, hide a part of itself or break a line of the trail.
+// Anyone can send any user agent. It must not reverse the text around it, hide a part of itself, or break a line of the trail.
 func TestUserAgentIsHarmless(t *testing.T) {
 	for _, tt := range []struct{ agent, want string }{
 		{"Mozilla/5.0 (X11; Linux x86_64) Gecko/20100101", "Mozilla/5.0 (X11; Linux x86_64) Gecko/20100101"},
 		{"브라우저/1 😀 é", "브라우저/1 😀 é"},
-		{"متصفح/1", "متصفح/1"}, // letters may be written from right to left
+		{"متصفح/1", "متصفح/1"}, // letters can be written from right to left
 		{"curl\t8", "curl 8"},
 		{"a\u202eb", "a\uFFFDb"},
 		{"\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069", strings.Repeat("\uFFFD", 12)},
@@ -190,13 +190,13 @@ func TestUserAgentIsHarmless(t *testing.T) {
 			"a denial": c.event(KeyUpdated, ResourceAPIKey, "key_1", noon, "", nil).denied(),
 		} {
 			if got := text(e.UserAgent); got != tt.want {
-				t.Errorf("%s by %q: %q, want %q", name, tt.agent, got, tt.want)
+				t.Errorf("%s of %q: got %q, want %q", name, tt.agent, got, tt.want)
 			}
 		}
 	}
 }
 
-// All keys are read, once each and in order, and as they were when the reading began; what cannot be read ends it.
+// All keys are read once, in order, and with their status at the time when the reading began. A key that cannot be read ends it.
 func TestReadKeys(t *testing.T) {
 	for _, n := range []int{0, 1, MaxPage - 1, MaxPage, MaxPage + 1, 2*MaxPage + 1} {
 		store := &memory{}
@@ -218,7 +218,7 @@ func TestReadKeys(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			s.Now = func() time.Time { return *at(2) } // all expire as they are read
+			s.Now = func() time.Time { return *at(2) } // all expire while they are read
 			var got []Key
 			for {
 				page, err := reader.Next(t.Context())
@@ -245,11 +245,11 @@ func TestReadKeys(t *testing.T) {
 				}
 			}
 			if len(got) != want || len(distinct) != want || !ordered {
-				t.Errorf("%d keys: read %d, %d distinct, want %d; in order: %t", n, len(got), len(distinct), want, ordered)
+				t.Errorf("%d keys: got %d, %d of them distinct, want %d; in order: %t", n, len(got), len(distinct), want, ordered)
 			}
 		}
 	}
-	// The matches of a search may be far apart: pages without a match are not the end.
+	// The matches of a search can be far apart. A page without a match is not the end.
 	store := &memory{}
 	for i := range 3*MaxPage + 1 {
 		store.keys = append(store.keys, keyOf(ID(fmt.Sprintf("key_%05d", i)), func(k *Key) {
@@ -273,7 +273,7 @@ func TestReadKeys(t *testing.T) {
 		}
 	}
 	if _, err := newService(fixture()).ReadKeys(writer(""), &Retriever{ID: "ret_1"}, true, ""); codeAndField(t, err) != "FORBIDDEN" {
-		t.Errorf("who may read nothing: %v", err)
+		t.Errorf("a caller without permissions: %v", err)
 	}
 	store = fixture()
 	store.down = Outage(errors.New("gone"))
@@ -286,11 +286,11 @@ func TestReadKeys(t *testing.T) {
 	}
 }
 
-// A page of a thousand keys with long lists would take a hundred megabytes at once: what is read next depends on how long keys
-// have been so far, and never is nothing.
+// A page of a thousand keys with long lists would take a hundred megabytes. So the size of a page depends on how long the keys have been so
+// far, and is at least one.
 func TestLongKeysAreReadInSmallPages(t *testing.T) {
 	for _, c := range []struct {
-		origins int // of each key
+		origins int // origins of each key
 		pages   []int
 	}{
 		{0, []int{1001, 499}},
@@ -309,22 +309,22 @@ func TestLongKeysAreReadInSmallPages(t *testing.T) {
 		for _, want := range c.pages {
 			page, err := reader.Next(t.Context())
 			if err != nil || len(page) < want*9/10 || len(page) > want {
-				t.Errorf("of keys with %d origins %d are read, want about %d: %v", c.origins, len(page), want, err)
+				t.Errorf("keys with %d origins: got a page of %d, want about %d: %v", c.origins, len(page), want, err)
 			}
 		}
 	}
 }
 
-// What keys take is about what they are said to take, in particular those with long lists: memory is counted by it.
+// Memory limits count a key by its Size, so Size must be close to the memory that the key takes, above all for long lists.
 func TestSizesOfKeys(t *testing.T) {
 	k := Key{ID: "key_1", Hash: strings.Repeat("a", 64), Name: "name"}
 	short := k.Size()
 	k.AllowedOrigins = slices.Repeat([]string{"https://shop.example.com"}, 10_000)
 	if grown := k.Size() - short; grown < 10_000*24 || grown > 10_000*48 {
-		t.Errorf("10,000 origins of 24 bytes take %d", grown)
+		t.Errorf("10,000 origins of 24 bytes: got size %d", grown)
 	}
 	k.AllowedOrigins, k.Scopes = nil, slices.Repeat([]Scope{{ResourceType: ResourceRetriever, ResourceID: "ret_1", Operations: []Operation{ReadData}}}, 10_000)
 	if grown := k.Size() - short; grown < 10_000*69 || grown > 10_000*200 {
-		t.Errorf("10,000 scopes take %d", grown)
+		t.Errorf("10,000 scopes: got size %d", grown)
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Without it a caller who has spent a budget rotates the key and has the budget again.
+// Without this, a caller who has used up a budget rotates the key and gets a full budget.
 func TestSuccessorsGoOnWithTheBudget(t *testing.T) {
 	store := fixture()
 	s := newService(store)
@@ -19,20 +19,20 @@ func TestSuccessorsGoOnWithTheBudget(t *testing.T) {
 		}
 		for _, k := range []Key{rotated.Key, rotated.Previous, find(t, store, rotated.Key.ID)} {
 			if got, err := s.BudgetOf(t.Context(), &k); err != nil || got != "hash of key_1" {
-				t.Errorf("rotation %d: %s spends the budget of %q, %v", i, k.ID, got, err)
+				t.Errorf("rotation %d: the budget of %s is %q, %v", i, k.ID, got, err)
 			}
 		}
 		id = rotated.Key.ID
 	}
 	store.reads()
 	if last := find(t, store, id); last.Budget != "hash of key_1" {
-		t.Errorf("the last one's is %q", last.Budget)
+		t.Errorf("the budget of the last successor is %q", last.Budget)
 	} else if _, err := s.BudgetOf(t.Context(), &last); err != nil || store.reads() != "" {
-		t.Errorf("a key that says whose budget it spends is looked up")
+		t.Errorf("a key that names its budget caused a store call")
 	}
 }
 
-// What older versions rotated says only which key came before. It must share the budget all the same, however long the chain.
+// Keys that older versions rotated name only their predecessor. They must share its budget too, however long the chain is.
 func TestBudgetsOfKeysThatOlderVersionsRotated(t *testing.T) {
 	store := &memory{}
 	after := func(id ID, before ID, edits ...func(*Key)) {
@@ -41,14 +41,14 @@ func TestBudgetsOfKeysThatOlderVersionsRotated(t *testing.T) {
 	store.keys = append(store.keys, keyOf("a"))
 	after("b", "a")
 	after("c", "b")
-	after("d", "c", func(k *Key) { k.Budget = "hash of a" }) // by this version
-	after("e", "d")                                          // by an older one beside it
+	after("d", "c", func(k *Key) { k.Budget = "hash of a" }) // rotated by this version
+	after("e", "d")                                          // rotated by an older version that runs at the same time
 	after("orphan", "gone")
 	after("after the orphan", "orphan")
 	after("x", "y")
 	after("y", "x")
 	after("itself", "itself")
-	after("theirs", "b", func(k *Key) { k.InternalID = "int_2" }) // int_2 has no b
+	after("theirs", "b", func(k *Key) { k.InternalID = "int_2" }) // int_2 has no key b
 	store.keys = append(store.keys, keyOf("twin", func(k *Key) { k.Hash = "2" }), keyOf("twin", func(k *Key) { k.Hash = "1" }))
 	after("after the twins", "twin")
 	for i := range 3 * maxRotations {
@@ -61,10 +61,10 @@ func TestBudgetsOfKeysThatOlderVersionsRotated(t *testing.T) {
 	} {
 		k := store.keys[slices.IndexFunc(store.keys, func(k Key) bool { return k.ID == id })]
 		if got, err := s.BudgetOf(t.Context(), &k); err != nil || got != want {
-			t.Errorf("%s spends the budget of %q, %v, want %q", id, got, err, want)
+			t.Errorf("%s: got the budget of %q, %v, want %q", id, got, err, want)
 		}
 	}
-	// A ring, which only another program could make, and a chain without end are looked at so far and no further.
+	// A cycle, which only another program could create, and an endless chain must be given up after a limited number of reads.
 	for _, id := range []ID{"x", "y", "long 299"} {
 		store.reads()
 		k := store.keys[slices.IndexFunc(store.keys, func(k Key) bool { return k.ID == id })]

@@ -6,38 +6,37 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// Without it a key of a retriever, or one whose type nobody can read, manages keys; or an empty list of permissions
-// grants something.
+// Without this, a key of a retriever or a key with an unreadable type manages keys, or an empty list of permissions grants something.
 func TestAuthorize(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		caller Caller
 		want   Code
 	}{
-		{"nobody", Caller{}, Unauthenticated},
+		{"an anonymous caller", Caller{}, Unauthenticated},
 		{"standard", Caller{Key: &Key{Type: Standard, Permissions: []Permission{Read}}}, ""},
 		{"marketplace", Caller{Key: &Key{Type: MarketplaceSubscription, Permissions: []Permission{Read}}}, ""},
-		{"a type not known here", Caller{Key: &Key{Type: "robot", Permissions: []Permission{Read}}}, ""},
+		{"an unknown type", Caller{Key: &Key{Type: "robot", Permissions: []Permission{Read}}}, ""},
 		{"a retriever's", Caller{Key: &Key{Type: RetrieverKey, Permissions: []Permission{Read}}}, Forbidden},
-		{"a retriever's that says admin", Caller{Key: &Key{Type: RetrieverKey, Permissions: []Permission{Admin}}}, Forbidden},
+		{"a retriever's with admin", Caller{Key: &Key{Type: RetrieverKey, Permissions: []Permission{Admin}}}, Forbidden},
 		{"an unreadable type", Caller{Key: &Key{Type: UnreadableType, Permissions: []Permission{Admin}}}, Forbidden},
 		{"no permissions", Caller{Key: &Key{Type: Standard}}, Forbidden},
 		{"an empty list", Caller{Key: &Key{Type: Standard, Permissions: []Permission{}}}, Forbidden},
-		{"words not known here", Caller{Key: &Key{Type: Standard, Permissions: []Permission{"fly", "Admin", ""}}}, Forbidden},
-		{"unknown ones only", Caller{Key: &Key{Type: Standard, Permissions: []Permission{UnknownPermission, UnknownPermission}}}, Forbidden},
-		{"one that was never mapped", Caller{Key: &Key{Type: Standard, Permissions: []Permission{"READ"}}}, Forbidden},
-		{"an unknown one beside read", Caller{Key: &Key{Type: Standard, Permissions: []Permission{UnknownPermission, Read}}}, ""},
+		{"unknown words", Caller{Key: &Key{Type: Standard, Permissions: []Permission{"fly", "Admin", ""}}}, Forbidden},
+		{"only unreadable ones", Caller{Key: &Key{Type: Standard, Permissions: []Permission{UnknownPermission, UnknownPermission}}}, Forbidden},
+		{"in upper case", Caller{Key: &Key{Type: Standard, Permissions: []Permission{"READ"}}}, Forbidden},
+		{"an unreadable one and read", Caller{Key: &Key{Type: Standard, Permissions: []Permission{UnknownPermission, Read}}}, ""},
 		{"the sufficient one last", Caller{Key: &Key{Type: Standard, Permissions: []Permission{UnknownPermission, Admin}}}, ""},
 	} {
 		err := tt.caller.authorize(Read)
 		if got := codeOf(t, err); got != tt.want || err != nil && err.Error() == "" {
-			t.Errorf("%s: %q (%v), want %q", tt.name, got, err, tt.want)
+			t.Errorf("%s: got %q (%v), want %q", tt.name, got, err, tt.want)
 		}
 	}
 }
 
-// Without it a caller reads what its scopes do not cover, or cannot read what they do. The namespace is ns_1, the
-// retriever ret_1, the organization org_1 and int_1.
+// Without this, a caller reads what its scopes do not cover, or cannot read what they do. The namespace is ns_1, the retriever is ret_1,
+// and the organization has the ids org_1 and int_1.
 func TestScopesCover(t *testing.T) {
 	scope := func(typ ResourceType, id string, ops ...Operation) []Scope { return []Scope{{typ, id, ops}} }
 	for _, tt := range []struct {
@@ -51,14 +50,14 @@ func TestScopesCover(t *testing.T) {
 
 		{name: "organization by public id", scopes: scope(ResourceOrganization, "org_1"), retriever: true, whole: true},
 		{name: "organization by internal id", scopes: scope(ResourceOrganization, "int_1"), retriever: true, whole: true},
-		{name: "organization by internal id, no public one", scopes: scope(ResourceOrganization, "int_1"), withoutOrganization: true, retriever: true, whole: true},
-		{name: "organization by public id, no public one", scopes: scope(ResourceOrganization, "org_1"), withoutOrganization: true},
+		{name: "organization by internal id, without a public id", scopes: scope(ResourceOrganization, "int_1"), withoutOrganization: true, retriever: true, whole: true},
+		{name: "organization by public id, without a public id", scopes: scope(ResourceOrganization, "org_1"), withoutOrganization: true},
 		{name: "organization by pattern", scopes: scope(ResourceOrganization, "org_*"), retriever: true, whole: true},
 		{name: "every organization", scopes: scope(ResourceOrganization, "*"), retriever: true, whole: true},
 		{name: "another organization", scopes: scope(ResourceOrganization, "org_2")},
-		{name: "a part of the organization's id", scopes: scope(ResourceOrganization, "org_")},
-		{name: "an organization named as the namespace", scopes: scope(ResourceOrganization, "ns_1")},
-		{name: "an organization with no id", scopes: scope(ResourceOrganization, "")},
+		{name: "a prefix of the organization's id", scopes: scope(ResourceOrganization, "org_")},
+		{name: "an organization scope with the namespace's id", scopes: scope(ResourceOrganization, "ns_1")},
+		{name: "an organization scope without an id", scopes: scope(ResourceOrganization, "")},
 
 		{name: "namespace", scopes: scope(ResourceNamespace, "ns_1"), retriever: true, whole: true},
 		{name: "namespace by pattern", scopes: scope(ResourceNamespace, "n*1"), retriever: true, whole: true},
@@ -66,38 +65,38 @@ func TestScopesCover(t *testing.T) {
 		{name: "another namespace", scopes: scope(ResourceNamespace, "ns_2")},
 		{name: "another namespace by pattern", scopes: scope(ResourceNamespace, "ns_2*")},
 		{name: "case matters", scopes: scope(ResourceNamespace, "NS_1")},
-		{name: "a namespace named as the organization", scopes: scope(ResourceNamespace, "org_1")},
+		{name: "a namespace scope with the organization's id", scopes: scope(ResourceNamespace, "org_1")},
 
 		{name: "retriever", scopes: scope(ResourceRetriever, "ret_1"), retriever: true},
 		{name: "retriever by pattern", scopes: scope(ResourceRetriever, "*_1"), retriever: true},
-		{name: "every retriever is not the namespace", scopes: scope(ResourceRetriever, "*"), retriever: true},
+		{name: "every retriever, but not the namespace", scopes: scope(ResourceRetriever, "*"), retriever: true},
 		{name: "another retriever", scopes: scope(ResourceRetriever, "ret_2")},
 		{name: "a longer id", scopes: scope(ResourceRetriever, "ret_11")},
-		{name: "a retriever with no id", scopes: scope(ResourceRetriever, "")},
+		{name: "a retriever scope without an id", scopes: scope(ResourceRetriever, "")},
 
-		{name: "other resources cover nothing here", scopes: []Scope{
+		{name: "other resources", scopes: []Scope{
 			{ResourceType: ResourceUser, ResourceID: "*"}, {ResourceType: ResourceAPIKey, ResourceID: "*"},
 			{ResourceType: ResourceCollection, ResourceID: "*"}, {ResourceType: ResourceBucket, ResourceID: "*"},
 			{ResourceType: ResourceCluster, ResourceID: "*"}, {ResourceType: ResourceTaxonomy, ResourceID: "*"},
 			{ResourceType: ResourceStorageConnection, ResourceID: "*"}, {ResourceType: ResourceAlert, ResourceID: "*"},
 		}},
 		{name: "an unreadable scope", scopes: []Scope{{ResourceType: UnknownResource}}},
-		{name: "an unreadable type, readable id", scopes: scope(UnknownResource, "*")},
-		{name: "a type not known here", scopes: scope("Namespace", "ns_1")},
-		{name: "operations not known here", scopes: scope(ResourceNamespace, "ns_1", "fly", "READ_DATA", "")},
+		{name: "an unreadable type with a readable id", scopes: scope(UnknownResource, "*")},
+		{name: "an unknown type", scopes: scope("Namespace", "ns_1")},
+		{name: "unknown operations", scopes: scope(ResourceNamespace, "ns_1", "fly", "READ_DATA", "")},
 		{name: "a zero scope", scopes: []Scope{{}}},
 
 		{name: "empty operations", scopes: []Scope{{ResourceNamespace, "ns_1", []Operation{}}}, retriever: true, whole: true},
 		{name: "read_data alone", scopes: scope(ResourceNamespace, "ns_1", ReadData), retriever: true, whole: true},
 		{name: "read_data last", scopes: scope(ResourceNamespace, "ns_1", ExecuteJob, UnknownOperation, ReadData), retriever: true, whole: true},
 		{name: "operations without read_data", scopes: scope(ResourceNamespace, "ns_1", WriteData, ManagePermissions, ExecuteRetriever)},
-		{name: "unknown operations only", scopes: scope(ResourceNamespace, "ns_1", UnknownOperation)},
-		{name: "a retriever's, unknown operations only", scopes: scope(ResourceRetriever, "ret_1", UnknownOperation)},
-		{name: "a retriever's, execution only", scopes: scope(ResourceRetriever, "ret_1", ExecuteRetriever)},
-		{name: "an organization's, without read_data", scopes: scope(ResourceOrganization, "int_1", WriteData)},
+		{name: "unreadable operations only", scopes: scope(ResourceNamespace, "ns_1", UnknownOperation)},
+		{name: "a retriever, unreadable operations only", scopes: scope(ResourceRetriever, "ret_1", UnknownOperation)},
+		{name: "a retriever, execution only", scopes: scope(ResourceRetriever, "ret_1", ExecuteRetriever)},
+		{name: "an organization, without read_data", scopes: scope(ResourceOrganization, "int_1", WriteData)},
 
-		{name: "one uncovering, one covering", scopes: []Scope{{ResourceType: UnknownResource}, {ResourceType: ResourceRetriever, ResourceID: "ret_1"}}, retriever: true},
-		{name: "the right id under one scope, the right operation under another", scopes: []Scope{
+		{name: "an unreadable scope and one that covers", scopes: []Scope{{ResourceType: UnknownResource}, {ResourceType: ResourceRetriever, ResourceID: "ret_1"}}, retriever: true},
+		{name: "the right id in one scope, the right operation in another", scopes: []Scope{
 			{ResourceNamespace, "ns_1", []Operation{WriteData}}, {ResourceNamespace, "ns_2", []Operation{ReadData}},
 		}},
 	} {
@@ -116,8 +115,7 @@ func TestScopesCover(t *testing.T) {
 	}
 }
 
-// Without it a scope with an open pattern covers a document that has no id, or an organization whose public id is
-// the empty text.
+// Without this, a scope with a wildcard covers a document without an id, or an organization whose public id is empty.
 func TestScopesCoverNothingWithoutAnID(t *testing.T) {
 	c := Caller{Key: &Key{InternalID: "int_1", OrganizationID: new(""), Scopes: []Scope{{ResourceType: ResourceOrganization, ResourceID: "o*"}}}}
 	if c.coversNamespace(ReadData, &Namespace{ID: "ns_1"}) {
@@ -125,12 +123,12 @@ func TestScopesCoverNothingWithoutAnID(t *testing.T) {
 	}
 	c.Key.Scopes = []Scope{{ResourceType: ResourceNamespace, ResourceID: "*"}, {ResourceType: ResourceRetriever, ResourceID: "*"}}
 	if c.covers(ReadData, &Namespace{}, "") {
-		t.Error("what has no id is covered")
+		t.Error("a document without an id is covered")
 	}
 }
 
-// Without it a page of a foreign site uses a key that its owner bound to certain origins, or servers, which send no
-// origin, cannot use it.
+// Without this, a page of another site uses a key that its owner limited to certain origins, or a server, which sends no origin, cannot use
+// it.
 func TestCheckOrigin(t *testing.T) {
 	limited := []string{"https://app.example.com"}
 	for _, tt := range []struct {
@@ -142,10 +140,10 @@ func TestCheckOrigin(t *testing.T) {
 		{"listed", Caller{Key: &Key{AllowedOrigins: limited}}, "https://app.example.com", true},
 		{"not listed", Caller{Key: &Key{AllowedOrigins: limited}}, "https://evil.example", false},
 		{"none sent", Caller{Key: &Key{AllowedOrigins: limited}}, "", true},
-		{"the opaque one", Caller{Key: &Key{AllowedOrigins: limited}}, "null", false},
+		{"an opaque origin", Caller{Key: &Key{AllowedOrigins: limited}}, "null", false},
 		{"unrestricted", Caller{Key: &Key{}}, "https://evil.example", true},
-		{"a list that nobody could read", Caller{Key: &Key{AllowedOrigins: []string{}}}, "https://app.example.com", false},
-		{"a list that nobody could read, none sent", Caller{Key: &Key{AllowedOrigins: []string{}}}, "", true},
+		{"an unreadable list", Caller{Key: &Key{AllowedOrigins: []string{}}}, "https://app.example.com", false},
+		{"an unreadable list, none sent", Caller{Key: &Key{AllowedOrigins: []string{}}}, "", true},
 		{"an anonymous caller", Caller{}, "https://evil.example", true},
 	} {
 		want := Forbidden
@@ -158,7 +156,7 @@ func TestCheckOrigin(t *testing.T) {
 	}
 }
 
-// Without this, a request without credentials counts as a known caller, or the context of one request leaks into another.
+// Without this, a request without a key counts as a known caller, or the context of one request leaks into another.
 func TestContextCarriesCallerAndNamespace(t *testing.T) {
 	ctx := t.Context()
 	if c := CallerFrom(ctx); !c.Anonymous() {
@@ -180,7 +178,7 @@ func TestContextCarriesCallerAndNamespace(t *testing.T) {
 	}
 }
 
-// Without this, anybody who copies a key from a web page can use the caches, labels and audit trail of its owners.
+// Without this, anyone who copies a key from a web page can use the caches, labels and audit trail of its owner.
 func TestWhoIsKnown(t *testing.T) {
 	for _, tt := range []struct {
 		caller Caller

@@ -13,14 +13,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// writer is a caller of int_1 with the permissions, limited to the scopes, if there are any.
+// writer returns a caller of int_1 with the permission, limited to the scopes, if there are any.
 func writer(p Permission, scopes ...Scope) Caller {
 	c := reader(scopes...)
 	c.Key.ID, c.Key.Hash, c.Key.UserID, c.Key.Permissions = "key_writer", "hash of key_writer", "usr_writer", []Permission{p}
 	return c
 }
 
-// codeAndField tells an error as clients see it.
+// codeAndField returns an error's code and field, as clients see them.
 func codeAndField(t *testing.T, err error) string {
 	t.Helper()
 	if err == nil {
@@ -28,7 +28,7 @@ func codeAndField(t *testing.T, err error) string {
 	}
 	e, ok := errors.AsType[*Error](err)
 	if !ok {
-		t.Fatalf("%v is not of this domain", err)
+		t.Fatalf("got an error of another package: %v", err)
 	}
 	return strings.TrimSpace(fmt.Sprintf("%s %s", e.Code, e.Field))
 }
@@ -42,11 +42,10 @@ func find(t *testing.T, m *memory, id ID) Key {
 	return m.keys[i]
 }
 
-// named is the settings of a key that is called so.
+// named returns settings with this name.
 func named(name string) Settings { return Settings{Name: Given(&name)} }
 
-// Without it a key is stored that the vendor's own clients cannot show, or somebody learns that something is wrong and
-// not what.
+// Without this, a key is stored that the vendor's clients cannot show, or an error does not name the field that is wrong.
 func TestSettingsAreValidated(t *testing.T) {
 	times := func(n int, s string) *string { s = strings.Repeat(s, n); return &s }
 	var none Settings
@@ -55,42 +54,42 @@ func TestSettingsAreValidated(t *testing.T) {
 		settings Settings
 		want     string
 	}{
-		"nothing":                       {none, ""},
-		"a name of 100 characters":      {named(*times(100, "é")), ""},
-		"and spaces around it":          {named("  " + *times(100, "x") + "\t\n"), ""},
-		"a name of 101":                 {named(*times(101, "x")), "BAD_USER_INPUT name"},
-		"no name":                       {named(""), "BAD_USER_INPUT name"},
-		"a name of spaces":              {named(" \t "), "BAD_USER_INPUT name"},
-		"a null name":                   {Settings{Name: Given[string](nil)}, "BAD_USER_INPUT name"},
-		"a line break in the name":      {named("a\nb"), "BAD_USER_INPUT name"},
-		"a turned direction":            {named("a\u202eb"), "BAD_USER_INPUT name"},
-		"a line separator":              {named("a\u2028b"), "BAD_USER_INPUT name"},
-		"a joiner in an emoji":          {named("👩\u200d💻"), ""},
-		"a description of 500":          {Settings{Description: Given(times(500, "é"))}, ""},
-		"a description of 501":          {Settings{Description: Given(times(501, "x"))}, "BAD_USER_INPUT description"},
-		"lines in the description":      {Settings{Description: Given(new("a\r\n\tb"))}, ""},
-		"an escape in the description":  {Settings{Description: Given(new("a\x1b[2J"))}, "BAD_USER_INPUT description"},
-		"an expiry now":                 {Settings{ExpiresAt: Given(at(0))}, "BAD_USER_INPUT expiresAt"},
-		"an expiry within now":          {Settings{ExpiresAt: Given(new(noon.Add(time.Millisecond - 1)))}, "BAD_USER_INPUT expiresAt"},
-		"an expiry a millisecond later": {Settings{ExpiresAt: Given(new(noon.Add(time.Millisecond)))}, ""},
-		"50 origins":                    {Settings{AllowedOrigins: origins(50, "https://a.example")}, ""},
-		"51 origins":                    {Settings{AllowedOrigins: origins(51, "https://a.example")}, "BAD_USER_INPUT allowedOrigins"},
-		"no origin":                     {Settings{AllowedOrigins: origins(1, "a.example")}, "BAD_USER_INPUT allowedOrigins"},
-		"an origin with a path":         {Settings{AllowedOrigins: origins(1, "https://a.example/")}, "BAD_USER_INPUT allowedOrigins"},
-		"a name that leaves no mark":    {named("\u200b\ufeff\u2060"), "BAD_USER_INPUT name"},
-		"any origin":                    {Settings{AllowedOrigins: origins(1, "*")}, "BAD_USER_INPUT allowedOrigins"},
-		"any subdomain":                 {Settings{AllowedOrigins: origins(1, "https://*.a.example")}, ""},
-		"the last expiry":               {Settings{ExpiresAt: Given(new(time.Date(9999, 12, 31, 23, 59, 59, 999e6, time.UTC)))}, ""},
-		"an expiry that no text tells":  {Settings{ExpiresAt: Given(new(time.Date(9999, 12, 31, 23, 0, 0, 0, time.FixedZone("", -3600))))}, "BAD_USER_INPUT expiresAt"},
-		"a name that is no text":        {named("a\xff"), "BAD_USER_INPUT name"},
-		"a description that is no text": {Settings{Description: Given(new("\xc3"))}, "BAD_USER_INPUT description"},
-		"a name of half a character":    {named("a\ufffd"), "BAD_USER_INPUT name"},
-		"a description of half of one":  {Settings{Description: Given(new("\ufffd"))}, "BAD_USER_INPUT description"},
-		"a limit of 1":                  {Settings{RateLimitOverride: Given(new(1))}, ""},
-		"a limit of 0":                  {Settings{RateLimitOverride: Given(new(0))}, "BAD_USER_INPUT rateLimitOverride"},
-		"a limit below 0":               {Settings{RateLimitOverride: Given(new(-1))}, "BAD_USER_INPUT rateLimitOverride"},
-		"the largest limit":             {Settings{RateLimitOverride: Given(new(math.MaxInt32))}, ""},
-		"a limit beyond it":             {Settings{RateLimitOverride: Given(new(math.MaxInt32 + 1))}, "BAD_USER_INPUT rateLimitOverride"},
+		"nothing":                                  {none, ""},
+		"a name of 100 characters":                 {named(*times(100, "é")), ""},
+		"100 characters and spaces around them":    {named("  " + *times(100, "x") + "\t\n"), ""},
+		"a name of 101 characters":                 {named(*times(101, "x")), "BAD_USER_INPUT name"},
+		"no name":                                  {named(""), "BAD_USER_INPUT name"},
+		"a name of spaces":                         {named(" \t "), "BAD_USER_INPUT name"},
+		"a null name":                              {Settings{Name: Given[string](nil)}, "BAD_USER_INPUT name"},
+		"a line break in a name":                   {named("a\nb"), "BAD_USER_INPUT name"},
+		"a right-to-left override in a name":       {named("a\u202eb"), "BAD_USER_INPUT name"},
+		"a line separator in a name":               {named("a\u2028b"), "BAD_USER_INPUT name"},
+		"a joiner in a name's emoji":               {named("👩\u200d💻"), ""},
+		"a description of 500 characters":          {Settings{Description: Given(times(500, "é"))}, ""},
+		"a description of 501 characters":          {Settings{Description: Given(times(501, "x"))}, "BAD_USER_INPUT description"},
+		"lines in a description":                   {Settings{Description: Given(new("a\r\n\tb"))}, ""},
+		"an escape in a description":               {Settings{Description: Given(new("a\x1b[2J"))}, "BAD_USER_INPUT description"},
+		"an expiry now":                            {Settings{ExpiresAt: Given(at(0))}, "BAD_USER_INPUT expiresAt"},
+		"an expiry less than a millisecond later":  {Settings{ExpiresAt: Given(new(noon.Add(time.Millisecond - 1)))}, "BAD_USER_INPUT expiresAt"},
+		"an expiry a millisecond later":            {Settings{ExpiresAt: Given(new(noon.Add(time.Millisecond)))}, ""},
+		"50 origins":                               {Settings{AllowedOrigins: origins(50, "https://a.example")}, ""},
+		"51 origins":                               {Settings{AllowedOrigins: origins(51, "https://a.example")}, "BAD_USER_INPUT allowedOrigins"},
+		"an invalid origin":                        {Settings{AllowedOrigins: origins(1, "a.example")}, "BAD_USER_INPUT allowedOrigins"},
+		"an origin with a path":                    {Settings{AllowedOrigins: origins(1, "https://a.example/")}, "BAD_USER_INPUT allowedOrigins"},
+		"a name of invisible characters":           {named("\u200b\ufeff\u2060"), "BAD_USER_INPUT name"},
+		"any origin":                               {Settings{AllowedOrigins: origins(1, "*")}, "BAD_USER_INPUT allowedOrigins"},
+		"any subdomain":                            {Settings{AllowedOrigins: origins(1, "https://*.a.example")}, ""},
+		"the latest expiry":                        {Settings{ExpiresAt: Given(new(time.Date(9999, 12, 31, 23, 59, 59, 999e6, time.UTC)))}, ""},
+		"an expiry after the year 9999 in UTC":     {Settings{ExpiresAt: Given(new(time.Date(9999, 12, 31, 23, 0, 0, 0, time.FixedZone("", -3600))))}, "BAD_USER_INPUT expiresAt"},
+		"a name that is not UTF-8":                 {named("a\xff"), "BAD_USER_INPUT name"},
+		"a description that is not UTF-8":          {Settings{Description: Given(new("\xc3"))}, "BAD_USER_INPUT description"},
+		"a replacement character in a name":        {named("a\ufffd"), "BAD_USER_INPUT name"},
+		"a replacement character in a description": {Settings{Description: Given(new("\ufffd"))}, "BAD_USER_INPUT description"},
+		"a limit of 1":                             {Settings{RateLimitOverride: Given(new(1))}, ""},
+		"a limit of 0":                             {Settings{RateLimitOverride: Given(new(0))}, "BAD_USER_INPUT rateLimitOverride"},
+		"a limit below 0":                          {Settings{RateLimitOverride: Given(new(-1))}, "BAD_USER_INPUT rateLimitOverride"},
+		"the largest limit":                        {Settings{RateLimitOverride: Given(new(math.MaxInt32))}, ""},
+		"a limit above the largest":                {Settings{RateLimitOverride: Given(new(math.MaxInt32 + 1))}, "BAD_USER_INPUT rateLimitOverride"},
 	} {
 		store := fixture()
 		before := slices.Clone(store.keys)
@@ -99,12 +98,12 @@ func TestSettingsAreValidated(t *testing.T) {
 			t.Errorf("%s: %q, want %q", name, got, tt.want)
 		}
 		if err != nil && (cmp.Diff(before, store.keys) != "" || len(store.events) > 0) {
-			t.Errorf("%s: refused, and yet something was written", name)
+			t.Errorf("%s: refused, but something was written", name)
 		}
 		if tt.settings.Name.Given {
 			_, err = newService(fixture()).Create(t.Context(), writer(Write), "shop", "ret_1", tt.settings)
 			if got := codeAndField(t, err); got != tt.want {
-				t.Errorf("%s: a new key: %q, want %q", name, got, tt.want)
+				t.Errorf("%s: a new key: got %q, want %q", name, got, tt.want)
 			}
 		}
 	}
@@ -113,7 +112,7 @@ func TestSettingsAreValidated(t *testing.T) {
 	}
 }
 
-// Without it a new key does more than execute its retriever, belongs to somebody else, or nobody knows who made it.
+// Without this, a new key can do more than execute its retriever, belongs to somebody else, or does not say who created it.
 func TestCreate(t *testing.T) {
 	store := fixture()
 	c := writer(Write)
@@ -141,7 +140,7 @@ func TestCreate(t *testing.T) {
 		t.Errorf("returned (-want +got):\n%s", diff)
 	}
 	if s, ok := Recognize(made.Secret.Reveal()); !ok || s.Hash() != want.Hash {
-		t.Error("the plaintext is not that of a key")
+		t.Error("the plaintext is not a key")
 	}
 	event := Event{
 		ID: store.events[0].ID, Timestamp: noon, Action: KeyCreated, ResourceType: ResourceAPIKey, ResourceID: string(made.Key.ID),
@@ -157,7 +156,7 @@ func TestCreate(t *testing.T) {
 	}
 }
 
-// Without it a client that sends null for what it was not given takes a key's limits away unseen.
+// A client that sends null for fields without a value clears a key's limits. The payload must name the cleared fields.
 func TestUpdateTellsWhatItCleared(t *testing.T) {
 	everything := Settings{
 		Description: Given[string](nil), ExpiresAt: Given[time.Time](nil), AllowedOrigins: Given[[]string](nil), RateLimitOverride: Given[int](nil),
@@ -166,11 +165,11 @@ func TestUpdateTellsWhatItCleared(t *testing.T) {
 		settings Settings
 		cleared  []string
 	}{
-		"nothing":              {named("new"), []string{}},
-		"everything":           {everything, []string{"description", "expiresAt", "allowedOrigins", "rateLimitOverride"}},
-		"an expiry":            {Settings{ExpiresAt: Given[time.Time](nil)}, []string{"expiresAt"}},
-		"what is empty":        {Settings{Description: Given(new("")), AllowedOrigins: Given(&[]string{})}, []string{"description", "allowedOrigins"}},
-		"what got other value": {Settings{ExpiresAt: Given(at(50)), RateLimitOverride: Given(new(9))}, []string{}},
+		"nothing":                {named("new"), []string{}},
+		"everything":             {everything, []string{"description", "expiresAt", "allowedOrigins", "rateLimitOverride"}},
+		"an expiry":              {Settings{ExpiresAt: Given[time.Time](nil)}, []string{"expiresAt"}},
+		"fields that are empty":  {Settings{Description: Given(new("")), AllowedOrigins: Given(&[]string{})}, []string{"description", "allowedOrigins"}},
+		"fields with new values": {Settings{ExpiresAt: Given(at(50)), RateLimitOverride: Given(new(9))}, []string{}},
 	} {
 		store := fixture()
 		k := &store.keys[0]
@@ -187,7 +186,7 @@ func TestUpdateTellsWhatItCleared(t *testing.T) {
 	}
 }
 
-// Without it an update forgets what it was not told about, or cannot take a limit away.
+// Without this, an update clears fields that it was not given, or cannot clear a limit.
 func TestUpdateChangesWhatIsGiven(t *testing.T) {
 	full := func(k *Key) {
 		k.Name, k.Description, k.ExpiresAt = "old", "old", at(100)
@@ -198,19 +197,19 @@ func TestUpdateChangesWhatIsGiven(t *testing.T) {
 		edit     func(*Key)
 		changed  string
 	}{
-		"a name":           {named(" new "), func(k *Key) { k.Name = "new" }, "name"},
-		"no description":   {Settings{Description: Given[string](nil)}, func(k *Key) { k.Description = "" }, "description"},
-		"an expiry":        {Settings{ExpiresAt: Given(at(50))}, func(k *Key) { k.ExpiresAt = at(50) }, "expires_at"},
-		"no expiry":        {Settings{ExpiresAt: Given[time.Time](nil)}, func(k *Key) { k.ExpiresAt = nil }, "expires_at"},
-		"other origins":    {Settings{AllowedOrigins: Given(&[]string{"https://*.example"})}, func(k *Key) { k.AllowedOrigins = []string{"https://*.example"} }, "allowed_origins"},
-		"no origins":       {Settings{AllowedOrigins: Given[[]string](nil)}, func(k *Key) { k.AllowedOrigins = nil }, "allowed_origins"},
-		"an empty list":    {Settings{AllowedOrigins: Given(&[]string{})}, func(k *Key) { k.AllowedOrigins = nil }, "allowed_origins"},
-		"another limit":    {Settings{RateLimitOverride: Given(new(4))}, func(k *Key) { k.RateLimitOverride = new(int32(4)) }, "rate_limit_override"},
-		"no limit":         {Settings{RateLimitOverride: Given[int](nil)}, func(k *Key) { k.RateLimitOverride = nil }, "rate_limit_override"},
-		"two things":       {Settings{Name: Given(new("new")), RateLimitOverride: Given(new(3))}, func(k *Key) { k.Name = "new" }, "name"},
-		"nothing":          {Settings{}, func(*Key) {}, ""},
-		"what it was":      {Settings{Name: Given(new("old")), ExpiresAt: Given(at(100))}, func(*Key) {}, ""},
-		"what it was, odd": {Settings{Name: Given(new("old ")), ExpiresAt: Given(new(at(100).Add(999)))}, func(*Key) {}, ""},
+		"a name":                               {named(" new "), func(k *Key) { k.Name = "new" }, "name"},
+		"no description":                       {Settings{Description: Given[string](nil)}, func(k *Key) { k.Description = "" }, "description"},
+		"an expiry":                            {Settings{ExpiresAt: Given(at(50))}, func(k *Key) { k.ExpiresAt = at(50) }, "expires_at"},
+		"no expiry":                            {Settings{ExpiresAt: Given[time.Time](nil)}, func(k *Key) { k.ExpiresAt = nil }, "expires_at"},
+		"other origins":                        {Settings{AllowedOrigins: Given(&[]string{"https://*.example"})}, func(k *Key) { k.AllowedOrigins = []string{"https://*.example"} }, "allowed_origins"},
+		"no origins":                           {Settings{AllowedOrigins: Given[[]string](nil)}, func(k *Key) { k.AllowedOrigins = nil }, "allowed_origins"},
+		"an empty list":                        {Settings{AllowedOrigins: Given(&[]string{})}, func(k *Key) { k.AllowedOrigins = nil }, "allowed_origins"},
+		"another limit":                        {Settings{RateLimitOverride: Given(new(4))}, func(k *Key) { k.RateLimitOverride = new(int32(4)) }, "rate_limit_override"},
+		"no limit":                             {Settings{RateLimitOverride: Given[int](nil)}, func(k *Key) { k.RateLimitOverride = nil }, "rate_limit_override"},
+		"two things":                           {Settings{Name: Given(new("new")), RateLimitOverride: Given(new(3))}, func(k *Key) { k.Name = "new" }, "name"},
+		"nothing":                              {Settings{}, func(*Key) {}, ""},
+		"the same values":                      {Settings{Name: Given(new("old")), ExpiresAt: Given(at(100))}, func(*Key) {}, ""},
+		"the same values, written differently": {Settings{Name: Given(new("old ")), ExpiresAt: Given(new(at(100).Add(999)))}, func(*Key) {}, ""},
 	} {
 		store := fixture()
 		full(&store.keys[0])
@@ -243,8 +242,7 @@ func TestUpdateChangesWhatIsGiven(t *testing.T) {
 	}
 }
 
-// What of a key cannot be read must not be overwritten by what it was read as: an update that renames a key would lift
-// its limits.
+// An unreadable field must not be overwritten with the value that it was read as. Otherwise renaming a key would remove its limits.
 func TestUpdateWritesNoMoreThanItIsGiven(t *testing.T) {
 	store := &recording{memory: fixture()}
 	_, err := newService(store).Update(t.Context(), writer(Write), "shop", "key_1", Settings{Name: Given(new("new")), ExpiresAt: Given(at(9))})
@@ -253,7 +251,7 @@ func TestUpdateWritesNoMoreThanItIsGiven(t *testing.T) {
 	}
 }
 
-// recording remembers the changes, and lets somebody else come first.
+// recording is a store that records changes. It calls before ahead of each write, so that a test can make a concurrent change.
 type recording struct {
 	*memory
 	changes []Change
@@ -268,7 +266,7 @@ func (r *recording) ChangeKey(ctx context.Context, c Change) (bool, error) {
 	return r.memory.ChangeKey(ctx, c)
 }
 
-// Without this, a dead key can be edited or revived.
+// Without this, a revoked or expired key can be changed or become active again.
 func TestOnlyActiveKeysChange(t *testing.T) {
 	for name, tt := range map[string]struct {
 		edit func(*Key)
@@ -306,7 +304,7 @@ func TestOnlyActiveKeysChange(t *testing.T) {
 				t.Errorf("%s: %s: %v", name, action, err)
 			}
 			if cmp.Diff(before, store.keys) != "" || len(store.events) > 0 {
-				t.Errorf("%s: %s: refused, and yet something was written", name, action)
+				t.Errorf("%s: %s: refused, but something was written", name, action)
 			}
 		}
 	}
@@ -342,7 +340,7 @@ func TestRevoke(t *testing.T) {
 	}
 }
 
-// Without it the successor is another kind of key, or the old one outlives what was asked for.
+// Without this, the successor has other rights than the old key, or the old key works for longer than the requested overlap.
 func TestRotate(t *testing.T) {
 	expiry := at(1000)
 	for name, tt := range map[string]struct {
@@ -351,11 +349,11 @@ func TestRotate(t *testing.T) {
 		want    func(*Key)
 		changed string
 	}{
-		"at once":                       {0, expiry, func(k *Key) { k.Stored, k.RevokedAt, k.RevokedBy = Revoked, at(0), new("usr_writer") }, "status rotated_to"},
-		"with an overlap":               {time.Minute, nil, func(k *Key) { k.ExpiresAt = at(60) }, "expires_at rotated_to"},
-		"that ends before the key does": {time.Minute, expiry, func(k *Key) { k.ExpiresAt = at(60) }, "expires_at rotated_to"},
-		"that ends with the key":        {1000 * time.Second, expiry, func(*Key) {}, "rotated_to"},
-		"that ends after the key does":  {MaxOverlap, expiry, func(*Key) {}, "rotated_to"},
+		"at once":         {0, expiry, func(k *Key) { k.Stored, k.RevokedAt, k.RevokedBy = Revoked, at(0), new("usr_writer") }, "status rotated_to"},
+		"with an overlap": {time.Minute, nil, func(k *Key) { k.ExpiresAt = at(60) }, "expires_at rotated_to"},
+		"with an overlap that ends before the key": {time.Minute, expiry, func(k *Key) { k.ExpiresAt = at(60) }, "expires_at rotated_to"},
+		"with an overlap that ends with the key":   {1000 * time.Second, expiry, func(*Key) {}, "rotated_to"},
+		"with an overlap that ends after the key":  {MaxOverlap, expiry, func(*Key) {}, "rotated_to"},
 	} {
 		store := fixture()
 		old := &store.keys[0]
@@ -375,8 +373,8 @@ func TestRotate(t *testing.T) {
 		successor := before
 		successor.ID, successor.Hash, successor.Prefix, successor.Revision = got.Key.ID, got.Key.Hash, new(got.Secret.Prefix()), 0
 		successor.CreatedAt, successor.CreatedBy, successor.LastUsedAt, successor.RotatedFrom = at(0), new("usr_writer"), nil, new(ID("key_1"))
-		successor.UserID = "usr_writer"    // the caller who gets the plaintext
-		successor.Budget = "hash of key_1" // as key_0 is gone
+		successor.UserID = "usr_writer"    // the caller, who gets the plaintext
+		successor.Budget = "hash of key_1" // because key_0 does not exist
 		if diff := cmp.Diff(successor, find(t, store, got.Key.ID)); diff != "" {
 			t.Errorf("%s: the successor (-want +got):\n%s", name, diff)
 		}
@@ -404,30 +402,30 @@ func TestRotate(t *testing.T) {
 	}
 }
 
-// Without it a key could be kept alive for ever by rotating it, or a rotation fails for a reason that nobody can see.
+// Without this, rotations keep a key alive for longer than allowed, or copy limits that cannot be read.
 func TestRotateRefuses(t *testing.T) {
 	for name, tt := range map[string]struct {
 		overlap time.Duration
 		edit    func(*Key)
 		want    string
 	}{
-		"an overlap below zero":       {-1, func(*Key) {}, "BAD_USER_INPUT overlapSeconds"},
-		"an overlap beyond 30 days":   {MaxOverlap + 1, func(*Key) {}, "BAD_USER_INPUT overlapSeconds"},
-		"an overlap of 30 days":       {MaxOverlap, func(*Key) {}, ""},
-		"a bad overlap of a dead key": {-1, func(k *Key) { k.Stored = Revoked }, "BAD_USER_INPUT overlapSeconds"},
-		"rotated already":             {0, func(k *Key) { k.RotatedTo = new(ID("key_2")) }, "CONFLICT"},
-		"an unknown type":             {0, func(k *Key) { k.Type = "robot" }, "CONFLICT"},
-		"an unreadable type":          {0, func(k *Key) { k.Type = UnreadableType }, "CONFLICT"},
-		"a person's":                  {0, func(k *Key) { k.Type = UserScoped }, "CONFLICT"},
-		"a person's of a session":     {0, func(k *Key) { k.Type = Session }, "CONFLICT"},
-		"a subscription's":            {0, func(k *Key) { k.Type = MarketplaceSubscription }, ""},
-		"unreadable origins":          {0, func(k *Key) { k.AllowedOrigins = []string{} }, "CONFLICT"},
-		"an unknown resource":         {0, func(k *Key) { k.Scopes = append(k.Scopes, on("galaxy", "")) }, "CONFLICT"},
-		"an unreadable resource":      {0, func(k *Key) { k.Scopes = append(k.Scopes, on(UnknownResource, "")) }, "CONFLICT"},
-		"an unknown operation":        {0, func(k *Key) { k.Scopes[0].Operations = []Operation{ExecuteRetriever, "fly"} }, "CONFLICT"},
-		"an unreadable operation":     {0, func(k *Key) { k.Scopes[0].Operations = []Operation{UnknownOperation} }, "CONFLICT"},
-		"an unknown permission":       {0, func(k *Key) { k.Permissions = append(k.Permissions, "fly") }, "CONFLICT"},
-		"an organization's key":       {0, func(k *Key) { k.Type = Standard }, ""},
+		"an overlap below zero":          {-1, func(*Key) {}, "BAD_USER_INPUT overlapSeconds"},
+		"an overlap beyond 30 days":      {MaxOverlap + 1, func(*Key) {}, "BAD_USER_INPUT overlapSeconds"},
+		"an overlap of 30 days":          {MaxOverlap, func(*Key) {}, ""},
+		"a bad overlap of a revoked key": {-1, func(k *Key) { k.Stored = Revoked }, "BAD_USER_INPUT overlapSeconds"},
+		"rotated already":                {0, func(k *Key) { k.RotatedTo = new(ID("key_2")) }, "CONFLICT"},
+		"an unknown type":                {0, func(k *Key) { k.Type = "robot" }, "CONFLICT"},
+		"an unreadable type":             {0, func(k *Key) { k.Type = UnreadableType }, "CONFLICT"},
+		"a user-scoped key":              {0, func(k *Key) { k.Type = UserScoped }, "CONFLICT"},
+		"a session's key":                {0, func(k *Key) { k.Type = Session }, "CONFLICT"},
+		"a subscription's":               {0, func(k *Key) { k.Type = MarketplaceSubscription }, ""},
+		"unreadable origins":             {0, func(k *Key) { k.AllowedOrigins = []string{} }, "CONFLICT"},
+		"an unknown resource":            {0, func(k *Key) { k.Scopes = append(k.Scopes, on("galaxy", "")) }, "CONFLICT"},
+		"an unreadable resource":         {0, func(k *Key) { k.Scopes = append(k.Scopes, on(UnknownResource, "")) }, "CONFLICT"},
+		"an unknown operation":           {0, func(k *Key) { k.Scopes[0].Operations = []Operation{ExecuteRetriever, "fly"} }, "CONFLICT"},
+		"an unreadable operation":        {0, func(k *Key) { k.Scopes[0].Operations = []Operation{UnknownOperation} }, "CONFLICT"},
+		"an unknown permission":          {0, func(k *Key) { k.Permissions = append(k.Permissions, "fly") }, "CONFLICT"},
+		"an organization's key":          {0, func(k *Key) { k.Type = Standard }, ""},
 	} {
 		store := fixture()
 		tt.edit(&store.keys[0])
@@ -439,7 +437,7 @@ func TestRotateRefuses(t *testing.T) {
 	store := fixture()
 	store.keys[0].Permissions = []Permission{UnknownPermission}
 	if _, err := newService(store).Rotate(t.Context(), writer(Admin), "shop", "key_1", 0); codeAndField(t, err) == "" {
-		t.Error("a key with a permission that nobody knows was copied")
+		t.Error("a key with an unreadable permission was copied")
 	}
 	store = fixture()
 	store.keys[0].Type = Standard
@@ -448,7 +446,8 @@ func TestRotateRefuses(t *testing.T) {
 	}
 }
 
-// Of two concurrent changes one wins and the other fails. A revocation always succeeds: in an emergency, nobody must have to try twice.
+// Of two concurrent changes, one wins and the other fails. A revocation always succeeds, because nobody should have to repeat it in an
+// emergency.
 func TestLostRaces(t *testing.T) {
 	for name, change := range map[string]func(*Service) error{
 		"update": func(s *Service) error {
@@ -484,7 +483,7 @@ func TestLostRaces(t *testing.T) {
 		}
 	}
 
-	// The other one revoked it too: then there is nothing left to do.
+	// If the other change was a revocation too, nothing is left to do.
 	store := &recording{memory: fixture()}
 	store.before = func(int) {
 		if _, err := newService(store.memory).Revoke(t.Context(), writer(Admin), "shop", "key_1"); err != nil {
@@ -495,7 +494,7 @@ func TestLostRaces(t *testing.T) {
 		t.Errorf("%v, %d events", err, len(store.events))
 	}
 
-	// Somebody who never stops cannot hold a request for ever.
+	// A key that never stops changing cannot keep a request waiting forever.
 	store = &recording{memory: fixture()}
 	store.before = func(int) { store.keys[0].Revision++ }
 	if _, err := newService(store).Revoke(t.Context(), writer(Delete), "shop", "key_1"); codeAndField(t, err) != "CONFLICT" || len(store.changes) != manyTries {
@@ -503,7 +502,7 @@ func TestLostRaces(t *testing.T) {
 	}
 }
 
-// changes4 are the four changes, of key_1 or, where that is what is made, of its retriever.
+// changes4 are the four changes. Each changes key_1 or, for a creation, adds a key to its retriever.
 var changes4 = map[Action]func(context.Context, *Service, Caller, string) error{
 	KeyCreated: func(ctx context.Context, s *Service, c Caller, ns string) error {
 		_, err := s.Create(ctx, c, ns, "ret_1", named("new"))
@@ -523,10 +522,10 @@ var changes4 = map[Action]func(context.Context, *Service, Caller, string) error{
 	},
 }
 
-// Without it a key does what its holder was not given, and, by rotating a stronger one, comes to hold more than that.
+// Without this, a key does more than its permissions allow, or rotates a stronger key and thereby gets its rights.
 func TestWhoMayChangeWhat(t *testing.T) {
 	ladder := []Permission{Read, Write, Delete, Admin}
-	for _, of := range append([]Permission{""}, ladder...) { // what key_1 holds
+	for _, of := range append([]Permission{""}, ladder...) { // the permissions of key_1
 		for i, held := range ladder {
 			for action, change := range changes4 {
 				need := map[Action]Permission{KeyCreated: Write, KeyUpdated: Write, KeyRotated: Write, KeyRevoked: Delete}[action]
@@ -549,7 +548,7 @@ func TestWhoMayChangeWhat(t *testing.T) {
 	}
 }
 
-// Without it a key that is limited to one namespace manages those of another, by a key that both name.
+// Without this, a key that is limited to one namespace changes a key that also reaches another.
 func TestWhichScopesMayChangeWhat(t *testing.T) {
 	manage := func(t ResourceType, id string) Scope {
 		return Scope{t, id, []Operation{ReadData, ManagePermissions}}
@@ -557,32 +556,32 @@ func TestWhichScopesMayChangeWhat(t *testing.T) {
 	for name, tt := range map[string]struct {
 		caller []Scope
 		key    []Scope
-		want   string // of update, rotate and revoke
+		want   string // for update, rotate and revoke
 		create string
 	}{
-		"no limits":                            {nil, nil, "", ""},
-		"the retriever":                        {[]Scope{manage(ResourceRetriever, "ret_1")}, nil, "", ""},
-		"the retriever, for all it allows":     {[]Scope{on(ResourceRetriever, "ret_1")}, nil, "", ""},
-		"all retrievers":                       {[]Scope{manage(ResourceRetriever, "*")}, nil, "", ""},
-		"the namespace":                        {[]Scope{manage(ResourceNamespace, "ns_1")}, nil, "", ""},
-		"the organization":                     {[]Scope{manage(ResourceOrganization, "org_1")}, nil, "", ""},
-		"to read only":                         {[]Scope{{ResourceNamespace, "ns_1", []Operation{ReadData}}}, nil, "FORBIDDEN", "FORBIDDEN"},
-		"to manage only":                       {[]Scope{{ResourceNamespace, "ns_1", []Operation{ManagePermissions}}}, nil, "NOT_FOUND", "NOT_FOUND"},
-		"another namespace":                    {[]Scope{manage(ResourceNamespace, "ns_2")}, nil, "NOT_FOUND", "NOT_FOUND"},
-		"one of its two retrievers":            {[]Scope{manage(ResourceRetriever, "ret_1")}, []Scope{on(ResourceRetriever, "ret_1"), on(ResourceRetriever, "ret_2")}, "FORBIDDEN", ""},
-		"both of its retrievers":               {[]Scope{manage(ResourceRetriever, "ret_1"), manage(ResourceRetriever, "ret_2")}, []Scope{on(ResourceRetriever, "ret_1"), on(ResourceRetriever, "ret_2")}, "", ""},
-		"the namespace of both":                {[]Scope{manage(ResourceNamespace, "ns_1")}, []Scope{on(ResourceRetriever, "ret_1"), on(ResourceRetriever, "ret_2")}, "", ""},
-		"one of its two namespaces":            {[]Scope{manage(ResourceNamespace, "ns_1")}, []Scope{on(ResourceRetriever, "ret_1"), on(ResourceRetriever, "ret_6")}, "FORBIDDEN", ""},
-		"both of its namespaces":               {[]Scope{manage(ResourceNamespace, "ns_*")}, []Scope{on(ResourceRetriever, "ret_1"), on(ResourceRetriever, "ret_6")}, "", ""},
-		"a retriever that is gone":             {[]Scope{manage(ResourceNamespace, "ns_1")}, []Scope{on(ResourceRetriever, "ret_1"), on(ResourceRetriever, "ret_gone")}, "FORBIDDEN", ""},
-		"and the organization":                 {[]Scope{manage(ResourceOrganization, "int_1")}, []Scope{on(ResourceRetriever, "ret_1"), on(ResourceRetriever, "ret_gone")}, "", ""},
-		"the namespace that the key names":     {[]Scope{manage(ResourceNamespace, "ns_1")}, []Scope{on(ResourceRetriever, "ret_1"), on(ResourceNamespace, "ns_1")}, "", ""},
-		"not the namespace the key names":      {[]Scope{manage(ResourceNamespace, "ns_1")}, []Scope{on(ResourceRetriever, "ret_1"), on(ResourceNamespace, "ns_2")}, "FORBIDDEN", ""},
-		"less than a pattern":                  {[]Scope{manage(ResourceNamespace, "ns_1")}, []Scope{on(ResourceRetriever, "ret_1"), on(ResourceRetriever, "ret_*")}, "FORBIDDEN", ""},
-		"the same pattern, which is not known": {[]Scope{manage(ResourceNamespace, "ns_*")}, []Scope{on(ResourceRetriever, "ret_1"), on(ResourceNamespace, "ns_*")}, "FORBIDDEN", ""},
-		"less than a collection":               {[]Scope{manage(ResourceNamespace, "ns_1")}, []Scope{on(ResourceRetriever, "ret_1"), on(ResourceCollection, "col_1")}, "FORBIDDEN", ""},
-		"a collection":                         {[]Scope{manage(ResourceOrganization, "org_1")}, []Scope{on(ResourceRetriever, "ret_1"), on(ResourceCollection, "col_1")}, "", ""},
-		"less than the organization":           {[]Scope{manage(ResourceNamespace, "ns_1")}, []Scope{on(ResourceRetriever, "ret_1"), on(ResourceOrganization, "int_1")}, "FORBIDDEN", ""},
+		"no limits":                                         {nil, nil, "", ""},
+		"the retriever":                                     {[]Scope{manage(ResourceRetriever, "ret_1")}, nil, "", ""},
+		"the retriever, with all operations":                {[]Scope{on(ResourceRetriever, "ret_1")}, nil, "", ""},
+		"all retrievers":                                    {[]Scope{manage(ResourceRetriever, "*")}, nil, "", ""},
+		"the namespace":                                     {[]Scope{manage(ResourceNamespace, "ns_1")}, nil, "", ""},
+		"the organization":                                  {[]Scope{manage(ResourceOrganization, "org_1")}, nil, "", ""},
+		"the namespace, to read only":                       {[]Scope{{ResourceNamespace, "ns_1", []Operation{ReadData}}}, nil, "FORBIDDEN", "FORBIDDEN"},
+		"the namespace, to manage only":                     {[]Scope{{ResourceNamespace, "ns_1", []Operation{ManagePermissions}}}, nil, "NOT_FOUND", "NOT_FOUND"},
+		"another namespace":                                 {[]Scope{manage(ResourceNamespace, "ns_2")}, nil, "NOT_FOUND", "NOT_FOUND"},
+		"one of the key's two retrievers":                   {[]Scope{manage(ResourceRetriever, "ret_1")}, []Scope{on(ResourceRetriever, "ret_1"), on(ResourceRetriever, "ret_2")}, "FORBIDDEN", ""},
+		"both of the key's retrievers":                      {[]Scope{manage(ResourceRetriever, "ret_1"), manage(ResourceRetriever, "ret_2")}, []Scope{on(ResourceRetriever, "ret_1"), on(ResourceRetriever, "ret_2")}, "", ""},
+		"the namespace of both retrievers":                  {[]Scope{manage(ResourceNamespace, "ns_1")}, []Scope{on(ResourceRetriever, "ret_1"), on(ResourceRetriever, "ret_2")}, "", ""},
+		"one of the key's two namespaces":                   {[]Scope{manage(ResourceNamespace, "ns_1")}, []Scope{on(ResourceRetriever, "ret_1"), on(ResourceRetriever, "ret_6")}, "FORBIDDEN", ""},
+		"both of the key's namespaces":                      {[]Scope{manage(ResourceNamespace, "ns_*")}, []Scope{on(ResourceRetriever, "ret_1"), on(ResourceRetriever, "ret_6")}, "", ""},
+		"the namespace, but not the key's absent retriever": {[]Scope{manage(ResourceNamespace, "ns_1")}, []Scope{on(ResourceRetriever, "ret_1"), on(ResourceRetriever, "ret_gone")}, "FORBIDDEN", ""},
+		"the organization, with an absent retriever":        {[]Scope{manage(ResourceOrganization, "int_1")}, []Scope{on(ResourceRetriever, "ret_1"), on(ResourceRetriever, "ret_gone")}, "", ""},
+		"the namespace in the key's scope":                  {[]Scope{manage(ResourceNamespace, "ns_1")}, []Scope{on(ResourceRetriever, "ret_1"), on(ResourceNamespace, "ns_1")}, "", ""},
+		"another namespace than in the key's scope":         {[]Scope{manage(ResourceNamespace, "ns_1")}, []Scope{on(ResourceRetriever, "ret_1"), on(ResourceNamespace, "ns_2")}, "FORBIDDEN", ""},
+		"less than the key's pattern":                       {[]Scope{manage(ResourceNamespace, "ns_1")}, []Scope{on(ResourceRetriever, "ret_1"), on(ResourceRetriever, "ret_*")}, "FORBIDDEN", ""},
+		"the same pattern as the key":                       {[]Scope{manage(ResourceNamespace, "ns_*")}, []Scope{on(ResourceRetriever, "ret_1"), on(ResourceNamespace, "ns_*")}, "FORBIDDEN", ""},
+		"less than the key's collection":                    {[]Scope{manage(ResourceNamespace, "ns_1")}, []Scope{on(ResourceRetriever, "ret_1"), on(ResourceCollection, "col_1")}, "FORBIDDEN", ""},
+		"the organization of the key's collection":          {[]Scope{manage(ResourceOrganization, "org_1")}, []Scope{on(ResourceRetriever, "ret_1"), on(ResourceCollection, "col_1")}, "", ""},
+		"less than the key's organization":                  {[]Scope{manage(ResourceNamespace, "ns_1")}, []Scope{on(ResourceRetriever, "ret_1"), on(ResourceOrganization, "int_1")}, "FORBIDDEN", ""},
 	} {
 		for action, change := range changes4 {
 			store := fixture()
@@ -594,13 +593,13 @@ func TestWhichScopesMayChangeWhat(t *testing.T) {
 				want = tt.create
 			}
 			if got := codeAndField(t, change(t.Context(), newService(store), writer(Admin, tt.caller...), "shop")); got != want {
-				t.Errorf("%s by who manages %s: %q, want %q", action, name, got, want)
+				t.Errorf("%s by a caller who manages %s: got %q, want %q", action, name, got, want)
 			}
 		}
 	}
 }
 
-// Who may manage a key that can do more than theirs could make themselves stronger by rotating it.
+// Without this, a caller rotates a key that can do more than the caller's own, and holds the successor.
 func TestStrongerOperationsStayOutOfReach(t *testing.T) {
 	managing := []Operation{ReadData, ManagePermissions}
 	for name, tt := range map[string]struct {
@@ -608,20 +607,20 @@ func TestStrongerOperationsStayOutOfReach(t *testing.T) {
 		has, holds []Operation
 		want       string
 	}{
-		"less":                         {Standard, []Operation{ReadData}, managing, ""},
-		"the same":                     {Standard, managing, managing, ""},
-		"more":                         {Standard, []Operation{ReadData, DeleteData}, managing, "FORBIDDEN"},
-		"all":                          {Standard, nil, managing, "FORBIDDEN"},
-		"all, as the caller":           {Standard, nil, nil, ""},
-		"something unknown":            {Standard, []Operation{UnknownOperation}, managing, "FORBIDDEN"},
-		"what the caller may, unknown": {Standard, []Operation{"fly"}, []Operation{ReadData, ManagePermissions, "fly"}, "FORBIDDEN"},
-		"what the caller may, empty":   {Standard, []Operation{""}, []Operation{ReadData, ManagePermissions, ""}, "FORBIDDEN"},
-		"all, as an empty one says":    {Standard, nil, []Operation{ReadData, ManagePermissions, ""}, "FORBIDDEN"},
-		"to execute":                   {Standard, []Operation{ExecuteRetriever}, managing, "FORBIDDEN"},
-		"to execute as what it is":     {RetrieverKey, []Operation{ExecuteRetriever}, managing, ""},
-		"all, which it cannot do":      {RetrieverKey, nil, managing, ""},
-		"more, of a marketplace key":   {MarketplaceSubscription, []Operation{WriteData}, managing, "FORBIDDEN"},
-		"more, of an unreadable type":  {UnreadableType, []Operation{WriteData}, managing, "FORBIDDEN"},
+		"less":                                {Standard, []Operation{ReadData}, managing, ""},
+		"the same":                            {Standard, managing, managing, ""},
+		"more":                                {Standard, []Operation{ReadData, DeleteData}, managing, "FORBIDDEN"},
+		"all":                                 {Standard, nil, managing, "FORBIDDEN"},
+		"all, like the caller":                {Standard, nil, nil, ""},
+		"something unknown":                   {Standard, []Operation{UnknownOperation}, managing, "FORBIDDEN"},
+		"an operation of the caller, unknown": {Standard, []Operation{"fly"}, []Operation{ReadData, ManagePermissions, "fly"}, "FORBIDDEN"},
+		"an operation of the caller, empty":   {Standard, []Operation{""}, []Operation{ReadData, ManagePermissions, ""}, "FORBIDDEN"},
+		"all, of a caller with an empty operation": {Standard, nil, []Operation{ReadData, ManagePermissions, ""}, "FORBIDDEN"},
+		"to execute":                       {Standard, []Operation{ExecuteRetriever}, managing, "FORBIDDEN"},
+		"to execute, of a retriever's key": {RetrieverKey, []Operation{ExecuteRetriever}, managing, ""},
+		"all, of a retriever's key":        {RetrieverKey, nil, managing, ""},
+		"more, of a marketplace key":       {MarketplaceSubscription, []Operation{WriteData}, managing, "FORBIDDEN"},
+		"more, of an unreadable type":      {UnreadableType, []Operation{WriteData}, managing, "FORBIDDEN"},
 	} {
 		for action, change := range changes4 {
 			want := tt.want
@@ -632,13 +631,13 @@ func TestStrongerOperationsStayOutOfReach(t *testing.T) {
 			store.keys[0].Type, store.keys[0].Scopes[0].Operations = tt.kind, tt.has
 			err := change(t.Context(), newService(store), writer(Admin, Scope{ResourceNamespace, "ns_1", tt.holds}), "shop")
 			if got := codeAndField(t, err); got != want && (want != "" || got != "CONFLICT") {
-				t.Errorf("%s of a key that may do %s: %q, want %q", action, name, got, want)
+				t.Errorf("%s of a key with the operations %s: got %q, want %q", action, name, got, want)
 			}
 		}
 	}
 }
 
-// What was rotated must end when it was said to end.
+// A rotated key must expire when its rotation said it would.
 func TestOverlapIsNotPutOff(t *testing.T) {
 	for name, tt := range map[string]struct {
 		to   *time.Time
@@ -677,8 +676,8 @@ func TestRevokedCallersChangeNothing(t *testing.T) {
 	}
 }
 
-// Without it the order of refusals tells strangers what is there: first who asks, then whether they can see it, then
-// whether they may, and only then what they said.
+// Checks run in this order: is the caller known, can the caller see the key, may the caller change it, is the input valid. In another
+// order, errors would reveal what exists.
 func TestOrderOfRefusals(t *testing.T) {
 	bad := Settings{Name: Given(new(""))}
 	for _, tt := range []struct {
@@ -688,19 +687,19 @@ func TestOrderOfRefusals(t *testing.T) {
 		id     ID
 		want   string
 	}{
-		{"nobody", Caller{}, "absent", "absent", "UNAUTHENTICATED"},
+		{"an anonymous caller", Caller{}, "absent", "absent", "UNAUTHENTICATED"},
 		{"no permission", writer(""), "absent", "absent", "FORBIDDEN"},
 		{"no namespace", writer(Read), "", "key_1", "BAD_USER_INPUT X-Namespace"},
 		{"an absent namespace", writer(Read), "absent", "key_1", "NOT_FOUND"},
 		{"an absent key", writer(Read), "shop", "absent", "NOT_FOUND"},
 		{"another organization's key", writer(Admin), "shop", "key_foreign", "NOT_FOUND"},
 		{"another namespace's key", writer(Admin), "blog", "key_1", "NOT_FOUND"},
-		{"a key whose retriever is gone", writer(Admin), "shop", "key_gone", "NOT_FOUND"},
-		{"a key that names a pattern", writer(Admin), "shop", "key_pattern", "NOT_FOUND"},
+		{"a key whose retriever does not exist", writer(Admin), "shop", "key_gone", "NOT_FOUND"},
+		{"a key whose scope is a pattern", writer(Admin), "shop", "key_pattern", "NOT_FOUND"},
 		{"a key of no retriever", writer(Admin), "shop", "key_admin", "NOT_FOUND"},
 		{"an empty id", writer(Admin), "shop", "", "NOT_FOUND"},
 		{"a reader", writer(Read), "shop", "key_2", "FORBIDDEN"}, // key_2 has expired
-		{"a bad name for a dead key", writer(Write), "shop", "key_2", "BAD_USER_INPUT name"},
+		{"a bad name for an expired key", writer(Write), "shop", "key_2", "BAD_USER_INPUT name"},
 		{"a bad name", writer(Write), "shop", "key_1", "BAD_USER_INPUT name"},
 		{"a key of two namespaces", writer(Write), "blog", "key_26", "BAD_USER_INPUT name"},
 	} {
@@ -716,7 +715,7 @@ func TestOrderOfRefusals(t *testing.T) {
 	}
 }
 
-// Without it somebody who tries doors leaves no trace, or floods the trail with theirs.
+// Without this, denied attempts leave no trace, or one caller fills the trail with them.
 func TestDeniedAttemptsAreEvents(t *testing.T) {
 	for action, change := range changes4 {
 		store := fixture()
@@ -749,15 +748,15 @@ func TestDeniedAttemptsAreEvents(t *testing.T) {
 		other := writer(Read)
 		other.Key.ID = "key_other"
 		if err := change(t.Context(), s, other, "shop"); codeAndField(t, err) != "FORBIDDEN" || len(store.events) != 3 {
-			t.Errorf("%s: somebody else's attempt is not told apart", action)
+			t.Errorf("%s: another key's attempt has no event of its own", action)
 		}
 		s.Now = func() time.Time { return *at(120) }
 		store.fails = "InsertEvent"
 		if err := change(t.Context(), s, writer(Read), "shop"); codeAndField(t, err) != "UNAVAILABLE" {
-			t.Errorf("%s: an attempt that cannot be kept: %v", action, err)
+			t.Errorf("%s: an attempt that cannot be recorded: %v", action, err)
 		}
 	}
-	// Who may do nothing here, whatever it is, has tried it with their own key.
+	// A caller without permissions is denied before the target is looked up, so the event names the caller's own key.
 	for action, change := range changes4 {
 		store := fixture()
 		powerless := writer("")
@@ -771,14 +770,14 @@ func TestDeniedAttemptsAreEvents(t *testing.T) {
 			t.Errorf("%s: %+v", action, store.events)
 		}
 	}
-	// Who cannot see a key has tried nothing that its owners could act on, and must not write into their trail.
+	// A caller who cannot see a key gets NOT_FOUND and must not write into the trail of its owners.
 	store := fixture()
 	if _, err := newService(store).Revoke(t.Context(), writer(Admin, on(ResourceNamespace, "ns_2")), "shop", "key_1"); codeAndField(t, err) != "NOT_FOUND" || len(store.events) > 0 {
 		t.Errorf("%v, %d events", err, len(store.events))
 	}
 }
 
-// Without it a store that is down at the wrong moment looks like success, or like a key that is not there.
+// Without this, an outage at the wrong moment looks like success, or as if the key did not exist.
 func TestOutagesOfChanges(t *testing.T) {
 	for action, change := range changes4 {
 		working := fixture()
@@ -799,8 +798,8 @@ func TestOutagesOfChanges(t *testing.T) {
 	}
 }
 
-// Somebody at a terminal must be able to kill any key of the organization, also one that no list shows any more. The
-// holder of a key, however strong, must not: they see a namespace at a time.
+// In a terminal, an operator must be able to revoke any key of the organization, even one that no list shows. The holder of a key, however
+// strong, sees one namespace at a time and must not.
 func TestOperatorsRevokeAnything(t *testing.T) {
 	for id, ns := range map[ID]NamespaceID{"key_1": "ns_1", "key_6": "ns_2", "key_gone": "", "key_pattern": "", "key_admin": ""} {
 		store := fixture()
@@ -823,7 +822,7 @@ func TestOperatorsRevokeAnything(t *testing.T) {
 	}
 }
 
-// The vendor's endpoint names a retriever, and revokes none of another one's keys.
+// The vendor's endpoint names a retriever, and must not revoke keys of another one.
 func TestRevokeOf(t *testing.T) {
 	for _, tt := range []struct {
 		caller    Caller

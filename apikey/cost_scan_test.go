@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// charging is a store that charges each key, as the engines do.
+// charging is a store that charges each key to the Cost, as the engines do.
 type charging struct{ *memory }
 
 func (c charging) KeyPages(ctx context.Context, tenant InternalID, ids []RetrieverID, r KeyRange) ([][]Key, error) {
@@ -38,22 +38,22 @@ func listOf(n int, change ...func(*Key)) *memory {
 	return store
 }
 
-// Without it a request reads MAX_READS documents of a longer list, only to be refused.
+// Without this, a request reads MAX_READS documents of a longer list and is refused only then.
 func TestHopelessScansEndEarly(t *testing.T) {
 	const n = 5000
 	search := Filter{Search: "nobody has this"}
 	for name, c := range map[string]struct {
-		budget, looked int // looked is what is charged at most
+		budget, looked int // upper limit of what is charged
 		counts         int
 		refused        bool
 		options        ListOptions
 	}{
-		"more than the budget":              {n - 1000, readFirst + readTogether, 1, true, ListOptions{Filter: search, Wants: everything}},
-		"one too few":                       {n + listCost - 1, readFirst + readTogether, 1, true, ListOptions{Filter: search, Wants: everything}},
-		"another order, one too few":        {n + listCost - 1, readFirst + readTogether, 1, true, ListOptions{Order: Order{Field: ByExpiresAt}, Wants: Wants{Items: true}}},
-		"exactly enough":                    {n + listCost, n, 1, false, ListOptions{Filter: search, Wants: everything}},
-		"no bound":                          {0, 0, 0, false, ListOptions{Filter: search, Wants: everything}},
-		"a page that may come at any place": {n - 1000, n, 0, true, ListOptions{Filter: search, Wants: Wants{Items: true}}},
+		"more than the budget":       {n - 1000, readFirst + readTogether, 1, true, ListOptions{Filter: search, Wants: everything}},
+		"one too few":                {n + listCost - 1, readFirst + readTogether, 1, true, ListOptions{Filter: search, Wants: everything}},
+		"another order, one too few": {n + listCost - 1, readFirst + readTogether, 1, true, ListOptions{Order: Order{Field: ByExpiresAt}, Wants: Wants{Items: true}}},
+		"exactly enough":             {n + listCost, n, 1, false, ListOptions{Filter: search, Wants: everything}},
+		"no bound":                   {0, 0, 0, false, ListOptions{Filter: search, Wants: everything}},
+		"a page without a total":     {n - 1000, n, 0, true, ListOptions{Filter: search, Wants: Wants{Items: true}}},
 	} {
 		store := listOf(n)
 		cost := NewCost(c.budget, 0)
@@ -72,10 +72,10 @@ func TestHopelessScansEndEarly(t *testing.T) {
 			t.Errorf("%s: %s", name, reads)
 		}
 		if !c.refused && c.budget > 0 && cost.Left() != 0 {
-			t.Errorf("%s: %d left: the entries that were counted are not charged", name, cost.Left())
+			t.Errorf("%s: %d left, want 0, because the counted index entries are charged", name, cost.Left())
 		}
 	}
-	// A list of ordinary length is not counted.
+	// A list of ordinary length is read without counting it first.
 	store := listOf(MaxPage)
 	_, err := (&Service{Store: charging{store}, Now: frozen}).List(WithCost(t.Context(), NewCost(2*n, 0)), admin(), []*Retriever{{ID: "ret_1"}}, ListOptions{Filter: search, Wants: everything})
 	if reads := store.reads(); err != nil || strings.Contains(reads, "CountKeys") {
@@ -83,7 +83,7 @@ func TestHopelessScansEndEarly(t *testing.T) {
 	}
 }
 
-// Without it scans side by side keep many times MAX_RESPONSE_BYTES before the first of them ends and is charged.
+// Without this, concurrent scans keep many times MAX_RESPONSE_BYTES before the first of them ends and is charged.
 func TestScansAreChargedForWhatTheyKeep(t *testing.T) {
 	store := listOf(3*MaxPage, func(k *Key) { k.AllowedOrigins = []string{strings.Repeat("o", 10_000)} })
 	o := ListOptions{Page: Page{First: new(MaxPage)}, Filter: Filter{UnusedSince: at(0)}, Fields: FieldAllowedOrigins, Wants: Wants{Total: true, Items: true}}
@@ -99,19 +99,19 @@ func TestScansAreChargedForWhatTheyKeep(t *testing.T) {
 		t.Errorf("a page of 10 MB, with a limit of 1 MB: %v", err)
 	}
 	if reads := store.reads(); strings.Count(reads, "KeyPages") != 1 {
-		t.Errorf("it is refused after %s", reads)
+		t.Errorf("it was refused after the reads %s, want one page", reads)
 	}
-	// What is kept counts once, however many pages were read.
+	// A key that a scan keeps is charged once, however many pages were read.
 	cost = NewCost(0, 0)
 	if err := list(cost); err != nil || cost.retained.Load() < MaxPage*10_000 || cost.retained.Load() > (MaxPage+1)*12_000 {
-		t.Errorf("a page of 10 MB is charged %d bytes, %v", cost.retained.Load(), err)
+		t.Errorf("a page of 10 MB: got %d bytes charged, %v", cost.retained.Load(), err)
 	}
 }
 
-// Without it one request holds sixteen large pages at once. Reads of small pages do not wait for large ones.
+// Without this, one request keeps sixteen large pages in memory at once. Small pages do not wait for large ones.
 func TestLargeReadsWaitForTheirTurn(t *testing.T) {
 	for name, c := range map[string]struct {
-		waits string // the reads that are made while other large reads are under way
+		waits string // the reads that are made while as many large reads as allowed are running
 		ask   func(ctx context.Context, s *Service) error
 	}{
 		"a large page": {"", func(ctx context.Context, s *Service) error {
@@ -150,18 +150,18 @@ func TestLargeReadsWaitForTheirTurn(t *testing.T) {
 			go func() { defer close(done); err = c.ask(ctx, &Service{Store: store, Now: frozen}) }()
 			synctest.Wait()
 			if reads := store.reads(); strings.TrimSpace(reads) != c.waits {
-				t.Errorf("%s: %q is read meanwhile, want %q", name, reads, c.waits)
+				t.Errorf("%s: got the reads %q meanwhile, want %q", name, reads, c.waits)
 			}
 			cancel()
 			<-done
 			if codeOf(t, err) != Unavailable {
-				t.Errorf("%s that waits in vain: %v", name, err)
+				t.Errorf("%s, canceled while it waits: %v", name, err)
 			}
 		})
 	}
 }
 
-// Without it background work and commands, which have no Cost, take all connections of a store.
+// Without this, background work and commands, which have no Cost, take all connections of the store.
 func TestTogetherIsSixteenAtOnce(t *testing.T) {
 	var none *Cost
 	for name, together := range map[string]func(ctx context.Context, n int, f func(ctx context.Context, i int) error) error{
@@ -174,9 +174,9 @@ func TestTogetherIsSixteenAtOnce(t *testing.T) {
 				done <- together(t.Context(), 40, func(context.Context, int) error { under.Add(1); <-release; return nil })
 			}()
 			synctest.Wait()
-			// The caller itself is the sixteenth, once the others have their turns.
+			// The calling goroutine becomes the sixteenth only when the others have started all calls.
 			if n := under.Load(); n != maxCalls-1 {
-				t.Errorf("%s: %d calls begin before one ends, want %d", name, n, maxCalls-1)
+				t.Errorf("%s: got %d concurrent calls, want %d", name, n, maxCalls-1)
 			}
 			close(release)
 			if err := <-done; err != nil || under.Load() != 40 {
@@ -186,7 +186,7 @@ func TestTogetherIsSixteenAtOnce(t *testing.T) {
 	}
 }
 
-// Without it a pasted key of an organization does not find the keys with its prefix.
+// Without this, searching for a whole organization key does not find the keys with its prefix.
 func TestAPastedOrganizationKeyIsFound(t *testing.T) {
 	secret := mint(organizationKeyPrefix)
 	keys := []Key{

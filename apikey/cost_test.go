@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Without it a request looks at more than it may, or one that has exactly enough is refused.
+// Without this, a request reads more than its limit, or one that needs exactly its limit is refused.
 func TestCostIsCharged(t *testing.T) {
 	b := NewCost(10, 100)
 	if err := b.Look(10); err != nil || b.Left() != 0 || b.Exceeded() != nil {
@@ -28,15 +28,16 @@ func TestCostIsCharged(t *testing.T) {
 		t.Errorf("101 bytes of a hundred: %+v", e)
 	}
 	if err := b.Look(1 << 40); err != nil || b.Left() < 1<<50 {
-		t.Errorf("any number of documents: %v, %d left", err, b.Left())
+		t.Errorf("without a limit: %v, %d left", err, b.Left())
 	}
 	var none *Cost
 	if none.Look(1) != nil || none.retain(1) != nil || none.Exceeded() != nil || none.Left() < 1<<50 || CostFrom(t.Context()) != nil {
-		t.Error("no Cost refuses")
+		t.Error("a nil Cost must limit nothing")
 	}
 }
 
-// Without it one request takes all connections of a store, waits for itself for ever, or reads on when it has cost too much.
+// Without this, one request takes all connections of the store, deadlocks with itself, or continues to read after it has exceeded its
+// limit.
 func TestCallsOfARequestAreFew(t *testing.T) {
 	b := NewCost(1, 0)
 	var under, most atomic.Int64
@@ -47,7 +48,7 @@ func TestCallsOfARequestAreFew(t *testing.T) {
 		time.Sleep(time.Millisecond)
 		under.Add(-1)
 	}
-	// Calls within calls: a store turns each into many.
+	// Calls nest: a store can turn one call into many.
 	err := Together(t.Context(), 40, func(ctx context.Context, _ int) error {
 		done, err := b.Call(ctx)
 		if err != nil {
@@ -69,16 +70,16 @@ func TestCallsOfARequestAreFew(t *testing.T) {
 	ended, end := context.WithCancel(t.Context())
 	end()
 	if _, err := b.Call(ended); codeOf(t, err) != Unavailable {
-		t.Errorf("a call that waits in vain: %v", err)
+		t.Errorf("a call whose context ended: %v", err)
 	}
 	b = NewCost(1, 0)
 	_ = b.Look(2)
 	if _, err := b.Call(t.Context()); codeOf(t, err) != BadUserInput || len(b.calls) != 0 {
-		t.Errorf("a call with nothing left: %v", err)
+		t.Errorf("a call over the limit: %v", err)
 	}
 }
 
-// Without it the lists of an operation cost nothing where they have no keys, or keep more than fits into memory.
+// Without this, lists without keys cost nothing, or the lists of one operation keep more than fits into memory.
 func TestListsAreCharged(t *testing.T) {
 	keys := []Key{keyOf("a"), keyOf("b")}
 	list := func(b *Cost, n int, o ListOptions) error {
@@ -108,9 +109,9 @@ func TestListsAreCharged(t *testing.T) {
 		}
 	}
 	for name, o := range map[string]ListOptions{
-		"a page":                     {Wants: Wants{Items: true}},
-		"a filter":                   {Wants: Wants{Items: true}, Filter: Filter{UnusedSince: at(0)}},
-		"a filter, and their number": {Wants: everything, Filter: Filter{UnusedSince: at(0)}},
+		"a page":                  {Wants: Wants{Items: true}},
+		"a filter":                {Wants: Wants{Items: true}, Filter: Filter{UnusedSince: at(0)}},
+		"a filter with its total": {Wants: everything, Filter: Filter{UnusedSince: at(0)}},
 	} {
 		any := NewCost(0, 0)
 		if err := list(any, 10, o); err != nil || any.retained.Load() < 10*2*500 {
@@ -126,14 +127,14 @@ func TestListsAreCharged(t *testing.T) {
 	}
 }
 
-// partial is a store that returns the pages of one retriever at a time.
+// partial is a store that returns the page of one retriever per read.
 type partial struct{ *memory }
 
 func (p partial) KeyPages(ctx context.Context, tenant InternalID, ids []RetrieverID, r KeyRange) ([][]Key, error) {
 	return p.memory.KeyPages(ctx, tenant, ids[:1], r)
 }
 
-// Without it the retrievers whose keys do not come with the first read have none.
+// Without this, retrievers whose keys are not in the first read look as if they had none.
 func TestPagesThatComeInParts(t *testing.T) {
 	store := &memory{}
 	var rs []*Retriever
@@ -158,7 +159,7 @@ func TestPagesThatComeInParts(t *testing.T) {
 // In an emergency, people paste what they have: a whole key or its beginning. Without this, the search finds nothing.
 func TestAPastedKeyIsFound(t *testing.T) {
 	secret := mint(retrieverKeyPrefix)
-	foreign := "vendor-live_0123456789abcdefghij" // of no form that is known here
+	foreign := "vendor-live_0123456789abcdefghij" // of an unknown form
 	keys := []Key{
 		keyOf("the_key", func(k *Key) { k.Hash, k.Prefix = secret.Hash(), new(secret.Prefix()) }),
 		keyOf("same_prefix", func(k *Key) { k.Prefix = new(secret.Prefix()) }),
@@ -199,7 +200,7 @@ func TestAPastedKeyIsFound(t *testing.T) {
 	}
 }
 
-// A document may have any length. Without counting it, a few long ones cost what many are meant to.
+// A document can have any length. Without this, a few long documents cost as much as many, and count as few.
 func TestLongDocumentsCountMore(t *testing.T) {
 	for bytes, want := range map[int]int{0: 1, 900: 1, 1023: 1, 1024: 2, 14_000: 14} {
 		if got := Documents(bytes); got != want {
@@ -208,25 +209,25 @@ func TestLongDocumentsCountMore(t *testing.T) {
 	}
 }
 
-// A filter that says the same thing a hundred thousand times must not be compared as often with each key.
+// A filter that repeats a value a hundred thousand times must be compared with each key only once.
 func TestFiltersAreComparedOnce(t *testing.T) {
 	q, err := ListOptions{IncludeRevoked: true, Filter: Filter{
 		Status: slices.Repeat([]Status{Revoked, Active}, 50_000), KeyType: slices.Repeat([]Type{RetrieverKey}, 50_000),
 	}}.query(frozen())
 	if err != nil || len(q.Filter.Status) != 2 || len(q.Filter.KeyType) != 1 {
-		t.Errorf("%d states and %d types are compared, %v", len(q.Filter.Status), len(q.Filter.KeyType), err)
+		t.Errorf("got %d statuses and %d types to compare, want 2 and 1: %v", len(q.Filter.Status), len(q.Filter.KeyType), err)
 	}
 }
 
-// Without it a text of megabytes is decoded and encoded again before it is refused as a cursor.
+// Without this, megabytes of text are decoded and encoded before they are refused as a cursor.
 func TestLongCursorsAreNone(t *testing.T) {
 	p := position{list: retrievers, value: strings.Repeat("x", maxCursor), id: "ret_1"}
 	if _, ok := parseCursor(p.cursor(), retrievers); ok {
-		t.Error("a cursor of more than 64 KiB is read")
+		t.Error("a cursor of more than 64 KiB was accepted")
 	}
 }
 
-// Without it a scan of keys with long lists holds as many of them at once as of short ones.
+// Without this, a scan of keys with long lists keeps as many keys in memory at once as a scan of short ones.
 func TestScansReadLongKeysInSmallPages(t *testing.T) {
 	store := &memory{}
 	for i := range 2 * MaxPage {
@@ -239,7 +240,7 @@ func TestScansReadLongKeysInSmallPages(t *testing.T) {
 	}
 }
 
-// Without it some kind of list costs nothing where it is empty, and a hundred thousand of them cost seconds.
+// Without this, an empty list of some kind costs nothing, and a hundred thousand of them take seconds.
 func TestEveryKindOfListIsCharged(t *testing.T) {
 	for name, list := range map[string]func(ctx context.Context, s *Service) error{
 		"keys": func(ctx context.Context, s *Service) error {
@@ -289,7 +290,7 @@ func (c crowded) RetrieverPage(ctx context.Context, tenant InternalID, ns Namesp
 	return c.memory.RetrieverPage(ctx, tenant, ns, r)
 }
 
-// Without it one request holds sixteen large pages at once, for each of as many filters or searches.
+// Without this, one request with many filters or searches keeps sixteen large pages in memory at once.
 func TestLargeReadsAreFew(t *testing.T) {
 	store := &memory{namespaces: []Namespace{{ID: "ns_1", InternalID: "int_1"}}}
 	for i := range 2 * MaxPage {
@@ -316,9 +317,9 @@ func TestLargeReadsAreFew(t *testing.T) {
 		var under, most atomic.Int64
 		s := &Service{Store: crowded{store, &under, &most}, Now: frozen}
 		err := Together(WithCost(t.Context(), NewCost(0, 0)), 12, func(ctx context.Context, i int) error { return ask(ctx, s, i) })
-		// The first page of one scanned list is small.
+		// The first page of a scan is small, so it does not count.
 		if small := name == "filters"; err != nil || most.Load() > maxLarge && !small || most.Load() < 2 {
-			t.Errorf("%s: %d reads at once, %v", name, most.Load(), err)
+			t.Errorf("%s: got %d large reads at once, %v", name, most.Load(), err)
 		}
 	}
 }

@@ -14,7 +14,7 @@ import (
 
 var lists = []list{byCreatedAt, byLastUsedAt, byExpiresAt, byName, retrievers}
 
-// anyPosition draws a position that an item of the list can have.
+// anyPosition generates a position that an item of the list can have.
 func anyPosition(l list) *rapid.Generator[position] {
 	return rapid.Custom(func(t *rapid.T) position {
 		p := position{list: l, id: rapid.String().Draw(t, "id")}
@@ -31,7 +31,7 @@ func anyPosition(l list) *rapid.Generator[position] {
 	})
 }
 
-// Without it a page goes on elsewhere than where the last one ended.
+// Without this, a page does not start where the last one ended.
 func TestCursorRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p := anyPosition(rapid.SampledFrom(lists).Draw(t, "list")).Draw(t, "position")
@@ -45,7 +45,7 @@ func TestCursorRoundTrip(t *testing.T) {
 	})
 }
 
-// Without it a cursor cannot be put in a URL, or tells at a glance what it is made of.
+// Without this, a cursor cannot be put into a URL, or shows its contents.
 func TestCursorIsOpaqueText(t *testing.T) {
 	p := position{list: byName, value: "a name & more?", id: "key_1"}
 	if c := p.cursor(); strings.ContainsAny(c, "+/=&? ") || strings.Contains(c, "name") {
@@ -53,7 +53,7 @@ func TestCursorIsOpaqueText(t *testing.T) {
 	}
 }
 
-// Without it keys sort otherwise in a cursor than in the store: before 1970, say.
+// Without this, cursors order times differently than the store does, for example times before 1970.
 func TestTimeValueSortsAsTimesDo(t *testing.T) {
 	milliseconds := rapid.OneOf(rapid.Int64(), rapid.Int64Range(-2, 2), rapid.SampledFrom([]int64{math.MinInt64, math.MaxInt64, -62167219200000, 253402300799999}))
 	rapid.Check(t, func(t *rapid.T) {
@@ -68,18 +68,18 @@ func TestTimeValueSortsAsTimesDo(t *testing.T) {
 		}
 		p := position{list: byCreatedAt, value: av}
 		if back := p.time(); !back.Equal(a) || back.Location() != time.UTC {
-			t.Fatalf("%v came back as %v", a, back)
+			t.Fatalf("%v was decoded as %v", a, back)
 		}
 	})
 	if value, null := timeValue(nil); value != "" || !null {
-		t.Errorf("no time is %q, %v", value, null)
+		t.Errorf("the value of a nil time is %q, %v", value, null)
 	}
 	if p := (position{list: byCreatedAt, null: true}); p.time() != nil {
-		t.Errorf("no time came back as %v", p.time())
+		t.Errorf("a nil time was decoded as %v", p.time())
 	}
 }
 
-// Without it a cursor that was damaged on its way, or cut off, leads to some other page without a word.
+// Without this, a damaged or truncated cursor silently leads to another page.
 func TestCursorIsTamperProof(t *testing.T) {
 	alphabet := []rune("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_+/=.\r\n \x00é")
 	rapid.Check(t, func(t *rapid.T) {
@@ -101,13 +101,13 @@ func TestCursorIsTamperProof(t *testing.T) {
 				continue
 			}
 			if got, ok := parseCursor(changed, l); ok || got != nil {
-				t.Fatalf("%s at %d: %q is taken for %+v", what, i, changed, got)
+				t.Fatalf("%s at %d: %q was accepted as %+v", what, i, changed, got)
 			}
 		}
 	})
 }
 
-// Without this, a cursor of one order is used in another, where its value means something else: a name may be read as the 8 bytes of a
+// Without this, a cursor of one order is accepted by another, where its value has another meaning: the 8 bytes of a name could be read as a
 // time.
 func TestCursorOfAnotherListIsRefused(t *testing.T) {
 	for _, from := range lists {
@@ -119,52 +119,52 @@ func TestCursorOfAnotherListIsRefused(t *testing.T) {
 			for _, to := range lists {
 				want := from == to && (!null || from != byName && from != retrievers)
 				if _, ok := parseCursor(p.cursor(), to); ok != want {
-					t.Errorf("one of %c, null %v, is taken for one of %c: %v", from, null, to, ok)
+					t.Errorf("a cursor of list %c, null %v, as one of list %c: accepted %v", from, null, to, ok)
 				}
 			}
 		}
 	}
 }
 
-// Without it a forged cursor, whose checksum anybody can compute, makes the server panic or ask the store for what
-// no document holds.
+// Anyone can compute a cursor's checksum. Without this, a forged cursor makes the server panic or search for values that no document can
+// have.
 func TestForgedCursorsAreRefused(t *testing.T) {
 	for name, b := range map[string]string{
-		"nothing":                          "",
-		"a list alone":                     "c",
-		"list and flag":                    "c\x00",
-		"a flag that is none":              "c\x02\x00key_1",
-		"a time of no bytes":               "c\x00\x00key_1",
-		"a time of seven bytes":            "c\x00\x071234567key_1",
-		"a time of nine bytes":             "c\x00\x09123456789key_1",
-		"a null that has a value":          "c\x01\x0812345678key_1",
-		"a value longer than the rest":     "n\x00\x09key_1",
-		"a value of enormous length":       "n\x00\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01key_1",
-		"a length that never ends":         "n\x00\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff",
-		"a length that breaks off":         "n\x00\x80",
-		"a length written longer":          "n\x00\x81\x00akey_1",
-		"a name that is null":              "n\x01\x00key_1",
-		"a retriever's name that is null":  "r\x01\x00ret_1",
-		"a name that is no UTF-8":          "n\x00\x01\xffkey_1",
-		"an id that is no UTF-8":           "n\x00\x01a\xff",
-		"an id that is no UTF-8, of times": "c\x00\x0812345678\xff",
-		"a list that is none":              "x\x00\x00key_1",
+		"nothing":                               "",
+		"only a list":                           "c",
+		"a list and a flag":                     "c\x00",
+		"an invalid flag":                       "c\x02\x00key_1",
+		"a time of no bytes":                    "c\x00\x00key_1",
+		"a time of seven bytes":                 "c\x00\x071234567key_1",
+		"a time of nine bytes":                  "c\x00\x09123456789key_1",
+		"a null with a value":                   "c\x01\x0812345678key_1",
+		"a value longer than the rest":          "n\x00\x09key_1",
+		"a value of enormous length":            "n\x00\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01key_1",
+		"an endless length":                     "n\x00\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff",
+		"a truncated length":                    "n\x00\x80",
+		"a length in more bytes than needed":    "n\x00\x81\x00akey_1",
+		"a name that is null":                   "n\x01\x00key_1",
+		"a retriever's name that is null":       "r\x01\x00ret_1",
+		"a name that is not UTF-8":              "n\x00\x01\xffkey_1",
+		"an id that is not UTF-8":               "n\x00\x01a\xff",
+		"an id that is not UTF-8, after a time": "c\x00\x0812345678\xff",
+		"an invalid list":                       "x\x00\x00key_1",
 	} {
 		for _, l := range lists {
 			if p, ok := parseCursor(signed(b), l); ok {
-				t.Errorf("%s is taken for %+v of %c", name, p, l)
+				t.Errorf("%s was accepted as %+v of list %c", name, p, l)
 			}
 		}
 	}
 }
 
-// signed is a cursor of those bytes with a good checksum.
+// signed returns a cursor of these bytes with a valid checksum.
 func signed(b string) string {
 	return cursorText.EncodeToString(binary.BigEndian.AppendUint32([]byte(b), crc32.ChecksumIEEE([]byte(b))))
 }
 
-// FuzzParseCursor looks for a text that panics, or that is accepted though it is not what cursor writes. Every input
-// is tried as it is and as the bytes of a cursor with a good checksum, which fuzzing alone would never find.
+// FuzzParseCursor looks for texts that panic, or that are accepted although cursor would not write them. It tries every input as it is and
+// as the bytes of a cursor with a valid checksum, which fuzzing alone would never find.
 func FuzzParseCursor(f *testing.F) {
 	for i, l := range lists {
 		for _, p := range []position{
@@ -188,7 +188,7 @@ func FuzzParseCursor(f *testing.F) {
 			p, ok := parseCursor(text, l)
 			if !ok {
 				if p != nil {
-					t.Fatalf("%q was refused, and yet gave %+v", text, p)
+					t.Fatalf("%q was refused, but gave %+v", text, p)
 				}
 				continue
 			}
@@ -196,7 +196,7 @@ func FuzzParseCursor(f *testing.F) {
 				t.Fatalf("%q is of the list %c, not %c", text, p.list, l)
 			}
 			if again := p.cursor(); again != text {
-				t.Fatalf("%q was accepted and is written %q", text, again)
+				t.Fatalf("%q was accepted, but is written %q", text, again)
 			}
 			if l != byName && l != retrievers {
 				p.time()

@@ -20,10 +20,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// silent is a logger that nobody reads.
+// silent is a logger that discards everything.
 var silent = slog.New(slog.DiscardHandler)
 
-// manyKeys is a store with n keys of ret_1, and of a second retriever in another namespace.
+// manyKeys returns the fixture with n more keys of ret_1.
 func manyKeys(n int) *memory {
 	store := fixture()
 	for i := range n {
@@ -41,7 +41,7 @@ func revokeMany(t *testing.T, s *Service, c Caller, ns string, from, to int) {
 	}
 }
 
-// more is how many attempts the event says there were besides those that have one of their own.
+// more returns the number of further attempts that the event reports.
 func more(e Event) int {
 	if len(e.Changes) != 1 || e.Changes[0].Field != "denied_attempts" || e.Changes[0].Before != nil || e.Outcome != Denied {
 		return 0
@@ -50,8 +50,7 @@ func more(e Event) int {
 	return n
 }
 
-// Without it a key that may only read has the store write, with a majority each time, as often as it asks for what it may
-// not do, and what others did drowns in its trail.
+// Without this, every denied attempt of a key that can only read is a majority write, and buries the other events of its trail.
 func TestDenialsOfAnActorAreFew(t *testing.T) {
 	store := manyKeys(1000)
 	s := newService(store)
@@ -61,14 +60,14 @@ func TestDenialsOfAnActorAreFew(t *testing.T) {
 	if n := strings.Count(store.reads(), "InsertEvent"); n != 10 || len(store.events) != 10 {
 		t.Fatalf("%d writes, %d events", n, len(store.events))
 	}
-	// What is known of this minute costs the store nothing, however often it is asked for.
+	// A repeated attempt in the same minute must not cause a store call.
 	for range 100 {
 		revokeMany(t, s, c, "shop", 0, 10)
 	}
 	if reads := store.reads(); reads != "" || len(store.events) != 10 {
 		t.Errorf("the store was asked for %.200s, and has %d events", reads, len(store.events))
 	}
-	// Not before the minute has passed is it known how many there are.
+	// The number of attempts is known only when the minute is over.
 	s.Now = func() time.Time { return *at(59) }
 	s.storeSums(t.Context(), silent, false)
 	if reads := store.reads(); reads != "" {
@@ -79,11 +78,11 @@ func TestDenialsOfAnActorAreFew(t *testing.T) {
 		s.storeSums(t.Context(), silent, false)
 	}
 	if reads := store.reads(); reads != "InsertEvent" {
-		t.Errorf("after the minute the store was asked for %s", reads)
+		t.Errorf("after the minute: got the calls %s, want one InsertEvent", reads)
 	}
 	sum := store.events[len(store.events)-1]
 	if slices.ContainsFunc(store.events[:10], func(e Event) bool { return e.ID == sum.ID }) {
-		t.Errorf("the event's id %s is another's", sum.ID)
+		t.Errorf("another event has the id %s too", sum.ID)
 	}
 	sum.ID = ""
 	want := Event{
@@ -94,7 +93,7 @@ func TestDenialsOfAnActorAreFew(t *testing.T) {
 	if diff := cmp.Diff(want, sum); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	// The next minute is another one.
+	// A new minute begins.
 	revokeMany(t, s, c, "shop", 0, 12)
 	s.storeSums(t.Context(), silent, true)
 	if last := store.events[len(store.events)-1]; len(store.events) != 22 || more(last) != 2 {
@@ -102,7 +101,7 @@ func TestDenialsOfAnActorAreFew(t *testing.T) {
 	}
 }
 
-// Each actor has ten of their own, or somebody could hide behind another's noise.
+// Each actor has ten events of its own. Otherwise one actor could hide behind another's attempts.
 func TestActorsHaveTheirOwnDenials(t *testing.T) {
 	store := manyKeys(20)
 	s := newService(store)
@@ -123,7 +122,7 @@ func TestActorsHaveTheirOwnDenials(t *testing.T) {
 			t.Errorf("%s: %v, %d more events", name, err, len(store.events)-before)
 		}
 	}
-	// All that one actor tries counts together, whatever it is.
+	// All attempts of one actor count together, whatever they are.
 	for action, change := range changes4 {
 		if err := change(t.Context(), s, writer(Read), "shop"); codeAndField(t, err) != "FORBIDDEN" {
 			t.Errorf("%s: %v", action, err)
@@ -135,12 +134,12 @@ func TestActorsHaveTheirOwnDenials(t *testing.T) {
 		sums += more(e)
 	}
 	if sums != 10+len(changes4) {
-		t.Errorf("the sums say %d", sums)
+		t.Errorf("got a sum of %d", sums)
 	}
 }
 
-// An attempt that leaves no trace must not be answered with FORBIDDEN, and one that could not be kept does not use up the
-// place of one that can.
+// FORBIDDEN must not be answered for an attempt that leaves no event. An attempt whose event cannot be stored must not take the place of
+// another.
 func TestDeniedIsAnsweredWhenItIsKept(t *testing.T) {
 	store := manyKeys(30)
 	s := newService(store)
@@ -158,8 +157,8 @@ func TestDeniedIsAnsweredWhenItIsKept(t *testing.T) {
 	}
 }
 
-// What was refused a moment ago is refused without a look at the store, but only the very same, and only as long as the
-// caller's own key says so.
+// A repeated attempt is refused without a store call, but only if it is exactly the same, and only while the caller's key has the same
+// rights.
 func TestRememberedDenialsDecideNothingElse(t *testing.T) {
 	for action, change := range changes4 {
 		store := fixture()
@@ -174,7 +173,7 @@ func TestRememberedDenialsDecideNothingElse(t *testing.T) {
 			t.Errorf("%s in another namespace: %v", action, err)
 		}
 		if err := change(t.Context(), s, writer(Read), ""); codeAndField(t, err) != "BAD_USER_INPUT X-Namespace" {
-			t.Errorf("%s in no namespace: %v", action, err)
+			t.Errorf("%s without a namespace: %v", action, err)
 		}
 		for other, change := range changes4 {
 			if other == action {
@@ -185,15 +184,15 @@ func TestRememberedDenialsDecideNothingElse(t *testing.T) {
 				t.Errorf("%s after %s: %v, %d more events", other, action, err, len(store.events)-before)
 			}
 		}
-		// An event that is kept once for two ways to name the namespace.
+		// An event that is stored once for two references to the namespace.
 		before := len(store.events)
 		if err := change(t.Context(), s, writer(Read), "ns_1"); codeAndField(t, err) != "FORBIDDEN" || len(store.events) != before {
 			t.Errorf("%s by the namespace's id: %v, %d more events", action, err, len(store.events)-before)
 		}
 		if err := change(t.Context(), s, writer(Admin), "shop"); err != nil {
-			t.Errorf("%s when the same key has become an admin's: %v", action, err)
+			t.Errorf("%s after the same key became an admin: %v", action, err)
 		}
-		// A key of a type that changes nothing is refused again like one without the permission.
+		// A key of a type that cannot change anything is refused like one without the permission.
 		store = fixture()
 		s = newService(store)
 		c := writer(Admin)
@@ -207,7 +206,7 @@ func TestRememberedDenialsDecideNothingElse(t *testing.T) {
 	}
 }
 
-// The first refusal and the next are one answer, or repeating tells something.
+// The first refusal and the next must be equal. Otherwise repeating a request would reveal something.
 func TestRepeatedRefusalsAreTheSame(t *testing.T) {
 	store := fixture()
 	store.keys[0].Permissions = []Permission{Admin}
@@ -219,8 +218,8 @@ func TestRepeatedRefusalsAreTheSame(t *testing.T) {
 	}
 }
 
-// A refusal because of what the target is, or of what the caller's scopes cover, is repeated without a look at the store like one for a
-// missing permission, at both twins; and only as long as the caller's key has the same rights.
+// Refusals because of the target or of the caller's scopes are repeated without a store call too, in GraphQL and REST, and only while the
+// caller's key has the same rights.
 func TestRepeatedRefusalsReadNothing(t *testing.T) {
 	changes := maps.Clone(changes4)
 	changes["the vendor's revocation"] = func(ctx context.Context, s *Service, c Caller, ns string) error {
@@ -235,12 +234,12 @@ func TestRepeatedRefusalsReadNothing(t *testing.T) {
 			edit    func(*Key)
 			applies bool
 		}{
-			"without the permission":           {writer(Read), func(*Key) {}, true},
-			"with a type that changes nothing": {func() Caller { c := writer(Admin); c.Key.Type = Session; return c }(), func(*Key) {}, true},
-			"with write, where it is delete":   {writer(Write), func(*Key) {}, revokes},
-			"with scopes of another":           {writer(Admin, readable, elsewhere), func(*Key) {}, true},
-			"on what is stronger":              {writer(Write), func(k *Key) { k.Permissions = []Permission{Admin} }, action == KeyUpdated || action == KeyRotated},
-			"on what reaches more": {writer(Admin, Scope{ResourceNamespace, "ns_1", nil}), func(k *Key) {
+			"without the permission":              {writer(Read), func(*Key) {}, true},
+			"with a type that changes nothing":    {func() Caller { c := writer(Admin); c.Key.Type = Session; return c }(), func(*Key) {}, true},
+			"with write instead of delete":        {writer(Write), func(*Key) {}, revokes},
+			"with the scope of another retriever": {writer(Admin, readable, elsewhere), func(*Key) {}, true},
+			"on a stronger key":                   {writer(Write), func(k *Key) { k.Permissions = []Permission{Admin} }, action == KeyUpdated || action == KeyRotated},
+			"on a key that reaches more": {writer(Admin, Scope{ResourceNamespace, "ns_1", nil}), func(k *Key) {
 				k.Scopes = append(k.Scopes, on(ResourceRetriever, "*"))
 			}, action != KeyCreated},
 		} {
@@ -261,16 +260,16 @@ func TestRepeatedRefusalsReadNothing(t *testing.T) {
 					t.Errorf("%s %s, again: %v, %d events; the store was asked for %s", action, name, again, len(store.events), reads)
 				}
 			}
-			// With other rights it is another question, whether they are more or others.
+			// With other rights, more or different, the request is decided again.
 			other := tt.caller
 			other.Key = new(*tt.caller.Key)
 			other.Key.Type, other.Key.Permissions, other.Key.Scopes = Standard, []Permission{Admin}, nil
 			if err := change(t.Context(), s, other, "shop"); err != nil {
-				t.Errorf("%s %s, and then with all rights: %v", action, name, err)
+				t.Errorf("%s %s, then with all rights: %v", action, name, err)
 			}
 			other.Key.Scopes = []Scope{elsewhere}
 			if err := change(t.Context(), s, other, "shop"); codeAndField(t, err) != "NOT_FOUND" {
-				t.Errorf("%s %s, and then without seeing it: %v", action, name, err)
+				t.Errorf("%s %s, then without seeing the key: %v", action, name, err)
 			}
 			// In the next minute the request is decided again.
 			s.Now = func() time.Time { return *at(60) }
@@ -281,12 +280,12 @@ func TestRepeatedRefusalsReadNothing(t *testing.T) {
 	}
 }
 
-// Every right of the caller's key counts, its organization too, which scopes may name.
+// The rights of two keys are equal only if all are, including the organization, which scopes can name.
 func TestRightsAreEqualOnlyIfAllAre(t *testing.T) {
 	seen := map[[32]byte]string{}
 	for name, edit := range map[string]func(*Key){
-		"as it is": func(*Key) {}, "type": func(k *Key) { k.Type = Session }, "permissions": func(k *Key) { k.Permissions = []Permission{Write} },
-		"more permissions": func(k *Key) { k.Permissions = []Permission{Read, Write} }, "one of both names": func(k *Key) { k.Permissions = []Permission{"read write"} },
+		"unchanged": func(*Key) {}, "type": func(k *Key) { k.Type = Session }, "permissions": func(k *Key) { k.Permissions = []Permission{Write} },
+		"more permissions": func(k *Key) { k.Permissions = []Permission{Read, Write} }, "one permission with both names": func(k *Key) { k.Permissions = []Permission{"read write"} },
 		"a scope": func(k *Key) { k.Scopes = []Scope{{ResourceRetriever, "a", nil}} }, "its id": func(k *Key) { k.Scopes = []Scope{{ResourceRetriever, "b", nil}} },
 		"its type":       func(k *Key) { k.Scopes = []Scope{{ResourceNamespace, "a", nil}} },
 		"its operations": func(k *Key) { k.Scopes = []Scope{{ResourceRetriever, "a", []Operation{ReadData}}} },
@@ -301,13 +300,13 @@ func TestRightsAreEqualOnlyIfAllAre(t *testing.T) {
 		seen[as.rights] = name
 		c.Key.Hash, c.Key.Name, c.Key.LastUsedAt = "another", "another", at(1)
 		if c.wish(KeyRevoked, "shop", "key_1") != as {
-			t.Errorf("%s: other rights after what tells none has changed", name)
+			t.Errorf("%s: the rights differ after a change of other fields", name)
 		}
 	}
 }
 
-// The vendor's endpoint names a retriever. What was refused of one is not there of another, and what GraphQL was refused is remembered
-// for the vendor's endpoint after the first time.
+// The vendor's endpoint names a retriever. A refusal for one must not be repeated for another. One that GraphQL got is repeated there after
+// the first time.
 func TestRepeatedRefusalsOfTheVendorsEndpoint(t *testing.T) {
 	store := fixture()
 	s := newService(store)
@@ -334,7 +333,7 @@ func TestRepeatedRefusalsOfTheVendorsEndpoint(t *testing.T) {
 	}
 }
 
-// Limits change: after a refusal, the caller may narrow the key, or get higher limits itself, and try again at once.
+// Limits change: after a refusal, the caller can limit the key, or get higher limits itself, and then try again at once.
 func TestRefusalsByLimitsAreDecidedAnew(t *testing.T) {
 	store, c := limitedWriter(Write, limitsOf(at(60), nil, nil), limitsOf(nil, nil, nil))
 	s := newService(store)
@@ -354,7 +353,7 @@ func TestRefusalsByLimitsAreDecidedAnew(t *testing.T) {
 	}
 }
 
-// Keys of retrievers stand in web pages. Without it every visitor of such a page can have the store written to.
+// Keys of retrievers are in web pages. Without this, every visitor of such a page can cause writes to the store.
 func TestKeysOfWebPagesLeaveNothing(t *testing.T) {
 	for _, kind := range []Type{RetrieverKey, UnreadableType} {
 		for action, change := range changes4 {
@@ -400,13 +399,13 @@ func TestDenialsAreBounded(t *testing.T) {
 		}
 	}
 	if err := revoke(t.Context(), s, of(0), "shop"); codeAndField(t, err) != "FORBIDDEN" || len(store.events) != mostActors {
-		t.Errorf("an actor of before: %v, %d events", err, len(store.events))
+		t.Errorf("an actor from before: %v, %d events", err, len(store.events))
 	}
 	s.Now = func() time.Time { return *at(60) }
 	if err := revoke(t.Context(), s, of(mostActors), "shop"); codeAndField(t, err) != "FORBIDDEN" || len(s.denials.actors) != 1 {
 		t.Errorf("a minute later: %v, %d actors", err, len(s.denials.actors))
 	}
-	// Sums that are not stored take as much.
+	// Sums that are not stored yet count towards the limit.
 	s.denials.sums = slices.Repeat([]Event{{InternalID: "int_1"}}, mostActors-1)
 	if err := revoke(t.Context(), s, of(0), "shop"); codeAndField(t, err) != "UNAVAILABLE" {
 		t.Errorf("with that many counts: %v", err)
@@ -417,7 +416,7 @@ func TestDenialsAreBounded(t *testing.T) {
 	}
 }
 
-// One organization must not take the places of another: with many keys it could have everybody else's denied attempts answered with
+// One organization must not take the places of another. Otherwise one with many keys could make everybody else's denied attempts
 // UNAVAILABLE.
 func TestOrganizationsHaveTheirOwnPlaces(t *testing.T) {
 	tenant := func(i int) InternalID { return InternalID(fmt.Sprint("int_many_", i)) }
@@ -432,7 +431,7 @@ func TestOrganizationsHaveTheirOwnPlaces(t *testing.T) {
 			}
 			return n
 		},
-		"sums": func(d *denials, from InternalID) (n int) { // as in an outage of the store
+		"sums": func(d *denials, from InternalID) (n int) { // as during an outage of the store
 			for n = 0; !d.full(from); n++ {
 				d.sums = append(d.sums, Event{InternalID: from})
 			}
@@ -445,7 +444,7 @@ func TestOrganizationsHaveTheirOwnPlaces(t *testing.T) {
 			got = append(got, fill(&d, tenant(i)))
 		}
 		if want := []int{mostActors, mostActors / 2, mostActors / 4, mostActors / 8, 63}; !slices.Equal(got, want) {
-			t.Errorf("%s: %d, want %d", name, got, want)
+			t.Errorf("%s: got the places %d, want %d", name, got, want)
 		}
 		if n := fill(&d, tenant(0)); n != 0 {
 			t.Errorf("%s: the first took %d more", name, n)
@@ -454,8 +453,7 @@ func TestOrganizationsHaveTheirOwnPlaces(t *testing.T) {
 			t.Errorf("%s: %d are remembered", name, all)
 		}
 	}
-	// Through the Service: an organization without free places gets an error that says so, and another one is refused as usual, with
-	// events.
+	// Through the Service, an organization without free places gets an error that says so. Another one is refused as usual, with events.
 	store := fixture()
 	s := newService(store)
 	revoke := func(c Caller, i int) error {
@@ -481,7 +479,7 @@ func TestOrganizationsHaveTheirOwnPlaces(t *testing.T) {
 	}
 }
 
-// A count appears in the lists of the retrievers whose keys were tried, up to a number that keeps its document small.
+// A sum is in the lists of the retrievers whose keys were tried, up to a number that keeps its document small.
 func TestSumsAreListed(t *testing.T) {
 	store := fixture()
 	ids := make([]string, 3*mostSumRetrievers)
@@ -495,17 +493,17 @@ func TestSumsAreListed(t *testing.T) {
 	s.storeSums(t.Context(), silent, true)
 	last := store.events[len(store.events)-1]
 	if len(last.RetrieverIDs) != 20 || last.RetrieverIDs[0] != "ret_many_10" || last.RetrieverIDs[19] != "ret_many_29" {
-		t.Errorf("in the lists of %v", last.RetrieverIDs)
+		t.Errorf("got a sum in the lists of %v", last.RetrieverIDs)
 	}
 	s.Now = func() time.Time { return *at(60) }
 	revokeMany(t, s, writer(Read), "shop", 0, len(ids))
 	s.storeSums(t.Context(), silent, true)
 	if last := store.events[len(store.events)-1]; len(last.RetrieverIDs) != mostSumRetrievers || more(last) != len(ids)-10 {
-		t.Errorf("in the lists of %d retrievers: %d attempts", len(last.RetrieverIDs), more(last))
+		t.Errorf("got a sum in the lists of %d retrievers, with %d attempts", len(last.RetrieverIDs), more(last))
 	}
 }
 
-// What is remembered of a request's text must not keep the whole text, which is as long as a body may be.
+// A remembered attempt must copy what it needs, because a substring keeps the whole request body in memory.
 func TestDenialsKeepNoTexts(t *testing.T) {
 	body := strings.Repeat(" ", 1000) + "shop key_1 203.0.113.9 curl"
 	within := func(part string) string {
@@ -517,7 +515,7 @@ func TestDenialsKeepNoTexts(t *testing.T) {
 		return s != "" && end >= start && end < start+uintptr(len(body))
 	}
 	if !of(within("key_1")) {
-		t.Fatal("the test does not see what is a part of the text")
+		t.Fatal("the test does not recognize a substring")
 	}
 	var d denials
 	attempt := writer(Read).event(KeyRevoked, ResourceAPIKey, within("key_1"), noon, NamespaceID(within("shop")), []RetrieverID{RetrieverID(within("key_1"))})
@@ -546,8 +544,7 @@ func TestDenialsKeepNoTexts(t *testing.T) {
 	}
 }
 
-// The minute must end even if the clock is set back. Concurrent requests that see the minutes change in another order must not start it
-// again.
+// A minute must end even if the clock is set back. Concurrent requests that see the next minute in another order must not start it twice.
 func TestMinutesOfDenials(t *testing.T) {
 	store := manyKeys(100)
 	s := newService(store)
@@ -566,11 +563,11 @@ func TestMinutesOfDenials(t *testing.T) {
 		sums += more(e)
 	}
 	if sums != 30 {
-		t.Errorf("the sums say %d, want 30", sums)
+		t.Errorf("got sums of %d, want 30", sums)
 	}
 }
 
-// counting is a store that counts the events that it is given, and fails every few times.
+// counting is a store that counts the events to insert, and fails for every n-th of them.
 type counting struct {
 	*memory
 	every  int64 // 0: never
@@ -586,7 +583,7 @@ func (c *counting) InsertEvent(ctx context.Context, e Event) error {
 	return c.memory.InsertEvent(ctx, e)
 }
 
-// However many requests are concurrent, each FORBIDDEN has an event, and the store is not written for each.
+// Each FORBIDDEN must have an event or be counted, however many requests are concurrent, and the store must not be written for each.
 func TestDenialsRace(t *testing.T) {
 	for _, every := range []int64{0, 2, 3} {
 		store := &counting{memory: manyKeys(100), every: every}
@@ -608,19 +605,19 @@ func TestDenialsRace(t *testing.T) {
 		}
 		working.Wait()
 		if kept := len(store.events); kept != 10 || store.writes.Load() != 10+store.failed.Load() || unavailable.Load() != store.failed.Load() {
-			t.Errorf("every %d: %d events by %d writes, %d failed; %d got an outage", every, kept, store.writes.Load(), store.failed.Load(), unavailable.Load())
+			t.Errorf("failing every %d: got %d events by %d writes, %d failures, and %d requests were UNAVAILABLE", every, kept, store.writes.Load(), store.failed.Load(), unavailable.Load())
 		}
 		store.every = 0
 		s.storeSums(t.Context(), silent, true)
-		// Of each of the ten kinds there may be three more attempts, which are neither new nor counted.
+		// The three repetitions of each of the ten stored attempts are neither stored nor counted.
 		sum := more(store.events[len(store.events)-1])
 		if told := int(forbidden.Load()); sum+10 > told || sum+40 < told {
-			t.Errorf("every %d: %d were refused, and the sum says %d", every, told, sum)
+			t.Errorf("failing every %d: %d requests were refused, but the sum is %d", every, told, sum)
 		}
 	}
 }
 
-// hanging is a store that does not answer before it is let go.
+// hanging is a store that inserts an event only when goOn has its result.
 type hanging struct {
 	*memory
 	goOn chan error
@@ -633,8 +630,8 @@ func (h hanging) InsertEvent(ctx context.Context, e Event) error {
 	return h.memory.InsertEvent(ctx, e)
 }
 
-// One who tries what somebody is being refused is answered when that is stored; if it is not, it is their turn to store it. Nobody
-// waits longer than their request may take.
+// A request that repeats an attempt waits until the attempt is stored. If storing it fails, one of the waiting requests stores it. None
+// waits longer than its own deadline.
 func TestDenialsWaitForTheFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := hanging{manyKeys(20), make(chan error)}
@@ -651,11 +648,11 @@ func TestDenialsWaitForTheFirst(t *testing.T) {
 		go try(ctx)
 		synctest.Wait()
 		if len(answers) > 0 {
-			t.Fatalf("somebody was answered %s before it was stored", <-answers)
+			t.Fatalf("a request was answered %s before the event was stored", <-answers)
 		}
 		leave()
 		if got := <-answers; got != "UNAVAILABLE" {
-			t.Errorf("who left: %s", got)
+			t.Errorf("the request that was canceled: %s", got)
 		}
 		store.goOn <- Outage(errors.New("gone"))
 		if got := <-answers; got != "UNAVAILABLE" {
@@ -669,7 +666,8 @@ func TestDenialsWaitForTheFirst(t *testing.T) {
 	})
 }
 
-// While ten are being stored, an eleventh is not just counted: if one of the ten cannot be stored, its place is the eleventh's.
+// While ten attempts are being stored, an eleventh must not simply be counted: if one of the ten cannot be stored, the eleventh takes its
+// place.
 func TestDenialsWaitForTheirPlace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := hanging{manyKeys(20), make(chan error)}
@@ -682,7 +680,7 @@ func TestDenialsWaitForTheirPlace(t *testing.T) {
 		take := func() string {
 			synctest.Wait()
 			if len(answers) != 1 {
-				t.Fatalf("%d were answered", len(answers))
+				t.Fatalf("%d requests were answered, want 1", len(answers))
 			}
 			return <-answers
 		}
@@ -693,16 +691,16 @@ func TestDenialsWaitForTheirPlace(t *testing.T) {
 		go try(keptDenials)
 		synctest.Wait()
 		if len(answers) > 0 {
-			t.Fatalf("the eleventh was answered %s while there was a place to come", <-answers)
+			t.Fatalf("the eleventh was answered %s while a place could still become free", <-answers)
 		}
 		store.goOn <- Outage(errors.New("gone"))
 		if got := take(); got != "UNAVAILABLE" {
-			t.Errorf("who could not be stored: %s", got)
+			t.Errorf("the attempt that could not be stored: %s", got)
 		}
 		for range keptDenials - 1 {
 			store.goOn <- nil
 			if got := take(); got != "FORBIDDEN" {
-				t.Errorf("who was stored: %s", got)
+				t.Errorf("an attempt that was stored: %s", got)
 			}
 		}
 		store.goOn <- nil
@@ -711,14 +709,13 @@ func TestDenialsWaitForTheirPlace(t *testing.T) {
 		}
 		for _, tries := range s.denials.actors {
 			if tries.more != 0 {
-				t.Errorf("%d attempts are counted that have an event", tries.more)
+				t.Errorf("%d attempts were counted although each has an event", tries.more)
 			}
 		}
 	})
 }
 
-// How many there were must not get lost in an outage, nor at the end of the process; and an event that no store takes must
-// not hold up the others.
+// A sum must survive an outage and the end of the process. An event that the store refuses must not hold up the others.
 func TestSumsAreStored(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := manyKeys(30)
@@ -728,7 +725,7 @@ func TestSumsAreStored(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		var running sync.WaitGroup
 		running.Go(func() { s.StoreDenials(ctx, logger) })
-		time.Sleep(time.Until(time.Now().Truncate(time.Minute).Add(time.Minute)) + 1) // to the beginning of a minute
+		time.Sleep(time.Until(time.Now().Truncate(time.Minute).Add(time.Minute)) + 1) // to the start of a minute
 		revokeMany(t, s, writer(Read), "shop", 0, 15)
 		time.Sleep(time.Minute - storeSumsEvery)
 		synctest.Wait()
@@ -773,7 +770,7 @@ func TestSumsAreStored(t *testing.T) {
 	}
 }
 
-// refusing is a store that takes no sum of one key's attempts.
+// refusing is a store that refuses the sums of one key.
 type refusing struct {
 	*memory
 	of ID
@@ -791,7 +788,7 @@ type panicking struct{ *memory }
 
 func (panicking) InsertEvent(context.Context, Event) error { panic("in the store") }
 
-// A panic ends one request, and none that tries the same waits for it for ever.
+// A panic ends one request. Requests with the same attempt must not wait for it forever.
 func TestDenialsSurviveAPanic(t *testing.T) {
 	s := newService(panicking{fixture()})
 	for range 2 {

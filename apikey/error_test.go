@@ -15,7 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// Without it a code is added and the tables of both renderings, which run over Codes, never hear of it.
+// Without this, a new code has no rendering in GraphQL and HTTP, because their tables are checked against Codes.
 func TestCodesIsComplete(t *testing.T) {
 	file, err := parser.ParseFile(token.NewFileSet(), "error.go", nil, 0)
 	if err != nil {
@@ -45,7 +45,7 @@ func TestCodesIsComplete(t *testing.T) {
 	}
 }
 
-// Without it a driver's text, which may hold host names, queries and hashes, reaches a caller.
+// A driver's error can contain host names, queries and hashes. Without this, callers see them.
 func TestClassifyHidesForeignErrors(t *testing.T) {
 	const secret = "mongo://root:hunter2@db7: E11000 dup key {key_hash: ab}"
 	for _, foreign := range []error{
@@ -55,23 +55,23 @@ func TestClassifyHidesForeignErrors(t *testing.T) {
 	} {
 		e := Classify(foreign)
 		if e.Code != Internal || e.Error() != "Internal server error." || e.Field != "" || e.RetryAfter != 0 {
-			t.Errorf("%v shows as %+v", foreign, e)
+			t.Errorf("%v is classified as %+v", foreign, e)
 		}
 		if !errors.Is(e, foreign) {
 			t.Errorf("the log loses the cause of %v", foreign)
 		}
 		if strings.Contains(fmt.Sprint(e), "hunter2") {
-			t.Errorf("%v shows its text", e)
+			t.Errorf("the classified error shows the text of %v", e)
 		}
 	}
 }
 
-// Without it an outage or a refusal that was wrapped on its way shows as an internal error.
+// Without this, an outage or a refusal that was wrapped looks like an internal error.
 func TestClassifyKeepsOurErrors(t *testing.T) {
 	cause := errors.New("connection refused")
 	outage := Outage(cause)
 	if outage.Code != Unavailable || outage.RetryAfter <= 0 || outage.Error() == "" || strings.Contains(outage.Error(), "refused") {
-		t.Errorf("an outage shows as %+v", outage)
+		t.Errorf("got the outage %+v", outage)
 	}
 	if !errors.Is(outage, cause) {
 		t.Error("an outage has lost its cause")

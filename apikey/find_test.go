@@ -13,14 +13,14 @@ import (
 	"pgregory.net/rapid"
 )
 
-// Without it a leaked key is passed over, or noise in a file raises the alarm.
+// Without this, a leaked key is missed, or harmless text in a file raises an alarm.
 func TestRecognize(t *testing.T) {
 	for _, prefix := range []string{organizationKeyPrefix, retrieverKeyPrefix} {
 		key := mint(prefix).Reveal()
 		if s, ok := Recognize(key); !ok || s.Reveal() != key {
 			t.Errorf("%s is not recognized", key)
 		}
-		for i := range len(key) { // the checksum tells each wrong character
+		for i := range len(key) { // the checksum detects each wrong character
 			wrong := []byte(key)
 			for _, c := range []byte("0aZ_") {
 				if wrong[i] = c; c != key[i] {
@@ -36,7 +36,7 @@ func TestRecognize(t *testing.T) {
 			}
 		}
 	}
-	// The checksum is right, but this server makes no keys with these prefixes.
+	// The checksum is right, but this server creates no keys with these prefixes.
 	for _, text := range []string{"xx_" + strings.Repeat("a", randomChars), "sk_" + strings.Repeat("a", randomChars-1), "sk_" + strings.Repeat("-", randomChars)} {
 		if _, ok := Recognize(text + checksum(text)); ok {
 			t.Errorf("%s is recognized", text)
@@ -71,12 +71,12 @@ func TestFindSecrets(t *testing.T) {
 		"side by side":             {a + b + a, []finding{{a, 1}, {b, 1}, {a, 1}}},
 		"lines":                    {"\n\n" + a + "\r\n" + b + "\n", []finding{{a, 3}, {b, 4}}},
 		"in quotes and in JSON":    {`{"key":"` + a + `"}`, []finding{{a, 1}}},
-		"behind half of itself":    {a[:20] + a, []finding{{a, 1}}},
-		"behind a prefix":          {"sk_ret_" + b, []finding{{b, 1}}},
+		"after its own first half": {a[:20] + a, []finding{{a, 1}}},
+		"after a prefix":           {"sk_ret_" + b, []finding{{b, 1}}},
 		"within a longer text":     {"0" + a + "0", []finding{{a, 1}}},
 		"broken by a line":         {a[:20] + "\n" + a[20:], nil},
 		"with a wrong last letter": {a[:len(a)-1] + "_", nil},
-		"among zero bytes":         {"\x00" + a + "\x00\xff" + b, []finding{{a, 1}, {b, 1}}},
+		"between zero bytes":       {"\x00" + a + "\x00\xff" + b, []finding{{a, 1}, {b, 1}}},
 	} {
 		for how, r := range map[string]io.Reader{
 			"whole":       strings.NewReader(tt.text),
@@ -90,11 +90,11 @@ func TestFindSecrets(t *testing.T) {
 	}
 	broken := io.MultiReader(strings.NewReader(a), iotest.ErrReader(errors.New("the disk is gone")))
 	if err := FindSecrets(broken, func(Secret, int) {}); err == nil || err.Error() != "the disk is gone" {
-		t.Errorf("a file that cannot be read to its end: %v", err)
+		t.Errorf("a file that cannot be read completely: %v", err)
 	}
 }
 
-// A key that is cut by the end of what is read at a time is found all the same.
+// A key that crosses the end of a read buffer must be found.
 func TestFindSecretsAcrossBuffers(t *testing.T) {
 	key := mint(retrieverKeyPrefix).Reveal()
 	const kept = maxTokenBytes - 1 + escapeBytes
@@ -104,7 +104,7 @@ func TestFindSecretsAcrossBuffers(t *testing.T) {
 			text := strings.Repeat("\n", lead) + key + "\n" + key
 			want := []finding{{key, lead + 1}, {key, lead + 2}}
 			if got := findings(t, strings.NewReader(text)); !slices.Equal(got, want) {
-				t.Errorf("%d characters before the end of buffer %d: found %v", back, buffers, got)
+				t.Errorf("%d characters before the end of buffer %d: got %v", back, buffers, got)
 			}
 		}
 	}
@@ -148,7 +148,7 @@ func FuzzFindSecrets(f *testing.F) {
 	})
 }
 
-// A key that was cut off, or has no checksum, must be noticed. Text that only contains such letters must not.
+// A truncated key, or one without a checksum, must be found. Text that only contains the same letters must not.
 func TestFindLeaksFindsFragments(t *testing.T) {
 	key, admin := mint(retrieverKeyPrefix).Reveal(), mint(organizationKeyPrefix).Reveal()
 	cut := "ret_sk_Ab3"
@@ -185,7 +185,7 @@ func TestFindLeaksFindsFragments(t *testing.T) {
 			}
 		}
 	}
-	// What was read before a failure is looked at too.
+	// What was read before a failure is searched too.
 	var got []string
 	broken := io.MultiReader(strings.NewReader(key), iotest.ErrReader(io.ErrUnexpectedEOF))
 	if err := FindLeaks(broken, func(s Secret, _ bool, _ int) { got = append(got, s.Reveal()) }); !errors.Is(err, io.ErrUnexpectedEOF) || !slices.Equal(got, []string{key}) {
@@ -193,7 +193,7 @@ func TestFindLeaksFindsFragments(t *testing.T) {
 	}
 }
 
-// An error or a file's name that holds a key must not repeat it.
+// An error or a file name that contains a key must not repeat it.
 func TestHideKeys(t *testing.T) {
 	key, admin := mint(retrieverKeyPrefix).Reveal(), mint(organizationKeyPrefix).Reveal()
 	for text, want := range map[string]string{
@@ -214,7 +214,7 @@ func TestHideKeys(t *testing.T) {
 	}
 }
 
-// Wherever in a text a whole key stands, it is noticed.
+// A whole key is recognized anywhere in a text.
 func TestHoldsKey(t *testing.T) {
 	key, admin := mint(retrieverKeyPrefix).Reveal(), mint(organizationKeyPrefix).Reveal()
 	for text, want := range map[string]bool{

@@ -9,7 +9,7 @@ import (
 	"unicode/utf8"
 )
 
-// A bearer is looked up exactly if it is one of RFC 6750, of 512 bytes at most.
+// A token is looked up if and only if it is a b64token of RFC 6750 of at most 512 bytes.
 func FuzzPlausible(f *testing.F) {
 	for _, token := range []string{"", "=", "a=", "a=b", "sk_-._~+/0==", " a", "a\n", "\x00", "é", strings.Repeat("a", 513)} {
 		f.Add(token)
@@ -22,8 +22,8 @@ func FuzzPlausible(f *testing.F) {
 	})
 }
 
-// What is recognized as a key is what the contract says a key is, by another way of reckoning its checksum. Every input is
-// also tried with a good checksum, which fuzzing alone would never find.
+// A token is a key if and only if it has the documented form, with a checksum that is computed in another way here. Every input is also
+// tried with a valid checksum, which fuzzing alone would never find.
 func FuzzRecognize(f *testing.F) {
 	f.Add(mint(retrieverKeyPrefix).Reveal())
 	f.Add(mint(organizationKeyPrefix).Reveal())
@@ -31,7 +31,7 @@ func FuzzRecognize(f *testing.F) {
 	f.Add("ret_ret_sk_" + strings.Repeat("z", 47))
 	looks := regexp.MustCompile(`\A(ret_)?sk_[0-9A-Za-z]{53}\z`)
 	sum := func(text string) string {
-		digits := new(big.Int).SetUint64(uint64(crc32.ChecksumIEEE([]byte(text)))).Text(62) // which has small letters first
+		digits := new(big.Int).SetUint64(uint64(crc32.ChecksumIEEE([]byte(text)))).Text(62) // in base 62 with the lower-case letters first
 		return strings.Repeat("0", 6-len(digits)) + strings.Map(func(r rune) rune {
 			if r >= 'A' {
 				r ^= 'a' - 'A'
@@ -51,14 +51,14 @@ func FuzzRecognize(f *testing.F) {
 	})
 }
 
-// A pattern covers an id exactly if there is a way to put a text in the place of each star.
+// A pattern matches an id if and only if each star can be replaced by some text so that they are equal.
 func FuzzMatches(f *testing.F) {
 	for _, c := range [][2]string{{"", ""}, {"*", "a"}, {"a*b*c", "abbc"}, {"ns_*", "ns_"}, {"**", "*"}, {"*ab", "aab"}, {"*ab*b", "abab"}, {"a*a", "a"}, {".*", ".x"}, {"\xff*", "\xff\n"}} {
 		f.Add(c[0], c[1])
 	}
 	f.Fuzz(func(t *testing.T, pattern, id string) {
 		if len(pattern)*len(id) > 10_000 {
-			return // the other way takes as many steps
+			return // plainly would take too long
 		}
 		if got, want := matches(pattern, id), id != "" && plainly(pattern, id); got != want {
 			t.Errorf("matches(%q, %q) = %t", pattern, id, got)
@@ -66,7 +66,7 @@ func FuzzMatches(f *testing.F) {
 	})
 }
 
-// plainly fills a table: does this prefix of the pattern match that prefix of the id?
+// plainly fills the rows of a table: whether a prefix of the pattern matches each prefix of the id.
 func plainly(pattern, id string) bool {
 	row := make([]bool, len(id)+1)
 	row[0] = true
@@ -84,7 +84,7 @@ func plainly(pattern, id string) bool {
 	return row[len(id)]
 }
 
-// What a key can be limited to lets through what a browser sends of that origin, and nothing of another host, scheme or port.
+// An origin that a key can be limited to must admit what browsers send for that origin, and nothing of another host, scheme or port.
 func FuzzOrigin(f *testing.F) {
 	for _, c := range [][2]string{
 		{"https://app.example.com", "HTTPS://APP.example.com:443"}, {"https://*.example.com", "https://a.b.example.com"}, {"https://*.example.com", "https://example.com"},
@@ -115,13 +115,13 @@ func FuzzOrigin(f *testing.F) {
 		s, w, h, p, sent := read(origin)
 		want := sent && w == "" && s == scheme && p == port && (wild == "" && h == host || wild != "" && len(h) > len("."+host) && strings.HasSuffix(h, "."+host))
 		if got := originAllowed([]string{limit}, origin); sent && got != want || !sent && got {
-			t.Errorf("%q lets %q through: %t", limit, origin, got)
+			t.Errorf("%q admits %q: %t", limit, origin, got)
 		}
 		if wild == "" && !originAllowed([]string{limit}, limit) {
-			t.Errorf("%q does not let itself through", limit)
+			t.Errorf("%q does not admit itself", limit)
 		}
 		if wild != "" && (originAllowed([]string{limit}, strings.Replace(limit, "*.", "", 1)) || !originAllowed([]string{limit}, strings.Replace(limit, "*", "a", 1))) {
-			t.Errorf("%q lets the apex through, or no subdomain", limit)
+			t.Errorf("%q admits the apex, or no subdomain", limit)
 		}
 	})
 }

@@ -9,8 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// Without it a revoked key works again once it has an expiry in the future, or an expired one works for the very
-// millisecond in which it expires.
+// Without this, a revoked key works again if it has an expiry in the future, or an expired one still works at the instant of its expiry.
 func TestStatusIsDerivedAtTheInstant(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -18,22 +17,22 @@ func TestStatusIsDerivedAtTheInstant(t *testing.T) {
 		want Status
 	}{
 		{"nothing set", Key{Stored: Active}, Active},
-		{"a stored status that nobody mapped", Key{Stored: "paused"}, Revoked},
-		{"no stored status was read", Key{}, Revoked},
+		{"an unknown stored status", Key{Stored: "paused"}, Revoked},
+		{"no stored status", Key{}, Revoked},
 		{"expires a nanosecond later", Key{Stored: Active, ExpiresAt: new(noon.Add(1))}, Active},
 		{"expires a millisecond later", Key{Stored: Active, ExpiresAt: new(noon.Add(time.Millisecond))}, Active},
 		{"expires now", Key{Stored: Active, ExpiresAt: &noon}, Expired},
-		{"expires now, told in another zone", Key{Stored: Active, ExpiresAt: new(noon.In(time.FixedZone("", 3600)))}, Expired},
+		{"expires now, in another time zone", Key{Stored: Active, ExpiresAt: new(noon.In(time.FixedZone("", 3600)))}, Expired},
 		{"expired a nanosecond ago", Key{Stored: Active, ExpiresAt: new(noon.Add(-1))}, Expired},
 		{"expired before 1970", Key{Stored: Active, ExpiresAt: new(time.Date(1901, 1, 1, 0, 0, 0, 0, time.UTC))}, Expired},
 		{"expires in 9999", Key{Stored: Active, ExpiresAt: new(time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC))}, Active},
-		{"expiry is the zero time", Key{Stored: Active, ExpiresAt: new(time.Time)}, Expired},
+		{"expired at the zero time", Key{Stored: Active, ExpiresAt: new(time.Time)}, Expired},
 		{"stored as expired", Key{Stored: Expired}, Expired},
-		{"stored as expired, expiry ahead", Key{Stored: Expired, ExpiresAt: at(60)}, Expired},
+		{"stored as expired, expires later", Key{Stored: Expired, ExpiresAt: at(60)}, Expired},
 		{"stored as revoked", Key{Stored: Revoked}, Revoked},
-		{"stored as revoked, without the moment", Key{Stored: Revoked, ExpiresAt: at(60)}, Revoked},
-		{"revoked at some moment, stored as active", Key{Stored: Active, RevokedAt: at(-60)}, Revoked},
-		{"revoked at a moment to come", Key{Stored: Active, RevokedAt: at(60)}, Revoked},
+		{"stored as revoked, without a time", Key{Stored: Revoked, ExpiresAt: at(60)}, Revoked},
+		{"revoked at a time, stored as active", Key{Stored: Active, RevokedAt: at(-60)}, Revoked},
+		{"revoked at a future time", Key{Stored: Active, RevokedAt: at(60)}, Revoked},
 		{"revoked at the zero time", Key{Stored: Active, RevokedAt: new(time.Time)}, Revoked},
 		{"revoked after it expired", Key{Stored: Expired, RevokedAt: at(-60), ExpiresAt: at(-120)}, Revoked},
 		{"stored as revoked, expired too", Key{Stored: Revoked, ExpiresAt: at(-60)}, Revoked},
@@ -44,7 +43,7 @@ func TestStatusIsDerivedAtTheInstant(t *testing.T) {
 	}
 }
 
-// Without it a key appears in the lists of retrievers that it merely could reach, or in one whose id is empty.
+// Without this, a key is in the list of a retriever that it only matches by a pattern, or of one with an empty id.
 func TestKeyIsListedByTheRetrieversItNames(t *testing.T) {
 	k := Key{Scopes: []Scope{
 		{ResourceType: ResourceNamespace, ResourceID: "ns_1"},
@@ -57,11 +56,11 @@ func TestKeyIsListedByTheRetrieversItNames(t *testing.T) {
 		t.Error(diff)
 	}
 	if got := (&Key{}).Retrievers(); got != nil {
-		t.Errorf("a key without scopes names %v", got)
+		t.Errorf("a key without scopes names the retrievers %v", got)
 	}
 }
 
-// Without it two fields share a bit, and a projection answers for a field that was never read.
+// Without this, two fields share a bit, and a projection returns a field that was never read.
 func TestFieldsAreDistinct(t *testing.T) {
 	all := []Fields{
 		FieldPrefix, FieldType, FieldSubscriptionID, FieldInternalID, FieldOrganizationID, FieldUserID, FieldName,
@@ -80,15 +79,15 @@ func TestFieldsAreDistinct(t *testing.T) {
 		t.Errorf("together they are %b, AllFields is %b", union, AllFields)
 	}
 	if StatusFields != FieldStatus|FieldExpiresAt|FieldRevokedAt {
-		t.Errorf("StatusFields is %b: a status needs the stored one, the expiry and the revocation", StatusFields)
+		t.Errorf("StatusFields is %b, want the stored status, the expiry and the revocation", StatusFields)
 	}
 }
 
-// Without it a holder of a permission lacks a weaker one, or has a stronger one.
+// Without this, a permission does not include a weaker one, or includes a stronger one.
 func TestPermissionLadder(t *testing.T) {
 	ladder := []Permission{UnknownPermission, Read, Write, Delete, Admin}
 	if !slices.IsSortedFunc(ladder, func(a, b Permission) int { return a.strength() - b.strength() }) {
-		t.Error("the ladder's steps are out of order")
+		t.Error("the permissions are not in order of strength")
 	}
 	for i, held := range ladder {
 		for j, needed := range ladder[1:] {

@@ -13,15 +13,15 @@ import (
 	"pgregory.net/rapid"
 )
 
-// everything asks for all parts of a connection.
+// everything requests all parts of a connection.
 var everything = Wants{Items: true, Total: true, HasNext: true, HasPrevious: true}
 
-// admin is a caller who may see all of the organization int_1.
+// admin returns a caller who can see all of the organization int_1.
 func admin() Caller {
 	return Caller{Key: &Key{ID: "key_admin", Type: Standard, InternalID: "int_1", OrganizationID: new("org_1"), Permissions: []Permission{Admin}}}
 }
 
-// keyOf is an active key of ret_1, which the edits then change.
+// keyOf returns an active key of ret_1, changed by the edits.
 func keyOf(id ID, edits ...func(*Key)) Key {
 	k := Key{
 		ID: id, Hash: "hash of " + string(id), Type: RetrieverKey, InternalID: "int_1", Stored: Active, CreatedAt: at(0),
@@ -35,7 +35,7 @@ func keyOf(id ID, edits ...func(*Key)) Key {
 
 func frozen() time.Time { return noon }
 
-// list1 is List for ret_1 alone.
+// list1 lists the keys of ret_1 only.
 func list1(t *testing.T, keys []Key, o ListOptions) (*Connection[Key], error) {
 	t.Helper()
 	s := &Service{Store: &memory{keys: keys}, Now: frozen}
@@ -54,14 +54,14 @@ func ids(c *Connection[Key]) string {
 	return strings.Join(all, " ")
 }
 
-// Without this, a list whose arguments contradict each other is an empty page without a reason.
+// Without this, a list whose arguments contradict each other is empty for no visible reason.
 func TestListOptionsValidation(t *testing.T) {
 	nameCursor := (&position{list: byName, value: "a", id: "key_1"}).cursor()
 	timeCursor := (&position{list: byCreatedAt, value: "12345678", id: "key_1"}).cursor()
 	for _, tt := range []struct {
 		name    string
 		options ListOptions
-		field   string // that is wrong; empty where none is
+		field   string // the field that is wrong, or empty
 		says    string
 	}{
 		{"nothing", ListOptions{}, "", ""},
@@ -69,15 +69,15 @@ func TestListOptionsValidation(t *testing.T) {
 		{"revoked ones", ListOptions{Filter: Filter{Status: []Status{Revoked}}}, "filter.status", "includeRevoked"},
 		{"expired ones", ListOptions{Filter: Filter{Status: []Status{Expired}}}, "filter.status", "EXPIRED"},
 		{"active and revoked ones", ListOptions{Filter: Filter{Status: []Status{Active, Revoked}}}, "filter.status", "REVOKED"},
-		{"revoked ones, rightly", ListOptions{IncludeRevoked: true, Filter: Filter{Status: []Status{Revoked, Expired}}}, "", ""},
-		{"an empty list of states", ListOptions{Filter: Filter{Status: []Status{}}}, "", ""},
+		{"revoked ones, with includeRevoked", ListOptions{IncludeRevoked: true, Filter: Filter{Status: []Status{Revoked, Expired}}}, "", ""},
+		{"an empty list of statuses", ListOptions{Filter: Filter{Status: []Status{}}}, "", ""},
 		{"all known types", ListOptions{Filter: Filter{KeyType: []Type{Standard, MarketplaceSubscription, RetrieverKey}}}, "", ""},
 		{"an empty list of types", ListOptions{Filter: Filter{KeyType: []Type{}}}, "", ""},
 		{"an unknown type", ListOptions{Filter: Filter{KeyType: []Type{UnknownType}}}, "filter.keyType", "UNKNOWN"},
 		{"an unknown type among known ones", ListOptions{Filter: Filter{KeyType: []Type{Standard, UnknownType}}}, "filter.keyType", "UNKNOWN"},
 		{"too large a page", ListOptions{Page: Page{First: new(1001)}}, "first", "1000"},
 		{"a cursor of this order", ListOptions{Page: Page{After: &nameCursor}, Order: Order{Field: ByName}}, "", ""},
-		{"a cursor of this order, the other way round", ListOptions{Page: Page{After: &nameCursor}, Order: Order{ByName, Ascending}}, "", ""},
+		{"a cursor of this order in the other direction", ListOptions{Page: Page{After: &nameCursor}, Order: Order{ByName, Ascending}}, "", ""},
 		{"a cursor of another order", ListOptions{Page: Page{After: &nameCursor}}, "after", ""},
 		{"a cursor of another order of times", ListOptions{Page: Page{Before: &timeCursor}, Order: Order{Field: ByExpiresAt}}, "before", ""},
 	} {
@@ -96,7 +96,7 @@ func TestListOptionsValidation(t *testing.T) {
 	}
 }
 
-// Without it the page's size where none is asked for is another than the documented one.
+// The default page size must be the documented one.
 func TestListShowsAThousandUnlessAsked(t *testing.T) {
 	var keys []Key
 	for i := range 1001 {
@@ -104,12 +104,11 @@ func TestListShowsAThousandUnlessAsked(t *testing.T) {
 	}
 	c, err := list1(t, keys, ListOptions{Wants: everything})
 	if err != nil || len(c.Items) != 1000 || !c.HasNextPage || c.Total != 1001 {
-		t.Errorf("%d items of %d, more: %v, %v", len(c.Items), c.Total, c.HasNextPage, err)
+		t.Errorf("got %d items of %d, hasNextPage %v, %v", len(c.Items), c.Total, c.HasNextPage, err)
 	}
 }
 
-// Without it a revoked or expired key passes for a usable one, or a listing of all leaves some out. The bound is the
-// instant of the request.
+// Without this, a revoked or expired key looks active, or the list of all keys lacks some. Statuses are those at the time of the request.
 func TestIncludeRevoked(t *testing.T) {
 	keys := []Key{
 		keyOf("active"),
@@ -145,14 +144,14 @@ func TestIncludeRevoked(t *testing.T) {
 		}
 		for i := range c.Items {
 			if k := &c.Items[i]; k.Status != k.StatusAt(noon) {
-				t.Errorf("%s: %s says it is %q", tt.name, k.ID, k.Status)
+				t.Errorf("%s: %s has the status %q", tt.name, k.ID, k.Status)
 			}
 		}
 	}
 }
 
-// Without it a filter selects something else than its description says, or looks at a field that was not read: the
-// keys come from a store that reads only the fields that it is asked for, and the test asks for none.
+// Without this, a filter selects other keys than its description says, or compares a field that was not read. The store reads only
+// requested fields, and this test requests none.
 func TestFilters(t *testing.T) {
 	keys := []Key{
 		keyOf("a", func(k *Key) {
@@ -175,14 +174,14 @@ func TestFilters(t *testing.T) {
 		{"empty lists", Filter{Status: []Status{}, KeyType: []Type{}}, "f e d c b a"},
 		{"name, description and prefix, any case", Filter{Search: "mOB"}, "c b a"},
 		{"a part in the middle", Filter{Search: "bile"}, "b a"},
-		{"a dot is a dot", Filter{Search: "a.b"}, "d"},
-		{"a dot is no other character", Filter{Search: "1.0"}, ""},
-		{"a star is a star", Filter{Search: "b*"}, "d"},
-		{"a percent sign is one", Filter{Search: "0%"}, "d"},
-		{"an underscore is one", Filter{Search: "_"}, "c"},
-		{"a quote is one", Filter{Search: `"`}, "d"},
+		{"a literal dot", Filter{Search: "a.b"}, "d"},
+		{"a dot matches no other character", Filter{Search: "1.0"}, ""},
+		{"a literal star", Filter{Search: "b*"}, "d"},
+		{"a literal percent sign", Filter{Search: "0%"}, "d"},
+		{"a literal underscore", Filter{Search: "_"}, "c"},
+		{"a literal quote", Filter{Search: `"`}, "d"},
 		{"case beyond ASCII", Filter{Search: "über"}, "e"},
-		{"what nothing holds", Filter{Search: "nothing"}, ""},
+		{"no match", Filter{Search: "nothing"}, ""},
 		{"not across fields", Filter{Search: "appfor"}, ""},
 		{"ids are not searched", Filter{Search: "hash"}, ""},
 		{"creator", Filter{CreatedBy: new("usr_1")}, "a"},
@@ -190,17 +189,17 @@ func TestFilters(t *testing.T) {
 		{"an empty creator is not a missing one", Filter{CreatedBy: new("")}, "c"},
 		{"type", Filter{KeyType: []Type{Standard}}, "a"},
 		{"types", Filter{KeyType: []Type{Standard, MarketplaceSubscription}}, "d a"},
-		{"type that most are", Filter{KeyType: []Type{RetrieverKey}}, "c b"},
-		{"unused since before both", Filter{UnusedSince: at(-200)}, "f e d c"},
-		{"unused since the moment of use", Filter{UnusedSince: at(-100)}, "f e d c"},
+		{"the most common type", Filter{KeyType: []Type{RetrieverKey}}, "c b"},
+		{"unused since before both uses", Filter{UnusedSince: at(-200)}, "f e d c"},
+		{"unused since the time of use", Filter{UnusedSince: at(-100)}, "f e d c"},
 		{"unused since just after the use", Filter{UnusedSince: new(at(-100).Add(1))}, "f e d c a"},
 		{"unused since now", Filter{UnusedSince: at(0)}, "f e d c b a"},
 		{"expires before", Filter{ExpiresBefore: at(150)}, "a"},
-		{"expires before that moment", Filter{ExpiresBefore: at(100)}, ""},
-		{"expires before just after it", Filter{ExpiresBefore: new(at(100).Add(1))}, "a"},
+		{"expires before its expiry", Filter{ExpiresBefore: at(100)}, ""},
+		{"expires before just after its expiry", Filter{ExpiresBefore: new(at(100).Add(1))}, "a"},
 		{"expires before the far future", Filter{ExpiresBefore: at(1 << 30)}, "b a"},
-		{"all at once", Filter{Search: "mobile", CreatedBy: new("usr_2"), KeyType: []Type{RetrieverKey}, UnusedSince: at(0), ExpiresBefore: at(300), Status: []Status{Active}}, "b"},
-		{"all at once, one not met", Filter{Search: "mobile", CreatedBy: new("usr_2"), KeyType: []Type{Standard}, UnusedSince: at(0), ExpiresBefore: at(300)}, ""},
+		{"all filters", Filter{Search: "mobile", CreatedBy: new("usr_2"), KeyType: []Type{RetrieverKey}, UnusedSince: at(0), ExpiresBefore: at(300), Status: []Status{Active}}, "b"},
+		{"all filters, one without a match", Filter{Search: "mobile", CreatedBy: new("usr_2"), KeyType: []Type{Standard}, UnusedSince: at(0), ExpiresBefore: at(300)}, ""},
 	} {
 		c, err := list1(t, keys, ListOptions{Filter: tt.filter, Wants: everything})
 		if err != nil {
@@ -213,7 +212,7 @@ func TestFilters(t *testing.T) {
 	}
 }
 
-// Without this, the total or the next page reveals keys that a filter hides.
+// Without this, the total or hasNextPage reveals keys that the filter excludes.
 func TestTotalCountsWhatTheFilterSelects(t *testing.T) {
 	var keys []Key
 	for i := range 10 {
@@ -230,8 +229,7 @@ func TestTotalCountsWhatTheFilterSelects(t *testing.T) {
 	}
 }
 
-// Without it one of the orders looks at the wrong field, or at one that was not read; nulls lead; or ties come in
-// another order than the values.
+// Without this, an order compares the wrong field or one that was not read, puts nulls first, or orders equal values in another direction.
 func TestOrders(t *testing.T) {
 	keys := []Key{
 		keyOf("a", func(k *Key) { k.Name, k.CreatedAt, k.LastUsedAt, k.ExpiresAt = "n2", at(1), at(-3), at(9) }),
@@ -258,7 +256,7 @@ func TestOrders(t *testing.T) {
 		if got := ids(c); got != want {
 			t.Errorf("%+v: %s, want %s", order, got, want)
 		}
-		// One by one through cursors it is the same list.
+		// Reading one key per page must give the same list.
 		var walked []string
 		page := Page{First: new(1)}
 		for range keys {
@@ -275,8 +273,8 @@ func TestOrders(t *testing.T) {
 	}
 }
 
-// Without it the listing that the store pages and the one that the domain scans differ, and a filter that restricts
-// nothing changes the page. The oracle is the connection algorithm over the keys that should be listed.
+// The store pages some lists and the domain scans others. Without this, they differ, or a filter that excludes nothing changes a page. The
+// expected page comes from the Relay algorithm over the keys that should be listed.
 func TestPagedAndScannedListingsAgree(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		all := rapid.SliceOfNDistinct(rapid.Custom(func(t *rapid.T) Key {
@@ -351,8 +349,8 @@ func TestPagedAndScannedListingsAgree(t *testing.T) {
 	})
 }
 
-// Without this, a list of retrievers costs a read each, a page is read for a total alone, a total is counted that the page already shows,
-// or more is read than the page and one more item.
+// A list must not cost more reads than it needs: one read for all retrievers, no page if only the total is requested, no count if the page
+// shows the total, and no more than one key beyond the page.
 func TestListReadsNoMoreThanItMust(t *testing.T) {
 	var keys []Key
 	for i := range 5 {
@@ -373,7 +371,7 @@ func TestListReadsNoMoreThanItMust(t *testing.T) {
 		{"no retriever", nil, ListOptions{Wants: Wants{Total: true}}, ""},
 		{"total only", three[:1], ListOptions{Wants: Wants{Total: true}}, "CountKeys"},
 		{"total only, of three", three, ListOptions{Wants: Wants{Total: true}}, "CountKeys CountKeys CountKeys"},
-		{"total only, of a page", three[:1], ListOptions{Wants: Wants{Total: true}, Page: Page{First: new(2)}}, "CountKeys"},
+		{"total only, with a page size", three[:1], ListOptions{Wants: Wants{Total: true}, Page: Page{First: new(2)}}, "CountKeys"},
 		{"page only", three[:1], ListOptions{Wants: Wants{Items: true}}, "KeyPages(1001)"},
 		{"page only, of three", three, ListOptions{Wants: Wants{Items: true}}, "KeyPages(1001)"},
 		{"page and total, all on the page", three, ListOptions{Wants: Wants{Items: true, Total: true}}, "KeyPages(1001)"},
@@ -382,19 +380,19 @@ func TestListReadsNoMoreThanItMust(t *testing.T) {
 		{"page and total, more than the page of one", three, ListOptions{Wants: Wants{Items: true, Total: true}, Page: Page{First: new(4)}}, "CountKeys KeyPages(5)"},
 		{"page and total, after a cursor", three[:1], ListOptions{Wants: Wants{Items: true, Total: true}, Page: Page{After: cursorOf(0)}}, "CountKeys KeyPages(1001)"},
 		{"page and total, before a cursor", three[:1], ListOptions{Wants: Wants{Items: true, Total: true}, Page: Page{Before: cursorOf(4)}}, "CountKeys KeyPages(1001)"},
-		{"first of none, and total", three[:1], ListOptions{Wants: Wants{Items: true, Total: true}, Page: Page{First: new(0)}}, "CountKeys KeyPages(1)"},
+		{"first: 0, and total", three[:1], ListOptions{Wants: Wants{Items: true, Total: true}, Page: Page{First: new(0)}}, "CountKeys KeyPages(1)"},
 		{"next only", three[:1], ListOptions{Wants: Wants{HasNext: true}, Page: Page{First: new(2)}}, "KeyPages(3)"},
 		{"both, from the start", three[:1], ListOptions{Wants: Wants{HasNext: true, HasPrevious: true}, Page: Page{First: new(2)}}, "KeyPages(3)"},
 		{"both, from the end", three[:1], ListOptions{Wants: Wants{HasNext: true, HasPrevious: true}, Page: Page{Last: new(2)}}, "KeyPages(3)"},
 		{"next, after a cursor", three[:1], ListOptions{Wants: Wants{HasNext: true}, Page: Page{First: new(2), After: cursorOf(0)}}, "KeyPages(3)"},
-		{"the opposite, after a cursor", three[:1], ListOptions{Wants: Wants{HasPrevious: true}, Page: Page{First: new(2), After: cursorOf(0)}}, "KeyPages(1) KeyPages(3)"},
-		{"the opposite, before a cursor", three[:1], ListOptions{Wants: Wants{HasNext: true}, Page: Page{Last: new(2), Before: cursorOf(4)}}, "KeyPages(1) KeyPages(3)"},
-		{"the opposite not wanted", three[:1], ListOptions{Wants: Wants{Items: true, HasPrevious: true}, Page: Page{Last: new(2), Before: cursorOf(4)}}, "KeyPages(3)"},
-		{"all of it, between cursors", three[:1], ListOptions{Wants: everything, Page: Page{First: new(1), After: cursorOf(0), Before: cursorOf(4)}}, "CountKeys KeyPages(1) KeyPages(2)"},
+		{"hasPreviousPage after a cursor", three[:1], ListOptions{Wants: Wants{HasPrevious: true}, Page: Page{First: new(2), After: cursorOf(0)}}, "KeyPages(1) KeyPages(3)"},
+		{"hasNextPage before a cursor", three[:1], ListOptions{Wants: Wants{HasNext: true}, Page: Page{Last: new(2), Before: cursorOf(4)}}, "KeyPages(1) KeyPages(3)"},
+		{"hasPreviousPage of the last page", three[:1], ListOptions{Wants: Wants{Items: true, HasPrevious: true}, Page: Page{Last: new(2), Before: cursorOf(4)}}, "KeyPages(3)"},
+		{"everything, between two cursors", three[:1], ListOptions{Wants: everything, Page: Page{First: new(1), After: cursorOf(0), Before: cursorOf(4)}}, "CountKeys KeyPages(1) KeyPages(2)"},
 		{"revoked ones too", three[:1], ListOptions{IncludeRevoked: true, Wants: everything, Page: Page{First: new(2)}}, "CountKeys KeyPages(3)"},
-		{"active ones, asked for twice", three[:1], ListOptions{IncludeRevoked: true, Filter: Filter{Status: []Status{Active}}, Wants: Wants{Items: true}, Page: Page{First: new(2)}}, "KeyPages(3)"},
+		{"active ones, by filter", three[:1], ListOptions{IncludeRevoked: true, Filter: Filter{Status: []Status{Active}}, Wants: Wants{Items: true}, Page: Page{First: new(2)}}, "KeyPages(3)"},
 		{"filtered, total only", three[:1], ListOptions{Filter: Filter{Search: "a"}, Wants: Wants{Total: true}}, "KeyPages(101)"},
-		{"filtered, all of it", three, ListOptions{Filter: Filter{Search: "a"}, Wants: everything, Page: Page{First: new(1)}}, "KeyPages(1001)"},
+		{"filtered, everything", three, ListOptions{Filter: Filter{Search: "a"}, Wants: everything, Page: Page{First: new(1)}}, "KeyPages(1001)"},
 		{"ordered otherwise", three, ListOptions{Order: Order{Field: ByName}, Wants: everything, Page: Page{First: new(1)}}, "KeyPages(1001)"},
 	} {
 		store := &memory{keys: keys}
@@ -408,7 +406,7 @@ func TestListReadsNoMoreThanItMust(t *testing.T) {
 	}
 }
 
-// Without it the keys of one retriever are listed under another.
+// Without this, the keys of one retriever are listed under another.
 func TestListMatchesRetrieversByIndex(t *testing.T) {
 	named := func(id string) func(*Key) {
 		return func(k *Key) { k.Scopes[0].ResourceID = id }
@@ -436,7 +434,7 @@ func TestListMatchesRetrieversByIndex(t *testing.T) {
 	}
 }
 
-// Without it a key that expires while a request runs is in the results and not in the total, or the reverse.
+// Without this, a key that expires while a request runs is in the results but not in the total, or the reverse.
 func TestListTakesPlaceAtOneInstant(t *testing.T) {
 	keys := []Key{keyOf("a", func(k *Key) { k.ExpiresAt = at(30) }), keyOf("b", func(k *Key) { k.ExpiresAt = at(30) })}
 	for _, options := range []ListOptions{
@@ -459,8 +457,7 @@ func TestListTakesPlaceAtOneInstant(t *testing.T) {
 	}
 }
 
-// Without it a retriever of very many keys takes the server's memory when it is searched, takes its neighbours' lists
-// with it, or cannot be listed at all.
+// Without this, searching a retriever with very many keys uses up the memory, fails the lists of other retrievers too, or fails always.
 func TestScansAreBounded(t *testing.T) {
 	var keys []Key
 	for i := range ScanLimit + 1 {
@@ -481,7 +478,7 @@ func TestScansAreBounded(t *testing.T) {
 			t.Errorf("20,001 keys were ordered by %q: %v", field, out[0].Err)
 		}
 		if out[1].Err != nil || ids(out[1].Keys) != "other" {
-			t.Errorf("the neighbour was refused too: %v", out[1].Err)
+			t.Errorf("the list of the other retriever was refused too: %v", out[1].Err)
 		}
 	}
 
@@ -519,7 +516,7 @@ func TestScansAreBounded(t *testing.T) {
 	}
 }
 
-// Without it a scan reads on when it has its page, and a search costs the whole list though nobody asks how many there are.
+// Without this, a scan continues when its page is complete, and a search reads the whole list although no total was requested.
 func TestScansEndWithTheirPage(t *testing.T) {
 	store := &memory{}
 	for i := range 3 * MaxPage {
@@ -553,7 +550,7 @@ func TestScansEndWithTheirPage(t *testing.T) {
 	}
 }
 
-// Without it a store that fails halfway gives a page that looks complete.
+// Without this, a page looks complete although the store failed halfway.
 func TestListReportsAnOutage(t *testing.T) {
 	rs := []*Retriever{{ID: "ret_1"}}
 	bound := (&position{list: byCreatedAt, null: true, id: "a"}).cursor()
@@ -565,14 +562,14 @@ func TestListReportsAnOutage(t *testing.T) {
 		{"the page", ListOptions{Wants: everything}, "KeyPages(1001)"},
 		{"the count", ListOptions{Wants: Wants{Total: true}}, "CountKeys"},
 		{"the page before", ListOptions{Wants: Wants{HasPrevious: true}, Page: Page{After: &bound}}, "KeyPages(1)"},
-		{"the page behind", ListOptions{Wants: Wants{HasNext: true}, Page: Page{Before: &bound}}, "KeyPages(1)"},
+		{"the page after", ListOptions{Wants: Wants{HasNext: true}, Page: Page{Before: &bound}}, "KeyPages(1)"},
 	} {
 		s := &Service{Store: &memory{keys: []Key{keyOf("b")}, fails: tt.fails}, Now: frozen}
 		out, err := s.List(t.Context(), admin(), rs, tt.options)
 		if err == nil && len(out) == 1 {
 			err = out[0].Err
 			if out[0].Keys != nil {
-				t.Errorf("%s: keys beside an error", tt.name)
+				t.Errorf("%s: got keys together with an error", tt.name)
 			}
 		}
 		if got := codeOf(t, err); got != Unavailable {
@@ -581,7 +578,7 @@ func TestListReportsAnOutage(t *testing.T) {
 	}
 }
 
-// Without it what is asked for is not read, and shows as if the document did not have it.
+// Without this, a requested field is not read, and looks as if the document did not have it.
 func TestListReadsTheFieldsAskedFor(t *testing.T) {
 	full := keyOf("a", func(k *Key) {
 		k.Prefix, k.SubscriptionID, k.OrganizationID, k.UserID, k.Name, k.Description = new("p"), new("s"), new("org_1"), "u", "n", "d"
@@ -601,18 +598,18 @@ func TestListReadsTheFieldsAskedFor(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	little := projected([]Key{full}, FieldName|FieldCreatedAt|StatusFields) // the order and the status need more than the name
+	little := projected([]Key{full}, FieldName|FieldCreatedAt|StatusFields) // the order and the status need more fields than the name
 	little[0].Status = Active
 	if diff := cmp.Diff(little, c.Items); diff != "" {
 		t.Error("more was read than needed:", diff)
 	}
 }
 
-// Without it a search misses what differs from it in case only.
+// Without this, a search misses texts that differ only in case.
 func TestCaseIsFolded(t *testing.T) {
 	for r := range rune(unicode.MaxRune + 1) {
 		if other := unicode.SimpleFold(r); folded(string(r)) != folded(string(other)) {
-			t.Errorf("%q and %q differ by more than case", r, other)
+			t.Errorf("%q and %q are not equal when folded", r, other)
 		}
 	}
 	for part, text := range map[string]string{
@@ -623,11 +620,11 @@ func TestCaseIsFolded(t *testing.T) {
 		}
 	}
 	if a, none := newSearch("a"), newSearch(""); a.matches("", "b") || !none.matches("b") {
-		t.Error("what is not there is found, or nothing is not")
+		t.Error("got a match of an absent text, or none of the empty text")
 	}
 }
 
-// Without it one operation with many filters holds all keys of as many retrievers at once, and keeps them until it is answered.
+// Without this, an operation with many filters keeps all keys of many retrievers in memory until it is answered.
 func TestScansKeepOnlyTheirPage(t *testing.T) {
 	store := &memory{}
 	for i := range 3 * MaxPage {
@@ -644,7 +641,7 @@ func TestScansKeepOnlyTheirPage(t *testing.T) {
 	}
 	scan := first[0].scan
 	if len(scan.found) != 3 || scan.done || !first[1].scan.done {
-		t.Errorf("%d of the first page are kept", len(scan.found))
+		t.Errorf("got %d keys kept of the first page, want 3", len(scan.found))
 	}
 	c, err := s.connectKeys(t.Context(), "int_1", "ret_1", &q, first[0])
 	if err != nil || c.Total != 3*MaxPage || len(c.Items) != 2 || cap(c.Items) > 4 || len(scan.found) != 3 {

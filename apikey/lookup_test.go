@@ -14,7 +14,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// One thing looked up alone, as most tests want it.
+// The methods below look up one thing each. Most tests need no more.
 
 func (s *Service) Namespace(ctx context.Context, c Caller, ref string) (*Namespace, error) {
 	f, err := s.LookUp(ctx, c, Names{Namespaces: []string{ref}})
@@ -57,8 +57,8 @@ func (s *Service) Node(ctx context.Context, c Caller, namespace, id string, fiel
 	return f.Node(id)
 }
 
-// Looked up together, things are what they are alone; and each kind is read once, whatever is named. Otherwise an answer
-// depends on what else somebody asked for, or fifty aliases make fifty reads.
+// Looking up several things together must give the same results as looking up each alone, with one read of each kind. Otherwise a result
+// depends on what else the operation names, or fifty aliases cost fifty reads.
 func TestLookUpTogetherIsLookUpAlone(t *testing.T) {
 	namespace := rapid.SampledFrom([]string{"shop", "ns_1", "ns_2", "absent", ""})
 	id := rapid.SampledFrom([]string{"ret_1", "ret_2", "ret_3", "search", "twin", "ret_6", "ret_foreign", "key_1", "key_2", "key_26", "key_gone", "key_foreign", "ns_1", "ns_2", "ns_foreign", "absent", ""})
@@ -100,17 +100,17 @@ func TestLookUpTogetherIsLookUpAlone(t *testing.T) {
 			name, _, _ := strings.Cut(call, "(")
 			reads[name]++
 		}
-		pages := 2 * len(n.Listings) // of those named by id, of those named by name
+		pages := 2 * len(n.Listings) // one for retrievers named by id, one for those named by name
 		for name, atMost := range map[string]int{"Namespaces": 1, "Retrievers": 2, "Keys": 1, "RetrieversNamed": 2} {
 			if reads[name] > atMost {
-				t.Errorf("%d reads of %s", reads[name], name)
+				t.Errorf("got %d reads of %s", reads[name], name)
 			}
 		}
 		for _, l := range n.Listings {
-			pages += 2 * len(l.Retrievers) // what lies beyond a page, and totals
+			pages += 2 * len(l.Retrievers) // further pages, and totals
 		}
 		if reads["KeyPages"]+reads["CountKeys"] > pages {
-			t.Errorf("%d reads of pages, %d counts", reads["KeyPages"], reads["CountKeys"])
+			t.Errorf("got %d reads of pages and %d counts", reads["KeyPages"], reads["CountKeys"])
 		}
 
 		same := func(what string, got any, gotErr error, want any, wantErr error) {
@@ -151,11 +151,11 @@ func TestLookUpTogetherIsLookUpAlone(t *testing.T) {
 				}
 				got, ok := f.Listing(i, r.ID)
 				want, err := s.List(ctx, c, []*Retriever{r}, l.Options)
-				if err != nil { // of the options, which is then each listing's own
+				if err != nil { // of the options, so each of their listings has it
 					want = []Listing{{Err: err}}
 				}
 				if !ok || !reflect.DeepEqual(got.Err, want[0].Err) {
-					t.Fatalf("listing %d of %s: %t, %v, alone %v", i, r.ID, ok, got.Err, want[0].Err)
+					t.Fatalf("listing %d of %s: got %t, %v, want %v as alone", i, r.ID, ok, got.Err, want[0].Err)
 				}
 				if got.Err == nil {
 					shown := func(k *Connection[Key]) any {
@@ -168,8 +168,8 @@ func TestLookUpTogetherIsLookUpAlone(t *testing.T) {
 	})
 }
 
-// A retriever named by id, its namespace and its keys are read side by side; each name that must be found first is one
-// trip more.
+// A retriever that is named by id, its namespace and its keys are read concurrently. Each name that must be resolved first costs one more
+// round trip.
 func TestLookUpTakesFewTrips(t *testing.T) {
 	listing := func(refs ...string) Names {
 		l := ListingOf{Options: ListOptions{Wants: Wants{Items: true}}}
@@ -183,17 +183,17 @@ func TestLookUpTakesFewTrips(t *testing.T) {
 		trips int
 		reads string
 	}{
-		"nothing":                {Names{Namespace: "ns_1"}, 0, ""},
-		"a namespace":            {Names{Namespaces: []string{"ns_1", "blog"}}, 1, "Namespaces"},
-		"keys by id":             {listing("ret_1"), 1, "KeyPages(1001) Namespaces Retrievers"},
-		"of two retrievers":      {listing("ret_1", "ret_2"), 1, "KeyPages(1001) Namespaces Retrievers"},
-		"keys by name":           {listing("search"), 3, "KeyPages(1001) KeyPages(1001) Namespaces Retrievers RetrieversNamed"},
-		"of what is absent":      {listing("absent"), 2, "KeyPages(1001) Namespaces Retrievers RetrieversNamed"},
-		"a key":                  {Names{Namespace: "ns_1", Keys: []ID{"key_1", "key_2"}}, 2, "Keys Namespaces Retrievers"},
-		"absent keys":            {Names{Namespace: "ns_1", Keys: []ID{"absent"}}, 1, "Keys Namespaces"},
-		"nodes":                  {Names{Namespace: "ns_1", Nodes: []string{"ret_1", "ns_2"}}, 1, "Keys Namespaces Retrievers"},
-		"entities":               {Names{Namespace: "ns_1", Namespaces: []string{"ns_1"}, Retrievers: []RetrieverRef{{Namespace: "ns_1", Retriever: "absent", ByID: true}}}, 1, "Namespaces Retrievers"},
-		"keys without namespace": {Names{Keys: []ID{"key_1"}, Nodes: []string{"key_1"}, Retrievers: []RetrieverRef{{Retriever: "ret_1"}}}, 0, ""},
+		"nothing":                     {Names{Namespace: "ns_1"}, 0, ""},
+		"a namespace":                 {Names{Namespaces: []string{"ns_1", "blog"}}, 1, "Namespaces"},
+		"keys by id":                  {listing("ret_1"), 1, "KeyPages(1001) Namespaces Retrievers"},
+		"keys of two retrievers":      {listing("ret_1", "ret_2"), 1, "KeyPages(1001) Namespaces Retrievers"},
+		"keys by name":                {listing("search"), 3, "KeyPages(1001) KeyPages(1001) Namespaces Retrievers RetrieversNamed"},
+		"keys of an absent retriever": {listing("absent"), 2, "KeyPages(1001) Namespaces Retrievers RetrieversNamed"},
+		"a key":                       {Names{Namespace: "ns_1", Keys: []ID{"key_1", "key_2"}}, 2, "Keys Namespaces Retrievers"},
+		"absent keys":                 {Names{Namespace: "ns_1", Keys: []ID{"absent"}}, 1, "Keys Namespaces"},
+		"nodes":                       {Names{Namespace: "ns_1", Nodes: []string{"ret_1", "ns_2"}}, 1, "Keys Namespaces Retrievers"},
+		"entities":                    {Names{Namespace: "ns_1", Namespaces: []string{"ns_1"}, Retrievers: []RetrieverRef{{Namespace: "ns_1", Retriever: "absent", ByID: true}}}, 1, "Namespaces Retrievers"},
+		"keys without a namespace":    {Names{Keys: []ID{"key_1"}, Nodes: []string{"key_1"}, Retrievers: []RetrieverRef{{Retriever: "ret_1"}}}, 0, ""},
 	} {
 		store := fixture()
 		if _, err := newService(store).LookUp(t.Context(), admin(), tt.names); err != nil {
@@ -216,7 +216,7 @@ func TestLookUpTakesFewTrips(t *testing.T) {
 	}
 }
 
-// Without it an outage looks like absence.
+// Without this, an outage looks as if nothing existed.
 func TestLookUpReportsOutages(t *testing.T) {
 	names := Names{
 		Namespace: "ns_1", Keys: []ID{"key_1"}, Retrievers: []RetrieverRef{{Namespace: "ns_1", Retriever: "search"}},
@@ -236,6 +236,6 @@ func TestLookUpReportsOutages(t *testing.T) {
 	store := fixture()
 	store.down = Outage(errors.New("gone"))
 	if _, err := newService(store).LookUp(t.Context(), Caller{}, names); codeAndField(t, err) != "UNAUTHENTICATED" {
-		t.Errorf("nobody: %v", err)
+		t.Errorf("an anonymous caller: %v", err)
 	}
 }

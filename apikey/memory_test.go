@@ -11,15 +11,14 @@ import (
 	"time"
 )
 
-// memory is a Store over slices: what the port asks for, in the fewest words. It notes every read, so that a test
-// can tell which were made.
+// memory is a simple Store over slices. It records every read, so that tests can check which reads were made.
 type memory struct {
 	keys       []Key
 	namespaces []Namespace
 	retrievers []Retriever
 	events     []Event
-	down       error         // what every read answers instead
-	fails      string        // the one read that fails, as reads tells it
+	down       error         // the error of every read
+	fails      string        // the read that fails, in the form that reads returns
 	delay      time.Duration // how long every read takes
 
 	mu    sync.Mutex
@@ -45,8 +44,7 @@ func (m *memory) read(ctx context.Context, name string) error {
 	return nil
 }
 
-// reads returns the reads since the last time, pages with their limit, in alphabetical order, because some are made
-// side by side.
+// reads returns the reads since its last call; those of pages have their limit. They are sorted, because some are concurrent.
 func (m *memory) reads() string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -189,7 +187,7 @@ func (m *memory) ChangeKey(ctx context.Context, c Change) (bool, error) {
 	return true, nil
 }
 
-// merged is the stored key with the written fields.
+// merged returns the stored key with the written fields.
 func merged(stored, written Key, fields Fields) Key {
 	for _, f := range []struct {
 		field Fields
@@ -287,7 +285,7 @@ func (m *memory) retrieversOf(tenant InternalID, ns NamespaceID) []Retriever {
 	return selected(m.retrievers, func(r *Retriever) bool { return r.InternalID == tenant && r.NamespaceID == ns })
 }
 
-// newestFirst is the order of KeyRange.
+// newestFirst is the order of a KeyRange.
 func newestFirst(a, b KeyPosition) int {
 	if (a.CreatedAt == nil) != (b.CreatedAt == nil) {
 		if a.CreatedAt == nil {
@@ -301,7 +299,7 @@ func newestFirst(a, b KeyPosition) int {
 	return cmp.Compare(b.ID, a.ID)
 }
 
-// selected copies the items that keep says, so that nobody changes what is stored.
+// selected copies the items that keep accepts, so that callers cannot change the stored ones.
 func selected[T any](items []T, keep func(*T) bool) []T {
 	var out []T
 	for i := range items {
@@ -314,7 +312,7 @@ func selected[T any](items []T, keep func(*T) bool) []T {
 
 func limited[T any](items []T, fromEnd bool, limit int) []T {
 	if limit < 1 {
-		panic("a limit is at least 1")
+		panic("the limit must be at least 1")
 	}
 	if fromEnd {
 		return items[max(0, len(items)-limit):]
@@ -322,7 +320,7 @@ func limited[T any](items []T, fromEnd bool, limit int) []T {
 	return items[:min(limit, len(items))]
 }
 
-// projected forgets what was not asked for, as an engine does that reads no more than that.
+// projected removes the fields that were not requested, like an engine that does not read them.
 func projected(keys []Key, fields Fields) []Key {
 	out := make([]Key, len(keys))
 	for i, k := range keys {

@@ -7,7 +7,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// Without it a hostile origin passes for an allowed one, or an allowed one is turned away.
+// Without this, a hostile origin is admitted or an allowed one is refused.
 func TestOriginAllowed(t *testing.T) {
 	for _, tt := range []struct {
 		allowed, origin string
@@ -24,7 +24,7 @@ func TestOriginAllowed(t *testing.T) {
 		{"http://localhost:3000", "http://localhost:3000", true},
 		{"chrome-extension://abcdef", "chrome-extension://abcdef", true},
 
-		// any subdomain, not the apex
+		// any subdomain, but not the apex
 		{"https://*.example.com", "https://a.example.com", true},
 		{"https://*.example.com", "https://a.b.c.example.com", true},
 		{"https://*.example.com", "https://example.com", false},
@@ -38,7 +38,7 @@ func TestOriginAllowed(t *testing.T) {
 		{"https://*.example.com:8443", "https://a.example.com:8443", true},
 		{"https://*.example.com:8443", "https://a.example.com", false},
 
-		// a star anywhere else is no origin
+		// a star anywhere else makes the entry invalid
 		{"*", "https://example.com", false},
 		{"https://*", "https://example.com", false},
 		{"https://*.", "https://example.com", false},
@@ -125,7 +125,7 @@ func TestOriginAllowed(t *testing.T) {
 	}
 }
 
-// Without it the first entry of a list, or a malformed one, decides for all.
+// Without this, the first entry of a list or a malformed one decides for all.
 func TestOriginAllowedByAnyOfTheList(t *testing.T) {
 	list := []string{"nonsense", "", "https://a.example", "https://*.b.example"}
 	for origin, want := range map[string]bool{
@@ -142,7 +142,7 @@ func TestOriginAllowedByAnyOfTheList(t *testing.T) {
 	}
 }
 
-// Without it a wildcard lets through a host that is no subdomain: whatever stands before the apex must end in a dot.
+// Without this, a wildcard admits a host that is not a subdomain: the text before the apex must end in a dot.
 func TestWildcardAllowsSubdomainsOnly(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		before := rapid.StringMatching(`[a-z0-9-]{0,6}(\.[a-z0-9-]{1,6}){0,3}\.?`).Draw(t, "before")
@@ -153,7 +153,7 @@ func TestWildcardAllowsSubdomainsOnly(t *testing.T) {
 	})
 }
 
-// Without this, a key is limited to an origin that no browser sends, and works nowhere.
+// Without this, a key can be limited to an origin that no browser sends, and then works nowhere.
 func TestOriginsAreAsBrowsersSendThem(t *testing.T) {
 	for s, want := range map[string]bool{
 		"https://app.example.com": true, "HTTPS://App.Example.com": true, "https://*.example.com": true, "https://*.example.com:8443": true,

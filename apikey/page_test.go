@@ -11,22 +11,21 @@ import (
 	"pgregory.net/rapid"
 )
 
-// Without it a page that cannot be means something that nobody asked for, and the answer does not say which argument
-// is wrong.
+// Without this, contradictory page arguments are interpreted in some way, or the error does not name the wrong one.
 func TestPageValidation(t *testing.T) {
 	good := (&position{list: retrievers, value: "a", id: "ret_1"}).cursor()
 	other := (&position{list: byName, value: "a", id: "ret_1"}).cursor()
 	for _, tt := range []struct {
 		name  string
 		page  Page
-		field string // that is wrong; empty where none is
+		field string // the field that is wrong, or empty
 		limit int
 	}{
 		{"nothing", Page{}, "", 25},
 		{"first", Page{First: new(10)}, "", 10},
 		{"last", Page{Last: new(10)}, "", 10},
-		{"first of none", Page{First: new(0)}, "", 0},
-		{"last of none", Page{Last: new(0)}, "", 0},
+		{"first: 0", Page{First: new(0)}, "", 0},
+		{"last: 0", Page{Last: new(0)}, "", 0},
 		{"the largest first", Page{First: new(1000)}, "", 1000},
 		{"the largest last", Page{Last: new(1000)}, "", 1000},
 		{"first too large", Page{First: new(1001)}, "first", 0},
@@ -34,7 +33,7 @@ func TestPageValidation(t *testing.T) {
 		{"first negative", Page{First: new(-1)}, "first", 0},
 		{"last negative", Page{Last: new(-1)}, "last", 0},
 		{"first with last", Page{First: new(1), Last: new(1)}, "last", 0},
-		{"first with last, both of none", Page{First: new(0), Last: new(0)}, "last", 0},
+		{"first with last, both 0", Page{First: new(0), Last: new(0)}, "last", 0},
 		{"after", Page{After: &good}, "", 25},
 		{"before", Page{Before: &good}, "", 25},
 		{"after with before", Page{After: &good, Before: &good}, "", 25},
@@ -42,7 +41,7 @@ func TestPageValidation(t *testing.T) {
 		{"before with first", Page{Before: &good, First: new(3)}, "", 3},
 		{"after nothing", Page{After: new("")}, "", 25},
 		{"before nothing", Page{Before: new("")}, "", 25},
-		{"after and before nothing", Page{After: new(""), Before: new(""), First: new(3)}, "", 3},
+		{"after nothing and before nothing", Page{After: new(""), Before: new(""), First: new(3)}, "", 3},
 		{"after white space", Page{After: new(" ")}, "after", 0},
 		{"after something that is not a cursor", Page{After: new("ret_1")}, "after", 0},
 		{"before something that is not a cursor", Page{Before: new("ret_1")}, "before", 0},
@@ -73,7 +72,7 @@ func sent(p *string) string {
 	return *p
 }
 
-// Without it a caller is shown the text that it sent as a cursor, whatever it is.
+// A caller might send anything as a cursor, even a key. Errors must not repeat it.
 func TestBadCursorIsNotRepeated(t *testing.T) {
 	_, err := Page{After: new("ret_sk_plaintext")}.window(retrievers, 25)
 	if err == nil || strings.Contains(err.Error(), "plaintext") {
@@ -81,7 +80,7 @@ func TestBadCursorIsNotRepeated(t *testing.T) {
 	}
 }
 
-// row is an item of the lists below: ordered by value, where there is one, then by id.
+// row is an item of the lists below. Rows are ordered by value, nil last, and then by id.
 type row struct {
 	value *int
 	id    string
@@ -94,7 +93,7 @@ func (r row) String() string {
 	return fmt.Sprintf("%d%s", *r.value, r.id)
 }
 
-// key is a key whose creation and expiry are the row's value.
+// key returns a key that was created and expires at the time that the row's value stands for.
 func (r row) key() Key {
 	return keyOf(ID(r.id), func(k *Key) {
 		if k.CreatedAt = nil; r.value != nil {
@@ -117,8 +116,8 @@ func idsOfRows(rows []row) string {
 	return strings.Join(all, " ")
 }
 
-// compare is the order that the contract tells, told independently: without a value last, ties by id, both in the
-// direction asked for.
+// compare implements the documented order again, independently: nil values are last, and equal values are ordered by id, in the requested
+// direction.
 func (r row) compare(s row, d Direction) int {
 	switch {
 	case r.value == nil && s.value != nil:
@@ -135,7 +134,7 @@ func (r row) compare(s row, d Direction) int {
 	return cmp.Compare(r.id, s.id)
 }
 
-// asked is a requested page. Some of the rows that its cursors name are no longer in the list.
+// asked is a requested page. Its cursors can name rows that are no longer in the list.
 type asked struct {
 	after, before *row
 	fromEnd       bool
@@ -159,9 +158,9 @@ func (a asked) page(l list) Page {
 	return p
 }
 
-// relay is the connection algorithm of the specification, read literally but for two things: a cursor cuts at its
-// place whether or not its item is still there, and hasNextPage and hasPreviousPage are looked for rather than
-// guessed. What lies on the far side of both cursors, where they are crossed, neither follows nor precedes.
+// relay is the connection algorithm of the Relay specification, with two differences: a cursor works even if its item no longer exists, and
+// hasNextPage and hasPreviousPage are always exact. If the cursors are in the wrong order, the items outside of both count as neither next
+// nor previous.
 func relay(rows []row, d Direction, a asked) (page []row, hasNext, hasPrevious bool) {
 	rows = slices.Clone(rows)
 	slices.SortFunc(rows, func(x, y row) int { return x.compare(y, d) })
@@ -187,8 +186,8 @@ func relay(rows []row, d Direction, a asked) (page []row, hasNext, hasPrevious b
 	return page, len(following) > 0, len(preceding) > 0
 }
 
-// Without it a client that walks a list misses items, sees some twice, never ends or ends too early; also where the
-// item that its cursor was taken from has been removed meanwhile.
+// Without this, a client that pages through a list misses items, gets some twice, or never ends. That includes pages after an item that was
+// deleted.
 func TestConnectionsFollowTheRelaySpecification(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		all := rapid.SliceOfNDistinct(rapid.Custom(func(t *rapid.T) row {
@@ -217,7 +216,7 @@ func TestConnectionsFollowTheRelaySpecification(t *testing.T) {
 		}
 		d := rapid.SampledFrom([]Direction{Ascending, Descending}).Draw(t, "direction")
 
-		// Keys are ordered by the store, filtered here, or ordered here, whatever the query asks for.
+		// Depending on the query, the store orders the keys, or the domain filters or orders them.
 		options := ListOptions{Wants: wants, Order: Order{Field: ByExpiresAt, Direction: d}}
 		if d == Descending {
 			options.Order = rapid.SampledFrom([]Order{{}, {Field: ByExpiresAt}}).Draw(t, "order")
@@ -231,7 +230,7 @@ func TestConnectionsFollowTheRelaySpecification(t *testing.T) {
 			for i := range keys {
 				keys[i].CreatedBy = new("usr_1")
 			}
-			for _, r := range all { // the neighbours that the filter leaves out
+			for _, r := range all { // neighbours that the filter excludes
 				other := r.key()
 				other.ID += "2"
 				keys = append(keys, other)
@@ -247,13 +246,13 @@ func TestConnectionsFollowTheRelaySpecification(t *testing.T) {
 		}
 		got := out[0].Keys
 		if reads := wants.reads() || options.Filter.CreatedBy != nil || options.Order != (Order{}); reads && ids(got) != idsOfRows(want) {
-			t.Fatalf("page %v, want %v", ids(got), want)
+			t.Fatalf("got the page %v, want %v", ids(got), want)
 		}
 		if wants.HasNext && got.HasNextPage != hasNext {
-			t.Fatalf("hasNextPage %v of %v, want %v", got.HasNextPage, got.Items, hasNext)
+			t.Fatalf("got hasNextPage %v of %v, want %v", got.HasNextPage, got.Items, hasNext)
 		}
 		if wants.HasPrevious && got.HasPreviousPage != hasPrevious {
-			t.Fatalf("hasPreviousPage %v of %v, want %v", got.HasPreviousPage, got.Items, hasPrevious)
+			t.Fatalf("got hasPreviousPage %v of %v, want %v", got.HasPreviousPage, got.Items, hasPrevious)
 		}
 		if wants.Total && got.Total != len(rows) {
 			t.Fatalf("total %d, want %d", got.Total, len(rows))
@@ -267,8 +266,8 @@ func TestConnectionsFollowTheRelaySpecification(t *testing.T) {
 	})
 }
 
-// Without it nulls come first in one of the directions, or ties are broken in an order of their own, and a page that
-// ends between two equal values repeats or skips.
+// Without this, nulls come first in one direction, or ties have an order of their own, and a page that ends between two equal values
+// repeats or skips some.
 func TestOrder(t *testing.T) {
 	var keys []Key
 	for _, r := range []row{{nil, "a"}, {nil, "c"}, {new(1), "e"}, {new(2), "d"}, {new(2), "f"}, {new(3), "g"}, {nil, "b"}} {

@@ -12,12 +12,12 @@ import (
 	"pgregory.net/rapid"
 )
 
-// limitsOf is an edit that gives a key these limits.
+// limitsOf returns an edit that gives a key these limits.
 func limitsOf(end *time.Time, origins []string, limit *int32) func(*Key) {
 	return func(k *Key) { k.ExpiresAt, k.AllowedOrigins, k.RateLimitOverride = end, origins, limit }
 }
 
-// limitedWriter is a caller with the permission, and the store that holds their key, with their limits, and key_1 with its own.
+// limitedWriter returns a caller with the permission and a store. own edits the caller's key, target edits key_1.
 func limitedWriter(p Permission, own, target func(*Key)) (*memory, Caller) {
 	store := fixture()
 	i := slices.IndexFunc(store.keys, func(k Key) bool { return k.ID == "key_writer" })
@@ -45,49 +45,49 @@ func TestRotationIsNoWayUp(t *testing.T) {
 		general     int
 		forbidden   bool
 	}{
-		"no limits at all":       {free, free, 0, false},
-		"limits of the key only": {free, limitsOf(at(9), []string{"https://a.example"}, new(int32(3))), 0, false},
-		"no limits of the key":   {limitsOf(at(9), []string{"https://a.example"}, new(int32(3))), free, 0, true},
+		"no limits at all":           {free, free, 0, false},
+		"only the key has limits":    {free, limitsOf(at(9), []string{"https://a.example"}, new(int32(3))), 0, false},
+		"only the caller has limits": {limitsOf(at(9), []string{"https://a.example"}, new(int32(3))), free, 0, true},
 
-		"no end":         {ends(60), free, 0, true},
-		"a later end":    {ends(60), ends(61), 0, true},
-		"the same end":   {ends(60), ends(60), 0, false},
-		"an earlier end": {ends(60), ends(59), 0, false},
+		"no expiry":         {ends(60), free, 0, true},
+		"a later expiry":    {ends(60), ends(61), 0, true},
+		"the same expiry":   {ends(60), ends(60), 0, false},
+		"an earlier expiry": {ends(60), ends(59), 0, false},
 
-		"no origins":                         {from("https://a.example"), free, 0, true},
-		"other origins":                      {from("https://a.example"), from("https://b.example"), 0, true},
-		"one origin more":                    {from("https://a.example"), from("https://a.example", "https://b.example"), 0, true},
-		"the same origins":                   {from("https://a.example", "https://b.example"), from("https://b.example", "https://a.example"), 0, false},
-		"some of the origins":                {from("https://a.example", "https://b.example"), from("https://b.example"), 0, false},
-		"the same, written otherwise":        {from("https://a.example"), from("HTTPS://A.example:443"), 0, false},
-		"another port":                       {from("https://a.example"), from("https://a.example:8443"), 0, true},
-		"another scheme":                     {from("https://a.example"), from("http://a.example"), 0, true},
-		"a subdomain of the wildcard":        {from("https://*.a.example"), from("https://x.a.example", "https://x.y.a.example"), 0, false},
-		"the wildcard itself":                {from("https://*.a.example"), from("https://*.a.example"), 0, false},
-		"a wildcard within the wildcard":     {from("https://*.a.example"), from("https://*.x.a.example"), 0, false},
-		"the apex of the wildcard":           {from("https://*.a.example"), from("https://a.example"), 0, true},
-		"a wildcard around the wildcard":     {from("https://*.x.a.example"), from("https://*.a.example"), 0, true},
-		"a wildcard where one is exact":      {from("https://x.a.example"), from("https://*.a.example"), 0, true},
-		"a wildcard of another name":         {from("https://*.a.example"), from("https://*.evil-a.example"), 0, true},
-		"own origins that nobody can read":   {from("nonsense"), from("https://a.example"), 0, true},
-		"origins that cannot be read":        {limitsOf(nil, []string{}, nil), from("https://a.example"), 0, true},
-		"origins, one of them unreadable":    {from("https://a.example"), from("nonsense", "https://a.example"), 0, false},
-		"neither list matches anything":      {limitsOf(nil, []string{}, nil), from("nonsense"), 0, false},
-		"a higher limit":                     {limited(10), limited(11), 0, true},
-		"the same limit":                     {limited(10), limited(10), 0, false},
-		"a lower limit":                      {limited(10), limited(9), 0, false},
-		"no limit":                           {limited(10), free, 0, true},
-		"no limit, which is a higher one":    {limited(10), free, 11, true},
-		"no limit, which is the same":        {limited(10), free, 10, false},
-		"no limit, which is a lower one":     {limited(10), free, 9, false},
-		"no own limit, which is a lower one": {free, limited(61), 60, true},
-		"no own limit, which is the same":    {free, limited(60), 60, false},
-		"no own limit at all":                {free, limited(1 << 30), 0, false},
-		"no limit of either":                 {free, free, 60, false},
-		"a limit of 0 counts as none":        {limited(10), limited(0), 0, true},
-		"a limit below 0 counts as none":     {limited(10), limited(-1), 11, true},
-		"an own limit of 0 is no higher one": {limited(0), limited(61), 60, true},
-		"an own limit below 0 is no ban":     {limited(-1), limited(60), 60, false},
+		"no origins":                               {from("https://a.example"), free, 0, true},
+		"other origins":                            {from("https://a.example"), from("https://b.example"), 0, true},
+		"one more origin":                          {from("https://a.example"), from("https://a.example", "https://b.example"), 0, true},
+		"the same origins":                         {from("https://a.example", "https://b.example"), from("https://b.example", "https://a.example"), 0, false},
+		"some of the origins":                      {from("https://a.example", "https://b.example"), from("https://b.example"), 0, false},
+		"the same origin, written differently":     {from("https://a.example"), from("HTTPS://A.example:443"), 0, false},
+		"another port":                             {from("https://a.example"), from("https://a.example:8443"), 0, true},
+		"another scheme":                           {from("https://a.example"), from("http://a.example"), 0, true},
+		"a subdomain of the wildcard":              {from("https://*.a.example"), from("https://x.a.example", "https://x.y.a.example"), 0, false},
+		"the wildcard itself":                      {from("https://*.a.example"), from("https://*.a.example"), 0, false},
+		"a narrower wildcard":                      {from("https://*.a.example"), from("https://*.x.a.example"), 0, false},
+		"the apex of the wildcard":                 {from("https://*.a.example"), from("https://a.example"), 0, true},
+		"a wider wildcard":                         {from("https://*.x.a.example"), from("https://*.a.example"), 0, true},
+		"a wildcard instead of an exact origin":    {from("https://x.a.example"), from("https://*.a.example"), 0, true},
+		"a wildcard of another name":               {from("https://*.a.example"), from("https://*.evil-a.example"), 0, true},
+		"unreadable origins of the caller":         {from("nonsense"), from("https://a.example"), 0, true},
+		"an unreadable list of the caller":         {limitsOf(nil, []string{}, nil), from("https://a.example"), 0, true},
+		"two origins, one of them unreadable":      {from("https://a.example"), from("nonsense", "https://a.example"), 0, false},
+		"neither list matches anything":            {limitsOf(nil, []string{}, nil), from("nonsense"), 0, false},
+		"a higher limit":                           {limited(10), limited(11), 0, true},
+		"the same limit":                           {limited(10), limited(10), 0, false},
+		"a lower limit":                            {limited(10), limited(9), 0, false},
+		"no rate limit":                            {limited(10), free, 0, true},
+		"no rate limit, with a higher general one": {limited(10), free, 11, true},
+		"no rate limit, with the same general one": {limited(10), free, 10, false},
+		"no rate limit, with a lower general one":  {limited(10), free, 9, false},
+		"a higher limit than the general one":      {free, limited(61), 60, true},
+		"the same limit as the general one":        {free, limited(60), 60, false},
+		"a limit, and none of the caller":          {free, limited(1 << 30), 0, false},
+		"no limit of either":                       {free, free, 60, false},
+		"a limit of 0 counts as none":              {limited(10), limited(0), 0, true},
+		"a limit below 0 counts as none":           {limited(10), limited(-1), 11, true},
+		"a caller's limit of 0 counts as none":     {limited(0), limited(61), 60, true},
+		"a caller's limit below 0 counts as none":  {limited(-1), limited(60), 60, false},
 	} {
 		rotate := func(c Caller, store *memory) error {
 			s := newService(store)
@@ -99,13 +99,13 @@ func TestRotationIsNoWayUp(t *testing.T) {
 		before := slices.Clone(store.keys)
 		err := rotate(c, store)
 		if tt.forbidden != (codeAndField(t, err) == "FORBIDDEN") || tt.forbidden != kept(store, KeyRotated) || !tt.forbidden && err != nil {
-			t.Errorf("%s: %v, and the trail has %+v", name, err, store.events)
+			t.Errorf("%s: got %v and the events %+v", name, err, store.events)
 		}
 		if tt.forbidden && cmp.Diff(before, store.keys) != "" {
-			t.Errorf("%s: refused, and yet something was written", name)
+			t.Errorf("%s: refused, but something was written", name)
 		}
 
-		// An admin and an operator hold everything anyway, and the keys of a retriever are who manages it's to give.
+		// Admins and operators have no such limits. Neither has a caller who manages a retriever, for the keys of that retriever.
 		store, c = limitedWriter(Admin, tt.own, tt.target)
 		if err := rotate(c, store); err != nil {
 			t.Errorf("%s: an admin: %v", name, err)
@@ -122,8 +122,8 @@ func TestRotationIsNoWayUp(t *testing.T) {
 	}
 }
 
-// Without this, a key lifts the limits of another key with the same rights, so that its holder has no limits; or a key with higher limits
-// can no longer be renamed or limited.
+// Without this, a key removes the limits of another key with the same rights, and its holder then has none. Keys that exceed the caller's
+// limits can still be renamed and limited.
 func TestUpdateIsNoWayUp(t *testing.T) {
 	days := func(n int) *time.Time { return at(n * 86400) }
 	origins := func(list ...string) *[]string { return &list }
@@ -136,38 +136,38 @@ func TestUpdateIsNoWayUp(t *testing.T) {
 		general     int
 		forbidden   bool
 	}{
-		"a later end, within the own":     {limitsOf(days(3), nil, nil), limitsOf(days(1), nil, nil), Settings{ExpiresAt: Given(days(3))}, 0, false},
-		"a later end, beyond it":          {limitsOf(days(3), nil, nil), limitsOf(days(1), nil, nil), Settings{ExpiresAt: Given(days(4))}, 0, true},
-		"no end":                          {limitsOf(days(3), nil, nil), limitsOf(days(1), nil, nil), Settings{ExpiresAt: Given[time.Time](nil)}, 0, true},
-		"an earlier end, still beyond it": {limitsOf(days(3), nil, nil), limitsOf(nil, nil, nil), Settings{ExpiresAt: Given(days(9))}, 0, false},
-		"the end that it has":             {limitsOf(days(3), nil, nil), limitsOf(days(9), nil, nil), Settings{ExpiresAt: Given(days(9))}, 0, false},
-		"no end, as it has":               {limitsOf(days(3), nil, nil), limitsOf(nil, nil, nil), Settings{ExpiresAt: Given[time.Time](nil)}, 0, false},
+		"a later expiry, within the caller's":          {limitsOf(days(3), nil, nil), limitsOf(days(1), nil, nil), Settings{ExpiresAt: Given(days(3))}, 0, false},
+		"a later expiry, beyond the caller's":          {limitsOf(days(3), nil, nil), limitsOf(days(1), nil, nil), Settings{ExpiresAt: Given(days(4))}, 0, true},
+		"no expiry":                                    {limitsOf(days(3), nil, nil), limitsOf(days(1), nil, nil), Settings{ExpiresAt: Given[time.Time](nil)}, 0, true},
+		"an earlier expiry, still beyond the caller's": {limitsOf(days(3), nil, nil), limitsOf(nil, nil, nil), Settings{ExpiresAt: Given(days(9))}, 0, false},
+		"an unchanged expiry":                          {limitsOf(days(3), nil, nil), limitsOf(days(9), nil, nil), Settings{ExpiresAt: Given(days(9))}, 0, false},
+		"still no expiry":                              {limitsOf(days(3), nil, nil), limitsOf(nil, nil, nil), Settings{ExpiresAt: Given[time.Time](nil)}, 0, false},
 
-		"more origins, within the own":     {limitsOf(nil, []string{a, b}, nil), limitsOf(nil, []string{a}, nil), Settings{AllowedOrigins: Given(origins(a, b))}, 0, false},
-		"more origins, beyond them":        {limitsOf(nil, []string{a, b}, nil), limitsOf(nil, []string{a}, nil), Settings{AllowedOrigins: Given(origins(a, c))}, 0, true},
-		"no origins":                       {limitsOf(nil, []string{a, b}, nil), limitsOf(nil, []string{a}, nil), Settings{AllowedOrigins: Given[[]string](nil)}, 0, true},
-		"an empty list of them":            {limitsOf(nil, []string{a, b}, nil), limitsOf(nil, []string{a}, nil), Settings{AllowedOrigins: Given(origins())}, 0, true},
-		"no origins, as it has":            {limitsOf(nil, []string{a, b}, nil), limitsOf(nil, nil, nil), Settings{AllowedOrigins: Given[[]string](nil)}, 0, false},
-		"fewer origins, still beyond them": {limitsOf(nil, []string{a}, nil), limitsOf(nil, []string{b, c}, nil), Settings{AllowedOrigins: Given(origins(c))}, 0, false},
-		"an origin of its wildcard":        {limitsOf(nil, []string{a}, nil), limitsOf(nil, []string{"https://*.c.example"}, nil), Settings{AllowedOrigins: Given(origins("https://x.c.example"))}, 0, false},
-		"origins in place of unreadable":   {limitsOf(nil, []string{a}, nil), limitsOf(nil, []string{}, nil), Settings{AllowedOrigins: Given(origins(b))}, 0, true},
+		"more origins, within the caller's":        {limitsOf(nil, []string{a, b}, nil), limitsOf(nil, []string{a}, nil), Settings{AllowedOrigins: Given(origins(a, b))}, 0, false},
+		"more origins, beyond the caller's":        {limitsOf(nil, []string{a, b}, nil), limitsOf(nil, []string{a}, nil), Settings{AllowedOrigins: Given(origins(a, c))}, 0, true},
+		"no origins":                               {limitsOf(nil, []string{a, b}, nil), limitsOf(nil, []string{a}, nil), Settings{AllowedOrigins: Given[[]string](nil)}, 0, true},
+		"an empty list of origins":                 {limitsOf(nil, []string{a, b}, nil), limitsOf(nil, []string{a}, nil), Settings{AllowedOrigins: Given(origins())}, 0, true},
+		"still no origins":                         {limitsOf(nil, []string{a, b}, nil), limitsOf(nil, nil, nil), Settings{AllowedOrigins: Given[[]string](nil)}, 0, false},
+		"fewer origins, still beyond the caller's": {limitsOf(nil, []string{a}, nil), limitsOf(nil, []string{b, c}, nil), Settings{AllowedOrigins: Given(origins(c))}, 0, false},
+		"an origin within its wildcard":            {limitsOf(nil, []string{a}, nil), limitsOf(nil, []string{"https://*.c.example"}, nil), Settings{AllowedOrigins: Given(origins("https://x.c.example"))}, 0, false},
+		"origins instead of unreadable ones":       {limitsOf(nil, []string{a}, nil), limitsOf(nil, []string{}, nil), Settings{AllowedOrigins: Given(origins(b))}, 0, true},
 
-		"a higher limit, within the own": {limitsOf(nil, nil, new(int32(10))), limitsOf(nil, nil, new(int32(5))), Settings{RateLimitOverride: Given(new(10))}, 0, false},
-		"a higher limit, beyond it":      {limitsOf(nil, nil, new(int32(10))), limitsOf(nil, nil, new(int32(5))), Settings{RateLimitOverride: Given(new(11))}, 0, true},
-		"no limit":                       {limitsOf(nil, nil, new(int32(10))), limitsOf(nil, nil, new(int32(5))), Settings{RateLimitOverride: Given[int](nil)}, 0, true},
-		"no limit, beyond it":            {limitsOf(nil, nil, new(int32(10))), limitsOf(nil, nil, new(int32(5))), Settings{RateLimitOverride: Given[int](nil)}, 11, true},
-		"no limit, within it":            {limitsOf(nil, nil, new(int32(10))), limitsOf(nil, nil, new(int32(5))), Settings{RateLimitOverride: Given[int](nil)}, 10, false},
-		"no limit, which is a lower one": {limitsOf(nil, nil, new(int32(10))), limitsOf(nil, nil, new(int32(50))), Settings{RateLimitOverride: Given[int](nil)}, 20, false},
-		"a limit in place of a lower one": {
+		"a higher limit, within the caller's": {limitsOf(nil, nil, new(int32(10))), limitsOf(nil, nil, new(int32(5))), Settings{RateLimitOverride: Given(new(10))}, 0, false},
+		"a higher limit, beyond the caller's": {limitsOf(nil, nil, new(int32(10))), limitsOf(nil, nil, new(int32(5))), Settings{RateLimitOverride: Given(new(11))}, 0, true},
+		"no limit":                            {limitsOf(nil, nil, new(int32(10))), limitsOf(nil, nil, new(int32(5))), Settings{RateLimitOverride: Given[int](nil)}, 0, true},
+		"no limit, beyond the caller's":       {limitsOf(nil, nil, new(int32(10))), limitsOf(nil, nil, new(int32(5))), Settings{RateLimitOverride: Given[int](nil)}, 11, true},
+		"no limit, within the caller's":       {limitsOf(nil, nil, new(int32(10))), limitsOf(nil, nil, new(int32(5))), Settings{RateLimitOverride: Given[int](nil)}, 10, false},
+		"no limit, with a lower general one":  {limitsOf(nil, nil, new(int32(10))), limitsOf(nil, nil, new(int32(50))), Settings{RateLimitOverride: Given[int](nil)}, 20, false},
+		"a limit instead of a lower one": {
 			limitsOf(nil, nil, new(int32(10))), limitsOf(nil, nil, new(int32(0))), Settings{RateLimitOverride: Given(new(30))}, 20, true,
 		},
-		"a limit where there was none": {limitsOf(nil, nil, new(int32(10))), limitsOf(nil, nil, nil), Settings{RateLimitOverride: Given(new(30))}, 0, false},
+		"a limit instead of none": {limitsOf(nil, nil, new(int32(10))), limitsOf(nil, nil, nil), Settings{RateLimitOverride: Given(new(30))}, 0, false},
 
-		"one that is raised beside ones that are lowered": {
+		"one limit raised, the others lowered": {
 			limitsOf(days(3), []string{a}, new(int32(10))), limitsOf(days(9), nil, new(int32(5))),
 			Settings{ExpiresAt: Given(days(8)), AllowedOrigins: Given(origins(b)), RateLimitOverride: Given(new(11))}, 0, true,
 		},
-		"one that is raised within them beside ones that are beyond them": {
+		"one limit raised within the caller's, others beyond it": {
 			limitsOf(days(3), []string{a}, new(int32(10))), limitsOf(nil, nil, new(int32(5))),
 			Settings{Name: Given(new("new")), RateLimitOverride: Given(new(8))}, 0, false,
 		},
@@ -186,10 +186,10 @@ func TestUpdateIsNoWayUp(t *testing.T) {
 		before := slices.Clone(store.keys)
 		err := update(c, store)
 		if tt.forbidden != (codeAndField(t, err) == "FORBIDDEN") || tt.forbidden != kept(store, KeyUpdated) || !tt.forbidden && err != nil {
-			t.Errorf("%s: %v, and the trail has %+v", name, err, store.events)
+			t.Errorf("%s: got %v and the events %+v", name, err, store.events)
 		}
 		if tt.forbidden && cmp.Diff(before, store.keys) != "" {
-			t.Errorf("%s: refused, and yet something was written", name)
+			t.Errorf("%s: refused, but something was written", name)
 		}
 		store, c = limitedWriter(Admin, tt.own, tt.target)
 		if err := update(c, store); err != nil {
@@ -203,23 +203,23 @@ func TestUpdateIsNoWayUp(t *testing.T) {
 	}
 }
 
-// A key that is to end must not be able to put off its own end, nor widen where it works. To narrow it harms nobody.
+// A key with limits must not be able to extend its own expiry, origins or rate limit. It can reduce them.
 func TestKeysDoNotLiftTheirOwnLimits(t *testing.T) {
 	for name, tt := range map[string]struct {
 		settings  Settings
 		forbidden bool
 	}{
-		"its end":          {Settings{ExpiresAt: Given(at(61))}, true},
-		"no end":           {Settings{ExpiresAt: Given[time.Time](nil)}, true},
-		"its origins":      {Settings{AllowedOrigins: Given(&[]string{"https://b.example"})}, true},
-		"no origins":       {Settings{AllowedOrigins: Given[[]string](nil)}, true},
-		"its limit":        {Settings{RateLimitOverride: Given(new(6))}, true},
-		"no limit":         {Settings{RateLimitOverride: Given[int](nil)}, true},
-		"an earlier end":   {Settings{ExpiresAt: Given(at(59))}, false},
-		"fewer origins":    {Settings{AllowedOrigins: Given(&[]string{"https://x.a.example"})}, false},
-		"a lower limit":    {Settings{RateLimitOverride: Given(new(4))}, false},
-		"what it has, all": {Settings{ExpiresAt: Given(at(60)), AllowedOrigins: Given(&[]string{"https://*.a.example"}), RateLimitOverride: Given(new(5))}, false},
-		"its name":         {named("new"), false},
+		"a later expiry":       {Settings{ExpiresAt: Given(at(61))}, true},
+		"no expiry":            {Settings{ExpiresAt: Given[time.Time](nil)}, true},
+		"other origins":        {Settings{AllowedOrigins: Given(&[]string{"https://b.example"})}, true},
+		"no origins":           {Settings{AllowedOrigins: Given[[]string](nil)}, true},
+		"a higher limit":       {Settings{RateLimitOverride: Given(new(6))}, true},
+		"no limit":             {Settings{RateLimitOverride: Given[int](nil)}, true},
+		"an earlier expiry":    {Settings{ExpiresAt: Given(at(59))}, false},
+		"fewer origins":        {Settings{AllowedOrigins: Given(&[]string{"https://x.a.example"})}, false},
+		"a lower limit":        {Settings{RateLimitOverride: Given(new(4))}, false},
+		"all limits unchanged": {Settings{ExpiresAt: Given(at(60)), AllowedOrigins: Given(&[]string{"https://*.a.example"}), RateLimitOverride: Given(new(5))}, false},
+		"a name":               {named("new"), false},
 	} {
 		for _, p := range []Permission{Write, Delete, Admin} {
 			store := fixture()
@@ -230,13 +230,13 @@ func TestKeysDoNotLiftTheirOwnLimits(t *testing.T) {
 			_, err := newService(store).Update(t.Context(), Caller{Key: &own}, "shop", "key_1", tt.settings)
 			forbidden := tt.forbidden && p != Admin
 			if forbidden != (codeAndField(t, err) == "FORBIDDEN") || forbidden != kept(store, KeyUpdated) || !forbidden && err != nil {
-				t.Errorf("%s, by %s: %v, and the trail has %+v", name, p, err, store.events)
+				t.Errorf("%s, by a key with %s: got %v and the events %+v", name, p, err, store.events)
 			}
 		}
 	}
 }
 
-// Without it a key rotates itself with an overlap: then there are two, and each lifts the limits of the other.
+// Without this, a key rotates itself with an overlap, and then each of the two keys removes the limits of the other.
 func TestRelativesDoNotLiftEachOthersLimits(t *testing.T) {
 	store := fixture()
 	s := newService(store)
@@ -244,16 +244,16 @@ func TestRelativesDoNotLiftEachOthersLimits(t *testing.T) {
 	store.keys[0].Hash, store.keys[0].Type, store.keys[0].Permissions = "its own", Standard, []Permission{Write}
 	limit(&store.keys[0])
 	store.keys[0].Scopes[0].Operations = nil
-	// caller is the holder of a key as it is now.
+	// caller returns the holder of a key as it is stored now.
 	caller := func(id ID) Caller { k := find(t, store, id); return Caller{Key: &k} }
 
 	second, err := s.Rotate(t.Context(), caller("key_1"), "shop", "key_1", time.Minute)
 	if err != nil {
-		t.Fatalf("a key may rotate itself: %v", err)
+		t.Fatalf("a key rotates itself: %v", err)
 	}
 	third, err := s.Rotate(t.Context(), caller(second.Key.ID), "shop", second.Key.ID, time.Minute)
 	if err != nil {
-		t.Fatalf("and so may its successor: %v", err)
+		t.Fatalf("its successor rotates itself: %v", err)
 	}
 	family := []ID{"key_1", second.Key.ID, third.Key.ID}
 	for _, by := range family {
@@ -265,27 +265,27 @@ func TestRelativesDoNotLiftEachOthersLimits(t *testing.T) {
 				"all":     {ExpiresAt: Given(at(7200)), AllowedOrigins: Given(&[]string{"https://*.example"}), RateLimitOverride: Given(new(6))},
 			} {
 				if _, err := s.Update(t.Context(), caller(by), "shop", of, settings); codeAndField(t, err) != "FORBIDDEN" {
-					t.Errorf("%s lifts the %s of %s: %v", by, name, of, err)
+					t.Errorf("%s raises the %s of %s: %v", by, name, of, err)
 				}
 			}
 		}
 	}
-	// The overlap is the end of the old keys, and so of what they may give: they cannot rotate what is to live on.
+	// A key in its overlap expires soon. It cannot rotate a key that expires later.
 	if _, err := s.Rotate(t.Context(), caller("key_1"), "shop", third.Key.ID, 0); codeAndField(t, err) != "FORBIDDEN" {
-		t.Errorf("a key in its overlap rotates one that lives on: %v", err)
+		t.Errorf("a key in its overlap rotates one that expires later: %v", err)
 	}
-	// Nor can anybody stretch it, not even within what they may give.
+	// Nobody can extend the overlap, not even within their own limits.
 	if _, err := s.Update(t.Context(), caller(third.Key.ID), "shop", "key_1", Settings{ExpiresAt: Given(at(120))}); codeAndField(t, err) != "CONFLICT" {
-		t.Errorf("the overlap is stretched: %v", err)
+		t.Errorf("the overlap was extended: %v", err)
 	}
-	// The youngest is as limited as the first was, and may limit the others more.
+	// The newest key has the limits of the first, and can limit the others further.
 	want := find(t, store, "key_1")
 	limit(&want)
 	if got := find(t, store, third.Key.ID); cmp.Diff(limitFields(want), limitFields(got)) != "" {
 		t.Errorf("after two rotations: %+v", got)
 	}
 	if _, err := s.Update(t.Context(), caller(third.Key.ID), "shop", "key_1", Settings{ExpiresAt: Given(at(5)), RateLimitOverride: Given(new(1))}); err != nil {
-		t.Errorf("to limit more: %v", err)
+		t.Errorf("limiting further: %v", err)
 	}
 }
 
@@ -293,8 +293,8 @@ func limitFields(k Key) string {
 	return fmt.Sprint(k.ExpiresAt, k.AllowedOrigins, text(numberText(k.RateLimitOverride)))
 }
 
-// The decision must use the keys as they are now. Otherwise a request that was admitted before its key was limited, or two processes
-// together, do what is not allowed.
+// The decision must use the current limits of both keys. Otherwise a request that was admitted before its key was limited, or two
+// concurrent processes, could exceed them.
 func TestLimitsAreThoseOfTheMoment(t *testing.T) {
 	free, limited := limitsOf(nil, nil, nil), limitsOf(at(60), []string{"https://a.example"}, new(int32(5)))
 	for _, tt := range []struct {
@@ -311,13 +311,13 @@ func TestLimitsAreThoseOfTheMoment(t *testing.T) {
 		}},
 	} {
 		store, _ := limitedWriter(Write, limited, limitsOf(at(120), nil, nil))
-		before := writer(Write) // the key at the time of admission
+		before := writer(Write) // the key when the request was admitted
 		free(before.Key)
 		if err := tt.change(t.Context(), newService(store), before); codeAndField(t, err) != "FORBIDDEN" || !kept(store, tt.action) {
-			t.Errorf("%s by a key that was limited meanwhile: %v", tt.action, err)
+			t.Errorf("%s by a key that has been limited since: %v", tt.action, err)
 		}
 
-		// The target is raised by somebody else between the decision and the write.
+		// Another caller raises the target's limits between the decision and the write.
 		memory, c := limitedWriter(Write, limitsOf(at(3600), nil, nil), limitsOf(at(60), nil, nil))
 		raced := &recording{memory: memory, before: func(int) {
 			if _, err := newService(memory).Update(t.Context(), writer(Admin), "shop", "key_1", Settings{ExpiresAt: Given[time.Time](nil)}); err != nil {
@@ -325,11 +325,11 @@ func TestLimitsAreThoseOfTheMoment(t *testing.T) {
 			}
 		}}
 		if err := tt.change(t.Context(), newService(raced), c); codeAndField(t, err) != "CONFLICT" || find(t, memory, "key_1").ExpiresAt != nil {
-			t.Errorf("%s of a key that is changed meanwhile: %v", tt.action, err)
+			t.Errorf("%s of a key that changes at the same time: %v", tt.action, err)
 		}
 	}
 
-	// A key that limits itself, and raises itself again in another process that still knows it as it was.
+	// A key limits itself. Another process that still has its old state must not let it undo that.
 	store := fixture()
 	store.keys[0].Hash, store.keys[0].Type, store.keys[0].Permissions = "its own", Standard, []Permission{Write}
 	store.keys[0].Scopes[0].Operations = nil
@@ -339,11 +339,11 @@ func TestLimitsAreThoseOfTheMoment(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := s.Update(t.Context(), Caller{Key: &stale}, "shop", "key_1", Settings{RateLimitOverride: Given(new(1000))}); codeAndField(t, err) != "FORBIDDEN" {
-		t.Errorf("a key takes back what it limited itself to: %v", err)
+		t.Errorf("a key raises the limit that it gave itself: %v", err)
 	}
 }
 
-// An outage while the caller's key is looked at must not look like a permission, or like a refusal.
+// If the caller's key cannot be read, the change must be neither allowed nor FORBIDDEN.
 func TestOutageWhileLimitsAreCompared(t *testing.T) {
 	store, c := limitedWriter(Write, limitsOf(at(60), nil, nil), limitsOf(nil, nil, nil))
 	store.fails = "KeysByHash"
@@ -352,42 +352,42 @@ func TestOutageWhileLimitsAreCompared(t *testing.T) {
 	}
 }
 
-// One look at the caller's key tells both that it is active and what it may give. A second one costs a round trip, and can say
-// something else than the first.
+// One read of the caller's key shows that it is active and which limits it has. A second read would cost a round trip and could return
+// another state.
 func TestTheOwnKeyIsReadOnce(t *testing.T) {
 	end := Settings{ExpiresAt: Given(at(30))}
 	for name, change := range map[string]func(*Service, Caller) error{
-		"an update that is within the limits": func(s *Service, c Caller) error {
+		"an update": func(s *Service, c Caller) error {
 			_, err := s.Update(t.Context(), c, "shop", "key_1", end)
 			return err
 		},
-		"a rotation that is": func(s *Service, c Caller) error {
+		"a rotation": func(s *Service, c Caller) error {
 			_, err := s.Rotate(t.Context(), c, "shop", "key_1", 0)
 			return err
 		},
 	} {
 		store, c := limitedWriter(Write, limitsOf(at(60), nil, nil), limitsOf(at(20), nil, nil))
 		if err := change(newService(store), c); err != nil || strings.Count(store.reads(), "KeysByHash") != 1 {
-			t.Errorf("%s: %v, or the key was not read once", name, err)
+			t.Errorf("%s within the limits: %v, or the caller's key was not read once", name, err)
 		}
 		store, c = limitedWriter(Write, limitsOf(at(10), nil, nil), limitsOf(at(20), nil, nil))
 		if err := change(newService(store), c); codeAndField(t, err) != "FORBIDDEN" || strings.Count(store.reads(), "KeysByHash") != 1 {
-			t.Errorf("%s, but is not: %v, or the key was not read once", name, err)
+			t.Errorf("%s beyond the limits: %v, or the caller's key was not read once", name, err)
 		}
 	}
 }
 
-// A caller who narrows a key to its own limits may rotate it and hold the new one. It must get no more than SECURITY.md says: no right,
-// limit or budget that did not exist.
+// A caller who limits another key to its own limits can then rotate it and hold the successor. It must get no permission, limit or budget
+// beyond what SECURITY.md describes.
 func TestNarrowingAndRotatingIsNoWayUp(t *testing.T) {
 	own := limitsOf(at(3600), []string{"https://*.a.example"}, new(int32(5)))
 	for name, edit := range map[string]func(*Key){
 		"an organization's key": func(k *Key) { k.Type = Standard },
-		"one of a subscription": func(k *Key) { k.Type, k.SubscriptionID = MarketplaceSubscription, new("sub_1") },
-		"an internal one":       func(k *Key) { k.Type, k.IsInternal = Standard, true },
-		"one of an end user":    func(k *Key) { k.Type, k.PrincipalID = Standard, new("their user") },
-		"one rotated before":    func(k *Key) { k.Type, k.Budget, k.RotatedFrom = Standard, "hash of its first", new(ID("key_first")) },
-		"one that may only read": func(k *Key) {
+		"a subscription's key":  func(k *Key) { k.Type, k.SubscriptionID = MarketplaceSubscription, new("sub_1") },
+		"an internal key":       func(k *Key) { k.Type, k.IsInternal = Standard, true },
+		"an end user's key":     func(k *Key) { k.Type, k.PrincipalID = Standard, new("their user") },
+		"a key rotated before":  func(k *Key) { k.Type, k.Budget, k.RotatedFrom = Standard, "hash of its first", new(ID("key_first")) },
+		"a key that can only read": func(k *Key) {
 			k.Type, k.Permissions = Standard, []Permission{Read}
 		},
 	} {
@@ -396,12 +396,12 @@ func TestNarrowingAndRotatingIsNoWayUp(t *testing.T) {
 		before := find(t, store, "key_1")
 		rotate := func(id ID) (*Rotated, error) { return s.Rotate(t.Context(), c, "shop", id, MaxOverlap) }
 		if _, err := rotate("key_1"); codeAndField(t, err) != "FORBIDDEN" {
-			t.Errorf("%s is rotated as it is: %v", name, err)
+			t.Errorf("%s was rotated without limiting it: %v", name, err)
 		}
 		if _, err := s.Update(t.Context(), c, "shop", "key_1", Settings{
 			ExpiresAt: Given(at(3600)), AllowedOrigins: Given(&[]string{"https://x.a.example"}), RateLimitOverride: Given(new(5)),
 		}); err != nil {
-			t.Fatalf("%s is not narrowed: %v", name, err)
+			t.Fatalf("%s was not limited: %v", name, err)
 		}
 		budget, err := s.BudgetOf(t.Context(), &before)
 		if err != nil {
@@ -409,10 +409,10 @@ func TestNarrowingAndRotatingIsNoWayUp(t *testing.T) {
 		}
 		got, err := rotate("key_1")
 		if err != nil {
-			t.Fatalf("%s is not rotated: %v", name, err)
+			t.Fatalf("%s was not rotated: %v", name, err)
 		}
 		held := *c.Key
-		for range 3 { // and on, as long as they like
+		for range 3 { // any number of times
 			k := got.Key
 			want := before
 			want.ExpiresAt, want.AllowedOrigins, want.RateLimitOverride, want.Budget = at(3600), []string{"https://x.a.example"}, new(int32(5)), budget
@@ -425,13 +425,13 @@ func TestNarrowingAndRotatingIsNoWayUp(t *testing.T) {
 				t.Errorf("%s: the new key has wider limits: %b", name, wider)
 			}
 			if spends, err := s.BudgetOf(t.Context(), &k); err != nil || spends != budget {
-				t.Errorf("%s: the new key spends the budget %s, %v; want %s", name, spends, err, budget)
+				t.Errorf("%s: the new key uses the budget of %s, %v; want %s", name, spends, err, budget)
 			}
 			for field, settings := range map[string]Settings{
 				"end": {ExpiresAt: Given(at(3601))}, "origins": {AllowedOrigins: Given[[]string](nil)}, "limit": {RateLimitOverride: Given(new(6))},
 			} {
 				if _, err := s.Update(t.Context(), c, "shop", k.ID, settings); codeAndField(t, err) != "FORBIDDEN" {
-					t.Errorf("%s: the new key's %s is lifted: %v", name, field, err)
+					t.Errorf("%s: the new key's %s was raised: %v", name, field, err)
 				}
 			}
 			if got, err = rotate(k.ID); err != nil {
@@ -441,12 +441,12 @@ func TestNarrowingAndRotatingIsNoWayUp(t *testing.T) {
 	}
 }
 
-// Keys of these types act for one person, by their principal. A rotation would give the caller a key that does so, too.
+// Keys of these types act for one person, their principal. After a rotation the caller would hold a key that acts for this person.
 func TestKeysOfPersonsAreNotRotated(t *testing.T) {
 	for _, typ := range []Type{UserScoped, Session} {
 		for who, c := range map[string]Caller{
-			"an admin": writer(Admin), "who may write": writer(Write), "an operator": NewOperator("ada", fixture().namespaces[0]),
-			"somebody with a principal": func() Caller { c := writer(Admin); c.Key.PrincipalID = new("another"); return c }(),
+			"an admin": writer(Admin), "a writer": writer(Write), "an operator": NewOperator("ada", fixture().namespaces[0]),
+			"an admin with a principal": func() Caller { c := writer(Admin); c.Key.PrincipalID = new("another"); return c }(),
 		} {
 			for _, principal := range []*string{nil, new("theirs")} {
 				store := fixture()
@@ -457,36 +457,37 @@ func TestKeysOfPersonsAreNotRotated(t *testing.T) {
 				for _, overlap := range []time.Duration{0, time.Hour} {
 					_, err := s.Rotate(t.Context(), c, "shop", "key_1", overlap)
 					if codeAndField(t, err) != "CONFLICT" || !strings.Contains(err.Error(), string(typ)) || !strings.Contains(err.Error(), "Revoke it") {
-						t.Errorf("%s rotates a key of the type %s: %v", who, typ, err)
+						t.Errorf("%s rotated a key of type %s: %v", who, typ, err)
 					}
 				}
 				if cmp.Diff(before, store.keys) != "" || len(store.events) > 0 {
-					t.Errorf("%s, %s: refused, and yet something was written", who, typ)
+					t.Errorf("%s, %s: refused, but something was written", who, typ)
 				}
-				// They can be renamed and limited, because they stay the person's, and revoked.
+				// They can be renamed and limited, because they still belong to the person, and they can be revoked.
 				if _, err := s.Update(t.Context(), c, "shop", "key_1", Settings{Name: Given(new("new")), ExpiresAt: Given(at(60))}); err != nil {
-					t.Errorf("%s does not update a key of the type %s: %v", who, typ, err)
+					t.Errorf("%s could not update a key of type %s: %v", who, typ, err)
 				}
 				if k := find(t, store, "key_1"); k.PrincipalID != principal || k.UserID != before[0].UserID || k.Type != typ {
-					t.Errorf("%s: an update made a key of the type %s another's: %+v", who, typ, k)
+					t.Errorf("%s: an update changed the owner of a key of type %s: %+v", who, typ, k)
 				}
 				if c.Operator || c.Key.Permissions[0] == Admin {
 					if _, err := s.Revoke(t.Context(), c, "shop", "key_1"); err != nil {
-						t.Errorf("%s does not revoke a key of the type %s: %v", who, typ, err)
+						t.Errorf("%s could not revoke a key of type %s: %v", who, typ, err)
 					}
 				}
 			}
 		}
 	}
-	// A caller who may not rotate any key learns that, and nothing about the key.
+	// A caller who cannot rotate any key learns only that, and nothing about this key.
 	store := fixture()
 	store.keys[0].Type = Session
 	if _, err := newService(store).Rotate(t.Context(), writer(Read), "shop", "key_1", 0); codeAndField(t, err) != "FORBIDDEN" || !kept(store, KeyRotated) {
-		t.Errorf("by who may only read: %v", err)
+		t.Errorf("by a reader: %v", err)
 	}
 }
 
-// What one list of origins lets in and another does not, is what is found between them. Otherwise wider origins pass as none.
+// originsWithin is false if and only if the first list admits some origin that the second does not. Otherwise a caller could give a key
+// wider origins than its own.
 func TestOriginsWithin(t *testing.T) {
 	hosts := []string{"example", "a.example", "b.a.example", "c.b.a.example", "*.example", "*.a.example", "*.b.a.example", "A.Example", "evil-a.example", "nonsense/"}
 	origins := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) string {
@@ -498,7 +499,7 @@ func TestOriginsWithin(t *testing.T) {
 		}
 		return append([]string{}, origins.Draw(t, "origins")...)
 	})
-	var asked []string // what browsers send: each of the hosts, and one below each that has not a name among them
+	var asked []string // what browsers send: each host, and a subdomain that no list names
 	for _, scheme := range []string{"https://", "http://"} {
 		for _, host := range append(hosts[:4:4], "x.example", "x.a.example", "x.b.a.example", "evil-a.example", "elsewhere.test") {
 			asked = append(asked, scheme+host, scheme+host+":80", scheme+host+":443")
@@ -509,12 +510,12 @@ func TestOriginsWithin(t *testing.T) {
 		some, others := list.Draw(t, "some"), list.Draw(t, "others")
 		beyond := slices.ContainsFunc(asked, func(o string) bool { return admits(some, o) && !admits(others, o) })
 		if got := originsWithin(some, others); got == beyond {
-			t.Fatalf("%q within %q: %t", some, others, got)
+			t.Fatalf("originsWithin(%q, %q) = %t", some, others, got)
 		}
 	})
 }
 
-// The platform limits keys of these types in ways that nothing here checks. They read what they may, and change nothing.
+// The platform limits keys of these types in ways that are not checked here. They can read, but change nothing.
 func TestKeysOfOtherTypesChangeNothing(t *testing.T) {
 	for typ, want := range map[Type]string{
 		Standard: "", MarketplaceSubscription: "", UserScoped: "FORBIDDEN", Session: "FORBIDDEN", UnknownType: "FORBIDDEN", "robot": "FORBIDDEN", UnreadableType: "FORBIDDEN", RetrieverKey: "FORBIDDEN",
@@ -526,13 +527,13 @@ func TestKeysOfOtherTypesChangeNothing(t *testing.T) {
 			c.Key.Type = typ
 			err := change(t.Context(), newService(store), c, "shop")
 			if got := codeAndField(t, err); got != want {
-				t.Errorf("%s by a key of type %q: %q, want %q", action, typ, got, want)
+				t.Errorf("%s by a key of type %q: got %q, want %q", action, typ, got, want)
 			}
 			denied := len(store.events) == 1 && store.events[0].Outcome == Denied && store.events[0].Action == action
 			if denied != (want != "" && c.Known()) || want != "" && cmp.Diff(before, store.keys) != "" {
-				t.Errorf("%s by a key of type %q: the trail has %+v", action, typ, store.events)
+				t.Errorf("%s by a key of type %q: got the events %+v", action, typ, store.events)
 			}
-			// What they do not see is not there for them either, and they leave no trace with its owners.
+			// What they cannot see gets NOT_FOUND, and leaves no event in the trail of its owners.
 			if typ == UserScoped || typ == Session || typ == UnknownType || typ == "robot" {
 				if err := change(t.Context(), newService(fixture()), c, "absent"); codeAndField(t, err) != "NOT_FOUND" {
 					t.Errorf("%s in an absent namespace by a key of type %q: %v", action, typ, err)
@@ -548,23 +549,23 @@ func TestKeysOfOtherTypesChangeNothing(t *testing.T) {
 		c.Key.Type = typ
 		r, err := s.Retriever(t.Context(), c, "shop", "ret_1")
 		if err != nil {
-			t.Errorf("a key of type %q reads no retriever: %v", typ, err)
+			t.Errorf("a key of type %q reads a retriever: %v", typ, err)
 			continue
 		}
 		if got, err := s.List(t.Context(), c, []*Retriever{r}, ListOptions{Wants: everything}); err != nil || got[0].Err != nil {
-			t.Errorf("a key of type %q lists no keys: %v", typ, err)
+			t.Errorf("a key of type %q lists keys: %v", typ, err)
 		}
 		if _, err := s.AuditEvents(t.Context(), c, r, "", Page{}, everything); err != nil {
-			t.Errorf("a key of type %q, of an admin, reads no trail: %v", typ, err)
+			t.Errorf("a key of type %q with admin reads the trail: %v", typ, err)
 		}
 		c.Key.Permissions = []Permission{Read}
 		if _, err := s.AuditEvents(t.Context(), c, r, "", Page{}, everything); codeAndField(t, err) != "FORBIDDEN" {
-			t.Errorf("a key of type %q that may read, reads the trail: %v", typ, err)
+			t.Errorf("a key of type %q with read reads the trail: %v", typ, err)
 		}
 	}
 }
 
-// That is what it is to manage a retriever: SECURITY.md says so where it promises that there is no way up.
+// Managing a retriever includes creating keys that execute it, as SECURITY.md says.
 func TestWhoManagesMakesKeysThatExecute(t *testing.T) {
 	store := fixture()
 	manager := writer(Write, Scope{ResourceNamespace, "ns_1", []Operation{ReadData, ManagePermissions}})
@@ -577,12 +578,12 @@ func TestWhoManagesMakesKeysThatExecute(t *testing.T) {
 		t.Errorf("%s: (-want +got)\n%s", made.Key.Type, diff)
 	}
 	if _, err := newService(store).Rotate(t.Context(), manager, "shop", made.Key.ID, 0); err != nil {
-		t.Errorf("and rotates them: %v", err)
+		t.Errorf("rotating the new key: %v", err)
 	}
 }
 
-// In a scope a * is a pattern. Without it a caller who manages one namespace makes a key for the retriever "*" in it, which executes
-// all retrievers of the organization.
+// In a scope, * is a wildcard. Without this, a caller who manages one namespace creates a key for a retriever with the id "*", which
+// executes all retrievers of the organization.
 func TestNoKeysForIDsThatArePatterns(t *testing.T) {
 	for _, tt := range []struct{ id, namespace string }{{"*", "ns_1"}, {"ret_*", "ns_1"}, {"*_1", "ns_1"}, {"ret_9", "ns_*"}} {
 		store := fixture()
@@ -592,26 +593,27 @@ func TestNoKeysForIDsThatArePatterns(t *testing.T) {
 		n := len(store.keys)
 		for who, c := range map[string]Caller{
 			"an admin": writer(Admin), "an operator": NewOperator("ada", store.namespaces[0]),
-			"who manages the namespace": writer(Admin, Scope{ResourceNamespace, tt.namespace, []Operation{ReadData, ManagePermissions}}),
+			"the namespace's manager": writer(Admin, Scope{ResourceNamespace, tt.namespace, []Operation{ReadData, ManagePermissions}}),
 		} {
 			for _, ref := range []string{tt.id, "odd"} {
 				if _, err := s.Create(t.Context(), c, tt.namespace, ref, named("new")); codeAndField(t, err) != "BAD_USER_INPUT retrieverId" {
-					t.Errorf("%s makes a key for %s of %s: %v", who, tt.id, tt.namespace, err)
+					t.Errorf("%s creates a key for %s of %s: %v", who, tt.id, tt.namespace, err)
 				}
 				if r, err := s.Retriever(t.Context(), c, tt.namespace, ref); err != nil || string(r.ID) != tt.id {
-					t.Errorf("%s does not read %s of %s: %v", who, tt.id, tt.namespace, err)
+					t.Errorf("%s reads %s of %s: %v", who, tt.id, tt.namespace, err)
 				}
 			}
 		}
 		if len(store.keys) != n || len(store.events) > 0 {
-			t.Errorf("%s: %d keys were made", tt.id, len(store.keys)-n)
+			t.Errorf("%s: %d keys were created", tt.id, len(store.keys)-n)
 		}
 		if _, err := s.Create(t.Context(), writer(Read), tt.namespace, "odd", named("new")); codeAndField(t, err) != "FORBIDDEN" {
-			t.Errorf("a caller who may not create keys learns about ids: %v", err)
+			t.Errorf("a caller who cannot create keys: %v", err)
 		}
 	}
 
-	// A key that an older version made for one reaches whatever the pattern does. To rotate it takes who manages all of that.
+	// A key that an older version created for such an id reaches everything that the pattern matches. Only a caller who manages all of
+	// that can rotate it.
 	for _, tt := range []struct {
 		name   string
 		scopes []Scope
@@ -625,7 +627,7 @@ func TestNoKeysForIDsThatArePatterns(t *testing.T) {
 		store.retrievers = append(store.retrievers, Retriever{ID: "ret_*", Name: "odd", NamespaceID: "ns_1", InternalID: "int_1"})
 		_, err := newService(store).Rotate(t.Context(), writer(Admin, tt.scopes...), "shop", "key_pattern", 0)
 		if got := codeAndField(t, err); got != tt.want {
-			t.Errorf("rotated by who manages %s: %q, want %q", tt.name, got, tt.want)
+			t.Errorf("rotated by a caller who manages %s: got %q, want %q", tt.name, got, tt.want)
 		}
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// Without it a pattern covers ids that it does not say, or misses ones it does.
+// Without this, a pattern covers ids that it does not match, or misses some that it matches.
 func TestMatches(t *testing.T) {
 	for _, tt := range []struct {
 		pattern, id string
@@ -38,7 +38,7 @@ func TestMatches(t *testing.T) {
 		{"r*1", "r12", false},
 		{"ns_customer_*", "ns_customer_42", true},
 		{"ns_customer_*", "ns_custom", false},
-		{"ab*ba", "aba", false}, // the parts may not overlap
+		{"ab*ba", "aba", false}, // the parts must not overlap
 		{"ab*ba", "abba", true},
 		{"a*b*c", "aXbXc", true},
 		{"a*b*c", "abc", true},
@@ -64,7 +64,7 @@ func TestMatches(t *testing.T) {
 	}
 }
 
-// Without it matches differs from what * means somewhere the table does not look.
+// A regular expression decides too, because the table above may miss a case.
 func TestMatchesLikeARegularExpression(t *testing.T) {
 	pattern, id := rapid.StringOfN(rapid.RuneFrom([]rune("ab*")), 0, 8, -1), rapid.StringOfN(rapid.RuneFrom([]rune("ab*")), 0, 10, -1)
 	rapid.Check(t, func(t *rapid.T) {
@@ -76,8 +76,7 @@ func TestMatchesLikeARegularExpression(t *testing.T) {
 	})
 }
 
-// Without it a stored pattern of many stars makes every request of its key burn a core, as it does where * is tried
-// at every place again and again.
+// Without this, a stored pattern with many stars uses a whole core for every request of its key, as backtracking would.
 func TestMatchesDoesNotBacktrack(t *testing.T) {
 	pattern, id := strings.Repeat("a*", 2000)+"b", strings.Repeat("a", 20_000)
 	done := make(chan bool, 1)

@@ -18,7 +18,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// Without it keys do not look as documented: prefix, length, alphabet, what is shown and what is stored of them.
+// Keys have the documented prefix, length, alphabet, visible prefix and hash.
 func TestMint(t *testing.T) {
 	for prefix, length := range map[string]int{retrieverKeyPrefix: 60, organizationKeyPrefix: 56} {
 		shape := regexp.MustCompile(fmt.Sprintf(`\A%s[0-9A-Za-z]{%d}\z`, prefix, length-len(prefix)))
@@ -30,22 +30,22 @@ func TestMint(t *testing.T) {
 			}
 			body, sum := text[:length-6], text[length-6:]
 			if want := independentChecksum(body); sum != want {
-				t.Fatalf("%q ends in %s, its checksum is %s", text, sum, want)
+				t.Fatalf("%q ends in %s, want the checksum %s", text, sum, want)
 			}
 			if got, want := s.Prefix(), text[:10]+"..."; got != want {
-				t.Fatalf("shows %q, want %q", got, want)
+				t.Fatalf("got prefix %q, want %q", got, want)
 			}
 			if got, want := s.Hash(), fmt.Sprintf("%x", sha256.Sum256([]byte(text))); got != want || len(got) != 64 {
-				t.Fatalf("hash %q, want %q", got, want)
+				t.Fatalf("got hash %q, want %q", got, want)
 			}
 			if !plausible(text) {
-				t.Fatalf("%q does not pass as a bearer", text)
+				t.Fatalf("%q is not plausible as a bearer token", text)
 			}
 		}
 	}
 }
 
-// independentChecksum computes what checksum should: by big integers, whose base 62 has the lower case first.
+// independentChecksum computes the checksum with big integers, whose base 62 has the lower-case letters first.
 func independentChecksum(text string) string {
 	n := new(big.Int).SetUint64(uint64(crc32.Checksum([]byte(text), crc32.MakeTable(0xedb88320))))
 	swap := func(r rune) rune {
@@ -61,8 +61,8 @@ func independentChecksum(text string) string {
 	return fmt.Sprintf("%06s", strings.Map(swap, n.Text(62)))
 }
 
-// Without it a checksum of a small sum is too short, and a scanner takes a key for noise. The expected texts are
-// Python's: zlib.crc32, then divmod by 62.
+// Without padding, the checksum of some keys is too short, and a scanner does not recognize them. The expected texts were computed in
+// Python, with zlib.crc32 and divmod by 62.
 func TestChecksumIsPadded(t *testing.T) {
 	for text, want := range map[string]string{
 		"":           "000000",
@@ -82,7 +82,7 @@ func TestChecksumIsPadded(t *testing.T) {
 	})
 }
 
-// Without it keys are drawn from fewer texts than they show, and can be guessed.
+// Without this, keys have fewer random bits than their length suggests, and can be guessed.
 func TestRandomTextIsEven(t *testing.T) {
 	const draws = 620_000
 	counts := map[rune]int{}
@@ -90,10 +90,10 @@ func TestRandomTextIsEven(t *testing.T) {
 		counts[c]++
 	}
 	if len(counts) != 62 {
-		t.Fatalf("%d different characters, want 62", len(counts))
+		t.Fatalf("got %d different characters, want 62", len(counts))
 	}
 	for c, n := range counts {
-		if n < 9_000 || n > 11_000 { // ten standard deviations; a plain modulus of a byte gives 12,109 to some
+		if n < 9_000 || n > 11_000 { // ten standard deviations; a modulus of a random byte would draw some 12,109 times
 			t.Errorf("%q was drawn %d times, want about 10,000", c, n)
 		}
 	}
@@ -101,38 +101,38 @@ func TestRandomTextIsEven(t *testing.T) {
 	for range 1000 {
 		id := NewID("key_")
 		if !shape.MatchString(id) || seen[id] {
-			t.Fatalf("%q is malformed or was there before", id)
+			t.Fatalf("%q is malformed or not unique", id)
 		}
 		seen[id] = true
 	}
 }
 
-// Without it a bootstrap's key cannot manage, cannot be found by its bearer, or belongs to nobody.
+// Without this, the key that bootstrap prints cannot manage, authenticates nobody, or has no owner.
 func TestNewAdminKey(t *testing.T) {
 	org := "org_1"
 	ns := Namespace{ID: "ns_1", InternalID: "int_1", OrganizationID: &org}
 	k, secret := NewAdminKey(ns, "usr_1", "admin-key", "made by a test", noon)
 	if !strings.HasPrefix(string(k.ID), "key_") || len(k.ID) != 28 || !strings.HasPrefix(secret.Reveal(), "sk_") || k.Hash != secret.Hash() || *k.Prefix != secret.Prefix() {
-		t.Errorf("the key does not fit its plaintext: %+v", k)
+		t.Errorf("the key does not match its plaintext: %+v", k)
 	}
 	if k.InternalID != "int_1" || *k.OrganizationID != "org_1" || k.UserID != "usr_1" || *k.CreatedBy != "usr_1" ||
 		!k.CreatedAt.Equal(noon) || k.Name != "admin-key" || k.Description != "made by a test" {
-		t.Errorf("the key says of itself %+v", k)
+		t.Errorf("got the key %+v", k)
 	}
 	if k.StatusAt(noon) != Active || (Caller{Key: &k}).authorize(Admin) != nil || !(Caller{Key: &k}).coversNamespace(ManagePermissions, &ns) {
 		t.Errorf("the key cannot manage: %+v", k)
 	}
 }
 
-// Without it a retriever's key manages, reads, or executes another retriever.
+// Without this, a retriever's key can manage, read, or execute another retriever.
 func TestNewRetrieverKey(t *testing.T) {
 	k := NewRetrieverKey("ret_1", "usr_1", noon)
 	if k.Type != RetrieverKey || len(k.Permissions) != 1 || k.Permissions[0] != Read || k.StatusAt(noon) != Active {
-		t.Errorf("made %+v", k)
+		t.Errorf("got %+v", k)
 	}
 	c := Caller{Key: &k}
 	if got := codeOf(t, c.authorize(Read)); got != Forbidden {
-		t.Errorf("it may read: %q", got)
+		t.Errorf("reading with it: %q", got)
 	}
 	ns := &Namespace{ID: "ns_1"}
 	if !c.covers(ExecuteRetriever, ns, "ret_1") || c.covers(ExecuteRetriever, ns, "ret_2") || c.covers(ReadData, ns, "ret_1") {
@@ -143,7 +143,7 @@ func TestNewRetrieverKey(t *testing.T) {
 	}
 }
 
-// Without it a plaintext gets into a log, an error, a response or a database, by whatever way it is written there.
+// Without this, a plaintext gets into a log, an error, a response or a database, in one of the ways in which it can be written there.
 func TestSecretIsRedacted(t *testing.T) {
 	type holder struct {
 		Name   string
@@ -179,22 +179,22 @@ func TestSecretIsRedacted(t *testing.T) {
 	}
 	assertHides(t, shown.Bytes(), secret.Reveal())
 	if secret.Reveal() == "" || !strings.Contains(shown.String(), redacted) {
-		t.Error("nothing was shown at all")
+		t.Error("nothing was written at all")
 	}
 }
 
-// assertHides looks for the plaintext, and for its bytes as numbers or in hexadecimal.
+// assertHides fails the test if the plaintext is in the output, as it is, as numbers or in hexadecimal.
 func assertHides(t *testing.T, shown []byte, plaintext string) {
 	t.Helper()
 	part := plaintext[len(retrieverKeyPrefix) : len(plaintext)-checksumChars]
 	for _, form := range []string{part, fmt.Sprintf("%x", part), fmt.Sprintf("%X", part), fmt.Sprintf("% x", part), strings.Trim(fmt.Sprint(string([]byte(part))), "[]")} {
 		if i := bytes.Index(shown, []byte(form)); i >= 0 {
-			t.Errorf("the plaintext is shown: …%s…", shown[max(0, i-60):min(len(shown), i+len(form)+20)])
+			t.Errorf("the output contains the plaintext: …%s…", shown[max(0, i-60):min(len(shown), i+len(form)+20)])
 		}
 	}
 }
 
-// Without it the ways to write a Secret that people use show something that nobody would take for one.
+// A Secret must always be printed as the same placeholder, so that readers recognize it as a redacted secret.
 func TestSecretPrintsAsRedacted(t *testing.T) {
 	secret := mint(retrieverKeyPrefix)
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
@@ -227,11 +227,11 @@ func TestSecretPrintsAsRedacted(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(doc, text) {
-		t.Errorf("BSON: % x, a text is % x", doc, text)
+		t.Errorf("BSON: got % x, want % x", doc, text)
 	}
 }
 
-// Without it the store is asked for what cannot be a key, or a key that RFC 6750 lets through is turned away.
+// Without this, the store is asked for tokens that cannot be keys, or a token that RFC 6750 allows is refused.
 func TestPlausibleTokens(t *testing.T) {
 	for _, tt := range []struct {
 		name, token string
@@ -249,10 +249,10 @@ func TestPlausibleTokens(t *testing.T) {
 		{"empty", "", false},
 		{"padding alone", "=", false},
 		{"padding in the middle", "a=b", false},
-		{"padding in front", "=ab", false},
-		{"a space in front", " abc", false},
-		{"a space behind", "abc ", false},
-		{"a space between", "a b", false},
+		{"padding at the start", "=ab", false},
+		{"a space at the start", " abc", false},
+		{"a space at the end", "abc ", false},
+		{"a space in the middle", "a b", false},
 		{"a tab", "a\tb", false},
 		{"a line break", "abc\r\n", false},
 		{"NUL", "abc\x00", false},
@@ -264,7 +264,7 @@ func TestPlausibleTokens(t *testing.T) {
 		{"a percent sign", "a%20b", false},
 		{"a letter beyond ASCII", "clé", false},
 		{"a full-width letter", "ａ", false},
-		{"a byte that is no UTF-8", "abc\xff", false},
+		{"a byte that is not UTF-8", "abc\xff", false},
 		{"a letter beyond ASCII before padding", "é=", false},
 	} {
 		if got := plausible(tt.token); got != tt.want {

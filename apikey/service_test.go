@@ -15,8 +15,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// fixture is an organization int_1 with two namespaces, and another one, int_2, whose ids and names are the same
-// where they can be.
+// fixture returns a store with an organization int_1, which has two namespaces, and another organization int_2, which has the same ids and
+// names where that is possible.
 func fixture() *memory {
 	named := func(retrievers ...string) func(*Key) {
 		return func(k *Key) {
@@ -52,7 +52,7 @@ func fixture() *memory {
 			keyOf("key_gone", named("ret_gone")),
 			keyOf("key_pattern", named("ret_*")),
 			keyOf("key_admin", func(k *Key) { k.Scopes, k.Type = nil, Standard }),
-			keyOf("key_writer", func(k *Key) { k.Scopes, k.Type = nil, Standard }), // of the caller who changes something
+			keyOf("key_writer", func(k *Key) { k.Scopes, k.Type = nil, Standard }), // the caller's own key in tests of changes
 			keyOf("key_foreign", foreign),
 			keyOf("key_1", foreign),
 		},
@@ -61,14 +61,14 @@ func fixture() *memory {
 
 func newService(store Store) *Service { return &Service{Store: store, Now: frozen} }
 
-// reader is a caller of int_1 who may read what the scopes cover.
+// reader returns a caller of int_1 who can read what the scopes cover.
 func reader(scopes ...Scope) Caller {
 	return Caller{Key: &Key{Type: Standard, InternalID: "int_1", OrganizationID: new("org_1"), Permissions: []Permission{Read}, Scopes: scopes}}
 }
 
 func on(t ResourceType, id string) Scope { return Scope{ResourceType: t, ResourceID: id} }
 
-// Without it a good key is refused, or the key's holder is somebody else.
+// Without this, a valid key is refused, or authenticates as another key.
 func TestAuthenticate(t *testing.T) {
 	secret := mint(organizationKeyPrefix)
 	elsewhere := "sk-made_elsewhere.without~checksum+/=="
@@ -82,13 +82,13 @@ func TestAuthenticate(t *testing.T) {
 			t.Errorf("%+v, %v", c.Key, err)
 		}
 		if got := store.reads(); got != "KeysByHash" {
-			t.Errorf("it took the reads %q", got)
+			t.Errorf("got the reads %q, want one", got)
 		}
 	}
 }
 
-// Without this, a refusal reveals which part of a guess was right, or an invalid key works: a revoked one, one at the instant of its
-// expiry, one that two documents claim.
+// Without this, a refusal reveals which part of a guess was right, or an invalid key works: one that is revoked, one at the instant of its
+// expiry, or one whose hash is in two documents.
 func TestAuthenticateRefusesAllAlike(t *testing.T) {
 	token := mint(organizationKeyPrefix).Reveal()
 	stored := func(edits ...func(*Key)) *memory {
@@ -115,14 +115,14 @@ func TestAuthenticateRefusesAllAlike(t *testing.T) {
 		{"the hash itself", digest(token), stored(), "KeysByHash"},
 		{"another case", strings.ToUpper(token), stored(), "KeysByHash"},
 		{"revoked", token, stored(func(k *Key) { k.RevokedAt = at(-1) }), "KeysByHash"},
-		{"revoked, stored as such", token, stored(func(k *Key) { k.Stored = Revoked }), "KeysByHash"},
+		{"stored as revoked", token, stored(func(k *Key) { k.Stored = Revoked }), "KeysByHash"},
 		{"expired", token, stored(func(k *Key) { k.ExpiresAt = at(-1) }), "KeysByHash"},
-		{"expired this instant", token, stored(func(k *Key) { k.ExpiresAt = at(0) }), "KeysByHash"},
-		{"expired, stored as such", token, stored(func(k *Key) { k.Stored = Expired }), "KeysByHash"},
-		{"of nobody", token, stored(func(k *Key) { k.InternalID = "" }), "KeysByHash"},
-		{"of two documents", token, twice, "KeysByHash"},
-		{"of three documents", token, thrice, "KeysByHash"},
-		{"of two documents, one revoked", token, revokedTwin, "KeysByHash"},
+		{"expires at this instant", token, stored(func(k *Key) { k.ExpiresAt = at(0) }), "KeysByHash"},
+		{"stored as expired", token, stored(func(k *Key) { k.Stored = Expired }), "KeysByHash"},
+		{"without an organization", token, stored(func(k *Key) { k.InternalID = "" }), "KeysByHash"},
+		{"in two documents", token, twice, "KeysByHash"},
+		{"in three documents", token, thrice, "KeysByHash"},
+		{"in two documents, one revoked", token, revokedTwin, "KeysByHash"},
 		{"found by an engine that ignores case", token, ignoringCase{stored(func(k *Key) { k.Hash = strings.ToUpper(k.Hash) })}, "KeysByHash"},
 	} {
 		c, err := newService(tt.store).Authenticate(t.Context(), tt.token)
@@ -136,7 +136,7 @@ func TestAuthenticateRefusesAllAlike(t *testing.T) {
 			first = e
 		}
 		if !reflect.DeepEqual(e, first) {
-			t.Errorf("%s: %+v, the first one said %+v", tt.name, e, first)
+			t.Errorf("%s: got %+v, want %+v as for the first", tt.name, e, first)
 		}
 		if got := tt.store.(interface{ reads() string }).reads(); got != tt.reads { //nolint:errcheck // a panic is a failure here
 			t.Errorf("%s: the store was asked for %q, want %q", tt.name, got, tt.reads)
@@ -144,7 +144,7 @@ func TestAuthenticateRefusesAllAlike(t *testing.T) {
 	}
 }
 
-// ignoringCase is a store whose engine compares texts without regard to case, as a collation makes it.
+// ignoringCase is a store that compares hashes case-insensitively, as some collations do.
 type ignoringCase struct{ *memory }
 
 func (s ignoringCase) KeysByHash(ctx context.Context, hash string) ([]Key, error) {
@@ -157,24 +157,24 @@ func TestAuthenticateDuringAnOutage(t *testing.T) {
 	if e := Classify(err); e.Code != Unavailable || e.RetryAfter == 0 || !c.Anonymous() {
 		t.Errorf("%+v, %+v", c, e)
 	}
-	c, err = newService(&memory{down: errors.New("a fault nobody thought of")}).Authenticate(t.Context(), "sk_any")
+	c, err = newService(&memory{down: errors.New("an unforeseen fault")}).Authenticate(t.Context(), "sk_any")
 	if e := Classify(err); err == nil || e.Code != Internal || !c.Anonymous() {
 		t.Errorf("%+v, %+v", c, e)
 	}
 }
 
-// Without it the service runs on a clock that nobody set.
+// Without a clock, the Service uses the system's.
 func TestServiceTellsTheTime(t *testing.T) {
 	before := time.Now()
 	if now := (&Service{}).now(); now.Before(before) || time.Since(now) < 0 {
-		t.Errorf("without a clock it is %v", now)
+		t.Errorf("without a clock: got %v", now)
 	}
 	if now := (&Service{Now: frozen}).now(); !now.Equal(noon) {
-		t.Errorf("with one it is %v", now)
+		t.Errorf("with a clock: got %v", now)
 	}
 }
 
-// questions are all that can be asked of a Service about a namespace, an id and a name.
+// questions are all reads of a Service about a namespace, an id or a name.
 var questions = map[string]func(ctx context.Context, s *Service, c Caller, namespace, id string) (any, error){
 	"Namespace": func(ctx context.Context, s *Service, c Caller, _, id string) (any, error) {
 		return s.Namespace(ctx, c, id)
@@ -219,7 +219,7 @@ type shownPage struct {
 	HasNext, HasPrevious bool
 }
 
-// pageOf is what a client sees of a connection.
+// pageOf returns what a client sees of a connection.
 func pageOf(c *Connection[Retriever], err error) (any, error) {
 	if err != nil {
 		return nil, err
@@ -231,8 +231,8 @@ func pageOf(c *Connection[Retriever], err error) (any, error) {
 	return p, nil
 }
 
-// Without it somebody without a key, or with one that may do nothing here, makes the store work, or learns from the
-// order of refusals what is there: an argument that is wrong, a namespace that is absent.
+// Without this, a caller without a key, or with one that can do nothing here, makes the store work, or learns from the order of checks
+// which arguments are wrong and which namespaces exist.
 func TestTheCallerIsRefusedBeforeAnythingIsRead(t *testing.T) {
 	executing := reader()
 	executing.Key.Type, executing.Key.Permissions = RetrieverKey, []Permission{Admin}
@@ -246,7 +246,7 @@ func TestTheCallerIsRefusedBeforeAnythingIsRead(t *testing.T) {
 	}{
 		"anonymous":            {Caller{}, Unauthenticated},
 		"a retriever's key":    {executing, Forbidden},
-		"of unreadable type":   {unreadable, Forbidden},
+		"an unreadable type":   {unreadable, Forbidden},
 		"without a permission": {powerless, Forbidden},
 	} {
 		for question, ask := range questions {
@@ -254,7 +254,7 @@ func TestTheCallerIsRefusedBeforeAnythingIsRead(t *testing.T) {
 				store := fixture()
 				_, err := ask(t.Context(), newService(store), tt.caller, namespace, "ret_1")
 				if got := codeOf(t, err); got != tt.want {
-					t.Errorf("%s asks %s in %q: %q, want %q", name, question, namespace, got, tt.want)
+					t.Errorf("%s asks %s in %q: got %q, want %q", name, question, namespace, got, tt.want)
 				}
 				if reads := store.reads(); reads != "" {
 					t.Errorf("%s asks %s in %q: the store was asked for %s", name, question, namespace, reads)
@@ -264,7 +264,7 @@ func TestTheCallerIsRefusedBeforeAnythingIsRead(t *testing.T) {
 	}
 }
 
-// Without it the caller's own key is not what it sees as its own.
+// viewer must return the caller's own key.
 func TestViewer(t *testing.T) {
 	for _, typ := range []Type{Standard, MarketplaceSubscription, UnknownType} {
 		c := reader()
@@ -275,8 +275,8 @@ func TestViewer(t *testing.T) {
 	}
 }
 
-// Without this, a request that names no namespace is answered from some namespace, or gets NOT_FOUND instead of a hint about what is
-// missing.
+// Without this, a request without a namespace is answered from some namespace, or gets NOT_FOUND instead of an error that names the missing
+// header.
 func TestMissingNamespace(t *testing.T) {
 	for _, question := range []string{"Retriever", "Retrievers", "Key", "Node"} {
 		store := fixture()
@@ -294,8 +294,8 @@ func TestMissingNamespace(t *testing.T) {
 	}
 }
 
-// Without it a namespace that is named as another's id is taken for it, or of two of one name now the one, now the
-// other.
+// Without this, a namespace whose name is another's id is found instead of it, or one of two namespaces with the same name is found at
+// random.
 func TestNamespaceResolution(t *testing.T) {
 	store := &memory{namespaces: []Namespace{
 		{ID: "ns_3", Name: "twin", InternalID: "int_1"},
@@ -308,24 +308,24 @@ func TestNamespaceResolution(t *testing.T) {
 	}}
 	for ref, want := range map[string]NamespaceID{
 		"ns_3": "ns_3",
-		"ns_2": "ns_2", // not ns_0, which has the smaller id
-		"twin": "ns_2", // the smallest of this organization
-		"ns_9": "ns_4", // a name, because the id is another organization's
+		"ns_2": "ns_2", // not ns_0, which has this name
+		"twin": "ns_2", // the smallest id of this organization with this name
+		"ns_9": "ns_4", // by name, because the namespace with this id belongs to another organization
 		"ns_5": "ns_5",
 	} {
 		for range 2 {
-			slices.Reverse(store.namespaces) // whatever the order
+			slices.Reverse(store.namespaces) // in any order
 			got, err := newService(store).Namespace(t.Context(), admin(), ref)
 			if err != nil || got.ID != want || got.InternalID != "int_1" {
 				t.Errorf("%s: %+v, %v", ref, got, err)
 			}
 		}
 	}
-	// What a caller does not see must not hide from them what they do.
+	// A namespace that the caller cannot see must not hide one that the caller can see.
 	for range 2 {
 		slices.Reverse(store.namespaces)
 		if got, err := newService(store).Namespace(t.Context(), reader(on(ResourceNamespace, "ns_3")), "twin"); err != nil || got.ID != "ns_3" {
-			t.Errorf("the one of two that is covered: %+v, %v", got, err)
+			t.Errorf("the covered one of two with this name: got %+v, %v", got, err)
 		}
 	}
 	for _, ref := range []string{"absent", "theirs", "TWIN", "twin ", "ns_1"} {
@@ -336,8 +336,7 @@ func TestNamespaceResolution(t *testing.T) {
 	}
 }
 
-// Without it a name that looks like an id leads to another retriever, or of two of one name now the one, now the
-// other is shown.
+// Without this, a name that looks like an id finds another retriever, or one of two retrievers with the same name is found at random.
 func TestRetrieverResolution(t *testing.T) {
 	for _, tt := range []struct {
 		caller         Caller
@@ -349,15 +348,15 @@ func TestRetrieverResolution(t *testing.T) {
 		{admin(), "shop", "ret_1", "ret_1", "Namespaces Retrievers"},
 		{admin(), "shop", "search", "ret_1", "Namespaces Retrievers RetrieversNamed"},
 		{admin(), "blog", "search", "ret_6", "Namespaces Retrievers RetrieversNamed"},
-		{admin(), "shop", "ret_2", "ret_2", "Namespaces Retrievers"}, // not ret_3, which is named so
+		{admin(), "shop", "ret_2", "ret_2", "Namespaces Retrievers"}, // not ret_3, which has this name
 		{admin(), "shop", "twin", "ret_4", "Namespaces Retrievers RetrieversNamed"},
 		{admin(), "shop", "ret_6", "", "Namespaces Retrievers RetrieversNamed"},
 		{admin(), "shop", "ret_foreign", "", "Namespaces Retrievers RetrieversNamed"},
 		{admin(), "shop", "theirs", "", "Namespaces Retrievers RetrieversNamed"},
 		{admin(), "shop", "SEARCH", "", "Namespaces Retrievers RetrieversNamed"},
 		{admin(), "shop", "", "", "Namespaces"},
-		{reader(on(ResourceRetriever, "ret_3")), "shop", "ret_2", "ret_3", "Namespaces Retrievers RetrieversNamed"}, // ret_2 is hidden
-		{reader(on(ResourceRetriever, "ret_5")), "shop", "twin", "ret_5", "Namespaces Retrievers RetrieversNamed"},  // so is ret_4
+		{reader(on(ResourceRetriever, "ret_3")), "shop", "ret_2", "ret_3", "Namespaces Retrievers RetrieversNamed"}, // because ret_2 is hidden
+		{reader(on(ResourceRetriever, "ret_5")), "shop", "twin", "ret_5", "Namespaces Retrievers RetrieversNamed"},  // because ret_4 is hidden
 		{reader(on(ResourceRetriever, "ret_1")), "shop", "ret_2", "", "Namespaces Retrievers RetrieversNamed"},
 		{reader(on(ResourceRetriever, "ret_*")), "shop", "faq", "ret_2", "Namespaces Retrievers RetrieversNamed"},
 		{reader(on(ResourceNamespace, "ns_2")), "shop", "ret_1", "", "Namespaces Retrievers RetrieversNamed"},
@@ -377,7 +376,7 @@ func TestRetrieverResolution(t *testing.T) {
 	}
 }
 
-// Without it RetrieverIn answers otherwise than Retriever for the same namespace.
+// RetrieverIn and Retriever must agree for the same namespace.
 func TestRetrieverInANamespaceAtHand(t *testing.T) {
 	for _, ref := range []string{"ret_1", "search", "ret_2", "twin", "ret_6", "absent", ""} {
 		s := newService(fixture())
@@ -393,8 +392,8 @@ func TestRetrieverInANamespaceAtHand(t *testing.T) {
 	}
 }
 
-// Without it a caller of some retrievers learns of the others by the list, its total, or its next page; or a list
-// reads more than it must.
+// Without this, a caller who can see only some retrievers learns of others through the list, its total or hasNextPage, or a list needs more
+// reads than necessary.
 func TestRetrievers(t *testing.T) {
 	after := (&position{list: retrievers, value: "faq", id: "ret_2"}).cursor()
 	onlySome := reader(on(ResourceRetriever, "ret_4"), on(ResourceRetriever, "ret_5"), on(ResourceRetriever, "ret_6"))
@@ -438,11 +437,11 @@ func TestRetrievers(t *testing.T) {
 		for _, r := range c.Items {
 			got = append(got, string(r.ID))
 			if r.Namespace == nil || r.Namespace.ID != "ns_1" || r.Namespace.InternalID != "int_1" {
-				t.Errorf("%s: %s is in %+v", tt.name, r.ID, r.Namespace)
+				t.Errorf("%s: %s has the namespace %+v", tt.name, r.ID, r.Namespace)
 			}
 		}
 		if strings.Join(got, " ") != tt.want || c.HasNextPage != tt.hasNext || c.HasPreviousPage != tt.hasPrev || c.Total != tt.total {
-			t.Errorf("%s: %v of %d, more %v, before %v; want %+v", tt.name, got, c.Total, c.HasNextPage, c.HasPreviousPage, tt)
+			t.Errorf("%s: got %v of %d, hasNextPage %v, hasPreviousPage %v; want %+v", tt.name, got, c.Total, c.HasNextPage, c.HasPreviousPage, tt)
 		}
 		if got := store.reads(); got != tt.reads {
 			t.Errorf("%s: read %q, want %q", tt.name, got, tt.reads)
@@ -450,8 +449,8 @@ func TestRetrievers(t *testing.T) {
 	}
 }
 
-// Without it a client that walks the retrievers by their cursors misses some or sees some twice, whether the store
-// pages them or the domain does.
+// Without this, a client that pages through retrievers misses some or sees some twice. The store pages for the first caller, the domain for
+// the second.
 func TestRetrieversAreWalkedByTheirCursors(t *testing.T) {
 	for _, c := range []Caller{admin(), reader(on(ResourceRetriever, "*"))} {
 		s := newService(fixture())
@@ -495,18 +494,18 @@ func TestRetrieversAreWalkedByTheirCursors(t *testing.T) {
 	}
 }
 
-// Without it a namespace that is there, but has no retrievers, is reported as absent to those who may see it.
+// A namespace without retrievers must not look as if it did not exist.
 func TestEmptyNamespaceHasAnEmptyList(t *testing.T) {
 	store := &memory{namespaces: []Namespace{{ID: "ns_1", Name: "shop", InternalID: "int_1"}}}
 	for _, search := range []string{"", "a"} {
 		c, err := newService(store).Retrievers(t.Context(), admin(), "shop", Page{}, search, everything)
 		if err != nil || len(c.Items) != 0 || c.Total != 0 || c.HasNextPage || c.HasPreviousPage {
-			t.Errorf("searched for %q: %+v, %v", search, c, err)
+			t.Errorf("searching for %q: got %+v, %v", search, c, err)
 		}
 	}
 }
 
-// Without it the pages of retrievers are of another size than documented, or a wrong argument costs a page.
+// The default page size must be the documented one, and a wrong argument must be refused before a page is read.
 func TestRetrieversPageSize(t *testing.T) {
 	store := &memory{namespaces: []Namespace{{ID: "ns_1", InternalID: "int_1"}}}
 	for i := range 30 {
@@ -527,8 +526,7 @@ func TestRetrieversPageSize(t *testing.T) {
 	}
 }
 
-// Without it a namespace of very many retrievers takes the server's memory whenever somebody searches it, or some of its
-// retrievers are never found.
+// Without this, searching a namespace with very many retrievers uses up the memory, or never finds some of them.
 func TestManyRetrieversAreSearchedPageByPage(t *testing.T) {
 	const many = 3*MaxPage + 1
 	store := &memory{namespaces: []Namespace{{ID: "ns_1", InternalID: "int_1"}}}
@@ -550,9 +548,9 @@ func TestManyRetrieversAreSearchedPageByPage(t *testing.T) {
 		{"one of the last", admin(), Page{}, "RET_03000", Wants{Items: true}, "ret_03000", 0, "Namespaces" + pages},
 		{"the first page", admin(), Page{First: new(2)}, "ret", Wants{Items: true, HasNext: true}, "ret_00000 ret_00001", 0, "Namespaces RetrieverPage(1000)"},
 		{"the last page", admin(), Page{Last: new(2)}, "ret_00", Wants{Items: true}, "ret_00998 ret_00999", 0, "Namespaces" + strings.Repeat(" RetrieverPage(1000)", 3)},
-		{"all are counted", admin(), Page{First: new(1)}, "ret", Wants{Total: true}, "", many, "Namespaces" + pages},
-		{"who sees one", reader(on(ResourceRetriever, "ret_02000")), Page{}, "", everything, "ret_02000", 1, "Namespaces" + pages},
-		{"who sees one, and looks for another", reader(on(ResourceRetriever, "ret_02000")), Page{}, "3000", Wants{Items: true}, "", 0, "Namespaces" + pages},
+		{"the total", admin(), Page{First: new(1)}, "ret", Wants{Total: true}, "", many, "Namespaces" + pages},
+		{"a caller who sees one", reader(on(ResourceRetriever, "ret_02000")), Page{}, "", everything, "ret_02000", 1, "Namespaces" + pages},
+		{"a caller who sees one and searches for another", reader(on(ResourceRetriever, "ret_02000")), Page{}, "3000", Wants{Items: true}, "", 0, "Namespaces" + pages},
 		{"a pattern", reader(on(ResourceRetriever, "ret_0200*")), Page{Last: new(1)}, "", Wants{Items: true}, "ret_02009", 0, "Namespaces RetrieverPage(1000)"},
 	} {
 		store.reads()
@@ -565,19 +563,19 @@ func TestManyRetrieversAreSearchedPageByPage(t *testing.T) {
 			got = append(got, string(r.ID))
 		}
 		if reads := store.reads(); strings.Join(got, " ") != tt.want || c.Total != tt.total || reads != tt.reads {
-			t.Errorf("%s: %v of %d by %q", tt.name, got, c.Total, reads)
+			t.Errorf("%s: got %v of %d with the reads %q", tt.name, got, c.Total, reads)
 		}
 	}
 	if _, err := s.Retrievers(t.Context(), reader(on(ResourceNamespace, "ns_2")), "ns_1", Page{}, "", everything); codeOf(t, err) != NotFound {
-		t.Errorf("who sees none learns that they are there: %v", err)
+		t.Errorf("a caller who sees none: %v", err)
 	}
 	if _, err := s.Retrievers(t.Context(), admin(), "ns_1", Page{}, strings.Repeat("é", 201), everything); Classify(err).Field != "search" {
 		t.Errorf("a search of 201 characters: %v", err)
 	}
 }
 
-// Without it a key is shown by a retriever of another namespace, by one that the caller may not see, by a pattern, or
-// by one that is gone; or its state is not the one of this instant.
+// Without this, a key is visible through a retriever of another namespace, one that the caller cannot see, a pattern, or one that does not
+// exist. Its status must be the one at the time of the request.
 func TestKeyVisibility(t *testing.T) {
 	for _, tt := range []struct {
 		caller    Caller
@@ -603,7 +601,7 @@ func TestKeyVisibility(t *testing.T) {
 		{reader(on(ResourceRetriever, "ret_2")), "shop", "key_2", Expired},
 		{reader(on(ResourceRetriever, "ret_2")), "shop", "key_1", ""},
 		{reader(on(ResourceRetriever, "ret_2")), "shop", "key_26", Active},
-		{reader(on(ResourceRetriever, "ret_6")), "shop", "key_26", ""}, // by ret_2, which is hidden
+		{reader(on(ResourceRetriever, "ret_6")), "shop", "key_26", ""}, // it is visible through ret_2, which is hidden
 		{reader(on(ResourceRetriever, "ret_6")), "blog", "key_26", Active},
 		{reader(on(ResourceNamespace, "ns_2")), "shop", "key_1", ""},
 		{reader(on(ResourceAPIKey, "key_1")), "shop", "key_1", ""},
@@ -620,7 +618,7 @@ func TestKeyVisibility(t *testing.T) {
 	}
 }
 
-// Without it what is asked for of a key is not read, or a field is read that was not asked for.
+// Without this, a requested field of a key is not read, or one that was not requested is.
 func TestKeyFields(t *testing.T) {
 	store := fixture()
 	k, err := newService(store).Key(t.Context(), admin(), "shop", "key_2", FieldName)
@@ -632,7 +630,7 @@ func TestKeyFields(t *testing.T) {
 	}
 }
 
-// Without it an id that several things have stands now for the one, now for the other.
+// Without this, an id that several objects have finds one of them at random.
 func TestNodePrecedence(t *testing.T) {
 	store := &memory{
 		namespaces: []Namespace{
@@ -650,9 +648,9 @@ func TestNodePrecedence(t *testing.T) {
 		{"x", "key x"},
 		{"y", "retriever y in ns_1"},
 		{"z", "namespace z"}, // the retriever is in another namespace
-		{"w", "namespace w"}, // the key is nowhere
+		{"w", "namespace w"}, // no list shows the key
 		{"ns_1", "namespace ns_1"},
-		{"shop", ""}, // names are no ids
+		{"shop", ""}, // names are not ids
 		{"named", ""},
 		{"called", ""},
 		{"theirs", ""},
@@ -664,7 +662,7 @@ func TestNodePrecedence(t *testing.T) {
 		if n.Key != nil {
 			got = append(got, "key "+string(n.Key.ID))
 			if n.Key.Status != Active {
-				t.Errorf("%s: its status is %q", tt.id, n.Key.Status)
+				t.Errorf("%s: got the status %q", tt.id, n.Key.Status)
 			}
 		}
 		if n.Retriever != nil {
@@ -679,8 +677,7 @@ func TestNodePrecedence(t *testing.T) {
 	}
 }
 
-// Without it a lookup by id costs a chain of round trips: all of it is asked for side by side, and only the key's
-// retrievers after that.
+// Without this, a lookup by id costs one round trip after another. Everything is read concurrently, except a key's retrievers.
 func TestNodeReads(t *testing.T) {
 	for id, want := range map[string]string{
 		"absent":    "Keys Namespaces Retrievers",
@@ -697,9 +694,8 @@ func TestNodeReads(t *testing.T) {
 	}
 }
 
-// Without it a caller learns that there is something which it may not see: by another code, message, field, total or
-// cursor, or because it hides something else. Whatever the caller's scopes and the question, the answer is the same
-// from a store that holds nothing but what the scopes cover.
+// A caller must not notice anything that it cannot see: in a code, message, field, total or cursor, or because it hides something else. So
+// for all scopes and questions, the answer must be the same as from a store that contains only what the scopes cover.
 func TestHiddenIsTheSameAsAbsent(t *testing.T) {
 	scope := rapid.Custom(func(t *rapid.T) Scope {
 		return Scope{
@@ -738,14 +734,14 @@ func TestHiddenIsTheSameAsAbsent(t *testing.T) {
 					t.Fatalf("%s of %q in %q (-absent +hidden):\n%s", question, id, namespace, cmp.Diff(want, got))
 				}
 				if !reflect.DeepEqual(gotErr, wantErr) {
-					t.Fatalf("%s of %q in %q: %v, if it were absent %v", question, id, namespace, gotErr, wantErr)
+					t.Fatalf("%s of %q in %q: got %v, want %v as if it did not exist", question, id, namespace, gotErr, wantErr)
 				}
 			}
 		}
 	})
 }
 
-// Without it a caller whose scopes cover nothing, because nobody can read them, sees everything or something.
+// Without this, a caller whose scopes cover nothing, for example because they are unreadable, sees something.
 func TestScopesThatCoverNothingShowNothing(t *testing.T) {
 	for name, scopes := range map[string][]Scope{
 		"unreadable":             {{ResourceType: UnknownResource}},
@@ -764,10 +760,10 @@ func TestScopesThatCoverNothingShowNothing(t *testing.T) {
 	}
 }
 
-// Without it a store that is down looks like one that is empty.
+// Without this, a store that is down looks empty.
 func TestOutagesAreReported(t *testing.T) {
 	for question, ask := range questions {
-		if question == "Viewer" || question == "Retrievers, a bad page" { // they read nothing
+		if question == "Viewer" || question == "Retrievers, a bad page" { // these read nothing
 			continue
 		}
 		store := fixture()
@@ -779,8 +775,7 @@ func TestOutagesAreReported(t *testing.T) {
 	}
 }
 
-// Without it a read that fails after others went well is taken for one that found nothing: NOT_FOUND, or a list that
-// is too short.
+// Without this, a read that fails after others succeeded looks as if it had found nothing: NOT_FOUND, or a list that is too short.
 func TestOutageOfOneReadIsReported(t *testing.T) {
 	some := reader(on(ResourceRetriever, "*"))
 	for _, tt := range []struct {
@@ -817,8 +812,8 @@ func TestOutageOfOneReadIsReported(t *testing.T) {
 	}
 }
 
-// Without it one of several reads that fail is taken for a success, an error is replaced by the cancellation that it
-// caused, or its neighbours read on for nobody.
+// Without this, Together returns success although a call failed, or returns the cancellation that the failure caused, or the other calls
+// continue.
 func TestTogetherReturnsTheFirstError(t *testing.T) {
 	fault := errors.New("the first")
 	var ended atomic.Int32
@@ -831,11 +826,11 @@ func TestTogetherReturnsTheFirstError(t *testing.T) {
 		return Outage(ctx.Err())
 	})
 	if !errors.Is(err, fault) || ended.Load() != 4 {
-		t.Errorf("%v, after %d others ended", err, ended.Load())
+		t.Errorf("got %v after %d other calls ended, want the first error after 4", err, ended.Load())
 	}
 }
 
-// Without it Together leaves out a call, makes one twice, or ends the context of those that go well.
+// Without this, Together omits a call, repeats one, or cancels the context of calls that succeed.
 func TestTogetherCallsEach(t *testing.T) {
 	for _, n := range []int{0, 1, 2, 100} {
 		calls := make([]atomic.Int32, n)
@@ -848,14 +843,13 @@ func TestTogetherCallsEach(t *testing.T) {
 		}
 		for i := range calls {
 			if got := calls[i].Load(); got != 1 {
-				t.Errorf("%d: the call %d was made %d times", n, i, got)
+				t.Errorf("of %d calls, call %d was made %d times", n, i, got)
 			}
 		}
 	}
 }
 
-// Without it a panic in one read ends the process, because nobody else can recover what another goroutine panics; or
-// is reported as a success.
+// Without this, a panic in one read ends the process, because nobody else can recover a panic of another goroutine, or counts as success.
 func TestTogetherSurvivesAPanic(t *testing.T) {
 	for _, n := range []int{1, 2, 7} {
 		err := Together(t.Context(), n, func(ctx context.Context, i int) error {
@@ -887,11 +881,11 @@ func TestTogetherTellsWhyItGivesUp(t *testing.T) {
 		return ctx.Err()
 	})
 	if !errors.Is(err, outage) || !errors.Is(cause, outage) {
-		t.Errorf("it returned %v, and gave up the other because of %v", err, cause)
+		t.Errorf("got %v, and the other call was canceled with the cause %v", err, cause)
 	}
 }
 
-// Without it a request whose client has gone away reads on.
+// Without this, a request whose client has disconnected continues to read.
 func TestTogetherEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

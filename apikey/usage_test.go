@@ -13,7 +13,7 @@ import (
 
 func newUsage(store Store) *Usage { return &Usage{Store: store, Logger: slog.New(slog.DiscardHandler)} }
 
-// used is how the keys' last uses are stored.
+// used returns the stored last_used_at of all keys.
 func used(m *memory) string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -26,7 +26,7 @@ func used(m *memory) string {
 	return fmt.Sprint(all)
 }
 
-// Without it each request writes to the store, or a busy key seems unused.
+// Without this, each request writes to the store, or a busy key looks unused.
 func TestUsesAreCoalesced(t *testing.T) {
 	store := fixture()
 	u := newUsage(store)
@@ -46,17 +46,17 @@ func TestUsesAreCoalesced(t *testing.T) {
 		u.note(&k, *at(seconds))
 		u.flush(t.Context())
 		if got := store.reads(); got != want {
-			t.Errorf("used at %d s: the store was asked for %q, want %q", seconds, got, want)
+			t.Errorf("used at %d s: got the calls %q, want %q", seconds, got, want)
 		}
 	}
-	u.note(&Key{InternalID: "int_1"}, *at(500)) // of a caller who holds no stored key
+	u.note(&Key{InternalID: "int_1"}, *at(500)) // a caller without a stored key
 	u.flush(t.Context())
 	if got := store.reads(); got != "" || used(store) != "[int_1/key_1 1m49s int_2/key_1 0s]" {
 		t.Errorf("%s, stored %s", got, used(store))
 	}
 }
 
-// Somebody with very many keys must not fill the memory with when they used them.
+// The times of use of very many keys must not fill the memory.
 func TestUsesAreBounded(t *testing.T) {
 	store := &batches{Store: &memory{}}
 	u := newUsage(store)
@@ -64,11 +64,11 @@ func TestUsesAreBounded(t *testing.T) {
 	for i := range maxUses + 100 {
 		u.note(key(i), noon)
 	}
-	u.note(key(0), *at(1)) // known: it needs no room
+	u.note(key(0), *at(1)) // its time is updated, which takes no more memory
 	store.fails = 3
 	u.flush(t.Context())
 	if len(u.uses) != 3*useBatch {
-		t.Errorf("%d uses are kept, want those of the 3 batches that were not stored", len(u.uses))
+		t.Errorf("got %d uses kept, want those of the 3 batches that were not stored", len(u.uses))
 	}
 	u.flush(t.Context())
 	total, newest := 0, time.Time{}
@@ -88,7 +88,7 @@ func TestUsesAreBounded(t *testing.T) {
 	}
 }
 
-// batches records the uses that it is given, after it has failed n times.
+// batches records the uses that it is given, after a number of failures.
 type batches struct {
 	Store
 	mu     sync.Mutex
@@ -107,7 +107,7 @@ func (b *batches) UseKeys(_ context.Context, uses []Use) error {
 	return nil
 }
 
-// What was noted while a batch could not be stored is newer than the batch, and must win.
+// A use that is noted while a batch is being stored is newer than the batch. It must not be replaced if the batch fails.
 func TestUsesPutBackDoNotGoBack(t *testing.T) {
 	store := &batches{Store: &memory{}, fails: 1}
 	u := newUsage(store)
@@ -123,7 +123,7 @@ func TestUsesPutBackDoNotGoBack(t *testing.T) {
 	}
 }
 
-// noting does something in the midst of storing uses.
+// noting does something while uses are being stored.
 type noting struct {
 	Store
 	do func()
@@ -134,7 +134,7 @@ func (n noting) UseKeys(ctx context.Context, uses []Use) error {
 	return n.Store.UseKeys(ctx, uses)
 }
 
-// Uses are stored now and then, and once more when the process stops.
+// Uses are stored at intervals and when the process stops.
 func TestUsesAreStoredNowAndThenAndAtTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &batches{Store: &memory{}}
@@ -169,29 +169,29 @@ func TestOnlyAllowedRequestsUseAKey(t *testing.T) {
 			_, err := s.Retriever(t.Context(), c, "shop", "ret_1")
 			return err
 		}, true},
-		"who asks for what is not there": {writer(Read), func(s *Service, c Caller) error {
+		"a reader of an absent retriever": {writer(Read), func(s *Service, c Caller) error {
 			_, err := s.Retriever(t.Context(), c, "shop", "absent")
 			return err
 		}, true},
-		"a reader of the trail": {writer(Read), func(s *Service, c Caller) error {
+		"the trail, without admin": {writer(Read), func(s *Service, c Caller) error {
 			_, err := s.AuditEvents(t.Context(), c, &Retriever{ID: "ret_1"}, "", Page{}, everything)
 			return err
 		}, false},
-		"an admin of the trail": {writer(Admin), func(s *Service, c Caller) error {
+		"the trail, with admin": {writer(Admin), func(s *Service, c Caller) error {
 			_, err := s.AuditEvents(t.Context(), c, &Retriever{ID: "ret_1"}, "", Page{}, everything)
 			return err
 		}, true},
-		"a maker": {writer(Write), func(s *Service, c Caller) error {
+		"a creation, with write": {writer(Write), func(s *Service, c Caller) error {
 			return changes4[KeyCreated](t.Context(), s, c, "shop")
 		}, true},
-		"a reader who makes": {writer(Read), func(s *Service, c Caller) error {
+		"a creation, without write": {writer(Read), func(s *Service, c Caller) error {
 			return changes4[KeyCreated](t.Context(), s, c, "shop")
 		}, false},
-		"who has a web page's key": {Caller{Key: &Key{ID: "key_1", Type: RetrieverKey, InternalID: "int_1", Permissions: []Permission{Admin}}}, func(s *Service, c Caller) error {
+		"a key of a retriever": {Caller{Key: &Key{ID: "key_1", Type: RetrieverKey, InternalID: "int_1", Permissions: []Permission{Admin}}}, func(s *Service, c Caller) error {
 			_, err := s.Viewer(c)
 			return err
 		}, false},
-		"a powerless one": {writer(""), func(s *Service, c Caller) error {
+		"without a permission": {writer(""), func(s *Service, c Caller) error {
 			return changes4[KeyRevoked](t.Context(), s, c, "shop")
 		}, false},
 		"an operator": {NewOperator("ada", Namespace{InternalID: "int_1"}), func(s *Service, c Caller) error {
@@ -202,7 +202,7 @@ func TestOnlyAllowedRequestsUseAKey(t *testing.T) {
 		s.Usage = newUsage(s.Store)
 		_ = tt.ask(s, tt.caller)
 		if got := len(s.Usage.uses) == 1; got != tt.used {
-			t.Errorf("%s: noted %v", name, s.Usage.uses)
+			t.Errorf("%s: got the uses %v", name, s.Usage.uses)
 		}
 	}
 }

@@ -94,8 +94,8 @@ func fish(b *strings.Builder) {
 	add("not __fish_seen_subcommand_from "+strings.Join(firsts, " "), "-a '"+strings.Join(append(firsts, "help"), " ")+"'")
 	for _, first := range firsts {
 		if seconds := group(first); len(seconds) > 0 {
-			list := strings.Join(seconds, " ")
-			add("__fish_seen_subcommand_from "+first+"; and not __fish_seen_subcommand_from "+list, "-a '"+list+"'")
+			names := strings.Join(seconds, " ")
+			add("__fish_seen_subcommand_from "+first+"; and not __fish_seen_subcommand_from "+names, "-a '"+names+"'")
 		}
 	}
 	for _, c := range Commands[1:] {

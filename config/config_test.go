@@ -8,13 +8,13 @@ import (
 	"testing"
 )
 
-// parse reads the arguments and such settings.
+// parse parses a command line with these settings.
 func parse(args string, settings map[string]string) (Config, []error) {
 	return Parse(strings.Fields(args), func(name string) string { return settings[name] })
 }
 
-// A list that somebody edits keeps its commas. Without it a comma too many stops a start, or a proxy in another notation is not
-// believed and every client has its address.
+// Extra commas in a list must not stop the start, and every notation of an address must be accepted. Otherwise a proxy is not trusted, and all
+// its clients have its address.
 func TestTrustedProxies(t *testing.T) {
 	for text, want := range map[string]string{
 		"":                            "[]",
@@ -59,7 +59,7 @@ func TestLists(t *testing.T) {
 }
 
 // People try the demo from pages on their own machine. Other servers allow only the origins in CORS_ALLOWED_ORIGINS.
-func TestTheDemoLetsLocalPagesIn(t *testing.T) {
+func TestDemoAllowsLocalPages(t *testing.T) {
 	const local = "http://localhost:* http://127.0.0.1:* http://[::1]:*"
 	for _, c := range []struct {
 		args     string

@@ -16,12 +16,12 @@ import (
 // setting is an environment variable.
 type setting struct {
 	name     string
-	fallback string // what is in force when it is unset, in words; empty: nothing
-	meaning  string // sentences, without the last period
+	fallback string // the default, as text; empty: none
+	meaning  string // sentences without the final period
 	set      func(string) error
 }
 
-// settings declares every environment variable but OpenTelemetry's. Its defaults are in c afterwards.
+// settings declares every environment variable except OpenTelemetry's, and stores the defaults in c.
 func (c *Config) settings() []setting {
 	c.ListenAddr, c.AdminAddr = "127.0.0.1:8080", "127.0.0.1:8081"
 	c.Playground, c.REST = true, true
@@ -127,8 +127,8 @@ func WriteSettings(w io.Writer) error {
 	return err
 }
 
-// turnsPerCore keeps all cores busy while requests wait for a store nearby. More turns would use the time that a distant store leaves,
-// but delay answers under load.
+// turnsPerCore keeps all cores busy while requests wait for a store nearby. A distant store would need more turns, but more turns delay
+// responses under load.
 const turnsPerCore = 16
 
 // text takes any value.

@@ -87,7 +87,7 @@ describe("Apollo Client", () => {
   });
 
   for (const [what, query, variables, headers, want] of [
-    ["what is not there", "FindDocument", { id: "absent" }, {}, "NOT_FOUND"],
+    ["an absent retriever", "FindDocument", { id: "absent" }, {}, "NOT_FOUND"],
     ["a wrong argument", "KeysDocument", { retriever, first: -1 }, {}, "BAD_USER_INPUT"],
     ["a bad bearer", "CallerDocument", {}, { authorization: "Bearer sk_unknown" }, "UNAUTHENTICATED"],
   ]) {

@@ -20,7 +20,7 @@ const ofFirst = { field: "absent", entity: () => "pages.nodes.0.retriever.auditE
 const gateways = {
   "Apollo Gateway": { gateway: apollo, ghost: [], wait: ({ errors }) => errors[0].extensions.retryAfter },
   "Hive Gateway": { gateway: hive, ghost: ["INTERNAL_SERVER_ERROR"], wait: inHeader, path: ofFirst },
-  "Hive Gateway that asks again": { gateway: { start: hive.startPatient }, ghost: ["INTERNAL_SERVER_ERROR"], patient: true, path: ofFirst },
+  "Hive Gateway with retries": { gateway: { start: hive.startPatient }, ghost: ["INTERNAL_SERVER_ERROR"], patient: true, path: ofFirst },
   "GraphQL Mesh": { gateway: mesh, ghost: ["INTERNAL_SERVER_ERROR"], wait: inHeader, path: ofFirst },
   Mercurius: {
     gateway: mercurius, pagesSDL: pagesSDL1, ghost: [], path: { field: "retriever", entity: (i) => `_entities.${i}.auditEvents` },
@@ -56,7 +56,7 @@ const asReader = { authorization: `Bearer ${bearer("reader")}` };
 
 // The columns. ask sends an operation through the gateway as the demo's administrator. asked contains the requests that reached our server.
 const checks = {
-  async "asks for many entities at once, with the other subgraph's part of them"({ ask, asked }) {
+  async "reads many entities in one request, with fields of the other subgraph"({ ask, asked }) {
     const { data, errors } = await ask(`{
       pages(retrievers: ${JSON.stringify(thirty)}) { nodes { id retriever { id name apiKeys { total } } } pageInfo { hasNextPage } }
     }`);
@@ -69,13 +69,13 @@ const checks = {
     assert.match(asked[0].body.query, /_entities/);
   },
 
-  async "leads from our entities to the other subgraph's part of them"({ ask }) {
+  async "resolves the other subgraph's fields of our entities"({ ask }) {
     const { data, errors } = await ask(`{ retriever(id: "ret_shop_7") { apiKeys { results { id note } } } viewer { id } }`);
     assert.equal(errors, undefined);
     assert.deepEqual(data, { retriever: { apiKeys: { results: [{ id: "key_shop", note: "about key_shop" }] } }, viewer: { id: "somebody" } });
   },
 
-  async "forwards who asks and where, and tells from which address"({ ask, asked, index }) {
+  async "forwards the key, the namespace and the client's address"({ ask, asked, index }) {
     const query = `{ retriever(id: "catalog-preview") { name namespace { name } } }`;
     const { data } = await ask(query, { ...asReader, "x-namespace": "staging", "x-forwarded-for": "203.0.113.9" });
     assert.deepEqual(data, { retriever: { name: "catalog-preview", namespace: { name: "staging" } } });
@@ -88,7 +88,7 @@ const checks = {
     assert.deepEqual(trail.data.retriever.auditEvents.results, [{ resourceId: "key_shop", ipAddress: "127.0.0.2" }]);
   },
 
-  async "keeps error codes, and the data beside them"({ ask, path = ownPath }) {
+  async "keeps error codes, together with the data"({ ask, path = ownPath }) {
     const answer = await ask(`{
       absent: retriever(id: "absent") { id }
       wrong: retrievers(first: -1) { total }
@@ -110,13 +110,13 @@ const checks = {
     assert.deepEqual(answer.data.pages.nodes, [0, 1].map((i) => ({ retriever: { name: `the ret_shop_${i}`, auditEvents: null } })));
   },
 
-  async "says that a bearer is bad"({ ask }) {
+  async "reports an invalid key"({ ask }) {
     const answer = await ask(`{ retriever(id: "ret_shop_0") { name } }`, { authorization: "Bearer sk_unknown" });
     assert.deepEqual(codes(answer), ["UNAUTHENTICATED"]);
     assert.deepEqual(answer.data, { retriever: null });
   },
 
-  async "has null for an entity that is not there, with what else was asked"({ ask, ghost }) {
+  async "resolves an absent entity to null, and the other fields"({ ask, ghost }) {
     const answer = await ask(`{
       pages(retrievers: ["ret_shop_0", "ghost"]) { nodes { id retriever { name } } }
       serverInfo { version }
@@ -126,7 +126,7 @@ const checks = {
     assert.deepEqual(codes(answer), ghost);
   },
 
-  async "hands 429 on without asking again"({ ask, asked, wait, index }) {
+  async "passes 429 on without a retry"({ ask, asked, wait, index }) {
     const spent = { authorization: `Bearer ${bearer(`spent_${index}`)}` };
     const query = `{ retriever(id: "ret_shop_0") { name } }`;
     assert.deepEqual((await ask(query, spent)).data, { retriever: { name: "the ret_shop_0" } });
@@ -137,7 +137,7 @@ const checks = {
     if (wait) assert.ok(wait(answer) >= 1 && wait(answer) <= 60, `Retry-After is ${wait(answer)}`);
   },
 
-  async "asks again after 503 as it is set, and never for a mutation"({ ask, asked, refuse, wait, patient }) {
+  async "retries after 503 only if configured, and never a mutation"({ ask, asked, refuse, wait, patient }) {
     refuse(unavailable);
     const read = await ask(`{ retriever(id: "ret_shop_0") { name } }`);
     assert.equal(asked.length, patient ? 2 : 1);
@@ -196,7 +196,7 @@ for (const [index, [name, row]] of Object.entries(gateways).entries()) {
 const queryFields = (...sdls) => sdls.flatMap((sdl) =>
   parse(sdl).definitions.filter((d) => d.name?.value === "Query").flatMap((d) => d.fields.map((f) => f.name.value))).sort();
 
-describe("composed with subgraphs that have our root fields, and that describe our entities", () => {
+describe("composed with subgraphs that have the same root fields, and fields of the same entities", () => {
   for (const [name, { compose }] of Object.entries(composers)) {
     for (const version of ["2.9", "2.3"]) {
       it(`by ${name}, federation ${version}`, () => {

@@ -34,7 +34,7 @@ describe("conventions", () => {
   }
 });
 
-describe("what is deprecated", () => {
+describe("a deprecated element", () => {
   // undirected returns the deprecated elements whose reason does not name, in backticks, a replacement in the schema.
   function undirected(text) {
     const reasons = new Map();
@@ -97,12 +97,12 @@ describe("changes", () => {
   const old = change(sdl, /(?<=serverInfo: ServerInfo!)/, '@deprecated(reason: "Use `viewer`.")');
   const withoutServerInfo = change(change(sdl, /"[^"]*"\s*serverInfo: ServerInfo!/, ""), /"[^"]*"\s*type ServerInfo {[^}]*}/, "");
   for (const [what, before, after, flagged] of [
-    ["a field that is gone", sdl, change(sdl, /"[^"]*"\s*keyHash: String!/, ""), true],
+    ["a removed field", sdl, change(sdl, /"[^"]*"\s*keyHash: String!/, ""), true],
     ["a field that may now be null", sdl, change(sdl, /keyHash: String!/, "keyHash: String"), true],
     ["an argument that is now required", sdl, change(sdl, /id: ID(?=\s*\): Namespace)/, "id: ID!"), true],
-    ["an enum value that is gone", sdl, change(sdl, /"[^"]*"\s*CANCEL_JOB/, ""), true],
-    ["a field and its type that are gone", sdl, withoutServerInfo, true],
-    ["a field and its type that are gone after they were deprecated", old, withoutServerInfo, false],
+    ["a removed enum value", sdl, change(sdl, /"[^"]*"\s*CANCEL_JOB/, ""), true],
+    ["a removed field and its type", sdl, withoutServerInfo, true],
+    ["a removed field and its type, deprecated before", old, withoutServerInfo, false],
     ["a new field", sdl, `${sdl} extend type Query { more: Int }`, false],
   ]) {
     it(`are classified: ${what}`, async () => {

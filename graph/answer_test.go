@@ -20,13 +20,13 @@ import (
 	"retrieverkeys/apikey"
 )
 
-// wide is a Store of one namespace whose retrievers all have the same keys and events, of any length.
+// wide is a Store of one namespace. All its retrievers have the same keys and events, which can be long.
 type wide struct {
 	shelves
 
 	events []apikey.Event
-	read   func()                   // is called for each page of keys; nil: nothing is
-	last   weak.Pointer[apikey.Key] // the first of those that were read last
+	read   func()                   // called for each page of keys, unless it is nil
+	last   weak.Pointer[apikey.Key] // the first key of the last page
 }
 
 func newWide(keys, origins int) *wide {
@@ -93,7 +93,7 @@ func (w *wide) CountEvents(context.Context, apikey.InternalID, apikey.RetrieverI
 	return len(w.events), nil
 }
 
-// request asks a handler as an admin, unless ctx has another caller.
+// request sends a request, as an admin unless ctx has another caller.
 func (w *wide) request(t *testing.T, ctx context.Context, o Options, accept, query string, variables map[string]any) *httptest.ResponseRecorder {
 	t.Helper()
 	o.Service, o.Introspection, o.Logger = &apikey.Service{Store: w}, IntrospectionPublic, slog.New(slog.DiscardHandler)
@@ -116,7 +116,7 @@ func (w *wide) request(t *testing.T, ctx context.Context, o Options, accept, que
 	return recorder
 }
 
-// equal are representations of one entity.
+// equal returns variables with n equal representations of an entity.
 func equal(n int, typeName, id string) map[string]any {
 	list := make([]any, n)
 	for i := range list {
@@ -127,8 +127,8 @@ func equal(n int, typeName, id string) map[string]any {
 
 const entities = "query($r: [_Any!]!) { _entities(representations: $r) { %s } }"
 
-// dear are operations of every kind whose answers grow by more than their fields.
-var dear = []struct {
+// expensive are operations of every kind whose responses grow faster than their number of fields.
+var expensive = []struct {
 	name, query string
 	variables   map[string]any
 }{
@@ -138,17 +138,16 @@ var dear = []struct {
 	{"aliases", "{ " + aliases(40, `retriever(id: "ret_1") { apiKeys { results { allowedOrigins } } }`) + "}", nil},
 	{"aliases of keys", `{ retriever(id: "ret_1") { apiKeys { results { ` + aliases(90, "allowedOrigins") + "} } } }", nil},
 	{"aliases within edges", `{ retriever(id: "ret_1") { apiKeys { edges { cursor node { ` + aliases(90, "scopes { operations resourceId }") + "} } } } }", nil},
-	{"one key by aliases", `{ apiKey(id: "key_1_05_00") { ` + aliases(90, "allowedOrigins") + "} }", nil},
+	{"aliases of one key", `{ apiKey(id: "key_1_05_00") { ` + aliases(90, "allowedOrigins") + "} }", nil},
 	{"events", "{ retrievers(first: 30) { results { " + aliases(30, "auditEvents(first: 40) { results { id actorId userAgent changes { field before after } } }") + "} } }", nil},
 	{"retrievers", "{ " + aliases(90, "retrievers(first: 200) { results { id name namespace { id name description } } edges { cursor node { description } } }") + "}", nil},
 	{"keys of retrievers", "{ retrievers(first: 60) { results { id " + aliases(20, "apiKeys(first: 1) { results { name allowedOrigins } }") + "} } }", nil},
 }
 
-// A response that was not counted once took 6.6 GB for one request. A response must end as soon as it is too large, having used little
-// more memory than the limit.
+// One uncounted response once took 6.6 GB. A response must fail as soon as it is too large, after little more memory than the limit.
 func TestLongAnswersEndEarly(t *testing.T) {
 	store := newWide(50, 1000)
-	for _, c := range dear {
+	for _, c := range expensive {
 		t.Run(c.name, func(t *testing.T) {
 			const limit = 1 << 20
 			var before, after runtime.MemStats
@@ -164,23 +163,23 @@ func TestLongAnswersEndEarly(t *testing.T) {
 				t.Error(diff)
 			}
 			if made := after.TotalAlloc - before.TotalAlloc; made > 32*limit {
-				t.Errorf("%d MB were allocated", made>>20)
+				t.Errorf("allocated %d MB", made>>20)
 			}
 		})
 	}
 }
 
-// A response within the limit must be sent to the last byte, errors included, and no longer one, whether gqlgen, a plan or both wrote it.
-// Without a limit, any response is sent.
+// A response of exactly the limit must be sent whole, including its errors. A longer one must be refused. It must not matter whether
+// gqlgen, fast.go or both wrote it. Without a limit, any response is sent.
 func TestTheLimitIsExact(t *testing.T) {
 	store := newWide(3, 5)
 	reader := apikey.WithCaller(t.Context(), apikey.Caller{Key: &apikey.Key{Type: apikey.Standard, InternalID: "int_1", Permissions: []apikey.Permission{apikey.Read}}})
-	for _, c := range append(dear, []struct {
+	for _, c := range append(expensive, []struct {
 		name, query string
 		variables   map[string]any
 	}{
 		{"short", "{ __typename }", nil},
-		{"of many parts", "{ retriever(id: \"ret_1\") { " + aliases(60, "apiKeys { results { id name description allowedOrigins } edges { node { keyHash userId } } }") + "} }", nil},
+		{"many parts", "{ retriever(id: \"ret_1\") { " + aliases(60, "apiKeys { results { id name description allowedOrigins } edges { node { keyHash userId } } }") + "} }", nil},
 		{"nothing", `{ retriever(id: "ret_1") { apiKeys(first: 0) { results { id } } } }`, nil},
 		{"introspection", "{ __schema { types { name description fields { name type { name } } } } }", nil},
 		{"errors", `{ a: retriever(id: "ret_1") { id auditEvents { total } } node(id: "nothing") { id } }`, nil},
@@ -196,13 +195,13 @@ func TestTheLimitIsExact(t *testing.T) {
 				t.Fatalf("%d %v %.300s", whole.Code, whole.Header(), whole.Body)
 			}
 			if w := ask(length, mediaJSON); w.Body.String() != whole.Body.String() {
-				t.Errorf("%d bytes are not answered where as many are allowed: %.300s", length, w.Body)
+				t.Errorf("%d bytes with a limit of as many: %.300s", length, w.Body)
 			}
 			for _, most := range []int64{length - 1, 1} {
 				for accept, status := range map[string]int{mediaJSON: http.StatusOK, mediaResponse: http.StatusBadRequest} {
 					w := ask(most, accept)
 					if body := w.Body.String(); w.Code != status || !strings.Contains(body, fmt.Sprintf("more than %d bytes (MAX_RESPONSE_BYTES)", most)) || strings.Contains(body, `"data"`) || strings.Count(body, `"code":`) != 1 {
-						t.Errorf("of %d bytes where %d are allowed: %d %.300s", length, most, w.Code, body)
+						t.Errorf("%d bytes with a limit of %d: %d %.300s", length, most, w.Code, body)
 					}
 				}
 			}
@@ -210,11 +209,11 @@ func TestTheLimitIsExact(t *testing.T) {
 	}
 }
 
-// ledger is a Memory that remembers.
+// ledger is a Memory that records what is taken.
 type ledger struct {
 	taken, most int64
 	times       int
-	take        func(times int) bool // nil: always
+	take        func(times int) bool // refuses if it returns false; nil: never
 }
 
 func (l *ledger) Take(_ context.Context, bytes int64) bool {
@@ -229,7 +228,7 @@ func (l *ledger) Take(_ context.Context, bytes int64) bool {
 
 func (l *ledger) Give(bytes int64) { l.taken -= bytes }
 
-// torn is a client that leaves in the middle of its answer.
+// torn is a client that disconnects in the middle of its response.
 type torn struct{ *httptest.ResponseRecorder }
 
 func (w torn) Write(b []byte) (int, error) {
@@ -239,8 +238,8 @@ func (w torn) Write(b []byte) (int, error) {
 	return w.ResponseRecorder.Write(b)
 }
 
-// Memory that an answer takes and does not give back is lost for all others, for good; and memory that it does not take is not
-// bounded. Short answers take none, so that they are given while long ones take all.
+// Memory that a response takes and does not give back is lost forever. Memory that it does not take is not limited. Short responses take
+// none, so that they are sent even when long ones use all of it.
 func TestAnswersTakeMemory(t *testing.T) {
 	store := newWide(50, 1000)
 	const long, short = `{ retriever(id: "ret_1") { apiKeys { results { allowedOrigins } } } }`, `{ retriever(id: "ret_1") { apiKeys { total results { id name } } } }`
@@ -264,13 +263,13 @@ func TestAnswersTakeMemory(t *testing.T) {
 				t.Errorf("%d %v %.300s", w.Code, w.Header(), body)
 			}
 			if memory.taken != 0 {
-				t.Errorf("%d bytes are not given back", memory.taken)
+				t.Errorf("%d bytes were not given back", memory.taken)
 			}
 			if c.most > 0 && memory.most > c.most+2*partBytes {
-				t.Errorf("an answer of more than %d bytes took %d: it must end while it is written", c.most, memory.most)
+				t.Errorf("a response of more than %d bytes took %d: it must fail while it is written", c.most, memory.most)
 			}
 			if length := int64(w.Body.Len()); c.status == http.StatusOK && c.most == 0 && (memory.most > length+length/8 || memory.most < length-2*partBytes) {
-				t.Errorf("for %d bytes %d were taken", length, memory.most)
+				t.Errorf("a response of %d bytes took %d", length, memory.most)
 			}
 		})
 	}
@@ -284,11 +283,12 @@ func TestAnswersTakeMemory(t *testing.T) {
 	r := httptest.NewRequestWithContext(apikey.WithNamespace(apikey.WithCaller(t.Context(), admin), "ns_1"), http.MethodPost, "/graphql", strings.NewReader(string(body)))
 	r.Header.Set("Content-Type", "application/json")
 	if h.ServeHTTP(torn{httptest.NewRecorder()}, r); memory.most == 0 || memory.taken != 0 {
-		t.Errorf("of %d bytes %d are not given back where the client leaves", memory.most, memory.taken)
+		t.Errorf("the client left: %d bytes were taken, and %d not given back", memory.most, memory.taken)
 	}
 }
 
-// A slow client must not keep the memory of parts that it has received. Without this, answers that are nearly sent leave no memory for others.
+// A slow client must not keep the memory of parts that it has received. Without this, responses that are nearly sent leave no memory for
+// others.
 func TestSentPartsGiveMemoryBack(t *testing.T) {
 	memory := &ledger{}
 	h := NewHandler(Options{Service: &apikey.Service{Store: newWide(50, 1000)}, Limits: limits, Memory: memory, Logger: slog.New(slog.DiscardHandler)})
@@ -298,18 +298,19 @@ func TestSentPartsGiveMemoryBack(t *testing.T) {
 	r.Header.Set("Content-Type", "application/json")
 	var taken []int64
 	h.ServeHTTP(looking{httptest.NewRecorder(), func() { taken = append(taken, memory.taken) }}, r)
-	// The first two writes are the head and the first part. From then on each write comes after its predecessor's memory is back.
+	// The first two writes are the head and the first part. Each later write comes after the memory of the part before has been given
+	// back.
 	if len(taken) < 10 || taken[1] != memory.most {
-		t.Fatalf("taken at each write: %v", taken)
+		t.Fatalf("got %v taken at each write", taken)
 	}
 	for i := 2; i < len(taken)-1; i++ {
 		if taken[i] > taken[i-1]-partBytes {
-			t.Fatalf("taken at each write: %v, want at least %d fewer each time", taken, partBytes)
+			t.Fatalf("got %v taken at each write, want at least %d less each time", taken, partBytes)
 		}
 	}
 }
 
-// looking looks at memory while an answer is taken.
+// looking calls look before each write.
 type looking struct {
 	*httptest.ResponseRecorder
 	look func()
@@ -320,8 +321,8 @@ func (w looking) Write(b []byte) (int, error) {
 	return w.ResponseRecorder.Write(b)
 }
 
-// While a client takes its answer slowly, what the answer was made from must be free: that may be as much again, and nobody
-// counts it.
+// While a client slowly receives its response, the keys that the response was made from must be free. They can be as large as the response,
+// and no limit counts them.
 func TestWhatWasReadIsNotKept(t *testing.T) {
 	store := newWide(50, 1000)
 	h := NewHandler(Options{Service: &apikey.Service{Store: store}, Limits: limits, Logger: slog.New(slog.DiscardHandler)})
@@ -339,12 +340,12 @@ func TestWhatWasReadIsNotKept(t *testing.T) {
 	}}
 	h.ServeHTTP(w, r)
 	if looked < 10 || kept > 0 || !strings.HasSuffix(w.Body.String(), "}}}") {
-		t.Errorf("kept at %d of %d writes: %d %.100s", kept, looked, w.Code, w.Body)
+		t.Errorf("the keys were in memory at %d of %d writes: %d %.100s", kept, looked, w.Code, w.Body)
 	}
 }
 
-// The time of a request bounds how long its answer is made, not only how long is read for it. What is short is answered all the
-// same: it may have been read in time.
+// A request's deadline limits how long its response is written, and not only how long its data is read. A short response is sent anyway:
+// its data may have been read in time.
 func TestTheDeadlineHoldsWhileWriting(t *testing.T) {
 	store := newWide(50, 1000)
 	for _, c := range []struct {
@@ -353,9 +354,9 @@ func TestTheDeadlineHoldsWhileWriting(t *testing.T) {
 		status      int
 		body        string
 	}{
-		{"before a long one is written", `{ retriever(id: "ret_1") { apiKeys { results { allowedOrigins } } } }`, "read", http.StatusServiceUnavailable, `{"errors":[{"message":"This took too long.`},
-		{"while a long one is written", `{ retriever(id: "ret_1") { apiKeys { results { allowedOrigins } } } }`, "written", http.StatusServiceUnavailable, `{"errors":[{"message":"This took too long.`},
-		{"before a short one is written", `{ retriever(id: "ret_1") { apiKeys { results { name } } } }`, "read", http.StatusOK, `{"data":{"retriever":{"apiKeys":{"results":[{"name":"name of key_1_05_00"}`},
+		{"before a long response is written", `{ retriever(id: "ret_1") { apiKeys { results { allowedOrigins } } } }`, "read", http.StatusServiceUnavailable, `{"errors":[{"message":"This took too long.`},
+		{"while a long response is written", `{ retriever(id: "ret_1") { apiKeys { results { allowedOrigins } } } }`, "written", http.StatusServiceUnavailable, `{"errors":[{"message":"This took too long.`},
+		{"before a short response is written", `{ retriever(id: "ret_1") { apiKeys { results { name } } } }`, "read", http.StatusOK, `{"data":{"retriever":{"apiKeys":{"results":[{"name":"name of key_1_05_00"}`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
@@ -381,7 +382,7 @@ func TestTheDeadlineHoldsWhileWriting(t *testing.T) {
 	}
 }
 
-// What gqlgen keeps for a field is many times what the field shows, so the answer's bytes do not bound it.
+// gqlgen keeps much more memory for a field than the field takes in the response, so MAX_RESPONSE_BYTES does not limit it.
 func TestFieldsOutsideOfPlainListsAreBounded(t *testing.T) {
 	store := newWide(1, 1)
 	few := limits
@@ -401,8 +402,8 @@ func TestFieldsOutsideOfPlainListsAreBounded(t *testing.T) {
 	}
 }
 
-// What many gateways' clients ask for is asked for many times in one request. It must be read and resolved once, and stand at
-// each of its places, with its errors.
+// A gateway often requests one entity many times in one request. It must be read and resolved once, and be at each of its places with its
+// errors.
 func TestEqualEntitiesAreOne(t *testing.T) {
 	reads := 0
 	store := newWide(2, 1)
@@ -451,7 +452,7 @@ func TestEqualEntitiesAreOne(t *testing.T) {
 	}
 }
 
-// Lists that a plan writes say the same as those that gqlgen writes.
+// Lists must be the same whether fast.go or gqlgen writes them.
 func TestOtherListsSayWhatGqlgenSays(t *testing.T) {
 	store := newWide(3, 2)
 	const event = "__typename id timestamp action resourceType resourceId actorId actorType actorKeyId status ipAddress userAgent changes { __typename field before after }"

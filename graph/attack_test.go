@@ -13,7 +13,7 @@ import (
 	"retrieverkeys/apikey"
 )
 
-// panicking is a catalog that panics, with a hash in its hands.
+// panicking is a store that panics while the caller's hash is in memory.
 type panicking struct{ apikey.Store }
 
 const aHash = "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff"
@@ -22,14 +22,13 @@ func (panicking) Namespaces(context.Context, apikey.InternalID, []string) ([]api
 	panic(apikey.Invalid("", "a bug"))
 }
 
-// A bug in one field must not end the process or lose other fields' results, and the response must not show details. The log has the
-// stack.
+// A bug in one field must not end the process or lose other fields, and the response must not show details. The log has the stack.
 func TestAPanicIsTheErrorOfItsField(t *testing.T) {
 	admin := apikey.Caller{Key: &apikey.Key{Type: apikey.Standard, InternalID: "int_1", Hash: aHash, Permissions: []apikey.Permission{apikey.Admin}}}
 	for query, service := range map[string]*apikey.Service{
-		`{ serverInfo { version } namespace { id } }`:        {Store: panicking{}}, // beside the request's goroutine
+		`{ serverInfo { version } namespace { id } }`:        {Store: panicking{}}, // in a goroutine beside the request's
 		`{ serverInfo { version } retriever(id: 1) { id } }`: {Store: panicking{}},
-		`{ serverInfo { version } viewer { keyId } }`:        nil, // in its resolver
+		`{ serverInfo { version } viewer { keyId } }`:        nil, // in the field's resolver
 	} {
 		var log strings.Builder
 		h := NewHandler(Options{Service: service, Introspection: IntrospectionPublic, Limits: limits, Logger: slog.New(slog.NewTextHandler(&log, nil)), Version: "v1"})
@@ -41,7 +40,7 @@ func TestAPanicIsTheErrorOfItsField(t *testing.T) {
 			t.Errorf("%s: %d %s", query, w.Code, got)
 		}
 		if !strings.Contains(log.String(), "goroutine ") || strings.Contains(log.String(), aHash) {
-			t.Errorf("%s: the log does not tell where, or whose key it was: %s", query, log.String())
+			t.Errorf("%s: the log has no stack, or the key's hash: %s", query, log.String())
 		}
 	}
 }
@@ -66,13 +65,13 @@ func TestCirclesAreRefused(t *testing.T) {
 	}
 }
 
-// What a cache or a firewall before the server reads otherwise gets past it.
+// If a cache or a firewall in front of the server reads a request differently, an attacker can get past it.
 func TestRequestsAreReadOneWay(t *testing.T) {
 	h := NewHandler(Options{Service: &apikey.Service{}, Introspection: IntrospectionPublic, Limits: limits, Logger: slog.New(slog.DiscardHandler)})
 	const good = "query=%7B__typename%7D"
 	for _, c := range []struct {
 		query  string
-		header http.Header // by POST, where there is one
+		header http.Header // of a POST; nil for a GET
 		status int
 	}{
 		{good, nil, http.StatusOK},

@@ -14,11 +14,11 @@ import (
 	"retrieverkeys/apikey"
 )
 
-// everything selects all that a list shows of keys.
+// everything selects all fields of a key that lists show.
 const everything = `keyId keyHash keyPrefix keyType name description internalId organizationId userId subscriptionId principalId isInternal permissions
 	scopes { resourceType resourceId operations } rateLimitOverride status expiresAt lastUsedAt createdAt createdBy revokedAt revokedBy allowedOrigins`
 
-// shelves is a Store of as many retrievers as are asked for, each with the same keys.
+// shelves is a Store with any retriever that is requested, each with the same keys.
 type shelves struct{ shelf }
 
 func (s shelves) Retrievers(_ context.Context, _ apikey.InternalID, ids []apikey.RetrieverID) ([]apikey.Retriever, error) {
@@ -29,7 +29,7 @@ func (s shelves) Retrievers(_ context.Context, _ apikey.InternalID, ids []apikey
 	return rs, nil
 }
 
-// What GraphQL itself costs of a list: all but the listener, authentication and the store.
+// BenchmarkList measures a list as GraphQL, without the listener, authentication and the store.
 func BenchmarkList(b *testing.B) {
 	for _, c := range []struct {
 		name, fields  string

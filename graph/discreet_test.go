@@ -14,7 +14,7 @@ import (
 	"retrieverkeys/apikey"
 )
 
-// schemaNames are the names that the schema has of types, fields, arguments, members, enum values and directives.
+// schemaNames returns all names of the schema: of types, fields, arguments, enum values and directives.
 func schemaNames() map[string]bool {
 	names := map[string]bool{}
 	for _, d := range served.Directives {
@@ -36,18 +36,18 @@ func schemaNames() map[string]bool {
 		}
 	}
 	for _, english := range []string{"field", "fields", "operations", "type", "types", "name", "include", "input", "key", "if", "first", "args", "reason"} {
-		delete(names, english) // messages have these words as English
+		delete(names, english) // these are English words in messages too
 	}
 	return names
 }
 
-// Who is not told the schema is not told it by errors either: they name what was sent, and keep its place.
+// A caller without introspection must not learn the schema from errors. They name only what was sent, and keep its location.
 func TestErrorsDoNotTellTheSchema(t *testing.T) {
 	names, word := schemaNames(), regexp.MustCompile(`[_A-Za-z][_0-9A-Za-z]*`)
 	callers := map[string]apikey.Caller{
-		"nobody":          {},
-		"a retriever key": {Key: &apikey.Key{Type: apikey.RetrieverKey, InternalID: "int_1", Permissions: []apikey.Permission{apikey.Read}}},
-		"an admin":        {Key: &apikey.Key{Type: apikey.Standard, InternalID: "int_1", Permissions: []apikey.Permission{apikey.Admin}}},
+		"an anonymous caller": {},
+		"a retriever key":     {Key: &apikey.Key{Type: apikey.RetrieverKey, InternalID: "int_1", Permissions: []apikey.Permission{apikey.Read}}},
+		"an admin":            {Key: &apikey.Key{Type: apikey.Standard, InternalID: "int_1", Permissions: []apikey.Permission{apikey.Admin}}},
 	}
 	for _, c := range []struct{ query, variables string }{
 		{`{ retreiver { x } }`, ``}, {`{ viewer { keyIdd } }`, ``}, {`{ node(id: 1) { keyId } }`, ``}, {`{ retriever }`, ``}, {`{ retriever(id: 1) }`, ``},
@@ -106,13 +106,13 @@ func TestErrorsDoNotTellTheSchema(t *testing.T) {
 				}
 			}
 			if err := json.Unmarshal(w.Body.Bytes(), &response); err != nil || len(response.Errors) == 0 {
-				t.Errorf("%s %s: no error: %s", c.query, variables, w.Body)
+				t.Errorf("%s %s: got no error: %s", c.query, variables, w.Body)
 			}
 			sent := word.FindAllString(c.query+" "+variables, -1)
 			for _, e := range response.Errors {
 				for _, said := range word.FindAllString(e.Message+" "+fmt.Sprint(e.Extensions["field"]), -1) {
 					if names[said] && !slices.Contains(sent, said) {
-						t.Errorf("%s, %s %s: %q tells %s", who, c.query, variables, e.Message, said)
+						t.Errorf("%s, %s %s: %q contains %s", who, c.query, variables, e.Message, said)
 					}
 				}
 			}

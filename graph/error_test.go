@@ -16,54 +16,54 @@ import (
 	"retrieverkeys/graph/operation"
 )
 
-// A secret that was pasted into the wrong place must not appear in the response or in a client's log of errors. Neither must a name as
-// long as a body.
+// A secret that was pasted into the wrong place must not appear in the response, from where it gets into a client's error log. Neither must
+// a very long name.
 func TestErrorsRepeatNoValues(t *testing.T) {
 	errorsRepeat(t, "sk_000000000000000000000000000000000000000000000000000000", 0)
 	errorsRepeat(t, strings.Repeat("n", operation.LongestName+1), operation.LongestName)
 	errorsRepeat(t, strings.Repeat("n", 4_000), operation.LongestName)
 }
 
-// errorsRepeat puts the secret into all places of a request. No response may repeat more than that many of its characters, and no
-// response is long.
+// errorsRepeat puts the secret into every place of a request. No response may repeat more than most characters of it, and every response
+// must be short.
 func errorsRepeat(t *testing.T, secret string, most int) {
 	h := NewHandler(Options{Service: &apikey.Service{Store: expecting("")}, Introspection: IntrospectionPublic, Limits: limits, Logger: slog.New(slog.DiscardHandler)})
 	for name, body := range map[string]map[string]any{
-		"an Int":               {"query": `{ retrievers(first: "SECRET") { total } }`},
-		"an ID":                {"query": `{ retriever(id: SECRET) { id } }`},
-		"a Boolean":            {"query": `{ retriever(id: "x") { apiKeys(includeRevoked: "SECRET") { total } } }`},
-		"an enum":              {"query": `{ retriever(id: "x") { apiKeys(filter: {status: "SECRET"}) { total } } }`},
-		"another enum":         {"query": `{ retriever(id: "x") { apiKeys(filter: {status: SECRET}) { total } } }`},
-		"a date":               {"query": `mutation { createApiKey(input: {retrieverId: "x", name: "x", expiresAt: "SECRET"}) { key } }`},
-		"a field":              {"query": `{ SECRET }`},
-		"an argument":          {"query": `{ retriever(id: "x", SECRET: 1) { id } }`},
-		"an input field":       {"query": `{ retriever(id: "x") { apiKeys(filter: {SECRET: 1}) { total } } }`},
-		"a directive":          {"query": `{ viewer @SECRET { keyId } }`},
-		"a type":               {"query": `{ ... on SECRET { viewer { keyId } } }`},
-		"a fragment":           {"query": `{ ...SECRET }`},
-		"an operation":         {"query": `{ viewer { keyId } }`, "operationName": "SECRET"},
-		"a variable":           {"query": `{ retriever(id: $SECRET) { id } }`},
-		"a text":               {"query": `"SECRET"`},
-		"a name":               {"query": `SECRET`},
-		"an open text":         {"query": `{ retriever(id: "SECRET`},
-		"a text for a name":    {"query": `{ retriever("SECRET": 1) { id } }`},
-		"a variable's enum":    {"query": `query($s: [ApiKeyStatus!]) { retriever(id: "x") { apiKeys(filter: {status: $s}) { total } } }`, "variables": map[string]any{"s": []string{"SECRET"}}},
-		"a variable's date":    {"query": `query($d: DateTime) { retriever(id: "x") { apiKeys(filter: {unusedSince: $d}) { total } } }`, "variables": map[string]any{"d": "SECRET"}},
-		"a variable's number":  {"query": `query($n: Int) { retrievers(first: $n) { total } }`, "variables": map[string]any{"n": "SECRET"}},
-		"a variable's field":   {"query": `query($f: ApiKeyFilter) { retriever(id: "x") { apiKeys(filter: $f) { total } } }`, "variables": map[string]any{"f": map[string]any{"SECRET": 1}}},
-		"the query":            {"query": []string{"SECRET"}},
-		"a member":             {"SECRET": 1},
-		"a cursor":             {"query": `{ retrievers(after: "SECRET") { total } }`},
-		"a representation":     {"query": `{ _entities(representations: [{__typename: "SECRET", id: "SECRET"}]) { __typename } }`},
-		"no representation":    {"query": `{ _entities(representations: ["SECRET"]) { __typename } }`},
-		"a default":            {"query": `query($n: Int = "SECRET") { retrievers(first: $n) { total } }`},
-		"a long text":          {"query": `{ retrievers(first: """` + strings.Repeat("SECRET", 100) + `""") { total } }`},
-		"a name for an object": {"query": `{ retriever(id: "x") { apiKeys(filter: SECRET) { total } } }`},
-		"names for an object":  {"query": `{ retriever(id: "x") { apiKeys(filter: [SECRET]) { total } } }`},
-		"a text for an object": {"query": `{ retriever(id: "x") { apiKeys(orderBy: "SECRET") { total } } }`},
-		"a suggestion":         {"query": `{ retrievers(first: "abc Did you mean SECRET") { total } }`},
-		"a name for a text":    {"query": `mutation { createApiKey(input: {retrieverId: "x", name: "y", allowedOrigins: SECRET}) { key } }`},
-		"a list for an object": {"query": `{ retriever(id: "x") { apiKeys(filter: ["SECRET"]) { total } } }`},
+		"an Int":                                 {"query": `{ retrievers(first: "SECRET") { total } }`},
+		"an ID":                                  {"query": `{ retriever(id: SECRET) { id } }`},
+		"a Boolean":                              {"query": `{ retriever(id: "x") { apiKeys(includeRevoked: "SECRET") { total } } }`},
+		"an enum":                                {"query": `{ retriever(id: "x") { apiKeys(filter: {status: "SECRET"}) { total } } }`},
+		"another enum":                           {"query": `{ retriever(id: "x") { apiKeys(filter: {status: SECRET}) { total } } }`},
+		"a date":                                 {"query": `mutation { createApiKey(input: {retrieverId: "x", name: "x", expiresAt: "SECRET"}) { key } }`},
+		"a field":                                {"query": `{ SECRET }`},
+		"an argument":                            {"query": `{ retriever(id: "x", SECRET: 1) { id } }`},
+		"an input field":                         {"query": `{ retriever(id: "x") { apiKeys(filter: {SECRET: 1}) { total } } }`},
+		"a directive":                            {"query": `{ viewer @SECRET { keyId } }`},
+		"a type":                                 {"query": `{ ... on SECRET { viewer { keyId } } }`},
+		"a fragment":                             {"query": `{ ...SECRET }`},
+		"an operation":                           {"query": `{ viewer { keyId } }`, "operationName": "SECRET"},
+		"a variable":                             {"query": `{ retriever(id: $SECRET) { id } }`},
+		"a string":                               {"query": `"SECRET"`},
+		"a name":                                 {"query": `SECRET`},
+		"an unterminated string":                 {"query": `{ retriever(id: "SECRET`},
+		"a string instead of a name":             {"query": `{ retriever("SECRET": 1) { id } }`},
+		"a variable's enum":                      {"query": `query($s: [ApiKeyStatus!]) { retriever(id: "x") { apiKeys(filter: {status: $s}) { total } } }`, "variables": map[string]any{"s": []string{"SECRET"}}},
+		"a variable's date":                      {"query": `query($d: DateTime) { retriever(id: "x") { apiKeys(filter: {unusedSince: $d}) { total } } }`, "variables": map[string]any{"d": "SECRET"}},
+		"a variable's number":                    {"query": `query($n: Int) { retrievers(first: $n) { total } }`, "variables": map[string]any{"n": "SECRET"}},
+		"a variable's field":                     {"query": `query($f: ApiKeyFilter) { retriever(id: "x") { apiKeys(filter: $f) { total } } }`, "variables": map[string]any{"f": map[string]any{"SECRET": 1}}},
+		"the query":                              {"query": []string{"SECRET"}},
+		"a member":                               {"SECRET": 1},
+		"a cursor":                               {"query": `{ retrievers(after: "SECRET") { total } }`},
+		"a representation":                       {"query": `{ _entities(representations: [{__typename: "SECRET", id: "SECRET"}]) { __typename } }`},
+		"a string instead of a representation":   {"query": `{ _entities(representations: ["SECRET"]) { __typename } }`},
+		"a default":                              {"query": `query($n: Int = "SECRET") { retrievers(first: $n) { total } }`},
+		"a long string":                          {"query": `{ retrievers(first: """` + strings.Repeat("SECRET", 100) + `""") { total } }`},
+		"a name instead of an object":            {"query": `{ retriever(id: "x") { apiKeys(filter: SECRET) { total } } }`},
+		"a list of names instead of an object":   {"query": `{ retriever(id: "x") { apiKeys(filter: [SECRET]) { total } } }`},
+		"a string instead of an object":          {"query": `{ retriever(id: "x") { apiKeys(orderBy: "SECRET") { total } } }`},
+		"a suggestion":                           {"query": `{ retrievers(first: "abc Did you mean SECRET") { total } }`},
+		"a name instead of a list":               {"query": `mutation { createApiKey(input: {retrieverId: "x", name: "y", allowedOrigins: SECRET}) { key } }`},
+		"a list of strings instead of an object": {"query": `{ retriever(id: "x") { apiKeys(filter: ["SECRET"]) { total } } }`},
 	} {
 		text, err := json.Marshal(body)
 		if err != nil {
@@ -85,7 +85,7 @@ func errorsRepeat(t *testing.T, secret string, most int) {
 	}
 }
 
-// A body that two readers read differently gets past the one that only looks.
+// If two programs read a body differently, a request gets past the one that only checks it.
 func TestBodiesAreReadStrictly(t *testing.T) {
 	h := NewHandler(Options{Service: &apikey.Service{}, Introspection: IntrospectionPublic, Limits: limits, Logger: slog.New(slog.DiscardHandler), Version: "v1"})
 	for body, want := range map[string]string{
@@ -130,7 +130,7 @@ func TestBodiesAreReadStrictly(t *testing.T) {
 	}
 }
 
-// inUTF16 writes a text as some systems do.
+// inUTF16 returns the text in UTF-16, as some systems write it.
 func inUTF16(text string, bigEndian, mark bool) string {
 	var order binary.AppendByteOrder = binary.LittleEndian
 	if bigEndian {
@@ -146,7 +146,7 @@ func inUTF16(text string, bigEndian, mark bool) string {
 	return string(b)
 }
 
-// A client that sends several operations without naming one must learn that, rather than that an unnamed operation does not exist.
+// A client that sends several operations without an operationName must get an error that says so.
 func TestOperationsAreNamed(t *testing.T) {
 	const two = `query A { __typename } query Secret { __typename }`
 	for _, c := range []struct{ name, query, want string }{
@@ -160,17 +160,17 @@ func TestOperationsAreNamed(t *testing.T) {
 			"message": c.want, "extensions": map[string]any{"code": "GRAPHQL_VALIDATION_FAILED", "field": "operationName"},
 		}}}
 		if got := askedFor(t, expecting(""), c.name, c.query, nil); !reflect.DeepEqual(got, want) {
-			t.Errorf("%q of %s: %v", c.name, c.query, got)
+			t.Errorf("operationName %q of %s: got %v", c.name, c.query, got)
 		}
 	}
 	for name, query := range map[string]string{"A": two, "Secret": two, "": `query A { __typename }`} {
 		if got := askedFor(t, expecting(""), name, query, nil); got["errors"] != nil || got["data"] == nil {
-			t.Errorf("%q of %s: %v", name, query, got)
+			t.Errorf("operationName %q of %s: got %v", name, query, got)
 		}
 	}
 }
 
-// A client that gets less than it asked for must learn of it: nothing here is sent later.
+// The server does not support @defer. A client that uses it must get an error instead of an incomplete response.
 func TestDeferIsRefused(t *testing.T) {
 	response := asked(t, expecting(""), `{ retriever(id: "ret_1_05") { id ... @defer { apiKeys { total } } } }`, nil)
 	if text := fmt.Sprint(response["errors"]); response["data"] != nil || !strings.Contains(text, "@defer") {
@@ -195,7 +195,7 @@ func TestVariablesAreNamed(t *testing.T) {
 	}
 }
 
-// What messages repeat must not be cut where it is no secret.
+// Messages must stay readable: nothing in them is hidden that is not a secret.
 func TestMessagesStayReadable(t *testing.T) {
 	for query, want := range map[string]string{
 		`{ viewer { ...F } } fragment F on Retriever { id }`:            `Fragment "F" cannot be spread here as objects of type "Viewer" can never be of type "Retriever".`,

@@ -49,7 +49,7 @@ func (s shelf) CountKeys(context.Context, apikey.InternalID, apikey.RetrieverID,
 	return len(s.keys), nil
 }
 
-// texts are as odd as they get in documents.
+// texts are strange strings that documents can contain.
 var texts = rapid.SampledFrom([]string{"", "plain", "a\"quote\\", "line\nfeed\ttab\r", "\x00\x1f\x7f", "ünïcödé 🔑", "\u2028</script>", strings.Repeat("long ", 300)})
 
 func drawKey(t *rapid.T) apikey.Key {
@@ -94,10 +94,10 @@ func drawKey(t *rapid.T) apikey.Key {
 	return k
 }
 
-// below are the types that fast writes.
+// below are the types that fast.go writes.
 var below = []string{"ApiKeyConnection", "ApiKeyEdge", "PageInfo", "ApiKey", "ApiKeyScope"}
 
-// drawnOperation draws operations over all of what fast writes.
+// drawnOperation generates operations over everything that fast.go writes.
 type drawnOperation struct {
 	t         *rapid.T
 	aliases   int
@@ -124,11 +124,11 @@ func (o *drawnOperation) selection(typeName string, depth int) string {
 		case kind == 3 && depth > 0:
 			i := len(o.fragments)
 			name := fmt.Sprintf("F%d", i)
-			o.fragments = append(o.fragments, "") // others are drawn meanwhile
+			o.fragments = append(o.fragments, "") // reserve the index: selection can add more
 			on := o.condition(typeName)
 			o.fragments[i] = "fragment " + name + " on " + on + " " + o.selection(on, depth-1)
 			b.WriteString("..." + name + " " + directive)
-		case len(served.Types[typeName].Fields) == 0: // of a union
+		case len(served.Types[typeName].Fields) == 0: // a union
 		default:
 			f := rapid.SampledFrom(served.Types[typeName].Fields).Draw(o.t, "field")
 			if strings.HasPrefix(f.Name, "__") {
@@ -148,7 +148,7 @@ func (o *drawnOperation) selection(typeName string, depth int) string {
 	return b.String()
 }
 
-// condition draws a type that a fragment within another may be on.
+// condition returns the type of a fragment that can be spread within typeName.
 func (o *drawnOperation) condition(typeName string) string {
 	on := []string{typeName}
 	for _, abstract := range served.GetImplements(served.Types[typeName]) {
@@ -157,7 +157,7 @@ func (o *drawnOperation) condition(typeName string) string {
 	return rapid.SampledFrom(on).Draw(o.t, "condition")
 }
 
-// tokens are those of a JSON text, in their order.
+// tokens returns the tokens of a JSON text in their order.
 func tokens(t *rapid.T, text []byte) []json.Token {
 	var all []json.Token
 	dec := json.NewDecoder(strings.NewReader(string(text)))
@@ -174,7 +174,7 @@ func tokens(t *rapid.T, text []byte) []json.Token {
 	}
 }
 
-// For any selection and any keys, lists are the same with and without fast.
+// For any selection and any keys, lists must be the same with and without fast.go.
 func TestFastSaysWhatGqlgenSays(t *testing.T) {
 	compared := 0
 	rapid.Check(t, func(t *rapid.T) {
@@ -206,7 +206,7 @@ func saysWhatGqlgenSays(t *rapid.T) {
 		h := NewHandler(Options{
 			Service: &apikey.Service{Store: store}, Introspection: IntrospectionPublic, Limits: roomy, Logger: slog.New(slog.DiscardHandler), slow: slow,
 		})
-		for j, variables := range []map[string]any{{"no": false}, {"no": true, "yes": false}} { // what is kept of the first must suit the second
+		for j, variables := range []map[string]any{{"no": false}, {"no": true, "yes": false}} { // a plan that is kept from the first request must be correct for the second
 			text, err := json.Marshal(map[string]any{"query": query, "variables": variables})
 			if err != nil {
 				t.Fatal(err)
@@ -228,8 +228,8 @@ func saysWhatGqlgenSays(t *rapid.T) {
 	}
 }
 
-// A field that fast does not know makes every list that selects it several times as dear, and one below a connection that has
-// a resolver could fail where nobody looks.
+// A field that fast.go does not know makes every list that selects it several times as expensive. A field with a resolver can fail, which
+// fast.go does not handle.
 func TestFastKnowsEveryField(t *testing.T) {
 	known := map[string]func(field string) bool{
 		"ApiKeyConnection": knows(&connectionObject), "PageInfo": knows(&pageInfoObject), "ApiKey": knows(&keyObject), "ApiKeyScope": knows(&scopeObject),

@@ -13,8 +13,7 @@ import (
 	"retrieverkeys/apikey"
 )
 
-// A gateway asks for many entities at once, for many who asked it. One that it asks for in a way that cannot be answered must not
-// take the others with it.
+// A gateway requests many entities at once, for many of its clients. A malformed representation must not fail the others.
 func TestABadRepresentationIsOneError(t *testing.T) {
 	sent := []any{
 		map[string]any{"__typename": "Retriever", "id": "ret_1_05"},
@@ -53,8 +52,8 @@ func TestABadRepresentationIsOneError(t *testing.T) {
 	}
 }
 
-// Equal entities with many errors repeat them at each place. Without an end, gqlgen compares each error with all others for seconds, although
-// the query fails as a whole.
+// If equal entities have many errors, each of their places repeats them. Without a limit, gqlgen compares each error with all others for
+// seconds, although the query fails as a whole.
 func TestRepeatedErrorsEndWithTheQuery(t *testing.T) {
 	l := &loader{cost: apikey.NewCost(0, 0)}
 	presented := 0
@@ -72,6 +71,6 @@ func TestRepeatedErrorsEndWithTheQuery(t *testing.T) {
 	graphql.AddError(ctx, &gqlerror.Error{Message: "wrong", Path: ast.Path{ast.PathName("_entities"), ast.PathIndex(0)}})
 	repeat(graphql.WithPathContext(ctx, graphql.NewPathWithField("_entities")), list, repeats)
 	if want := mostFieldErrors + 1; presented != want {
-		t.Errorf("%d errors, want %d", presented, want)
+		t.Errorf("got %d errors, want %d", presented, want)
 	}
 }

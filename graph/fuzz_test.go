@@ -18,8 +18,7 @@ import (
 	"retrieverkeys/wire"
 )
 
-// Whatever text is asked, there is an answer, and never one that blames the server: a parser or a resolver that panics
-// would say so.
+// Every operation must get a response, and never an internal error, which a panic in a parser or a resolver would cause.
 func FuzzOperation(f *testing.F) {
 	for _, query := range []string{
 		"", "{", "{ __typename }", introspectionQuery, nested(5), chain(3, "NEXT NEXT"), many(3), mutual(3), "fragment F on Query { ...F } { ...F }",
@@ -32,7 +31,7 @@ func FuzzOperation(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, query string) {
 		if strings.Contains(query, "utation") {
-			return // the catalog cannot be written to
+			return // the catalog has no writes
 		}
 		response := asked(t, expecting(""), query, nil)
 		if text := fmt.Sprint(response["errors"]); strings.Contains(text, "INTERNAL") || response["errors"] == nil && response["data"] == nil {
@@ -41,8 +40,7 @@ func FuzzOperation(f *testing.F) {
 	})
 }
 
-// A body means what another reader of JSON takes it to mean, or is refused: an object with members that are each there once
-// and of the right type.
+// A body is either refused or means what every JSON decoder reads: an object without duplicate members, each of the right type.
 func FuzzBody(f *testing.F) {
 	for _, body := range []string{
 		`{"query":"{ a }","variables":{"n":1e400},"operationName":null,"extensions":{},"documentId":"x"}`, `{"query":"a","query":"b"}`, `{"qu\u0065ry":"a","query":"b"}`,
@@ -69,12 +67,12 @@ func FuzzBody(f *testing.F) {
 			}
 		}
 		if good != (err == nil) {
-			t.Fatalf("%q: %v, and yet it is good: %t", body, err, good)
+			t.Fatalf("%q: got %v, although valid is %t", body, err, good)
 		}
 		text := func(p *string) string { return *cmp.Or(p, new(string)) }
 		if good && (got.Query != text(want.Query) || got.OperationName != text(want.OperationName) || got.DocumentID != text(want.DocumentID) ||
 			fmt.Sprint(got.Variables, got.Extensions) != fmt.Sprint(want.Variables, want.Extensions)) {
-			t.Errorf("%q: %+v, not %+v", body, got, want)
+			t.Errorf("%q: got %+v, want %+v", body, got, want)
 		}
 		if err != nil && len(err.Message) > 200 {
 			t.Errorf("%q: %s", body, err.Message)
@@ -82,7 +80,7 @@ func FuzzBody(f *testing.F) {
 	})
 }
 
-// What a URL asks with is read as a body's is: no member stands twice, and every text is whole.
+// Parameters of a URL are read like the members of a body: no duplicate members and no lone surrogates.
 func FuzzQuery(f *testing.F) {
 	for _, text := range []string{``, `{}`, `{"a":1,"a":2}`, `{"a":[{"b":"\ud800"}]}`, `{"a":"\ud83d\udd11"}`, `{} {}`, `[]`, `{`} {
 		f.Add(text)
@@ -96,13 +94,13 @@ func FuzzQuery(f *testing.F) {
 				want = noObject()
 			}
 			if (got == nil) != (want == nil) {
-				t.Errorf("%s=%q: %v, and in a body %v", name, text, got, want)
+				t.Errorf("%s=%q: got %v, want %v as in a body", name, text, got, want)
 			}
 		}
 	})
 }
 
-// countMembers is how many members a valid object has, those of one name each.
+// countMembers returns the number of members of a valid object, including duplicates.
 func countMembers(text []byte) int {
 	dec, depth, tokens := json.NewDecoder(bytes.NewReader(text)), 0, 0
 	dec.UseNumber()
@@ -124,7 +122,7 @@ func countMembers(text []byte) int {
 	}
 }
 
-// The answer's media type is one of those there are: the one with the highest quality, of equal ones the one named first.
+// The response's media type is an offered one: the one with the highest quality, or the first of those with the same quality.
 func FuzzAccept(f *testing.F) {
 	for _, accept := range []string{"", "*/*", "text/html, */*;q=.8", "application/graphql-response+json;q=0", "application/json;q=Inf,text/html;q=NaN", "a/b;c=\",\"", "application/json;q=-1"} {
 		f.Add(accept)
@@ -154,10 +152,10 @@ func FuzzAccept(f *testing.F) {
 		}
 		best := slices.MaxFunc(choices, func(a, b choice) int { return cmp.Compare(a.quality, b.quality) })
 		if got := responseMedia([]string{accept}, offered...); got != best.media {
-			t.Errorf("%q: %s, not %s", accept, got, best.media)
+			t.Errorf("%q: got %s, want %s", accept, got, best.media)
 		}
 		if got := responseMedia(strings.Split(accept, ","), offered...); got != best.media {
-			t.Errorf("%q in several headers: %s, not %s", accept, got, best.media)
+			t.Errorf("%q in several headers: got %s, want %s", accept, got, best.media)
 		}
 	})
 }

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// directives are those of the specification, October 2021 and September 2025, each with its arguments and locations.
+// directives are the directives of the specification (October 2021 and September 2025), each with its arguments and locations.
 var directives = map[string]string{
 	"skip":        "(if: Boolean!) FIELD FRAGMENT_SPREAD INLINE_FRAGMENT",
 	"include":     "(if: Boolean!) FIELD FRAGMENT_SPREAD INLINE_FRAGMENT",
@@ -16,13 +16,14 @@ var directives = map[string]string{
 	"oneOf":       "() INPUT_OBJECT",
 }
 
-// directiveLocations are those of the specification, October 2021 and September 2025.
+// directiveLocations are the locations of the specification (October 2021 and September 2025).
 var directiveLocations = []string{
 	"ARGUMENT_DEFINITION", "ENUM", "ENUM_VALUE", "FIELD", "FIELD_DEFINITION", "FRAGMENT_DEFINITION", "FRAGMENT_SPREAD", "INLINE_FRAGMENT",
 	"INPUT_FIELD_DEFINITION", "INPUT_OBJECT", "INTERFACE", "MUTATION", "OBJECT", "QUERY", "SCALAR", "SCHEMA", "SUBSCRIPTION", "UNION", "VARIABLE_DEFINITION",
 }
 
-// introspectionTypes are those of the specification, September 2025: their fields with arguments, and the members of __TypeKind.
+// introspectionTypes are the introspection types of the specification (September 2025), with their fields and arguments, and the values of
+// __TypeKind.
 var introspectionTypes = map[string]string{
 	"__Schema":            "description directives mutationType queryType subscriptionType types",
 	"__Type":              "description enumValues(includeDeprecated) fields(includeDeprecated) inputFields(includeDeprecated) interfaces isOneOf kind name ofType possibleTypes specifiedByURL",
@@ -34,7 +35,8 @@ var introspectionTypes = map[string]string{
 	"__DirectiveLocation": strings.Join(directiveLocations, " "),
 }
 
-// Strict clients, such as Python's graphql-core, build no schema of an introspection that has more than the specification.
+// Strict clients, such as Python's graphql-core, cannot build a schema from an introspection result that contains more than the
+// specification.
 func TestIntrospectionIsTheSpecifications(t *testing.T) {
 	type named struct {
 		Name string
@@ -79,13 +81,13 @@ func TestIntrospectionIsTheSpecifications(t *testing.T) {
 		seen[d.Name] = strings.TrimSpace("(" + strings.Join(args, ", ") + ") " + strings.Join(d.Locations, " ") + map[bool]string{true: " repeatable"}[d.IsRepeatable])
 		for _, l := range d.Locations {
 			if !slices.Contains(directiveLocations, l) {
-				t.Errorf("@%s is for the location %s, which is not in the specification", d.Name, l)
+				t.Errorf("@%s has the location %s, which is not in the specification", d.Name, l)
 			}
 		}
 	}
 	for name, want := range directives {
 		if seen[name] != want {
-			t.Errorf("@%s is %s, not %s", name, seen[name], want)
+			t.Errorf("@%s: got %s, want %s", name, seen[name], want)
 		}
 	}
 	for _, typ := range got.Schema.Types {
@@ -99,12 +101,12 @@ func TestIntrospectionIsTheSpecifications(t *testing.T) {
 		}
 		slices.Sort(members)
 		if want, ok := introspectionTypes[typ.Name]; ok != strings.HasPrefix(typ.Name, "__") || ok && strings.Join(members, " ") != want {
-			t.Errorf("%s has %s, not %s", typ.Name, members, want)
+			t.Errorf("%s: got %s, want %s", typ.Name, members, want)
 		}
 	}
 }
 
-// typeRef is a type as introspection tells it.
+// typeRef is a type in an introspection result.
 type typeRef struct {
 	Kind, Name string
 	OfType     *typeRef

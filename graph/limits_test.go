@@ -16,10 +16,10 @@ import (
 	"retrieverkeys/graph/operation"
 )
 
-// limits are those that the server has where nothing else is set.
+// limits are the server's defaults.
 var limits = Limits{Depth: 12, Aliases: 100, RootFields: 100, Directives: 10, Tokens: 15_000, Entities: 500, Complexity: 2_000_000}
 
-// chain is a document of fragments. Each spreads the next one twice.
+// chain returns a document of fragments. Each spreads the next one twice.
 func chain(n int, body string) string {
 	var b strings.Builder
 	b.WriteString("{ viewer { ...F0 } }")
@@ -30,7 +30,7 @@ func chain(n int, body string) string {
 	return b.String()
 }
 
-// many is a document of many fragments at one place.
+// many returns a document of many fragments that are spread at one place.
 func many(n int) string {
 	var b strings.Builder
 	b.WriteString("{ viewer {")
@@ -44,7 +44,7 @@ func many(n int) string {
 	return b.String()
 }
 
-// mutual is a document of fragments. Each spreads all others, as often as tokens allow.
+// mutual returns a document of fragments. Each spreads all others as often as the tokens allow.
 func mutual(n int) string {
 	var b strings.Builder
 	b.WriteString("{ viewer { ...F0 } }")
@@ -62,8 +62,8 @@ func nested(n int) string {
 	return "{ namespace { " + strings.Repeat(`retriever(id: "ret_1_05") { namespace { `, n) + "id" + strings.Repeat(" } }", n) + " } }"
 }
 
-// A few hundred bytes must not be able to ask for minutes of work. Each of these was made to be dear to validate, to plan or
-// to answer; that it is refused before anything is read from the store is what the catalog sees to.
+// A few hundred bytes must not cause minutes of work. Each of these operations is expensive to validate, to plan or to answer, and must be
+// refused before anything is read from the store.
 func TestCostIsBounded(t *testing.T) {
 	representations := make([]any, 501)
 	for i := range representations {
@@ -94,8 +94,8 @@ func TestCostIsBounded(t *testing.T) {
 		{"a field many times", "{ viewer {" + strings.Repeat(" keyId", 14_000) + "} }", nil, "times MAX_ALIASES"},
 		{"a field many times in inline fragments", "{ viewer {" + strings.Repeat(" ... { keyId }", 3_000) + "} }", nil, "times MAX_ALIASES"},
 		{"a field many times in many inline fragments", "{ viewer {" + strings.Repeat("...{", 200) + strings.Repeat(" keyId", 100) + strings.Repeat("}", 200) + "} }", nil, "times MAX_ALIASES"},
-		{"a field many times in a field that is there many times", "{" + strings.Repeat(" viewer {"+strings.Repeat(" keyId", 100)+"}", 100) + "}", nil, "times MAX_ALIASES"},
-		{"a field many times where nobody looks", "{ __typename } fragment F on Viewer {" + strings.Repeat(" keyId", 5_000) + "}", nil, "times MAX_ALIASES"},
+		{"a field many times in a field many times", "{" + strings.Repeat(" viewer {"+strings.Repeat(" keyId", 100)+"}", 100) + "}", nil, "times MAX_ALIASES"},
+		{"a field many times in an unused fragment", "{ __typename } fragment F on Viewer {" + strings.Repeat(" keyId", 5_000) + "}", nil, "times MAX_ALIASES"},
 		{"a field many times in another operation", "query A { __typename } query B { viewer {" + strings.Repeat(" keyId", 5_000) + "} }", nil, "times MAX_ALIASES"},
 		{"a field some times in many operations", strings.Repeat("query { viewer {"+strings.Repeat(" keyId", 200)+"} }", 20), nil, "times MAX_ALIASES"},
 		{"many fragments at one place", many(500), nil, "times MAX_ALIASES"},
@@ -131,26 +131,26 @@ func TestCostIsBounded(t *testing.T) {
 				t.Errorf("%.300s", answer)
 			}
 			if len(store.unexpected) > 0 {
-				t.Errorf("it was read: %v", store.unexpected)
+				t.Errorf("got the reads %v", store.unexpected)
 			}
 		})
 	}
 }
 
-// What dashboards, gateways and the playground ask is far from all limits.
+// Ordinary operations of dashboards, gateways and the playground must be far below all limits.
 func TestOrdinaryCostIsAllowed(t *testing.T) {
 	all := strings.Join([]string{"id", "keyId", "keyHash", "keyPrefix", "keyType", "name", "description", "internalId", "organizationId", "userId",
 		"subscriptionId", "principalId", "isInternal", "permissions", "scopes { resourceType resourceId operations }", "rateLimitOverride", "status",
 		"expiresAt", "lastUsedAt", "createdAt", "createdBy", "revokedAt", "revokedBy", "allowedOrigins"}, " ")
 	for name, query := range map[string]string{
-		"fifty retrievers by alias": "{" + aliases(50, `retriever(id: "ret_1_%02d") { ...R }`) + "} fragment R on Retriever { apiKeys(first: 100) { results { " + all + " } total } }",
-		"a hundred root fields":     "{" + aliases(100, "__typename") + "}",
-		"a page of pages":           "{ retrievers { results { apiKeys { results { " + all + " } } } } }",
-		"connections to the end":    "{ namespace { retrievers(first: 1) { edges { node { apiKeys(first: 1) { edges { node { scopes { operations } } } } } } } } }",
-		"a deep look at the schema": "{ __schema { types { fields { type { ofType { ofType { ofType { ofType { ofType { ofType { ofType { name } } } } } } } } } } } }",
-		"fragments of many places":  "{ viewer { " + strings.Repeat(" ...A ...B", 100) + " } } fragment A on Viewer { keyId userId } fragment B on Viewer { keyId permissions }",
-		"as deep as is allowed":     nested(5),
-		"what GraphiQL asks":        introspectionQuery,
+		"fifty retrievers by alias":   "{" + aliases(50, `retriever(id: "ret_1_%02d") { ...R }`) + "} fragment R on Retriever { apiKeys(first: 100) { results { " + all + " } total } }",
+		"a hundred root fields":       "{" + aliases(100, "__typename") + "}",
+		"a page of pages":             "{ retrievers { results { apiKeys { results { " + all + " } } } } }",
+		"nested connections":          "{ namespace { retrievers(first: 1) { edges { node { apiKeys(first: 1) { edges { node { scopes { operations } } } } } } } } }",
+		"deep introspection":          "{ __schema { types { fields { type { ofType { ofType { ofType { ofType { ofType { ofType { ofType { name } } } } } } } } } } } }",
+		"fragments spread many times": "{ viewer { " + strings.Repeat(" ...A ...B", 100) + " } } fragment A on Viewer { keyId userId } fragment B on Viewer { keyId permissions }",
+		"the deepest allowed":         nested(5),
+		"GraphiQL's introspection":    introspectionQuery,
 	} {
 		p := operation.NewParser(operationConfig(limits, true), nil)
 		doc, errs := p.Parse(t.Context(), query)
@@ -164,7 +164,7 @@ func TestOrdinaryCostIsAllowed(t *testing.T) {
 	}
 }
 
-// introspectionQuery asks for the schema as graphical clients do.
+// introspectionQuery is the query of graphical clients.
 const introspectionQuery = `query IntrospectionQuery { __schema { description queryType { name } mutationType { name } subscriptionType { name }
 	types { ...FullType } directives { name description isRepeatable locations args(includeDeprecated: true) { ...InputValue } } } }
 	fragment FullType on __Type { kind name description specifiedByURL fields(includeDeprecated: true) { name description
@@ -175,19 +175,19 @@ const introspectionQuery = `query IntrospectionQuery { __schema { description qu
 	fragment TypeRef on __Type { kind name ofType { kind name ofType { kind name ofType { kind name ofType { kind name ofType { kind name
 		ofType { kind name ofType { kind name ofType { kind name ofType { kind name } } } } } } } } } }`
 
-// A document with a thousand mistakes must not get a thousand messages, nor one of a megabyte.
+// A document with a thousand mistakes must not get a thousand errors, or a response of a megabyte.
 func TestErrorsAreFew(t *testing.T) {
 	for name, query := range map[string]string{
-		"arguments that are not there": "{ viewer { keyId" + strings.Repeat("(a: 0) keyId", 400) + " } }",
-		"fields that are not there":    "{ " + aliases(99, strings.Repeat("x", 5_000)) + " }",
-		"a long name":                  "query " + strings.Repeat("q", 200_000) + "(" + strings.Repeat("$v: Int ", 100) + ") { __typename }",
+		"unknown arguments": "{ viewer { keyId" + strings.Repeat("(a: 0) keyId", 400) + " } }",
+		"unknown fields":    "{ " + aliases(99, strings.Repeat("x", 5_000)) + " }",
+		"a long name":       "query " + strings.Repeat("q", 200_000) + "(" + strings.Repeat("$v: Int ", 100) + ") { __typename }",
 	} {
 		text, err := json.Marshal(asked(t, expecting(""), query, nil))
 		if err != nil {
 			t.Fatal(err)
 		}
 		if n := strings.Count(string(text), `"message"`); n == 0 || n > operation.MostErrors || len(text) > operation.MostErrors*(longestMessage+500) {
-			t.Errorf("%s: %d errors, %d bytes", name, n, len(text))
+			t.Errorf("%s: got %d errors in %d bytes", name, n, len(text))
 		}
 	}
 }
@@ -211,12 +211,12 @@ func TestFieldErrorsAreFew(t *testing.T) {
 		errors, _ := response["errors"].([]any)
 		data, given := response["data"]
 		if whole := len(errors) == 200+200*2; tt.whole != whole || !tt.whole && (len(errors) != operation.MostErrors || data != nil) || !given {
-			t.Errorf("%s: %d errors, data %.50v", name, len(errors), data)
+			t.Errorf("%s: got %d errors, data %.50v", name, len(errors), data)
 		}
 	}
 }
 
-// A request must not be able to look at all there is, and what is refused says by which setting, once.
+// A request must not read everything. The error of one that would names the setting, and is counted once.
 func TestReadsAreBounded(t *testing.T) {
 	query := "{ " + aliases(100, `retriever(id: "ret_1_50") { apiKeys(first: 1%02d) { total results { id } } }`) + " }"
 	limits := limits
@@ -227,12 +227,12 @@ func TestReadsAreBounded(t *testing.T) {
 		status  int
 	}{{1000, mediaJSON, true, 200}, {1000, mediaResponse, true, 400}, {1_000_000, mediaResponse, false, 200}} {
 		limits.Reads = tt.reads
-		var told []string
+		var counted []string
 		h := NewHandler(Options{
 			Service: &apikey.Service{Store: charged{expecting("")}}, Introspection: IntrospectionPublic, Limits: limits, Logger: slog.New(slog.DiscardHandler),
 			Metrics: Metrics{
-				Operation:    func(_, _, outcome string, _ time.Duration) { told = append(told, outcome) },
-				LimitRefusal: func(limit string) { told = append(told, limit) },
+				Operation:    func(_, _, outcome string, _ time.Duration) { counted = append(counted, outcome) },
+				LimitRefusal: func(limit string) { counted = append(counted, limit) },
 			},
 		})
 		body, _ := json.Marshal(map[string]any{"query": query})
@@ -247,13 +247,13 @@ func TestReadsAreBounded(t *testing.T) {
 			strings.Count(got, `"message"`) > 1 || w.Code != tt.status {
 			t.Errorf("%+v: %d %.200s", tt, w.Code, got)
 		}
-		if refusals := slices.Equal(told, []string{"BAD_USER_INPUT", "MAX_READS"}); refusals != tt.refused {
-			t.Errorf("%+v: told %q", tt, told)
+		if refusals := slices.Equal(counted, []string{"BAD_USER_INPUT", "MAX_READS"}); refusals != tt.refused {
+			t.Errorf("%+v: got the metrics %q", tt, counted)
 		}
 	}
 }
 
-// charged is a catalog that charges what it returns.
+// charged is a catalog that charges the keys that it returns.
 type charged struct{ *catalog }
 
 func (c charged) KeyPages(ctx context.Context, tenant apikey.InternalID, ids []apikey.RetrieverID, r apikey.KeyRange) ([][]apikey.Key, error) {
@@ -261,7 +261,8 @@ func (c charged) KeyPages(ctx context.Context, tenant apikey.InternalID, ids []a
 	return pages, apikey.CostFrom(ctx).Look(len(slices.Concat(pages...)))
 }
 
-// Operations of one document share its fragments, but not their variables' defaults: else one is measured, and answered, as another.
+// Operations of one document share its fragments, but not the defaults of their variables. Otherwise one operation is measured and answered
+// with the values of another.
 func TestDefaultsAreOfTheirOperation(t *testing.T) {
 	const pages = `query A($n: Int, $ns: ID) { ...Q } query B($n: Int = 1, $ns: ID = "ns_2") { ...Q }
 		fragment Q on Query { namespace(id: $ns) { id retrievers(first: 1000) { results { apiKeys(first: $n) { results { keyId name } } } } } }`
@@ -277,7 +278,7 @@ func TestDefaultsAreOfTheirOperation(t *testing.T) {
 	}
 }
 
-// A variable with a default may stand where no null may, but be null itself. That is the client's fault, and no fault of the program.
+// A variable with a default is allowed where null is not, but can still be null. That is the client's error, not the server's.
 func TestConditionsAreNoNull(t *testing.T) {
 	for _, query := range []string{
 		"query($x: Boolean = true) { serverInfo @skip(if: $x) { version } }",
@@ -295,8 +296,8 @@ func TestConditionsAreNoNull(t *testing.T) {
 	}
 }
 
-// An argument is read and kept for each field that it is used in. Without counting how long it is, a megabyte under a hundred aliases
-// takes a hundred, also of callers without a key.
+// An argument is kept for each field that uses it. If its length did not count, a megabyte under a hundred aliases would take a hundred
+// megabytes, even for callers without a key.
 func TestLongArgumentsAreCounted(t *testing.T) {
 	long := strings.Repeat("A", 900_000)
 	statuses := slices.Repeat([]any{"ACTIVE"}, 80_000)
@@ -305,10 +306,10 @@ func TestLongArgumentsAreCounted(t *testing.T) {
 		variables map[string]any
 		refused   bool
 	}{
-		"a cursor":         {`query($c: String) { ` + aliases(99, `retriever(id: "ret_1_%02d") { apiKeys(first: 1, after: $c) { total } }`) + `}`, map[string]any{"c": long}, true},
-		"a creator":        {`query($c: String) { retriever(id: "ret_1_01") { ` + aliases(99, `apiKeys(first: 1, filter: {createdBy: $c}) { total }`) + `} }`, map[string]any{"c": long}, true},
-		"a list":           {`query($s: [ApiKeyStatus!]) { retriever(id: "ret_1_01") { ` + aliases(30, `apiKeys(first: 1, filter: {status: $s}) { total }`) + `} }`, map[string]any{"s": statuses}, true},
-		"what is ordinary": {`query($c: String) { ` + aliases(99, `retriever(id: "ret_1_%02d") { apiKeys(first: 1, filter: {search: $c}) { total } }`) + `}`, map[string]any{"c": long[:200]}, false},
+		"a cursor":           {`query($c: String) { ` + aliases(99, `retriever(id: "ret_1_%02d") { apiKeys(first: 1, after: $c) { total } }`) + `}`, map[string]any{"c": long}, true},
+		"a creator":          {`query($c: String) { retriever(id: "ret_1_01") { ` + aliases(99, `apiKeys(first: 1, filter: {createdBy: $c}) { total }`) + `} }`, map[string]any{"c": long}, true},
+		"a list":             {`query($s: [ApiKeyStatus!]) { retriever(id: "ret_1_01") { ` + aliases(30, `apiKeys(first: 1, filter: {status: $s}) { total }`) + `} }`, map[string]any{"s": statuses}, true},
+		"an ordinary search": {`query($c: String) { ` + aliases(99, `retriever(id: "ret_1_%02d") { apiKeys(first: 1, filter: {search: $c}) { total } }`) + `}`, map[string]any{"c": long[:200]}, false},
 	} {
 		response := asked(t, expecting(""), tt.query, tt.variables)
 		text, _ := json.Marshal(response)

@@ -17,10 +17,10 @@ import (
 	"retrieverkeys/apikey"
 )
 
-// catalog is a Store of two namespaces with 60 retrievers each, which have as many keys as their number says. It expects
-// reads in waves: those of a wave are answered when all of them were asked for, and so only if they are made side by side.
+// catalog is a Store of two namespaces with 60 retrievers each. A retriever has as many keys as its number. The catalog expects reads in
+// waves, and answers the reads of a wave only when all of them were called, so they must be concurrent.
 type catalog struct {
-	apikey.Store // nil: what is not read here is not there
+	apikey.Store // nil, so that a call to a method not defined here panics
 
 	mu         sync.Mutex
 	waves      []*wave
@@ -32,7 +32,7 @@ type wave struct {
 	complete chan struct{}
 }
 
-// expecting makes a catalog that expects such reads; a bar stands between waves.
+// expecting returns a catalog that expects these reads. A bar separates waves.
 func expecting(reads string) *catalog {
 	c := &catalog{}
 	for part := range strings.SplitSeq(reads, "|") {
@@ -73,7 +73,7 @@ func (c *catalog) Namespaces(ctx context.Context, _ apikey.InternalID, refs []st
 	return found, nil
 }
 
-// retriever is the one with that id, such as ret_1_07 of ns_1.
+// retriever returns the retriever with this id, such as ret_1_07 of ns_1.
 func retriever(id string) (apikey.Retriever, bool) {
 	var ns, n int
 	_, err := fmt.Sscanf(id, "ret_%d_%d", &ns, &n)
@@ -133,7 +133,7 @@ func (c *catalog) KeyPages(ctx context.Context, _ apikey.InternalID, ids []apike
 	return pages, nil
 }
 
-// key is the one with that id, such as key_1_07_03 of ret_1_07.
+// key returns the key with this id, such as key_1_07_03 of ret_1_07.
 func key(id string) apikey.Key {
 	parts := strings.Split(id, "_")
 	return apikey.Key{
@@ -168,7 +168,7 @@ func asked(t *testing.T, store *catalog, query string, variables map[string]any)
 	return askedFor(t, store, "", query, variables)
 }
 
-// askedFor asks for one of several operations.
+// askedFor runs one of several operations.
 func askedFor(t *testing.T, store *catalog, operation, query string, variables map[string]any) (response map[string]any) {
 	t.Helper()
 	h := NewHandler(Options{Service: &apikey.Service{Store: store}, Introspection: IntrospectionPublic, Limits: limits, Logger: slog.New(slog.DiscardHandler)})
@@ -189,7 +189,7 @@ func askedFor(t *testing.T, store *catalog, operation, query string, variables m
 	return response
 }
 
-// aliases repeats a field under n names, with %02d for its number.
+// aliases repeats a field under n aliases. %02d in the field becomes its number.
 func aliases(n int, field string) string {
 	var b strings.Builder
 	for i := range n {
@@ -198,7 +198,7 @@ func aliases(n int, field string) string {
 	return b.String()
 }
 
-// Everything that an operation names is read together: each kind once for equal arguments. Otherwise a dashboard with fifty retrievers
+// All data that an operation names must be read together, each kind once for equal arguments. Otherwise a dashboard with fifty retrievers
 // takes a hundred round trips to the database instead of three.
 func TestReadsAreShared(t *testing.T) {
 	representations := func(typeName, id string, n int) []any {
@@ -221,11 +221,11 @@ func TestReadsAreShared(t *testing.T) {
 		{"retrievers by alias and name", "{" + aliases(50, `retriever(id: "name of ret_1_%02d") { apiKeys { results { name } } }`) + "}", nil,
 			"KeyPages Namespaces Retrievers | RetrieversNamed | KeyPages"},
 		{"one retriever by many aliases", "{" + aliases(50, `retriever(id: "ret_1_05") { apiKeys { total } }`) + "}", nil, "Namespaces Retrievers | CountKeys"},
-		{"selections that differ", `{ a: retriever(id: "ret_1_05") { apiKeys { results { name } } } b: retriever(id: "ret_1_06") { apiKeys { total edges { cursor node { status } } } } }`, nil,
+		{"different selections", `{ a: retriever(id: "ret_1_05") { apiKeys { results { name } } } b: retriever(id: "ret_1_06") { apiKeys { total edges { cursor node { status } } } } }`, nil,
 			"KeyPages Namespaces Retrievers"},
 		{"equal arguments, one by a variable", `query($n: Int = 3) { a: retriever(id: "ret_1_05") { apiKeys(first: $n) { results { name } } } b: retriever(id: "ret_1_06") { apiKeys(first: 3) { results { name } } } }`, nil,
 			"KeyPages Namespaces Retrievers"},
-		{"arguments that differ", `{ a: retriever(id: "ret_1_05") { x: apiKeys(first: 3) { results { name } } y: apiKeys(first: 4) { results { name } } } b: retriever(id: "ret_1_06") { apiKeys(includeRevoked: true) { results { name } } } }`, nil,
+		{"different arguments", `{ a: retriever(id: "ret_1_05") { x: apiKeys(first: 3) { results { name } } y: apiKeys(first: 4) { results { name } } } b: retriever(id: "ret_1_06") { apiKeys(includeRevoked: true) { results { name } } } }`, nil,
 			"KeyPages KeyPages KeyPages Namespaces Retrievers"},
 		{"in namespaces", `{ a: namespace(id: "ns_1") { id ` + aliases(20, `retriever(id: "ret_1_%02d") { apiKeys { results { name } } }`) + `} b: namespace(id: "name of ns_2") { ` +
 			aliases(20, `retriever(id: "ret_2_%02d") { apiKeys { results { name } } }`) + `} namespace { name } viewer { namespace { retriever(id: "ret_1_03") { apiKeys { results { name } } } } } }`, nil,
@@ -248,9 +248,9 @@ func TestReadsAreShared(t *testing.T) {
 		{"entities of all kinds", `query($r: [_Any!]!) { _entities(representations: $r) { ... on ApiKey { name } ... on Retriever { name } ... on Namespace { name } } }`,
 			map[string]any{"r": slices.Concat(representations("Retriever", "ret_1_%02d", 30), representations("ApiKey", "key_1_40_%02d", 30), representations("Namespace", "ns_%d", 3))},
 			"Keys Namespaces Retrievers | Retrievers"},
-		{"what names nothing", `{ viewer { keyId } serverInfo { version } __typename }`, nil, ""},
+		{"nothing to read", `{ viewer { keyId } serverInfo { version } __typename }`, nil, ""},
 		{"a schema", `{ __schema { queryType { name } } _service { sdl } }`, nil, ""},
-		{"what is skipped", `{ retriever(id: "ret_1_05") @skip(if: true) { apiKeys { total } } ... @include(if: false) { apiKey(id: "x") { id } } viewer { keyId } }`, nil, ""},
+		{"skipped fields", `{ retriever(id: "ret_1_05") @skip(if: true) { apiKeys { total } } ... @include(if: false) { apiKey(id: "x") { id } } viewer { keyId } }`, nil, ""},
 		{"in fragments", `{ ...Q } fragment Q on Query { a: retriever(id: "ret_1_05") { ...R } ... on Query { b: retriever(id: "ret_1_06") { ...R } } } fragment R on Retriever { apiKeys { ...C } } fragment C on ApiKeyConnection { results { name } }`, nil,
 			"KeyPages Namespaces Retrievers"},
 		{"events", "{" + aliases(20, `retriever(id: "ret_1_05") { auditEvents { results { id } } }`) + "}", nil, "Namespaces Retrievers | EventPage"},
@@ -261,16 +261,16 @@ func TestReadsAreShared(t *testing.T) {
 			t.Errorf("%s: %v", tt.name, response["errors"])
 		}
 		for _, w := range store.waves {
-			t.Errorf("%s: no %v", tt.name, w.missing)
+			t.Errorf("%s: missing reads %v", tt.name, w.missing)
 		}
 		if len(store.unexpected) > 0 {
-			t.Errorf("%s: %v too", tt.name, store.unexpected)
+			t.Errorf("%s: unexpected reads %v", tt.name, store.unexpected)
 		}
 	}
 }
 
-// What was read before the time was up is answered: it must not be left to chance whether a list that takes too long takes its
-// retriever with it.
+// Data that was read before the deadline must be returned after it. Otherwise it would be random whether a list that takes too long loses
+// its retriever too.
 func TestWhatWasReadInTimeIsAnswered(t *testing.T) {
 	l := &loader{reads: map[readKey]*sharedRead{}}
 	ctx, end := context.WithCancel(t.Context())

@@ -18,7 +18,7 @@ func readSDL(t *testing.T, sdl string) *ast.SchemaDocument {
 	return doc
 }
 
-// Without it parsers of an older grammar, such as graphql-parser of Rust, read none of the schema.
+// Without this, parsers of an older grammar, such as Rust's graphql-parser, cannot read the schema.
 func TestSDLIsReadByOlderParsers(t *testing.T) {
 	for name, sdl := range map[string]string{"clients": SDL(), "2.9": SubgraphSDL("2.9"), "2.3": SubgraphSDL("2.3")} {
 		doc := readSDL(t, sdl)
@@ -26,15 +26,15 @@ func TestSDLIsReadByOlderParsers(t *testing.T) {
 			t.Errorf("%s begins with\n%.200s", name, sdl)
 		}
 		if len(doc.Extensions)+len(doc.SchemaExtension) != 0 {
-			t.Errorf("%s extends what it defines", name)
+			t.Errorf("%s extends a type that it defines", name)
 		}
 	}
 	if parsedSchema.Description == "" {
-		t.Error("introspection tells no description of the schema")
+		t.Error("the served schema has no description")
 	}
 }
 
-// Without it a gateway refuses this subgraph beside one that has such fields, or marks its types as another's.
+// Without this, a gateway refuses this subgraph next to one with the same fields or entities.
 func TestSubgraphSDLComposes(t *testing.T) {
 	doc := readSDL(t, SubgraphSDL("2.9"))
 	for name := range entityTypes {
@@ -64,12 +64,12 @@ func TestSubgraphSDLComposes(t *testing.T) {
 			t.Errorf("with %q: %q", with, got)
 		}
 		if viewer := doc.Definitions.ForName("Viewer") != nil; viewer != strings.Contains(with, "viewer") {
-			t.Errorf("with %q: the type Viewer is there: %v", with, viewer)
+			t.Errorf("with %q: has the type Viewer: %v", with, viewer)
 		}
 	}
 }
 
-// Without it a gateway that limits costs takes a page for one item, or composers that know no @listSize refuse the schema.
+// Without this, a gateway that limits costs counts a page as one item, or composers without @listSize refuse the schema.
 func TestSubgraphSDLTellsSizes(t *testing.T) {
 	if strings.Contains(SubgraphSDL("2.3"), "listSize") {
 		t.Error("2.3 has @listSize")
@@ -87,14 +87,14 @@ func TestSubgraphSDLTellsSizes(t *testing.T) {
 	}
 }
 
-// The federation SDL is a text for composers: what it leaves out, clients of this server can still ask for.
+// The subgraph schema leaves some root fields out. The server must still answer them.
 func TestFieldsLeftOutOfTheSubgraphAreAnswered(t *testing.T) {
 	operations := map[string]string{"node": `{ node(id: "ret_1_05") { id } }`, "nodes": `{ nodes(ids: ["ret_1_05"]) { id } }`, "viewer": `{ viewer { keyId } }`}
 	for _, with := range [][]string{nil, OptionalFields()} {
 		sdl := readSDL(t, SubgraphSDL(FederationVersions[0], with...))
 		for _, name := range OptionalFields() {
 			if there := sdl.Definitions.ForName("Query").Fields.ForName(name) != nil; there != slices.Contains(with, name) {
-				t.Errorf("with %v: the text has %s: %t", with, name, there)
+				t.Errorf("with %v: has %s: %t", with, name, there)
 			}
 			response := asked(t, expecting("Retrievers"), operations[name], nil)
 			if data, _ := response["data"].(map[string]any); response["errors"] != nil || data[name] == nil {

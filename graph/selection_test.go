@@ -10,7 +10,7 @@ import (
 	"retrieverkeys/apikey"
 )
 
-// A field of ApiKey that the selection does not know is not read from the store, and would show as empty.
+// If the selection does not know a field of ApiKey, the field is not read from the store and looks empty.
 func TestEveryFieldOfAKeyIsSelectable(t *testing.T) {
 	text, err := os.ReadFile("../schema.graphqls")
 	if err != nil {
@@ -25,10 +25,10 @@ func TestEveryFieldOfAKeyIsSelectable(t *testing.T) {
 		}
 		known |= fields
 	}
-	if hidden := apikey.AllFields &^ known; hidden != apikey.FieldRevision|apikey.FieldBudget { // which are for the server alone
-		t.Errorf("no field of ApiKey shows %b of the domain's", hidden)
+	if hidden := apikey.AllFields &^ known; hidden != apikey.FieldRevision|apikey.FieldBudget { // the server's own fields
+		t.Errorf("no field of ApiKey shows the domain's fields %b", hidden)
 	}
 	if n := len(schema.Types["ApiKey"].Fields); len(fieldsShown) != n {
-		t.Errorf("fieldsShown has %d entries, ApiKey %d fields", len(fieldsShown), n)
+		t.Errorf("fieldsShown has %d entries, but ApiKey has %d fields", len(fieldsShown), n)
 	}
 }

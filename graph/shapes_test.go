@@ -10,8 +10,8 @@ import (
 	"retrieverkeys/graph/operation"
 )
 
-// What is found out of a text is kept beside it, and bounded by its length, too: many operations of one text may spread the same
-// fragment.
+// Plans are kept together with the document that they were made for. Their size must be limited by the length of its text, because many
+// operations of one text can spread the same fragment.
 func TestShapesAreBoundedByTheirText(t *testing.T) {
 	text := "fragment C on ApiKeyConnection { results { " + aliases(90, "name") + "} }"
 	const operations = 50
@@ -31,10 +31,10 @@ func TestShapesAreBoundedByTheirText(t *testing.T) {
 				kept := doc.Kept.(*shapes) //nolint:errcheck,forcetypeassert // it is what keepShapes made
 				first, second := kept.of(ctx, op, f), kept.of(ctx, op, f)
 				if i == 0 && first != second {
-					t.Error("the first is not kept")
+					t.Error("the first plan was not kept")
 				}
 				if i == operations-1 && first == second {
-					t.Error("the last is kept")
+					t.Error("the last plan was kept")
 				}
 			}
 		}
@@ -45,6 +45,6 @@ func TestShapesAreBoundedByTheirText(t *testing.T) {
 		slots += s.itemSlots
 	}
 	if slots == 0 || slots > len(text) {
-		t.Errorf("%d slots of a text of %d bytes", slots, len(text))
+		t.Errorf("got %d slots for a text of %d bytes", slots, len(text))
 	}
 }

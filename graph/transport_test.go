@@ -36,7 +36,7 @@ func TestResponseMedia(t *testing.T) {
 	}
 }
 
-// A URL is kept where nobody looks after secrets, so a key must not be taken in one, in whatever form.
+// URLs are stored in many logs, so a key in one must be refused, in any form.
 func TestKeysInURLsAreRefused(t *testing.T) {
 	_, admin := apikey.NewAdminKey(apikey.Namespace{}, "", "", "", time.Now())
 	secret := admin.Reveal()
@@ -49,13 +49,13 @@ func TestKeysInURLsAreRefused(t *testing.T) {
 		{"the text", url.Values{"query": {`{ retriever(id: "` + secret + `") { id } }`}}, true},
 		{"a comment", url.Values{"query": {"{ __typename } #" + secret}}, true},
 		{"a variable", url.Values{"query": {"{ __typename }"}, "variables": {`{"search":"` + secret + `"}`}}, true},
-		{"within a variable", url.Values{"query": {"{ __typename }"}, "variables": {`{"filter":{"search":["x` + secret + `"]}}`}}, true},
+		{"inside a variable", url.Values{"query": {"{ __typename }"}, "variables": {`{"filter":{"search":["x` + secret + `"]}}`}}, true},
 		{"an escaped variable", url.Values{"query": {"{ __typename }"}, "variables": {`{"search":"\u0073` + secret[1:] + `"}`}}, true},
 		{"a variable's name", url.Values{"query": {"{ __typename }"}, "variables": {`{"` + secret + `":1}`}}, true},
 		{"invalid JSON", url.Values{"query": {"{ __typename }"}, "variables": {`{` + secret}}, true},
 		{"an operation's name", url.Values{"query": {"{ __typename }"}, "operationName": {secret}}, true},
 		{"a second text", url.Values{"query": {"{ __typename }", secret}}, true},
-		{"how a key begins", url.Values{"query": {"{ __typename }"}, "variables": {`{"search":"` + secret[:20] + `"}`}}, false},
+		{"the beginning of a key", url.Values{"query": {"{ __typename }"}, "variables": {`{"search":"` + secret[:20] + `"}`}}, false},
 	} {
 		for _, accept := range []string{"application/json", "text/html"} {
 			r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/graphql?"+c.asked.Encode(), nil)

@@ -18,8 +18,7 @@ import (
 	"retrieverkeys/graph/scalar"
 )
 
-// varied asks with variables that are written as JSON, by GET or POST, and returns the status, the response, and what the store
-// was asked.
+// varied sends a query with variables, which are JSON, by GET or POST. It returns the status, the response and the store's reads.
 func varied(t *testing.T, method, media, query, variables string) (status int, response map[string]any, reads []string) {
 	t.Helper()
 	store := expecting("")
@@ -44,7 +43,7 @@ func varied(t *testing.T, method, media, query, variables string) (status int, r
 	return w.Code, response, store.unexpected
 }
 
-// The operations that TestBadVariables sends bad values to. The mutation changes something before it comes to the bad one.
+// The operations that TestBadVariables sends bad values to. The first field of the mutation changes something before the bad value is used.
 const (
 	pagesKeys = `query($n: Int, $s: [ApiKeyStatus!], $d: DateTime, $b: Boolean, $t: String, $r: ID = "ret_1_05", $f: ApiKeyFilter, $o: ApiKeyOrder) {
 		viewer { keyId }
@@ -59,8 +58,8 @@ const (
 	readsEntities = `query($e: [_Any!]!) { _entities(representations: $e) { __typename } }`
 )
 
-// A request with one bad variable runs nothing: not the mutations before it, and not half of a query. The error names the place
-// and no value. Without it, an enum in another case is taken and means something else: "asc" sorts descending, ["revoked"]
+// A request with a bad variable must run nothing: no mutation before it, and no part of a query. The error names the place but not the
+// value. Without this, enum values in another case are accepted and mean something else: "asc" sorts in descending order, and ["revoked"]
 // lists nothing.
 func TestBadVariables(t *testing.T) {
 	for _, c := range []struct{ query, variables, message string }{
@@ -141,17 +140,17 @@ func TestBadVariables(t *testing.T) {
 					"message": c.message, "extensions": map[string]any{"code": "GRAPHQL_VALIDATION_FAILED", "field": place},
 				}}}
 				if status != want || !reflect.DeepEqual(response, expected) {
-					t.Errorf("%s with %.80s: %d %v, not %d %v", method, c.variables, status, response, want, expected)
+					t.Errorf("%s with %.80s: got %d %v, want %d %v", method, c.variables, status, response, want, expected)
 				}
 				if len(reads) > 0 {
-					t.Errorf("%.80s: the store was asked %s", c.variables, reads)
+					t.Errorf("%.80s: got the reads %s, want none", c.variables, reads)
 				}
 			}
 		}
 	}
 }
 
-// A value that a client writes in one of the ways that JSON has is the value: many write 3 as 3.0.
+// JSON has several forms of a number, and all must be accepted: many clients write 3 as 3.0.
 func TestGoodVariables(t *testing.T) {
 	const query = `query($n: Int, $s: [ApiKeyStatus!] = [ACTIVE], $b: Boolean = true, $r: ID = "ret_1_05", $o: ApiKeyOrder = {field: CREATED_AT, direction: DESC}) {` +
 		`retriever(id: $r) { apiKeys(first: $n, includeRevoked: $b, filter: {status: $s}, orderBy: $o) { results { keyId } total } } }`
@@ -166,7 +165,7 @@ func TestGoodVariables(t *testing.T) {
 	} {
 		for _, method := range []string{http.MethodPost, http.MethodGet} {
 			if _, got, _ := varied(t, method, mediaJSON, query, variables); !reflect.DeepEqual(got, want) {
-				t.Errorf("%s %s: %v, not %v", method, variables, got, want)
+				t.Errorf("%s %s: got %v, want %v", method, variables, got, want)
 			}
 		}
 	}
@@ -176,14 +175,14 @@ func TestGoodVariables(t *testing.T) {
 		}
 	}
 	if _, got, _ := varied(t, http.MethodPost, mediaJSON, strings.Replace(query, "$n: Int,", "$n: Int! = 1,", 1), `{}`); !reflect.DeepEqual(got, want) {
-		t.Errorf("the default of what is required: %v, not %v", got, want)
+		t.Errorf("the default of a required variable: got %v, want %v", got, want)
 	}
 	if _, got, _ := varied(t, http.MethodPost, mediaJSON, `query($n: Int) { retrievers(first: $n) { total } }`, `{"n":2147483647}`); !strings.Contains(fmt.Sprint(got), "first must be at most 1000.") {
 		t.Errorf("the largest Int: %v", got)
 	}
 }
 
-// Without it a body of a megabyte with nothing right in it is answered with several.
+// Without this, a body of a megabyte in which everything is wrong gets a response of several.
 func TestErrorsOfVariablesAreFew(t *testing.T) {
 	bad := "[" + strings.Repeat("1,", 10_000) + "1]"
 	_, response, _ := varied(t, http.MethodPost, mediaJSON, pagesKeys, `{"s":`+bad+`,"f":{"status":`+bad+`}}`)
@@ -192,7 +191,7 @@ func TestErrorsOfVariablesAreFew(t *testing.T) {
 	}
 }
 
-// Every scalar of the schema can be read: one that is added needs a reader here too.
+// Every scalar of the schema must be readable. A new one needs a reader.
 func TestEveryScalarCanBeRead(t *testing.T) {
 	for name, def := range served.Types {
 		if def.Kind == ast.Scalar && scalar.Readers[name] == nil {

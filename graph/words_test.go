@@ -8,8 +8,8 @@ import (
 	"retrieverkeys/apikey"
 )
 
-// A word that the domain knows and the schema does not would be an answer that no client can read; one that only the schema has is
-// never answered.
+// If the domain knows a value that the schema lacks, responses contain a value that clients cannot read. If only the schema has it, it
+// never occurs.
 func TestEnumsHaveTheKnownWords(t *testing.T) {
 	schema := NewExecutableSchema(Config{}).Schema()
 	for enum, known := range map[string][]string{
@@ -23,7 +23,7 @@ func TestEnumsHaveTheKnownWords(t *testing.T) {
 		slices.Sort(got)
 		slices.Sort(want)
 		if !slices.Equal(got, want) {
-			t.Errorf("%s has %v, want %v", enum, got, want)
+			t.Errorf("%s: got %v, want %v", enum, got, want)
 		}
 	}
 }

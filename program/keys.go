@@ -56,7 +56,7 @@ func unseen(id apikey.ID, err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("the key %s was created, but its plaintext could not be printed and is lost: revoke it and create another (%v)", id, err) //nolint:errorlint // must not match errOutputClosed, which is no failure
+	return fmt.Errorf("the key %s was created, but its plaintext could not be printed and is lost: revoke it and create another (%v)", id, err) //nolint:errorlint // must not match errOutputClosed, which is not a failure
 }
 
 // fate describes how long the replaced key stays valid.

@@ -72,7 +72,7 @@ func TestKeysCommands(t *testing.T) {
 		if code != program.ExitFailed || out != "" || !strings.Contains(errs, "From a terminal") || !strings.Contains(errs, "nothing was revoked") {
 			t.Errorf("unconfirmed: exit code %d\n%s%s", code, out, errs)
 		}
-		for range 2 { // the second time it is no error
+		for range 2 { // the second time is not an error
 			if out = programtest.MustRun(t, d, "keys", "revoke", "--namespace", "ns_prod", "--yes", id); !strings.Contains(out, "was revoked at") || !strings.Contains(out, "successor "+rotated.KeyID+" was not revoked") {
 				t.Errorf("revoke prints %s", out)
 			}

@@ -13,7 +13,7 @@ import (
 )
 
 // dangling returns a warning about keys of an imported batch whose retriever is not in the store, and one about retrievers whose
-// namespace is not. These are no errors, because the next import can add what is missing.
+// namespace is not. These are not errors, because the next import can add what is missing.
 func dangling(ctx context.Context, engine store.Engine, b document.Batch) []string {
 	retrievers, namespaces := newReferences("retriever"), newReferences("namespace")
 	for _, doc := range b.Keys {

@@ -145,7 +145,7 @@ func complain(w io.Writer, err error) bool {
 	return len(lines) > 0
 }
 
-// complaint returns a line for each error that this one joins. It omits errOutputClosed, which is no failure, and hides keys, which a user may
+// complaint returns a line for each error that this one joins. It omits errOutputClosed, which is not a failure, and hides keys, which a user may
 // have passed as an id or a file name.
 func complaint(err error) []string {
 	var several interface {

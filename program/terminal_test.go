@@ -111,7 +111,7 @@ func closedPipe(t *testing.T) *os.File {
 	return w
 }
 
-// A list whose output is closed is no failure. A lost plaintext is one, and so is an active key with --exit-code.
+// Closing the output of a list is not a failure. Losing a plaintext is, and so is an active key with --exit-code.
 func TestCommandsWithClosedOutput(t *testing.T) {
 	path, err := programtest.Binary()
 	if err != nil {

@@ -29,7 +29,7 @@ func CheckURL(url string) error {
 }
 
 // parse parses a Redis URL. Errors never repeat any part of the URL, because it can contain a password. An unescaped password can turn into
-// other parts of the URL, such as a fragment, so parts without a meaning here are refused and not ignored.
+// other parts of the URL, such as a fragment, so parts without a meaning here are refused instead of ignored.
 func parse(from string) (*endpoint, error) {
 	const form = "must be a URL such as redis://user:password@host:6379/0, or rediss:// for TLS" //nolint:gosec // an example, no credentials
 	u, err := url.Parse(from)

@@ -67,10 +67,10 @@ func TestUserAndDatabaseAreThoseOfTheURL(t *testing.T) {
 	server.Password = "hunter2"
 	server.Serve(t)
 	take := func(userinfo string) (Budget, error) {
-		r, told := opened(t, userinfo+"@"+server.Addr+"/2")
+		r, reported := opened(t, userinfo+"@"+server.Addr+"/2")
 		b := r.Take(t.Context(), "key", "a", 5, 1)
-		if len(told) > 0 {
-			return b, <-told
+		if len(reported) > 0 {
+			return b, <-reported
 		}
 		return b, nil
 	}
@@ -100,7 +100,7 @@ func TestFewRightsSuffice(t *testing.T) {
 	} else if err != nil {
 		t.Fatal(err)
 	}
-	r, told := opened(t, user+addr+"/1")
+	r, reported := opened(t, user+addr+"/1")
 	aged(r)
 	dialed, reused := counted(r)
 	for i := range 3 {
@@ -108,15 +108,15 @@ func TestFewRightsSuffice(t *testing.T) {
 			t.Errorf("%+v", b)
 		}
 	}
-	if len(told) > 0 || dialed.Load() != 1 || reused.Load() != 2 {
-		t.Errorf("%d outages, %d connections, used %d times again", len(told), dialed.Load(), reused.Load())
+	if len(reported) > 0 || dialed.Load() != 1 || reused.Load() != 2 {
+		t.Errorf("%d outages, %d connections, used %d times again", len(reported), dialed.Load(), reused.Load())
 	}
 }
 
 // Redis closes connections that are idle for long, and all connections when it restarts. The next request must find it up.
-func TestARestartBetweenRequestsIsNoOutage(t *testing.T) {
+func TestRestartBetweenRequestsIsNotAnOutage(t *testing.T) {
 	server := redistest.Start(t)
-	r, told := opened(t, server.Addr)
+	r, reported := opened(t, server.Addr)
 	aged(r)
 	dialed, _ := counted(r)
 	for range 2 {
@@ -125,15 +125,15 @@ func TestARestartBetweenRequestsIsNoOutage(t *testing.T) {
 		}
 		server.Serve(t) // empty
 	}
-	if len(told) > 0 || dialed.Load() != 2 {
-		t.Errorf("%d outages, %d connections", len(told), dialed.Load())
+	if len(reported) > 0 || dialed.Load() != 2 {
+		t.Errorf("%d outages, %d connections", len(reported), dialed.Load())
 	}
 }
 
 // If Redis has lost the script, it is sent again.
 func TestALostScriptIsSentAgain(t *testing.T) {
 	addr := redistest.Start(t).Addr
-	r, told := opened(t, addr)
+	r, reported := opened(t, addr)
 	client := directly(t, addr)
 	for i := range 3 {
 		if b := r.Take(t.Context(), "key", "a", 5, 1); b.Remaining != 4-i {
@@ -143,14 +143,14 @@ func TestALostScriptIsSentAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if len(told) > 0 {
-		t.Error(<-told)
+	if len(reported) > 0 {
+		t.Error(<-reported)
 	}
 }
 
 // Redis gets few connections, however many requests are concurrent, and they are reused.
 func TestConnectionsAreFew(t *testing.T) {
-	r, told := opened(t, redistest.Start(t).Addr)
+	r, reported := opened(t, redistest.Start(t).Addr)
 	dialed, _ := counted(r)
 	most := int64(10 * runtime.GOMAXPROCS(0))
 	// These hold all connections, so the next request waits until the timeout.
@@ -169,10 +169,10 @@ func TestConnectionsAreFew(t *testing.T) {
 	if dialed.Load() != most {
 		t.Errorf("%d connections, want %d", dialed.Load(), most)
 	}
-	if len(told) == 0 {
+	if len(reported) == 0 {
 		t.Error("no request waited until the timeout")
-	} else if err := <-told; !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("told %v", err)
+	} else if err := <-reported; !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("reported %v", err)
 	}
 }
 
@@ -204,8 +204,8 @@ func TestTLSProvesTheHost(t *testing.T) {
 			if e.tls != nil {
 				e.tls.RootCAs = test.ca
 			}
-			told := make(chan error, 100)
-			r, err := NewRedis(test.url, func(down error) { told <- down })
+			reported := make(chan error, 100)
+			r, err := NewRedis(test.url, func(down error) { reported <- down })
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -214,13 +214,13 @@ func TestTLSProvesTheHost(t *testing.T) {
 			if b := r.Take(t.Context(), "key", name, 5, 1); b.Remaining != 4 {
 				t.Errorf("%+v", b)
 			}
-			if up := len(told) == 0; up != test.up {
+			if up := len(reported) == 0; up != test.up {
 				t.Fatalf("it is up: %t", up)
 			} else if up {
 				return
 			}
-			if err := <-told; err == nil || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "localhost") || strings.Contains(err.Error(), "127.0.0.1") {
-				t.Errorf("told %v", err)
+			if err := <-reported; err == nil || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "localhost") || strings.Contains(err.Error(), "127.0.0.1") {
+				t.Errorf("reported %v", err)
 			}
 		})
 	}

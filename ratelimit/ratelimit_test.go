@@ -24,8 +24,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // opened returns a limiter on the Redis at the address, and a channel of its reports.
 func opened(t *testing.T, addr string) (*Redis, chan error) {
 	t.Helper()
-	told := make(chan error, 100)
-	r, err := NewRedis("redis://"+addr, func(down error) { told <- down })
+	reported := make(chan error, 100)
+	r, err := NewRedis("redis://"+addr, func(down error) { reported <- down })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,7 +34,7 @@ func opened(t *testing.T, addr string) (*Redis, chan error) {
 			t.Error(err)
 		}
 	})
-	return r, told
+	return r, reported
 }
 
 // directly returns a connection to the Redis at the address that bypasses the code under test.
@@ -68,10 +68,10 @@ func TestALimiter(t *testing.T) {
 	for name, open := range map[string]func(t *testing.T) Limiter{
 		"memory": func(*testing.T) Limiter { return NewMemory(time.Now) },
 		"redis": func(t *testing.T) Limiter {
-			r, told := opened(t, redistest.Start(t).Addr)
+			r, reported := opened(t, redistest.Start(t).Addr)
 			t.Cleanup(func() {
-				if len(told) > 0 {
-					t.Errorf("it did not use Redis: %v", <-told)
+				if len(reported) > 0 {
+					t.Errorf("it did not use Redis: %v", <-reported)
 				}
 			})
 			return r
@@ -164,7 +164,7 @@ func suite(t *testing.T, l Limiter) {
 }
 
 // With a clock that the test sets, every figure is exact.
-func TestTimeGivesBack(t *testing.T) {
+func TestBudgetsRefillWithTime(t *testing.T) {
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	start := now
 	m := NewMemory(func() time.Time { return now })
@@ -231,8 +231,8 @@ func TestAnOutageIsSurvived(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := redistest.Start(t)
-			one, toldOne := opened(t, server.Addr)
-			two, toldTwo := opened(t, server.Addr)
+			one, reportedOne := opened(t, server.Addr)
+			two, reportedTwo := opened(t, server.Addr)
 			dialed, reused := counted(one)
 			shared := func(name string) {
 				t.Helper()
@@ -247,9 +247,9 @@ func TestAnOutageIsSurvived(t *testing.T) {
 					t.Errorf("%+v %+v", first, second)
 				}
 			}
-			for _, told := range []chan error{toldOne, toldTwo} {
-				if err := <-told; err == nil || strings.Contains(err.Error(), server.Addr) || len(told) > 0 {
-					t.Errorf("reported %v, and %d more", err, len(told))
+			for _, reported := range []chan error{reportedOne, reportedTwo} {
+				if err := <-reported; err == nil || strings.Contains(err.Error(), server.Addr) || len(reported) > 0 {
+					t.Errorf("reported %v, and %d more", err, len(reported))
 				}
 			}
 			// Later requests do not wait: they do not ask Redis.
@@ -261,8 +261,8 @@ func TestAnOutageIsSurvived(t *testing.T) {
 				t.Errorf("%d of 10000 asked Redis", asked)
 			}
 			server.Serve(t)
-			for _, told := range []chan error{toldOne, toldTwo} {
-				if err := <-told; err != nil {
+			for _, reported := range []chan error{reportedOne, reportedTwo} {
+				if err := <-reported; err != nil {
 					t.Errorf("reported %v again", err)
 				}
 			}
@@ -274,14 +274,14 @@ func TestAnOutageIsSurvived(t *testing.T) {
 // A server that responds to other commands but not to the script is down and stays down. Its state must not change every second.
 func TestAServerThatRefusesTheScriptStaysDown(t *testing.T) {
 	addr := redistest.Start(t).Addr
-	r, told := opened(t, addr)
+	r, reported := opened(t, addr)
 	dialed, reused := counted(r)
 	client := directly(t, addr)
 	if _, err := client.Do("LPUSH", key("probe", ""), "no number"); err != nil {
 		t.Fatal(err)
 	}
 	r.fail(errors.New("no use"))
-	if err := <-told; err == nil {
+	if err := <-reported; err == nil {
 		t.Error("no outage was reported")
 	}
 	for dialed.Load()+reused.Load() < 2 { // until it was checked in vain and is checked again
@@ -289,13 +289,13 @@ func TestAServerThatRefusesTheScriptStaysDown(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if len(told) > 0 {
+	if len(reported) > 0 {
 		t.Error("it was reported as up")
 	}
 	if _, err := client.Do("DEL", key("probe", "")); err != nil {
 		t.Fatal(err)
 	}
-	if err := <-told; err != nil {
+	if err := <-reported; err != nil {
 		t.Error(err)
 	}
 }

@@ -12,16 +12,24 @@ import (
 
 var (
 	link    = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	fenced  = regexp.MustCompile("(?ms)^ {0,3}```.*?^ {0,3}```[ \t]*$")
 	heading = regexp.MustCompile(`(?m)^#+ (.*)$`)
 	dropped = regexp.MustCompile(`[^\p{L}\p{N} _-]`)
 )
 
-// anchors returns the anchors that GitHub gives the headings of a page.
+// anchors returns the anchors that GitHub gives the headings of a page. Comments in code blocks are not headings.
 func anchors(page string) (list []string) {
-	for _, h := range heading.FindAllStringSubmatch(page, -1) {
+	for _, h := range heading.FindAllStringSubmatch(fenced.ReplaceAllString(page, ""), -1) {
 		list = append(list, strings.ReplaceAll(strings.ToLower(dropped.ReplaceAllString(h[1], "")), " ", "-"))
 	}
 	return list
+}
+
+func TestCommentsInCodeAreNotHeadings(t *testing.T) {
+	page := "# One: `two`\n\n```sh\n# three\nls # four\n```\n\n- a list\n\n  ```console\n# five\n  ```\n\n## Six\n\n```\n## seven\n```\n### Eight-nine\n"
+	if got, want := anchors(page), []string{"one-two", "six", "eight-nine"}; !slices.Equal(got, want) {
+		t.Errorf("got the anchors %q, want %q", got, want)
+	}
 }
 
 // Without this test, a page that is renamed leaves dead links.

@@ -37,7 +37,7 @@ func TestForeignIsAbsent(t *testing.T) {
 			{"scoped", "ret_odd", "a retriever that the scopes do not cover"},
 			{"scoped", "key_numbers", "a key of a retriever that the scopes do not cover"},
 			{"scoped", "ns_prod", "a namespace that the scopes do not cover"},
-			{"executor", "ret_main", "a retriever that the scopes do not let read"},
+			{"executor", "ret_main", "a retriever that the scopes do not allow to read"},
 		} {
 			for _, q := range rootFields {
 				if hidden.id == "ns_prod" && strings.Contains(q, "namespace {") {
@@ -228,7 +228,7 @@ func TestNamespaceOfTheRequest(t *testing.T) {
 		{"white space around it", "/graphql", []string{" production\t"}, 200, `"id":"ns_prod"`},
 		{"white space around the parameter", "/graphql?namespace=%20staging+", nil, 200, `"id":"ns_stage"`},
 		{"a blank parameter", "/graphql?namespace=+", nil, 200, `"code":"BAD_USER_INPUT","field":"X-Namespace"`},
-		{"twice the same but for white space", "/graphql", []string{"staging", "staging "}, 200, `"id":"ns_stage"`},
+		{"twice the same except for white space", "/graphql", []string{"staging", "staging "}, 200, `"id":"ns_stage"`},
 		{"missing", "/graphql", nil, 200, `"code":"BAD_USER_INPUT","field":"X-Namespace"`},
 		{"empty", "/graphql", []string{""}, 200, `"code":"BAD_USER_INPUT","field":"X-Namespace"`},
 		{"twice the same", "/graphql", []string{"staging", "staging"}, 200, `"id":"ns_stage"`},

@@ -31,7 +31,7 @@ import (
 
 var (
 	soakFor  = flag.Duration("soak", 0, "how long TestSoak lasts on each engine, for example 20m; 0: a few hundred operations")
-	soakSeed = flag.Uint64("soak-seed", rand.Uint64(), "what decides what TestSoak does")
+	soakSeed = flag.Uint64("soak-seed", rand.Uint64(), "seed of the random choices of TestSoak")
 )
 
 // The soak test runs all kinds of good and bad clients during changing faults, for the time that -soak sets. No response is wrong, no
@@ -72,12 +72,12 @@ func TestSoak(t *testing.T) {
 				t.Error(err, events)
 			}
 		}}
-		soak(t, d, env, few, func(random *rand.Rand, during time.Duration) string { return befallOnce(proxy, random, during) })
+		soak(t, d, env, few, func(random *rand.Rand, during time.Duration) string { return faultOnce(proxy, random, during) })
 	})
 }
 
-// befallOnce applies one random fault to the store and lifts it.
-func befallOnce(p *mongodbtest.Proxy, random *rand.Rand, during time.Duration) string {
+// faultOnce applies one random fault to the store and lifts it.
+func faultOnce(p *mongodbtest.Proxy, random *rand.Rand, during time.Duration) string {
 	f := faults[random.IntN(len(faults))]
 	lifted := make(chan struct{})
 	time.AfterFunc(during, func() { close(lifted) })

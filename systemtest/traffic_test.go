@@ -336,7 +336,7 @@ func (w *writer) any() *ownedKey {
 	return w.keys[ids[w.random.IntN(len(ids))]]
 }
 
-// conflict reports whether the response is a CONFLICT that is possible: the key is revoked, or the response to an earlier change was lost.
+// conflict reports whether the response is a CONFLICT, and one is possible: the key is revoked, or the response to an earlier change was lost.
 func conflict(r *reply, k *ownedKey) bool {
 	return r.codes() == "CONFLICT" && (k.revoked || k.perhaps || len(k.names) > 1)
 }

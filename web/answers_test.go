@@ -20,21 +20,21 @@ func TestAnswersWaitForMemory(t *testing.T) {
 		var refusals atomic.Int64
 		a := NewAnswers(100, func() { refusals.Add(1) })
 		if !a.Take(t.Context(), 60) || !a.Take(t.Context(), 40) {
-			t.Fatal("there is less than there should be")
+			t.Fatal("less memory is free than the size of Answers")
 		}
 		began := time.Now()
 		time.AfterFunc(a.wait/2, func() { a.Give(40) })
 		if !a.Take(t.Context(), 30) || time.Since(began) != a.wait/2 {
-			t.Errorf("what was given back is not found, after %v", time.Since(began))
+			t.Errorf("got no memory although it was given back, after %v", time.Since(began))
 		}
 		began = time.Now()
 		if a.Take(t.Context(), 11) || time.Since(began) != a.wait || refusals.Load() != 1 {
-			t.Errorf("more is given than there is, after %v; %d were refused", time.Since(began), refusals.Load())
+			t.Errorf("got more memory than is free, or no refusal, after %v; %d were refused", time.Since(began), refusals.Load())
 		}
 		gone, leave := context.WithCancel(t.Context())
 		leave()
 		if a.Take(gone, 11) || refusals.Load() != 1 {
-			t.Error("who left was refused")
+			t.Error("a client that left was counted as refused")
 		}
 		a.Give(90)
 		if !a.free.TryAcquire(100) {
@@ -47,7 +47,7 @@ func TestAnswersWaitForMemory(t *testing.T) {
 // one.
 func TestPagesOfListsTakeMemory(t *testing.T) {
 	s := &shelf{keys: 2 * apikey.MaxPage}
-	for name, bytes := range map[string]int64{"enough": 4 << 20, "all that there is is not enough": 100_000} {
+	for name, bytes := range map[string]int64{"enough memory": 4 << 20, "less memory than one page": 100_000} {
 		t.Run(name, func(t *testing.T) {
 			answers := NewAnswers(bytes, nil)
 			answers.wait = time.Millisecond

@@ -44,16 +44,16 @@ func TestBodiesAreBounded(t *testing.T) {
 		}
 	}
 	if got := ask(3*smallBody, io.EOF); !strings.HasPrefix(got, "503 ") || refused != 1 {
-		t.Errorf("a body that is too large for now: %s", got)
+		t.Errorf("a body without free memory: %s", got)
 	}
 	if got := ask(5, errors.New("torn")); !strings.HasPrefix(got, "400 ") || strings.Contains(got, "torn") {
-		t.Errorf("a body that is torn: %s", got)
+		t.Errorf("a body that breaks off: %s", got)
 	}
 	if got := ask(5, &http.MaxBytesError{Limit: 5}); got != "200 5 http: request body too large" {
 		t.Errorf("a body that is too large: %s", got)
 	}
 	if !b.free.TryAcquire(4*smallBody) || len(b.taken) > 0 {
-		t.Error("something was not given back")
+		t.Error("some memory was not given back")
 	}
 }
 
@@ -123,7 +123,7 @@ func TestAnAddressHasAShareOfBodies(t *testing.T) {
 		t.Errorf("one address has %d bodies", begun)
 	}
 	if status := ask("[2001:db8::ffff]:1", token, strings.NewReader(strings.Repeat(" ", large))); status != http.StatusServiceUnavailable {
-		t.Errorf("a good bearer has more than its address's share: %d", status)
+		t.Errorf("a valid key gets more than its address's share: %d", status)
 	}
 	if status := ask("[2001:db8::ffff]:1", token, strings.NewReader(strings.Repeat(" ", smallBody-1))); status != http.StatusOK || read.Load() != smallBody-1 {
 		t.Errorf("a small body: %d, %d bytes", status, read.Load())

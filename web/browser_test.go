@@ -144,7 +144,7 @@ func TestRefusedPreflightsSayWhy(t *testing.T) {
 		origin, method, headers string
 		message, setting        string
 	}{
-		{"nobody is allowed", CORS{}, app, "POST", "authorization", "Pages of the origin https://app.example.com may not call this server: add the origin to CORS_ALLOWED_ORIGINS.", "CORS_ALLOWED_ORIGINS"},
+		{"no origin is allowed", CORS{}, app, "POST", "authorization", "Pages of the origin https://app.example.com may not call this server: add the origin to CORS_ALLOWED_ORIGINS.", "CORS_ALLOWED_ORIGINS"},
 		{"another is allowed", origins, "https://other.example.com", "POST", "authorization", "Pages of the origin https://other.example.com may not call this server: add the origin to CORS_ALLOWED_ORIGINS.", "CORS_ALLOWED_ORIGINS"},
 		{"another scheme", origins, "https://localhost:3000", "GET", "", "Pages of the origin https://localhost:3000 may not call this server: add the origin to CORS_ALLOWED_ORIGINS.", "CORS_ALLOWED_ORIGINS"},
 		{"a file", origins, "null", "POST", "", "Pages of the origin null may not call this server: add the origin to CORS_ALLOWED_ORIGINS.", "CORS_ALLOWED_ORIGINS"},
@@ -193,7 +193,7 @@ func TestRefusedPreflightsSayWhy(t *testing.T) {
 }
 
 // A request that a page of another site causes must not run, unless the browser has made a preflight first.
-func TestOtherSitesMustAskFirst(t *testing.T) {
+func TestOtherSitesNeedAPreflight(t *testing.T) {
 	ran := false
 	url := served(t, &shelf{}, func(o *Options) {
 		o.GraphQL = http.HandlerFunc(func(http.ResponseWriter, *http.Request) { ran = true })
@@ -214,8 +214,8 @@ func TestOtherSitesMustAskFirst(t *testing.T) {
 		{"another site's form", []string{"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "cors", "Content-Type", "text/plain"}, false},
 		{"another site, through proxies", []string{"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "no-cors", "X-Request-Id", "1", "Traceparent", "2", "Baggage", "3"}, false},
 		{"another site, in an app", []string{"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "cors", "X-Requested-With", "com.example.app"}, false},
-		{"another site that asked as others do", []string{"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "cors", "GraphQL-Require-Preflight", "1"}, true},
-		{"another site that asked", []string{"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "cors", preflightHeader, "1"}, true},
+		{"another site, with the header of other servers", []string{"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "cors", "GraphQL-Require-Preflight", "1"}, true},
+		{"another site, with Apollo's header", []string{"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "cors", preflightHeader, "1"}, true},
 		{"another site with JSON", []string{"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "cors", "Content-Type", "application/json"}, true},
 		{"another site with a key", []string{"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "cors", "Authorization", "Bearer " + token}, true},
 	} {

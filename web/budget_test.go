@@ -133,16 +133,16 @@ func TestRefusedRequestsSpendTheBudget(t *testing.T) {
 		caller     apikey.Key
 		want       int
 	}{
-		"a forbidden origin":      {keysURL, "", http.Header{"Origin": {"https://evil.example"}}, apikey.Key{AllowedOrigins: []string{"https://a.example"}}, http.StatusForbidden},
-		"origins nobody can read": {keysURL, "", http.Header{"Origin": {"https://a.example"}}, apikey.Key{AllowedOrigins: []string{}}, http.StatusForbidden},
-		"two namespaces":          {keysURL, "", http.Header{"X-Namespace": {"production", "staging"}}, apikey.Key{}, http.StatusBadRequest},
-		"no namespace":            {keysURL, "", http.Header{"X-Namespace": nil}, apikey.Key{}, http.StatusBadRequest},
-		"a bad parameter":         {keysURL + "?include_revoked=perhaps", "", nil, apikey.Key{}, http.StatusUnprocessableEntity},
-		"a bad body":              {keysURL, "{", nil, apikey.Key{}, http.StatusUnprocessableEntity},
-		"nothing there":           {"/v1/retrievers/none/api-keys", "", nil, apikey.Key{}, http.StatusNotFound},
-		"a retriever's key":       {keysURL, "", nil, apikey.Key{Type: apikey.RetrieverKey}, http.StatusForbidden},
-		"no permissions":          {keysURL, "", nil, apikey.Key{Permissions: []apikey.Permission{apikey.UnknownPermission}}, http.StatusForbidden},
-		"GraphQL from elsewhere":  {"/graphql", "{}", http.Header{"Origin": {"null"}}, apikey.Key{AllowedOrigins: []string{"https://a.example"}}, http.StatusForbidden},
+		"a forbidden origin":     {keysURL, "", http.Header{"Origin": {"https://evil.example"}}, apikey.Key{AllowedOrigins: []string{"https://a.example"}}, http.StatusForbidden},
+		"unreadable origins":     {keysURL, "", http.Header{"Origin": {"https://a.example"}}, apikey.Key{AllowedOrigins: []string{}}, http.StatusForbidden},
+		"two namespaces":         {keysURL, "", http.Header{"X-Namespace": {"production", "staging"}}, apikey.Key{}, http.StatusBadRequest},
+		"no namespace":           {keysURL, "", http.Header{"X-Namespace": nil}, apikey.Key{}, http.StatusBadRequest},
+		"a bad parameter":        {keysURL + "?include_revoked=perhaps", "", nil, apikey.Key{}, http.StatusUnprocessableEntity},
+		"a bad body":             {keysURL, "{", nil, apikey.Key{}, http.StatusUnprocessableEntity},
+		"nothing there":          {"/v1/retrievers/none/api-keys", "", nil, apikey.Key{}, http.StatusNotFound},
+		"a retriever's key":      {keysURL, "", nil, apikey.Key{Type: apikey.RetrieverKey}, http.StatusForbidden},
+		"no permissions":         {keysURL, "", nil, apikey.Key{Permissions: []apikey.Permission{apikey.UnknownPermission}}, http.StatusForbidden},
+		"GraphQL from elsewhere": {"/graphql", "{}", http.Header{"Origin": {"null"}}, apikey.Key{AllowedOrigins: []string{"https://a.example"}}, http.StatusForbidden},
 	} {
 		caller := c.caller
 		caller.ID, caller.UserID = "key_caller", "usr_caller"

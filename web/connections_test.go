@@ -76,6 +76,6 @@ func TestIdleConnectionsMakeRoom(t *testing.T) {
 	}
 	finish()
 	if !answered(work) {
-		t.Error("a request that was worked on was cut")
+		t.Error("a connection with a request in progress was closed")
 	}
 }

@@ -46,7 +46,7 @@ func setErrorHeaders(w http.ResponseWriter, e *apikey.Error) {
 	}
 }
 
-// wholeSeconds rounds up, so that clients do not return too early.
+// wholeSeconds rounds up, so that clients do not retry too early.
 func wholeSeconds(d time.Duration) int { return int(math.Ceil(d.Seconds())) }
 
 // errorBody is the vendor's error envelope.

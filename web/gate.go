@@ -28,8 +28,8 @@ type gate struct {
 	unlogged atomic.Int64 // refusals that are not in the log yet
 }
 
-// waitersPerTurn is how many requests may wait for each turn. Short requests all get a turn in time, and to let a client wait costs less
-// than to have it ask again.
+// waitersPerTurn is how many requests may wait for each turn. Short requests all get a turn in time, and a client that waits costs less
+// than one that retries.
 const waitersPerTurn = 128
 
 func newGate(turns int, metrics Metrics, logger *slog.Logger) *gate {

@@ -14,7 +14,7 @@ import (
 )
 
 // Anyone can probe the server, as often as they like and without a turn. All concurrent probes together must cost the store one call.
-func TestProbesAskTogether(t *testing.T) {
+func TestProbesShareOneCheck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var asked atomic.Int64
 		goOn := make(chan struct{})

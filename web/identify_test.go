@@ -112,8 +112,8 @@ func FuzzBearer(f *testing.F) {
 			want = parts[1]
 		}
 		token, sent, err := bearer(http.Header{"Authorization": {header}})
-		told := err != nil && apikey.Classify(err).Code == apikey.Unauthenticated && strings.Contains(err.Error(), "Authorization: Bearer")
-		if token != want || sent == empty || told != (parts == nil && !empty) || !told && err != nil {
+		hinted := err != nil && apikey.Classify(err).Code == apikey.Unauthenticated && strings.Contains(err.Error(), "Authorization: Bearer")
+		if token != want || sent == empty || hinted != (parts == nil && !empty) || !hinted && err != nil {
 			t.Errorf("%q: %q, %t, %v", header, token, sent, err)
 		}
 		token, sent, err = bearer(http.Header{"Authorization": {header, "Bearer b"}})

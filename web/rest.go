@@ -252,8 +252,8 @@ func includeRevoked(r *http.Request) (bool, error) {
 
 // refuse answers with an error: in the vendor's envelope, or as a list of validation errors.
 func (h rest) refuse(w http.ResponseWriter, r *http.Request, err error) {
-	if list, ok := errors.AsType[invalids](err); ok {
-		list.write(w)
+	if failures, ok := errors.AsType[invalids](err); ok {
+		failures.write(w)
 		return
 	}
 	if refused, ok := errors.AsType[*unreadable](err); ok {

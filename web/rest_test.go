@@ -127,7 +127,7 @@ func TestListOfAStoreThatStalls(t *testing.T) {
 
 // A list that exceeds its deadline has met a slow store; a list whose client left was canceled. Metrics must not confuse them, because
 // alerts depend on it.
-func TestListsThatTimeOutAreNoClientsThatLeft(t *testing.T) {
+func TestListTimeoutIsNotADisconnect(t *testing.T) {
 	for _, page := range []int{0, 1} {
 		for _, leaves := range []bool{false, true} {
 			t.Run(fmt.Sprintf("page %d, the client leaves %t", page, leaves), func(t *testing.T) {
@@ -297,11 +297,11 @@ func TestRefusals(t *testing.T) {
 		{"a reader", http.MethodPost, keysURL, nil, reader, 403, "ForbiddenError"},
 		{"a reader", http.MethodDelete, keysURL + "/key_1", nil, reader, 403, "ForbiddenError"},
 		{"a retriever's key", http.MethodGet, keysURL, nil, apikey.Key{ID: "key_caller", Type: apikey.RetrieverKey, Permissions: []apikey.Permission{apikey.Read}}, 403, "ForbiddenError"},
-		{"no bearer, and no boolean", http.MethodGet, keysURL + "?include_revoked=maybe", []string{"Authorization", ""}, apikey.Key{}, 401, "UnauthorizedError"},
-		{"no boolean", http.MethodGet, keysURL + "?include_revoked=maybe", nil, apikey.Key{}, 422, "bool_parsing"},
+		{"no key, and an invalid boolean", http.MethodGet, keysURL + "?include_revoked=maybe", []string{"Authorization", ""}, apikey.Key{}, 401, "UnauthorizedError"},
+		{"an invalid boolean", http.MethodGet, keysURL + "?include_revoked=maybe", nil, apikey.Key{}, 422, "bool_parsing"},
 		{"two booleans", http.MethodGet, keysURL + "?include_revoked=1&include_revoked=no", nil, apikey.Key{}, 422, "bool_parsing"},
 		{"a query that cannot be read", http.MethodGet, keysURL + "?include_revoked=%zz", nil, apikey.Key{}, 422, `["query"]`},
-		{"a query that others read otherwise", http.MethodGet, keysURL + "?include_revoked=1;x", nil, apikey.Key{}, 422, `["query"]`},
+		{"an ambiguous query", http.MethodGet, keysURL + "?include_revoked=1;x", nil, apikey.Key{}, 422, `["query"]`},
 		{"another method", http.MethodPut, keysURL, nil, apikey.Key{}, 405, "MethodNotAllowedError"},
 		{"another method", http.MethodGet, keysURL + "/key_1", nil, apikey.Key{}, 405, "MethodNotAllowedError"},
 		{"another path", http.MethodGet, "/v1/retrievers", nil, apikey.Key{}, 404, "NotFoundError"},

@@ -33,22 +33,22 @@ func (invalids) Error() string { return "the request does not validate" }
 
 // write answers in both of the vendor's formats at once, because its clients read one or the other: the envelope with validation_errors,
 // and FastAPI's detail.
-func (list invalids) write(w http.ResponseWriter) {
+func (all invalids) write(w http.ResponseWriter) {
 	type failure struct {
 		Type     string `json:"type"`
 		Location []any  `json:"location"`
 		Message  string `json:"message"`
 	}
-	failures := make([]failure, len(list))
-	for i, f := range list {
+	failures := make([]failure, len(all))
+	for i, f := range all {
 		failures[i] = failure{f.Type, f.Loc, f.Msg}
 	}
-	where := make([]string, len(list[0].Loc))
-	for i, step := range list[0].Loc {
+	where := make([]string, len(all[0].Loc))
+	for i, step := range all[0].Loc {
 		where[i] = fmt.Sprint(step)
 	}
-	message := strings.Join(where, ".") + ": " + list[0].Msg
-	if more := len(list) - 1; more > 0 {
+	message := strings.Join(where, ".") + ": " + all[0].Msg
+	if more := len(all) - 1; more > 0 {
 		message += fmt.Sprintf(" (and %d more)", more)
 	}
 	writeJSON(w, http.StatusUnprocessableEntity, struct {
@@ -56,7 +56,7 @@ func (list invalids) write(w http.ResponseWriter) {
 		Detail []invalid `json:"detail"`
 	}{
 		errorBody{Status: http.StatusUnprocessableEntity, Error: errorDetail{message, "ValidationError", map[string]any{"validation_errors": failures}}},
-		list,
+		all,
 	})
 }
 
@@ -175,7 +175,7 @@ func extraForbidden(name string) invalid {
 	return found
 }
 
-// memberName matches the names of members that a response may repeat. A key does not match.
+// memberName matches the names of members that a response can repeat. It matches no API key of this server, because keys are longer.
 var memberName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,39}$`)
 
 // createBody reads the body of a creation.

@@ -205,16 +205,16 @@ func FuzzCreateBody(f *testing.F) {
 		if err != nil {
 			t.Fatalf("%q: %v", body, err)
 		}
-		same := *got.Name.Value == *want.Name && value(got.Description) == deref(want.Description) && value(got.ExpiresAt).Equal(deref(want.ExpiresAt)) &&
-			value(got.RateLimitOverride) == int(deref(want.RateLimitOverride)) &&
-			slices.EqualFunc(value(got.AllowedOrigins), want.AllowedOrigins, func(a string, b *string) bool { return a == *b })
+		same := *got.Name.Value == *want.Name && valueOf(got.Description) == deref(want.Description) && valueOf(got.ExpiresAt).Equal(deref(want.ExpiresAt)) &&
+			valueOf(got.RateLimitOverride) == int(deref(want.RateLimitOverride)) &&
+			slices.EqualFunc(valueOf(got.AllowedOrigins), want.AllowedOrigins, func(a string, b *string) bool { return a == *b })
 		if !same {
 			t.Errorf("%q: %+v, not %+v", body, got, want)
 		}
 	})
 }
 
-func value[T any](o apikey.Optional[T]) T { return deref(o.Value) }
+func valueOf[T any](o apikey.Optional[T]) T { return deref(o.Value) }
 
 func deref[T any](p *T) (v T) {
 	if p != nil {

@@ -51,7 +51,7 @@ type Options struct {
 	Tracer   trace.Tracer // makes a span for each request; may be nil
 }
 
-// Metrics are called for what happens. Nil fields are ignored.
+// Metrics are functions that count and measure requests. Nil fields are ignored.
 type Metrics struct {
 	Request        func(route, method string, status int, took time.Duration)
 	Authentication func(outcome string)

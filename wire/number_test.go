@@ -26,7 +26,7 @@ func FuzzWholeNumber(f *testing.F) {
 		}
 		want, ok := new(big.Rat).SetString(text)
 		if !ok {
-			t.Fatalf("%q is no number", text)
+			t.Fatalf("%q is not a number", text)
 		}
 		if isWhole := want.IsInt() && want.Num().IsInt64(); whole != isWhole || whole && got != want.Num().Int64() {
 			t.Errorf("%s: %d, %t, not %s", text, got, whole, want)

@@ -1,5 +1,5 @@
-// An app as users write one, with Apollo Client and the types that GraphQL Code Generator makes of the schema. The compiler
-// judges the types, and the suite runs it against the server.
+// A small app with Apollo Client and the types that GraphQL Code Generator makes from the schema. clients.test.js compiles it, which checks the
+// types, and runs it against the server.
 import { ApolloClient, type ApolloLink, InMemoryCache } from "@apollo/client";
 import { relayStylePagination } from "@apollo/client/utilities";
 import { filter, firstValueFrom } from "rxjs";
@@ -12,7 +12,7 @@ import possible from "./gql/possible-types.js";
 
 export { CallerDocument, CreateDocument, FindDocument, KeysDocument, RevokeDocument, RotateDocument, TrailDocument, UpdateDocument };
 
-// connect returns a client whose cache knows how lists of keys are paged, and what a node can be.
+// connect returns a client whose cache merges the pages of a list, and knows the types of Node.
 export function connect(link: ApolloLink): ApolloClient {
   return new ApolloClient({
     link,
@@ -23,7 +23,7 @@ export function connect(link: ApolloLink): ApolloClient {
   });
 }
 
-// everyKey reads a retriever's keys page by page, and returns them as the cache has put them together.
+// everyKey reads a retriever's keys page by page, and returns them as the cache merged them.
 export async function everyKey(client: ApolloClient, variables: KeysQueryVariables): Promise<KeyFragment[]> {
   const query = client.watchQuery({ query: KeysDocument, variables });
   const first = await firstValueFrom(query.pipe(filter(({ dataState }) => dataState === "complete")));
@@ -37,7 +37,7 @@ export async function everyKey(client: ApolloClient, variables: KeysQueryVariabl
 
 const labels: Record<ApiKeyStatus, string> = { ACTIVE: "works", REVOKED: "is revoked", EXPIRED: "is expired" };
 
-// line tells about a key in one line; every status has a label, and every instant is text or null.
+// line describes a key in one line. The compiler checks that every status has a label.
 export function line(key: KeyFragment): string {
   const used = key.lastUsedAt === null ? "never used" : `used ${key.lastUsedAt.slice(0, 10)}`;
   return `${key.name} ${labels[key.status]}, ${used}`;
@@ -47,7 +47,7 @@ type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 
 type All<T extends true[]> = T;
 type Retriever = NonNullable<KeysQuery["retriever"]>;
 
-// What the schema promises, as types: a change of nullability, of an enum or of what must be given does not compile.
+// The schema's promises as types. If nullability, an enum or a required input changes, this does not compile.
 export type Promises = All<[
   Same<KeyFragment["id"], string>,
   Same<KeyFragment["status"], "ACTIVE" | "REVOKED" | "EXPIRED">,

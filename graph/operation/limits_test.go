@@ -15,9 +15,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// What is counted of an operation is never less than what there is when every fragment is put in the place of its spreads,
-// which is what validation, gqlgen and resolvers go through: a document that gets away with less would cost minutes. And what
-// is let through is as cheap as it was taken to be.
+// The counts of an operation must never be smaller than with every fragment put in the place of its spreads, because validation, gqlgen and
+// resolvers do that. Otherwise an accepted document could take minutes.
 func FuzzLimits(f *testing.F) {
 	f.Add([]byte("any"))
 	f.Fuzz(rapid.MakeFuzz(checkLimits))
@@ -27,7 +26,7 @@ func TestLimitsCountWhatFragmentsHide(t *testing.T) { rapid.Check(t, checkLimits
 
 func checkLimits(t *rapid.T) {
 	text := (&drawing{t: t}).document()
-	parsed := func() *ast.QueryDocument { // each time, because validation writes into it
+	parsed := func() *ast.QueryDocument { // parsed each time, because validation changes the document
 		doc, err := queryparser.ParseQuery(&ast.Source{Input: text})
 		if err != nil {
 			t.Fatalf("%v in %s", err, text)
@@ -39,9 +38,9 @@ func checkLimits(t *rapid.T) {
 	all := expand(parsed(), 2*spreading*free.Tokens)
 	if all.steps > spreading*free.Tokens {
 		if free.check(parsed()) == nil {
-			t.Fatalf("more than %d steps pass: %s", spreading*free.Tokens, text)
+			t.Fatalf("more than %d steps were accepted: %s", spreading*free.Tokens, text)
 		}
-		return // and it was too many to count the others
+		return // there are too many to count the others
 	}
 	for _, c := range []struct {
 		name  string
@@ -59,12 +58,12 @@ func checkLimits(t *rapid.T) {
 		l := free
 		if c.limit(&l, c.there-1); c.there > 0 {
 			if err := l.check(parsed()); err == nil || !strings.Contains(err.Message, "MAX_") {
-				t.Fatalf("%s: %d of them pass where %d are allowed: %v, %s", c.name, c.there, c.there-1, err, text)
+				t.Fatalf("%s: %d were accepted with a limit of %d: %v, %s", c.name, c.there, c.there-1, err, text)
 			}
 		}
 		if c.limit(&l, c.there); c.exact {
 			if err := l.check(parsed()); err != nil && strings.Contains(err.Message, c.name) {
-				t.Fatalf("%s: %d are refused although they are within the limit: %v, %s", c.name, c.there, err, text)
+				t.Fatalf("%s: %d were refused with a limit of as many: %v, %s", c.name, c.there, err, text)
 			}
 		}
 	}
@@ -77,17 +76,17 @@ func checkLimits(t *rapid.T) {
 		es := &counting{}
 		least := complexity.Calculate(t.Context(), es, op, nil)
 		if most := spreading * free.Tokens * len(schema.GetPossibleTypes(schema.Types["Node"])); es.asked > most {
-			t.Fatalf("gqlgen's complexity looks at %d fields, more than %d: %s", es.asked, most, text)
+			t.Fatalf("gqlgen's complexity visits %d fields, more than %d: %s", es.asked, most, text)
 		}
 		c := configured(free)
 		m := measure{Config: &c, sizes: map[string]int{}}
 		if cost := m.selections(op.SelectionSet); cost < least {
-			t.Fatalf("its answer could have %d fields, and not %d: %s", least, cost, text)
+			t.Fatalf("the response can have %d fields, but the cost is %d: %s", least, cost, text)
 		}
 	}
 }
 
-// counting is a schema that counts how many fields it is asked about.
+// counting is a schema that counts the fields whose complexity is requested.
 type counting struct {
 	graphql.ExecutableSchema
 
@@ -101,12 +100,12 @@ func (c *counting) Complexity(context.Context, string, string, int, map[string]a
 	return 0, false
 }
 
-// expansion is what there is in a document with every fragment in the place of its spreads.
+// expansion has the counts of a document with every fragment in the place of its spreads.
 type expansion struct {
 	depth, aliases, roots, directives, steps, pairs int
 }
 
-// expand counts the simple way, one thing after the other, up to a number of steps.
+// expand counts one selection after the other, up to a number of steps.
 func expand(doc *ast.QueryDocument, most int) (e expansion) {
 	for _, op := range doc.Operations {
 		places, aliases := map[string]int{}, 0
@@ -164,7 +163,7 @@ func expand(doc *ast.QueryDocument, most int) (e expansion) {
 	return e
 }
 
-// values is how many there are in one.
+// values returns the number of values in a value, including itself.
 func values(v *ast.Value) int {
 	n := 1
 	for _, child := range v.Children {
@@ -173,20 +172,20 @@ func values(v *ast.Value) int {
 	return n
 }
 
-// drawing draws documents over all that can be read, with fragments that may spread each other, and themselves.
+// drawing generates documents over everything that can be read, with fragments that can spread each other, and themselves.
 type drawing struct {
 	t         *rapid.T
-	fragments []string // the types that they are on
-	first     int      // of all connections, or else fields conflict
-	statuses  int      // in all filters
-	invalid   bool     // with directives where they may not be
+	fragments []string // the types of the fragments
+	first     int      // the same argument for all connections, because different ones would conflict
+	statuses  int      // the number of statuses in each filter
+	invalid   bool     // directives can be in wrong places, and fragments can spread themselves
 }
 
 func (d *drawing) int(least, most int, what string) int {
 	return rapid.IntRange(least, most).Draw(d.t, what)
 }
 
-// document draws one that is valid more often than not.
+// document returns a document that is usually valid.
 func (d *drawing) document() string {
 	d.first, d.statuses = d.int(0, 3, "first"), d.int(0, 9, "statuses")
 	types := []string{"Query", "Namespace", "Retriever", "ApiKeyConnection", "ApiKey", "__Type"}
@@ -223,7 +222,7 @@ func (d *drawing) directives() string {
 	return rapid.SampledFrom([]string{"", include, skip, include + skip, skip + skip + include}[:n]).Draw(d.t, "directives")
 }
 
-// selection draws one of a type; of fragments it spreads only those from least on.
+// selection returns a selection of a type. It spreads only fragments from the index least on.
 func (d *drawing) selection(typeName string, depth, least int) string {
 	var b strings.Builder
 	b.WriteString("{ ")
@@ -238,7 +237,7 @@ func (d *drawing) selection(typeName string, depth, least int) string {
 					fmt.Fprintf(&b, "...F%d %s", i, d.directives())
 				}
 			}
-		case len(def.Fields) == 0: // of a union
+		case len(def.Fields) == 0: // a union
 		default:
 			field := rapid.SampledFrom(def.Fields).Draw(d.t, "field")
 			next := schema.Types[field.Type.Name()]

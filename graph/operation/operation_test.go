@@ -12,7 +12,7 @@ import (
 	"retrieverkeys/graph/scalar"
 )
 
-// schema is the server's, as its sources have it.
+// schema is the server's schema, from its source files.
 var schema = func() *ast.Schema {
 	var sources []*ast.Source
 	for _, name := range []string{"../../schema.graphqls", "../federation.graphqls", "../subgraph.graphqls"} {
@@ -28,7 +28,7 @@ var schema = func() *ast.Schema {
 // limits are the server's defaults.
 var limits = Limits{Depth: 12, Aliases: 100, RootFields: 100, Directives: 10, Tokens: 15_000, Entities: 500, Complexity: 2_000_000}
 
-// configured is what package graph passes in.
+// configured returns the configuration that package graph uses.
 func configured(limits Limits) Config {
 	return Config{
 		Schema: schema, Scalars: scalar.Readers, Limits: limits, Suggestions: true, MaxPage: apikey.MaxPage, DefaultPage: func(string) int { return apikey.MaxPage },
@@ -44,13 +44,13 @@ func configured(limits Limits) Config {
 
 func known(ctx context.Context) bool { return apikey.CallerFrom(ctx).Known() }
 
-// somebody is the context of a known caller.
+// somebody returns the context of a known caller.
 func somebody(t *testing.T) context.Context {
 	t.Helper()
 	return apikey.WithCaller(t.Context(), apikey.Caller{Key: &apikey.Key{Type: apikey.Standard}})
 }
 
-// Without a callback nothing is kept beside a document; with one its result comes with the document each time, cached or not.
+// The result of the callback Keep must come with its document each time, cached or not.
 func TestWhatIsKeptComesWithTheDocument(t *testing.T) {
 	made := 0
 	c := configured(limits)
@@ -62,7 +62,7 @@ func TestWhatIsKeptComesWithTheDocument(t *testing.T) {
 			t.Fatalf("kept %v, errors %v", doc, errs)
 		}
 	}
-	if made != 2 { // the second time it comes to stay
-		t.Errorf("made %d times, want 2", made)
+	if made != 2 { // a document is kept from its second time on
+		t.Errorf("called %d times, want 2", made)
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/99designs/gqlgen/graphql/errcode"
 )
 
-// Similar names are looked for in so much time as a wrong one is long. Nobody without a key may have that of a megabyte.
+// Suggesting similar names takes time in proportion to the length of a wrong name. Callers without a key must not be able to make it long.
 func TestLongTextsGetNoSuggestions(t *testing.T) {
 	p := NewParser(configured(limits), nil)
 	for comment, want := range map[string]bool{"": true, "#" + strings.Repeat("x", longestSuggested): false} {
@@ -18,11 +18,11 @@ func TestLongTextsGetNoSuggestions(t *testing.T) {
 	}
 }
 
-// A rule that gqlparser gets later says something that nobody has looked at.
+// A validation rule that a new version of gqlparser adds could reveal names, so it must be listed first.
 func TestEveryRuleIsDiscreet(t *testing.T) {
 	for _, rule := range validation(false) {
 		if own := slices.Contains(namesWhatIsSent, rule.Name); own == (discreetly[rule.Name] != "") {
-			t.Errorf("%s: it must have either its own message or one that names nothing", rule.Name)
+			t.Errorf("%s must be in either namesWhatIsSent or discreetly", rule.Name)
 		}
 	}
 }

@@ -14,14 +14,14 @@ import (
 
 const (
 	someText = `{ viewer { keyId } }`
-	someHash = "7b0e79a1e73b55e3d70ca0bd93afb1ed8d0a4c6ab8e4e7ce6a9d6b6f5cbd0e5b" // not that of someText
+	someHash = "7b0e79a1e73b55e3d70ca0bd93afb1ed8d0a4c6ab8e4e7ce6a9d6b6f5cbd0e5b" // not the hash of someText
 )
 
 func TestReadManifest(t *testing.T) {
 	for _, c := range []struct {
 		name, text string
-		ids        string   // of a good one
-		problems   []string // of a bad one
+		ids        string   // of a valid manifest
+		problems   []string // of an invalid manifest
 	}{
 		{"Apollo's", `{"format":"apollo-persisted-query-manifest","version":1,"operations":[
 			{"id":"1","name":"A","type":"query","body":"query A { viewer { keyId } }"}, {"id":"2","name":"B","type":"query","body":"query B { serverInfo { version } }"}]}`, "1 2", nil},
@@ -31,7 +31,7 @@ func TestReadManifest(t *testing.T) {
 		{"a hash in upper case with the algorithm's name", `{"SHA256:` + strings.ToUpper(someHash) + `":"{ serverInfo { version } }"}`, someHash, nil},
 		{"a hash in two cases", `{"` + someHash + `":"{ viewer { keyId } }","` + strings.ToUpper(someHash) + `":"{ viewer { userId } }"}`, "", []string{someHash}},
 		{"a hash in two cases for one text", `{"` + someHash + `":"{ viewer { keyId } }","Sha256:` + strings.ToUpper(someHash) + `":"{ viewer { keyId } }"}`, someHash, nil},
-		{"ids that are no hashes stay as they are", `{"ABC":"{ viewer { keyId } }","abc":"{ viewer { userId } }","SHA256:abc":"{ serverInfo { version } }","` + strings.ToUpper(someHash) + `F":"{ __typename }"}`,
+		{"ids that are not hashes are unchanged", `{"ABC":"{ viewer { keyId } }","abc":"{ viewer { userId } }","SHA256:abc":"{ serverInfo { version } }","` + strings.ToUpper(someHash) + `F":"{ __typename }"}`,
 			strings.ToUpper(someHash) + "F ABC SHA256:abc abc", nil},
 		{"with a byte order mark", "\ufeff" + `{"abc":"{ serverInfo { version } }"}`, "abc", nil},
 		{"in UTF-16", "\xfe\xff\x00{\x00}", "", []string{"is in UTF-16: save it as UTF-8"}},
@@ -39,9 +39,9 @@ func TestReadManifest(t *testing.T) {
 		{"in UTF-16 without a mark", "{\x00}\x00", "", []string{"is in UTF-16: save it as UTF-8"}},
 		{"an unknown format", `{"format":"other","version":1}`, "", []string{`"other"`}},
 		{"a later version", `{"format":"apollo-persisted-query-manifest","version":2,"operations":[]}`, "", []string{"version 2"}},
-		{"one id for two", `{"format":"apollo-persisted-query-manifest","version":1,"operations":[{"id":"1","body":"{ viewer { keyId } }"},{"id":"1","body":"{ viewer { userId } }"}]}`, "", []string{`two operations with the id "1"`}},
+		{"one id for two operations", `{"format":"apollo-persisted-query-manifest","version":1,"operations":[{"id":"1","body":"{ viewer { keyId } }"},{"id":"1","body":"{ viewer { userId } }"}]}`, "", []string{`two operations with the id "1"`}},
 		{"no id", `{"":"{ viewer { keyId } }"}`, "", []string{`the id ""`}},
-		{"one id in two forms", `{"sha256:abc":"{ viewer { keyId } }","abc":"{ viewer { userId } }"}`, "", []string{`"sha256:abc"`}},
+		{"one hash in two forms", `{"sha256:abc":"{ viewer { keyId } }","abc":"{ viewer { userId } }"}`, "", []string{`"sha256:abc"`}},
 		{"an operation over the limits", `{"abc":"{ retrievers(first: 1000) { results { ` + strings.Repeat("namespace { retrievers { results { ", 5) + "id" + strings.Repeat("} } }", 5) + ` } } }"}`, "", []string{"MAX_DEPTH"}},
 		{"empty", `{}`, "", []string{"no operations"}},
 		{"a list", `["{ viewer { keyId } }"]`, "", []string{"neither"}},
@@ -65,7 +65,7 @@ func TestReadManifest(t *testing.T) {
 	}
 }
 
-// extension names a document the way of Apollo's clients.
+// extension returns the extension with which Apollo's clients send an id.
 func extension(hash any) map[string]any {
 	return map[string]any{"persistedQuery": map[string]any{"version": json.Number("1"), "sha256Hash": hash}}
 }
@@ -81,7 +81,7 @@ func TestDocumentsAreFoundById(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		only bool
-		sent []*Request // before, by somebody
+		sent []*Request // sent before, by a known caller
 		ask  *Request
 		text string
 		code string
@@ -111,9 +111,9 @@ func TestDocumentsAreFoundById(t *testing.T) {
 		{name: "an extension that is null", ask: ask("", someText, map[string]any{"persistedQuery": nil}), text: someText},
 		{name: "an extension that is null beside a documentId", ask: ask("one", "", map[string]any{"persistedQuery": nil}), text: manifest["one"]},
 		{name: "an extension that is null, and nothing else", ask: ask("", "", map[string]any{"persistedQuery": nil}), code: BadUserInput},
-		{name: "a version as some languages write it", ask: ask("", someText, map[string]any{"persistedQuery": map[string]any{"version": json.Number("1.0"), "sha256Hash": Hash(someText)}}), text: someText},
-		{name: "a hash that is no text", ask: ask("", "", extension(1)), code: BadUserInput},
-		{name: "an extension that is no object", ask: ask("", "", map[string]any{"persistedQuery": "one"}), code: BadUserInput},
+		{name: "a version with a fraction", ask: ask("", someText, map[string]any{"persistedQuery": map[string]any{"version": json.Number("1.0"), "sha256Hash": Hash(someText)}}), text: someText},
+		{name: "a hash that is not a string", ask: ask("", "", extension(1)), code: BadUserInput},
+		{name: "an extension that is not an object", ask: ask("", "", map[string]any{"persistedQuery": "one"}), code: BadUserInput},
 		{name: "another version", ask: ask("", "", map[string]any{"persistedQuery": map[string]any{"version": json.Number("2"), "sha256Hash": "one"}}), code: BadUserInput},
 		{name: "a documentId with a text", ask: ask("one", manifest["one"], nil), code: BadUserInput},
 		{name: "two ids", ask: ask("one", "", extension("one")), code: BadUserInput},
@@ -134,7 +134,7 @@ func TestDocumentsAreFoundById(t *testing.T) {
 			}
 			err := d.Complete(somebody, c.ask)
 			if err == nil && (c.code != "" || c.ask.Query != c.text) {
-				t.Errorf("the text %q", c.ask.Query)
+				t.Errorf("got the text %q", c.ask.Query)
 			}
 			if err != nil && err.Code != c.code {
 				t.Errorf("%s: %s", err.Code, err)
@@ -143,7 +143,7 @@ func TestDocumentsAreFoundById(t *testing.T) {
 	}
 }
 
-// The registered operations of an organization are private. Otherwise anybody could find out by trying hashes what its apps can do.
+// Registered operations belong to one organization. Otherwise anyone could try hashes to find out what its apps can do.
 func TestRegisteredTextsAreAnOrganizationsOwn(t *testing.T) {
 	of := func(tenant apikey.InternalID) context.Context {
 		return apikey.WithCaller(t.Context(), apikey.Caller{Key: &apikey.Key{Type: apikey.Standard, InternalID: tenant}})
@@ -166,14 +166,14 @@ func TestRegisteredTextsAreAnOrganizationsOwn(t *testing.T) {
 	for name, caller := range unknown {
 		ctx := apikey.WithCaller(t.Context(), caller)
 		if !found(d, ctx, ask("", someText, extension(hash))) {
-			t.Errorf("the text of %s is not run", name)
+			t.Errorf("%s: the text does not run", name)
 		}
 		if d.sent.items.Len() > 0 {
-			t.Errorf("the text of %s is registered", name)
+			t.Errorf("%s: the text is registered", name)
 		}
 	}
 	if !found(d, of("int_1"), ask("", someText, extension(hash))) {
-		t.Error("the text is not run")
+		t.Error("the text does not run")
 	}
 	for way, r := range ways {
 		if !found(d, of("int_1"), r()) {
@@ -185,23 +185,23 @@ func TestRegisteredTextsAreAnOrganizationsOwn(t *testing.T) {
 		for name, caller := range unknown {
 			ctx := apikey.WithCaller(t.Context(), caller)
 			if found(d, ctx, r()) {
-				t.Errorf("by %s: %s finds it", way, name)
+				t.Errorf("by %s: found by %s", way, name)
 			}
 			if !found(d, ctx, ask("one", "", nil)) || !found(d, ctx, ask("", "", extension("one"))) {
-				t.Errorf("%s does not find what the manifest has", name)
+				t.Errorf("%s does not find the operation of the manifest", name)
 			}
 		}
 	}
 	if !found(d, of("int_2"), ask("", someText, extension(hash))) || !found(d, of("int_2"), ask("", "", extension(hash))) {
 		t.Error("another organization cannot register the same text")
 	}
-	// No id that somebody makes up leads into another organization.
+	// A made-up id must not find a text of another organization.
 	if found(d, of("int"), ask("_1\x00"+hash, "", nil)) || found(d, of(""), ask("int_1\x00"+hash, "", nil)) {
-		t.Error("an id that is made up leads to it")
+		t.Error("a made-up id finds the text")
 	}
 }
 
-// A key in an operation's text must not stay in the memory of the server, nor get an id by which others could ask for the text.
+// A key in an operation's text must not stay in the server's memory, and the text must not get an id by which others could request it.
 func TestTextsWithAKeyAreNotKept(t *testing.T) {
 	_, secret := apikey.NewAdminKey(apikey.Namespace{}, "", "", "", time.Now())
 	ctx := apikey.WithCaller(t.Context(), apikey.Caller{Key: &apikey.Key{Type: apikey.Standard}})
@@ -211,7 +211,7 @@ func TestTextsWithAKeyAreNotKept(t *testing.T) {
 		"{ viewer { keyId } } # " + secret.Reveal():                                                      false,
 	} {
 		d, p := NewPersisted(configured(limits), nil, false, nil), NewParser(configured(limits), nil)
-		for range 3 { // what comes once is kept by nobody
+		for range 3 { // a text is cached from its second time on
 			if err := d.Complete(ctx, ask("", text, extension(Hash(text)))); err != nil {
 				t.Fatal(err)
 			}

@@ -19,7 +19,7 @@ import (
 	"retrieverkeys/graph/scalar"
 )
 
-// inputs has every kind of type that variables can be of.
+// inputs is a schema with every kind of type that variables can have.
 var inputs = gqlparser.MustLoadSchema(&ast.Source{Input: `
 	type Query { a: Int }
 	scalar DateTime
@@ -28,7 +28,7 @@ var inputs = gqlparser.MustLoadSchema(&ast.Source{Input: `
 	input Point { x: Int!, y: Float = 1.5, color: Color, tags: [String!], within: Point, grid: [[Int]] = [[1]], any: [_Any] }
 `})
 
-// FuzzVariables compares coercion with values that were made together with what they mean.
+// FuzzVariables compares coerced values with the values that the JSON was made from.
 func FuzzVariables(f *testing.F) {
 	f.Add([]byte("any"))
 	f.Fuzz(rapid.MakeFuzz(checkVariables))
@@ -61,22 +61,22 @@ func checkVariables(t *rapid.T) {
 	switch {
 	case len(m.wrong) > MostErrors:
 		if len(places) != MostErrors {
-			t.Fatalf("%s: %s is wrong at %q, not %q", typ, text, places, m.wrong)
+			t.Fatalf("%s: %s: got errors at %q, want %q", typ, text, places, m.wrong)
 		}
 	case !slices.Equal(places, m.wrong):
-		t.Fatalf("%s: %s is wrong at %q, not %q", typ, text, places, m.wrong)
+		t.Fatalf("%s: %s: got errors at %q, want %q", typ, text, places, m.wrong)
 	case len(errs) == 0:
 		if !reflect.DeepEqual(values, map[string]any{"v": want}) {
-			t.Fatalf("%s: %s is %#v, not %#v", typ, text, values["v"], want)
+			t.Fatalf("%s: %s: got %#v, want %#v", typ, text, values["v"], want)
 		}
 		again, err := validator.VariableValues(inputs, op, values)
 		if err != nil || !reflect.DeepEqual(again, map[string]any{"v": want}) {
-			t.Fatalf("%s: gqlparser makes %#v of %s: %v", typ, again["v"], text, err)
+			t.Fatalf("%s: gqlparser returns %#v for %s: %v", typ, again["v"], text, err)
 		}
 	}
 }
 
-// making makes values as JSON, together with what they are, and remembers at which places they are wrong.
+// making generates values as JSON together with what they mean, and records the places where they are wrong.
 type making struct {
 	*rapid.T
 
@@ -90,7 +90,7 @@ func (m *making) bad(place string, texts ...string) (string, any) {
 	return rapid.SampledFrom(texts).Draw(m.T, "bad"), nil
 }
 
-// value makes a value of a type. One that is alone stands for a list of one, so it is no list and not null.
+// value generates a value of a type. alone means that it stands for a list of one, so it is neither a list nor null.
 func (m *making) value(typ *ast.Type, place string, depth int, alone bool) (text string, want any) {
 	switch {
 	case alone: // neither null nor a list
@@ -167,7 +167,7 @@ func (m *making) value(typ *ast.Type, place string, depth int, alone bool) (text
 	}
 }
 
-// object makes an object with some of its fields.
+// object generates an object with some of the type's fields.
 func (m *making) object(name, place string, depth int) (string, any) {
 	var texts []string
 	want := map[string]any{}
@@ -198,18 +198,18 @@ func (m *making) text(s string) (string, any) {
 		m.Fatal(err)
 	}
 	var want string
-	if err := json.Unmarshal(text, &want); err != nil { // it replaces invalid UTF-8 with other characters
+	if err := json.Unmarshal(text, &want); err != nil { // encoding replaces invalid UTF-8
 		m.Fatal(err)
 	}
 	return string(text), want
 }
 
-// written writes a whole number in one of the ways that JSON has.
+// written writes a whole number in one of the forms that JSON allows.
 func (m *making) written(n int64) string {
 	text := strconv.FormatInt(n, 10)
 	zeros := rapid.IntRange(0, 30).Draw(m.T, "zeros")
 	if n == 0 {
-		zeros = 0 // 00 is no number of JSON
+		zeros = 0 // 00 is not a JSON number
 	}
 	switch rapid.IntRange(0, 4).Draw(m.T, "form") {
 	case 0:

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// A scalar that takes more than the schema says makes clients that work here and nowhere else.
+// A scalar that accepts more than the schema says leads to clients that work only with this server.
 func TestInputsAreStrict(t *testing.T) {
 	read := map[string]func(any) (any, error){
 		"ID":       func(v any) (any, error) { return UnmarshalID(v) },
@@ -17,7 +17,7 @@ func TestInputsAreStrict(t *testing.T) {
 	for _, c := range []struct {
 		scalar string
 		in     any
-		want   any // nil: refused
+		want   any // nil if it is refused
 	}{
 		{"ID", "ret_1", "ret_1"}, {"ID", "", ""}, {"ID", int64(12), "12"}, {"ID", json.Number("12"), "12"},
 		{"ID", json.Number("12.5"), nil}, {"ID", 12.5, nil}, {"ID", true, nil}, {"ID", nil, nil}, {"ID", map[string]any{"$ne": nil}, nil}, {"ID", []any{"a"}, nil},
@@ -29,13 +29,13 @@ func TestInputsAreStrict(t *testing.T) {
 		{"DateTime", "2026-03-01T09:30:00.123999+02:00", time.Date(2026, 3, 1, 7, 30, 0, 123e6, time.UTC)},
 		{"DateTime", "9999-12-31T23:59:59.999Z", time.Date(9999, 12, 31, 23, 59, 59, 999e6, time.UTC)},
 		{"DateTime", "9999-12-31T23:59:59.999-01:00", nil}, {"DateTime", "0000-01-01T00:00:00+01:00", nil}, // a year that RFC 3339 cannot write
-		{"DateTime", "2026-03-01T09:30:00,5Z", nil}, {"DateTime", "2026-03-01T09:30:00+24:00", nil}, {"DateTime", "2026-03-01T9:30:00Z", nil}, // which Go takes
+		{"DateTime", "2026-03-01T09:30:00,5Z", nil}, {"DateTime", "2026-03-01T09:30:00+24:00", nil}, {"DateTime", "2026-03-01T9:30:00Z", nil}, // package time accepts these
 		{"DateTime", "2026-03-01", nil}, {"DateTime", "2026-02-30T00:00:00Z", nil}, {"DateTime", "", nil}, {"DateTime", int64(5), nil}, {"DateTime", nil, nil},
 	} {
 		got, err := read[c.scalar](c.in)
 		if c.want == nil {
 			if err == nil {
-				t.Errorf("%s takes %#v as %v", c.scalar, c.in, got)
+				t.Errorf("%s accepts %#v as %v", c.scalar, c.in, got)
 			}
 		} else if err != nil || got != c.want {
 			t.Errorf("%s reads %#v as %v, %v, want %v", c.scalar, c.in, got, err, c.want)
@@ -43,7 +43,7 @@ func TestInputsAreStrict(t *testing.T) {
 	}
 }
 
-// Milliseconds are kept and always written, so that equal instants are equal texts.
+// Milliseconds are kept and always written, so that equal times are equal texts.
 func TestDateTimeOutput(t *testing.T) {
 	for in, want := range map[time.Time]string{
 		time.Date(2026, 3, 1, 9, 30, 0, 0, time.UTC):                        `"2026-03-01T09:30:00.000Z"`,
@@ -58,13 +58,13 @@ func TestDateTimeOutput(t *testing.T) {
 	}
 }
 
-// Without it one representation of a gateway that has no id takes all others with it.
+// Without this, one representation without an id fails all others of the request.
 func TestRepresentationsAreReadOneByOne(t *testing.T) {
 	for _, c := range []struct {
 		in    any
 		want  Representation
-		wrong bool // as one of several
-		err   bool // as a value at all
+		wrong bool // an error of this representation
+		err   bool // an error of the whole list
 	}{
 		{map[string]any{"__typename": "ApiKey", "id": "key_1", "more": 1}, Representation{TypeName: "ApiKey", ID: "key_1"}, false, false},
 		{map[string]any{"__typename": "ApiKey", "id": json.Number("7")}, Representation{TypeName: "ApiKey", ID: "7"}, false, false},

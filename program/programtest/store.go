@@ -30,7 +30,7 @@ import (
 type Deployment struct {
 	Name string
 	Env  Fields                          // the settings that select the store; a test can add others
-	Open func(t *testing.T) store.Engine // opens the store directly, beside the program
+	Open func(t *testing.T) store.Engine // opens the store directly, in addition to the program
 }
 
 // Embedded returns an empty embedded store.

@@ -194,12 +194,12 @@ func (c *checker) carried(doc bson.Raw, bad func(field, format string, args ...a
 	if v.Type == 0 || v.Type == bson.TypeNull {
 		return
 	}
-	list, ok := v.ArrayOK()
+	events, ok := v.ArrayOK()
 	if !ok {
 		bad(pendingEvents, "must be a list of audit events")
 		return
 	}
-	items, _ := list.Values()
+	items, _ := events.Values()
 	for i, item := range items {
 		field := fmt.Sprintf("%s[%d]", pendingEvents, i)
 		event, ok := item.DocumentOK()

@@ -40,13 +40,13 @@ func TestKeyReadsBrokenValues(t *testing.T) {
 		want   apikey.Key // without its id and hash
 	}{
 		{"not a number", []any{"rate_limit_override", math.NaN()}, apikey.Key{Stored: apikey.Active}},
-		{"an endless number", []any{"rate_limit_override", math.Inf(1)}, apikey.Key{Stored: apikey.Active}},
+		{"an infinite number", []any{"rate_limit_override", math.Inf(1)}, apikey.Key{Stored: apikey.Active}},
 		{"a decimal", []any{"rate_limit_override", bson.NewDecimal128(0, 60)}, apikey.Key{Stored: apikey.Active}},
 		{"undefined is null", []any{"status", bson.Undefined{}, "expires_at", bson.Undefined{}, "revoked_at", bson.Undefined{}, "scopes", bson.Undefined{}}, apikey.Key{Stored: apikey.Active}},
-		{"a symbol is no text", []any{"status", bson.Symbol("active")}, apikey.Key{Stored: apikey.Revoked}},
-		{"a timestamp is no date", []any{"expires_at", bson.Timestamp{T: 1 << 31}}, apikey.Key{Stored: apikey.Expired}},
+		{"a symbol is not a text", []any{"status", bson.Symbol("active")}, apikey.Key{Stored: apikey.Revoked}},
+		{"a timestamp is not a date", []any{"expires_at", bson.Timestamp{T: 1 << 31}}, apikey.Key{Stored: apikey.Expired}},
 		{"not UTF-8", []any{"name", "a\xffb"}, apikey.Key{Stored: apikey.Active, Name: "a\uFFFDb"}},
-		{"a field twice, the last holds", []any{"name", "a", "name", "b"}, apikey.Key{Stored: apikey.Active, Name: "b"}},
+		{"a field twice: the last counts", []any{"name", "a", "name", "b"}, apikey.Key{Stored: apikey.Active, Name: "b"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.want.ID, c.want.Hash, c.want.Type = "key_1", "h", apikey.Standard
@@ -79,7 +79,7 @@ func TestKeyReadsDamagedScope(t *testing.T) {
 }
 
 // The keys of a list share memory. Reading or changing one must not change another.
-func TestKeysOfAListKeepToThemselves(t *testing.T) {
+func TestKeysOfAListAreIndependent(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		docs := rapid.SliceOfN(rapid.SampledFrom(storetest.OddKeys()), 1, 300).Draw(t, "documents")
 		reader := document.KeyReader{Fields: apikey.AllFields}
@@ -137,11 +137,11 @@ func TestUnusable(t *testing.T) {
 	}
 	bad := map[string]bson.Raw{
 		"no id":              encode(t, "key_hash", "h"),
-		"an _id of no use":   encode(t, "_id", 7, "key_hash", "h"),
+		"an unusable _id":    encode(t, "_id", 7, "key_hash", "h"),
 		"an empty _id":       encode(t, "_id", "", "key_hash", "h"),
 		"no hash":            encode(t, "key_id", "key_1"),
 		"an empty hash":      encode(t, "key_id", "key_1", "key_hash", ""),
-		"a hash of no use":   encode(t, "key_id", "key_1", "key_hash", 7),
+		"an unusable hash":   encode(t, "key_id", "key_1", "key_hash", 7),
 		"nothing":            nil,
 		"an empty document":  encode(t),
 		"more than one":      append(append(bson.Raw{}, whole...), 0),
@@ -169,7 +169,7 @@ func TestUnusable(t *testing.T) {
 }
 
 // Fields that were not requested must not be read. They get their defaults.
-func TestKeyReadsOnlyWhatIsAsked(t *testing.T) {
+func TestKeyReadsOnlyRequestedFields(t *testing.T) {
 	doc := storetest.OddKeys()[0].Doc // complete
 	got, ok := document.Key(doc, 0)
 	want := apikey.Key{ID: "key_odd_00", Hash: got.Hash, Type: apikey.Standard, Stored: apikey.Active}
@@ -205,7 +205,7 @@ func TestKeyReadsOnlyWhatIsAsked(t *testing.T) {
 }
 
 // Without this, a key would change when it is stored.
-func TestWrittenIsReadTheSame(t *testing.T) {
+func TestDocumentsRoundTrip(t *testing.T) {
 	text := func(s string) *string { return &s }
 	at := func(ms int64) *time.Time { t := time.UnixMilli(ms).UTC(); return &t }
 	id := func(s apikey.ID) *apikey.ID { return &s }
@@ -302,7 +302,7 @@ func TestSet(t *testing.T) {
 }
 
 // Without this, nobody could tell who created a namespace.
-func TestNamespaceKeepsItsMaker(t *testing.T) {
+func TestNamespaceKeepsItsCreator(t *testing.T) {
 	made := document.FromNamespace(apikey.Namespace{ID: "ns"}, "a@b.example")
 	if got, _ := made.Lookup("created_by_email").StringValueOK(); got != "a@b.example" {
 		t.Errorf("created_by_email = %q", got)

@@ -93,7 +93,7 @@ func TestParseRefusesDocuments(t *testing.T) {
 			`api_keys[0].key_hash: is required`, `api_keys[0].internal_id: is required`,
 			`api_keys[0].key_id: is required, unless the _id is a text or an ObjectId`,
 		}},
-		{"an _id that does not stand in", keyFile(`{"_id": 7, "key_hash": "h", "internal_id": "int"}`), []string{
+		{"an _id that cannot be the key_id", keyFile(`{"_id": 7, "key_hash": "h", "internal_id": "int"}`), []string{
 			`api_keys[0].key_id: is required, unless the _id is a text or an ObjectId`,
 		}},
 		{"hashes that are never looked up", keyFile(`{"key_id": "a", "key_hash": "`+strings.Repeat("aB", 32)+`", "internal_id": "int"}`,
@@ -114,7 +114,7 @@ func TestParseRefusesDocuments(t *testing.T) {
 			`api_keys[0].key_hash: is required`, `api_keys[0].internal_id: is required`,
 			`api_keys[0].key_id: is required, unless the _id is a text or an ObjectId`,
 		}},
-		{"what it carries", keyFile(`{`+identity+`, "successor": {"key_id": "b", "internal_id": "int"}}`,
+		{"pending events and successors", keyFile(`{`+identity+`, "successor": {"key_id": "b", "internal_id": "int"}}`,
 			`{"key_id": "2", "key_hash": "h2", "internal_id": "int", "pending_events": [7, {"audit_id": "evt_1"},
 				{"audit_id": "evt_2", "internal_id": "int_b", "timestamp": {"$date": "2026-01-01T00:00:00Z"}},
 				{"audit_id": "evt_3", "internal_id": "int", "timestamp": {"$date": "2026-01-01T00:00:00Z"}},
@@ -149,7 +149,7 @@ func TestParseRefusesDocuments(t *testing.T) {
 			`api_keys[2].rate_limit_override: must be a 32-bit integer`,
 			`api_keys[3].rate_limit_override: must be an integer`,
 		}},
-		{"limits that limit nothing", keyFile(
+		{"limits that are not at least 1", keyFile(
 			`{"key_id": "1", "key_hash": "1", "internal_id": "int", "rate_limit_override": 0}`,
 			`{"key_id": "2", "key_hash": "2", "internal_id": "int", "rate_limit_override": -1}`,
 			`{"key_id": "3", "key_hash": "3", "internal_id": "int", "rate_limit_override": {"$numberLong": "-2147483647"}}`,
@@ -198,11 +198,11 @@ func TestParseRefusesDocuments(t *testing.T) {
 			`api_keys[0].scopes[1].resource_type: must be a text`, `api_keys[0].scopes[1].operations: must be a list of texts`,
 			`api_keys[0].scopes[2].operations[1]: must be a text`,
 		}},
-		{"no Extended JSON", keyFile(`{` + identity + `, "fine": 1, "other": {"deep": [{"$oid": "short"}]}, "more": 2}`), []string{
+		{"invalid Extended JSON", keyFile(`{` + identity + `, "fine": 1, "other": {"deep": [{"$oid": "short"}]}, "more": 2}`), []string{
 			`api_keys[0].other: not Extended JSON: error decoding key 0: the provided hex string is not a valid ObjectID`,
 		}},
 		{"a field twice", keyFile(`{` + identity + `, "name": "a", "name": "b"}`), []string{`api_keys[0].name: appears twice`}},
-		{"a name that BSON has not", keyFile(`{` + identity + `, "a\u0000b": 1}`), []string{
+		{"a name that BSON does not allow", keyFile(`{` + identity + `, "a\u0000b": 1}`), []string{
 			`api_keys[0]: cannot be stored: BSON element key cannot contain null bytes`,
 		}},
 		{"not UTF-8", keyFile(`{`+identity+`, "name": "`+"\xff"+`"}`, `{"key_id": "2", "key_hash": "2", "internal_id": "int"}`), []string{
@@ -274,10 +274,10 @@ func TestParseReadsEveryForm(t *testing.T) {
 		// mongoexport
 		"relaxed": {`{"$date": "2025-01-01T01:01:01.001Z"}`, `60`},
 		// by hand
-		"RFC 3339":                         {`"2025-01-01T01:01:01.001Z"`, `60`},
-		"RFC 3339 with zone":               {`"2025-01-01T03:01:01.001+02:00"`, `60`},
-		"more than a second's thousandths": {`"2025-01-01T01:01:01.001999Z"`, `60.0`},
-		"a long number":                    {`{"$date": {"$numberLong": "1735693261001"}}`, `{"$numberLong": "60"}`},
+		"RFC 3339":               {`"2025-01-01T01:01:01.001Z"`, `60`},
+		"RFC 3339 with zone":     {`"2025-01-01T03:01:01.001+02:00"`, `60`},
+		"more than milliseconds": {`"2025-01-01T01:01:01.001999Z"`, `60.0`},
+		"a long number":          {`{"$date": {"$numberLong": "1735693261001"}}`, `{"$numberLong": "60"}`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			date, number := dates[0], dates[1]
@@ -321,7 +321,7 @@ func TestParseReadsEveryForm(t *testing.T) {
 }
 
 // Old and odd documents must be accepted.
-func TestParseTakesOld(t *testing.T) {
+func TestParseAcceptsOldDocuments(t *testing.T) {
 	b, err := document.Parse(strings.NewReader(keyFile(
 		`{`+identity+`}`,
 		`{"key_id": "2", "key_hash": "2", "internal_id": "int", "status": "paused", "key_type": "robot", "permissions": ["fly"], "expires_at": null, "scopes": null, "allowed_origins": null, "description": null}`,

@@ -53,7 +53,7 @@ func TestWithKeyID(t *testing.T) {
 
 // A request can keep a few keys of the many that it reads. If each kept its whole list in memory, the few would take as
 // much as all.
-func TestAKeyKeepsLittleElse(t *testing.T) {
+func TestKeyOfAListRetainsLittleMemory(t *testing.T) {
 	const lists, keys = 50, 1000
 	text, now := strings.Repeat("x", 40), time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	inUse := func() int64 {

@@ -131,7 +131,7 @@ func atOne(k apikey.Key) apikey.Key {
 	return k
 }
 
-// recoveries are the actions that finish a change that was left.
+// recoveries are the actions that finish a change after a crash.
 var recoveries = map[string]func(*testing.T, *Store){
 	"the next start": func(t *testing.T, s *Store) {
 		if err := s.Prepare(t.Context()); err != nil {

@@ -119,7 +119,7 @@ func TestPlans(t *testing.T) {
 	}
 }
 
-// asksBy returns the collection and the indexed fields that a command's filters ask by, or nothing if the command has no filter.
+// asksBy returns the collection and the indexed fields of each filter of a command.
 func asksBy(command bson.Raw) (asked []string) {
 	collection, _ := command.Index(0).Value().StringValueOK()
 	add := func(filter bson.Raw) {
@@ -153,7 +153,7 @@ func indexedFields(collection string, filter bson.Raw) []string {
 				for _, one := range list {
 					collect(one.Document())
 				}
-			case "$nor": // no index finds by that
+			case "$nor": // no index supports it
 			default:
 				if e.Key() == "_id" || slices.ContainsFunc(indexes, func(ix index) bool {
 					return ix.collection == collection && slices.ContainsFunc(ix.keys, func(k bson.E) bool { return k.Key == e.Key() })
@@ -167,10 +167,10 @@ func indexedFields(collection string, filter bson.Raw) []string {
 	return slices.Sorted(maps.Keys(fields))
 }
 
-// scans are what the product asks on purpose without an index, in commands of operators and for a store that is not filled yet.
-var scans = []string{"namespaces: ", "retrievers: ", "api_keys: ", "audit_events: ", "api_keys: key_id"} // the last one is a repair
+// scans are the queries that use no index on purpose: those of operators' commands, and one that checks whether the store is empty.
+var scans = []string{"namespaces: ", "retrievers: ", "api_keys: ", "audit_events: ", "api_keys: key_id"} // the last one belongs to repair
 
-// isExplained fails unless Plans knows of a query that asks by the same indexed fields.
+// isExplained fails the test unless Plans explains a query with the same indexed fields.
 func isExplained(t *testing.T, command bson.Raw) {
 	t.Helper()
 	for _, asked := range asksBy(command) {
@@ -179,7 +179,7 @@ func isExplained(t *testing.T, command bson.Raw) {
 			return err == nil && q.collection+": "+strings.Join(indexedFields(q.collection, filter), " ") == asked
 		})
 		if !known && !slices.Contains(scans, asked) {
-			t.Errorf("the command indexes does not know of a query by %s: %.2000s", asked, command)
+			t.Errorf("`indexes` does not explain a query by %s: %.2000s", asked, command)
 		}
 	}
 }

@@ -32,8 +32,8 @@ func (s *Store) backup(ctx context.Context, path string) (b Backup, err error) {
 	if err != nil {
 		return Backup{}, err
 	}
-	// SQLite would take a file with the name of the copy's log or journal for the copy's own, and write it into the
-	// copy.
+	// SQLite would mistake a file with the name of the copy's log or journal for the copy's own, and write its pages into
+	// the copy.
 	for _, suffix := range []string{"", "-wal", "-journal"} {
 		if err := mustNotExist(absolute + suffix); err != nil {
 			return Backup{}, err

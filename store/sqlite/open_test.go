@@ -187,7 +187,7 @@ func TestOnlyTheOwnerMayRead(t *testing.T) {
 }
 
 // A path must be used literally, whatever it would mean in a URI.
-func TestPathIsNoURI(t *testing.T) {
+func TestPathIsNotAURI(t *testing.T) {
 	dir := t.TempDir()
 	const name = "a b?mode=memory&c=%41#d.db"
 	opened(t, filepath.Join(dir, name))
@@ -343,7 +343,7 @@ func TestWriteLock(t *testing.T) {
 
 // A document must be stored byte by byte, including unknown fields and the order of all. Only a key without a key_id
 // gets one.
-func TestDocumentsStayAsTheyCame(t *testing.T) {
+func TestDocumentsAreStoredUnchanged(t *testing.T) {
 	s := opened(t, filepath.Join(t.TempDir(), "store.db"))
 	batch := storetest.OddBatch()
 	if _, err := s.Import(t.Context(), batch, document.ImportOptions{}); err != nil {

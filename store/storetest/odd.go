@@ -103,7 +103,7 @@ func OddKeys() []OddKey {
 		{"key_id null", doc("key_id", nil, "_id", "legacy_null"), func(k *apikey.Key) { k.ID = "legacy_null" }},
 		{"key_id empty", doc("key_id", "", "_id", "legacy_empty"), func(k *apikey.Key) { k.ID = "legacy_empty" }},
 		{"key_id of a wrong type", doc("key_id", 7, "_id", "legacy_number"), func(k *apikey.Key) { k.ID = "legacy_number" }},
-		{"_id of no matter", doc("_id", doc("shard", 1, "n", int64(2))), unchanged},
+		{"_id that is a document", doc("_id", doc("shard", 1, "n", int64(2))), unchanged},
 
 		{"internal_id of a wrong type", doc("internal_id", 7), func(k *apikey.Key) { k.InternalID = "" }},
 		{"internal_id missing", doc("internal_id", absent{}), func(k *apikey.Key) { k.InternalID = "" }},

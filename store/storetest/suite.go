@@ -27,7 +27,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Engine) {
 		{"agrees with the model", agreesWithModel},
 		{"odd keys", oddKeys},
 		{"unusable keys", unusableKeys},
-		{"an _id is no key_id", documentIDIsNoID},
+		{"an _id is not a key_id", documentIDIsNoID},
 		{"repair", repair},
 		{"fields", onlyFieldsAskedFor},
 		{"tenancy", tenancy},

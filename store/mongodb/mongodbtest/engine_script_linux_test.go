@@ -93,9 +93,9 @@ func (s *script) logged() string {
 // CI builds the server of `make engine` on a new machine. An interrupted or failed build must not stay behind as the
 // cached server: the engine's tests would fail on that machine forever, or not run.
 func TestEngineIsBuilt(t *testing.T) {
-	t.Run("once, by Rust that is new enough", func(t *testing.T) {
+	t.Run("once, with a new Rust", func(t *testing.T) {
 		s := newScript(t, map[string]string{"rustc": newRust, "cargo": builder})
-		s.write(filepath.Join(s.root+".new", "bin", "secantusd-rs"), "of a build that was cut off")
+		s.write(filepath.Join(s.root+".new", "bin", "secantusd-rs"), "of an interrupted build")
 		var wg sync.WaitGroup
 		for range 3 {
 			wg.Go(func() {
@@ -117,7 +117,7 @@ func TestEngineIsBuilt(t *testing.T) {
 			t.Errorf("a broken server: %d %s", code, out)
 		}
 	})
-	t.Run("by rustup where Rust is old", func(t *testing.T) {
+	t.Run("with rustup, if Rust is old", func(t *testing.T) {
 		s := newScript(t, map[string]string{"rustc": oldRust, "cargo": builder, "rustup": rustup})
 		if code, out := s.run(""); code != 0 {
 			t.Errorf("%d: %s", code, out)
@@ -129,10 +129,10 @@ func TestEngineIsBuilt(t *testing.T) {
 			t.Fatal(err)
 		}
 		if code, out := s.run(""); code != 0 || strings.Contains(s.logged(), "toolchain install") {
-			t.Errorf("with the toolchain there: %d %s", code, out)
+			t.Errorf("with the toolchain installed: %d %s", code, out)
 		}
 	})
-	t.Run("not where something is missing", func(t *testing.T) {
+	t.Run("not if a tool is missing", func(t *testing.T) {
 		s := newScript(t, map[string]string{"rustc": oldRust, "cargo": builder})
 		if code, out := s.run(""); code != 69 || !strings.Contains(out, "engine: Rust 1.98 or later is missing (found: 1.95.0), and so is rustup") {
 			t.Errorf("old Rust: %d %s", code, out)
@@ -145,7 +145,7 @@ func TestEngineIsBuilt(t *testing.T) {
 		if code, out := s.run("FAILS=1"); code != 69 || !strings.Contains(out, "cannot be built") {
 			t.Errorf("a failing build: %d %s", code, out)
 		}
-		if found, err := filepath.Glob(s.root + "*"); err != nil || len(found) != 1 { // the lock
+		if found, err := filepath.Glob(s.root + "*"); err != nil || len(found) != 1 { // only the lock
 			t.Errorf("a failing build left %q, %v", found, err)
 		}
 		if code, out := s.run("", "sh", "-c", "exit 0"); code != 0 {
