@@ -12,10 +12,12 @@ import (
 )
 
 // KeysByHash returns the keys with the hash, two at most, as the primary has them. If there is none, it looks for a
-// successor that is still in the other key's document.
+// successor that is still in the other key's document. It does so for a key that is not active too: otherwise the time
+// would show that the key exists.
 func (s *Store) KeysByHash(ctx context.Context, hash string) ([]apikey.Key, error) {
 	keys, err := s.keysByHash(ctx, hash)
-	if err != nil || len(keys) > 0 {
+	active := func(k apikey.Key) bool { return k.StatusAt(time.Now()) == apikey.Active }
+	if err != nil || slices.ContainsFunc(keys, active) {
 		return keys, err
 	}
 	if of, ok := s.left.find(func(of leftover) bool { return of.hash == hash && hash != "" }); ok {
@@ -24,7 +26,7 @@ func (s *Store) KeysByHash(ctx context.Context, hash string) ([]apikey.Key, erro
 	if r := s.settler.due(false); r != nil && s.settler.wait(ctx, r, patience) {
 		return s.keysByHash(ctx, hash)
 	}
-	return nil, nil
+	return keys, nil
 }
 
 // leftSuccessor returns a successor that this process could not insert, as the primary has it now. Another process can
