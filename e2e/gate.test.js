@@ -172,7 +172,7 @@ const checks = {
     assert.ok(keys.accepted() - before <= 2, `${keys.accepted() - before} new connections`);
   },
 
-  async "tells clients apart by their address"({ send, index }) {
+  async "counts invalid keys by the client's address"({ send, index }) {
     const guesser = `127.0.0.${10 + index}`;
     let status;
     for (let i = 0; i < 800 && status !== 429; i += 1) {

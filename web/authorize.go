@@ -30,15 +30,16 @@ type authorizer struct {
 // The addresses at which gateways ask. The first names the retriever, the second ends with the path of the client's request, and at the
 // third X-Forwarded-Uri has that path.
 const (
-	authorizePath     = "/v1/authorize"
-	originalPath      = authorizePath + "/{path...}"
-	executablePath    = executableBefore + idPlaceholder + executableAfter
-	executableBefore  = "/v1/retrievers/"
-	executableAfter   = "/authorize"
-	forwardedURI      = "X-Forwarded-Uri"
-	publicKeyHeader   = "X-Public-API-Key"
-	idPlaceholder     = "{retriever_id}"
-	pathsNeedNoEscape = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~!$&'()*+,:@=/"
+	namedPath     = "/v1/retrievers/" + idPlaceholder + "/authorize"
+	originalPath  = authorizePath + "/{path...}"
+	authorizePath = "/v1/authorize"
+
+	forwardedURI    = "X-Forwarded-Uri"
+	publicKeyHeader = "X-Public-API-Key"
+	idPlaceholder   = "{retriever_id}"
+
+	// unescapedChars need no escape in a path. A semicolon does not either, but begins parameters.
+	unescapedChars = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~!$&'()*+,:@=/"
 )
 
 // GatePath is the path under which gateways execute retrievers, with an id between its parts. The zero value matches no path.
@@ -50,8 +51,8 @@ func NewGatePath(template string) (GatePath, error) {
 	switch plain := before + "id" + after; {
 	case !found || strings.Contains(after, idPlaceholder) || !strings.HasSuffix(before, "/") || after != "" && !strings.HasPrefix(after, "/"):
 		return GatePath{}, errors.New("must have " + idPlaceholder + " as one whole segment")
-	case !strings.HasPrefix(plain, "/") || path.Clean(plain) != plain || strings.Contains(plain, "..") || strings.Trim(plain, pathsNeedNoEscape) != "":
-		return GatePath{}, fmt.Errorf("must be a path such as %sid/execute, without a query and without characters that need an escape", executableBefore)
+	case !strings.HasPrefix(plain, "/") || path.Clean(plain) != plain || strings.Contains(plain, "..") || strings.Trim(plain, unescapedChars) != "":
+		return GatePath{}, errors.New("must be a path such as /v1/retrievers/" + idPlaceholder + "/execute, without a query and without characters that need an escape")
 	}
 	return GatePath{before, after}, nil
 }
@@ -79,8 +80,8 @@ func (p GatePath) retriever(escaped string) apikey.RetrieverID {
 
 func isControl(r rune) bool { return r < ' ' || r == 0x7f }
 
-// execute is the path of a retriever's own address here.
-var execute = GatePath{executableBefore, executableAfter}
+// named is namedPath.
+var named = GatePath{"/v1/retrievers/", "/authorize"}
 
 // route answers the requests of gateways and passes on all others. It precedes everything that treats requests by their method or
 // headers, and the routes, which redirect a path that is not clean: gateways need an answer.
@@ -91,9 +92,9 @@ func (a authorizer) route(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		if _, ok := execute.segment(escaped); ok {
-			r.Pattern = executablePath
-			a.answer(w, r, execute.retriever(escaped))
+		if _, ok := named.segment(escaped); ok {
+			r.Pattern = namedPath
+			a.answer(w, r, named.retriever(escaped))
 		} else if original, ok := strings.CutPrefix(escaped, authorizePath); ok && strings.HasPrefix(original, "/") {
 			r.Pattern = originalPath
 			a.answer(w, r, a.executes.retriever(original))
@@ -143,7 +144,7 @@ func (a authorizer) answer(w http.ResponseWriter, r *http.Request, id apikey.Ret
 		w.Header().Set("Connection", "close")
 	}
 	key, err := a.decide(w.Header(), r, id)
-	a.counted(outcome(err), time.Since(start))
+	a.counted(outcome(r.Context(), err), time.Since(start))
 	if err != nil {
 		writeError(w, err)
 		return
@@ -175,7 +176,9 @@ func (a authorizer) decide(h http.Header, r *http.Request, id apikey.RetrieverID
 		return key, nil
 	}
 	e := apikey.Classify(err)
-	report(ctx, a.who.logger, e)
+	if r.Context().Err() == nil {
+		report(ctx, a.who.logger, e)
+	}
 	switch e.Code {
 	case apikey.Unauthenticated, apikey.BadUserInput:
 		return nil, &apikey.Error{Code: apikey.Unauthenticated, Message: "This needs a valid API key."}
@@ -222,11 +225,14 @@ func credential(h http.Header) (token string, sent bool, malformed error) {
 	return tokens[0], true, nil
 }
 
-// outcome is what metrics count: allowed, the reason why a key may not, or an error code.
-func outcome(e *apikey.Error) string {
+// outcome is what metrics count: allowed, the reason why a key may not, an error code, or canceled if the gateway left, because its client
+// did.
+func outcome(ctx context.Context, e *apikey.Error) string {
 	switch {
 	case e == nil:
 		return "allowed"
+	case ctx.Err() != nil:
+		return "canceled"
 	case e.Reason != "":
 		return string(e.Reason)
 	default:

@@ -519,6 +519,36 @@ func (s *waiting) Retrievers(ctx context.Context, tenant apikey.InternalID, ids 
 	return s.gated.Retrievers(ctx, tenant, ids)
 }
 
+// leaving is a store that is asked when the gateway leaves.
+type leaving struct {
+	*gated
+	leave func()
+}
+
+func (s *leaving) KeysByHash(ctx context.Context, hash string) ([]apikey.Key, error) {
+	s.leave()
+	return s.gated.KeysByHash(ctx, hash)
+}
+
+// A gateway leaves when its client does. Without this, every such client looks like an outage in the log and the alerts.
+func TestAGatewayThatLeavesIsNoOutage(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	s := newGated()
+	var log buffer
+	var outcomes []string
+	h := handlerOn(&leaving{s, cancel}, &s.shelf, func(o *Options) {
+		o.Logger = slog.New(slog.NewTextHandler(&log, nil))
+		o.Metrics.Authorization = func(outcome string, _ time.Duration) { outcomes = append(outcomes, outcome) }
+	})
+	r := httptest.NewRequestWithContext(ctx, http.MethodGet, askURL, nil)
+	r.Header.Set("Authorization", "Bearer "+token)
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	if w.Code != http.StatusServiceUnavailable || !slices.Equal(outcomes, []string{"canceled"}) || strings.Contains(log.b.String(), "request failed") {
+		t.Errorf("got %d and %v, want 503 and canceled; the log: %s", w.Code, outcomes, log.b.String())
+	}
+}
+
 // Gateways send the client's headers without its body. Without this, the server waits for a body that never comes, or takes the next request on the
 // connection for it.
 func TestAnnouncedBodiesAreNotAwaited(t *testing.T) {

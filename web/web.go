@@ -55,7 +55,7 @@ type Options struct {
 type Metrics struct {
 	Request        func(route, method string, status int, took time.Duration)
 	Authentication func(outcome string)
-	// Authorization is called for each answer to a gateway. The outcome is allowed, an apikey.Refusal, or an error code.
+	// Authorization is called for each answer to a gateway. The outcome is allowed, an apikey.Refusal, an error code, or canceled.
 	Authorization func(outcome string, took time.Duration)
 	Working       func(more int) // requests that are being processed
 	Waiting       func(more int) // requests that wait for a turn
