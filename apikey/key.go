@@ -110,7 +110,7 @@ func (k *Key) Retrievers() []RetrieverID {
 type Type string
 
 // The vendor's types. UnknownType stands for empty text, and UnreadableType for a value that is not text. A key of type UnreadableType
-// may do nothing.
+// may execute retrievers, as keys of every type, and do nothing else.
 const (
 	Standard                Type = "standard"
 	MarketplaceSubscription Type = "marketplace_subscription"

@@ -15,6 +15,7 @@ import (
 //   - Do its scopes cover the resource? covers, coversNamespace, coversOrganization, Scope.allows, Scope.names.
 //   - May it see this retriever, the whole organization, this key? sees, seesOrganization, seesKey.
 //   - May it create keys for this retriever? mayCreate.
+//   - May a key execute a retriever? RefusesExecution, in execute.go.
 //   - May it change this key? mayChange, reaches.
 //   - May it give a key these limits, or rotate the key? mayGive, mayRotate. Without admin, a caller gives no key a later expiry, wider origins or a higher limit than its
 //     own key has. Otherwise it could rotate a stronger key and hold the new one, or lift its own limits through its successor. Retriever
@@ -125,10 +126,7 @@ func (c Caller) coversNamespace(op Operation, ns *Namespace) bool {
 	}
 	for i := range c.Key.Scopes {
 		s := &c.Key.Scopes[i]
-		named := s.names(ResourceNamespace, string(ns.ID)) ||
-			s.names(ResourceOrganization, string(c.Key.InternalID)) ||
-			c.Key.OrganizationID != nil && s.names(ResourceOrganization, *c.Key.OrganizationID)
-		if named && s.allows(op) {
+		if c.Key.reachesNamespace(s, ns.ID) && s.allows(op) {
 			return true
 		}
 	}
@@ -166,6 +164,12 @@ func (s *Service) authorizeOrganization(c Caller) error {
 		return forbidden("This needs a key whose scopes cover the organization.")
 	}
 	return nil
+}
+
+// reachesNamespace reports whether the key's scope is about the namespace or the key's organization.
+func (k *Key) reachesNamespace(s *Scope, ns NamespaceID) bool {
+	return s.names(ResourceNamespace, string(ns)) || s.names(ResourceOrganization, string(k.InternalID)) ||
+		k.OrganizationID != nil && s.names(ResourceOrganization, *k.OrganizationID)
 }
 
 // nothingIn is the error if the caller can see nothing of what it asked for in a namespace. If the scopes do not cover the namespace, it

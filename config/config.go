@@ -49,6 +49,7 @@ type Config struct {
 	RedisURL         string
 	MaxConcurrent    int
 	MaxConnections   int
+	GatePath         string
 	RequestTimeout   time.Duration
 	ShutdownDelay    time.Duration
 	TrustedProxies   []netip.Prefix

@@ -215,4 +215,4 @@ func internalID(doc bson.Raw) bson.E {
 	return bson.E{Key: "internal_id", Value: doc.Lookup("internal_id")}
 }
 
-func (s *Store) primaryKeys() collection { return s.primary.Collection(document.Keys) }
+func (s *Store) primaryKeys() collection { return s.fresh }

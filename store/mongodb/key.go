@@ -3,6 +3,7 @@ package mongodb
 import (
 	"context"
 	"slices"
+	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
@@ -11,10 +12,12 @@ import (
 )
 
 // KeysByHash returns the keys with the hash, two at most, as the primary has them. If there is none, it looks for a
-// successor that is still in the other key's document.
+// successor that is still in the other key's document. It does so for a key that is not active too: otherwise the time
+// would show that the key exists.
 func (s *Store) KeysByHash(ctx context.Context, hash string) ([]apikey.Key, error) {
 	keys, err := s.keysByHash(ctx, hash)
-	if err != nil || len(keys) > 0 {
+	active := func(k apikey.Key) bool { return k.StatusAt(time.Now()) == apikey.Active }
+	if err != nil || slices.ContainsFunc(keys, active) {
 		return keys, err
 	}
 	if of, ok := s.left.find(func(of leftover) bool { return of.hash == hash && hash != "" }); ok {
@@ -23,7 +26,7 @@ func (s *Store) KeysByHash(ctx context.Context, hash string) ([]apikey.Key, erro
 	if r := s.settler.due(false); r != nil && s.settler.wait(ctx, r, patience) {
 		return s.keysByHash(ctx, hash)
 	}
-	return nil, nil
+	return keys, nil
 }
 
 // leftSuccessor returns a successor that this process could not insert, as the primary has it now. Another process can
@@ -61,10 +64,13 @@ func (s *Store) keysByHash(ctx context.Context, hash string) ([]apikey.Key, erro
 	return keys, nil
 }
 
+// wholeKey projects all fields of a key. Every request looks for one, so it is encoded once.
+var wholeKey = projection(document.KeyFieldNames(apikey.AllFields))
+
 // keysWithHash returns the usable keys with the hash, and the numbers of documents and of lists found, two at most.
 func (s *Store) keysWithHash(ctx context.Context, hash string, condition any) (keys []apikey.Key, n, lists int, err error) {
-	q := find{filter: bson.D{{Key: "key_hash", Value: condition}}, fields: document.KeyFieldNames(apikey.AllFields), limit: 2}
-	n, err = q.each(ctx, s.primary.Collection(document.Keys), func(doc bson.Raw, _ int) {
+	q := find{filter: bson.D{{Key: "key_hash", Value: condition}}, whole: wholeKey, limit: 2}
+	n, err = q.each(ctx, s.primaryKeys(), func(doc bson.Raw, _ int) {
 		if doc.Lookup("key_hash").Type == bson.TypeArray {
 			lists++
 		}

@@ -28,6 +28,7 @@ type Store struct {
 	// nor what is stored already. The collections below are read with the URI's read preference.
 	primary                      *database
 	namespaces, retrievers, keys collection
+	fresh                        collection // api_keys as the primary has them
 	events                       collection // read from the primary: an audit trail must not lag behind
 
 	settler *settler
@@ -82,6 +83,7 @@ func open(uri, database string, logger *slog.Logger, configure func(*options.Cli
 		settler:    &settler{logger: logger, recheck: recheckAfter},
 		begun:      map[string]bool{},
 		primary:    primary,
+		fresh:      primary.Collection(document.Keys),
 		events:     primary.Collection(document.Events),
 		namespaces: db.Collection(document.Namespaces),
 		retrievers: db.Collection(document.Retrievers),

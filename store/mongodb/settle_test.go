@@ -682,3 +682,31 @@ func TestForeignEventsBesideOwnAreTold(t *testing.T) {
 		t.Errorf("left: %v, %v", left, err)
 	}
 }
+
+// A login with a key that is not active must look for unfinished changes as one with a key that does not exist. Otherwise
+// the time of the refusal shows which keys exist.
+func TestEveryFailedLoginLooksForUnfinishedChanges(t *testing.T) {
+	s, _ := indexed(t)
+	active, revoked, expired := crashKey("key_1"), crashKey("key_2"), crashKey("key_3")
+	revoked.RevokedAt, expired.ExpiresAt = new(time.Unix(1, 0)), new(time.Unix(1, 0))
+	for _, k := range []apikey.Key{active, revoked, expired} {
+		insert(t, s, document.Keys, elements(t, newKey(k)))
+	}
+	for hash, want := range map[string]bool{active.Hash: false, revoked.Hash: true, expired.Hash: true, "hash of nobody": true} {
+		settled(t, s)
+		looksEvery(s, 0)
+		last := func() time.Time {
+			s.settler.mu.Lock()
+			defer s.settler.mu.Unlock()
+			return s.settler.last
+		}
+		before := last()
+		keys, err := s.KeysByHash(t.Context(), hash)
+		if err != nil || (len(keys) == 1) != (hash != "hash of nobody") {
+			t.Errorf("%s: got %v, %v", hash, keys, err)
+		}
+		if looked := last().After(before); looked != want {
+			t.Errorf("%s: looked for unfinished changes: %t, want %t", hash, looked, want)
+		}
+	}
+}

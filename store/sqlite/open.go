@@ -210,7 +210,7 @@ func readRows(ctx context.Context, tx *sql.Tx, read string, last int64, values f
 	if err != nil {
 		return 0, nil, err
 	}
-	defer rows.Close() //nolint:errcheck // rows.Err returns the error
+	defer rows.Close() // rows.Err returns the error
 	var filled [][]any
 	for rows.Next() {
 		var doc []byte
