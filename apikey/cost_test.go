@@ -252,8 +252,16 @@ func TestEveryKindOfListIsCharged(t *testing.T) {
 			_, err := s.RetrieversIn(ctx, admin(), &Namespace{ID: "ns_none", InternalID: "int_1"}, Page{}, "", everything)
 			return err
 		},
+		"events of a namespace": func(ctx context.Context, s *Service) error {
+			_, err := s.AuditEvents(ctx, admin(), EventPlace{Namespace: &Namespace{ID: "ns_none"}}, EventOptions{Wants: everything})
+			return err
+		},
+		"events of the organization": func(ctx context.Context, s *Service) error {
+			_, err := s.AuditEvents(ctx, admin(), EventPlace{}, EventOptions{Wants: everything})
+			return err
+		},
 		"events": func(ctx context.Context, s *Service) error {
-			_, err := s.AuditEvents(ctx, admin(), &Retriever{ID: "ret_none"}, "", Page{}, everything)
+			_, err := s.AuditEvents(ctx, admin(), EventPlace{Retriever: &Retriever{ID: "ret_none"}}, EventOptions{Wants: everything})
 			return err
 		},
 	} {

@@ -58,6 +58,8 @@ func (m *memory) KeysByHash(ctx context.Context, hash string) ([]Key, error) {
 	if err := m.read(ctx, "KeysByHash"); err != nil {
 		return nil, err
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	found := selected(m.keys, func(k *Key) bool { return k.Hash == hash })
 	return found[:min(len(found), 2)], nil
 }
@@ -273,35 +275,25 @@ func (m *memory) InsertEvent(ctx context.Context, e Event) error {
 	return nil
 }
 
-func (m *memory) EventPage(ctx context.Context, tenant InternalID, id RetrieverID, r EventRange) ([]Event, error) {
-	if err := m.read(ctx, fmt.Sprintf("EventPage(%d)", r.Limit)); err != nil {
+func (m *memory) EventPage(ctx context.Context, tenant InternalID, l EventList) ([]Event, error) {
+	if err := m.read(ctx, fmt.Sprintf("EventPage(%d)", l.Limit)); err != nil {
 		return nil, err
 	}
-	newest := func(a, b EventPosition) int {
-		return cmp.Or(b.Timestamp.Compare(a.Timestamp), cmp.Compare(b.ID, a.ID))
-	}
-	all := m.eventsOf(tenant, id, r.About)
-	slices.SortFunc(all, func(a, b Event) int {
-		return newest(EventPosition{a.Timestamp, a.ID}, EventPosition{b.Timestamp, b.ID})
-	})
-	all = selected(all, func(e *Event) bool {
-		p := EventPosition{e.Timestamp, e.ID}
-		return (r.After == nil || newest(p, *r.After) > 0) && (r.Before == nil || newest(p, *r.Before) < 0)
-	})
-	return limited(all, r.FromEnd, r.Limit), nil
+	all := selected(m.eventsOf(tenant, l.Where), func(e *Event) bool { return l.Has(e.Position()) })
+	slices.SortFunc(all, func(a, b Event) int { return a.Position().Compare(b.Position()) })
+	return limited(all, l.FromEnd, l.Limit), nil
 }
 
-func (m *memory) CountEvents(ctx context.Context, tenant InternalID, id RetrieverID, about ID) (int, error) {
+func (m *memory) CountEvents(ctx context.Context, tenant InternalID, where EventConditions) (int, error) {
 	if err := m.read(ctx, "CountEvents"); err != nil {
 		return 0, err
 	}
-	return len(m.eventsOf(tenant, id, about)), nil
+	return len(m.eventsOf(tenant, where)), nil
 }
 
-func (m *memory) eventsOf(tenant InternalID, id RetrieverID, about ID) []Event {
-	return selected(m.events, func(e *Event) bool {
-		return e.InternalID == tenant && slices.Contains(e.RetrieverIDs, id) && (about == "" || e.ResourceID == string(about))
-	})
+func (m *memory) eventsOf(tenant InternalID, where EventConditions) []Event {
+	matches := where.Matcher()
+	return selected(m.events, func(e *Event) bool { return e.InternalID == tenant && matches(e) })
 }
 
 func (m *memory) retrieversOf(tenant InternalID, ns NamespaceID) []Retriever {

@@ -555,11 +555,11 @@ func TestKeysOfOtherTypesChangeNothing(t *testing.T) {
 		if got, err := s.List(t.Context(), c, []*Retriever{r}, ListOptions{Wants: everything}); err != nil || got[0].Err != nil {
 			t.Errorf("a key of type %q lists keys: %v", typ, err)
 		}
-		if _, err := s.AuditEvents(t.Context(), c, r, "", Page{}, everything); err != nil {
+		if _, err := s.AuditEvents(t.Context(), c, EventPlace{Retriever: r}, EventOptions{Wants: everything}); err != nil {
 			t.Errorf("a key of type %q with admin reads the trail: %v", typ, err)
 		}
 		c.Key.Permissions = []Permission{Read}
-		if _, err := s.AuditEvents(t.Context(), c, r, "", Page{}, everything); codeAndField(t, err) != "FORBIDDEN" {
+		if _, err := s.AuditEvents(t.Context(), c, EventPlace{Retriever: r}, EventOptions{Wants: everything}); codeAndField(t, err) != "FORBIDDEN" {
 			t.Errorf("a key of type %q with read reads the trail: %v", typ, err)
 		}
 	}

@@ -179,7 +179,7 @@ func (s *Service) retrieverIDs(ctx context.Context, c Caller, ns *Namespace) ([]
 		}
 		switch {
 		case len(ids) > mostRetrievers && CostFrom(ctx).bounded():
-			return nil, Invalid("", "The namespace has more than %d retrievers: list the keys of each retriever, or those of the organization.", mostRetrievers)
+			return nil, Invalid("", "The namespace has more than %d retrievers: ask each retriever, or the organization, instead.", mostRetrievers)
 		case len(page) < w.limit:
 			return ids, nil
 		}

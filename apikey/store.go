@@ -28,11 +28,11 @@ type Store interface {
 	// InsertEvent stores an event without a change. If an event with its id is stored already, it does nothing.
 	InsertEvent(ctx context.Context, e Event) error
 
-	// EventPage returns the retriever's events within the range, newest first.
-	EventPage(ctx context.Context, tenant InternalID, retriever RetrieverID, r EventRange) ([]Event, error)
+	// EventPage returns the tenant's events that are in the list.
+	EventPage(ctx context.Context, tenant InternalID, l EventList) ([]Event, error)
 
-	// CountEvents counts the retriever's events, or, if about is set, those about that key.
-	CountEvents(ctx context.Context, tenant InternalID, retriever RetrieverID, about ID) (int, error)
+	// CountEvents counts the tenant's events that meet the conditions.
+	CountEvents(ctx context.Context, tenant InternalID, where EventConditions) (int, error)
 }
 
 // Reader has the reads of a Store. Every read except KeysByHash is confined to one tenant. Old and odd documents are returned with the
@@ -99,20 +99,6 @@ type Use struct {
 
 // UseInterval is how much older than a use the stored last_used_at must be to be updated.
 const UseInterval = time.Minute
-
-// EventRange is a range of a retriever's events in order: newest first, then by descending id.
-type EventRange struct {
-	About         ID             // if not empty, only events about this key
-	After, Before *EventPosition // both exclusive; nil is the end of the list
-	FromEnd       bool           // the last Limit events of the range instead of the first, still newest first
-	Limit         int            // at least 1
-}
-
-// EventPosition is a place in the order of a retriever's events.
-type EventPosition struct {
-	Timestamp time.Time
-	ID        EventID
-}
 
 // KeysAtOnce is about how many keys one read of a Store returns at most.
 const KeysAtOnce = 2000

@@ -447,11 +447,18 @@ func (l *loader) keep(name string, pages ...*apikey.Connection[apikey.Retriever]
 	}
 }
 
-// auditEvents reads a page of a retriever's events, once for equal arguments and selections.
-func (l *loader) auditEvents(ctx context.Context, r *apikey.Retriever, read func(context.Context, apikey.Wants) (*apikey.Connection[apikey.Event], error)) (*apikey.Connection[apikey.Event], error) {
-	wants, _ := selectedConnection(ctx, "AuditEventConnection")
-	return once(ctx, l, "auditEvents", fmt.Sprintf("%q %s %v", r.ID, currentArguments(ctx), wants), func(ctx context.Context) (*apikey.Connection[apikey.Event], error) {
-		return read(ctx, wants)
+// auditEvents reads a page of a place's events, once for equal arguments and selections.
+func (l *loader) auditEvents(ctx context.Context, of apikey.EventPlace, o apikey.EventOptions) (*apikey.Connection[apikey.Event], error) {
+	o.Wants, _ = selectedConnection(ctx, "AuditEventConnection")
+	place := "organization"
+	switch {
+	case of.Retriever != nil:
+		place = "retriever " + string(of.Retriever.ID)
+	case of.Namespace != nil:
+		place = "namespace " + string(of.Namespace.ID)
+	}
+	return once(ctx, l, "auditEvents", fmt.Sprintf("%q %s %v", place, currentArguments(ctx), o.Wants), func(ctx context.Context) (*apikey.Connection[apikey.Event], error) {
+		return l.service.AuditEvents(ctx, l.caller, of, o)
 	})
 }
 

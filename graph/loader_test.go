@@ -173,7 +173,7 @@ func (c *catalog) Keys(ctx context.Context, _ apikey.InternalID, ids []apikey.ID
 	return found, nil
 }
 
-func (c *catalog) EventPage(ctx context.Context, _ apikey.InternalID, _ apikey.RetrieverID, _ apikey.EventRange) ([]apikey.Event, error) {
+func (c *catalog) EventPage(ctx context.Context, _ apikey.InternalID, _ apikey.EventList) ([]apikey.Event, error) {
 	c.read(ctx, "EventPage")
 	return nil, nil
 }

@@ -9,30 +9,6 @@ import (
 	"github.com/99designs/gqlgen/graphql"
 )
 
-// Conditions on audit events. An event must meet all of them. A field that is left out, null or an empty list sets no condition.
-type AuditEventFilter struct {
-	// Events with one of these actions, such as `api_key_revoked`.
-	Action graphql.Omittable[[]string] `json:"action,omitempty"`
-	// Events of the user or operator with this id.
-	ActorID graphql.Omittable[*string] `json:"actorId,omitempty"`
-	// Events of this type of actor: `user`, `operator` or `system`.
-	ActorType graphql.Omittable[*string] `json:"actorType,omitempty"`
-	// Events of requests that were sent with the key with this `keyId`.
-	ActorKeyID graphql.Omittable[*string] `json:"actorKeyId,omitempty"`
-	// Events about the key with this `keyId`.
-	KeyID graphql.Omittable[*string] `json:"keyId,omitempty"`
-	// Events from this address.
-	IPAddress graphql.Omittable[*string] `json:"ipAddress,omitempty"`
-	// Events with this status: `success` or `denied`.
-	Status graphql.Omittable[*string] `json:"status,omitempty"`
-	// Events about keys of this retriever, by its id.
-	RetrieverID graphql.Omittable[*string] `json:"retrieverId,omitempty"`
-	// Events at or after this instant.
-	Since graphql.Omittable[*time.Time] `json:"since,omitempty"`
-	// Events before this instant.
-	Until graphql.Omittable[*time.Time] `json:"until,omitempty"`
-}
-
 // The settings of a new key.
 type CreateAPIKeyInput struct {
 	// The retriever that the key executes: its id, or its name.

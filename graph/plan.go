@@ -218,6 +218,10 @@ func listOptions(includeRevoked *bool, first *int, after *string, last *int, bef
 	}
 }
 
+func eventOptions(first *int, after *string, last *int, before *string, filter *apikey.EventFilter) apikey.EventOptions {
+	return apikey.EventOptions{Page: apikey.Page{First: first, After: after, Last: last, Before: before}, Filter: orZero(filter)}
+}
+
 // argumentsKey is equal for equal arguments. Long arguments become a digest, because the key lives as long as the request.
 func argumentsKey(raw map[string]any) string {
 	b, _ := json.Marshal(raw) // values from JSON or from the operation's text always encode

@@ -137,7 +137,7 @@ type ComplexityRoot struct {
 
 	Namespace struct {
 		APIKeys     func(childComplexity int, includeRevoked *bool, first *int, after *string, last *int, before *string, filter *apikey.Filter, orderBy *apikey.Order) int
-		AuditEvents func(childComplexity int, first *int, after *string, last *int, before *string, filter *AuditEventFilter) int
+		AuditEvents func(childComplexity int, first *int, after *string, last *int, before *string, filter *apikey.EventFilter) int
 		CreatedAt   func(childComplexity int) int
 		Description func(childComplexity int) int
 		ID          func(childComplexity int) int
@@ -161,7 +161,7 @@ type ComplexityRoot struct {
 
 	Organization struct {
 		APIKeys     func(childComplexity int, includeRevoked *bool, first *int, after *string, last *int, before *string, filter *apikey.Filter, orderBy *apikey.Order) int
-		AuditEvents func(childComplexity int, first *int, after *string, last *int, before *string, filter *AuditEventFilter) int
+		AuditEvents func(childComplexity int, first *int, after *string, last *int, before *string, filter *apikey.EventFilter) int
 		ID          func(childComplexity int) int
 		InternalID  func(childComplexity int) int
 		Name        func(childComplexity int) int
@@ -192,7 +192,7 @@ type ComplexityRoot struct {
 
 	Retriever struct {
 		APIKeys               func(childComplexity int, includeRevoked *bool, first *int, after *string, last *int, before *string, filter *apikey.Filter, orderBy *apikey.Order) int
-		AuditEvents           func(childComplexity int, first *int, after *string, last *int, before *string, keyID *string, filter *AuditEventFilter) int
+		AuditEvents           func(childComplexity int, first *int, after *string, last *int, before *string, keyID *string, filter *apikey.EventFilter) int
 		CreatedAt             func(childComplexity int) int
 		Description           func(childComplexity int) int
 		ID                    func(childComplexity int) int
@@ -745,7 +745,7 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 			return 0, false
 		}
 
-		return e.ComplexityRoot.Namespace.AuditEvents(childComplexity, args["first"].(*int), args["after"].(*string), args["last"].(*int), args["before"].(*string), args["filter"].(*AuditEventFilter)), true
+		return e.ComplexityRoot.Namespace.AuditEvents(childComplexity, args["first"].(*int), args["after"].(*string), args["last"].(*int), args["before"].(*string), args["filter"].(*apikey.EventFilter)), true
 	case "Namespace.createdAt":
 		if e.ComplexityRoot.Namespace.CreatedAt == nil {
 			break
@@ -858,7 +858,7 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 			return 0, false
 		}
 
-		return e.ComplexityRoot.Organization.AuditEvents(childComplexity, args["first"].(*int), args["after"].(*string), args["last"].(*int), args["before"].(*string), args["filter"].(*AuditEventFilter)), true
+		return e.ComplexityRoot.Organization.AuditEvents(childComplexity, args["first"].(*int), args["after"].(*string), args["last"].(*int), args["before"].(*string), args["filter"].(*apikey.EventFilter)), true
 	case "Organization.id":
 		if e.ComplexityRoot.Organization.ID == nil {
 			break
@@ -1049,7 +1049,7 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 			return 0, false
 		}
 
-		return e.ComplexityRoot.Retriever.AuditEvents(childComplexity, args["first"].(*int), args["after"].(*string), args["last"].(*int), args["before"].(*string), args["keyId"].(*string), args["filter"].(*AuditEventFilter)), true
+		return e.ComplexityRoot.Retriever.AuditEvents(childComplexity, args["first"].(*int), args["after"].(*string), args["last"].(*int), args["before"].(*string), args["keyId"].(*string), args["filter"].(*apikey.EventFilter)), true
 	case "Retriever.createdAt":
 		if e.ComplexityRoot.Retriever.CreatedAt == nil {
 			break

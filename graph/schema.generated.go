@@ -37,7 +37,7 @@ type NamespaceResolver interface {
 	Retriever(ctx context.Context, obj *apikey.Namespace, id string) (*apikey.Retriever, error)
 	Retrievers(ctx context.Context, obj *apikey.Namespace, first *int, after *string, last *int, before *string, search *string) (*RetrieverConnection, error)
 	APIKeys(ctx context.Context, obj *apikey.Namespace, includeRevoked *bool, first *int, after *string, last *int, before *string, filter *apikey.Filter, orderBy *apikey.Order) (*ApiKeyConnection, error)
-	AuditEvents(ctx context.Context, obj *apikey.Namespace, first *int, after *string, last *int, before *string, filter *AuditEventFilter) (*AuditEventConnection, error)
+	AuditEvents(ctx context.Context, obj *apikey.Namespace, first *int, after *string, last *int, before *string, filter *apikey.EventFilter) (*AuditEventConnection, error)
 }
 type OrganizationResolver interface {
 	ID(ctx context.Context, obj *Organization) (string, error)
@@ -45,7 +45,7 @@ type OrganizationResolver interface {
 	Name(ctx context.Context, obj *Organization) (*string, error)
 	Namespaces(ctx context.Context, obj *Organization, first *int, after *string, last *int, before *string, search *string) (*NamespaceConnection, error)
 	APIKeys(ctx context.Context, obj *Organization, includeRevoked *bool, first *int, after *string, last *int, before *string, filter *apikey.Filter, orderBy *apikey.Order) (*ApiKeyConnection, error)
-	AuditEvents(ctx context.Context, obj *Organization, first *int, after *string, last *int, before *string, filter *AuditEventFilter) (*AuditEventConnection, error)
+	AuditEvents(ctx context.Context, obj *Organization, first *int, after *string, last *int, before *string, filter *apikey.EventFilter) (*AuditEventConnection, error)
 }
 type QueryResolver interface {
 	Retriever(ctx context.Context, id string) (*apikey.Retriever, error)
@@ -61,7 +61,7 @@ type QueryResolver interface {
 }
 type RetrieverResolver interface {
 	APIKeys(ctx context.Context, objs []*apikey.Retriever, includeRevoked *bool, first *int, after *string, last *int, before *string, filter *apikey.Filter, orderBy *apikey.Order) ([]*ApiKeyConnection, error)
-	AuditEvents(ctx context.Context, obj *apikey.Retriever, first *int, after *string, last *int, before *string, keyID *string, filter *AuditEventFilter) (*AuditEventConnection, error)
+	AuditEvents(ctx context.Context, obj *apikey.Retriever, first *int, after *string, last *int, before *string, keyID *string, filter *apikey.EventFilter) (*AuditEventConnection, error)
 	ViewerCanCreateAPIKey(ctx context.Context, obj *apikey.Retriever) (bool, error)
 }
 type ViewerResolver interface {
@@ -280,8 +280,8 @@ func (ec *executionContext) field_Namespace_auditEvents_args(ctx context.Context
 	}
 	args["before"] = arg3
 	arg4, err := graphql.ProcessArgField(ctx, rawArgs, "filter",
-		func(ctx context.Context, v any) (*AuditEventFilter, error) {
-			return ec.unmarshalOAuditEventFilter2ᚖretrieverkeysᚋgraphᚐAuditEventFilter(ctx, v)
+		func(ctx context.Context, v any) (*apikey.EventFilter, error) {
+			return ec.unmarshalOAuditEventFilter2ᚖretrieverkeysᚋapikeyᚐEventFilter(ctx, v)
 		})
 	if err != nil {
 		return nil, err
@@ -448,8 +448,8 @@ func (ec *executionContext) field_Organization_auditEvents_args(ctx context.Cont
 	}
 	args["before"] = arg3
 	arg4, err := graphql.ProcessArgField(ctx, rawArgs, "filter",
-		func(ctx context.Context, v any) (*AuditEventFilter, error) {
-			return ec.unmarshalOAuditEventFilter2ᚖretrieverkeysᚋgraphᚐAuditEventFilter(ctx, v)
+		func(ctx context.Context, v any) (*apikey.EventFilter, error) {
+			return ec.unmarshalOAuditEventFilter2ᚖretrieverkeysᚋapikeyᚐEventFilter(ctx, v)
 		})
 	if err != nil {
 		return nil, err
@@ -768,8 +768,8 @@ func (ec *executionContext) field_Retriever_auditEvents_args(ctx context.Context
 	}
 	args["keyId"] = arg4
 	arg5, err := graphql.ProcessArgField(ctx, rawArgs, "filter",
-		func(ctx context.Context, v any) (*AuditEventFilter, error) {
-			return ec.unmarshalOAuditEventFilter2ᚖretrieverkeysᚋgraphᚐAuditEventFilter(ctx, v)
+		func(ctx context.Context, v any) (*apikey.EventFilter, error) {
+			return ec.unmarshalOAuditEventFilter2ᚖretrieverkeysᚋapikeyᚐEventFilter(ctx, v)
 		})
 	if err != nil {
 		return nil, err
@@ -2943,7 +2943,7 @@ func (ec *executionContext) _Namespace_auditEvents(ctx context.Context, field gr
 		},
 		func(ctx context.Context) (any, error) {
 			fc := graphql.GetFieldContext(ctx)
-			return ec.Resolvers.Namespace().AuditEvents(ctx, obj, fc.Args["first"].(*int), fc.Args["after"].(*string), fc.Args["last"].(*int), fc.Args["before"].(*string), fc.Args["filter"].(*AuditEventFilter))
+			return ec.Resolvers.Namespace().AuditEvents(ctx, obj, fc.Args["first"].(*int), fc.Args["after"].(*string), fc.Args["last"].(*int), fc.Args["before"].(*string), fc.Args["filter"].(*apikey.EventFilter))
 		},
 		nil,
 		func(ctx context.Context, selections ast.SelectionSet, v *AuditEventConnection) graphql.Marshaler {
@@ -3318,7 +3318,7 @@ func (ec *executionContext) _Organization_auditEvents(ctx context.Context, field
 		},
 		func(ctx context.Context) (any, error) {
 			fc := graphql.GetFieldContext(ctx)
-			return ec.Resolvers.Organization().AuditEvents(ctx, obj, fc.Args["first"].(*int), fc.Args["after"].(*string), fc.Args["last"].(*int), fc.Args["before"].(*string), fc.Args["filter"].(*AuditEventFilter))
+			return ec.Resolvers.Organization().AuditEvents(ctx, obj, fc.Args["first"].(*int), fc.Args["after"].(*string), fc.Args["last"].(*int), fc.Args["before"].(*string), fc.Args["filter"].(*apikey.EventFilter))
 		},
 		nil,
 		func(ctx context.Context, selections ast.SelectionSet, v *AuditEventConnection) graphql.Marshaler {
@@ -4224,7 +4224,7 @@ func (ec *executionContext) _Retriever_auditEvents(ctx context.Context, field gr
 		},
 		func(ctx context.Context) (any, error) {
 			fc := graphql.GetFieldContext(ctx)
-			return ec.Resolvers.Retriever().AuditEvents(ctx, obj, fc.Args["first"].(*int), fc.Args["after"].(*string), fc.Args["last"].(*int), fc.Args["before"].(*string), fc.Args["keyId"].(*string), fc.Args["filter"].(*AuditEventFilter))
+			return ec.Resolvers.Retriever().AuditEvents(ctx, obj, fc.Args["first"].(*int), fc.Args["after"].(*string), fc.Args["last"].(*int), fc.Args["before"].(*string), fc.Args["keyId"].(*string), fc.Args["filter"].(*apikey.EventFilter))
 		},
 		nil,
 		func(ctx context.Context, selections ast.SelectionSet, v *AuditEventConnection) graphql.Marshaler {
@@ -5207,8 +5207,8 @@ func UnmarshalApiKeyOrder(ctx context.Context, raw any) (apikey.Order, error) {
 	return out, err
 }
 
-func (ec *executionContext) unmarshalInputAuditEventFilter(ctx context.Context, obj any) (AuditEventFilter, error) {
-	var it AuditEventFilter
+func (ec *executionContext) unmarshalInputAuditEventFilter(ctx context.Context, obj any) (apikey.EventFilter, error) {
+	var it apikey.EventFilter
 	if obj == nil {
 		return it, nil
 	}
@@ -5231,70 +5231,70 @@ func (ec *executionContext) unmarshalInputAuditEventFilter(ctx context.Context, 
 			if err != nil {
 				return it, err
 			}
-			it.Action = graphql.OmittableOf(data)
+			it.Action = data
 		case "actorId":
 			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("actorId"))
 			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
 			if err != nil {
 				return it, err
 			}
-			it.ActorID = graphql.OmittableOf(data)
+			it.ActorID = data
 		case "actorType":
 			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("actorType"))
 			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
 			if err != nil {
 				return it, err
 			}
-			it.ActorType = graphql.OmittableOf(data)
+			it.ActorType = data
 		case "actorKeyId":
 			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("actorKeyId"))
 			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
 			if err != nil {
 				return it, err
 			}
-			it.ActorKeyID = graphql.OmittableOf(data)
+			it.ActorKeyID = data
 		case "keyId":
 			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("keyId"))
 			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
 			if err != nil {
 				return it, err
 			}
-			it.KeyID = graphql.OmittableOf(data)
+			it.KeyID = data
 		case "ipAddress":
 			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("ipAddress"))
 			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
 			if err != nil {
 				return it, err
 			}
-			it.IPAddress = graphql.OmittableOf(data)
+			it.IPAddress = data
 		case "status":
 			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("status"))
 			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
 			if err != nil {
 				return it, err
 			}
-			it.Status = graphql.OmittableOf(data)
+			it.Status = data
 		case "retrieverId":
 			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("retrieverId"))
 			data, err := ec.unmarshalOID2ᚖstring(ctx, v)
 			if err != nil {
 				return it, err
 			}
-			it.RetrieverID = graphql.OmittableOf(data)
+			it.RetrieverID = data
 		case "since":
 			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("since"))
 			data, err := ec.unmarshalODateTime2ᚖtimeᚐTime(ctx, v)
 			if err != nil {
 				return it, err
 			}
-			it.Since = graphql.OmittableOf(data)
+			it.Since = data
 		case "until":
 			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("until"))
 			data, err := ec.unmarshalODateTime2ᚖtimeᚐTime(ctx, v)
 			if err != nil {
 				return it, err
 			}
-			it.Until = graphql.OmittableOf(data)
+			it.Until = data
 		}
 	}
 	return it, nil
@@ -5306,8 +5306,8 @@ func (ec *executionContext) unmarshalInputAuditEventFilter(ctx context.Context, 
 //
 // ctx must come from a gqlgen request; outside one there is no unmarshaler to use
 // and the returned error says so.
-func UnmarshalAuditEventFilter(ctx context.Context, raw any) (AuditEventFilter, error) {
-	var out AuditEventFilter
+func UnmarshalAuditEventFilter(ctx context.Context, raw any) (apikey.EventFilter, error) {
+	var out apikey.EventFilter
 	err := graphql.UnmarshalNamedInputFromContext(ctx, "AuditEventFilter", raw, &out)
 	return out, err
 }
@@ -7935,7 +7935,7 @@ func (ec *executionContext) marshalOAuditEventConnection2ᚖretrieverkeysᚋgrap
 	return ec._AuditEventConnection(ctx, sel, v)
 }
 
-func (ec *executionContext) unmarshalOAuditEventFilter2ᚖretrieverkeysᚋgraphᚐAuditEventFilter(ctx context.Context, v any) (*AuditEventFilter, error) {
+func (ec *executionContext) unmarshalOAuditEventFilter2ᚖretrieverkeysᚋapikeyᚐEventFilter(ctx context.Context, v any) (*apikey.EventFilter, error) {
 	if v == nil {
 		return nil, nil
 	}

@@ -7,7 +7,6 @@ package graph
 
 import (
 	"context"
-	"fmt"
 	"retrieverkeys/apikey"
 	"time"
 )
@@ -72,8 +71,8 @@ func (r *namespaceResolver) APIKeys(ctx context.Context, obj *apikey.Namespace, 
 	}))
 }
 
-func (r *namespaceResolver) AuditEvents(ctx context.Context, obj *apikey.Namespace, first *int, after *string, last *int, before *string, filter *AuditEventFilter) (*AuditEventConnection, error) {
-	panic(fmt.Errorf("not implemented: AuditEvents - auditEvents"))
+func (r *namespaceResolver) AuditEvents(ctx context.Context, obj *apikey.Namespace, first *int, after *string, last *int, before *string, filter *apikey.EventFilter) (*AuditEventConnection, error) {
+	return auditEvents(loaded(ctx).auditEvents(ctx, apikey.EventPlace{Namespace: obj}, eventOptions(first, after, last, before, filter)))
 }
 
 func (r *organizationResolver) ID(ctx context.Context, obj *Organization) (string, error) {
@@ -108,8 +107,8 @@ func (r *organizationResolver) APIKeys(ctx context.Context, obj *Organization, i
 	}))
 }
 
-func (r *organizationResolver) AuditEvents(ctx context.Context, obj *Organization, first *int, after *string, last *int, before *string, filter *AuditEventFilter) (*AuditEventConnection, error) {
-	panic(fmt.Errorf("not implemented: AuditEvents - auditEvents"))
+func (r *organizationResolver) AuditEvents(ctx context.Context, obj *Organization, first *int, after *string, last *int, before *string, filter *apikey.EventFilter) (*AuditEventConnection, error) {
+	return auditEvents(loaded(ctx).auditEvents(ctx, apikey.EventPlace{}, eventOptions(first, after, last, before, filter)))
 }
 
 func (r *queryResolver) Retriever(ctx context.Context, id string) (*apikey.Retriever, error) {
@@ -181,11 +180,10 @@ func (r *retrieverResolver) APIKeys(ctx context.Context, objs []*apikey.Retrieve
 	return keys(loaded(ctx).keys(ctx, objs, listOptions(includeRevoked, first, after, last, before, filter, orderBy)))
 }
 
-func (r *retrieverResolver) AuditEvents(ctx context.Context, obj *apikey.Retriever, first *int, after *string, last *int, before *string, keyID *string, filter *AuditEventFilter) (*AuditEventConnection, error) {
-	return auditEvents(loaded(ctx).auditEvents(ctx, obj, func(ctx context.Context, wants apikey.Wants) (*apikey.Connection[apikey.Event], error) {
-		page := apikey.Page{First: first, After: after, Last: last, Before: before}
-		return r.Service.AuditEvents(ctx, apikey.CallerFrom(ctx), obj, apikey.ID(orZero(keyID)), page, wants)
-	}))
+func (r *retrieverResolver) AuditEvents(ctx context.Context, obj *apikey.Retriever, first *int, after *string, last *int, before *string, keyID *string, filter *apikey.EventFilter) (*AuditEventConnection, error) {
+	o := eventOptions(first, after, last, before, filter)
+	o.About = apikey.ID(orZero(keyID))
+	return auditEvents(loaded(ctx).auditEvents(ctx, apikey.EventPlace{Retriever: obj}, o))
 }
 
 func (r *retrieverResolver) ViewerCanCreateAPIKey(ctx context.Context, obj *apikey.Retriever) (bool, error) {

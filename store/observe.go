@@ -158,14 +158,12 @@ func (o observed) InsertEvent(ctx context.Context, e apikey.Event) error {
 	return done(ctx, &o.observer, "InsertEvent", func(ctx context.Context) error { return o.engine.InsertEvent(ctx, e) })
 }
 
-func (o observed) EventPage(ctx context.Context, tenant apikey.InternalID, retriever apikey.RetrieverID, r apikey.EventRange) ([]apikey.Event, error) {
-	return see(ctx, &o.observer, "EventPage", func(ctx context.Context) ([]apikey.Event, error) {
-		return o.engine.EventPage(ctx, tenant, retriever, r)
-	})
+func (o observed) EventPage(ctx context.Context, tenant apikey.InternalID, l apikey.EventList) ([]apikey.Event, error) {
+	return see(ctx, &o.observer, "EventPage", func(ctx context.Context) ([]apikey.Event, error) { return o.engine.EventPage(ctx, tenant, l) })
 }
 
-func (o observed) CountEvents(ctx context.Context, tenant apikey.InternalID, retriever apikey.RetrieverID, about apikey.ID) (int, error) {
-	return see(ctx, &o.observer, "CountEvents", func(ctx context.Context) (int, error) { return o.engine.CountEvents(ctx, tenant, retriever, about) })
+func (o observed) CountEvents(ctx context.Context, tenant apikey.InternalID, where apikey.EventConditions) (int, error) {
+	return see(ctx, &o.observer, "CountEvents", func(ctx context.Context) (int, error) { return o.engine.CountEvents(ctx, tenant, where) })
 }
 
 func (o observed) Import(ctx context.Context, b document.Batch, options document.ImportOptions) (document.Imported, error) {

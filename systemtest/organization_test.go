@@ -196,11 +196,13 @@ func listed(v any, field string, path ...string) []string {
 
 // Every list and lookup in the organization gives each caller what a model of a few lines selects from all documents by hand, and nothing
 // else. Without this, a rule of visibility that one field forgets shows keys to callers whose scopes do not cover them.
+//
+// What the server says about changes that a caller can make is what then happens.
 func TestOrganizationsAreReadAsTheModelSays(t *testing.T) {
 	seed := rand.Uint64()
 	t.Log("seed", seed)
 	r := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // test data
-	organizations := make([]organization, 25)
+	organizations := make([]organization, 12)
 	var all document.Batch
 	for i := range organizations {
 		organizations[i] = randomOrganization(r, fmt.Sprintf("o%02d", i))
@@ -209,11 +211,17 @@ func TestOrganizationsAreReadAsTheModelSays(t *testing.T) {
 	programtest.OnEveryStore(t, func(t *testing.T, d programtest.Deployment) {
 		programtest.Insert(t, d, all)
 		s := programtest.Serve(t, d.Env)
-		for i := range organizations {
+		some := len(organizations)
+		if d.Name == "mongodb" { // the engine of the tests has no indexes
+			some = 4
+		}
+		for i := range some {
 			o := &organizations[i]
 			for _, c := range o.callers {
 				o.compare(t, s, c, organizations[(i+1)%len(organizations)])
+				o.try(t, s, c, "Update", "updateApiKey(input: {id: %q, description: \"changed\"}) { apiKey { id } }")
 			}
+			o.try(t, s, o.callers[0], "Rotate", "rotateApiKey(input: {id: %q, overlapSeconds: 3600}) { apiKey { id } }")
 		}
 	})
 }
@@ -241,7 +249,7 @@ func (o *organization) compare(t *testing.T, s *programtest.Server, c randomKey,
 		active: apiKeys { total results { id } }
 		bob: apiKeys(filter: { createdBy: "usr_bob", createdAfter: "2026-01-02T00:00:00Z", createdBefore: "2026-01-05T00:00:00Z" }) { results { id } }
 		endless: apiKeys(includeRevoked: true, filter: { neverExpires: true, status: [ACTIVE] }) { results { id } }
-		} }`, nil, code)
+		auditEvents { total } } }`, nil, code)
 	if code == "" {
 		same("all keys", listed(got, "id", "organization", "all", "results"), o.ids(anyKey))
 		same("active keys", listed(got, "id", "organization", "active", "results"), o.ids(active))
@@ -253,7 +261,7 @@ func (o *organization) compare(t *testing.T, s *programtest.Server, c randomKey,
 		rest := data(t, s, c.token, `query($after: String) { organization { apiKeys(includeRevoked: true, after: $after) { results { id } } } }`, programtest.Fields{"after": cursor}, "")
 		same("pages", append(listed(got, "id", "organization", "first", "results"), listed(rest, "id", "organization", "apiKeys", "results")...), o.ids(anyKey))
 	} else {
-		same("what is forbidden", fmt.Sprint(got), "map[organization:map[active:<nil> all:<nil> bob:<nil> endless:<nil> first:<nil>]]")
+		same("what is forbidden", fmt.Sprint(got), "map[organization:map[active:<nil> all:<nil> auditEvents:<nil> bob:<nil> endless:<nil> first:<nil>]]")
 	}
 
 	// The namespaces and their keys.
@@ -327,6 +335,44 @@ func (o *organization) compare(t *testing.T, s *programtest.Server, c randomKey,
 		keep(&want, k.id, seen(k))
 	}
 	same("entities", withNil(got["_entities"]), want)
+}
+
+// try compares what viewerCan… says with what the mutation does, and viewerCanRevoke with a dry run.
+func (o *organization) try(t *testing.T, s *programtest.Server, c randomKey, which, mutation string) {
+	t.Helper()
+	var ids, hashes, mutations []string
+	for i, k := range o.keys {
+		ids, hashes = append(ids, k.id), append(hashes, k.hash)
+		mutations = append(mutations, fmt.Sprintf("m%d: "+mutation, i, k.id))
+	}
+	got := data(t, s, c.token, `query($hashes: [String!]!) { apiKeysByHash(hashes: $hashes) { can: viewerCan`+which+` revoke: viewerCanRevoke } }`, programtest.Fields{"hashes": hashes}, "")
+	keys, _ := got["apiKeysByHash"].([]any)
+	var dry struct {
+		Data struct {
+			RevokeAPIKeys *struct{ Results []struct{ Outcome string } } `json:"revokeApiKeys"`
+		}
+	}
+	answer := s.Query(c.token, "", `mutation($ids: [ID!]!) { revokeApiKeys(input: {ids: $ids, dryRun: true}) { results { outcome } } }`, programtest.Fields{"ids": ids})
+	if err := json.Unmarshal([]byte(answer.Body), &dry); err != nil {
+		t.Fatal(err, answer.Body)
+	}
+	var done struct {
+		Data map[string]any
+	}
+	answer = s.Query(c.token, "", "mutation { "+strings.Join(mutations, " ")+" }")
+	if err := json.Unmarshal([]byte(answer.Body), &done); err != nil {
+		t.Fatal(err, answer.Body)
+	}
+	for i, k := range o.keys {
+		can, seen := keys[i].(map[string]any)
+		if done := done.Data[fmt.Sprintf("m%d", i)] != nil; done != (seen && can["can"] == true) {
+			t.Errorf("%s with %s %v: viewerCan%s of %s %v is %v, and the mutation succeeds: %v", c.token, c.permission, c.scopes, which, k.id, k.scopes, can["can"], done)
+		}
+		would := dry.Data.RevokeAPIKeys != nil && slices.Contains([]string{"WOULD_REVOKE", "ALREADY_REVOKED"}, dry.Data.RevokeAPIKeys.Results[i].Outcome)
+		if would != (seen && can["revoke"] == true) {
+			t.Errorf("%s with %s %v: viewerCanRevoke of %s %v is %v, and a dry run would: %v", c.token, c.permission, c.scopes, k.id, k.scopes, can["revoke"], would)
+		}
+	}
 }
 
 func representations(o *organization, other organization) (all []programtest.Fields) {

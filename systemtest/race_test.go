@@ -92,7 +92,7 @@ func raceOn(t *testing.T, engine store.Engine, service *apikey.Service, id apike
 		t.Fatal(keys, err)
 	}
 	key := keys[0]
-	events, err := engine.EventPage(t.Context(), "int_a", "ret_1", apikey.EventRange{About: id, Limit: apikey.MaxPage})
+	events, err := engine.EventPage(t.Context(), "int_a", apikey.EventList{Where: apikey.EventConditions{About: &id}, Limit: apikey.MaxPage})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -133,15 +133,21 @@ func BenchmarkQueries(b *testing.B) {
 		}},
 		{"CountRetrievers", func(ctx context.Context) error { _, err := s.CountRetrievers(ctx, "int_1", "ns_00001"); return err }},
 		{"EventPage", func(ctx context.Context) error {
-			_, err := s.EventPage(ctx, "int_1", "ret_1", apikey.EventRange{Limit: 25})
+			_, err := s.EventPage(ctx, "int_1", ofRetriever("ret_1", 25))
 			return err
 		}},
 		{"EventPage about a key", func(ctx context.Context) error {
-			_, err := s.EventPage(ctx, "int_1", "ret_1", apikey.EventRange{Limit: 25, About: k.ID})
+			_, err := s.EventPage(ctx, "int_1", about(k.ID, 25))
 			return err
 		}},
-		{"CountEvents", func(ctx context.Context) error { _, err := s.CountEvents(ctx, "int_1", "ret_1", ""); return err }},
-		{"CountEvents about a key", func(ctx context.Context) error { _, err := s.CountEvents(ctx, "int_1", "ret_1", k.ID); return err }},
+		{"CountEvents", func(ctx context.Context) error {
+			_, err := s.CountEvents(ctx, "int_1", ofRetriever("ret_1", 0).Where)
+			return err
+		}},
+		{"CountEvents about a key", func(ctx context.Context) error {
+			_, err := s.CountEvents(ctx, "int_1", about(k.ID, 0).Where)
+			return err
+		}},
 	} {
 		b.Run(q.name, func(b *testing.B) {
 			for b.Loop() {

@@ -44,14 +44,27 @@ var indexes = []index{
 	{document.Keys, bson.D{up("internal_id"), up("key_id")}, true},
 	pendingIndex,
 	{document.Events, bson.D{up("internal_id"), up("audit_id")}, true},
-	{document.Events, bson.D{up("internal_id"), up("retriever_ids"), down("timestamp"), down("audit_id")}, false},
-	{document.Events, bson.D{up("internal_id"), up("retriever_ids"), up("resource_id"), down("timestamp"), down("audit_id")}, false},
+	{document.Events, eventIndex("retriever_ids"), false},
+	{document.Events, eventIndex("resource_id"), false},
 	{document.Keys, keysOfTenant, false},
 	{document.Keys, keysByExpiry, false},
 	{document.Keys, keysOfCreator, false},
+	{document.Events, eventIndex(), false},
+	{document.Events, eventIndex("namespace_id"), false},
+	{document.Events, eventIndex("actor_id"), false},
+	{document.Events, eventIndex("actor_key_id"), false},
 	{document.Namespaces, bson.D{up("organization_name")}, false},
 	{document.Namespaces, bson.D{up("namespace_id")}, false},
 	{document.Namespaces, bson.D{up("namespace_name")}, false},
+}
+
+// eventIndex has the events of a tenant with the same value of a field, newest first.
+func eventIndex(fields ...string) bson.D {
+	keys := bson.D{up("internal_id")}
+	for _, name := range fields {
+		keys = append(keys, up(name))
+	}
+	return append(keys, down("timestamp"), down("audit_id"))
 }
 
 // EnsureIndexes builds the missing indexes one after the other, without a time limit. It never drops an index, and

@@ -81,8 +81,12 @@ func TestEnsureIndexes(t *testing.T) {
 		"api_keys pending_events.audit_id_1_internal_id_1":         false,
 		"namespaces namespace_id_1":                                false, "namespaces namespace_name_1": false,
 		"audit_events _id_": false, "audit_events internal_id_1_audit_id_1": true,
-		"audit_events internal_id_1_retriever_ids_1_timestamp_-1_audit_id_-1":               false,
-		"audit_events internal_id_1_retriever_ids_1_resource_id_1_timestamp_-1_audit_id_-1": false,
+		"audit_events internal_id_1_retriever_ids_1_timestamp_-1_audit_id_-1": false,
+		"audit_events internal_id_1_resource_id_1_timestamp_-1_audit_id_-1":   false,
+		"audit_events internal_id_1_timestamp_-1_audit_id_-1":                 false,
+		"audit_events internal_id_1_namespace_id_1_timestamp_-1_audit_id_-1":  false,
+		"audit_events internal_id_1_actor_id_1_timestamp_-1_audit_id_-1":      false,
+		"audit_events internal_id_1_actor_key_id_1_timestamp_-1_audit_id_-1":  false,
 		"retrievers _id_": false, "retrievers internal_id_1_retriever_id_1": true,
 		"retrievers internal_id_1_namespace_id_1_retriever_name_1_retriever_id_1": false,
 	}
@@ -260,9 +264,11 @@ func TestIndexesAreBuiltInOrderAndWithoutADeadline(t *testing.T) {
 		"api_keys pending_events.audit_id_1_internal_id_1",
 		"audit_events internal_id_1_audit_id_1", // the trail
 		"audit_events internal_id_1_retriever_ids_1_timestamp_-1_audit_id_-1",
-		"audit_events internal_id_1_retriever_ids_1_resource_id_1_timestamp_-1_audit_id_-1",
+		"audit_events internal_id_1_resource_id_1_timestamp_-1_audit_id_-1",
 		"api_keys internal_id_1_created_at_-1_key_id_-1", "api_keys internal_id_1_expires_at_-1_key_id_-1", // lists of the organization
 		"api_keys internal_id_1_created_by_1_created_at_-1_key_id_-1",
+		"audit_events internal_id_1_timestamp_-1_audit_id_-1", "audit_events internal_id_1_namespace_id_1_timestamp_-1_audit_id_-1",
+		"audit_events internal_id_1_actor_id_1_timestamp_-1_audit_id_-1", "audit_events internal_id_1_actor_key_id_1_timestamp_-1_audit_id_-1",
 		"namespaces organization_name_1", "namespaces namespace_id_1", "namespaces namespace_name_1", // commands
 	}
 	if diff := cmp.Diff(want, order); diff != "" {

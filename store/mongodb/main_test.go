@@ -19,6 +19,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"go.uber.org/goleak"
 
+	"retrieverkeys/apikey"
 	"retrieverkeys/store"
 	"retrieverkeys/store/document"
 	"retrieverkeys/store/mongodb/mongodbtest"
@@ -217,4 +218,18 @@ func (s onFerretDB) Import(ctx context.Context, b document.Batch, o document.Imp
 		}
 	}
 	return s.Store.Import(ctx, b, o)
+}
+
+// ofRetriever is the list of a retriever's first events.
+func ofRetriever(id apikey.RetrieverID, limit int) apikey.EventList {
+	return apikey.EventList{Where: apikey.EventConditions{Naming: []apikey.RetrieverID{id}}, Limit: limit}
+}
+
+// about is ofRetriever for the events about a key, or all of them if the key is empty.
+func about(key apikey.ID, limit int) apikey.EventList {
+	l := ofRetriever("ret_1", limit)
+	if key != "" {
+		l.Where.About = &key
+	}
+	return l
 }

@@ -264,7 +264,7 @@ func TestEveryCallIsBounded(t *testing.T) {
 		"CountUnusable":          func(ctx context.Context) error { _, err := s.CountUnusable(ctx); return err },
 		"FinishAll":              func(ctx context.Context) error { _, err := s.FinishAll(ctx); return err },
 		"EventPage": func(ctx context.Context) error {
-			_, err := s.EventPage(ctx, "int_1", "ret_1", apikey.EventRange{})
+			_, err := s.EventPage(ctx, "int_1", ofRetriever("ret_1", 25))
 			return err
 		},
 		"InsertKey": func(ctx context.Context) error { return s.InsertKey(ctx, crashKey("key_1"), crashEvent("evt_1")) },
@@ -350,7 +350,7 @@ func TestAuthenticationAsksPrimary(t *testing.T) {
 		{"KeysByHash", 0, document.Keys, func() error { _, err := s.KeysByHash(t.Context(), "hash"); return err }},
 		{"CurrentKeys", 0, document.Keys, func() error { _, err := s.CurrentKeys(t.Context(), "int_1", "key_1"); return err }},
 		{"EventPage", 0, document.Events, func() error {
-			_, err := s.EventPage(t.Context(), "int_1", "ret_1", apikey.EventRange{Limit: 1})
+			_, err := s.EventPage(t.Context(), "int_1", ofRetriever("ret_1", 1))
 			return err
 		}},
 		{"Namespaces", 1, document.Namespaces, func() error { _, err := s.Namespaces(t.Context(), "int_1", []string{"ns_1"}); return err }},

@@ -61,7 +61,6 @@ func queries(v example) []query {
 	retrievers := bson.D{up("internal_id"), up("namespace_id"), up("retriever_name"), up("retriever_id")}
 	afterName := withinNames(apikey.RetrieverRange{After: &apikey.RetrieverPosition{Name: v.name, ID: retriever[0]}})
 	byKeyID := bson.D{up("internal_id"), up("key_id")}
-	latest := bson.D{down("timestamp"), down("audit_id")}
 	queries := []query{
 		{"authentication", document.Keys, bson.D{{Key: "key_hash", Value: v.hash}}, nil, 2, []bson.D{{up("key_hash")}}, false},
 		{"a key by id", document.Keys, keysWithIDs(tenant, key), nil, 0, []bson.D{byKeyID, byID}, false},
@@ -73,9 +72,6 @@ func queries(v example) []query {
 		{"unfinished changes", document.Keys, bson.D{somethingPending}, nil, finishBatch, []bson.D{pendingIndex.keys}, false},
 		{"a successor that is not in its place", document.Keys, bson.D{somethingPending, byTenant, {Key: "successor.key_id", Value: v.key}}, nil, 1, []bson.D{pendingIndex.keys}, false},
 		{"unfinished changes of a tenant", document.Keys, bson.D{somethingPending, byTenant}, nil, maxPending, []bson.D{pendingIndex.keys}, false},
-		{"pages of events", document.Events, eventsOf(tenant, retriever[0], ""), latest, 25, []bson.D{{up("internal_id"), up("retriever_ids"), down("timestamp"), down("audit_id")}}, true},
-		{"pages of events about a key", document.Events, eventsOf(tenant, retriever[0], key[0]), latest, 25,
-			[]bson.D{{up("internal_id"), up("retriever_ids"), up("resource_id"), down("timestamp"), down("audit_id")}}, true},
 		{"the request's namespace", document.Namespaces, namespacesOf(tenant, []string{v.namespace, v.name}), nil, 0, []bson.D{{up("internal_id"), up("namespace_id")}, {up("internal_id"), up("namespace_name"), up("namespace_id")}}, false},
 		{"an organization's namespaces", document.Namespaces, namespacesOfTenant(tenant), nil, 0, []bson.D{{up("internal_id"), up("namespace_id")}}, false},
 		{"retrievers by id", document.Retrievers, retrieversWithIDs(tenant, retriever), nil, 0, []bson.D{{up("internal_id"), up("retriever_id")}}, false},
@@ -90,7 +86,33 @@ func queries(v example) []query {
 		{"import: retrievers that are stored", document.Retrievers, storedLike("retriever_id", []owned{{tenant, v.retriever}}, bson.A{v.key}, nil), nil, 0, []bson.D{byID, {up("internal_id"), up("retriever_id")}}, false},
 		{"import: keys that are stored", document.Keys, storedLike("key_id", []owned{{tenant, v.key}}, bson.A{v.key}, bson.A{v.hash}), nil, 0, []bson.D{byID, byKeyID, {up("key_hash")}}, false},
 	}
-	return slices.Concat(queries, keyQueries(v))
+	return slices.Concat(queries, keyQueries(v), eventQueries(v))
+}
+
+// eventQueries are those of lists of events.
+func eventQueries(v example) (queries []query) {
+	namespace, key := apikey.NamespaceID(v.namespace), apikey.ID(v.key)
+	newest := bson.D{down("timestamp"), down("audit_id")}
+	for _, of := range []struct {
+		events string
+		where  apikey.EventConditions
+		index  bson.D
+	}{
+		{"a retriever's events", apikey.EventConditions{Naming: []apikey.RetrieverID{apikey.RetrieverID(v.retriever)}}, eventIndex("retriever_ids")},
+		{"events about a key", apikey.EventConditions{About: &key}, eventIndex("resource_id")},
+		{"an organization's events", apikey.EventConditions{}, eventIndex()},
+		{"a namespace's events", apikey.EventConditions{Namespace: &namespace}, eventIndex("namespace_id")},
+		{"an actor's events", apikey.EventConditions{ActorID: &v.creator}, eventIndex("actor_id")},
+		{"events of an actor's key", apikey.EventConditions{ActorKeyID: &key}, eventIndex("actor_key_id")},
+	} {
+		l := apikey.EventList{Where: of.where}
+		filter := eventsThat(apikey.InternalID(v.tenant), &l, of.where.FoundBy()[0])
+		queries = append(queries, query{"pages and counts of " + of.events, document.Events, filter.with(), newest, 26, []bson.D{of.index}, true})
+		l.After = &apikey.EventPosition{Timestamp: v.at, ID: "evt_"}
+		filter = eventsThat(apikey.InternalID(v.tenant), &l, of.where.FoundBy()[0])
+		queries = append(queries, query{"later pages of " + of.events, document.Events, filter.with(), newest, 26, []bson.D{of.index}, true})
+	}
+	return queries
 }
 
 // The indexes of key lists, each in the list's order.

@@ -26,7 +26,9 @@ import (
 //	in the background, at most once a second while keys are read
 //	                        api_keys    pending_events.audit_id, internal_id
 //	EventPage, CountEvents  api_keys    pending_events.audit_id, internal_id
-//	                        audit_events internal_id, retriever_ids, (resource_id,) timestamp, audit_id
+//	                        audit_events internal_id, a condition, timestamp, audit_id. The condition is one of retriever_ids, namespace_id,
+//	                                    resource_id, actor_id and actor_key_id, or none. If two can find the events, two more commands count
+//	                                    which finds fewer.
 //	InsertEvent             audit_events _id
 //	KeysWithID              api_keys    internal_id (after reading all tenants); then as Keys
 //	KeysWithPrefix          api_keys    none: reads every key, for an operator

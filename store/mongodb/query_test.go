@@ -181,12 +181,17 @@ func TestCommands(t *testing.T) {
 			return number(s.KeysWithPrefix(ctx, []string{"ret_sk_none..."}))
 		}, 0, "find api_keys " + everyKeyField},
 		{"EventPage", func(ctx context.Context) (int, error) {
-			return number(s.EventPage(ctx, "int_1", "ret_1", apikey.EventRange{Limit: 3}))
+			return number(s.EventPage(ctx, "int_1", ofRetriever("ret_1", 3)))
 		}, 2, "find api_keys internal_id key_id revision pending_events successor; find audit_events"},
 		{"EventPage about a key", func(ctx context.Context) (int, error) {
-			return number(s.EventPage(ctx, "int_1", "ret_1", apikey.EventRange{Limit: 3, About: "key_00001"}))
+			return number(s.EventPage(ctx, "int_1", about("key_00001", 3)))
 		}, 1, "find api_keys internal_id key_id revision pending_events successor; find audit_events"},
-		{"CountEvents", func(ctx context.Context) (int, error) { return s.CountEvents(ctx, "int_1", "ret_1", "key_00001") }, 1, "find api_keys internal_id key_id revision pending_events successor; aggregate audit_events"},
+		{"CountEvents", func(ctx context.Context) (int, error) {
+			return s.CountEvents(ctx, "int_1", about("key_00001", 0).Where)
+		}, 1, "find api_keys internal_id key_id revision pending_events successor; aggregate audit_events"},
+		{"EventPage of an actor in a namespace", func(ctx context.Context) (int, error) {
+			return number(s.EventPage(ctx, "int_1", apikey.EventList{Where: apikey.EventConditions{Namespace: new(apikey.NamespaceID("ns_1")), ActorID: new("usr_none")}, Limit: 3}))
+		}, 0, "find api_keys internal_id key_id revision pending_events successor; aggregate audit_events; aggregate audit_events; find audit_events"},
 		{"CurrentKeys", func(ctx context.Context) (int, error) { return number(s.CurrentKeys(ctx, "int_1", "key_00001")) }, 1, "find api_keys"},
 		{"several CurrentKeys", func(ctx context.Context) (int, error) {
 			return number(s.CurrentKeys(ctx, "int_1", "key_00001", "key_00003"))
@@ -456,9 +461,11 @@ func TestLookupsFindNoLists(t *testing.T) {
 		}, 2},
 		"CountRetrievers": {func() (int, error) { return s.CountRetrievers(ctx, "int_1", "ns_1") }, 2},
 		"EventPage": {func() (int, error) {
-			return number(s.EventPage(ctx, "int_1", "ret_1", apikey.EventRange{Limit: 9, About: "key_00001"}))
+			return number(s.EventPage(ctx, "int_1", about("key_00001", 9)))
 		}, 1},
-		"CountEvents": {func() (int, error) { return s.CountEvents(ctx, "int_1", "ret_1", "key_00001") }, 1},
+		"CountEvents":             {func() (int, error) { return s.CountEvents(ctx, "int_1", about("key_00001", 0).Where) }, 1},
+		"EventPage of a tenant":   {func() (int, error) { return number(s.EventPage(ctx, "int_1", apikey.EventList{Limit: 9})) }, 3},
+		"CountEvents of a tenant": {func() (int, error) { return s.CountEvents(ctx, "int_1", apikey.EventConditions{}) }, 3},
 	} {
 		if n, err := c.find(); err != nil || n != c.want {
 			t.Errorf("%s found %d, %v, want %d", name, n, err, c.want)

@@ -369,10 +369,10 @@ func TestNoReadLooksWithoutAnIndex(t *testing.T) {
 		if _, err := s.CurrentKeys(t.Context(), crashTenant, "key_none"); err != nil {
 			t.Error(err)
 		}
-		if _, err := s.EventPage(t.Context(), crashTenant, "ret_1", apikey.EventRange{Limit: 5}); err != nil {
+		if _, err := s.EventPage(t.Context(), crashTenant, ofRetriever("ret_1", 5)); err != nil {
 			t.Error(err)
 		}
-		if _, err := s.CountEvents(t.Context(), crashTenant, "ret_1", ""); err != nil {
+		if _, err := s.CountEvents(t.Context(), crashTenant, ofRetriever("ret_1", 0).Where); err != nil {
 			t.Error(err)
 		}
 	}
@@ -417,7 +417,7 @@ func TestFinishingWithoutAnIndex(t *testing.T) {
 	if err := s.InsertKey(t.Context(), crashKey("key_2"), crashEvent("evt_2")); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := s.CountEvents(t.Context(), crashTenant, "ret_1", ""); err != nil || n != 2 {
+	if n, err := s.CountEvents(t.Context(), crashTenant, ofRetriever("ret_1", 0).Where); err != nil || n != 2 {
 		t.Errorf("%d events are counted, %v, want 2", n, err)
 	}
 	p.On(nil)
@@ -482,7 +482,7 @@ func TestAnIndexThatIsBeingBuiltIsNotUsed(t *testing.T) {
 		return nil
 	})
 	for range 3 {
-		if page, err := s.EventPage(t.Context(), crashTenant, "ret_1", apikey.EventRange{Limit: 5}); err != nil || len(page) > 0 {
+		if page, err := s.EventPage(t.Context(), crashTenant, ofRetriever("ret_1", 5)); err != nil || len(page) > 0 {
 			t.Errorf("%v, %v", page, err)
 		}
 	}
@@ -594,7 +594,7 @@ func TestForeignEventsHideNothing(t *testing.T) {
 		}
 		if name == "with the index" {
 			// A reader must see the pending event behind them, and a change must find the successor.
-			if page, err := s.EventPage(t.Context(), crashTenant, "ret_1", apikey.EventRange{Limit: 10}); err != nil || len(page) != 5 {
+			if page, err := s.EventPage(t.Context(), crashTenant, ofRetriever("ret_1", 10)); err != nil || len(page) != 5 {
 				t.Errorf("%s: a page of %d events, %v", name, len(page), err)
 			}
 			if keys, err := s.CurrentKeys(t.Context(), crashTenant, "key_c", "key_wanted", "key_nowhere"); err != nil || len(keys) != 2 {

@@ -181,7 +181,8 @@ func (s *Store) InsertEvent(ctx context.Context, e apikey.Event) error {
 }
 
 func (w *writer) insertEvent(ctx context.Context, e apikey.Event) error {
-	result, err := w.exec(ctx, insertEvent, []byte(document.FromEvent(e)), e.InternalID, e.ID)
+	doc := document.FromEvent(e)
+	result, err := w.exec(ctx, insertEvent, append([]any{[]byte(doc), e.InternalID, e.ID}, eventValues(doc)...)...)
 	if err != nil {
 		return err
 	}
@@ -193,7 +194,7 @@ func (w *writer) insertEvent(ctx context.Context, e apikey.Event) error {
 		return err
 	}
 	for _, retriever := range distinct(e.RetrieverIDs) {
-		if _, err := w.exec(ctx, insertEventRetriever, e.InternalID, retriever, e.Timestamp.UnixMilli(), e.ID, e.ResourceID, pk); err != nil {
+		if _, err := w.exec(ctx, insertEventRetriever, e.InternalID, retriever, e.Timestamp.UnixMilli(), e.ID, pk); err != nil {
 			return err
 		}
 	}

@@ -66,7 +66,7 @@ func TestFullDisk(t *testing.T) {
 			}
 			stored := func() (keys, events int) {
 				keys, keysErr := s.CountKeys(t.Context(), tenant, apikey.KeyConditions{}.Of("ret_1"))
-				events, eventsErr := s.CountEvents(t.Context(), tenant, "ret_1", "")
+				events, eventsErr := s.CountEvents(t.Context(), tenant, apikey.EventConditions{})
 				if err := errors.Join(keysErr, eventsErr, s.Ping(t.Context())); err != nil {
 					t.Errorf("reads: %v", err)
 				}
@@ -215,7 +215,7 @@ func TestProcessesWriteAtOnce(t *testing.T) {
 	if n, err := s.CountKeys(t.Context(), tenant, apikey.KeyConditions{}.Of("ret_1")); err != nil || n != 1+processes*keys {
 		t.Errorf("%d keys, %v, want %d", n, err, 1+processes*keys)
 	}
-	if n, err := s.CountEvents(t.Context(), tenant, "ret_1", ""); err != nil || n != 1+processes*keys+changes {
+	if n, err := s.CountEvents(t.Context(), tenant, apikey.EventConditions{}); err != nil || n != 1+processes*keys+changes {
 		t.Errorf("%d events, %v, want %d", n, err, 1+processes*keys+changes)
 	}
 	t.Log(changes, "changes of the shared key")

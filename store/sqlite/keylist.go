@@ -102,7 +102,7 @@ func (q sequence) rest(where apikey.KeyConditions) apikey.KeyConditions {
 // place is a row's place in a sequence. Every text is below the place with last set.
 type place struct {
 	date int64
-	id   apikey.ID
+	id   string
 	last bool
 }
 
@@ -199,7 +199,7 @@ func positionOf(p *apikey.KeyPosition) place {
 	if p == nil {
 		return place{}
 	}
-	return place{date: dateColumn(p.At), id: p.ID}
+	return place{date: dateColumn(p.At), id: string(p.ID)}
 }
 
 func highest(a, b place) place { return slices.MaxFunc([]place{a, b}, place.compare) }
@@ -215,8 +215,10 @@ func milliseconds(t time.Time) int64 {
 }
 
 // arguments are those of a statement about the run. The statements that look at active_until have one more.
-func (q sequence) arguments(r run, limit int) []any {
-	return append(slices.Concat([]any{q.tenant, q.of}, r.below.arguments(), r.above.arguments()), limit)
+func (q sequence) arguments(r run, limit int) []any { return r.arguments(q.tenant, q.of, limit) }
+
+func (r run) arguments(tenant apikey.InternalID, of string, limit int) []any {
+	return append(slices.Concat([]any{tenant, of}, r.below.arguments(), r.above.arguments()), limit)
 }
 
 // rowsAtOnce is how many rows one statement reads, so that a list with few matching keys among very many is read in small steps.

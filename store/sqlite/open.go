@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"time"
 
+	"go.mongodb.org/mongo-driver/v2/bson"
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 )
@@ -180,38 +181,41 @@ func (m migration) run(ctx context.Context, tx *sql.Tx) error {
 	return err
 }
 
-// fillKeyColumns fills the columns of version 3.
-func fillKeyColumns(ctx context.Context, tx *sql.Tx) error {
-	update, err := tx.PrepareContext(ctx, fillKeyColumn)
-	if err != nil {
-		return err
-	}
-	defer update.Close() //nolint:errcheck // the transaction's end closes it too
-	for last, more := int64(0), true; more; {
-		rows, err := tx.QueryContext(ctx, unfilledKeys, last)
+// fill returns a function that fills new columns. read selects the numbers and documents of the next rows after one, and update writes the
+// values of a document to a row.
+func fill(read, update string, values func(doc bson.Raw) []any) func(context.Context, *sql.Tx) error {
+	return func(ctx context.Context, tx *sql.Tx) error {
+		update, err := tx.PrepareContext(ctx, update)
 		if err != nil {
 			return err
 		}
-		more = false
-		var values [][]any
-		for rows.Next() {
-			var doc []byte
-			if err := rows.Scan(&last, &doc); err != nil {
-				return errors.Join(err, rows.Close())
-			}
-			more = true
-			values = append(values, append(keyDates(doc), last))
-		}
-		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
-			return err
-		}
-		for _, v := range values {
-			if _, err := update.ExecContext(ctx, v...); err != nil {
+		defer update.Close() //nolint:errcheck // the transaction's end closes it too
+		for last, more := int64(0), true; more; {
+			rows, err := tx.QueryContext(ctx, read, last)
+			if err != nil {
 				return err
 			}
+			more = false
+			var filled [][]any
+			for rows.Next() {
+				var doc []byte
+				if err := rows.Scan(&last, &doc); err != nil {
+					return errors.Join(err, rows.Close())
+				}
+				more = true
+				filled = append(filled, append(values(doc), last))
+			}
+			if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+				return err
+			}
+			for _, v := range filled {
+				if _, err := update.ExecContext(ctx, v...); err != nil {
+					return err
+				}
+			}
 		}
+		return nil
 	}
-	return nil
 }
 
 type queryer interface {

@@ -185,40 +185,6 @@ func (s *Store) KeysWithPrefix(ctx context.Context, prefixes []string) ([]apikey
 	})
 }
 
-// EventPage implements apikey.Store.
-func (s *Store) EventPage(ctx context.Context, tenant apikey.InternalID, retriever apikey.RetrieverID, r apikey.EventRange) ([]apikey.Event, error) {
-	statement, args := eventsNewestFirst, []any{tenant, retriever}
-	if r.FromEnd {
-		statement = eventsOldestFirst
-	}
-	if r.About != "" {
-		statement, args = statement+eventsAboutNewestFirst-eventsNewestFirst, append(args, r.About)
-	}
-	before, beforeID := eventBound(r.After, math.MaxInt64) // after it in the list is before it in time
-	after, afterID := eventBound(r.Before, math.MinInt64)
-	page, err := query(ctx, s, statement, nil, document.Event, append(args, before, beforeID, after, afterID, r.Limit)...)
-	if r.FromEnd {
-		slices.Reverse(page)
-	}
-	return page, err
-}
-
-// eventBound returns the position as a row of audit_event_retrievers, or open if there is no position.
-func eventBound(p *apikey.EventPosition, open int64) (happenedAt int64, id apikey.EventID) {
-	if p == nil {
-		return open, ""
-	}
-	return p.Timestamp.UnixMilli(), p.ID
-}
-
-// CountEvents implements apikey.Store.
-func (s *Store) CountEvents(ctx context.Context, tenant apikey.InternalID, retriever apikey.RetrieverID, about apikey.ID) (int, error) {
-	if about == "" {
-		return count(ctx, s, countEvents, tenant, retriever)
-	}
-	return count(ctx, s, countEventsAbout, tenant, retriever, about)
-}
-
 // CountUnusable implements store.Engine.
 func (s *Store) CountUnusable(ctx context.Context) (u document.Unusable, err error) {
 	_, err = query(ctx, s, unusableKeys, nil, func(doc bson.Raw) (struct{}, bool) {

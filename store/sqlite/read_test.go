@@ -95,3 +95,55 @@ func idsOf(t *testing.T, s *Store, r apikey.KeyList) (ids []apikey.ID) {
 	}
 	return ids
 }
+
+// A list must look at the events of the condition that fewest meet. Otherwise the few events of a person at a busy retriever, or of a busy
+// program in a quiet namespace, would take the whole budget of a request. A list whose condition has no index must be complete however many
+// events it passes over.
+func TestEventsAreFoundByTheFewest(t *testing.T) {
+	s := opened(t, filepath.Join(t.TempDir(), "store.db"))
+	const n = 3 * rowsAtOnce
+	insertEvents(t, s, n, func(i int, e *apikey.Event) {
+		e.ActorID, e.NamespaceID = "usr_program", "ns_busy"
+		switch i {
+		case 7, 77:
+			e.ActorID = "usr_person"
+		case 8, 88:
+			e.NamespaceID, e.RetrieverIDs = "ns_quiet", []apikey.RetrieverID{"ret_quiet"}
+		case 9:
+			e.IPAddress = new("203.0.113.9")
+		}
+	})
+	busy, quiet := []apikey.RetrieverID{"ret_1"}, []apikey.RetrieverID{"ret_quiet"}
+	for name, c := range map[string]struct {
+		where       apikey.EventConditions
+		found, most int
+	}{
+		"all":                            {apikey.EventConditions{}, n, n},
+		"a person at a busy retriever":   {apikey.EventConditions{Naming: busy, ActorID: new("usr_person")}, 2, 2},
+		"a person in a busy namespace":   {apikey.EventConditions{Namespace: new(apikey.NamespaceID("ns_busy")), ActorID: new("usr_person")}, 2, 2},
+		"a program at a quiet retriever": {apikey.EventConditions{Naming: quiet, ActorID: new("usr_program")}, 2, 2},
+		"a program in a quiet namespace": {apikey.EventConditions{Namespace: new(apikey.NamespaceID("ns_quiet")), ActorID: new("usr_program")}, 2, 2},
+		"a program about a key":          {apikey.EventConditions{About: new(apikey.ID("key_2")), ActorID: new("usr_program")}, 0, 0},
+		"an address":                     {apikey.EventConditions{IPAddress: new("203.0.113.9")}, 1, n},
+		"an address, lately":             {apikey.EventConditions{IPAddress: new("203.0.113.9"), Happened: apikey.Period{From: new(march.Add(time.Second))}}, 0, n - 1000},
+	} {
+		for _, fromEnd := range []bool{false, true} {
+			cost := apikey.NewCost(2*n, 0)
+			page, err := s.EventPage(apikey.WithCost(t.Context(), cost), tenant, apikey.EventList{Where: c.where, FromEnd: fromEnd, Limit: n + 1})
+			if looked := 2*n - cost.Left(); err != nil || len(page) != c.found || looked > c.most {
+				t.Errorf("%s, from end %t: %d events after %d documents, %v, want %d after %d", name, fromEnd, len(page), looked, err, c.found, c.most)
+			}
+		}
+		cost := apikey.NewCost(2*n, 0)
+		count, err := s.CountEvents(apikey.WithCost(t.Context(), cost), tenant, c.where)
+		if looked := 2*n - cost.Left(); err != nil || count != c.found || looked > c.most {
+			t.Errorf("%s: %d counted after %d documents, %v, want %d after %d", name, count, looked, err, c.found, c.most)
+		}
+	}
+	// A list that the budget does not cover must fail, not be short, and must not read on.
+	cost := apikey.NewCost(100, 0)
+	_, err := s.EventPage(apikey.WithCost(t.Context(), cost), tenant, apikey.EventList{Where: apikey.EventConditions{IPAddress: new("203.0.113.9")}, Limit: 1})
+	if e := cost.Exceeded(); e == nil || err == nil || apikey.Classify(err).Code != apikey.BadUserInput {
+		t.Errorf("a list beyond the budget: %v", err)
+	}
+}

@@ -6,12 +6,14 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+
+	"retrieverkeys/apikey"
 )
 
 // The file identifies its program by an application id ("rkey") and the version of the schema.
 const (
 	applicationID = 0x726b6579
-	schemaVersion = 3
+	schemaVersion = 4
 )
 
 // migration brings a file from the previous version of the schema to the next one.
@@ -22,7 +24,12 @@ type migration struct {
 }
 
 // schema has one migration per version.
-var schema = [schemaVersion]migration{{tables: documents}, {tables: auditTrail}, {keyColumns, fillKeyColumns, keyIndexes}}
+var schema = [schemaVersion]migration{
+	{tables: documents},
+	{tables: auditTrail},
+	{keyColumns, fill(unfilledKeys, fillKeyColumns, keyDates), keyIndexes},
+	{eventColumns, fill(unfilledEvents, fillEventColumns, eventValues), eventIndexes},
+}
 
 // documents is the schema of version 1. Its tables have one row per document: the BSON as imported, and the columns
 // that queries use. The columns are null for an unusable document (no usable id; for keys, no hash), so no query finds
@@ -95,7 +102,28 @@ CREATE INDEX api_keys_by_creator ON api_keys (tenant, created_by, created_at, id
 `
 )
 
-// auditTrail stores audit events as documents are stored. audit_event_retrievers is the order of every retriever's
+// eventColumns and eventIndexes, of version 4, are the other orders of events. The index of the resource replaces the one that was for a
+// resource of one retriever.
+const (
+	eventColumns = `
+DROP INDEX audit_event_retrievers_by_resource;
+ALTER TABLE audit_event_retrievers DROP COLUMN resource_id;
+ALTER TABLE audit_events ADD COLUMN happened_at INTEGER;
+ALTER TABLE audit_events ADD COLUMN namespace_id TEXT;
+ALTER TABLE audit_events ADD COLUMN resource_id TEXT;
+ALTER TABLE audit_events ADD COLUMN actor_id TEXT;
+ALTER TABLE audit_events ADD COLUMN actor_key_id TEXT;
+`
+	eventIndexes = `
+CREATE INDEX audit_events_by_time ON audit_events (tenant, happened_at, id);
+CREATE INDEX audit_events_by_namespace ON audit_events (tenant, namespace_id, happened_at, id);
+CREATE INDEX audit_events_by_resource ON audit_events (tenant, resource_id, happened_at, id);
+CREATE INDEX audit_events_by_actor ON audit_events (tenant, actor_id, happened_at, id);
+CREATE INDEX audit_events_by_actor_key ON audit_events (tenant, actor_key_id, happened_at, id);
+`
+)
+
+// auditTrail, of version 2, stores audit events as documents are stored. audit_event_retrievers is the order of every retriever's
 // events, with times in milliseconds. The indexes of namespaces are for commands that work on all organizations.
 const auditTrail = `
 CREATE TABLE audit_events (
@@ -145,14 +173,9 @@ const (
 	unusableKeys
 	keysFrom
 	countKeyDocuments
-	eventsNewestFirst
-	eventsOldestFirst
-	eventsAboutNewestFirst
-	eventsAboutOldestFirst
-	countEvents
-	countEventsAbout
 	keyOrderReads
-	reads = keyOrderReads + read(keyOrders)*readsOfKeyOrder
+	eventOrderReads = keyOrderReads + read(keyOrders)*readsOfKeyOrder
+	reads           = eventOrderReads + read(eventOrders)*readsOfEventOrder
 )
 
 // withTenants begins a statement with the tenants that have keys. It steps through them in an index.
@@ -173,12 +196,13 @@ const (
 	keyOrders
 )
 
-// keyOrderSQL has the parts of the statements that differ. The order is by date, then id.
+// keyOrderSQL has the parts of the statements that differ. The order is by date, then id. They name the index: in large files, SQLite found the
+// keys of one creator among all keys.
 var keyOrderSQL = [keyOrders]struct{ from, date, document string }{
 	{"api_key_retrievers WHERE tenant = ?1 AND retriever_id = ?2", "created_at", "(SELECT document FROM api_keys WHERE pk = api_key)"},
-	{"api_keys WHERE tenant = ?1 AND ?2 = ''", "created_at", "document"},
-	{"api_keys WHERE tenant = ?1 AND ?2 = ''", "expires_at", "document"},
-	{"api_keys WHERE tenant = ?1 AND created_by = ?2", "created_at", "document"},
+	{"api_keys INDEXED BY api_keys_by_creation WHERE tenant = ?1 AND ?2 = ''", "created_at", "document"},
+	{"api_keys INDEXED BY api_keys_by_expiry WHERE tenant = ?1 AND ?2 = ''", "expires_at", "document"},
+	{"api_keys INDEXED BY api_keys_by_creator WHERE tenant = ?1 AND created_by = ?2", "created_at", "document"},
 }
 
 // The statements of each order. Their arguments are the tenant, the retriever or creator, the place below which and the place above which a
@@ -212,6 +236,45 @@ func init() {
 			countKeys: "SELECT count(*) FILTER (WHERE active_until > ?8), count(*) FROM (SELECT active_until " + run + " LIMIT ?7)",
 		} {
 			readSQL[keyOrder(o).statement(which)] = text
+		}
+	}
+}
+
+// eventOrders is the number of orders in which a table or an index has events, one for each condition by which they are found. All are by
+// time, then id.
+const eventOrders = apikey.EventsByResource + 1
+
+// eventOrderSQL has the parts of the statements that differ.
+var eventOrderSQL = [eventOrders]struct{ from, document string }{
+	apikey.EventsByTenant:    {"audit_events INDEXED BY audit_events_by_time WHERE tenant = ?1 AND ?2 = ''", "document"},
+	apikey.EventsByNamespace: {"audit_events INDEXED BY audit_events_by_namespace WHERE tenant = ?1 AND namespace_id = ?2", "document"},
+	apikey.EventsByRetriever: {"audit_event_retrievers WHERE tenant = ?1 AND retriever_id = ?2", "(SELECT document FROM audit_events WHERE pk = audit_event)"},
+	apikey.EventsByActor:     {"audit_events INDEXED BY audit_events_by_actor WHERE tenant = ?1 AND actor_id = ?2", "document"},
+	apikey.EventsByActorKey:  {"audit_events INDEXED BY audit_events_by_actor_key WHERE tenant = ?1 AND actor_key_id = ?2", "document"},
+	apikey.EventsByResource:  {"audit_events INDEXED BY audit_events_by_resource WHERE tenant = ?1 AND resource_id = ?2", "document"},
+}
+
+// The statements of each order. Their arguments are those of the orders of keys.
+const (
+	eventsDown = iota
+	eventsUp
+	countEvents
+	readsOfEventOrder
+)
+
+func eventStatement(order apikey.EventsBy, which int) read {
+	return eventOrderReads + read(order)*readsOfEventOrder + read(which)
+}
+
+func init() {
+	for o, parts := range eventOrderSQL {
+		run := fmt.Sprintf("FROM %s AND (happened_at, id) < (?3, ?4) AND (happened_at, id) > (?5, ?6)", parts.from)
+		for which, text := range [readsOfEventOrder]string{
+			eventsDown:  fmt.Sprintf("SELECT %s %s ORDER BY happened_at DESC, id DESC LIMIT ?7", parts.document, run),
+			eventsUp:    fmt.Sprintf("SELECT %s %s ORDER BY happened_at, id LIMIT ?7", parts.document, run),
+			countEvents: fmt.Sprintf("SELECT count(*), count(*) FROM (SELECT 1 %s LIMIT ?7)", run),
+		} {
+			readSQL[eventStatement(apikey.EventsBy(o), which)] = text
 		}
 	}
 }
@@ -253,29 +316,6 @@ var readSQL = [reads]string{
 	unusableKeys:      `SELECT document FROM api_keys WHERE hash IS NULL`,
 	keysFrom:          `SELECT pk, document FROM api_keys WHERE pk > ? ORDER BY pk LIMIT ?`,
 	countKeyDocuments: `SELECT count(*), count(*) FROM (SELECT 1 FROM api_keys WHERE pk > 0 LIMIT ?)`,
-	eventsNewestFirst: `
-		SELECT e.document FROM audit_event_retrievers r CROSS JOIN audit_events e ON e.pk = r.audit_event
-		WHERE r.tenant = ? AND r.retriever_id = ? AND (r.happened_at, r.id) < (?, ?) AND (r.happened_at, r.id) > (?, ?)
-		ORDER BY r.happened_at DESC, r.id DESC LIMIT ?`,
-	eventsOldestFirst: `
-		SELECT e.document FROM audit_event_retrievers r CROSS JOIN audit_events e ON e.pk = r.audit_event
-		WHERE r.tenant = ? AND r.retriever_id = ? AND (r.happened_at, r.id) < (?, ?) AND (r.happened_at, r.id) > (?, ?)
-		ORDER BY r.happened_at, r.id LIMIT ?`,
-	eventsAboutNewestFirst: `
-		SELECT e.document FROM audit_event_retrievers r CROSS JOIN audit_events e ON e.pk = r.audit_event
-		WHERE r.tenant = ? AND r.retriever_id = ? AND r.resource_id = ?
-			AND (r.happened_at, r.id) < (?, ?) AND (r.happened_at, r.id) > (?, ?)
-		ORDER BY r.happened_at DESC, r.id DESC LIMIT ?`,
-	eventsAboutOldestFirst: `
-		SELECT e.document FROM audit_event_retrievers r CROSS JOIN audit_events e ON e.pk = r.audit_event
-		WHERE r.tenant = ? AND r.retriever_id = ? AND r.resource_id = ?
-			AND (r.happened_at, r.id) < (?, ?) AND (r.happened_at, r.id) > (?, ?)
-		ORDER BY r.happened_at, r.id LIMIT ?`,
-	countEvents: `
-		SELECT count(*), count(*) FROM (SELECT 1 FROM audit_event_retrievers WHERE tenant = ? AND retriever_id = ? LIMIT ?)`,
-	countEventsAbout: `
-		SELECT count(*), count(*) FROM (
-			SELECT 1 FROM audit_event_retrievers WHERE tenant = ? AND retriever_id = ? AND resource_id = ? LIMIT ?)`,
 }
 
 // write identifies a statement of a transaction, prepared on first use.
@@ -337,16 +377,20 @@ var writeSQL = [writes]string{
 	repairKey: `
 		UPDATE OR IGNORE api_keys
 		SET document = ?, tenant = ?, id = ?, hash = ?, created_at = ?, expires_at = ?, active_until = ?, created_by = ? WHERE pk = ?`,
-	insertEvent: `INSERT INTO audit_events (document, tenant, id) VALUES (?, ?, ?) ON CONFLICT DO NOTHING`,
+	insertEvent: `
+		INSERT INTO audit_events (document, tenant, id, happened_at, namespace_id, resource_id, actor_id, actor_key_id)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
 	insertEventRetriever: `
-		INSERT INTO audit_event_retrievers (tenant, retriever_id, happened_at, id, resource_id, audit_event)
-		VALUES (?, ?, ?, ?, ?, ?)`,
+		INSERT INTO audit_event_retrievers (tenant, retriever_id, happened_at, id, audit_event) VALUES (?, ?, ?, ?, ?)`,
 }
 
-// The statements of fillKeyColumns.
+// The statements that fill the columns of new versions.
 const (
-	unfilledKeys  = `SELECT pk, document FROM api_keys WHERE pk > ? AND tenant IS NOT NULL ORDER BY pk LIMIT 1000`
-	fillKeyColumn = `UPDATE api_keys SET created_at = ?, expires_at = ?, active_until = ?, created_by = ? WHERE pk = ?`
+	unfilledKeys     = `SELECT pk, document FROM api_keys WHERE pk > ? AND tenant IS NOT NULL ORDER BY pk LIMIT 1000`
+	fillKeyColumns   = `UPDATE api_keys SET created_at = ?, expires_at = ?, active_until = ?, created_by = ? WHERE pk = ?`
+	unfilledEvents   = `SELECT pk, document FROM audit_events WHERE pk > ? ORDER BY pk LIMIT 1000`
+	fillEventColumns = `
+		UPDATE audit_events SET happened_at = ?, namespace_id = ?, resource_id = ?, actor_id = ?, actor_key_id = ? WHERE pk = ?`
 )
 
 // The statements of a backup, which scan everything.

@@ -50,7 +50,7 @@ func current(t *testing.T, e store.Engine, id apikey.ID) apikey.Key {
 
 func allEvents(t *testing.T, e store.Engine) []apikey.Event {
 	t.Helper()
-	events, err := e.EventPage(t.Context(), OddTenant, OddRetriever, apikey.EventRange{Limit: 1000})
+	events, err := e.EventPage(t.Context(), OddTenant, apikey.EventList{Limit: 1000})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -300,7 +300,11 @@ func events(t *testing.T, e store.Engine) {
 	})
 	for _, about := range []apikey.ID{"", "key_1", "key_none"} {
 		want := slices.DeleteFunc(slices.Clone(stored), func(e apikey.Event) bool { return about != "" && e.ResourceID != string(about) })
-		n, err := e.CountEvents(t.Context(), OddTenant, "ret_2", about)
+		where := apikey.EventConditions{Naming: []apikey.RetrieverID{OddRetriever}}
+		if about != "" {
+			where.About = &about
+		}
+		n, err := e.CountEvents(t.Context(), OddTenant, where)
 		equal(t, fmt.Sprintf("CountEvents about %q", about), len(want), n, err)
 		bounds := []*apikey.EventPosition{nil, {Timestamp: instant.Add(2 * time.Millisecond), ID: "evt_none"}}
 		for i := range want {
@@ -314,9 +318,9 @@ func events(t *testing.T, e store.Engine) {
 							at := apikey.EventPosition{Timestamp: e.Timestamp, ID: e.ID}
 							return after != nil && !older(at, *after) || before != nil && !older(*before, at)
 						})
-						r := apikey.EventRange{About: about, After: after, Before: before, FromEnd: fromEnd, Limit: limit}
-						page, err := e.EventPage(t.Context(), OddTenant, OddRetriever, r)
-						equal(t, fmt.Sprintf("EventPage %+v", r), cut(within, fromEnd, limit), page, err)
+						l := apikey.EventList{Where: where, After: after, Before: before, FromEnd: fromEnd, Limit: limit}
+						page, err := e.EventPage(t.Context(), OddTenant, l)
+						equal(t, fmt.Sprintf("EventPage %+v", l), cut(within, fromEnd, limit), page, err)
 					}
 				}
 			}

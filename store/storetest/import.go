@@ -153,9 +153,9 @@ func importEvents(t *testing.T, e store.Engine) {
 	imported, err := e.Import(t.Context(), b, document.ImportOptions{})
 	equal(t, "Import", document.Imported{Stored: 3}, imported, err)
 	for range 2 {
-		page, err := e.EventPage(t.Context(), OddTenant, OddRetriever, apikey.EventRange{Limit: 10})
+		page, err := e.EventPage(t.Context(), OddTenant, apikey.EventList{Limit: 10})
 		equal(t, "EventPage", []apikey.Event{otherEvent, event}, page, err)
-		n, err := e.CountEvents(t.Context(), OddTenant, "ret_2", "key_1")
+		n, err := e.CountEvents(t.Context(), OddTenant, apikey.EventConditions{About: &k.ID})
 		equal(t, "CountEvents", 1, n, err)
 		equal(t, "the key", k, current(t, e, "key_1"), nil)
 		equal(t, "the other key", other, current(t, e, "key_2"), nil)

@@ -227,7 +227,9 @@ func (l *lives) look(t *rapid.T) {
 		}
 	}
 	trail := func(about apikey.ID) int {
-		c, err := l.service.AuditEvents(t.Context(), l.caller, r, about, apikey.Page{}, apikey.Wants{Items: true, Total: true})
+		c, err := l.service.AuditEvents(t.Context(), l.caller, apikey.EventPlace{Retriever: r}, apikey.EventOptions{
+			About: about, Wants: apikey.Wants{Items: true, Total: true},
+		})
 		if err != nil || c.Total != len(c.Items) {
 			t.Fatal(c, err)
 		}

@@ -42,6 +42,8 @@ func Run(t *testing.T, open func(t *testing.T) store.Engine) {
 		{"changes of odd keys", oddChanges},
 		{"uses", useKeys},
 		{"events", events},
+		{"events agree with the model", eventsAgreeWithModel},
+		{"events of many retrievers", eventsOfManyRetrievers},
 		{"lives of keys", lifecycle},
 		{"namespaces of all tenants", namespacesCalled},
 		{"keys of all tenants", keysOfAllTenants},
