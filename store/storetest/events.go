@@ -108,7 +108,7 @@ func drawTrail(t *rapid.T) (tenants []apikey.InternalID, docs []bson.Raw) {
 	return tenants, docs
 }
 
-// drawEventConditions draws conditions on events, most of which set few.
+// drawEventConditions draws conditions on events. Most set few.
 func drawEventConditions(t *rapid.T) (where apikey.EventConditions) {
 	for range rapid.IntRange(0, 4).Draw(t, "conditions") {
 		switch rapid.IntRange(0, 12).Draw(t, "condition") {
