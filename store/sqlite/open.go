@@ -190,32 +190,44 @@ func fill(read, update string, values func(doc bson.Raw) []any) func(context.Con
 			return err
 		}
 		defer update.Close() //nolint:errcheck // the transaction's end closes it too
-		for last, more := int64(0), true; more; {
-			rows, err := tx.QueryContext(ctx, read, last)
-			if err != nil {
+		for last := int64(0); ; {
+			rows, err := unfilled(ctx, tx, read, last, values)
+			if err != nil || len(rows) == 0 {
 				return err
 			}
-			more = false
-			var filled [][]any
-			for rows.Next() {
-				var doc []byte
-				if err := rows.Scan(&last, &doc); err != nil {
-					return errors.Join(err, rows.Close())
-				}
-				more = true
-				filled = append(filled, append(values(doc), last))
-			}
-			if err := errors.Join(rows.Err(), rows.Close()); err != nil {
-				return err
-			}
-			for _, v := range filled {
-				if _, err := update.ExecContext(ctx, v...); err != nil {
+			for _, row := range rows {
+				if _, err := update.ExecContext(ctx, append(row.values, row.pk)...); err != nil {
 					return err
 				}
+				last = row.pk
 			}
 		}
-		return nil
 	}
+}
+
+// row is the number of a row, and the values of its new columns.
+type row struct {
+	pk     int64
+	values []any
+}
+
+// unfilled reads the next rows after one.
+func unfilled(ctx context.Context, tx *sql.Tx, read string, after int64, values func(doc bson.Raw) []any) (next []row, err error) {
+	rows, err := tx.QueryContext(ctx, read, after)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close() // rows.Err returns the error
+	for rows.Next() {
+		var r row
+		var doc []byte
+		if err := rows.Scan(&r.pk, &doc); err != nil {
+			return nil, err
+		}
+		r.values = values(doc)
+		next = append(next, r)
+	}
+	return next, rows.Err()
 }
 
 type queryer interface {
