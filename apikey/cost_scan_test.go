@@ -80,6 +80,32 @@ func TestScansAreChargedBeforeTheyRead(t *testing.T) {
 	}
 }
 
+// Without this, nobody can ask how many keys a large organization has, or a request counts them again and again.
+func TestALargeTotalIsTheScanOfARequest(t *testing.T) {
+	const n = 5000
+	s, total := &Service{Store: charging{listOf(n)}, Now: frozen}, ListOptions{Wants: Wants{Total: true}}
+	for _, c := range []struct{ budget, wantLeft, wantRefused int }{
+		{2*n + 2*listCost, 0, 0}, {n + 2*listCost, 0, 0}, {n + listCost - 1, n - listCost - 1, 1}, {3 * listCost, listCost, 1},
+	} {
+		cost := NewCost(c.budget, 0)
+		refused := 0
+		for range 2 {
+			keys, err := s.OrganizationKeys(WithCost(t.Context(), cost), admin(), total)
+			if err != nil {
+				refused++
+				if Classify(err).Limit != "MAX_READS" {
+					t.Errorf("with %d: %v", c.budget, err)
+				}
+			} else if keys.Total != n {
+				t.Errorf("with %d: got %d, want %d", c.budget, keys.Total, n)
+			}
+		}
+		if left := cost.Left(); refused != c.wantRefused || left != c.wantLeft {
+			t.Errorf("with %d: %d refused and %d left, want %d and %d", c.budget, refused, left, c.wantRefused, c.wantLeft)
+		}
+	}
+}
+
 // Without this, requests of one organization scan side by side and take the processor from all others.
 func TestAnOrganizationHasOneLongScan(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -57,8 +57,8 @@ const (
 // fewRetrievers is how many retrievers' events a Store merges. For more, it looks at all events of the namespace.
 const fewRetrievers = 50
 
-// FoundBy returns the conditions by which the events can be found. The Store takes the one that fewer events meet. There are two if one is
-// about the actor and one about the place. A condition that an empty text must be equal to finds nothing, because it includes missing
+// FoundBy returns the conditions by which the events can be found. The Store takes the one that fewer events meet. There are two if
+// one is about the actor and one about the place. A condition that an empty text must be equal to finds nothing, because it includes missing
 // values.
 func (c *EventConditions) FoundBy() []EventsBy {
 	var by []EventsBy

@@ -29,7 +29,19 @@ func (s *Service) keyPage(ctx context.Context, tenant InternalID, of keySource, 
 	return pages[0], nil
 }
 
+// countKeys counts the keys of a list. If these are more than the request may look at, the count is a scan.
 func (s *Service) countKeys(ctx context.Context, tenant InternalID, of keySource, q *query) (int, error) {
+	if cost := CostFrom(ctx); q.scan == nil && of.retriever == "" && cost.bounded() {
+		n, over, err := s.countUpTo(ctx, tenant, of.of(q.where), cost.Left())
+		if err == nil && over {
+			err = q.startScan(cost, n, over)
+		} else if err == nil {
+			return n, cost.Look(n)
+		}
+		if err != nil {
+			return 0, err
+		}
+	}
 	ctx, done, err := s.scanning(ctx, tenant, q.scan)
 	if err != nil {
 		return 0, err

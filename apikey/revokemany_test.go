@@ -278,7 +278,7 @@ func TestRevokeManyGoesOn(t *testing.T) {
 	}
 }
 
-// A call that takes long must end with its caller's key. Without this, whoever stole a key goes on revoking others after it was revoked.
+// A call that takes long must end with its caller's key. Without this, a thief goes on revoking other keys after the stolen key was revoked.
 func TestRevokeManyEndsWithTheCallersKey(t *testing.T) {
 	store := fixture()
 	s := newService(&changing{memory: store, after: 2, change: func() {

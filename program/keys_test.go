@@ -320,7 +320,7 @@ func TestLeakedKeyPage(t *testing.T) {
 				got = string(out)
 			} else {
 				variables := programtest.Fields{}
-				for name, v := range (programtest.Fields{"hash": programtest.HashOf(secret), "key": id, "keys": []string{id, "key_tie_a"}, "retriever": "main"}) {
+				for name, v := range (programtest.Fields{"hash": programtest.HashOf(secret), "key": id, "keys": []string{id, "key_tie_a"}}) {
 					if strings.Contains(text, "$"+name+":") {
 						variables[name] = v
 					}

@@ -228,7 +228,7 @@ func TestKeysListFilters(t *testing.T) {
 			"--type retriever --created-before 2026-03-05 --status active": "4 3",
 		} {
 			var ids []string
-			for _, n := range strings.Fields(want) {
+			for n := range strings.FieldsSeq(want) {
 				ids = append(ids, "key_"+n)
 			}
 			places := []string{"", "--organization int_a", "--namespace ns_prod", "--namespace ns_prod --retriever main"}

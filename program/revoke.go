@@ -19,30 +19,32 @@ func (c *command) revokeKeys(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.onStore(ctx, func(ctx context.Context, engine store.Engine) error {
-		found, err := c.keysToRevoke(ctx, engine, ids)
-		if err != nil {
+	return c.onStore(ctx, func(ctx context.Context, engine store.Engine) error { return c.revoke(ctx, engine, ids) })
+}
+
+func (c *command) revoke(ctx context.Context, engine store.Engine, ids []apikey.ID) error {
+	found, err := c.keysToRevoke(ctx, engine, ids)
+	if err != nil {
+		return err
+	}
+	if found.count > 0 && !c.cfg.Keys.Yes && !c.cfg.Keys.DryRun {
+		if err := c.confirm(found); err != nil {
 			return err
 		}
-		if found.count > 0 && !c.cfg.Keys.Yes && !c.cfg.Keys.DryRun {
-			if err := c.confirm(found); err != nil {
-				return err
-			}
+	}
+	r := revocation{command: c, among: make(map[apikey.ID]bool, len(ids))}
+	for _, id := range ids {
+		r.among[id] = true
+	}
+	if len(ids) > 1 || c.cfg.JSON && c.cfg.Keys.DryRun {
+		r.out = c.listing("key", "KEY ID", "OUTCOME", "NAME")
+	}
+	for _, step := range found.steps() {
+		if err := r.run(ctx, engine, step); err != nil {
+			return r.end(ctx, err)
 		}
-		r := revocation{command: c, among: make(map[apikey.ID]bool, len(ids))}
-		for _, id := range ids {
-			r.among[id] = true
-		}
-		if len(ids) > 1 || c.cfg.JSON && c.cfg.Keys.DryRun {
-			r.out = c.listing("key", "KEY ID", "OUTCOME", "NAME")
-		}
-		for _, step := range found.steps() {
-			if err := r.run(ctx, engine, step); err != nil {
-				return r.end(ctx, err)
-			}
-		}
-		return r.end(ctx, nil)
-	})
+	}
+	return r.end(ctx, nil)
 }
 
 // keyIDs returns the ids that the arguments name, each once. The argument - stands for those on standard input.
@@ -234,7 +236,8 @@ type revocation struct {
 func (r *revocation) run(ctx context.Context, engine store.Engine, step toRevoke) error {
 	if step.in[0] == nil {
 		for _, id := range step.ids {
-			if err := r.refuse(apikey.RevokeResult{ID: id, Outcome: apikey.OutcomeNotFound}, fmt.Errorf("there is no key \"%s\" in the store", id)); err != nil {
+			err := fmt.Errorf("there is no key \"%s\" in the store", id)
+			if err := r.refuse(apikey.RevokeResult{ID: id, Outcome: apikey.OutcomeNotFound}, err, err.Error()); err != nil {
 				return err
 			}
 		}
@@ -254,29 +257,29 @@ func (r *revocation) run(ctx context.Context, engine store.Engine, step toRevoke
 }
 
 func (r *revocation) add(result apikey.RevokeResult) error {
-	switch {
-	case result.Err == nil:
-	case apikey.Classify(result.Err).Code == apikey.Unavailable:
-		return result.Err
-	default:
-		return r.refuse(result, fmt.Errorf("%s: %w", result.ID, result.Err))
+	if result.Err != nil {
+		e := apikey.Classify(result.Err)
+		if e.Code == apikey.Unavailable {
+			return result.Err
+		}
+		return r.refuse(result, fmt.Errorf("%s: %w", result.ID, result.Err), e.Message)
 	}
 	r.done++
 	k := result.Key
 	if next := k.RotatedTo; next != nil && !r.cfg.Keys.DryRun && !r.among[*next] {
 		r.successors = append(r.successors, fmt.Sprintf("%s: its successor %s was not revoked.\n", printable(string(k.ID)), printable(string(*next))))
 	}
-	return r.print(result)
+	return r.print(result, nil)
 }
 
 // refuse adds a key that cannot be revoked.
-func (r *revocation) refuse(result apikey.RevokeResult, why error) error {
+func (r *revocation) refuse(result apikey.RevokeResult, why error, message string) error {
 	r.done++
 	r.refused = append(r.refused, why)
 	if r.out == nil {
 		return nil
 	}
-	return r.print(result)
+	return r.print(result, &message)
 }
 
 // revokeItem is a result in JSON.
@@ -287,17 +290,14 @@ type revokeItem struct {
 	Key     *web.Key             `json:"key"`
 }
 
-func (r *revocation) print(result apikey.RevokeResult) error {
+func (r *revocation) print(result apikey.RevokeResult, message *string) error {
 	k := result.Key
 	switch {
 	case r.out != nil:
-		item := revokeItem{KeyID: result.ID, Outcome: result.Outcome}
+		item := revokeItem{KeyID: result.ID, Outcome: result.Outcome, Message: message}
 		var name string
 		if k != nil {
 			item.Key, name = &web.Key{Of: k}, k.Name
-		}
-		if result.Err != nil {
-			item.Message = new(apikey.Classify(result.Err).Message)
 		}
 		return r.out.add(item, func() []string { return []string{string(result.ID), string(result.Outcome), name} })
 	case r.cfg.JSON:

@@ -258,7 +258,7 @@ func Dump(t *testing.T, d Deployment) map[string][]string {
 
 func rowsOf(t *testing.T, db *sql.DB, table string) (all []string) {
 	t.Helper()
-	rows, err := db.QueryContext(t.Context(), "SELECT * FROM "+table) //nolint:gosec // a name of this file
+	rows, err := db.QueryContext(t.Context(), "SELECT * FROM "+table)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,12 +16,12 @@ import (
 type keyFilter struct {
 	by  bson.D // the conditions that an index can answer
 	out bson.A // documents to leave out: MongoDB considers no index for a negation
-	few bool   // by has the retrievers or the creator, so a server can read all of the keys and sort them
+	few bool   // by has retrievers or a creator: if no index has the list's order, the server sorts their keys
 }
 
 // keysThat selects the tenant's keys that meet the list's conditions, except the period of its order's date, which datedKeys and undatedKeys
 // select. It is exact for old and odd documents too: it selects a document if and only if apikey.KeyConditions match the key that document.Key
-// reads. So lists check nothing again, and counts need no document.
+// reads. So lists check nothing again, and counts carry no documents.
 //
 // An index can answer one of the conditions: the retrievers, or else the creator, or else the expiry. With more to choose from, a server has
 // more ways to choose wrongly.

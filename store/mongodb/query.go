@@ -65,10 +65,10 @@ var (
 	// unusable are the documents that no list shows. They are left out by a negation, with a pattern for the hash, so that MongoDB considers no
 	// index for it: the indexes of key_id and key_hash must not compete for lists.
 	unusable = bson.A{
-		bson.D{{Key: "key_id", Value: notText}},
-		bson.D{{Key: "key_id", Value: aList}},
-		bson.D{{Key: "key_hash", Value: bson.D{{Key: "$not", Value: bson.Regex{Pattern: ".", Options: "s"}}}}},
-		bson.D{{Key: "key_hash", Value: aList}},
+		encoded(bson.D{{Key: "key_id", Value: notText}}),
+		encoded(bson.D{{Key: "key_id", Value: aList}}),
+		encoded(bson.D{{Key: "key_hash", Value: bson.D{{Key: "$not", Value: bson.Regex{Pattern: ".", Options: "s"}}}}}),
+		encoded(bson.D{{Key: "key_hash", Value: aList}}),
 	}
 )
 

@@ -19,7 +19,7 @@ func eventValues(doc bson.Raw) []any {
 	return []any{e.Timestamp.UnixMilli(), e.NamespaceID, e.ResourceID, e.ActorID, e.ActorKeyID}
 }
 
-// eventSequence is a part of an order of events: those that have one value in common.
+// eventSequence is a part of an order of events: those with one value in common.
 type eventSequence struct {
 	order  apikey.EventsBy
 	tenant apikey.InternalID

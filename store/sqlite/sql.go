@@ -196,12 +196,13 @@ const (
 	keyOrders
 )
 
-// keyOrderSQL has the parts of the statements that differ. The order is by date, then id.
+// keyOrderSQL has the parts of the statements that differ. The order is by date, then id. They name the index: in large files, SQLite found the
+// keys of one creator among all keys.
 var keyOrderSQL = [keyOrders]struct{ from, date, document string }{
 	{"api_key_retrievers WHERE tenant = ?1 AND retriever_id = ?2", "created_at", "(SELECT document FROM api_keys WHERE pk = api_key)"},
-	{"api_keys WHERE tenant = ?1 AND ?2 = ''", "created_at", "document"},
-	{"api_keys WHERE tenant = ?1 AND ?2 = ''", "expires_at", "document"},
-	{"api_keys WHERE tenant = ?1 AND created_by = ?2", "created_at", "document"},
+	{"api_keys INDEXED BY api_keys_by_creation WHERE tenant = ?1 AND ?2 = ''", "created_at", "document"},
+	{"api_keys INDEXED BY api_keys_by_expiry WHERE tenant = ?1 AND ?2 = ''", "expires_at", "document"},
+	{"api_keys INDEXED BY api_keys_by_creator WHERE tenant = ?1 AND created_by = ?2", "created_at", "document"},
 }
 
 // The statements of each order. Their arguments are the tenant, the retriever or creator, the place below which and the place above which a
@@ -245,12 +246,12 @@ const eventOrders = apikey.EventsByResource + 1
 
 // eventOrderSQL has the parts of the statements that differ.
 var eventOrderSQL = [eventOrders]struct{ from, document string }{
-	apikey.EventsByTenant:    {"audit_events WHERE tenant = ?1 AND ?2 = ''", "document"},
-	apikey.EventsByNamespace: {"audit_events WHERE tenant = ?1 AND namespace_id = ?2", "document"},
+	apikey.EventsByTenant:    {"audit_events INDEXED BY audit_events_by_time WHERE tenant = ?1 AND ?2 = ''", "document"},
+	apikey.EventsByNamespace: {"audit_events INDEXED BY audit_events_by_namespace WHERE tenant = ?1 AND namespace_id = ?2", "document"},
 	apikey.EventsByRetriever: {"audit_event_retrievers WHERE tenant = ?1 AND retriever_id = ?2", "(SELECT document FROM audit_events WHERE pk = audit_event)"},
-	apikey.EventsByActor:     {"audit_events WHERE tenant = ?1 AND actor_id = ?2", "document"},
-	apikey.EventsByActorKey:  {"audit_events WHERE tenant = ?1 AND actor_key_id = ?2", "document"},
-	apikey.EventsByResource:  {"audit_events WHERE tenant = ?1 AND resource_id = ?2", "document"},
+	apikey.EventsByActor:     {"audit_events INDEXED BY audit_events_by_actor WHERE tenant = ?1 AND actor_id = ?2", "document"},
+	apikey.EventsByActorKey:  {"audit_events INDEXED BY audit_events_by_actor_key WHERE tenant = ?1 AND actor_key_id = ?2", "document"},
+	apikey.EventsByResource:  {"audit_events INDEXED BY audit_events_by_resource WHERE tenant = ?1 AND resource_id = ?2", "document"},
 }
 
 // The statements of each order. Their arguments are those of the orders of keys.
