@@ -191,35 +191,43 @@ func fill(read, update string, values func(doc bson.Raw) []any) func(context.Con
 		}
 		defer update.Close() //nolint:errcheck // the transaction's end closes it too
 		for last := int64(0); ; {
-			var filled [][]any
-			if last, filled, err = readRows(ctx, tx, read, last, values); err != nil || len(filled) == 0 {
+			rows, err := unfilled(ctx, tx, read, last, values)
+			if err != nil || len(rows) == 0 {
 				return err
 			}
-			for _, v := range filled {
-				if _, err := update.ExecContext(ctx, v...); err != nil {
+			for _, row := range rows {
+				if _, err := update.ExecContext(ctx, append(row.values, row.pk)...); err != nil {
 					return err
 				}
+				last = row.pk
 			}
 		}
 	}
 }
 
-// readRows returns the values of the next rows after one, each with the row's number at the end, and the number of the last.
-func readRows(ctx context.Context, tx *sql.Tx, read string, last int64, values func(doc bson.Raw) []any) (int64, [][]any, error) {
-	rows, err := tx.QueryContext(ctx, read, last)
+// row is the number of a row, and the values of its new columns.
+type row struct {
+	pk     int64
+	values []any
+}
+
+// unfilled reads the next rows after one.
+func unfilled(ctx context.Context, tx *sql.Tx, read string, after int64, values func(doc bson.Raw) []any) (next []row, err error) {
+	rows, err := tx.QueryContext(ctx, read, after)
 	if err != nil {
-		return 0, nil, err
+		return nil, err
 	}
 	defer rows.Close() // rows.Err returns the error
-	var filled [][]any
 	for rows.Next() {
+		var r row
 		var doc []byte
-		if err := rows.Scan(&last, &doc); err != nil {
-			return 0, nil, err
+		if err := rows.Scan(&r.pk, &doc); err != nil {
+			return nil, err
 		}
-		filled = append(filled, append(values(doc), last))
+		r.values = values(doc)
+		next = append(next, r)
 	}
-	return last, filled, rows.Err()
+	return next, rows.Err()
 }
 
 type queryer interface {
