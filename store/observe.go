@@ -166,8 +166,8 @@ func (o observed) CountEvents(ctx context.Context, tenant apikey.InternalID, whe
 	return see(ctx, &o.observer, "CountEvents", func(ctx context.Context) (int, error) { return o.engine.CountEvents(ctx, tenant, where) })
 }
 
-func (o observed) Import(ctx context.Context, b document.Batch, options document.ImportOptions) (document.Imported, error) {
-	return see(ctx, &o.observer, "Import", func(ctx context.Context) (document.Imported, error) { return o.engine.Import(ctx, b, options) })
+func (o observed) Import(ctx context.Context, from document.Source, options document.ImportOptions) (document.Imported, error) {
+	return see(ctx, &o.observer, "Import", func(ctx context.Context) (document.Imported, error) { return o.engine.Import(ctx, from, options) })
 }
 
 func (o observed) OrganizationNamespaces(ctx context.Context, name string) ([]apikey.Namespace, error) {

@@ -12,10 +12,10 @@ import (
 type Engine interface {
 	apikey.Store
 
-	// Import stores the documents of a batch. It leaves a document unchanged if its id is stored already. If a hash or
-	// an _id belongs to another stored document, Import returns document.Problems and writes nothing of the batch. See
+	// Import stores all documents of the source. It leaves a document unchanged if its id is stored already. If a hash
+	// or an _id belongs to another stored document, Import returns document.Problems and writes nothing. See
 	// document.ImportOptions for document.ErrNotEmpty.
-	Import(ctx context.Context, b document.Batch, o document.ImportOptions) (document.Imported, error)
+	Import(ctx context.Context, from document.Source, o document.ImportOptions) (document.Imported, error)
 
 	// OrganizationNamespaces returns the namespaces of all tenants that have the organization name, in no order.
 	OrganizationNamespaces(ctx context.Context, name string) ([]apikey.Namespace, error)

@@ -197,27 +197,35 @@ func TestEngine(t *testing.T) {
 // place means the same.
 type onFerretDB struct{ *Store }
 
-func (s onFerretDB) Import(ctx context.Context, b document.Batch, o document.ImportOptions) (document.Imported, error) {
-	b.Keys = slices.Clone(b.Keys)
-	for i, doc := range b.Keys {
-		var d bson.D
-		if err := bson.Unmarshal(doc, &d); err != nil {
-			return document.Imported{}, err
-		}
-		for _, e := range d {
-			list, _ := e.Value.(bson.A)
-			for j, item := range list {
-				if _, nested := item.(bson.A); nested {
-					list[j] = int32(0)
+func (s onFerretDB) Import(ctx context.Context, from document.Source, o document.ImportOptions) (document.Imported, error) {
+	return s.Store.Import(ctx, unnested{from}, o)
+}
+
+type unnested struct{ document.Source }
+
+func (u unnested) Read(ctx context.Context, f func(document.Part) error) error {
+	return u.Source.Read(ctx, func(p document.Part) error {
+		p.Documents = slices.Clone(p.Documents)
+		for i, doc := range p.Documents {
+			var d bson.D
+			if err := bson.Unmarshal(doc, &d); err != nil {
+				return err
+			}
+			for _, e := range d {
+				list, _ := e.Value.(bson.A)
+				for j, item := range list {
+					if _, nested := item.(bson.A); nested {
+						list[j] = int32(0)
+					}
 				}
 			}
+			var err error
+			if p.Documents[i], err = bson.Marshal(d); err != nil {
+				return err
+			}
 		}
-		var err error
-		if b.Keys[i], err = bson.Marshal(d); err != nil {
-			return document.Imported{}, err
-		}
-	}
-	return s.Store.Import(ctx, b, o)
+		return f(p)
+	})
 }
 
 // ofRetriever is the list of a retriever's first events.

@@ -226,7 +226,7 @@ func TestNoStormOfRetries(t *testing.T) {
 			return err
 		},
 		"Import": func(ctx context.Context) error {
-			_, err := s.insert(ctx, &importList{name: document.Keys, documents: manyKeys(1).Keys}, []int{0})
+			_, err := s.insert(ctx, document.Part{List: document.Keys, Documents: manyKeys(1).Keys}, []int{0})
 			return err
 		},
 	} {
@@ -280,7 +280,7 @@ func TestEveryCallIsBounded(t *testing.T) {
 			return err
 		},
 		"insert": func(ctx context.Context) error {
-			_, err := s.insert(ctx, &importList{name: document.Keys, documents: manyKeys(1).Keys}, []int{0})
+			_, err := s.insert(ctx, document.Part{List: document.Keys, Documents: manyKeys(1).Keys}, []int{0})
 			return err
 		},
 	} {

@@ -78,14 +78,14 @@ var errTaken = errors.New("another key has the new key's id or hash")
 
 func (w *writer) insertKey(ctx context.Context, k apikey.Key) error {
 	doc := document.FromKey(k)
-	result, err := w.exec(ctx, insertKey, append([]any{[]byte(doc), nil, k.InternalID, k.ID, k.Hash}, keyDates(doc)...)...)
+	result, err := w.exec(ctx, insertKey, append([]any{[]byte(doc), nil, k.InternalID, k.ID, k.Hash}, keyDates(&k)...)...)
 	if err != nil {
 		return err
 	}
 	if n, err := result.RowsAffected(); err != nil || n == 0 {
 		return cmp.Or(err, errTaken)
 	}
-	return w.listInserted(ctx, doc, result)
+	return w.listInserted(ctx, &k, result)
 }
 
 // ChangeKey implements apikey.Store.

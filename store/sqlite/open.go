@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -70,7 +71,11 @@ func open(ctx context.Context, path string) (_ *Store, err error) {
 	}()
 	// An acknowledged transaction survives a crash of the process and, with synchronous FULL, of the machine. The
 	// write-ahead log is enabled below, once: the setting is stored in the file.
-	if s.write, err = pool(absolute, 1, "_synchronous=FULL&_txlock=immediate&_pragma=journal_size_limit("+strconv.Itoa(logBytes)+")"); err != nil {
+	//
+	// SQLite's temporary files, of building a large index, are put beside the store: a container may have no writable
+	// directory for them.
+	temporary := url.QueryEscape("temp_store_directory('" + strings.ReplaceAll(filepath.Dir(absolute), "'", "''") + "')")
+	if s.write, err = pool(absolute, 1, "_synchronous=FULL&_txlock=immediate&_pragma=journal_size_limit("+strconv.Itoa(logBytes)+")&_pragma="+temporary); err != nil {
 		return nil, err
 	}
 	if err := s.migrate(ctx); err != nil {

@@ -27,7 +27,7 @@ type migration struct {
 var schema = [schemaVersion]migration{
 	{tables: documents},
 	{tables: auditTrail},
-	{keyColumns, fill(unfilledKeys, fillKeyColumns, keyDates), keyIndexes},
+	{keyColumns, fill(unfilledKeys, fillKeyColumns, documentDates), keyIndexes},
 	{eventColumns, fill(unfilledEvents, fillEventColumns, eventValues), eventIndexes},
 }
 
@@ -101,6 +101,13 @@ CREATE INDEX api_keys_by_expiry ON api_keys (tenant, expires_at, id, active_unti
 CREATE INDEX api_keys_by_creator ON api_keys (tenant, created_by, created_at, id, active_until);
 `
 )
+
+// dropKeyIndexes removes keyIndexes. An import into an empty table builds them at its end.
+const dropKeyIndexes = `
+DROP INDEX api_keys_by_creation;
+DROP INDEX api_keys_by_expiry;
+DROP INDEX api_keys_by_creator;
+`
 
 // eventColumns and eventIndexes, of version 4, are the other orders of events. The index of the resource replaces the one that was for a
 // resource of one retriever.
@@ -323,6 +330,7 @@ type write int
 
 const (
 	anyDocument write = iota
+	anyKey
 	insertNamespace
 	namespaceStored
 	namespaceDocumentID
@@ -349,6 +357,7 @@ var writeSQL = [writes]string{
 	anyDocument: `
 		SELECT 1 FROM namespaces WHERE pk > 0 UNION ALL SELECT 1 FROM retrievers WHERE pk > 0
 		UNION ALL SELECT 1 FROM api_keys WHERE pk > 0 UNION ALL SELECT 1 FROM audit_events WHERE pk > 0 LIMIT 1`,
+	anyKey: `SELECT 1 FROM api_keys WHERE pk > 0 LIMIT 1`,
 	insertNamespace: `
 		INSERT INTO namespaces (document, mongo_id, tenant, id, name, organization_name) VALUES (?, ?, ?, ?, ?, ?)
 		ON CONFLICT DO NOTHING`,

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -82,7 +83,7 @@ func importClashes(t *testing.T, e store.Engine) {
 			encode(overlay(completeKey("key_1"), doc("internal_id", "int_other"))),
 		},
 	}
-	want := document.Problems{
+	want := []document.Problem{
 		{List: document.Namespaces, Index: 1, Field: "_id", Message: message},
 		{List: document.Retrievers, Index: 0, Field: "_id", Message: message},
 		{List: document.Keys, Index: 2, Field: "_id", Message: message},
@@ -96,7 +97,7 @@ func importClashes(t *testing.T, e store.Engine) {
 	if !errors.As(err, &problems) {
 		t.Fatalf("Import = %+v, %v, want problems", imported, err)
 	}
-	equal(t, "problems", want, problems, nil)
+	equal(t, "problems", want, problems.First, nil)
 	equal(t, "imported", document.Imported{}, imported, nil)
 
 	ctx := t.Context()
@@ -187,4 +188,32 @@ func importProgress(t *testing.T, e store.Engine) {
 	}
 	n, err := e.CountKeys(t.Context(), OddTenant, apikey.KeyConditions{}.Of(OddRetriever))
 	equal(t, "CountKeys", len(b.Keys), n, err)
+}
+
+// failing is a source that fails after its last document.
+type failing struct{ document.Source }
+
+func (f failing) Read(ctx context.Context, use func(document.Part) error) error {
+	if err := f.Source.Read(ctx, use); err != nil {
+		return err
+	}
+	return document.ErrChanged
+}
+
+// importFails: If the source cannot be read to its end, the import must store nothing and return the source's error.
+func importFails(t *testing.T, e store.Engine) {
+	b := OddBatch()
+	for i := range 2 * document.MaxPart {
+		b.Keys = append(b.Keys, encode(completeKey(fmt.Sprintf("key_%04d", i))))
+	}
+	imported, err := e.Import(t.Context(), failing{b}, document.ImportOptions{})
+	if !errors.Is(err, document.ErrChanged) || imported != (document.Imported{}) {
+		t.Errorf("Import = %+v, %v, want %v", imported, err, document.ErrChanged)
+	}
+	n, err := e.CountKeys(t.Context(), OddTenant, apikey.KeyConditions{}.Of(OddRetriever))
+	equal(t, "CountKeys", 0, n, err)
+	namespaces, err := e.AllNamespaces(t.Context())
+	equal(t, "AllNamespaces", 0, len(namespaces), err)
+	imported, err = e.Import(t.Context(), b, document.ImportOptions{})
+	equal(t, "second Import", document.Imported{Stored: b.Len()}, imported, err)
 }

@@ -55,6 +55,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Engine) {
 		{"import of keys with events", importEvents},
 		{"import of nothing", importNothing},
 		{"import progress", importProgress},
+		{"import of a source that fails", importFails},
 	} {
 		t.Run(promise.name, func(t *testing.T) { promise.test(t, open(t)) })
 	}
