@@ -69,7 +69,7 @@ func (s *Store) importAll(ctx context.Context, from document.Source, o document.
 	uncanceled := context.WithoutCancel(ctx) // see reading
 	done := 0
 	err = document.Ahead(
-		func(found func([]row) bool) error {
+		func(found func([]newRow) bool) error {
 			return from.Read(ctx, func(p document.Part) error {
 				rows, err := rowsOf(p)
 				if err == nil && !found(rows) {
@@ -78,7 +78,7 @@ func (s *Store) importAll(ctx context.Context, from document.Source, o document.
 				return err
 			})
 		},
-		func(rows []row) error {
+		func(rows []newRow) error {
 			for i := range rows {
 				if err := ctx.Err(); err != nil {
 					return err
@@ -121,8 +121,8 @@ func setCache(ctx context.Context, writer interface {
 // errStopped ends a reading whose documents are no longer needed.
 var errStopped = errors.New("stopped")
 
-// row is a document with the values of its columns.
-type row struct {
+// newRow is a document with the values of its columns.
+type newRow struct {
 	*table
 	index      int // in its list
 	document   bson.Raw
@@ -146,11 +146,11 @@ var tables = map[string]*table{
 }
 
 // rowsOf returns the rows of a part's documents.
-func rowsOf(p document.Part) ([]row, error) {
-	rows := make([]row, len(p.Documents))
+func rowsOf(p document.Part) ([]newRow, error) {
+	rows := make([]newRow, len(p.Documents))
 	keys := document.KeyReader{Fields: rowFields}
 	for i, doc := range p.Documents {
-		r := row{table: tables[p.List], index: p.From + i, document: doc}
+		r := newRow{table: tables[p.List], index: p.From + i, document: doc}
 		switch p.List {
 		case document.Namespaces:
 			n, ok := document.Namespace(doc)
@@ -206,7 +206,7 @@ type importer struct {
 
 // add stores the row. If its document is stored already, add counts it. If another document has its place, add notes a
 // problem.
-func (im *importer) add(ctx context.Context, r *row) error {
+func (im *importer) add(ctx context.Context, r *newRow) error {
 	result, err := im.exec(ctx, r.insert, append([]any{[]byte(r.document), r.documentID}, r.columns...)...)
 	if err != nil {
 		return err
@@ -253,7 +253,7 @@ func (w *writer) listKey(ctx context.Context, k *apikey.Key, pk int64) error {
 }
 
 // taken distinguishes a document that is stored already from one that clashes with another.
-func (im *importer) taken(ctx context.Context, r *row) error {
+func (im *importer) taken(ctx context.Context, r *newRow) error {
 	// An unusable document has only its _id as an identity.
 	stored, err := !r.usable, error(nil)
 	if r.usable {
