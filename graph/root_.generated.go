@@ -1871,7 +1871,9 @@ type Namespace implements Node {
   ): ApiKeyConnection
 
   """
-  Changes and denied attempts on the keys of this namespace's retrievers, newest first. The caller's key needs the permission ` + "`" + `admin` + "`" + `.
+  Changes and denied attempts in this namespace, newest first. The caller's key needs the permission ` + "`" + `admin` + "`" + `. If its scopes cover only some
+  retrievers of the namespace, it shows the events that name one of these. A change of a key that names retrievers in two namespaces happens in one of
+  them; the lists of the retrievers and of the organization show it in any case.
   """
   auditEvents(
     "How many to return, counted from the start of the list or from ` + "`" + `after` + "`" + `: 0 to 1,000. Without ` + "`" + `first` + "`" + ` and ` + "`" + `last` + "`" + `: 100."
