@@ -187,7 +187,7 @@ var Commands = []Command{
 		flags:   jsonFlag,
 	},
 	{
-		Name: "schema", Arguments: "[--federation[=2.3] [--with node,viewer]]",
+		Name: "schema", Arguments: "[--federation[=2.3] [--with node,nodes,viewer]]",
 		Summary: "print the GraphQL schema, or the subgraph schema for a gateway",
 		flags: func(c *Config, fs *flag.FlagSet) {
 			fs.BoolFunc("federation", "print the schema of the Apollo Federation subgraph; --federation=2.3 for composers without @listSize", func(s string) error {

@@ -31,7 +31,7 @@ func (s *Store) Import(ctx context.Context, from document.Source, o document.Imp
 const (
 	// importCacheKiB is the page cache of an import. A large one adds to each index in no order, and reads and writes
 	// the pages that do not fit again and again.
-	importCacheKiB = 64 << 10
+	importCacheKiB = 80 << 10
 	// sortCacheKiB is the cache while indexes are built. SQLite sorts as much in memory, and uses twice that.
 	sortCacheKiB = 16 << 10
 )
