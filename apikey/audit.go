@@ -76,7 +76,7 @@ func (s *Service) AuditEvents(ctx context.Context, c Caller, of EventPlace, o Ev
 	src := source[Event]{
 		at: func(e *Event) position {
 			value, _ := timeValue(&e.Timestamp)
-			return position{list: events, value: value, id: string(e.ID)}
+			return position{kind: events, value: value, id: string(e.ID)}
 		},
 		run: func(ctx context.Context, w window) ([]Event, error) {
 			return s.Store.EventPage(ctx, c.tenant(), EventList{

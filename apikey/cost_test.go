@@ -222,7 +222,7 @@ func TestFiltersAreComparedOnce(t *testing.T) {
 
 // Without this, megabytes of text are decoded and encoded before they are refused as a cursor.
 func TestLongCursorsAreNone(t *testing.T) {
-	p := position{list: retrievers, value: strings.Repeat("x", maxCursor), id: "ret_1"}
+	p := position{kind: retrievers, value: strings.Repeat("x", maxCursor), id: "ret_1"}
 	if _, ok := parseCursor(p.cursor(), retrievers); ok {
 		t.Error("a cursor of more than 64 KiB was accepted")
 	}

@@ -60,7 +60,7 @@ const (
 	ByName       OrderField = "name"
 )
 
-func (f OrderField) list() list {
+func (f OrderField) list() listKind {
 	switch f {
 	case ByLastUsedAt:
 		return byLastUsedAt
@@ -77,7 +77,7 @@ func (f OrderField) list() list {
 type query struct {
 	ListOptions
 	window window
-	list   list
+	list   listKind
 	where  KeyConditions // without Naming
 	order  KeyOrder      // of what is read; ranked lists are ordered afterwards
 	now    time.Time
@@ -156,7 +156,7 @@ func keyPosition(p *position) *KeyPosition {
 
 // position is the key's place in the requested order.
 func (q *query) position(k *Key) position {
-	p := position{list: q.list, id: string(k.ID)}
+	p := position{kind: q.list, id: string(k.ID)}
 	switch q.Order.Field {
 	case ByName:
 		p.value = k.Name

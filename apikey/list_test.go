@@ -56,8 +56,8 @@ func ids(c *Connection[Key]) string {
 
 // Without this, a list whose arguments contradict each other is empty for no visible reason.
 func TestListOptionsValidation(t *testing.T) {
-	nameCursor := (&position{list: byName, value: "a", id: "key_1"}).cursor()
-	timeCursor := (&position{list: byCreatedAt, value: "12345678", id: "key_1"}).cursor()
+	nameCursor := (&position{kind: byName, value: "a", id: "key_1"}).cursor()
+	timeCursor := (&position{kind: byCreatedAt, value: "12345678", id: "key_1"}).cursor()
 	for _, tt := range []struct {
 		name    string
 		options ListOptions
@@ -520,7 +520,7 @@ func TestScansAreBounded(t *testing.T) {
 // Without it a store that fails halfway gives a page that looks complete.
 func TestListReportsAnOutage(t *testing.T) {
 	rs := []*Retriever{{ID: "ret_1"}}
-	bound := (&position{list: byCreatedAt, null: true, id: "a"}).cursor()
+	bound := (&position{kind: byCreatedAt, null: true, id: "a"}).cursor()
 	for _, tt := range []struct {
 		name    string
 		options ListOptions

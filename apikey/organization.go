@@ -101,7 +101,7 @@ func (o *Organization) Namespaces(ctx context.Context, p Page, text string, want
 }
 
 func namespaceAt(n *Namespace) position {
-	return position{list: namespaces, value: n.Name, id: string(n.ID)}
+	return position{kind: namespaces, value: n.Name, id: string(n.ID)}
 }
 
 func compareNames(a, b *position) int {

@@ -48,7 +48,7 @@ type window struct {
 	limit         int
 }
 
-func (p Page) window(l list, limit int) (window, error) {
+func (p Page) window(l listKind, limit int) (window, error) {
 	w := window{limit: limit}
 	if p.First != nil && p.Last != nil {
 		return w, Invalid("last", "first and last cannot be used together.")

@@ -13,8 +13,8 @@ import (
 
 // Without this, contradictory page arguments are interpreted in some way, or the error does not name the wrong one.
 func TestPageValidation(t *testing.T) {
-	good := (&position{list: retrievers, value: "a", id: "ret_1"}).cursor()
-	other := (&position{list: byName, value: "a", id: "ret_1"}).cursor()
+	good := (&position{kind: retrievers, value: "a", id: "ret_1"}).cursor()
+	other := (&position{kind: byName, value: "a", id: "ret_1"}).cursor()
 	for _, tt := range []struct {
 		name  string
 		page  Page
@@ -102,8 +102,8 @@ func (r row) key() Key {
 	})
 }
 
-func (r row) position(l list) position {
-	p := position{list: l, id: r.id}
+func (r row) position(l listKind) position {
+	p := position{kind: l, id: r.id}
 	p.value, p.null = timeValue(r.key().CreatedAt)
 	return p
 }
@@ -141,7 +141,7 @@ type asked struct {
 	limit         int
 }
 
-func (a asked) page(l list) Page {
+func (a asked) page(l listKind) Page {
 	p := Page{First: &a.limit}
 	if a.fromEnd {
 		p.First, p.Last = nil, &a.limit

@@ -145,7 +145,7 @@ func (s *Service) RetrieversOf(ctx context.Context, c Caller, keys []*Key, p Pag
 			}
 		}
 		place := func(p *position) int { return slices.Index(named, RetrieverID(p.id)) }
-		at := func(r *Retriever) position { return position{list: scopeOrder, id: string(r.ID)} }
+		at := func(r *Retriever) position { return position{kind: scopeOrder, id: string(r.ID)} }
 		src := itemsOf(items, at, func(a, b *position) int { return cmp.Compare(place(a), place(b)) })
 		if out[i], err = src.page(ctx, w, wants); err != nil {
 			return nil, err
@@ -189,7 +189,7 @@ func (s *Service) retrieverIDs(ctx context.Context, c Caller, ns *Namespace) ([]
 }
 
 func retrieverAt(r *Retriever) position {
-	return position{list: retrievers, value: r.Name, id: string(r.ID)}
+	return position{kind: retrievers, value: r.Name, id: string(r.ID)}
 }
 
 func retrieverPosition(p *position) *RetrieverPosition {

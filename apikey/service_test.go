@@ -428,7 +428,7 @@ func TestRetrieverInANamespaceAtHand(t *testing.T) {
 // Without this, a caller who can see only some retrievers learns of others through the list, its total or hasNextPage, or a list needs more
 // reads than necessary.
 func TestRetrievers(t *testing.T) {
-	after := (&position{list: retrievers, value: "faq", id: "ret_2"}).cursor()
+	after := (&position{kind: retrievers, value: "faq", id: "ret_2"}).cursor()
 	onlySome := reader(on(ResourceRetriever, "ret_4"), on(ResourceRetriever, "ret_5"), on(ResourceRetriever, "ret_6"))
 	for _, tt := range []struct {
 		name    string
