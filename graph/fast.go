@@ -45,6 +45,9 @@ func fast(ctx context.Context, next graphql.Resolver) (any, error) {
 			s := shapeOf(ctx)
 			return planned(ctx, res, s.namespaces, v, s.itemSlots*len(v.Items))
 		}
+	case []*apikey.Key:
+		s := shapeOf(ctx)
+		return planned(ctx, res, s.keys, v, s.itemSlots*len(v))
 	case []apikey.Scope:
 		s := shapeOf(ctx)
 		return planned(ctx, res, s.scopes, v, s.itemSlots*len(v))
@@ -308,6 +311,7 @@ type shape struct {
 	events     writer[*AuditEventConnection]
 	retrievers writer[*RetrieverConnection]
 	namespaces writer[*NamespaceConnection]
+	keys       writer[[]*apikey.Key]
 	scopes     writer[[]apikey.Scope]
 }
 
@@ -351,6 +355,19 @@ func (s *shapes) of(ctx context.Context, op *graphql.OperationContext, f graphql
 		made.retrievers, made.itemSlots = writerOf(&c, f.Selections, &retrieversObject)
 	case "NamespaceConnection":
 		made.namespaces, made.itemSlots = writerOf(&c, f.Selections, &namespacesObject)
+	case "ApiKey":
+		if p, ok := compile(&c, f.Selections, &keyObject); ok && f.Definition.Type.Elem != nil {
+			made.itemSlots = c.slots
+			made.keys = func(a *answer, keys []*apikey.Key) {
+				a.array(len(keys), func(i int) {
+					if keys[i] == nil {
+						a.b = wire.Null(a.b)
+					} else {
+						p.write(a, keys[i])
+					}
+				})
+			}
+		}
 	case "ApiKeyScope":
 		if write, ok := listing(&scopeObject, func(list []apikey.Scope) []apikey.Scope { return list })(&c, f.Selections); ok {
 			made.scopes, made.itemSlots = write, c.slots

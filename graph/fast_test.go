@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -43,6 +44,15 @@ func (s shelf) KeyPages(_ context.Context, _ apikey.InternalID, ids []apikey.Ret
 		pages[i] = slices.Clone(s.keys[:min(len(s.keys), r.Limit)])
 	}
 	return pages, nil
+}
+
+// KeysWithHashes returns the keys as those with the first hashes.
+func (s shelf) KeysWithHashes(_ context.Context, _ apikey.InternalID, hashes []string, _ apikey.Fields) ([]apikey.Key, error) {
+	found := slices.Clone(s.keys[:min(len(s.keys), len(hashes))])
+	for i := range found {
+		found[i].Hash = hashes[i]
+	}
+	return found, nil
 }
 
 func (s shelf) CountKeys(context.Context, apikey.InternalID, apikey.KeyConditions) (int, error) {
@@ -196,11 +206,17 @@ func saysWhatGqlgenSays(t *rapid.T) {
 		head = "{ __typename"
 	}
 	body := o.selection("ApiKeyConnection", 2)
+	var hashes string
+	for i := range 3 {
+		hashes += fmt.Sprintf("%q ", strings.Repeat(strconv.Itoa(i), 64))
+	}
+	byHash := o.selection("ApiKey", 1)
 	query := fmt.Sprintf(`%[5]s
 		retriever(id: "ret_1_05") { ...R }
+		apiKeysByHash(hashes: [%[6]s]) %[7]s
 		more: retriever(id: "ret_1_05") { ...R apiKeys(first: %[1]d, includeRevoked: true) %[3]s ...R } }
 		fragment R on Retriever { apiKeys(first: %[1]d, includeRevoked: true) %[2]s } %[4]s`,
-		rapid.IntRange(0, 5).Draw(t, "first"), body, o.selection("ApiKeyConnection", 1), strings.Join(o.fragments, " "), head)
+		rapid.IntRange(0, 5).Draw(t, "first"), body, o.selection("ApiKeyConnection", 1), strings.Join(o.fragments, " "), head, hashes, byHash)
 	accept := rapid.SampledFrom([]string{mediaJSON, mediaResponse}).Draw(t, "accept")
 	var answers [2][2][]json.Token
 	for i, slow := range []bool{true, false} {
