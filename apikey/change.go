@@ -20,7 +20,7 @@ func (s *Service) Create(ctx context.Context, c Caller, namespace, retriever str
 		return nil, err
 	}
 	as := c.wish(KeyCreated, namespace, retriever)
-	if err := s.denials.again(c.actor(), as, s.now()); err != nil {
+	if err := s.denials.lastRefusal(c.actor(), as, s.now()); err != nil {
 		return nil, err
 	}
 	r, err := s.findRetriever(ctx, c, namespace, retriever)
@@ -103,7 +103,7 @@ func (s *Service) change(ctx context.Context, c Caller, as wish, decide decision
 	if err := s.Admit(ctx, c, as.action); err != nil {
 		return nil, err
 	}
-	if err := s.denials.again(c.actor(), as, s.now()); err != nil {
+	if err := s.denials.lastRefusal(c.actor(), as, s.now()); err != nil {
 		return nil, err
 	}
 	for range manyTries {

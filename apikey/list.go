@@ -60,7 +60,7 @@ const (
 	ByName       OrderField = "name"
 )
 
-func (f OrderField) list() listKind {
+func (f OrderField) kind() listKind {
 	switch f {
 	case ByLastUsedAt:
 		return byLastUsedAt
@@ -77,7 +77,7 @@ func (f OrderField) list() listKind {
 type query struct {
 	ListOptions
 	window window
-	list   listKind
+	kind   listKind
 	where  KeyConditions // without Naming
 	order  KeyOrder      // of what is read; ranked lists are ordered afterwards
 	now    time.Time
@@ -86,7 +86,7 @@ type query struct {
 
 // query checks the options. Without a page size, the page has that many keys.
 func (o ListOptions) query(now time.Time, size int) (query, error) {
-	q := query{ListOptions: o, now: now, list: o.Order.Field.list()}
+	q := query{ListOptions: o, now: now, kind: o.Order.Field.kind()}
 	if !q.ranks() {
 		q.order = KeyOrder{ByExpiry: o.Order.Field == ByExpiresAt, Ascending: o.Order.Direction == Ascending}
 	}
@@ -122,7 +122,7 @@ func (o ListOptions) query(now time.Time, size int) (query, error) {
 		return q, err
 	}
 	var err error
-	q.window, err = o.Page.window(q.list, size)
+	q.window, err = o.Page.window(q.kind, size)
 	return q, err
 }
 
@@ -156,7 +156,7 @@ func keyPosition(p *position) *KeyPosition {
 
 // position is the key's place in the requested order.
 func (q *query) position(k *Key) position {
-	p := position{kind: q.list, id: string(k.ID)}
+	p := position{kind: q.kind, id: string(k.ID)}
 	switch q.Order.Field {
 	case ByName:
 		p.value = k.Name

@@ -319,7 +319,7 @@ func TestPagedAndScannedListingsAgree(t *testing.T) {
 		cursor := func(bound **row) *string {
 			k := rapid.SampledFrom(all).Draw(t, "cursor")
 			*bound = new(rowOf(k))
-			return new((&Connection[Key]{Items: []Key{k}, at: (&query{list: byCreatedAt}).position}).Cursor(0))
+			return new((&Connection[Key]{Items: []Key{k}, at: (&query{kind: byCreatedAt}).position}).Cursor(0))
 		}
 		if rapid.Bool().Draw(t, "after") {
 			options.Page.After = cursor(&a.after)
@@ -357,7 +357,7 @@ func TestListReadsNoMoreThanItMust(t *testing.T) {
 		keys = append(keys, keyOf(ID(fmt.Sprint("key_", i)), func(k *Key) { k.CreatedAt = at(-i) }))
 	}
 	cursorOf := func(i int) *string {
-		return new((&Connection[Key]{Items: keys, at: (&query{list: byCreatedAt}).position}).Cursor(i))
+		return new((&Connection[Key]{Items: keys, at: (&query{kind: byCreatedAt}).position}).Cursor(i))
 	}
 	three := []*Retriever{{ID: "ret_1"}, {ID: "ret_2"}, {ID: "ret_3"}}
 	for _, tt := range []struct {

@@ -84,7 +84,7 @@ func (s *Service) lookUp(ctx context.Context, c Caller, n Names) (*Found, error)
 	if err := f.readNamed(ctx, n); err != nil {
 		return nil, err
 	}
-	return f, f.list(ctx, n.Listings, listings)
+	return f, f.readListings(ctx, n.Listings, listings)
 }
 
 // readNamed reads what the first reads showed to be necessary: retrievers by name, and the retrievers of keys.
@@ -229,8 +229,8 @@ type listing struct {
 	first map[RetrieverID][]Key
 }
 
-// list makes the listings of the retrievers that exist.
-func (f *Found) list(ctx context.Context, of []ListingOf, listings []*listing) error {
+// readListings makes the listings of the retrievers that exist.
+func (f *Found) readListings(ctx context.Context, of []ListingOf, listings []*listing) error {
 	var reads, connects tasks
 	var keep []func()
 	for i, l := range listings {

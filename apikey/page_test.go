@@ -234,7 +234,7 @@ func TestConnectionsFollowTheRelaySpecification(t *testing.T) {
 				keys = append(keys, other)
 			}
 		}
-		options.Page = a.page(options.Order.Field.list())
+		options.Page = a.page(options.Order.Field.kind())
 
 		want, hasNext, hasPrevious := relay(rows, d, a)
 		s := &Service{Store: &memory{keys: keys}, Now: frozen}
@@ -256,7 +256,7 @@ func TestConnectionsFollowTheRelaySpecification(t *testing.T) {
 			t.Fatalf("total %d, want %d", got.Total, len(rows))
 		}
 		for i := range got.Items {
-			p := want[i].position(options.Order.Field.list())
+			p := want[i].position(options.Order.Field.kind())
 			if c := got.Cursor(i); c != p.cursor() {
 				t.Fatalf("item %d has the cursor %q, want %q", i, c, p.cursor())
 			}

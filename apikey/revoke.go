@@ -49,7 +49,7 @@ func (s *Service) RevokeOf(ctx context.Context, c Caller, namespace, retriever s
 	}
 	as := c.wish(KeyRevoked, namespace, string(id))
 	as.of = retriever
-	if err := s.denials.again(c.actor(), as, s.now()); err != nil {
+	if err := s.denials.lastRefusal(c.actor(), as, s.now()); err != nil {
 		return err
 	}
 	r, err := s.findRetriever(ctx, c, namespace, retriever)

@@ -288,11 +288,11 @@ func (c *Config) parseCommand(args []string) []error {
 	case c.Keys.Rules != "":
 		for _, flag := range slices.Sorted(maps.Keys(given)) {
 			if flag != "rules" {
-				problems = append(problems, fmt.Errorf("--rules goes without --%s: it prints rules and scans nothing", flag))
+				problems = append(problems, fmt.Errorf("--rules cannot be combined with --%s: it prints rules and scans nothing", flag))
 			}
 		}
 		if len(operands) > 0 {
-			problems = append(problems, errors.New("--rules goes without a file: it prints rules and scans nothing"))
+			problems = append(problems, errors.New("--rules cannot be combined with a file: it prints rules and scans nothing"))
 		}
 	case command.operand == "" && len(operands) > 0:
 		problems = append(problems, fmt.Errorf("unexpected argument %q", strings.Join(operands, " ")))

@@ -282,7 +282,7 @@ func (l *loader) keys(ctx context.Context, rs []*apikey.Retriever, o apikey.List
 
 // list reads the lists of retrievers' keys, and of those that were read together with the retrievers, and puts them into their places.
 func (l *loader) list(ctx context.Context, rs []*apikey.Retriever, at []int, listings []apikey.Listing, arguments string, o apikey.ListOptions) error {
-	key, all := l.beside(rs)
+	key, all := l.readWith(rs)
 	read, err := once(ctx, l, "apiKeys", fmt.Sprintf("%s %s %v %d", key, arguments, o.Wants, o.Fields), func(ctx context.Context) (map[apikey.RetrieverID]apikey.Listing, error) {
 		read, err := l.service.List(ctx, l.caller, all, o)
 		byID := make(map[apikey.RetrieverID]apikey.Listing, len(read))
@@ -334,7 +334,7 @@ func (l *loader) retrieversOf(ctx context.Context, keys []*apikey.Key, p apikey.
 // which stand for what was not found, get the zero value.
 func ofKeys[T, U any](ctx context.Context, l *loader, what, how string, keys []*apikey.Key, read func(context.Context, []*apikey.Key) ([]T, error), part func(T) U) ([]U, error) {
 	out := make([]U, len(keys))
-	together := l.besideKeys(keys)
+	together := l.keysReadWith(keys)
 	if len(together) == 0 {
 		return out, nil
 	}
@@ -366,9 +366,9 @@ func (l *loader) keepKeys(keys []*apikey.Key) {
 	}
 }
 
-// besideKeys returns the keys that were read together with these, or else these, without those that are nil. What is asked of one of them is
+// keysReadWith returns the keys that were read together with these, or else these, without those that are nil. What is asked of one of them is
 // about to be asked of the others.
-func (l *loader) besideKeys(keys []*apikey.Key) []*apikey.Key {
+func (l *loader) keysReadWith(keys []*apikey.Key) []*apikey.Key {
 	keys = slices.DeleteFunc(slices.Clone(keys), func(k *apikey.Key) bool { return k == nil })
 	if len(keys) == 0 {
 		return nil
@@ -395,9 +395,9 @@ func itemsOf(pages ...*apikey.Connection[apikey.Key]) (keys []*apikey.Key) {
 	return keys
 }
 
-// beside returns the retrievers of the page to which these belong, and a name for the page. What is asked of one of them is about to be
+// readWith returns the retrievers of the page to which these belong, and a name for the page. What is asked of one of them is about to be
 // asked of the others.
-func (l *loader) beside(rs []*apikey.Retriever) (string, []*apikey.Retriever) {
+func (l *loader) readWith(rs []*apikey.Retriever) (string, []*apikey.Retriever) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if p, ok := l.pages[rs[0].ID]; ok && !slices.ContainsFunc(rs, func(r *apikey.Retriever) bool { return l.pages[r.ID].name != p.name }) {

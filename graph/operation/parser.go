@@ -65,7 +65,7 @@ func (p *Parser) Parse(ctx context.Context, text string) (*Document, gqlerror.Li
 	parsed, err := queryparser.ParseQueryWithTokenLimit(source, p.Limits.Tokens)
 	if err == nil {
 		if pos := loneSurrogate(source); pos != nil {
-			err = gqlerror.ErrorPosf(pos, "The string has half of a surrogate pair, which is no character: send both halves.")
+			err = gqlerror.ErrorPosf(pos, "The string has half of a surrogate pair, which is not a character: send both halves.")
 		}
 	}
 	if err != nil {

@@ -162,7 +162,7 @@ func (s *Store) create(ctx context.Context, log *slog.Logger, ix index, name str
 	defer cancel()
 	defer context.AfterFunc(ctx, cancel)()
 	began := time.Now()
-	log.Info("an index is being made", "unique", ix.unique)
+	log.Info("building an index", "unique", ix.unique)
 	s.begun[ix.id()] = true
 	_, err := s.primary.Collection(ix.collection).Indexes().CreateOne(building, mongo.IndexModel{
 		Keys: ix.keys, Options: options.Index().SetName(name).SetUnique(ix.unique),
@@ -171,7 +171,7 @@ func (s *Store) create(ctx context.Context, log *slog.Logger, ix index, name str
 		delete(s.begun, ix.id())
 	}
 	if err == nil {
-		log.Info("an index was made", "unique", ix.unique, "took", time.Since(began))
+		log.Info("built an index", "unique", ix.unique, "took", time.Since(began))
 	}
 	return err
 }

@@ -284,7 +284,7 @@ func TestBuildsAreTold(t *testing.T) {
 	if err := s.EnsureIndexes(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	for _, line := range []string{"an index is being made", "an index was made"} {
+	for _, line := range []string{"building an index", "built an index"} {
 		if n := strings.Count(log.String(), line); n != len(indexes) {
 			t.Errorf("logged %d times %q, want %d", n, line, len(indexes))
 		}

@@ -39,14 +39,14 @@ type writer struct {
 	statements [writes]*sql.Stmt
 }
 
-func (w *writer) statement(ctx context.Context, name write) (_ *sql.Stmt, err error) {
+func (w *writer) statement(ctx context.Context, name writeStatement) (_ *sql.Stmt, err error) {
 	if w.statements[name] == nil {
 		w.statements[name], err = w.tx.PrepareContext(ctx, writeSQL[name]) //nolint:sqlclosecheck // closed by the end of tx
 	}
 	return w.statements[name], err
 }
 
-func (w *writer) exec(ctx context.Context, name write, args ...any) (sql.Result, error) {
+func (w *writer) exec(ctx context.Context, name writeStatement, args ...any) (sql.Result, error) {
 	stmt, err := w.statement(ctx, name) //nolint:sqlclosecheck // closed by the end of tx
 	if err != nil {
 		return nil, err
@@ -55,7 +55,7 @@ func (w *writer) exec(ctx context.Context, name write, args ...any) (sql.Result,
 }
 
 // one reads a single value, or returns sql.ErrNoRows.
-func (w *writer) one(ctx context.Context, to any, name write, args ...any) error {
+func (w *writer) one(ctx context.Context, to any, name writeStatement, args ...any) error {
 	stmt, err := w.statement(ctx, name) //nolint:sqlclosecheck // closed by the end of tx
 	if err != nil {
 		return err

@@ -136,7 +136,7 @@ type newRow struct {
 // table is the table of a list.
 type table struct {
 	list                       string
-	insert, stored, documentID write
+	insert, stored, documentID writeStatement
 }
 
 var tables = map[string]*table{
@@ -266,7 +266,7 @@ func (im *importer) taken(ctx context.Context, r *newRow) error {
 		im.imported.Existing++
 		return nil
 	}
-	clash := func(field string, statement write, value any) error {
+	clash := func(field string, statement writeStatement, value any) error {
 		taken, err := im.has(ctx, statement, value)
 		if taken {
 			im.problems.Add(document.Problem{List: r.list, Index: r.index, Field: field, Message: "belongs to another stored document"})
@@ -280,7 +280,7 @@ func (im *importer) taken(ctx context.Context, r *newRow) error {
 }
 
 // has reports whether the statement returns a row.
-func (im *importer) has(ctx context.Context, statement write, args ...any) (bool, error) {
+func (im *importer) has(ctx context.Context, statement writeStatement, args ...any) (bool, error) {
 	var one int
 	err := im.one(ctx, &one, statement, args...)
 	if errors.Is(err, sql.ErrNoRows) {

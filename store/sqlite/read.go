@@ -199,7 +199,7 @@ func (s *Store) CountUnusable(ctx context.Context) (u document.Unusable, err err
 }
 
 // query runs the statement and appends the decoded documents to found.
-func query[T any](ctx context.Context, s *Store, statement read, found []T, decode func(bson.Raw) (T, bool), args ...any) ([]T, error) {
+func query[T any](ctx context.Context, s *Store, statement readStatement, found []T, decode func(bson.Raw) (T, bool), args ...any) ([]T, error) {
 	return queryUntil(ctx, s, statement, found, func(doc bson.Raw) (item T, ok, more bool) {
 		item, ok = decode(doc)
 		return item, ok, true
@@ -207,7 +207,7 @@ func query[T any](ctx context.Context, s *Store, statement read, found []T, deco
 }
 
 // queryUntil is query, but stops after the document at which decode reports that it needs no more.
-func queryUntil[T any](ctx context.Context, s *Store, statement read, found []T, decode func(bson.Raw) (item T, ok, more bool), args ...any) ([]T, error) {
+func queryUntil[T any](ctx context.Context, s *Store, statement readStatement, found []T, decode func(bson.Raw) (item T, ok, more bool), args ...any) ([]T, error) {
 	looked := 0
 	err := s.reading(ctx, func(uncanceled context.Context) error {
 		rows, err := s.statements[statement].QueryContext(uncanceled, args...)
@@ -239,12 +239,12 @@ func queryUntil[T any](ctx context.Context, s *Store, statement read, found []T,
 }
 
 // count counts rows, as far as the request's Cost allows. The statement's last argument limits the rows that it reads.
-func count(ctx context.Context, s *Store, statement read, args ...any) (n int, err error) {
+func count(ctx context.Context, s *Store, statement readStatement, args ...any) (n int, err error) {
 	return countRows(ctx, s, statement, func(limit int) []any { return append(args, limit) })
 }
 
 // countRows is count for a statement whose arguments contain the limit.
-func countRows(ctx context.Context, s *Store, statement read, args func(limit int) []any) (n int, err error) {
+func countRows(ctx context.Context, s *Store, statement readStatement, args func(limit int) []any) (n int, err error) {
 	cost, looked := apikey.CostFrom(ctx), 0
 	err = s.reading(ctx, func(uncanceled context.Context) error {
 		return s.statements[statement].QueryRowContext(uncanceled, args(limitOf(cost))...).Scan(&n, &looked)

@@ -156,11 +156,11 @@ CREATE INDEX namespaces_by_id ON namespaces (id) WHERE id IS NOT NULL;
 CREATE INDEX namespaces_by_any_name ON namespaces (name) WHERE name IS NOT NULL;
 `
 
-// read identifies a statement of the Service's reads, prepared once.
-type read int
+// readStatement identifies a statement of the Service's reads, prepared once.
+type readStatement int
 
 const (
-	keysByHash read = iota
+	keysByHash readStatement = iota
 	keysOfTenantByHash
 	keysByID
 	keyRowsOfRetriever
@@ -181,8 +181,8 @@ const (
 	keysFrom
 	countKeyDocuments
 	keyOrderReads
-	eventOrderReads = keyOrderReads + read(keyOrders)*readsOfKeyOrder
-	reads           = eventOrderReads + read(eventOrders)*readsOfEventOrder
+	eventOrderReads = keyOrderReads + readStatement(keyOrders)*readsOfKeyOrder
+	reads           = eventOrderReads + readStatement(eventOrders)*readsOfEventOrder
 )
 
 // withTenants begins a statement with the tenants that have keys. It steps through them in an index.
@@ -193,7 +193,7 @@ const withTenants = `
 			SELECT (SELECT min(k.tenant) FROM api_keys k WHERE k.tenant > t.tenant) FROM tenants t WHERE t.tenant IS NOT NULL)`
 
 // keyOrder is an order in which a table or an index has keys.
-type keyOrder read
+type keyOrder readStatement
 
 const (
 	keysOfRetriever keyOrder = iota // by creation
@@ -227,8 +227,8 @@ const (
 	readsOfKeyOrder
 )
 
-func (o keyOrder) statement(which int) read {
-	return keyOrderReads + read(o)*readsOfKeyOrder + read(which)
+func (o keyOrder) statement(which int) readStatement {
+	return keyOrderReads + readStatement(o)*readsOfKeyOrder + readStatement(which)
 }
 
 func init() {
@@ -269,8 +269,8 @@ const (
 	readsOfEventOrder
 )
 
-func eventStatement(order apikey.EventsBy, which int) read {
-	return eventOrderReads + read(order)*readsOfEventOrder + read(which)
+func eventStatement(order apikey.EventsBy, which int) readStatement {
+	return eventOrderReads + readStatement(order)*readsOfEventOrder + readStatement(which)
 }
 
 func init() {
@@ -325,11 +325,11 @@ var readSQL = [reads]string{
 	countKeyDocuments: `SELECT count(*), count(*) FROM (SELECT 1 FROM api_keys WHERE pk > 0 LIMIT ?)`,
 }
 
-// write identifies a statement of a transaction, prepared on first use.
-type write int
+// writeStatement identifies a statement of a transaction, prepared on first use.
+type writeStatement int
 
 const (
-	anyDocument write = iota
+	anyDocument writeStatement = iota
 	anyKey
 	insertNamespace
 	namespaceStored
