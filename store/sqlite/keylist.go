@@ -54,7 +54,7 @@ func (s *Store) KeyPage(ctx context.Context, tenant apikey.InternalID, l apikey.
 			return s.sortedUnless(ctx, err, from, l)
 		}
 	}
-	return s.inOrder(ctx, inOrderOf(tenant, l.Order), l)
+	return s.inOrderOrTable(ctx, inOrderOf(tenant, l.Order), l)
 }
 
 // sequence is a part of an order: the keys of a retriever, of a tenant, or of a creator.
@@ -258,6 +258,12 @@ func (s *Store) walk(ctx context.Context, q sequence, r run, activeAt time.Time,
 
 // inOrder reads a list from a sequence in the list's order.
 func (s *Store) inOrder(ctx context.Context, q sequence, l apikey.KeyList) (page []apikey.Key, err error) {
+	page, _, err = s.inOrderUpTo(ctx, q, l, math.MaxInt)
+	return page, err
+}
+
+// inOrderUpTo is inOrder, but looks at a number of rows at most. It reports whether the page is complete.
+func (s *Store) inOrderUpTo(ctx context.Context, q sequence, l apikey.KeyList, rows int) (page []apikey.Key, complete bool, err error) {
 	matches, decode := matcher(q.rest(l.Where)), key(l.Fields)
 	for _, r := range q.runs(&l) {
 		err := s.walk(ctx, q, r, l.Where.OnlyActive(), max(rowsAtOnce, l.Limit), func(doc bson.Raw) (more bool) {
@@ -266,39 +272,34 @@ func (s *Store) inOrder(ctx context.Context, q sequence, l apikey.KeyList) (page
 					page = append(page, k)
 				}
 			}
-			return len(page) < l.Limit
+			rows--
+			return len(page) < l.Limit && rows > 0
 		})
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		if len(page) == l.Limit {
 			break
+		}
+		if rows == 0 {
+			return nil, false, nil
 		}
 	}
 	if l.FromEnd {
 		slices.Reverse(page)
 	}
-	return page, nil
+	return page, true, nil
 }
 
 // sorted reads a list from sequences of any order. It reads all of them.
 func (s *Store) sorted(ctx context.Context, from []sequence, l apikey.KeyList) ([]apikey.Key, error) {
-	var found []placed
-	decode, dates := key(l.Fields), key(l.Order.Field())
+	found := collect(&l)
 	for _, q := range from {
 		matches := matcher(q.rest(l.Where))
 		for _, r := range q.runs(&apikey.KeyList{Where: l.Where}) {
 			err := s.walk(ctx, q, r, l.Where.OnlyActive(), rowsAtOnce, func(doc bson.Raw) (more bool) {
-				if doc == nil || !matches(doc) {
-					return true
-				}
-				dated, ok := dates(doc)
-				if at := l.Order.Position(&dated); ok && l.Has(at) {
-					k, _ := decode(doc)
-					found = append(found, placed{k, at})
-				}
-				if len(found) >= 2*l.Limit+rowsAtOnce {
-					found = cut(found, &l)
+				if doc != nil && matches(doc) {
+					found.add(doc)
 				}
 				return true
 			})
@@ -307,12 +308,40 @@ func (s *Store) sorted(ctx context.Context, from []sequence, l apikey.KeyList) (
 			}
 		}
 	}
-	found = cut(found, &l)
+	return found.page(), nil
+}
+
+// collection has the keys so far of a list that is read in any order.
+type collection struct {
+	list          *apikey.KeyList
+	decode, dates func(doc bson.Raw) (apikey.Key, bool)
+	found         []placed
+}
+
+func collect(l *apikey.KeyList) collection {
+	return collection{list: l, decode: key(l.Fields), dates: key(l.Order.Field())}
+}
+
+// add adds a key that meets the list's conditions, if it is between the list's cursors.
+func (c *collection) add(doc bson.Raw) {
+	dated, ok := c.dates(doc)
+	if at := c.list.Order.Position(&dated); ok && c.list.Has(at) {
+		k, _ := c.decode(doc)
+		c.found = append(c.found, placed{k, at})
+	}
+	if len(c.found) >= 2*c.list.Limit+rowsAtOnce {
+		c.found = cut(c.found, c.list)
+	}
+}
+
+// page returns the keys of the list in its order.
+func (c *collection) page() []apikey.Key {
+	found := cut(c.found, c.list)
 	page := make([]apikey.Key, len(found))
 	for i := range found {
 		page[i] = found[i].Key
 	}
-	return page, nil
+	return page
 }
 
 // placed is a key and its place in a list.
@@ -400,6 +429,14 @@ func (s *Store) countSequence(ctx context.Context, q sequence, where apikey.KeyC
 	rest := q.rest(where)
 	if rest.Fields() == 0 {
 		return s.countRuns(ctx, q, where)
+	}
+	if q.order == keysOfTenant || q.order == keysByExpiry {
+		if most, err := s.spansMost(ctx, q, where); err != nil {
+			return 0, err
+		} else if most {
+			err = s.table(ctx, q.tenant, where, func(bson.Raw) { n++ })
+			return n, err
+		}
 	}
 	matches := matcher(rest)
 	for _, r := range q.runs(&apikey.KeyList{Where: where}) {

@@ -180,6 +180,8 @@ const (
 	unusableKeys
 	keysFrom
 	countKeyDocuments
+	lastKeyRow
+	keysOfRows
 	keyOrderReads
 	eventOrderReads = keyOrderReads + readStatement(keyOrders)*readsOfKeyOrder
 	reads           = eventOrderReads + readStatement(eventOrders)*readsOfEventOrder
@@ -323,6 +325,9 @@ var readSQL = [reads]string{
 	unusableKeys:      `SELECT document FROM api_keys WHERE hash IS NULL`,
 	keysFrom:          `SELECT pk, document FROM api_keys WHERE pk > ? ORDER BY pk LIMIT ?`,
 	countKeyDocuments: `SELECT count(*), count(*) FROM (SELECT 1 FROM api_keys WHERE pk > 0 LIMIT ?)`,
+	lastKeyRow:        `SELECT coalesce(max(pk), 0) FROM api_keys`,
+	// The + keeps the indexes of tenant out of the choice.
+	keysOfRows: `SELECT document FROM api_keys WHERE pk > ? AND pk <= ? AND +tenant = ? AND id IS NOT NULL`,
 }
 
 // writeStatement identifies a statement of a transaction, prepared on first use.
