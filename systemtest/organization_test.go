@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"go.mongodb.org/mongo-driver/v2/bson"
+
 	"retrieverkeys/program/programtest"
 	"retrieverkeys/store/document"
 )
@@ -402,4 +404,82 @@ func withNil(v any) (ids []string) {
 		}
 	}
 	return ids
+}
+
+// Each refusal names what is wrong, and the other fields are answered.
+func TestOrganizationArgumentsAreChecked(t *testing.T) {
+	programtest.OnEveryStore(t, func(t *testing.T, d programtest.Deployment) {
+		s := programtest.Serve(t, programtest.Seeded(t, d).Env)
+		hash := func(n int) string {
+			return strings.TrimSuffix(strings.Repeat(fmt.Sprintf("%q,", programtest.HashOf("x")), n), ",")
+		}
+		cursor := programtest.TextAt(data(t, s, "admin", `{ organization { namespaces(first: 1) { pageInfo { endCursor } } } }`, nil, ""), "organization", "namespaces", "pageInfo", "endCursor")
+		byExpiry := programtest.TextAt(data(t, s, "admin", `{ organization { apiKeys(first: 1, orderBy: {field: EXPIRES_AT, direction: ASC}) { pageInfo { endCursor } } } }`, nil, ""), "organization", "apiKeys", "pageInfo", "endCursor")
+		for query, field := range map[string]string{
+			`apiKeysByHash(hashes: [` + hash(501) + `]) { id }`:                                                                      "hashes",
+			`apiKeysByHash(hashes: ["` + strings.Repeat("g", 64) + `"]) { id }`:                                                      "hashes",
+			`apiKeysByHash(hashes: ["abc", ` + hash(1) + `]) { id }`:                                                                 "hashes",
+			`nodes(ids: [` + strings.Repeat(`"x",`, 101) + `]) { id }`:                                                               "ids",
+			`organization { apiKeys(after: "` + cursor + `") { total } }`:                                                            "after",
+			`organization { apiKeys(before: "` + byExpiry + `") { total } }`:                                                         "before",
+			`organization { namespaces(after: "` + byExpiry + `") { total } }`:                                                       "after",
+			`organization { auditEvents(after: "` + byExpiry + `") { total } }`:                                                      "after",
+			`organization { apiKeys(first: 1, last: 1) { total } }`:                                                                  "last",
+			`organization { apiKeys(filter: {search: "` + strings.Repeat("é", 201) + `"}) { total } }`:                               "filter.search",
+			`organization { namespaces(search: "` + strings.Repeat("x", 201) + `") { total } }`:                                      "search",
+			`organization { auditEvents(filter: {actorId: "` + strings.Repeat("x", 201) + `"}) { total } }`:                          "filter.actorId",
+			`namespace { apiKeys(filter: {expiresAfter: "2026-01-02T00:00:00Z", expiresBefore: "2026-01-01T00:00:00Z"}) { total } }`: "filter.expiresBefore",
+			`namespace { auditEvents(filter: {since: "2026-01-02T00:00:00Z", until: "2026-01-02T00:00:00Z"}) { total } }`:            "filter.until",
+			`apiKey(id: "key_full") { retrievers(first: 1001) { total } }`:                                                           "first",
+			`apiKey(id: "key_full") { retrievers(after: "` + cursor + `") { total } }`:                                               "after",
+		} {
+			got := s.Query("admin", "production", "{ ok: viewer { keyId } "+query+" }")
+			var body struct {
+				Errors []struct{ Extensions programtest.Fields }
+				Data   programtest.Fields
+			}
+			if err := json.Unmarshal([]byte(got.Body), &body); err != nil {
+				t.Fatal(err)
+			}
+			if len(body.Errors) != 1 || body.Errors[0].Extensions["code"] != "BAD_USER_INPUT" || body.Errors[0].Extensions["field"] != field || body.Data["ok"] == nil && !strings.HasPrefix(query, "nodes") { // whose list cannot be null
+				t.Errorf("%.150s: want %s: %.600s", query, field, got.Body)
+			}
+		}
+	})
+}
+
+// A cursor goes on at its place when retrievers come and go: no key is shown twice, and the keys of a new retriever appear where they belong.
+func TestNamespaceKeysWhileRetrieversChange(t *testing.T) {
+	programtest.OnEveryStore(t, func(t *testing.T, d programtest.Deployment) {
+		programtest.ImportBatch(t, d, programtest.Fixture())
+		var b document.Batch
+		for i := range 9 { // alternately of a retriever, and of one that comes later; the last names both
+			scopes := []programtest.Fields{programtest.Scope("retriever", []string{"ret_bare", "ret_later"}[i%2])}
+			if i == 8 {
+				scopes = append(scopes, programtest.Scope("retriever", "ret_later"))
+			}
+			b.Keys = append(b.Keys, programtest.KeyDoc(fmt.Sprintf("key_n%d", i), "", programtest.Fields{
+				"scopes": scopes, "created_at": programtest.Date(fmt.Sprintf("2026-06-%02dT00:00:00Z", 20-i)),
+			}))
+		}
+		programtest.ImportBatch(t, d, b)
+		s := programtest.Serve(t, d.Env)
+		const page = `query($after: String) { namespace(id: "ns_prod") { apiKeys(first: 2, after: $after, filter: { search: "key_n" }) { results { id } pageInfo { endCursor hasNextPage } } } }`
+		first := data(t, s, "admin", page, nil, "")
+		if got := listed(first, "id", "namespace", "apiKeys", "results"); fmt.Sprint(got) != "[key_n0 key_n2]" {
+			t.Fatalf("the first page: %v", got)
+		}
+		programtest.ImportBatch(t, d, document.Batch{Retrievers: []bson.Raw{programtest.RetrieverDoc("ret_later", "later", "ns_prod", "int_a")}})
+		var rest []string
+		for at := first; ; {
+			at = data(t, s, "admin", page, programtest.Fields{"after": programtest.TextAt(at, "namespace", "apiKeys", "pageInfo", "endCursor")}, "")
+			keys := listed(at, "id", "namespace", "apiKeys", "results")
+			if rest = append(rest, keys...); len(keys) < 2 {
+				break
+			}
+		}
+		if want := "[key_n3 key_n4 key_n5 key_n6 key_n7 key_n8]"; fmt.Sprint(rest) != want {
+			t.Errorf("after the retriever came: got %v, want %s", rest, want)
+		}
+	})
 }
