@@ -27,7 +27,7 @@ func TestAuditEventsAreWalkedByTheirCursors(t *testing.T) {
 		s, r, size := newService(store), &Retriever{ID: "ret_1"}, rapid.IntRange(1, 5).Draw(t, "size")
 		about := ID(rapid.SampledFrom([]string{"", "key_1"}).Draw(t, "of"))
 		page := func(p Page) *Connection[Event] {
-			c, err := s.AuditEvents(context.Background(), admin(), r, about, p, everything)
+			c, err := s.AuditEvents(context.Background(), admin(), EventPlace{Retriever: r}, EventOptions{About: about, Page: p, Wants: everything})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -83,10 +83,10 @@ func TestAuditEventsAreWalkedByTheirCursors(t *testing.T) {
 
 // Only an admin can read the trail. A cursor of another list is invalid here.
 func TestAuditEventsAreForAdmins(t *testing.T) {
-	r := &Retriever{ID: "ret_1"}
+	of := EventPlace{Retriever: &Retriever{ID: "ret_1"}}
 	for _, p := range []Permission{Read, Write, Delete} {
 		store := fixture()
-		if _, err := newService(store).AuditEvents(t.Context(), writer(p), r, "", Page{}, everything); codeAndField(t, err) != "FORBIDDEN" || store.reads() != "" {
+		if _, err := newService(store).AuditEvents(t.Context(), writer(p), of, EventOptions{Wants: everything}); codeAndField(t, err) != "FORBIDDEN" || store.reads() != "" {
 			t.Errorf("%s: %v", p, err)
 		}
 	}
@@ -94,17 +94,256 @@ func TestAuditEventsAreForAdmins(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := newService(fixture()).AuditEvents(t.Context(), admin(), r, "", Page{After: new(keys.Cursor(0))}, everything); codeAndField(t, err) != "BAD_USER_INPUT after" {
+	if _, err := newService(fixture()).AuditEvents(t.Context(), admin(), of, EventOptions{Page: Page{After: new(keys.Cursor(0))}, Wants: everything}); codeAndField(t, err) != "BAD_USER_INPUT after" {
 		t.Errorf("a cursor of keys: %v", err)
 	}
 	store := fixture()
-	if _, err := newService(store).AuditEvents(t.Context(), admin(), r, "", Page{}, Wants{Total: true}); err != nil || store.reads() != "CountEvents" {
+	if _, err := newService(store).AuditEvents(t.Context(), admin(), of, EventOptions{Wants: Wants{Total: true}}); err != nil || store.reads() != "CountEvents" {
 		t.Errorf("a total alone: %v", err)
 	}
 	for call, wants := range map[string]Wants{fmt.Sprintf("EventPage(%d)", MaxPage+1): everything, "CountEvents": {Total: true}} {
 		store.fails = call
-		if _, err := newService(store).AuditEvents(t.Context(), admin(), r, "", Page{}, wants); codeAndField(t, err) != "UNAVAILABLE" {
+		if _, err := newService(store).AuditEvents(t.Context(), admin(), of, EventOptions{Wants: wants}); codeAndField(t, err) != "UNAVAILABLE" {
 			t.Errorf("%s fails: %v", call, err)
+		}
+	}
+}
+
+// Without this, a caller with limited scopes reads what others did beyond them, or a filter hides the event that matters. Every place, filter
+// and caller must give what a walk through all events gives.
+func TestAuditEventsAreThoseOfTheModel(t *testing.T) {
+	homes := map[RetrieverID]NamespaceID{"ret_1": "ns_1", "ret_2": "ns_1", "other": "ns_1", "ret_3": "ns_2"}
+	texts := []string{"a", "b", ""}
+	rapid.Check(t, func(t *rapid.T) {
+		store := fixture()
+		store.retrievers = nil
+		for id, ns := range homes {
+			store.retrievers = append(store.retrievers, Retriever{ID: id, Name: string(id), NamespaceID: ns, InternalID: "int_1"})
+		}
+		draw := func(label string) string { return rapid.SampledFrom(texts).Draw(t, label) }
+		for i := range rapid.IntRange(0, 20).Draw(t, "events") {
+			e := Event{
+				ID: EventID(fmt.Sprintf("evt_%02d", i)), Timestamp: *at(rapid.IntRange(0, 4).Draw(t, "second")), InternalID: "int_1",
+				Action: Action(draw("action")), ActorID: draw("actor"), ActorType: ActorType(draw("type")), Outcome: Outcome(draw("status")),
+				ResourceID:   draw("resource"),
+				NamespaceID:  rapid.SampledFrom([]NamespaceID{"ns_1", "ns_1", "ns_2", ""}).Draw(t, "namespace"),
+				RetrieverIDs: rapid.SliceOfN(rapid.SampledFrom([]RetrieverID{"ret_1", "ret_2", "other", "ret_3", "gone"}), 0, 3).Draw(t, "retrievers"),
+			}
+			if rapid.Bool().Draw(t, "from an address") {
+				e.IPAddress, e.ActorKeyID = new(draw("address")), new(ID(draw("key")))
+			}
+			store.events = append(store.events, e)
+		}
+		store.events = append(store.events, Event{ID: "evt_foreign", InternalID: "int_2", NamespaceID: "ns_1", RetrieverIDs: []RetrieverID{"ret_1"}})
+
+		caller := rapid.SampledFrom([]struct {
+			name   string
+			scopes []Scope
+			sees   func(RetrieverID) bool
+			ns     NamespaceID // it sees all of this namespace
+		}{
+			{"all", nil, func(RetrieverID) bool { return true }, "*"},
+			{"organization", []Scope{on(ResourceOrganization, "org_1")}, func(RetrieverID) bool { return true }, "*"},
+			{"ns_1", []Scope{on(ResourceNamespace, "ns_1")}, func(id RetrieverID) bool { return homes[id] == "ns_1" }, "ns_1"},
+			{"ret_2", []Scope{on(ResourceRetriever, "ret_2")}, func(id RetrieverID) bool { return id == "ret_2" }, ""},
+			{"a pattern", []Scope{on(ResourceRetriever, "ret_*"), on(ResourceRetriever, "gone")}, func(id RetrieverID) bool { return strings.HasPrefix(string(id), "ret_") }, ""},
+			{"nothing", []Scope{on(ResourceRetriever, "gone")}, func(RetrieverID) bool { return false }, ""},
+		}).Draw(t, "caller")
+		whole := func(ns NamespaceID) bool { return caller.ns == "*" || caller.ns == ns }
+		place := rapid.SampledFrom([]string{"retriever", "namespace", "organization"}).Draw(t, "place")
+		ns := rapid.SampledFrom([]NamespaceID{"ns_1", "ns_2"}).Draw(t, "of")
+		var of EventPlace
+		visible := func(e *Event) bool { return true }
+		refused := ""
+		switch place {
+		case "retriever":
+			of.Retriever = &Retriever{ID: "ret_2"}
+			visible = func(e *Event) bool { return slices.Contains(e.RetrieverIDs, "ret_2") }
+		case "namespace":
+			of.Namespace = &Namespace{ID: ns}
+			here := func(id RetrieverID) bool { return homes[id] == ns && caller.sees(id) }
+			visible = func(e *Event) bool {
+				return e.NamespaceID == ns && (whole(ns) || slices.ContainsFunc(e.RetrieverIDs, here))
+			}
+			if !whole(ns) && !here("ret_1") && !here("ret_2") && !here("ret_3") {
+				refused = "NOT_FOUND"
+			}
+		case "organization":
+			if caller.ns != "*" {
+				refused = "FORBIDDEN"
+			}
+		}
+		var o EventOptions
+		o.Wants = everything
+		matches := []func(e *Event) bool{visible}
+		for _, f := range []struct {
+			field string
+			to    **string
+			of    func(*Event) *string
+		}{
+			{"actorId", &o.Filter.ActorID, func(e *Event) *string { return &e.ActorID }},
+			{"actorType", &o.Filter.ActorType, func(e *Event) *string { return (*string)(&e.ActorType) }},
+			{"actorKeyId", &o.Filter.ActorKeyID, func(e *Event) *string { return (*string)(e.ActorKeyID) }},
+			{"keyId", &o.Filter.KeyID, func(e *Event) *string { return &e.ResourceID }},
+			{"ipAddress", &o.Filter.IPAddress, func(e *Event) *string { return e.IPAddress }},
+			{"status", &o.Filter.Status, func(e *Event) *string { return (*string)(&e.Outcome) }},
+		} {
+			if rapid.IntRange(0, 3).Draw(t, f.field) == 0 {
+				want := draw(f.field)
+				*f.to = &want
+				matches = append(matches, func(e *Event) bool { got := f.of(e); return got != nil && *got == want })
+			}
+		}
+		if rapid.Bool().Draw(t, "by action") {
+			o.Filter.Action = rapid.SliceOfN(rapid.SampledFrom(texts), 0, 3).Draw(t, "actions")
+			matches = append(matches, func(e *Event) bool {
+				return len(o.Filter.Action) == 0 || slices.Contains(o.Filter.Action, string(e.Action))
+			})
+		}
+		if rapid.Bool().Draw(t, "by retriever") {
+			id := rapid.SampledFrom([]string{"ret_1", "gone", "ret_3", "nowhere"}).Draw(t, "retriever")
+			o.Filter.RetrieverID = &id
+			matches = append(matches, func(e *Event) bool { return slices.Contains(e.RetrieverIDs, RetrieverID(id)) })
+		}
+		if rapid.Bool().Draw(t, "by key") {
+			o.About = ID(rapid.SampledFrom([]string{"a", "b"}).Draw(t, "about"))
+			matches = append(matches, func(e *Event) bool { return e.ResourceID == string(o.About) })
+		}
+		if from := rapid.IntRange(-1, 3).Draw(t, "since"); from >= 0 {
+			o.Filter.Since = at(from)
+			matches = append(matches, func(e *Event) bool { return !e.Timestamp.Before(*at(from)) })
+		}
+		if until := rapid.IntRange(-1, 2).Draw(t, "until"); until >= 0 {
+			o.Filter.Until = at(until + 4)
+			matches = append(matches, func(e *Event) bool { return e.Timestamp.Before(*at(until + 4)) })
+		}
+		got, err := newService(store).AuditEvents(context.Background(), writer(Admin, caller.scopes...), of, o)
+		if refused != "" {
+			if code := fmt.Sprint(Classify(err).Code); code != refused {
+				t.Fatalf("%s of the %s: %v, want %s", caller.name, place, err, refused)
+			}
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := map[EventID]bool{}
+		for i := range store.events {
+			e := &store.events[i]
+			if e.InternalID == "int_1" && !slices.ContainsFunc(matches, func(m func(*Event) bool) bool { return !m(e) }) {
+				want[e.ID] = true
+			}
+		}
+		for _, e := range got.Items {
+			if !want[e.ID] {
+				t.Fatalf("%s of the %s gets %+v", caller.name, place, e)
+			}
+		}
+		if len(got.Items) != len(want) || got.Total != len(want) {
+			t.Fatalf("%s of the %s gets %d of %d events, want %d", caller.name, place, len(got.Items), got.Total, len(want))
+		}
+	})
+}
+
+// Filters that cannot be meant must be refused with the name of their field, before anything is read.
+func TestAuditEventFiltersAreChecked(t *testing.T) {
+	long, longest := strings.Repeat("é", maxSearch+1), strings.Repeat("é", maxSearch)
+	var many, twice []string
+	for i := range maxActions + 1 {
+		many, twice = append(many, fmt.Sprint(i)), append(twice, fmt.Sprint(i/2))
+	}
+	for name, c := range map[string]struct {
+		filter EventFilter
+		want   string
+	}{
+		"a long action":           {EventFilter{Action: []string{"a", long}}, "filter.action"},
+		"many actions":            {EventFilter{Action: many}, "filter.action"},
+		"a long actor":            {EventFilter{ActorID: &long}, "filter.actorId"},
+		"a long actor type":       {EventFilter{ActorType: &long}, "filter.actorType"},
+		"a long key of the actor": {EventFilter{ActorKeyID: &long}, "filter.actorKeyId"},
+		"a long key":              {EventFilter{KeyID: &long}, "filter.keyId"},
+		"a long address":          {EventFilter{IPAddress: &long}, "filter.ipAddress"},
+		"a long status":           {EventFilter{Status: &long}, "filter.status"},
+		"a long retriever":        {EventFilter{RetrieverID: &long}, "filter.retrieverId"},
+		"since after until":       {EventFilter{Since: at(1), Until: at(0)}, "filter.until"},
+		"since at until":          {EventFilter{Since: at(1), Until: at(1)}, "filter.until"},
+		"nothing":                 {EventFilter{}, ""},
+		"the longest": {EventFilter{
+			Action: []string{longest}, ActorID: &longest, ActorType: &longest, ActorKeyID: &longest, KeyID: &longest, IPAddress: &longest,
+			Status: &longest, RetrieverID: &longest, Since: at(0), Until: at(1),
+		}, ""},
+		"an action many times": {EventFilter{Action: twice}, ""},
+	} {
+		for place, of := range map[string]EventPlace{
+			"retriever": {Retriever: &Retriever{ID: "ret_1"}}, "namespace": {Namespace: &Namespace{ID: "ns_1"}}, "organization": {},
+		} {
+			store := fixture()
+			_, err := newService(store).AuditEvents(t.Context(), admin(), of, EventOptions{Filter: c.filter, Wants: everything})
+			if want := strings.TrimSuffix("BAD_USER_INPUT "+c.want, "BAD_USER_INPUT "); codeAndField(t, err) != want || (store.reads() == "") != (want != "") {
+				t.Errorf("%s of the %s: %v, want %q", name, place, err, want)
+			}
+		}
+	}
+}
+
+// An engine must look at the fewest events: those about a key, or else those of the actor or of the place, and never at those of hundreds of
+// retrievers one after the other. No index finds what has no value.
+func TestEventsAreFoundByTheirConditions(t *testing.T) {
+	id, none := new("x"), new("")
+	naming := func(n int) []RetrieverID { return make([]RetrieverID, n) }
+	for name, c := range map[string]struct {
+		where EventConditions
+		want  []EventsBy
+	}{
+		"nothing":                     {EventConditions{}, []EventsBy{EventsByTenant}},
+		"an address":                  {EventConditions{IPAddress: id}, []EventsBy{EventsByTenant}},
+		"a namespace":                 {EventConditions{Namespace: (*NamespaceID)(id)}, []EventsBy{EventsByNamespace}},
+		"few of its retrievers":       {EventConditions{Namespace: (*NamespaceID)(id), Naming: naming(fewRetrievers)}, []EventsBy{EventsByRetriever}},
+		"many of its retrievers":      {EventConditions{Namespace: (*NamespaceID)(id), Naming: naming(fewRetrievers + 1)}, []EventsBy{EventsByNamespace}},
+		"one of many":                 {EventConditions{Retriever: (*RetrieverID)(id), Naming: naming(fewRetrievers + 1)}, []EventsBy{EventsByRetriever}},
+		"a key":                       {EventConditions{About: (*ID)(id), ActorID: id, Naming: naming(1)}, []EventsBy{EventsByResource}},
+		"an actor":                    {EventConditions{ActorID: id}, []EventsBy{EventsByActor}},
+		"an actor with a key":         {EventConditions{ActorID: id, ActorKeyID: (*ID)(id)}, []EventsBy{EventsByActorKey}},
+		"an actor at a retriever":     {EventConditions{ActorID: id, Naming: naming(1)}, []EventsBy{EventsByActor, EventsByRetriever}},
+		"an actor's key in a place":   {EventConditions{ActorKeyID: (*ID)(id), Namespace: (*NamespaceID)(id)}, []EventsBy{EventsByActorKey, EventsByNamespace}},
+		"no actor, about nothing":     {EventConditions{ActorID: none, About: (*ID)(none)}, []EventsBy{EventsByTenant}},
+		"no namespace, by an actor":   {EventConditions{ActorID: id, Namespace: (*NamespaceID)(none)}, []EventsBy{EventsByActor}},
+		"no namespace, by some actor": {EventConditions{ActorID: none, Namespace: (*NamespaceID)(none)}, []EventsBy{EventsByTenant}},
+	} {
+		if got := c.where.FoundBy(); !slices.Equal(got, c.want) {
+			t.Errorf("%s: found by %v, want %v", name, got, c.want)
+		}
+	}
+}
+
+// Pages of a namespace and of the organization have 100 events unless the caller asks for more, and read no more than they need. A caller who
+// may not read the organization's events must cause no read.
+func TestAuditEventsReadWhatTheyNeed(t *testing.T) {
+	ns := EventPlace{Namespace: &Namespace{ID: "ns_1"}}
+	items := Wants{Items: true}
+	for name, c := range map[string]struct {
+		caller Caller
+		of     EventPlace
+		wants  Wants
+		want   string
+		reads  string
+	}{
+		"the organization":              {admin(), EventPlace{}, items, "", "EventPage(101)"},
+		"the organization, total alone": {admin(), EventPlace{}, Wants{Total: true}, "", "CountEvents"},
+		"a namespace":                   {admin(), ns, items, "", "EventPage(101)"},
+		"a namespace, with total":       {admin(), ns, everything, "", "EventPage(101)"}, // the page has all
+		"one retriever of it":           {writer(Admin, on(ResourceRetriever, "ret_1")), ns, items, "", "EventPage(101) RetrieverPage(10001)"},
+		"none of it":                    {writer(Admin, on(ResourceRetriever, "ret_none")), ns, items, "NOT_FOUND", "RetrieverPage(10001)"},
+		"a retriever":                   {admin(), EventPlace{Retriever: &Retriever{ID: "ret_1"}}, items, "", "EventPage(1001)"},
+		"a reader of the organization":  {writer(Delete), EventPlace{}, items, "FORBIDDEN", ""},
+		"a reader of a namespace":       {writer(Delete), ns, items, "FORBIDDEN", ""},
+		"an admin of a namespace":       {writer(Admin, on(ResourceNamespace, "ns_1")), EventPlace{}, items, "FORBIDDEN", ""},
+		"anonymous":                     {Caller{}, EventPlace{}, items, "UNAUTHENTICATED", ""},
+	} {
+		store := fixture()
+		_, err := newService(store).AuditEvents(t.Context(), c.caller, c.of, EventOptions{Wants: c.wants})
+		if reads := store.reads(); codeAndField(t, err) != c.want || reads != c.reads {
+			t.Errorf("%s: %v and the reads %q, want %q and %q", name, err, reads, c.want, c.reads)
 		}
 	}
 }
@@ -214,7 +453,7 @@ func TestReadKeys(t *testing.T) {
 		s := newService(store)
 		for _, includeRevoked := range []bool{true, false} {
 			s.Now = frozen
-			reader, err := s.ReadKeys(writer(Read), &Retriever{ID: "ret_1"}, includeRevoked, "")
+			reader, err := s.ReadKeys(writer(Read), &Retriever{ID: "ret_1"}, ListOptions{IncludeRevoked: includeRevoked})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -236,7 +475,7 @@ func TestReadKeys(t *testing.T) {
 					want++
 				}
 			}
-			ordered := slices.IsSortedFunc(got, func(a, b Key) int { return newestFirst(KeyPosition{a.CreatedAt, a.ID}, KeyPosition{b.CreatedAt, b.ID}) })
+			ordered := slices.IsSortedFunc(got, func(a, b Key) int { return KeyOrder{}.Compare(KeyOrder{}.Position(&a), KeyOrder{}.Position(&b)) })
 			distinct := map[ID]bool{}
 			for i := range got {
 				distinct[got[i].ID] = true
@@ -259,7 +498,7 @@ func TestReadKeys(t *testing.T) {
 		}))
 	}
 	for search, want := range map[string]int{"leaked": 2, "absent": 0} {
-		reader, err := newService(store).ReadKeys(writer(Read), &Retriever{ID: "ret_1"}, false, search)
+		reader, err := newService(store).ReadKeys(writer(Read), &Retriever{ID: "ret_1"}, ListOptions{Filter: Filter{Search: search}})
 		found := 0
 		for err == nil {
 			var page []Key
@@ -272,12 +511,12 @@ func TestReadKeys(t *testing.T) {
 			t.Errorf("%s: found %d, %v", search, found, err)
 		}
 	}
-	if _, err := newService(fixture()).ReadKeys(writer(""), &Retriever{ID: "ret_1"}, true, ""); codeAndField(t, err) != "FORBIDDEN" {
-		t.Errorf("a caller without permissions: %v", err)
+	if _, err := newService(fixture()).ReadKeys(writer(""), &Retriever{ID: "ret_1"}, ListOptions{IncludeRevoked: true}); codeAndField(t, err) != "FORBIDDEN" {
+		t.Errorf("who may read nothing: %v", err)
 	}
 	store = fixture()
 	store.down = Outage(errors.New("gone"))
-	reader, err := newService(store).ReadKeys(writer(Read), &Retriever{ID: "ret_1"}, true, "")
+	reader, err := newService(store).ReadKeys(writer(Read), &Retriever{ID: "ret_1"}, ListOptions{IncludeRevoked: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -302,7 +541,7 @@ func TestLongKeysAreReadInSmallPages(t *testing.T) {
 		for i := range 1500 {
 			store.keys = append(store.keys, keyOf(ID(fmt.Sprintf("key_%05d", i)), func(k *Key) { k.AllowedOrigins = long }))
 		}
-		reader, err := newService(store).ReadKeys(writer(Read), &Retriever{ID: "ret_1"}, true, "")
+		reader, err := newService(store).ReadKeys(writer(Read), &Retriever{ID: "ret_1"}, ListOptions{IncludeRevoked: true})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -2,6 +2,7 @@ package apikey
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -19,7 +20,7 @@ func (s *Service) Create(ctx context.Context, c Caller, namespace, retriever str
 		return nil, err
 	}
 	as := c.wish(KeyCreated, namespace, retriever)
-	if err := s.denials.again(c.actor(), as, s.now()); err != nil {
+	if err := s.denials.lastRefusal(c.actor(), as, s.now()); err != nil {
 		return nil, err
 	}
 	r, err := s.findRetriever(ctx, c, namespace, retriever)
@@ -29,15 +30,11 @@ func (s *Service) Create(ctx context.Context, c Caller, namespace, retriever str
 	now := s.instant()
 	named := []RetrieverID{r.ID}
 	attempt := c.event(KeyCreated, ResourceRetriever, string(r.ID), now, r.NamespaceID, named)
-	refused := c.authorizeChange(Write)
-	if refused == nil && !c.covers(ManagePermissions, r.Namespace, r.ID) {
-		refused = forbidden("Your key may not create keys for this retriever.")
-	}
-	if _, err := s.permit(ctx, c, refused, attempt, as); err != nil {
+	if _, err := s.permit(ctx, c, c.mayCreate(r), attempt, as); err != nil {
 		return nil, err
 	}
-	if strings.Contains(string(r.ID), "*") || strings.Contains(string(r.NamespaceID), "*") {
-		return nil, Invalid("retrieverId", "Keys cannot be created for this retriever: its id or its namespace's id contains *, which is a wildcard in scopes.")
+	if err := r.canHaveKeys(); err != nil {
+		return nil, err
 	}
 
 	key, secret := newRetrieverKey(r.ID, c.Key.UserID, now)
@@ -51,6 +48,14 @@ func (s *Service) Create(ctx context.Context, c Caller, namespace, retriever str
 		return nil, err
 	}
 	return &Minted{Key: key, Secret: secret}, nil
+}
+
+// canHaveKeys returns nil if a key's scope can name the retriever and nothing else.
+func (r *Retriever) canHaveKeys() error {
+	if strings.Contains(string(r.ID), "*") || strings.Contains(string(r.NamespaceID), "*") {
+		return Invalid("retrieverId", "Keys cannot be created for this retriever: its id or its namespace's id contains *, which is a wildcard in scopes.")
+	}
+	return nil
 }
 
 // Updated is a key that was updated, and the names of the settings that the update cleared.
@@ -89,101 +94,156 @@ func (s *Service) Update(ctx context.Context, c Caller, namespace string, id ID,
 // manyTries is how often a revocation is tried again after another change won.
 const manyTries = 100
 
-// change finds a key that the caller may change, lets decide compute the change, and writes it with its event. decide also gets the
-// caller's own key as it is now. Fields that decide does not change are not written. If decide returns Forbidden, the denied attempt
-// becomes an event. Of concurrent changes one wins. The others fail, except revocations, which are decided again.
-func (s *Service) change(ctx context.Context, c Caller, as wish, decide func(from Key, own *Key, now time.Time) (Change, error)) (*Key, error) {
-	action, namespace, id := as.action, as.namespace, ID(as.resource)
-	if err := s.Admit(ctx, c, action); err != nil {
+// decision computes a change of a key. It also gets the caller's own key as it is now. Fields that it does not change are not written.
+type decision func(from Key, own *Key, now time.Time) (Change, error)
+
+// change finds a key that the caller may change, lets decide compute the change, and writes it with its event. If decide returns Forbidden,
+// the denied attempt becomes an event. Of concurrent changes one wins. The others fail, except revocations, which are decided again.
+func (s *Service) change(ctx context.Context, c Caller, as wish, decide decision) (*Key, error) {
+	if err := s.Admit(ctx, c, as.action); err != nil {
 		return nil, err
 	}
-	if err := s.denials.again(c.actor(), as, s.now()); err != nil {
+	if err := s.denials.lastRefusal(c.actor(), as, s.now()); err != nil {
 		return nil, err
 	}
 	for range manyTries {
-		target, err := s.target(ctx, c, namespace, id, c.Operator && action == KeyRevoked)
+		t, err := s.target(ctx, c, as.namespace, ID(as.resource))
 		if err != nil {
 			return nil, err
 		}
-		from, now := target.key, s.instant()
-		from.Status = from.StatusAt(now)
-		e := c.event(action, ResourceAPIKey, string(id), now, target.namespace, from.Retrievers())
-		own, err := s.permit(ctx, c, c.mayChange(&from, action, target.retrievers), e, as)
-		if err != nil {
-			return nil, err
+		key, won, err := s.attempt(ctx, c, nil, t, as, decide)
+		if err != nil || won {
+			return key, err
 		}
-		change, err := decide(from, own, now)
-		if err != nil {
-			if Classify(err).Code == Forbidden {
-				err = s.deny(ctx, c, err, e, wish{}) // limits can change, so repetitions are decided again
-			}
-			return nil, err
-		}
-		to := &change.Key
-		to.Status = to.StatusAt(now)
-		if e.Changes = changes(&from, to); len(e.Changes) == 0 {
-			return to, nil
-		}
-		change.Event = e
-		won, err := s.Store.ChangeKey(ctx, change)
-		if err != nil {
-			return nil, err
-		}
-		if won {
-			to.Revision++
-			return to, nil
-		}
-		if action != KeyRevoked {
+		if as.action != KeyRevoked {
 			break
 		}
 	}
-	return nil, conflict("The key was changed by somebody else at the same time. Read it again before you retry.")
+	return nil, errLost
+}
+
+var errLost = conflict("The key was changed by somebody else at the same time. Read it again before you retry.")
+
+// attempt is change for a key that was found. It reports false if another change won. own is the caller's key as it is now; if it is nil,
+// attempt reads it.
+func (s *Service) attempt(ctx context.Context, c Caller, own *Key, t *target, as wish, decide decision) (key *Key, won bool, err error) {
+	from, now := t.key, s.instant()
+	from.Status = from.StatusAt(now)
+	e := c.event(as.action, ResourceAPIKey, string(from.ID), now, t.namespace, from.Retrievers())
+	refused := c.mayChange(&from, as.action, t.homes)
+	if refused != nil || own == nil {
+		if own, err = s.permit(ctx, c, refused, e, as); err != nil {
+			return nil, false, err
+		}
+	}
+	change, err := decide(from, own, now)
+	if err != nil {
+		if Classify(err).Code == Forbidden {
+			err = s.deny(ctx, c, err, e, wish{}) // limits can change, so repetitions are decided again
+		}
+		return nil, false, err
+	}
+	to := &change.Key
+	to.Status = to.StatusAt(now)
+	if e.Changes = changes(&from, to); len(e.Changes) == 0 {
+		return to, true, nil
+	}
+	change.Event = e
+	if won, err = s.Store.ChangeKey(ctx, change); err != nil || !won {
+		return nil, false, err
+	}
+	to.Revision++
+	return to, true, nil
 }
 
 // target is a key to change, and where it is.
 type target struct {
-	key        Key
-	namespace  NamespaceID // of the retriever through which it was found; empty if none exists
-	retrievers []Retriever // the existing retrievers that the key names
+	key       Key
+	namespace NamespaceID // of the retriever through which it was found; empty if none exists
+	homes     homes       // of the existing retrievers that the key names, and perhaps of others
 }
 
-// target returns the key if the caller sees it in the namespace. With anywhere, it returns any key of the organization, and no namespace
-// is needed.
-func (s *Service) target(ctx context.Context, c Caller, namespace string, id ID, anywhere bool) (target, error) {
+// target returns the key if the caller sees it in the namespace or, without one, in the organization.
+func (s *Service) target(ctx context.Context, c Caller, namespace string, id ID) (*target, error) {
+	if namespace == "" {
+		found, err := s.targets(ctx, c, id)
+		if err == nil && found[id] == nil {
+			err = notFound("API key")
+		}
+		return found[id], err
+	}
 	var ns *Namespace
 	var keys []Key
 	err := Together(ctx, 2, func(ctx context.Context, i int) (err error) {
-		if i == 0 && anywhere && namespace == "" {
-			ns = &Namespace{}
-		} else if i == 0 {
+		if i == 0 {
 			ns, err = s.resolve(ctx, c, namespace)
-		} else if (anywhere || namespace != "") && id != "" {
+		} else if id != "" {
 			keys, err = s.Store.CurrentKeys(ctx, c.tenant(), id)
 		}
 		return err
 	})
-	switch {
-	case err != nil:
-		return target{}, err
-	case len(keys) == 0:
-		return target{}, c.nothingIn(ns, "API key")
+	if err != nil {
+		return nil, err
 	}
-	t := target{key: slices.MinFunc(keys, byHash)}
-	if named := t.key.Retrievers(); len(named) > 0 {
-		if t.retrievers, err = s.Store.Retrievers(ctx, c.tenant(), named); err != nil {
-			return target{}, err
+	if key := byID(keys)[id]; key != nil {
+		retrievers, err := s.retrieversOf(ctx, c, []*Key{key})
+		if err != nil {
+			return nil, err
+		}
+		if slices.ContainsFunc(retrievers, func(r Retriever) bool { return c.sees(ns, &r) }) {
+			return &target{*key, ns.ID, homesOf(retrievers)}, nil
 		}
 	}
-	here := func(r Retriever) bool { return r.NamespaceID == ns.ID && c.covers(ReadData, ns, r.ID) }
-	switch {
-	case slices.ContainsFunc(t.retrievers, here):
-		t.namespace = ns.ID
-	case !anywhere:
-		return target{}, c.nothingIn(ns, "API key")
-	case len(t.retrievers) > 0:
-		t.namespace = t.retrievers[0].NamespaceID
+	return nil, c.nothingIn(ns, "API key")
+}
+
+// targets returns those of the keys that the caller sees in the organization. It reads all keys together, then all retrievers that they
+// name and, if that matters, the namespaces of these.
+func (s *Service) targets(ctx context.Context, c Caller, ids ...ID) (map[ID]*target, error) {
+	if ids = distinct(slices.Clone(ids)); len(ids) == 0 {
+		return nil, nil
 	}
-	return t, nil
+	keys, err := s.Store.CurrentKeys(ctx, c.tenant(), ids...)
+	if err != nil {
+		return nil, err
+	}
+	found := byID(keys)
+	retrievers, err := s.retrieversOf(ctx, c, slices.Collect(maps.Values(found)))
+	if err != nil {
+		return nil, err
+	}
+	var seen map[RetrieverID]*Retriever
+	if !c.seesOrganization() {
+		if seen, err = s.seen(ctx, c, retrievers, nil); err != nil {
+			return nil, err
+		}
+	}
+	homes, all := homesOf(retrievers), make(map[ID]*target, len(found))
+	for id, k := range found {
+		if !c.seesKey(k, seen) {
+			continue
+		}
+		all[id] = &target{key: *k, homes: homes}
+		for _, named := range k.Retrievers() {
+			if in, exists := homes[named]; exists && (seen == nil || seen[named] != nil) {
+				all[id].namespace = in
+				break
+			}
+		}
+	}
+	return all, nil
+}
+
+// retrieversOf returns the existing retrievers that the keys name.
+func (s *Service) retrieversOf(ctx context.Context, c Caller, keys []*Key) ([]Retriever, error) {
+	var named []RetrieverID
+	for _, k := range keys {
+		named = append(named, k.Retrievers()...)
+	}
+	if named = distinct(named); len(named) == 0 {
+		return nil, nil
+	}
+	return s.Store.Retrievers(ctx, c.tenant(), named)
 }
 
 // instant is the current time in the precision of stored dates.

@@ -319,7 +319,7 @@ func TestRevoke(t *testing.T) {
 		want := find(t, store, id)
 		want.Stored, want.RevokedAt, want.RevokedBy, want.Revision = Revoked, at(0), new("usr_writer"), 1
 		for range 2 {
-			got, err := s.Revoke(t.Context(), writer(Delete), "shop", id)
+			got, err := s.Revoke(t.Context(), writer(Delete), "shop", id, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -458,7 +458,10 @@ func TestLostRaces(t *testing.T) {
 			_, err := s.Rotate(t.Context(), writer(Delete), "shop", "key_1", 0)
 			return err
 		},
-		"revoke": func(s *Service) error { _, err := s.Revoke(t.Context(), writer(Delete), "shop", "key_1"); return err },
+		"revoke": func(s *Service) error {
+			_, err := s.Revoke(t.Context(), writer(Delete), "shop", "key_1", nil)
+			return err
+		},
 	} {
 		store := &recording{memory: fixture()}
 		theirs := newService(store.memory)
@@ -486,18 +489,18 @@ func TestLostRaces(t *testing.T) {
 	// If the other change was a revocation too, nothing is left to do.
 	store := &recording{memory: fixture()}
 	store.before = func(int) {
-		if _, err := newService(store.memory).Revoke(t.Context(), writer(Admin), "shop", "key_1"); err != nil {
+		if _, err := newService(store.memory).Revoke(t.Context(), writer(Admin), "shop", "key_1", nil); err != nil {
 			t.Error(err)
 		}
 	}
-	if k, err := newService(store).Revoke(t.Context(), writer(Delete), "shop", "key_1"); err != nil || k.Status != Revoked || len(store.events) != 1 {
+	if k, err := newService(store).Revoke(t.Context(), writer(Delete), "shop", "key_1", nil); err != nil || k.Status != Revoked || len(store.events) != 1 {
 		t.Errorf("%v, %d events", err, len(store.events))
 	}
 
 	// A key that never stops changing cannot keep a request waiting forever.
 	store = &recording{memory: fixture()}
 	store.before = func(int) { store.keys[0].Revision++ }
-	if _, err := newService(store).Revoke(t.Context(), writer(Delete), "shop", "key_1"); codeAndField(t, err) != "CONFLICT" || len(store.changes) != manyTries {
+	if _, err := newService(store).Revoke(t.Context(), writer(Delete), "shop", "key_1", nil); codeAndField(t, err) != "CONFLICT" || len(store.changes) != manyTries {
 		t.Errorf("%v after %d tries", err, len(store.changes))
 	}
 }
@@ -517,7 +520,7 @@ var changes4 = map[Action]func(context.Context, *Service, Caller, string) error{
 		return err
 	},
 	KeyRevoked: func(ctx context.Context, s *Service, c Caller, ns string) error {
-		_, err := s.Revoke(ctx, c, ns, "key_1")
+		_, err := s.Revoke(ctx, c, ns, "key_1", nil)
 		return err
 	},
 }
@@ -689,7 +692,13 @@ func TestOrderOfRefusals(t *testing.T) {
 	}{
 		{"an anonymous caller", Caller{}, "absent", "absent", "UNAUTHENTICATED"},
 		{"no permission", writer(""), "absent", "absent", "FORBIDDEN"},
-		{"no namespace", writer(Read), "", "key_1", "BAD_USER_INPUT X-Namespace"},
+		{"no namespace", writer(Read), "", "key_1", "FORBIDDEN"},
+		{"no namespace, and a key whose retriever is gone", writer(Write), "", "key_gone", "NOT_FOUND"},
+		{"no namespace, and a key whose retriever is gone, for an admin", writer(Admin), "", "key_gone", "BAD_USER_INPUT name"},
+		{"no namespace, and a bad name", writer(Write), "", "key_1", "BAD_USER_INPUT name"},
+		{"no namespace and an absent key", writer(Admin), "", "absent", "NOT_FOUND"},
+		{"no namespace and an empty id", writer(Admin), "", "", "NOT_FOUND"},
+		{"no namespace, and another organization's key", writer(Admin), "", "key_foreign", "NOT_FOUND"},
 		{"an absent namespace", writer(Read), "absent", "key_1", "NOT_FOUND"},
 		{"an absent key", writer(Read), "shop", "absent", "NOT_FOUND"},
 		{"another organization's key", writer(Admin), "shop", "key_foreign", "NOT_FOUND"},
@@ -772,7 +781,7 @@ func TestDeniedAttemptsAreEvents(t *testing.T) {
 	}
 	// A caller who cannot see a key gets NOT_FOUND and must not write into the trail of its owners.
 	store := fixture()
-	if _, err := newService(store).Revoke(t.Context(), writer(Admin, on(ResourceNamespace, "ns_2")), "shop", "key_1"); codeAndField(t, err) != "NOT_FOUND" || len(store.events) > 0 {
+	if _, err := newService(store).Revoke(t.Context(), writer(Admin, on(ResourceNamespace, "ns_2")), "shop", "key_1", nil); codeAndField(t, err) != "NOT_FOUND" || len(store.events) > 0 {
 		t.Errorf("%v, %d events", err, len(store.events))
 	}
 }
@@ -798,13 +807,12 @@ func TestOutagesOfChanges(t *testing.T) {
 	}
 }
 
-// In a terminal, an operator must be able to revoke any key of the organization, even one that no list shows. The holder of a key, however
-// strong, sees one namespace at a time and must not.
+// Somebody at a terminal must be able to revoke any key of the organization, including one whose retrievers are gone.
 func TestOperatorsRevokeAnything(t *testing.T) {
 	for id, ns := range map[ID]NamespaceID{"key_1": "ns_1", "key_6": "ns_2", "key_gone": "", "key_pattern": "", "key_admin": ""} {
 		store := fixture()
 		operator := NewOperator("ada", store.namespaces[0])
-		got, err := newService(store).Revoke(t.Context(), operator, "shop", id)
+		got, err := newService(store).Revoke(t.Context(), operator, "", id, nil)
 		if err != nil || got.Status != Revoked || *got.RevokedBy != "ada" {
 			t.Errorf("%s: %+v, %v", id, got, err)
 			continue
@@ -817,7 +825,7 @@ func TestOperatorsRevokeAnything(t *testing.T) {
 		}
 	}
 	store := fixture()
-	if _, err := newService(store).Revoke(t.Context(), NewOperator("ada", store.namespaces[0]), "shop", "key_foreign"); codeAndField(t, err) != "NOT_FOUND" {
+	if _, err := newService(store).Revoke(t.Context(), NewOperator("ada", store.namespaces[0]), "", "key_foreign", nil); codeAndField(t, err) != "NOT_FOUND" {
 		t.Errorf("another organization's key: %v", err)
 	}
 }

@@ -15,6 +15,8 @@ type Cost struct {
 	calls            chan struct{}         // one unit for each store call in progress
 	large            chan struct{}         // one unit for each large read in progress
 	exceeded         atomic.Pointer[Error] // the first error
+	scanned          atomic.Bool           // a list of the request looks at more documents than reads
+	of               *Cost                 // see unlimited
 }
 
 // maxCalls is how many store calls one request makes at a time, so that it does not take the whole connection pool.
@@ -58,7 +60,7 @@ func (c *Cost) Look(documents int) error {
 	if c == nil || c.looked.Add(int64(documents)) <= c.reads {
 		return nil
 	}
-	return c.exceed(Invalid("", "The request looks at too many documents: at most %d are allowed (MAX_READS). Ask for fewer lists, for smaller pages, or without total.", c.reads), "MAX_READS")
+	return c.exceed(Invalid("", "The request looks at too many documents: at most %d are allowed (MAX_READS). Ask for fewer lists, for smaller pages, for audit events of a shorter period, or without total.", c.reads), "MAX_READS")
 }
 
 func (c *Cost) exceed(e *Error, limit string) error {
@@ -67,10 +69,21 @@ func (c *Cost) exceed(e *Error, limit string) error {
 	return c.exceeded.Load()
 }
 
+// unlimited returns a cost of the same request that charges everything except documents.
+func (c *Cost) unlimited() *Cost {
+	return &Cost{reads: math.MaxInt64, memory: math.MaxInt64, calls: c.calls, large: c.large, of: c}
+}
+
+// takeScan reports whether a list may look at more documents than the request may. It does so once.
+func (c *Cost) takeScan() bool { return c.scanned.CompareAndSwap(false, true) }
+
 // Exceeded returns the error of the first charge that failed, or nil.
 func (c *Cost) Exceeded() *Error {
-	if c == nil {
+	switch {
+	case c == nil:
 		return nil
+	case c.of != nil:
+		return c.of.Exceeded()
 	}
 	return c.exceeded.Load()
 }
@@ -88,6 +101,9 @@ func (c *Cost) Left() int {
 
 // retain charges memory, in bytes, that the request keeps until it is answered.
 func (c *Cost) retain(bytes int) error {
+	if c != nil && c.of != nil {
+		return c.of.retain(bytes)
+	}
 	if c == nil || c.retained.Add(int64(bytes)) <= c.memory {
 		return nil
 	}

@@ -14,16 +14,16 @@ import (
 // charging is a store that charges each key to the Cost, as the engines do.
 type charging struct{ *memory }
 
-func (c charging) KeyPages(ctx context.Context, tenant InternalID, ids []RetrieverID, r KeyRange) ([][]Key, error) {
-	pages, err := c.memory.KeyPages(ctx, tenant, ids, r)
+func (c charging) KeyPages(ctx context.Context, tenant InternalID, ids []RetrieverID, l KeyList) ([][]Key, error) {
+	pages, err := c.memory.KeyPages(ctx, tenant, ids, l)
 	if err == nil {
 		err = CostFrom(ctx).Look(len(slices.Concat(pages...)))
 	}
 	return pages, err
 }
 
-func (c charging) CountKeys(ctx context.Context, tenant InternalID, id RetrieverID, activeAt time.Time) (int, error) {
-	n, err := c.memory.CountKeys(ctx, tenant, id, activeAt)
+func (c charging) CountKeys(ctx context.Context, tenant InternalID, where KeyConditions) (int, error) {
+	n, err := c.memory.CountKeys(ctx, tenant, where)
 	if err == nil {
 		err = CostFrom(ctx).Look(n)
 	}
@@ -38,55 +38,115 @@ func listOf(n int, change ...func(*Key)) *memory {
 	return store
 }
 
-// Without this, a request reads MAX_READS documents of a longer list and is refused only then.
-func TestHopelessScansEndEarly(t *testing.T) {
+// Without this, a request whose lists scan reads MAX_READS documents again and again before it is refused, or no request can search a long list.
+func TestScansAreChargedBeforeTheyRead(t *testing.T) {
 	const n = 5000
-	search := Filter{Search: "nobody has this"}
+	search, rare := Filter{Search: "nobody has this"}, Wants{Items: true}
 	for name, c := range map[string]struct {
-		budget, looked int // upper limit of what is charged
-		counts         int
-		refused        bool
-		options        ListOptions
+		budget  int
+		lists   []ListOptions // one after the other, of one request
+		left    int           // documents that the request may still read
+		refused int           // how many of the lists
 	}{
-		"more than the budget":       {n - 1000, readFirst + readTogether, 1, true, ListOptions{Filter: search, Wants: everything}},
-		"one too few":                {n + listCost - 1, readFirst + readTogether, 1, true, ListOptions{Filter: search, Wants: everything}},
-		"another order, one too few": {n + listCost - 1, readFirst + readTogether, 1, true, ListOptions{Order: Order{Field: ByExpiresAt}, Wants: Wants{Items: true}}},
-		"exactly enough":             {n + listCost, n, 1, false, ListOptions{Filter: search, Wants: everything}},
-		"no bound":                   {0, 0, 0, false, ListOptions{Filter: search, Wants: everything}},
-		"a page without a total":     {n - 1000, n, 0, true, ListOptions{Filter: search, Wants: Wants{Items: true}}},
+		"exactly enough":          {n + listCost, []ListOptions{{Filter: search, Wants: rare}}, 0, 0},
+		"a total is another scan": {2*n + listCost, []ListOptions{{Filter: search, Wants: everything}}, 0, 0},
+		"more than the budget":    {n, []ListOptions{{Filter: search, Wants: everything}}, n - listCost, 0},
+		"one too few":             {n + listCost - 1, []ListOptions{{Filter: search, Wants: rare}}, n - 1, 0},
+		"the second, too":         {n, []ListOptions{{Filter: search, Wants: rare}, {Filter: Filter{Search: "x"}, Wants: rare}}, 0, 1},
+		"one within the budget":   {n + 3*listCost - 1, []ListOptions{{Filter: search, Wants: rare}, {Filter: search, Wants: rare}}, listCost - 1, 0},
+		"by expiry":               {n + listCost, []ListOptions{{Order: Order{Field: ByExpiresAt}, Wants: rare}}, 0, 0},
+		"the oldest first":        {n + listCost, []ListOptions{{Order: Order{Direction: Ascending}, Page: Page{First: new(9)}, Wants: rare}}, n - 10, 0},
+		"a period":                {n + listCost, []ListOptions{{Filter: Filter{CreatedAfter: at(1)}, Wants: rare}}, n, 0},
+		"no bound":                {0, []ListOptions{{Filter: search, Wants: everything}, {Filter: search, Wants: everything}}, 1 << 62, 0},
 	} {
 		store := listOf(n)
 		cost := NewCost(c.budget, 0)
-		out, err := (&Service{Store: charging{store}, Now: frozen}).List(WithCost(t.Context(), cost), admin(), []*Retriever{{ID: "ret_1"}}, c.options)
-		if err == nil {
-			err = out[0].Err
+		refused := 0
+		for _, o := range c.lists {
+			out, err := (&Service{Store: charging{store}, Now: frozen}).List(WithCost(t.Context(), cost), admin(), []*Retriever{{ID: "ret_1"}}, o)
+			if err == nil {
+				err = out[0].Err
+			}
+			if err != nil {
+				refused++
+				if Classify(err).Limit != "MAX_READS" || cost.Exceeded() == nil {
+					t.Errorf("%s: %v", name, err)
+				}
+			}
 		}
-		reads := store.reads()
-		if c.refused != (err != nil) || c.refused && (Classify(err).Limit != "MAX_READS" || cost.Exceeded() == nil) {
-			t.Errorf("%s: %v", name, err)
-		}
-		if got := strings.Count(reads, "CountKeys"); got != c.counts {
-			t.Errorf("%s: %d counts, want %d: %s", name, got, c.counts, reads)
-		}
-		if early := c.refused && c.counts > 0; early && strings.Count(reads, "KeyPages") != 2 {
-			t.Errorf("%s: %s", name, reads)
-		}
-		if !c.refused && c.budget > 0 && cost.Left() != 0 {
-			t.Errorf("%s: %d left, want 0, because the counted index entries are charged", name, cost.Left())
+		if left := cost.Left(); refused != c.refused || c.budget > 0 && c.refused == 0 && left != c.left {
+			t.Errorf("%s: %d refused, want %d; %d left, want %d", name, refused, c.refused, left, c.left)
 		}
 	}
-	// A list of ordinary length is read without counting it first.
-	store := listOf(MaxPage)
-	_, err := (&Service{Store: charging{store}, Now: frozen}).List(WithCost(t.Context(), NewCost(2*n, 0)), admin(), []*Retriever{{ID: "ret_1"}}, ListOptions{Filter: search, Wants: everything})
-	if reads := store.reads(); err != nil || strings.Contains(reads, "CountKeys") {
-		t.Errorf("a thousand keys: %s, %v", reads, err)
+}
+
+// Without this, nobody can ask how many keys a large organization has, or a request counts them again and again.
+func TestALargeTotalIsTheScanOfARequest(t *testing.T) {
+	const n = 5000
+	s, total := &Service{Store: charging{listOf(n)}, Now: frozen}, ListOptions{Wants: Wants{Total: true}}
+	for _, c := range []struct{ budget, wantLeft, wantRefused int }{
+		{2*n + 2*listCost, 0, 0}, {n + 2*listCost, 0, 0}, {n + listCost - 1, n - listCost - 1, 1}, {3 * listCost, listCost, 1},
+	} {
+		cost := NewCost(c.budget, 0)
+		refused := 0
+		for range 2 {
+			keys, err := s.OrganizationKeys(WithCost(t.Context(), cost), admin(), total)
+			if err != nil {
+				refused++
+				if Classify(err).Limit != "MAX_READS" {
+					t.Errorf("with %d: %v", c.budget, err)
+				}
+			} else if keys.Total != n {
+				t.Errorf("with %d: got %d, want %d", c.budget, keys.Total, n)
+			}
+		}
+		if left := cost.Left(); refused != c.wantRefused || left != c.wantLeft {
+			t.Errorf("with %d: %d refused and %d left, want %d and %d", c.budget, refused, left, c.wantRefused, c.wantLeft)
+		}
 	}
+}
+
+// Without this, requests of one organization scan side by side and take the processor from all others.
+func TestAnOrganizationHasOneLongScan(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var running scans
+		end, err := running.begin(t.Context(), "int_1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if other, err := running.begin(t.Context(), "int_2"); err != nil {
+			t.Errorf("another organization waits: %v", err)
+		} else {
+			other()
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := running.begin(ctx, "int_1"); codeOf(t, err) != Unavailable || !strings.Contains(err.Error(), "too long") {
+			t.Errorf("a second scan: %v", err)
+		}
+		next := make(chan error)
+		go func() {
+			end, err := running.begin(t.Context(), "int_1")
+			if err == nil {
+				end()
+			}
+			next <- err
+		}()
+		synctest.Wait()
+		end()
+		if err := <-next; err != nil {
+			t.Errorf("after the end: %v", err)
+		}
+		if len(running.running) != 0 {
+			t.Errorf("%d scans are left", len(running.running))
+		}
+	})
 }
 
 // Without this, concurrent scans keep many times MAX_RESPONSE_BYTES before the first of them ends and is charged.
 func TestScansAreChargedForWhatTheyKeep(t *testing.T) {
 	store := listOf(3*MaxPage, func(k *Key) { k.AllowedOrigins = []string{strings.Repeat("o", 10_000)} })
-	o := ListOptions{Page: Page{First: new(MaxPage)}, Filter: Filter{UnusedSince: at(0)}, Fields: FieldAllowedOrigins, Wants: Wants{Total: true, Items: true}}
+	o := ListOptions{Page: Page{First: new(MaxPage)}, Order: Order{Field: ByName}, Fields: FieldAllowedOrigins, Wants: Wants{Total: true, Items: true}}
 	list := func(cost *Cost) error {
 		out, err := (&Service{Store: store, Now: frozen}).List(WithCost(t.Context(), cost), admin(), []*Retriever{{ID: "ret_1"}}, o)
 		if err == nil {
@@ -118,8 +178,8 @@ func TestLargeReadsWaitForTheirTurn(t *testing.T) {
 			_, err := s.List(ctx, admin(), []*Retriever{{ID: "ret_1"}}, ListOptions{Page: Page{First: new(largeRead)}, Wants: Wants{Items: true}})
 			return err
 		}},
-		"the rest of a scan": {"KeyPages(101)", func(ctx context.Context, s *Service) error {
-			out, err := s.List(ctx, admin(), []*Retriever{{ID: "ret_1"}}, ListOptions{Filter: Filter{Search: "zzz"}, Wants: everything})
+		"the rest of a ranked list": {"KeyPages(101)", func(ctx context.Context, s *Service) error {
+			out, err := s.List(ctx, admin(), []*Retriever{{ID: "ret_1"}}, ListOptions{Order: Order{Field: ByName}, Wants: everything})
 			if err == nil {
 				err = out[0].Err
 			}

@@ -109,9 +109,10 @@ func TestListsAreCharged(t *testing.T) {
 		}
 	}
 	for name, o := range map[string]ListOptions{
-		"a page":                  {Wants: Wants{Items: true}},
-		"a filter":                {Wants: Wants{Items: true}, Filter: Filter{UnusedSince: at(0)}},
-		"a filter with its total": {Wants: everything, Filter: Filter{UnusedSince: at(0)}},
+		"a page":                     {Wants: Wants{Items: true}},
+		"a filter":                   {Wants: Wants{Items: true}, Filter: Filter{UnusedSince: at(0)}},
+		"a filter, and their number": {Wants: everything, Filter: Filter{UnusedSince: at(0)}},
+		"by name":                    {Wants: everything, Order: Order{Field: ByName}},
 	} {
 		any := NewCost(0, 0)
 		if err := list(any, 10, o); err != nil || any.retained.Load() < 10*2*500 {
@@ -130,8 +131,8 @@ func TestListsAreCharged(t *testing.T) {
 // partial is a store that returns the page of one retriever per read.
 type partial struct{ *memory }
 
-func (p partial) KeyPages(ctx context.Context, tenant InternalID, ids []RetrieverID, r KeyRange) ([][]Key, error) {
-	return p.memory.KeyPages(ctx, tenant, ids[:1], r)
+func (p partial) KeyPages(ctx context.Context, tenant InternalID, ids []RetrieverID, l KeyList) ([][]Key, error) {
+	return p.memory.KeyPages(ctx, tenant, ids[:1], l)
 }
 
 // Without this, retrievers whose keys are not in the first read look as if they had none.
@@ -213,15 +214,15 @@ func TestLongDocumentsCountMore(t *testing.T) {
 func TestFiltersAreComparedOnce(t *testing.T) {
 	q, err := ListOptions{IncludeRevoked: true, Filter: Filter{
 		Status: slices.Repeat([]Status{Revoked, Active}, 50_000), KeyType: slices.Repeat([]Type{RetrieverKey}, 50_000),
-	}}.query(frozen())
-	if err != nil || len(q.Filter.Status) != 2 || len(q.Filter.KeyType) != 1 {
-		t.Errorf("got %d statuses and %d types to compare, want 2 and 1: %v", len(q.Filter.Status), len(q.Filter.KeyType), err)
+	}}.query(frozen(), MaxPage)
+	if err != nil || len(q.where.Status) != 2 || len(q.where.Types) != 1 {
+		t.Errorf("%d states and %d types are compared, %v", len(q.where.Status), len(q.where.Types), err)
 	}
 }
 
 // Without this, megabytes of text are decoded and encoded before they are refused as a cursor.
 func TestLongCursorsAreNone(t *testing.T) {
-	p := position{list: retrievers, value: strings.Repeat("x", maxCursor), id: "ret_1"}
+	p := position{kind: retrievers, value: strings.Repeat("x", maxCursor), id: "ret_1"}
 	if _, ok := parseCursor(p.cursor(), retrievers); ok {
 		t.Error("a cursor of more than 64 KiB was accepted")
 	}
@@ -233,7 +234,7 @@ func TestScansReadLongKeysInSmallPages(t *testing.T) {
 	for i := range 2 * MaxPage {
 		store.keys = append(store.keys, keyOf(ID(fmt.Sprintf("key_%05d", i)), func(k *Key) { k.AllowedOrigins = []string{strings.Repeat("o", 100_000)} }))
 	}
-	o := ListOptions{Filter: Filter{UnusedSince: at(0)}, Fields: FieldAllowedOrigins, Wants: Wants{Total: true}}
+	o := ListOptions{Order: Order{Field: ByName}, Fields: FieldAllowedOrigins, Wants: Wants{Total: true}}
 	out, err := (&Service{Store: store, Now: frozen}).List(t.Context(), admin(), []*Retriever{{ID: "ret_1"}}, o)
 	if reads := store.reads(); err != nil || out[0].Err != nil || out[0].Keys.Total != 2*MaxPage || !strings.Contains(reads, "KeyPages(20) KeyPages(20)") {
 		t.Errorf("%v %+v: %.200s", err, out, reads)
@@ -251,8 +252,16 @@ func TestEveryKindOfListIsCharged(t *testing.T) {
 			_, err := s.RetrieversIn(ctx, admin(), &Namespace{ID: "ns_none", InternalID: "int_1"}, Page{}, "", everything)
 			return err
 		},
+		"events of a namespace": func(ctx context.Context, s *Service) error {
+			_, err := s.AuditEvents(ctx, admin(), EventPlace{Namespace: &Namespace{ID: "ns_none"}}, EventOptions{Wants: everything})
+			return err
+		},
+		"events of the organization": func(ctx context.Context, s *Service) error {
+			_, err := s.AuditEvents(ctx, admin(), EventPlace{}, EventOptions{Wants: everything})
+			return err
+		},
 		"events": func(ctx context.Context, s *Service) error {
-			_, err := s.AuditEvents(ctx, admin(), &Retriever{ID: "ret_none"}, "", Page{}, everything)
+			_, err := s.AuditEvents(ctx, admin(), EventPlace{Retriever: &Retriever{ID: "ret_none"}}, EventOptions{Wants: everything})
 			return err
 		},
 	} {
@@ -280,9 +289,9 @@ func (c crowded) enter() func() {
 	return func() { c.under.Add(-1) }
 }
 
-func (c crowded) KeyPages(ctx context.Context, tenant InternalID, ids []RetrieverID, r KeyRange) ([][]Key, error) {
+func (c crowded) KeyPages(ctx context.Context, tenant InternalID, ids []RetrieverID, l KeyList) ([][]Key, error) {
 	defer c.enter()()
-	return c.memory.KeyPages(ctx, tenant, ids, r)
+	return c.memory.KeyPages(ctx, tenant, ids, l)
 }
 
 func (c crowded) RetrieverPage(ctx context.Context, tenant InternalID, ns NamespaceID, r RetrieverRange) ([]Retriever, error) {

@@ -10,22 +10,24 @@ import (
 
 // position is a place in an ordered list: the value that the list is ordered by, then the id. It stays valid after its item is gone.
 type position struct {
-	list  list
+	kind  listKind
 	null  bool   // no value; such items come last
 	value string // names as they are; times as 8 bytes that sort like the times
 	id    string
 }
 
-// list identifies the order that a position belongs to, so that a cursor of another order is refused.
-type list byte
+// listKind identifies the order that a position belongs to, so that a cursor of another order is refused.
+type listKind byte
 
 const (
-	byCreatedAt  list = 'c'
-	byLastUsedAt list = 'l'
-	byExpiresAt  list = 'e'
-	byName       list = 'n'
-	retrievers   list = 'r'
-	events       list = 'a'
+	byCreatedAt  listKind = 'c'
+	byLastUsedAt listKind = 'l'
+	byExpiresAt  listKind = 'e'
+	byName       listKind = 'n'
+	retrievers   listKind = 'r'
+	namespaces   listKind = 'o'
+	scopeOrder   listKind = 's'
+	events       listKind = 'a'
 )
 
 // timeValue is a time in milliseconds, the precision of BSON dates, as bytes that sort like the times.
@@ -52,7 +54,7 @@ func (p *position) cursor() string {
 	if p.null {
 		flag = 1
 	}
-	b := []byte{byte(p.list), flag}
+	b := []byte{byte(p.kind), flag}
 	b = binary.AppendUvarint(b, uint64(len(p.value)))
 	b = append(b, p.value...)
 	b = append(b, p.id...)
@@ -64,7 +66,7 @@ func (p *position) cursor() string {
 const maxCursor = 64 << 10
 
 // parseCursor decodes a cursor of the list. It reports false for any other text.
-func parseCursor(text string, l list) (*position, bool) {
+func parseCursor(text string, l listKind) (*position, bool) {
 	if len(text) > maxCursor {
 		return nil, false
 	}
@@ -78,8 +80,8 @@ func parseCursor(text string, l list) (*position, bool) {
 		return nil, false
 	}
 	rest = rest[used:]
-	p := &position{list: l, null: flag == 1, value: string(rest[:n]), id: string(rest[n:])}
-	isName := l == byName || l == retrievers
+	p := &position{kind: l, null: flag == 1, value: string(rest[:n]), id: string(rest[n:])}
+	isName := l == byName || l == retrievers || l == namespaces || l == scopeOrder
 	switch {
 	case p.cursor() != text, // another list, a wrong checksum, or characters that base64 ignores, such as line breaks
 		(isName || l == events) && p.null,

@@ -12,12 +12,12 @@ import (
 	"pgregory.net/rapid"
 )
 
-var lists = []list{byCreatedAt, byLastUsedAt, byExpiresAt, byName, retrievers}
+var lists = []listKind{byCreatedAt, byLastUsedAt, byExpiresAt, byName, retrievers}
 
 // anyPosition generates a position that an item of the list can have.
-func anyPosition(l list) *rapid.Generator[position] {
+func anyPosition(l listKind) *rapid.Generator[position] {
 	return rapid.Custom(func(t *rapid.T) position {
-		p := position{list: l, id: rapid.String().Draw(t, "id")}
+		p := position{kind: l, id: rapid.String().Draw(t, "id")}
 		if l == byName || l == retrievers {
 			p.value = rapid.String().Draw(t, "name")
 			return p
@@ -35,7 +35,7 @@ func anyPosition(l list) *rapid.Generator[position] {
 func TestCursorRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p := anyPosition(rapid.SampledFrom(lists).Draw(t, "list")).Draw(t, "position")
-		got, ok := parseCursor(p.cursor(), p.list)
+		got, ok := parseCursor(p.cursor(), p.kind)
 		if !ok {
 			t.Fatalf("%+v was refused", p)
 		}
@@ -47,7 +47,7 @@ func TestCursorRoundTrip(t *testing.T) {
 
 // Without this, a cursor cannot be put into a URL, or shows its contents.
 func TestCursorIsOpaqueText(t *testing.T) {
-	p := position{list: byName, value: "a name & more?", id: "key_1"}
+	p := position{kind: byName, value: "a name & more?", id: "key_1"}
 	if c := p.cursor(); strings.ContainsAny(c, "+/=&? ") || strings.Contains(c, "name") {
 		t.Errorf("the cursor is %q", c)
 	}
@@ -66,7 +66,7 @@ func TestTimeValueSortsAsTimesDo(t *testing.T) {
 		if got, want := strings.Compare(av, bv), a.Compare(b); got != want {
 			t.Fatalf("the values of %v and %v compare %d, the times %d", a, b, got, want)
 		}
-		p := position{list: byCreatedAt, value: av}
+		p := position{kind: byCreatedAt, value: av}
 		if back := p.time(); !back.Equal(a) || back.Location() != time.UTC {
 			t.Fatalf("%v was decoded as %v", a, back)
 		}
@@ -74,7 +74,7 @@ func TestTimeValueSortsAsTimesDo(t *testing.T) {
 	if value, null := timeValue(nil); value != "" || !null {
 		t.Errorf("the value of a nil time is %q, %v", value, null)
 	}
-	if p := (position{list: byCreatedAt, null: true}); p.time() != nil {
+	if p := (position{kind: byCreatedAt, null: true}); p.time() != nil {
 		t.Errorf("a nil time was decoded as %v", p.time())
 	}
 }
@@ -112,7 +112,7 @@ func TestCursorIsTamperProof(t *testing.T) {
 func TestCursorOfAnotherListIsRefused(t *testing.T) {
 	for _, from := range lists {
 		for _, null := range []bool{false, true} {
-			p := position{list: from, value: "12345678", id: "key_1"}
+			p := position{kind: from, value: "12345678", id: "key_1"}
 			if null {
 				p.value, p.null = "", true
 			}
@@ -168,7 +168,7 @@ func signed(b string) string {
 func FuzzParseCursor(f *testing.F) {
 	for i, l := range lists {
 		for _, p := range []position{
-			{list: l, value: "12345678", id: "key_1"}, {list: l, null: true, id: "key_1"}, {list: l, value: "a name", id: ""},
+			{kind: l, value: "12345678", id: "key_1"}, {kind: l, null: true, id: "key_1"}, {kind: l, value: "a name", id: ""},
 		} {
 			text := p.cursor()
 			f.Add(text, byte(i))
@@ -192,8 +192,8 @@ func FuzzParseCursor(f *testing.F) {
 				}
 				continue
 			}
-			if p.list != l {
-				t.Fatalf("%q is of the list %c, not %c", text, p.list, l)
+			if p.kind != l {
+				t.Fatalf("%q is of the list %c, not %c", text, p.kind, l)
 			}
 			if again := p.cursor(); again != text {
 				t.Fatalf("%q was accepted, but is written %q", text, again)

@@ -108,7 +108,7 @@ func (e Event) denied() Event {
 func minuteOf(t time.Time) int64 { return t.Unix() / 60 }
 
 // deny returns the refusal once the attempt is remembered: as a stored event, or as part of a count. If the event cannot be stored, it
-// returns the outage instead. Attempts of unknown callers are not remembered. With an empty wish, the refusal is not remembered by again.
+// returns the outage instead. Attempts of unknown callers are not remembered. With an empty wish, the refusal is not remembered for lastRefusal.
 func (s *Service) deny(ctx context.Context, c Caller, refused error, attempt Event, as wish) error {
 	if !c.Known() {
 		return refused
@@ -221,10 +221,10 @@ func (d *denials) settle(who actor, k *denial, stored bool) {
 	}
 }
 
-// again returns the error with which the same request was refused within this minute, or nil. The request is the same only if the
+// lastRefusal returns the error with which the same request was refused within this minute, or nil. The request is the same only if the
 // caller's key has the same rights. Nothing is read: no request can change what another key may do or reach. If somebody changes that in
 // the database, or a name comes to mean another retriever, the refusal stands for the rest of the minute.
-func (d *denials) again(who actor, as wish, now time.Time) error {
+func (d *denials) lastRefusal(who actor, as wish, now time.Time) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if t := d.triesOf(who, now); t != nil {

@@ -35,7 +35,7 @@ func manyKeys(n int) *memory {
 func revokeMany(t *testing.T, s *Service, c Caller, ns string, from, to int) {
 	t.Helper()
 	for i := from; i < to; i++ {
-		if _, err := s.Revoke(t.Context(), c, ns, ID(fmt.Sprint("key_many_", i))); codeAndField(t, err) != "FORBIDDEN" {
+		if _, err := s.Revoke(t.Context(), c, ns, ID(fmt.Sprint("key_many_", i)), nil); codeAndField(t, err) != "FORBIDDEN" {
 			t.Fatalf("attempt %d: %v", i, err)
 		}
 	}
@@ -118,7 +118,7 @@ func TestActorsHaveTheirOwnDenials(t *testing.T) {
 		if c.Key.InternalID == "int_2" {
 			resource = "key_1"
 		}
-		if _, err := s.Revoke(t.Context(), c, ns, resource); codeAndField(t, err) != "FORBIDDEN" || len(store.events) != before+1 {
+		if _, err := s.Revoke(t.Context(), c, ns, resource, nil); codeAndField(t, err) != "FORBIDDEN" || len(store.events) != before+1 {
 			t.Errorf("%s: %v, %d more events", name, err, len(store.events)-before)
 		}
 	}
@@ -145,7 +145,7 @@ func TestDeniedIsAnsweredWhenItIsKept(t *testing.T) {
 	s := newService(store)
 	store.fails = "InsertEvent"
 	for i := range 20 {
-		if _, err := s.Revoke(t.Context(), writer(Read), "shop", ID(fmt.Sprint("key_many_", i))); codeAndField(t, err) != "UNAVAILABLE" {
+		if _, err := s.Revoke(t.Context(), writer(Read), "shop", ID(fmt.Sprint("key_many_", i)), nil); codeAndField(t, err) != "UNAVAILABLE" {
 			t.Fatalf("attempt %d: %v", i, err)
 		}
 	}
@@ -172,8 +172,12 @@ func TestRememberedDenialsDecideNothingElse(t *testing.T) {
 		if err := change(t.Context(), s, writer(Read), "blog"); codeAndField(t, err) != "NOT_FOUND" || store.reads() == "" {
 			t.Errorf("%s in another namespace: %v", action, err)
 		}
-		if err := change(t.Context(), s, writer(Read), ""); codeAndField(t, err) != "BAD_USER_INPUT X-Namespace" {
-			t.Errorf("%s without a namespace: %v", action, err)
+		want := "FORBIDDEN" // the key is looked up in the organization
+		if action == KeyCreated {
+			want = "BAD_USER_INPUT X-Namespace"
+		}
+		if err := change(t.Context(), s, writer(Read), ""); codeAndField(t, err) != want {
+			t.Errorf("%s in no namespace: %v", action, err)
 		}
 		for other, change := range changes4 {
 			if other == action {
@@ -592,7 +596,7 @@ func TestDenialsRace(t *testing.T) {
 		var working sync.WaitGroup
 		for i := range 400 {
 			working.Go(func() {
-				_, err := s.Revoke(t.Context(), writer(Read), "shop", ID(fmt.Sprint("key_many_", i/4)))
+				_, err := s.Revoke(t.Context(), writer(Read), "shop", ID(fmt.Sprint("key_many_", i/4)), nil)
 				switch Classify(err).Code {
 				case Forbidden:
 					forbidden.Add(1)
@@ -639,7 +643,7 @@ func TestDenialsWaitForTheFirst(t *testing.T) {
 		ctx, leave := context.WithCancel(t.Context())
 		answers := make(chan string, 3)
 		try := func(ctx context.Context) {
-			_, err := s.Revoke(ctx, writer(Read), "shop", "key_1")
+			_, err := s.Revoke(ctx, writer(Read), "shop", "key_1", nil)
 			answers <- codeAndField(t, err)
 		}
 		go try(t.Context())
@@ -674,7 +678,7 @@ func TestDenialsWaitForTheirPlace(t *testing.T) {
 		s := newService(store)
 		answers := make(chan string, 20)
 		try := func(i int) {
-			_, err := s.Revoke(t.Context(), writer(Read), "shop", ID(fmt.Sprint("key_many_", i)))
+			_, err := s.Revoke(t.Context(), writer(Read), "shop", ID(fmt.Sprint("key_many_", i)), nil)
 			answers <- codeAndField(t, err)
 		}
 		take := func() string {

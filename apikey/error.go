@@ -30,6 +30,7 @@ type Error struct {
 	Code       Code
 	Message    string        // for people; never contains a secret, a hash, a driver's message or another tenant's data
 	Field      string        // the wrong argument or header, with BadUserInput
+	Reason     Refusal       // with Forbidden, if a key may not execute a retriever
 	Limit      string        // the setting that was exceeded, for metrics; may be empty
 	PerMinute  int           // the rate limit in requests per minute, with RateLimited
 	RetryAfter time.Duration // when to try again, with Unavailable and RateLimited; may be 0

@@ -150,6 +150,7 @@ func changes(from, to *Key) []FieldChange {
 		{"allowed_origins", listText(from.AllowedOrigins), listText(to.AllowedOrigins)},
 		{"rate_limit_override", numberText(from.RateLimitOverride), numberText(to.RateLimitOverride)},
 		{"status", optional(string(from.Status)), optional(string(to.Status))},
+		{"revoke_reason", from.RevokeReason, to.RevokeReason},
 		{"rotated_to", idText(from.RotatedTo), idText(to.RotatedTo)},
 		{"rotated_from", idText(from.RotatedFrom), idText(to.RotatedFrom)},
 	} {

@@ -47,10 +47,11 @@ type Key struct {
 	IsInternal        bool
 
 	// Fields that this server adds to the vendor's.
-	RotatedTo   *ID    // the key that replaced this one
-	RotatedFrom *ID    // the key that this one replaced
-	Budget      string // the hash of the key whose budget this one uses; if empty, see Service.BudgetOf
-	Revision    int64  // how often the key was changed here, not counting last_used_at
+	RevokeReason *string // why it was revoked, if somebody said so
+	RotatedTo    *ID     // the key that replaced this one
+	RotatedFrom  *ID     // the key that this one replaced
+	Budget       string  // the hash of the key whose budget this one uses; if empty, see Service.BudgetOf
+	Revision     int64   // how often the key was changed here, not counting last_used_at
 
 	Status Status // StatusAt the time of the request; set by the Service
 }
@@ -109,7 +110,7 @@ func (k *Key) Retrievers() []RetrieverID {
 type Type string
 
 // The vendor's types. UnknownType stands for empty text, and UnreadableType for a value that is not text. A key of type UnreadableType
-// may do nothing.
+// may execute retrievers, as keys of every type, and do nothing else.
 const (
 	Standard                Type = "standard"
 	MarketplaceSubscription Type = "marketplace_subscription"
@@ -144,21 +145,6 @@ var Permissions = []Permission{Admin, Delete, Write, Read}
 // Known reports whether this version knows the permission.
 func (p Permission) Known() bool { return slices.Contains(Permissions, p) }
 
-func (p Permission) strength() int {
-	switch p {
-	case Admin:
-		return 4
-	case Delete:
-		return 3
-	case Write:
-		return 2
-	case Read:
-		return 1
-	default:
-		return 0
-	}
-}
-
 // Fields is a set of a key's fields, so that a store reads only what is needed of a document.
 type Fields uint32
 
@@ -185,6 +171,7 @@ const (
 	FieldAllowedOrigins
 	FieldPrincipalID
 	FieldIsInternal
+	FieldRevokeReason
 	FieldRotatedTo
 	FieldRotatedFrom
 	FieldBudget
@@ -196,20 +183,20 @@ const (
 
 // Size is the approximate memory of the key in bytes. Stored keys may have texts and lists of any length.
 func (k *Key) Size() int {
-	const key, scope, text = 512, 64, 16
-	n := key + len(k.ID) + len(k.Hash) + len(k.UserID) + len(k.Name) + len(k.Description) + len(k.Type)
+	const key, scope, word = 512, 64, 16
+	n := key + len(k.ID) + len(k.Hash) + len(k.UserID) + len(k.Name) + len(k.Description) + len(k.Type) + len(text(k.RevokeReason))
 	for _, p := range k.Permissions {
-		n += text + len(p)
+		n += word + len(p)
 	}
 	for i := range k.Scopes {
 		s := &k.Scopes[i]
 		n += scope + len(s.ResourceID) + len(s.ResourceType)
 		for _, op := range s.Operations {
-			n += text + len(op)
+			n += word + len(op)
 		}
 	}
 	for _, o := range k.AllowedOrigins {
-		n += text + len(o)
+		n += word + len(o)
 	}
 	return n
 }

@@ -63,6 +63,9 @@ func TestLookUpTogetherIsLookUpAlone(t *testing.T) {
 	namespace := rapid.SampledFrom([]string{"shop", "ns_1", "ns_2", "absent", ""})
 	id := rapid.SampledFrom([]string{"ret_1", "ret_2", "ret_3", "search", "twin", "ret_6", "ret_foreign", "key_1", "key_2", "key_26", "key_gone", "key_foreign", "ns_1", "ns_2", "ns_foreign", "absent", ""})
 	ref := rapid.Custom(func(t *rapid.T) RetrieverRef {
+		if rapid.IntRange(0, 3).Draw(t, "anywhere") == 0 {
+			return RetrieverRef{Anywhere: true, Retriever: id.Draw(t, "retriever")}
+		}
 		return RetrieverRef{Namespace: namespace.Draw(t, "in"), Retriever: id.Draw(t, "retriever"), ByID: rapid.Bool().Draw(t, "by id")}
 	})
 	options := []ListOptions{
@@ -79,7 +82,18 @@ func TestLookUpTogetherIsLookUpAlone(t *testing.T) {
 			Namespaces: rapid.SliceOfN(namespace, 0, 3).Draw(t, "namespaces"),
 			Retrievers: rapid.SliceOfN(ref, 0, 4).Draw(t, "retrievers"),
 			Nodes:      rapid.SliceOfN(id, 0, 3).Draw(t, "nodes"),
+			NodeLists:  rapid.SliceOfN(rapid.SliceOfN(id, 0, 3), 0, 2).Draw(t, "lists of nodes"),
 			KeyFields:  FieldName,
+		}
+		for _, k := range rapid.SliceOfN(id, 0, 3).Draw(t, "keys anywhere") {
+			n.KeysAnywhere = append(n.KeysAnywhere, ID(k))
+		}
+		for range rapid.IntRange(0, 2).Draw(t, "lists of hashes") {
+			var hashes []string
+			for _, k := range rapid.SliceOfN(id, 0, 3).Draw(t, "hashes") {
+				hashes = append(hashes, digest("hash of "+k))
+			}
+			n.HashLists = append(n.HashLists, hashes)
 		}
 		for _, k := range rapid.SliceOfN(id, 0, 3).Draw(t, "keys") {
 			n.Keys = append(n.Keys, ID(k))
@@ -89,6 +103,9 @@ func TestLookUpTogetherIsLookUpAlone(t *testing.T) {
 		}
 		c := rapid.SampledFrom(callers).Draw(t, "caller")
 		store := fixture()
+		for i := range store.keys {
+			store.keys[i].Hash = digest(store.keys[i].Hash)
+		}
 		s := newService(store)
 		ctx := context.Background()
 		f, err := s.LookUp(ctx, c, n)
@@ -100,8 +117,8 @@ func TestLookUpTogetherIsLookUpAlone(t *testing.T) {
 			name, _, _ := strings.Cut(call, "(")
 			reads[name]++
 		}
-		pages := 2 * len(n.Listings) // one for retrievers named by id, one for those named by name
-		for name, atMost := range map[string]int{"Namespaces": 1, "Retrievers": 2, "Keys": 1, "RetrieversNamed": 2} {
+		pages := 2 * len(n.Listings) // of those named by id, of those named by name
+		for name, atMost := range map[string]int{"Namespaces": 2, "Retrievers": 2, "Keys": 1, "KeysWithHashes": 1, "RetrieversNamed": 2} {
 			if reads[name] > atMost {
 				t.Errorf("got %d reads of %s", reads[name], name)
 			}
@@ -143,6 +160,31 @@ func TestLookUpTogetherIsLookUpAlone(t *testing.T) {
 			want, wantErr := s.Node(ctx, c, n.Namespace, node, n.KeyFields)
 			same("node "+node, got, gotErr, want, wantErr)
 		}
+		for _, k := range n.KeysAnywhere {
+			alone, err := s.LookUp(ctx, c, Names{Namespace: n.Namespace, KeysAnywhere: []ID{k}, KeyFields: n.KeyFields})
+			if err != nil {
+				t.Fatal(err)
+			}
+			same("key anywhere "+string(k), f.Entity(ResourceAPIKey, string(k)), nil, alone.Entity(ResourceAPIKey, string(k)), nil)
+		}
+		for _, list := range n.NodeLists {
+			alone, err := s.LookUp(ctx, c, Names{Namespace: n.Namespace, NodeLists: [][]string{list}, KeyFields: n.KeyFields})
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, gotErr := f.Nodes(list)
+			want, wantErr := alone.Nodes(list)
+			same(fmt.Sprintf("nodes %q", list), got, gotErr, want, wantErr)
+		}
+		for _, list := range n.HashLists {
+			alone, err := s.LookUp(ctx, c, Names{Namespace: n.Namespace, HashLists: [][]string{list}, KeyFields: n.KeyFields})
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, gotErr := f.KeysWithHashes(list)
+			want, wantErr := alone.KeysWithHashes(list)
+			same(fmt.Sprintf("hashes %q", list), got, gotErr, want, wantErr)
+		}
 		for i, l := range n.Listings {
 			for _, ref := range l.Retrievers {
 				r, err := f.Retriever(ref)
@@ -179,24 +221,38 @@ func TestLookUpTakesFewTrips(t *testing.T) {
 		return Names{Retrievers: l.Retrievers, Listings: []ListingOf{l}}
 	}
 	for name, tt := range map[string]struct {
-		names Names
-		trips int
-		reads string
+		names  Names
+		caller Caller // an admin, unless given
+		trips  int
+		reads  string
 	}{
-		"nothing":                     {Names{Namespace: "ns_1"}, 0, ""},
-		"a namespace":                 {Names{Namespaces: []string{"ns_1", "blog"}}, 1, "Namespaces"},
-		"keys by id":                  {listing("ret_1"), 1, "KeyPages(1001) Namespaces Retrievers"},
-		"keys of two retrievers":      {listing("ret_1", "ret_2"), 1, "KeyPages(1001) Namespaces Retrievers"},
-		"keys by name":                {listing("search"), 3, "KeyPages(1001) KeyPages(1001) Namespaces Retrievers RetrieversNamed"},
-		"keys of an absent retriever": {listing("absent"), 2, "KeyPages(1001) Namespaces Retrievers RetrieversNamed"},
-		"a key":                       {Names{Namespace: "ns_1", Keys: []ID{"key_1", "key_2"}}, 2, "Keys Namespaces Retrievers"},
-		"absent keys":                 {Names{Namespace: "ns_1", Keys: []ID{"absent"}}, 1, "Keys Namespaces"},
-		"nodes":                       {Names{Namespace: "ns_1", Nodes: []string{"ret_1", "ns_2"}}, 1, "Keys Namespaces Retrievers"},
-		"entities":                    {Names{Namespace: "ns_1", Namespaces: []string{"ns_1"}, Retrievers: []RetrieverRef{{Namespace: "ns_1", Retriever: "absent", ByID: true}}}, 1, "Namespaces Retrievers"},
-		"keys without a namespace":    {Names{Keys: []ID{"key_1"}, Nodes: []string{"key_1"}, Retrievers: []RetrieverRef{{Retriever: "ret_1"}}}, 0, ""},
+		"nothing":           {Names{Namespace: "ns_1"}, Caller{}, 0, ""},
+		"a namespace":       {Names{Namespaces: []string{"ns_1", "blog"}}, Caller{}, 1, "Namespaces"},
+		"keys by id":        {listing("ret_1"), Caller{}, 1, "KeyPages(1001) Namespaces Retrievers"},
+		"of two retrievers": {listing("ret_1", "ret_2"), Caller{}, 1, "KeyPages(1001) Namespaces Retrievers"},
+		"keys by name":      {listing("search"), Caller{}, 3, "KeyPages(1001) KeyPages(1001) Namespaces Retrievers RetrieversNamed"},
+		"of what is absent": {listing("absent"), Caller{}, 2, "KeyPages(1001) Namespaces Retrievers RetrieversNamed"},
+		"a key":             {Names{Namespace: "ns_1", Keys: []ID{"key_1", "key_2"}}, Caller{}, 2, "Keys Namespaces Retrievers"},
+		"absent keys":       {Names{Namespace: "ns_1", Keys: []ID{"absent"}}, Caller{}, 1, "Keys Namespaces"},
+		"nodes":             {Names{Namespace: "ns_1", Nodes: []string{"ret_1", "ns_2"}}, Caller{}, 1, "Keys Namespaces Retrievers"},
+		"entities":          {Names{Namespace: "ns_1", Namespaces: []string{"ns_1"}, Retrievers: []RetrieverRef{{Namespace: "ns_1", Retriever: "absent", ByID: true}}}, Caller{}, 1, "Namespaces Retrievers"},
+
+		"keys anywhere, for who sees all":      {Names{Keys: []ID{"key_1"}}, admin(), 1, "Keys"},
+		"keys anywhere":                        {Names{Keys: []ID{"key_1", "key_2"}}, reader(), 3, "Keys Namespaces Retrievers"},
+		"absent keys anywhere":                 {Names{Namespace: "ns_1", KeysAnywhere: []ID{"absent"}}, reader(), 1, "Keys"},
+		"keys by hash, for who sees all":       {Names{HashLists: [][]string{{digest("x")}, {digest("y")}}}, admin(), 1, "KeysWithHashes"},
+		"no hashes":                            {Names{HashLists: [][]string{{"x"}, make([]string, 501)}}, admin(), 0, ""},
+		"too many nodes":                       {Names{NodeLists: [][]string{make([]string, 101)}}, admin(), 0, ""},
+		"a retriever anywhere":                 {Names{Retrievers: []RetrieverRef{{Anywhere: true, Retriever: "ret_1"}}}, admin(), 2, "Namespaces Retrievers"},
+		"one in a namespace that is read":      {Names{Namespaces: []string{"ns_1"}, Retrievers: []RetrieverRef{{Anywhere: true, Retriever: "ret_1"}}}, admin(), 1, "Namespaces Retrievers"},
+		"nodes anywhere":                       {Names{NodeLists: [][]string{{"key_1", "ret_1"}, {"key_6", "ns_1"}}}, reader(), 3, "Keys Namespaces Namespaces Retrievers Retrievers"},
+		"keys of the same namespace as a node": {Names{NodeLists: [][]string{{"key_1", "ns_1"}}}, reader(), 2, "Keys Namespaces Retrievers Retrievers"},
 	} {
+		if tt.caller.Anonymous() {
+			tt.caller = admin()
+		}
 		store := fixture()
-		if _, err := newService(store).LookUp(t.Context(), admin(), tt.names); err != nil {
+		if _, err := newService(store).LookUp(t.Context(), tt.caller, tt.names); err != nil {
 			t.Fatal(err)
 		}
 		if got := store.reads(); got != tt.reads {
@@ -206,7 +262,7 @@ func TestLookUpTakesFewTrips(t *testing.T) {
 			slow := fixture()
 			slow.delay = time.Second
 			start := time.Now()
-			if _, err := newService(slow).LookUp(t.Context(), admin(), tt.names); err != nil {
+			if _, err := newService(slow).LookUp(t.Context(), tt.caller, tt.names); err != nil {
 				t.Fatal(err)
 			}
 			if trips := int(time.Since(start) / time.Second); trips != tt.trips {

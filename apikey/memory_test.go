@@ -58,6 +58,8 @@ func (m *memory) KeysByHash(ctx context.Context, hash string) ([]Key, error) {
 	if err := m.read(ctx, "KeysByHash"); err != nil {
 		return nil, err
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	found := selected(m.keys, func(k *Key) bool { return k.Hash == hash })
 	return found[:min(len(found), 2)], nil
 }
@@ -70,30 +72,52 @@ func (m *memory) Keys(ctx context.Context, tenant InternalID, ids []ID, fields F
 	return projected(found, fields), nil
 }
 
-func (m *memory) KeyPages(ctx context.Context, tenant InternalID, ids []RetrieverID, r KeyRange) ([][]Key, error) {
-	if err := m.read(ctx, fmt.Sprintf("KeyPages(%d)", r.Limit)); err != nil {
+func (m *memory) KeysWithHashes(ctx context.Context, tenant InternalID, hashes []string, fields Fields) ([]Key, error) {
+	if err := m.read(ctx, "KeysWithHashes"); err != nil {
+		return nil, err
+	}
+	documents := map[string]int{}
+	for i := range m.keys {
+		if k := &m.keys[i]; k.InternalID == tenant {
+			documents[k.Hash]++
+		}
+	}
+	found := selected(m.keys, func(k *Key) bool {
+		return k.InternalID == tenant && slices.Contains(hashes, k.Hash) && documents[k.Hash] == 1
+	})
+	return projected(found, fields), nil
+}
+
+func (m *memory) KeyPages(ctx context.Context, tenant InternalID, ids []RetrieverID, l KeyList) ([][]Key, error) {
+	if err := m.read(ctx, fmt.Sprintf("KeyPages(%d)", l.Limit)); err != nil {
 		return nil, err
 	}
 	pages := make([][]Key, len(ids))
 	for i, id := range ids {
-		keys := m.keysOf(tenant, id, r.ActiveAt)
-		slices.SortFunc(keys, func(a, b Key) int {
-			return newestFirst(KeyPosition{a.CreatedAt, a.ID}, KeyPosition{b.CreatedAt, b.ID})
-		})
-		keys = selected(keys, func(k *Key) bool {
-			p := KeyPosition{k.CreatedAt, k.ID}
-			return (r.After == nil || newestFirst(p, *r.After) > 0) && (r.Before == nil || newestFirst(p, *r.Before) < 0)
-		})
-		pages[i] = projected(limited(keys, r.FromEnd, r.Limit), r.Fields)
+		l.Where.Naming = []RetrieverID{id}
+		pages[i] = m.list(tenant, l)
 	}
 	return pages, nil
 }
 
-func (m *memory) CountKeys(ctx context.Context, tenant InternalID, id RetrieverID, activeAt time.Time) (int, error) {
+func (m *memory) KeyPage(ctx context.Context, tenant InternalID, l KeyList) ([]Key, error) {
+	if err := m.read(ctx, fmt.Sprintf("KeyPage(%d)", l.Limit)); err != nil {
+		return nil, err
+	}
+	return m.list(tenant, l), nil
+}
+
+func (m *memory) list(tenant InternalID, l KeyList) []Key {
+	keys := selected(m.keys, func(k *Key) bool { return k.InternalID == tenant && l.Where.Matches(k) && l.Has(l.Order.Position(k)) })
+	slices.SortFunc(keys, func(a, b Key) int { return l.Order.Compare(l.Order.Position(&a), l.Order.Position(&b)) })
+	return projected(limited(keys, l.FromEnd, l.Limit), l.Fields)
+}
+
+func (m *memory) CountKeys(ctx context.Context, tenant InternalID, where KeyConditions) (int, error) {
 	if err := m.read(ctx, "CountKeys"); err != nil {
 		return 0, err
 	}
-	return len(m.keysOf(tenant, id, activeAt)), nil
+	return len(selected(m.keys, func(k *Key) bool { return k.InternalID == tenant && where.Matches(k) })), nil
 }
 
 func (m *memory) Namespaces(ctx context.Context, tenant InternalID, refs []string) ([]Namespace, error) {
@@ -103,6 +127,13 @@ func (m *memory) Namespaces(ctx context.Context, tenant InternalID, refs []strin
 	return selected(m.namespaces, func(n *Namespace) bool {
 		return n.InternalID == tenant && (slices.Contains(refs, string(n.ID)) || slices.Contains(refs, n.Name))
 	}), nil
+}
+
+func (m *memory) NamespacesOf(ctx context.Context, tenant InternalID) ([]Namespace, error) {
+	if err := m.read(ctx, "NamespacesOf"); err != nil {
+		return nil, err
+	}
+	return selected(m.namespaces, func(n *Namespace) bool { return n.InternalID == tenant }), nil
 }
 
 func (m *memory) Retrievers(ctx context.Context, tenant InternalID, ids []RetrieverID) ([]Retriever, error) {
@@ -144,13 +175,13 @@ func (m *memory) CountRetrievers(ctx context.Context, tenant InternalID, ns Name
 	return len(m.retrieversOf(tenant, ns)), nil
 }
 
-func (m *memory) CurrentKeys(ctx context.Context, tenant InternalID, id ID) ([]Key, error) {
+func (m *memory) CurrentKeys(ctx context.Context, tenant InternalID, ids ...ID) ([]Key, error) {
 	if err := m.read(ctx, "CurrentKeys"); err != nil {
 		return nil, err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return selected(m.keys, func(k *Key) bool { return k.InternalID == tenant && k.ID == id }), nil
+	return selected(m.keys, func(k *Key) bool { return k.InternalID == tenant && slices.Contains(ids, k.ID) }), nil
 }
 
 func (m *memory) InsertKey(ctx context.Context, k Key, e Event) error {
@@ -201,6 +232,7 @@ func merged(stored, written Key, fields Fields) Key {
 		{FieldRevokedAt, func() { stored.RevokedAt = written.RevokedAt }},
 		{FieldRevokedBy, func() { stored.RevokedBy = written.RevokedBy }},
 		{FieldAllowedOrigins, func() { stored.AllowedOrigins = written.AllowedOrigins }},
+		{FieldRevokeReason, func() { stored.RevokeReason = written.RevokeReason }},
 		{FieldRotatedTo, func() { stored.RotatedTo = written.RotatedTo }},
 	} {
 		if fields&f.field != 0 {
@@ -243,63 +275,32 @@ func (m *memory) InsertEvent(ctx context.Context, e Event) error {
 	return nil
 }
 
-func (m *memory) EventPage(ctx context.Context, tenant InternalID, id RetrieverID, r EventRange) ([]Event, error) {
-	if err := m.read(ctx, fmt.Sprintf("EventPage(%d)", r.Limit)); err != nil {
+func (m *memory) EventPage(ctx context.Context, tenant InternalID, l EventList) ([]Event, error) {
+	if err := m.read(ctx, fmt.Sprintf("EventPage(%d)", l.Limit)); err != nil {
 		return nil, err
 	}
-	newest := func(a, b EventPosition) int {
-		return cmp.Or(b.Timestamp.Compare(a.Timestamp), cmp.Compare(b.ID, a.ID))
-	}
-	all := m.eventsOf(tenant, id, r.About)
-	slices.SortFunc(all, func(a, b Event) int {
-		return newest(EventPosition{a.Timestamp, a.ID}, EventPosition{b.Timestamp, b.ID})
-	})
-	all = selected(all, func(e *Event) bool {
-		p := EventPosition{e.Timestamp, e.ID}
-		return (r.After == nil || newest(p, *r.After) > 0) && (r.Before == nil || newest(p, *r.Before) < 0)
-	})
-	return limited(all, r.FromEnd, r.Limit), nil
+	all := selected(m.eventsOf(tenant, l.Where), func(e *Event) bool { return l.Has(e.Position()) })
+	slices.SortFunc(all, func(a, b Event) int { return a.Position().Compare(b.Position()) })
+	return limited(all, l.FromEnd, l.Limit), nil
 }
 
-func (m *memory) CountEvents(ctx context.Context, tenant InternalID, id RetrieverID, about ID) (int, error) {
+func (m *memory) CountEvents(ctx context.Context, tenant InternalID, where EventConditions) (int, error) {
 	if err := m.read(ctx, "CountEvents"); err != nil {
 		return 0, err
 	}
-	return len(m.eventsOf(tenant, id, about)), nil
+	return len(m.eventsOf(tenant, where)), nil
 }
 
-func (m *memory) eventsOf(tenant InternalID, id RetrieverID, about ID) []Event {
-	return selected(m.events, func(e *Event) bool {
-		return e.InternalID == tenant && slices.Contains(e.RetrieverIDs, id) && (about == "" || e.ResourceID == string(about))
-	})
-}
-
-func (m *memory) keysOf(tenant InternalID, id RetrieverID, activeAt time.Time) []Key {
-	return selected(m.keys, func(k *Key) bool {
-		return k.InternalID == tenant && slices.Contains(k.Retrievers(), id) &&
-			(activeAt.IsZero() || k.StatusAt(activeAt) == Active)
-	})
+func (m *memory) eventsOf(tenant InternalID, where EventConditions) []Event {
+	matches := where.Matcher()
+	return selected(m.events, func(e *Event) bool { return e.InternalID == tenant && matches(e) })
 }
 
 func (m *memory) retrieversOf(tenant InternalID, ns NamespaceID) []Retriever {
 	return selected(m.retrievers, func(r *Retriever) bool { return r.InternalID == tenant && r.NamespaceID == ns })
 }
 
-// newestFirst is the order of a KeyRange.
-func newestFirst(a, b KeyPosition) int {
-	if (a.CreatedAt == nil) != (b.CreatedAt == nil) {
-		if a.CreatedAt == nil {
-			return 1
-		}
-		return -1
-	}
-	if a.CreatedAt != nil && !a.CreatedAt.Equal(*b.CreatedAt) {
-		return b.CreatedAt.Compare(*a.CreatedAt)
-	}
-	return cmp.Compare(b.ID, a.ID)
-}
-
-// selected copies the items that keep accepts, so that callers cannot change the stored ones.
+// selected copies the items that keep says, so that nobody changes what is stored.
 func selected[T any](items []T, keep func(*T) bool) []T {
 	var out []T
 	for i := range items {
@@ -350,6 +351,7 @@ func projected(keys []Key, fields Fields) []Key {
 			{FieldAllowedOrigins, func() { p.AllowedOrigins = k.AllowedOrigins }},
 			{FieldPrincipalID, func() { p.PrincipalID = k.PrincipalID }},
 			{FieldIsInternal, func() { p.IsInternal = k.IsInternal }},
+			{FieldRevokeReason, func() { p.RevokeReason = k.RevokeReason }},
 			{FieldRotatedTo, func() { p.RotatedTo = k.RotatedTo }},
 			{FieldRotatedFrom, func() { p.RotatedFrom = k.RotatedFrom }},
 			{FieldBudget, func() { p.Budget = k.Budget }},

@@ -2,23 +2,33 @@ package apikey
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"slices"
+	"strings"
 )
 
 // Names is what a request names, to be looked up together. Each kind is read once, however many are named.
 type Names struct {
-	// Namespace is the request's namespace, by id or name, in which Keys and Nodes are looked up.
+	// Namespace is the request's namespace, by id or name, in which Keys and Nodes are looked up. If it is empty, they are looked up in the
+	// whole organization, as what follows them is in any case.
 	Namespace  string
 	Namespaces []string // by id or name
 	Retrievers []RetrieverRef
 	Keys       []ID
 	Nodes      []string // ids of any kind
-	KeyFields  Fields   // the fields of Keys and Nodes that are needed
-	Listings   []ListingOf
+
+	KeysAnywhere []ID
+	NodeLists    [][]string // ids of any kind, as Found.Nodes accepts them
+	HashLists    [][]string // of keys, as Found.KeysWithHashes accepts them
+
+	KeyFields Fields // the fields of keys that are needed
+	Listings  []ListingOf
 }
 
 // RetrieverRef names a retriever in a namespace, by id or name. The id takes precedence.
 type RetrieverRef struct {
+	Anywhere  bool       // by id, in any namespace of the organization
 	In        *Namespace // a namespace that was found before; nil: the one of Namespace
 	Namespace string     // by id or name
 	Retriever string
@@ -34,17 +44,14 @@ type ListingOf struct {
 func (n *Names) namespaceRefs() []string {
 	refs := slices.Clone(n.Namespaces)
 	for _, ref := range n.retrieverRefs() {
-		if ref.In == nil {
+		if ref.In == nil && !ref.Anywhere {
 			refs = append(refs, ref.Namespace)
 		}
 	}
 	if len(n.Keys) > 0 || len(n.Nodes) > 0 {
 		refs = append(refs, n.Namespace)
 	}
-	if n.Namespace != "" { // without it, nodes are not looked up
-		refs = append(refs, n.Nodes...)
-	}
-	return distinct(refs)
+	return distinct(slices.Concat(refs, n.Nodes, n.nodesAnywhere()))
 }
 
 // retrieverRefs are all retrievers that are named.
@@ -57,35 +64,102 @@ func (n *Names) retrieverRefs() []RetrieverRef {
 }
 
 func (n *Names) retrieverIDs() []RetrieverID {
-	ids := idsOf(n.retrieverRefs())
-	if n.Namespace != "" {
-		for _, id := range n.Nodes {
-			ids = append(ids, RetrieverID(id))
+	return distinct(slices.Concat(idsOf(n.retrieverRefs()), as[RetrieverID](n.Nodes), as[RetrieverID](n.nodesAnywhere())))
+}
+
+func (n *Names) keyIDs() []ID {
+	return distinct(slices.Concat(n.Keys, as[ID](n.Nodes), n.keysAnywhere()))
+}
+
+// nodesAnywhere are the ids of any kind that are looked up in the whole organization.
+func (n *Names) nodesAnywhere() []string {
+	var ids []string
+	if n.Namespace == "" {
+		ids = slices.Clone(n.Nodes)
+	}
+	for _, list := range n.NodeLists {
+		if checkNodes(list) == nil {
+			ids = append(ids, list...)
 		}
 	}
 	return distinct(ids)
 }
 
-func (n *Names) keyIDs() []ID {
+// keysAnywhere are the ids of keys that are looked up in the whole organization.
+func (n *Names) keysAnywhere() []ID {
+	ids := slices.Concat(n.KeysAnywhere, as[ID](n.nodesAnywhere()))
 	if n.Namespace == "" {
-		return nil
-	}
-	ids := slices.Clone(n.Keys)
-	for _, id := range n.Nodes {
-		ids = append(ids, ID(id))
+		ids = append(ids, n.Keys...)
 	}
 	return distinct(ids)
+}
+
+// retrieversAnywhere are the ids of retrievers that are looked up in the whole organization.
+func (n *Names) retrieversAnywhere() []RetrieverID {
+	ids := as[RetrieverID](n.nodesAnywhere())
+	for _, ref := range n.retrieverRefs() {
+		if ref.Anywhere {
+			ids = append(ids, RetrieverID(ref.Retriever))
+		}
+	}
+	return distinct(ids)
+}
+
+// hashes are the hashes of keys that are looked up, in lower case.
+func (n *Names) hashes() []string {
+	var all []string
+	for _, list := range n.HashLists {
+		if hashes, err := readHashes(list); err == nil {
+			all = append(all, hashes...)
+		}
+	}
+	return distinct(all)
+}
+
+const (
+	maxNodes  = 100
+	maxHashes = 500
+)
+
+func checkNodes(ids []string) error {
+	if len(ids) > maxNodes {
+		return Invalid("ids", "ids must have at most %d ids, not %d.", maxNodes, len(ids))
+	}
+	return nil
+}
+
+// readHashes returns the hashes in lower case, as they are stored.
+func readHashes(hashes []string) ([]string, error) {
+	if len(hashes) > maxHashes {
+		return nil, Invalid("hashes", "hashes must have at most %d hashes, not %d.", maxHashes, len(hashes))
+	}
+	lower := make([]string, len(hashes))
+	for i, hash := range hashes {
+		if sum, err := hex.DecodeString(hash); err != nil || len(sum) != sha256.Size {
+			return nil, Invalid("hashes", "hashes[%d] must be the SHA-256 of a key, in %d hexadecimal digits.", i, hex.EncodedLen(sha256.Size))
+		}
+		lower[i] = strings.ToLower(hash)
+	}
+	return lower, nil
 }
 
 // idsOf are the possible ids of retrievers in named namespaces.
 func idsOf(refs []RetrieverRef) []RetrieverID {
 	var ids []RetrieverID
 	for _, ref := range refs {
-		if ref.In != nil || ref.Namespace != "" {
+		if ref.Anywhere || ref.In != nil || ref.Namespace != "" {
 			ids = append(ids, RetrieverID(ref.Retriever))
 		}
 	}
 	return distinct(ids)
+}
+
+func as[To, From ~string](items []From) []To {
+	out := make([]To, len(items))
+	for i, item := range items {
+		out[i] = To(item)
+	}
+	return out
 }
 
 // distinct returns each item once, without empty ones.

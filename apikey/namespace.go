@@ -26,3 +26,17 @@ type Retriever struct {
 
 	Namespace *Namespace // the namespace in which it was found; set by the Service
 }
+
+// homes are the namespaces of existing retrievers.
+type homes map[RetrieverID]NamespaceID
+
+func homesOf(retrievers []Retriever) homes {
+	h := make(homes, len(retrievers))
+	for i := range retrievers {
+		r := &retrievers[i]
+		if in, known := h[r.ID]; !known || r.NamespaceID < in { // ids that repeat: the smallest namespace
+			h[r.ID] = r.NamespaceID
+		}
+	}
+	return h
+}

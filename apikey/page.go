@@ -48,7 +48,7 @@ type window struct {
 	limit         int
 }
 
-func (p Page) window(l list, limit int) (window, error) {
+func (p Page) window(l listKind, limit int) (window, error) {
 	w := window{limit: limit}
 	if p.First != nil && p.Last != nil {
 		return w, Invalid("last", "first and last cannot be used together.")
@@ -139,6 +139,38 @@ func (s source[T]) only(matches func(*T) bool) source[T] {
 			return n, err
 		},
 	}
+}
+
+// itemsOf is the source of a list that was read as a whole.
+func itemsOf[T any](items []T, at func(*T) position, compare func(a, b *position) int) source[T] {
+	return source[T]{
+		at:    at,
+		count: func(context.Context) (int, error) { return len(items), nil },
+		run: func(_ context.Context, w window) (run []T, err error) {
+			for i := range items {
+				p := at(&items[i])
+				if (w.after == nil || compare(&p, w.after) > 0) && (w.before == nil || compare(&p, w.before) < 0) {
+					run = append(run, items[i])
+				}
+			}
+			if n := len(run) - w.limit; n > 0 && w.fromEnd {
+				run = run[n:]
+			}
+			return run[:min(len(run), w.limit)], nil
+		},
+	}
+}
+
+// page reads one page of the source.
+func (s source[T]) page(ctx context.Context, w window, wants Wants) (*Connection[T], error) {
+	var got []T
+	if wants.reads() {
+		var err error
+		if got, err = s.run(ctx, probe(w)); err != nil {
+			return nil, err
+		}
+	}
+	return s.connect(ctx, w, wants, got)
 }
 
 // connect reads one page of the source. got has the window's items and, if there is one, the item beyond it, as run returns them for

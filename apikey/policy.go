@@ -12,9 +12,12 @@ import (
 //   - Does the caller count as known? Known.
 //   - Does its key have the permission, and the right type? authorize, authorizeChange, Admit.
 //   - Does the key work from this origin? CheckOrigin.
-//   - Do its scopes cover the resource? covers, coversNamespace, Scope.allows, Scope.names.
+//   - Do its scopes cover the resource? covers, coversNamespace, coversOrganization, Scope.allows, Scope.names.
+//   - May it see this retriever, the whole organization, this key? sees, seesOrganization, seesKey.
+//   - May it create keys for this retriever? mayCreate.
+//   - May a key execute a retriever? RefusesExecution, in execute.go.
 //   - May it change this key? mayChange, reaches.
-//   - May it give a key these limits? mayGive. Without admin, a caller gives no key a later expiry, wider origins or a higher limit than its
+//   - May it give a key these limits, or rotate the key? mayGive, mayRotate. Without admin, a caller gives no key a later expiry, wider origins or a higher limit than its
 //     own key has. Otherwise it could rotate a stronger key and hold the new one, or lift its own limits through its successor. Retriever
 //     keys are exempt: they change nothing, and a caller who may manage a retriever decides what its keys may do.
 //   - Is its own key still active? ownKey, permit.
@@ -24,6 +27,22 @@ import (
 // key.
 func (c Caller) Known() bool {
 	return c.Key != nil && c.Key.Type != RetrieverKey && c.Key.Type != UnreadableType
+}
+
+// strength orders the permissions. Each includes all weaker ones.
+func (p Permission) strength() int {
+	switch p {
+	case Admin:
+		return 4
+	case Delete:
+		return 3
+	case Write:
+		return 2
+	case Read:
+		return 1
+	default:
+		return 0
+	}
 }
 
 // authorize returns nil if the caller has at least the permission.
@@ -69,6 +88,11 @@ func (s *Service) Admit(ctx context.Context, c Caller, action Action) error {
 	if refused == nil || !c.Known() {
 		return refused
 	}
+	return s.denyOwn(ctx, c, refused, action)
+}
+
+// denyOwn is deny for an attempt that is about no key in particular. Its event is one of the caller's own key.
+func (s *Service) denyOwn(ctx context.Context, c Caller, refused error, action Action) error {
 	own := c.event(action, ResourceAPIKey, string(c.Key.ID), s.instant(), "", c.Key.Retrievers())
 	return s.deny(ctx, c, refused, own, c.wish(action, "", ""))
 }
@@ -102,14 +126,50 @@ func (c Caller) coversNamespace(op Operation, ns *Namespace) bool {
 	}
 	for i := range c.Key.Scopes {
 		s := &c.Key.Scopes[i]
-		named := s.names(ResourceNamespace, string(ns.ID)) ||
-			s.names(ResourceOrganization, string(c.Key.InternalID)) ||
-			c.Key.OrganizationID != nil && s.names(ResourceOrganization, *c.Key.OrganizationID)
-		if named && s.allows(op) {
+		if c.Key.reachesNamespace(s, ns.ID) && s.allows(op) {
 			return true
 		}
 	}
 	return false
+}
+
+// coversOrganization reports whether the caller's scopes allow op on the organization and everything in it.
+func (c Caller) coversOrganization(op Operation) bool {
+	return c.coversNamespace(op, &Namespace{}) // only a scope on the organization covers a namespace without an id
+}
+
+// sees reports whether the retriever is in the namespace and the caller may see it. Others count as absent, so that they hide nothing.
+func (c Caller) sees(ns *Namespace, r *Retriever) bool {
+	return r.NamespaceID == ns.ID && c.covers(ReadData, ns, r.ID)
+}
+
+// seesOrganization reports whether the caller may list all keys of the organization: those of every type, and those whose retrievers are
+// gone.
+func (c Caller) seesOrganization() bool {
+	return c.authorize(Admin) == nil && c.coversOrganization(ReadData)
+}
+
+// seesKey reports whether the caller sees the key, given the retrievers of the organization that it sees. A key names retrievers by their
+// exact ids.
+func (c Caller) seesKey(k *Key, seen map[RetrieverID]*Retriever) bool {
+	return c.seesOrganization() || slices.ContainsFunc(k.Retrievers(), func(id RetrieverID) bool { return seen[id] != nil })
+}
+
+// authorizeOrganization is authorize for what belongs to the whole organization, such as all of its keys and events.
+func (s *Service) authorizeOrganization(c Caller) error {
+	if err := s.authorize(c, Admin); err != nil {
+		return err
+	}
+	if !c.coversOrganization(ReadData) {
+		return forbidden("This needs a key whose scopes cover the organization.")
+	}
+	return nil
+}
+
+// reachesNamespace reports whether the key's scope is about the namespace or the key's organization.
+func (k *Key) reachesNamespace(s *Scope, ns NamespaceID) bool {
+	return s.names(ResourceNamespace, string(ns)) || s.names(ResourceOrganization, string(k.InternalID)) ||
+		k.OrganizationID != nil && s.names(ResourceOrganization, *k.OrganizationID)
 }
 
 // nothingIn is the error if the caller can see nothing of what it asked for in a namespace. If the scopes do not cover the namespace, it
@@ -162,9 +222,21 @@ func matches(pattern, id string) bool {
 	}
 }
 
+// mayCreate returns nil if the caller may create keys for a retriever that it sees.
+func (c Caller) mayCreate(r *Retriever) error {
+	if err := c.authorizeChange(Write); err != nil {
+		return err
+	}
+	if !c.covers(ManagePermissions, r.Namespace, r.ID) {
+		return forbidden("Your key may not create keys for this retriever.")
+	}
+	return nil
+}
+
 // mayChange returns nil if the caller may do this to a key that it sees. A caller can only update or rotate, and so take over, a key that
-// is not stronger than its own, and must be allowed to manage everything that the key reaches.
-func (c Caller) mayChange(k *Key, action Action, retrievers []Retriever) error {
+// is not stronger than its own, and must be allowed to manage everything that the key reaches. The homes are those of the retrievers that
+// the key names.
+func (c Caller) mayChange(k *Key, action Action, homes homes) error {
 	need := Write
 	if action == KeyRevoked {
 		need = Delete
@@ -184,7 +256,7 @@ func (c Caller) mayChange(k *Key, action Action, retrievers []Retriever) error {
 		if action != KeyRevoked && k.Type != RetrieverKey { // it executes its retriever, whatever its scopes say
 			ops = append(ops, s.needs()...)
 		}
-		if slices.ContainsFunc(ops, func(op Operation) bool { return !c.reaches(s, op, retrievers) }) {
+		if slices.ContainsFunc(ops, func(op Operation) bool { return !c.reaches(s, op, homes) }) {
 			return forbidden("This key reaches more than your key may manage.")
 		}
 	}
@@ -200,7 +272,7 @@ func (s *Scope) needs() []Operation {
 }
 
 // reaches reports whether the caller's scopes allow the operation on everything that the scope covers.
-func (c Caller) reaches(s *Scope, op Operation, retrievers []Retriever) bool {
+func (c Caller) reaches(s *Scope, op Operation, homes homes) bool {
 	var ns Namespace // no namespace: only a caller without such limits covers it
 	exact := !strings.Contains(s.ResourceID, "*")
 	switch {
@@ -208,12 +280,18 @@ func (c Caller) reaches(s *Scope, op Operation, retrievers []Retriever) bool {
 		ns.ID = NamespaceID(s.ResourceID)
 	case exact && s.ResourceType == ResourceRetriever:
 		id := RetrieverID(s.ResourceID)
-		if i := slices.IndexFunc(retrievers, func(r Retriever) bool { return r.ID == id }); i >= 0 {
-			ns.ID = retrievers[i].NamespaceID
-		}
+		ns.ID = homes[id]
 		return c.covers(op, &ns, id)
 	}
 	return c.coversNamespace(op, &ns)
+}
+
+// mayRotate returns nil if a caller who may change the key, with this key of its own, may rotate it.
+func (s *Service) mayRotate(c Caller, own, k *Key) error {
+	if err := s.mayGive(c, own, k, limits); err != nil { // the successor inherits them
+		return err
+	}
+	return k.canBeRotated()
 }
 
 // limits are the fields that limit the use of a key.

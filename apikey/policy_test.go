@@ -471,8 +471,8 @@ func TestKeysOfPersonsAreNotRotated(t *testing.T) {
 					t.Errorf("%s: an update changed the owner of a key of type %s: %+v", who, typ, k)
 				}
 				if c.Operator || c.Key.Permissions[0] == Admin {
-					if _, err := s.Revoke(t.Context(), c, "shop", "key_1"); err != nil {
-						t.Errorf("%s could not revoke a key of type %s: %v", who, typ, err)
+					if _, err := s.Revoke(t.Context(), c, "shop", "key_1", nil); err != nil {
+						t.Errorf("%s does not revoke a key of the type %s: %v", who, typ, err)
 					}
 				}
 			}
@@ -555,11 +555,11 @@ func TestKeysOfOtherTypesChangeNothing(t *testing.T) {
 		if got, err := s.List(t.Context(), c, []*Retriever{r}, ListOptions{Wants: everything}); err != nil || got[0].Err != nil {
 			t.Errorf("a key of type %q lists keys: %v", typ, err)
 		}
-		if _, err := s.AuditEvents(t.Context(), c, r, "", Page{}, everything); err != nil {
+		if _, err := s.AuditEvents(t.Context(), c, EventPlace{Retriever: r}, EventOptions{Wants: everything}); err != nil {
 			t.Errorf("a key of type %q with admin reads the trail: %v", typ, err)
 		}
 		c.Key.Permissions = []Permission{Read}
-		if _, err := s.AuditEvents(t.Context(), c, r, "", Page{}, everything); codeAndField(t, err) != "FORBIDDEN" {
+		if _, err := s.AuditEvents(t.Context(), c, EventPlace{Retriever: r}, EventOptions{Wants: everything}); codeAndField(t, err) != "FORBIDDEN" {
 			t.Errorf("a key of type %q with read reads the trail: %v", typ, err)
 		}
 	}

@@ -1,7 +1,9 @@
 package apikey
 
 import (
+	"cmp"
 	"context"
+	"slices"
 )
 
 // Retriever returns the retriever with that id or name in the namespace, which is also given by id or name. Ids take precedence.
@@ -58,7 +60,7 @@ func (s *Service) RetrieversIn(ctx context.Context, c Caller, ns *Namespace, p P
 
 // retrieversIn reads a valid window of the namespace.
 func (s *Service) retrieversIn(ctx context.Context, c Caller, ns *Namespace, w window, text string, wants Wants) (*Connection[Retriever], error) {
-	search := newSearch(text)
+	search := NewSearch(text)
 	if err := search.check("search"); err != nil {
 		return nil, err
 	}
@@ -119,8 +121,75 @@ func (s *Service) retrieverPage(ctx context.Context, c Caller, ns *Namespace, w 
 	})
 }
 
+// RetrieversOf returns, for each key, a page of the retrievers that it names by exact id, in any namespace, in the order of its scopes. It
+// returns only retrievers that exist and that the caller may see. It reads those of all keys together. The keys need their scopes.
+func (s *Service) RetrieversOf(ctx context.Context, c Caller, keys []*Key, p Page, wants Wants) ([]*Connection[Retriever], error) {
+	if err := s.authorize(c, Read); err != nil {
+		return nil, err
+	}
+	w, err := p.window(scopeOrder, RetrieverPage)
+	if err != nil {
+		return nil, err
+	}
+	visible, err := s.visibleRetrievers(ctx, c, keys)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]*Connection[Retriever], len(keys))
+	for i, k := range keys {
+		named := k.Retrievers()
+		var items []Retriever
+		for _, id := range named {
+			if r := visible[id]; r != nil {
+				items = append(items, *r)
+			}
+		}
+		place := func(p *position) int { return slices.Index(named, RetrieverID(p.id)) }
+		at := func(r *Retriever) position { return position{kind: scopeOrder, id: string(r.ID)} }
+		src := itemsOf(items, at, func(a, b *position) int { return cmp.Compare(place(a), place(b)) })
+		if out[i], err = src.page(ctx, w, wants); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// visibleRetrievers returns the retrievers that the keys name by exact id and that the caller sees, in any namespace, by id.
+func (s *Service) visibleRetrievers(ctx context.Context, c Caller, keys []*Key) (map[RetrieverID]*Retriever, error) {
+	found, err := s.retrieversOf(ctx, c, keys)
+	if err != nil {
+		return nil, err
+	}
+	return s.seen(ctx, c, found, nil)
+}
+
+// retrieverIDs returns the ids of the namespace's retrievers that the caller sees. Requests that have limits can join mostRetrievers.
+func (s *Service) retrieverIDs(ctx context.Context, c Caller, ns *Namespace) ([]RetrieverID, error) {
+	ids := []RetrieverID{}
+	whole := c.coversNamespace(ReadData, ns)
+	for w := (window{limit: mostRetrievers + 1}); ; {
+		page, err := s.retrieverPage(ctx, c, ns, w)
+		if err != nil {
+			return nil, err
+		}
+		for i := range page {
+			if whole || c.covers(ReadData, ns, page[i].ID) {
+				ids = append(ids, page[i].ID)
+			}
+		}
+		switch {
+		case len(ids) > mostRetrievers && CostFrom(ctx).bounded():
+			return nil, Invalid("", "The namespace has more than %d retrievers: ask each retriever, or the organization, instead.", mostRetrievers)
+		case len(page) < w.limit:
+			return ids, nil
+		}
+		last := retrieverAt(&page[len(page)-1])
+		w.after = &last
+	}
+}
+
 func retrieverAt(r *Retriever) position {
-	return position{list: retrievers, value: r.Name, id: string(r.ID)}
+	return position{kind: retrievers, value: r.Name, id: string(r.ID)}
 }
 
 func retrieverPosition(p *position) *RetrieverPosition {

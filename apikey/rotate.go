@@ -25,20 +25,8 @@ func (s *Service) Rotate(ctx context.Context, c Caller, namespace string, id ID,
 		if overlap < 0 || overlap > MaxOverlap {
 			return Change{}, Invalid("overlapSeconds", "overlapSeconds must be 0 to %d, which is 30 days.", int(MaxOverlap/time.Second))
 		}
-		if err := s.mayGive(c, own, &from, limits); err != nil { // the successor inherits them
+		if err := s.mayRotate(c, own, &from); err != nil {
 			return Change{}, err
-		}
-		if err := mustBeActive(&from); err != nil {
-			return Change{}, err
-		}
-		if from.RotatedTo != nil {
-			return Change{}, conflict("This key was already rotated.")
-		}
-		if from.Type == UserScoped || from.Type == Session {
-			return Change{}, conflict("This key cannot be rotated: keys of the type " + string(from.Type) + " act for one person, and the new key would do so in your hands. Revoke it, and get a new one from the platform, which issues them.")
-		}
-		if !from.readable() {
-			return Change{}, conflict("This key has limits that cannot be read, so it cannot be rotated. Create a new key and revoke this one.")
 		}
 		budget, err := s.BudgetOf(ctx, &from)
 		if err != nil {
@@ -50,7 +38,7 @@ func (s *Service) Rotate(ctx context.Context, c Caller, namespace string, id ID,
 		}
 		successor = from
 		secret = successor.mint(prefix, now)
-		successor.CreatedBy, successor.LastUsedAt = &c.Key.UserID, nil
+		successor.CreatedBy, successor.LastUsedAt, successor.RevokeReason = &c.Key.UserID, nil, nil
 		successor.UserID = c.Key.UserID
 		if c.Key.PrincipalID != nil { // otherwise the key would act for its previous user
 			successor.PrincipalID = c.Key.PrincipalID
@@ -61,7 +49,7 @@ func (s *Service) Rotate(ctx context.Context, c Caller, namespace string, id ID,
 		to.RotatedTo = &successor.ID
 		change := Change{ActiveAt: now, Successor: &successor, Fields: FieldRotatedTo}
 		if overlap == 0 {
-			change.Fields |= to.revoke(c, now)
+			change.Fields |= to.revoke(c, now, nil)
 		} else if end := now.Add(overlap); from.ExpiresAt == nil || end.Before(*from.ExpiresAt) {
 			to.ExpiresAt = &end
 			change.Fields |= FieldExpiresAt
@@ -73,6 +61,22 @@ func (s *Service) Rotate(ctx context.Context, c Caller, namespace string, id ID,
 		return nil, err
 	}
 	return &Rotated{Minted{successor, secret}, *previous}, nil
+}
+
+// canBeRotated returns nil unless the key's own state forbids a rotation.
+func (k *Key) canBeRotated() error {
+	if err := mustBeActive(k); err != nil {
+		return err
+	}
+	switch {
+	case k.RotatedTo != nil:
+		return conflict("This key was already rotated.")
+	case k.Type == UserScoped || k.Type == Session:
+		return conflict("This key cannot be rotated: keys of the type " + string(k.Type) + " act for one person, and the new key would do so in your hands. Revoke it, and get a new one from the platform, which issues them.")
+	case !k.readable():
+		return conflict("This key has limits that cannot be read, so it cannot be rotated. Create a new key and revoke this one.")
+	}
+	return nil
 }
 
 // readable reports whether all limits of the key are known. A copy of other keys would not have the same limits.

@@ -1,164 +1,189 @@
 package apikey
 
 import (
-	"cmp"
-	"slices"
-	"strings"
+	"context"
+	"errors"
+	"sync"
+	"time"
 )
 
-// keyScan reads a retriever's keys page by page, selects those that match a query, and keeps only the requested page.
-//
-// In the default order, and without a total, it stops after the page. Otherwise it ranks: it reads all keys and keeps the first or last
-// ones in the requested order.
-type keyScan struct {
-	query *query
-	ranks bool
-	limit int // how many keys are kept: one more than the page
+// A list scans if no index of a store answers its conditions, so that reading a page can look at all keys of its source. Before a list scans,
+// it counts what it can look at, and charges that to the request's Cost. One scan of a request may look at more than the Cost allows. Such a
+// scan ends with the request's deadline, and an organization has one at a time.
 
-	window window // what is still to be read, in the default order
-	looked int
-	done   bool
-
-	found         []ranked
-	retained      int // bytes charged for the keys that are kept
-	total         int
-	before, after bool // matching keys exist before or after the query's cursors
+// scan says how a list scans.
+type scan struct {
+	cost *Cost // without a limit of documents, because they are charged already
+	long bool  // it may look at more than the request's Cost allows
 }
 
-// ranked is a key with its place in the requested order.
-type ranked struct {
-	Key
-	position
+// scans are the organizations that have a long scan now.
+type scans struct {
+	mu      sync.Mutex
+	running map[InternalID]chan struct{} // closed at the end
 }
 
-// scan returns a new scan for a window of the query's list.
-func (q *query) scan(w window, wants Wants) *keyScan {
-	s := &keyScan{query: q, limit: w.limit + 1, window: w, ranks: wants.Total || q.Order != Order{}}
-	if s.ranks {
-		s.window = window{}
+// begin waits until the organization has no long scan, and starts one.
+func (s *scans) begin(ctx context.Context, tenant InternalID) (end func(), err error) {
+	for {
+		s.mu.Lock()
+		other, busy := s.running[tenant]
+		if !busy {
+			if s.running == nil {
+				s.running = map[InternalID]chan struct{}{}
+			}
+			done := make(chan struct{})
+			s.running[tenant] = done
+			s.mu.Unlock()
+			return func() {
+				s.mu.Lock()
+				delete(s.running, tenant)
+				s.mu.Unlock()
+				close(done)
+			}, nil
+		}
+		s.mu.Unlock()
+		select {
+		case <-other:
+		case <-ctx.Done():
+			return nil, tooLong(ctx.Err())
+		}
 	}
-	s.window.limit = readTogether
-	return s
 }
 
-// next is the range that the scan must read next.
-func (s *keyScan) next() KeyRange { return s.query.run(s.window, s.query.fields()) }
+// tooLong is the error of a scan that the deadline ended.
+func tooLong(cause error) error {
+	return &Error{
+		Code:       Unavailable,
+		Message:    "Searching this many keys took too long. Ask for fewer: set filter.createdBy, or filter.createdAfter and filter.createdBefore, or leave out total.",
+		RetryAfter: time.Second, cause: cause,
+	}
+}
 
-// look processes the page that was read.
-func (s *keyScan) look(cost *Cost, page []Key) error {
-	s.done = len(page) < s.window.limit
-	s.looked += len(page)
-	if field := s.query.Order.Field; s.looked > ScanLimit && (field == ByName || field == ByLastUsedAt) {
-		return Invalid("orderBy", "This retriever has more than %d keys: they can be ordered by CREATED_AT and EXPIRES_AT, but not by NAME and LAST_USED_AT.", ScanLimit)
+// scanning prepares one call of the store for a list that scans. For other lists it changes nothing.
+func (s *Service) scanning(ctx context.Context, tenant InternalID, sc *scan) (_ context.Context, done func(), err error) {
+	if sc == nil {
+		return ctx, func() {}, nil
 	}
-	if s.window.fromEnd {
-		slices.Reverse(page)
-	}
-	for i := range page {
-		k := &page[i]
-		if k.Status = k.StatusAt(s.query.now); !s.query.selects(k) {
-			continue
-		}
-		s.total++
-		at := s.query.position(k)
-		if !s.ranks || s.within(&at) {
-			s.found = append(s.found, ranked{Key: *k, position: at})
-		}
-		if !s.ranks && len(s.found) == s.limit {
-			s.done = true
-			break
+	done = func() {}
+	if sc.long {
+		if done, err = s.scans.begin(ctx, tenant); err != nil {
+			return nil, nil, err
 		}
 	}
-	s.cut()
-	if err := s.retain(cost); err != nil || s.done {
+	return WithCost(ctx, sc.cost), done, nil
+}
+
+// explain returns the error of a call that scanning prepared.
+func (sc *scan) explain(ctx context.Context, err error) error {
+	if sc != nil && sc.long && err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return tooLong(err)
+	}
+	return err
+}
+
+// indexSort is how many keys a store finds by an index of one order to sort them by another.
+const indexSort = 20_000
+
+// scans reports whether the list scans, and returns the conditions that limit what it can look at.
+func (q *query) scans(of keySource) (look KeyConditions, scans bool) {
+	w := &q.where
+	byExpiry := !w.Expires.Open() || w.NeverExpires
+	other := w.Status != nil && w.OnlyActive().IsZero() || w.Types != nil || w.UnusedSince != nil || w.NeverUsed || !w.Search.Empty()
+	look = of.of(KeyConditions{Created: w.Created})
+	switch {
+	case look.Naming != nil:
+		return look, other || byExpiry || w.CreatedBy != nil || q.order.ByExpiry || of.retriever == ""
+	case w.CreatedBy != nil:
+		look.CreatedBy = w.CreatedBy
+		return look, other || byExpiry || q.order.ByExpiry
+	case q.order.ByExpiry:
+		return KeyConditions{Expires: w.Expires, NeverExpires: w.NeverExpires}, other || !w.Created.Open()
+	default:
+		return look, other || byExpiry
+	}
+}
+
+// startScan prepares the query if the list scans, and decides how the keys of a namespace's retrievers are read.
+func (s *Service) startScan(ctx context.Context, tenant InternalID, of keySource, q *query) (keySource, error) {
+	look, scans := q.scans(of)
+	if !scans || q.scan != nil && q.scan.long {
+		return of, nil
+	}
+	cost := CostFrom(ctx)
+	var n int
+	over, err := true, error(nil)
+	switch {
+	case of.naming != nil:
+		if n, over, err = s.countUpTo(ctx, tenant, look, indexSort); over {
+			of.walk, look.Naming = true, nil
+		}
+	case look.CreatedBy == nil && !q.order.ByExpiry && look.Naming == nil:
+		if byExpiry := (KeyConditions{Expires: q.where.Expires, NeverExpires: q.where.NeverExpires}); !byExpiry.Expires.Open() || byExpiry.NeverExpires {
+			n, over, err = s.countUpTo(ctx, tenant, byExpiry, indexSort)
+		}
+	}
+	if err != nil || !cost.bounded() {
+		return of, err
+	}
+	if over {
+		if n, over, err = s.countUpTo(ctx, tenant, look, cost.Left()); err != nil {
+			return of, err
+		}
+	}
+	return of, q.startScan(cost, n, over)
+}
+
+// startRetrieverScan is startScan for lists of the keys of each of several retrievers.
+func (s *Service) startRetrieverScan(ctx context.Context, tenant InternalID, ids []RetrieverID, q *query) error {
+	cost := CostFrom(ctx)
+	look, scans := q.scans(keySource{retriever: ids[0]})
+	if !scans || !cost.bounded() || q.scan != nil && q.scan.long {
+		return nil
+	}
+	n, over, err := s.countUpTo(ctx, tenant, look.Of(ids...), cost.Left())
+	if err != nil {
 		return err
 	}
-	bytes := 0
-	for i := range page {
-		bytes += page[i].Size()
-	}
-	s.window.limit = min(max(1, scanBytes*len(page)/bytes), readTogether)
-	end := &page[len(page)-1]
-	last := position{list: byCreatedAt, id: string(end.ID)}
-	last.value, last.null = timeValue(end.CreatedAt)
-	if s.window.fromEnd {
-		s.window.before = &last
-	} else {
-		s.window.after = &last
-	}
-	return nil
+	return q.startScan(cost, n, over)
 }
 
-// retain charges the memory of the keys that are kept so far, because concurrent scans keep keys long before they end.
-func (s *keyScan) retain(cost *Cost) error {
-	bytes := 0
-	for i := range s.found {
-		bytes += s.found[i].Size()
-	}
-	more := bytes - s.retained
-	s.retained = bytes
-	return cost.retain(more)
-}
-
-// within reports whether a place is between the query's cursors. If it is not, it records on which side it is.
-func (s *keyScan) within(at *position) bool {
-	w := &s.query.window
-	late := w.after == nil || s.query.compare(at, w.after) > 0
-	early := w.before == nil || s.query.compare(at, w.before) < 0
-	s.before = s.before || !late && early
-	s.after = s.after || late && !early
-	return late && early
-}
-
-// cut drops the keys that cannot be on the page.
-func (s *keyScan) cut() {
-	if s.ranks {
-		slices.SortFunc(s.found, func(a, b ranked) int { return s.query.compare(&a.position, &b.position) })
-	}
-	if n := len(s.found); n > s.limit && s.query.window.fromEnd {
-		s.found = slices.Delete(s.found, 0, n-s.limit)
-	} else if n > s.limit {
-		s.found = slices.Delete(s.found, s.limit, n)
-	}
-}
-
-// keys are the keys that were kept, in order.
-func (s *keyScan) keys() []Key {
-	keys := make([]Key, len(s.found))
-	for i := range s.found {
-		keys[i] = s.found[i].Key
-	}
-	if s.window.fromEnd {
-		slices.Reverse(keys)
-	}
-	return keys
-}
-
-// connection is the page of a scan that ranks.
-func (s *keyScan) connection() *Connection[Key] {
-	c := &Connection[Key]{Items: s.keys(), Total: s.total, HasPreviousPage: s.before, HasNextPage: s.after, at: s.query.position}
-	if len(c.Items) < s.limit {
-		return c
-	}
-	if s.query.window.fromEnd {
-		c.Items, c.HasPreviousPage = c.Items[1:], true
-	} else {
-		c.Items, c.HasNextPage = c.Items[:s.limit-1], true
-	}
-	return c
-}
-
-// compare orders two places: by value, then by id in the same direction. Keys without a value come last in both directions.
-func (q *query) compare(a, b *position) int {
-	if a.null != b.null {
-		if a.null {
-			return 1
+// startScan charges a scan of n documents, or more if over is set.
+func (q *query) startScan(cost *Cost, n int, over bool) error {
+	passes := 0
+	for _, pass := range []bool{
+		q.Wants.reads() || q.ranks(), q.Wants.Total && !q.ranks(), q.Wants.HasPrevious && q.window.after != nil, q.Wants.HasNext && q.window.before != nil,
+	} {
+		if pass {
+			passes++
 		}
-		return -1
 	}
-	order := cmp.Or(strings.Compare(a.value, b.value), strings.Compare(a.id, b.id))
-	if q.Order.Direction == Descending {
-		order = -order
+	switch {
+	case !over && n*passes <= cost.Left():
+		q.scan = &scan{cost: cost.unlimited()}
+		return cost.Look(n * passes)
+	case cost.takeScan():
+		q.scan = &scan{cost: cost.unlimited(), long: true}
+		return nil
+	default:
+		return cost.exceed(Invalid("filter", "The request searches too many keys: more than %d (MAX_READS). One list of a request may do that. Ask for the others in requests of their own.", cost.reads), "MAX_READS")
 	}
-	return order
+}
+
+// countUpTo counts keys without charging the request, up to a limit. It reports whether there are more.
+func (s *Service) countUpTo(ctx context.Context, tenant InternalID, where KeyConditions, most int) (n int, over bool, err error) {
+	if most < 1 {
+		return 0, true, nil
+	}
+	done, err := CostFrom(ctx).readLarge(ctx)
+	if err != nil {
+		return 0, false, err
+	}
+	defer done()
+	entries := NewCost(most, 0)
+	n, err = s.Store.CountKeys(WithCost(ctx, entries), tenant, where)
+	if entries.Exceeded() != nil {
+		return most, true, nil
+	}
+	return n, false, err
 }

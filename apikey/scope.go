@@ -2,6 +2,7 @@ package apikey
 
 import (
 	"slices"
+	"strings"
 )
 
 // Scope limits a key to resources. A scope that cannot be read has an unknown type or operation, so it still counts as a scope and covers
@@ -77,3 +78,44 @@ var Operations = []Operation{
 
 // Known reports whether this version knows the operation.
 func (o Operation) Known() bool { return slices.Contains(Operations, o) }
+
+// Reach is how much of an organization a key's scopes reach.
+type Reach string
+
+// The reaches, the widest first.
+const (
+	ReachOrganization Reach = "organization" // no scopes, or one on the organization
+	ReachNamespaces   Reach = "namespaces"   // a scope on a namespace, or on a pattern of them
+	ReachPattern      Reach = "pattern"      // a scope on a pattern of retrievers
+	ReachRetrievers   Reach = "retrievers"   // scopes on retrievers by exact id
+	ReachOther        Reach = "other"        // no retriever
+)
+
+// ReachFields are the fields of a key that Reach needs.
+const ReachFields = FieldScopes | FieldInternalID | FieldOrganizationID
+
+// Reach returns the widest reach of the key's scopes.
+func (k *Key) Reach() Reach {
+	if len(k.Scopes) == 0 {
+		return ReachOrganization
+	}
+	reach := ReachOther
+	for i := range k.Scopes {
+		switch s := &k.Scopes[i]; {
+		case s.ResourceID == "":
+		case s.ResourceType == ResourceOrganization:
+			if s.names(ResourceOrganization, string(k.InternalID)) || s.names(ResourceOrganization, text(k.OrganizationID)) {
+				return ReachOrganization
+			}
+		case s.ResourceType == ResourceNamespace:
+			reach = ReachNamespaces
+		case s.ResourceType == ResourceRetriever && reach != ReachNamespaces:
+			if strings.Contains(s.ResourceID, "*") {
+				reach = ReachPattern
+			} else if reach == ReachOther {
+				reach = ReachRetrievers
+			}
+		}
+	}
+	return reach
+}

@@ -10,17 +10,19 @@ import (
 // maxSearch is the maximum length of a search text in characters.
 const maxSearch = 200
 
-// search matches a literal text, ignoring case. The plaintext of a key also matches the key with its hash. A text that begins like a key
-// and is longer than the stored prefix also matches the keys with that prefix.
-type search struct {
+// Search is a text that must be part of a key's name, description or prefix, ignoring case. The plaintext of a key also matches the key with
+// its hash. A text that begins like a key and is longer than the stored prefix also matches the keys with that prefix. The zero value
+// matches every key.
+type Search struct {
 	text   string
 	folded string
-	hash   string // of the text, if it may be a plaintext
-	prefix string // as keys show it; empty if the text does not begin like a key
+	hash   string
+	prefix string
 }
 
-func newSearch(text string) search {
-	s := search{text: text, folded: folded(text)}
+// NewSearch returns the search for a text.
+func NewSearch(text string) Search {
+	s := Search{text: text, folded: folded(text)}
 	key := strings.TrimSpace(text)
 	if plausible(key) {
 		s.hash = digest(key)
@@ -31,8 +33,20 @@ func newSearch(text string) search {
 	return s
 }
 
+// Empty reports whether the search matches every key.
+func (s *Search) Empty() bool { return s.text == "" }
+
+// Text returns the text.
+func (s *Search) Text() string { return s.text }
+
+// Hash returns the hash of the text, or an empty text if no key can have that plaintext.
+func (s *Search) Hash() string { return s.hash }
+
+// Prefix returns the prefix that keys which begin like the text show, or an empty text if it does not begin like a key.
+func (s *Search) Prefix() string { return s.prefix }
+
 // check returns an error about field if the text is too long.
-func (s *search) check(field string) error {
+func (s *Search) check(field string) error {
 	if n := utf8.RuneCountInString(s.text); n > maxSearch {
 		return Invalid(field, "The search text must have at most %d characters, not %d.", maxSearch, n)
 	}
@@ -40,17 +54,16 @@ func (s *search) check(field string) error {
 }
 
 // finds reports whether the search matches the key.
-func (s *search) finds(k *Key) bool {
+func (s *Search) finds(k *Key) bool {
 	return s.matches(k.Name, k.Description, text(k.Prefix)) || s.hash != "" && s.hash == k.Hash || s.prefix != "" && s.prefix == text(k.Prefix)
 }
 
 // matches reports whether the text is part of one of the texts. An empty text matches everything.
-func (s *search) matches(texts ...string) bool {
+func (s *Search) matches(texts ...string) bool {
 	return s.folded == "" || slices.ContainsFunc(texts, func(t string) bool { return strings.Contains(folded(t), s.folded) })
 }
 
-// folded removes differences of case. It lowers and then raises each letter, because some letters, such as the two small sigmas, only
-// meet as capitals, and others, such as the Kelvin sign, only as small letters.
+// folded removes differences of case by Unicode's simple case folding.
 func folded(s string) string {
 	return strings.Map(func(r rune) rune {
 		if int(r) < len(common) {
@@ -60,9 +73,25 @@ func folded(s string) string {
 	}, s)
 }
 
-func foldedRune(r rune) rune { return unicode.ToUpper(unicode.ToLower(r)) }
+// foldedRune returns the smallest character that differs from r only in case.
+func foldedRune(r rune) rune {
+	smallest := r
+	for other := unicode.SimpleFold(r); other != r; other = unicode.SimpleFold(other) {
+		smallest = min(smallest, other)
+	}
+	return smallest
+}
 
-// common has the folded letters of the most frequent scripts. Looking one up takes a tenth of the time.
+// Cases returns the characters that differ from r only in case by Unicode's simple case folding, r first.
+func Cases(r rune) []rune {
+	cases := []rune{r}
+	for other := unicode.SimpleFold(r); other != r; other = unicode.SimpleFold(other) {
+		cases = append(cases, other)
+	}
+	return cases
+}
+
+// common has the folded characters of the most frequent scripts. Looking one up takes a tenth of the time.
 var common = func() (table [0x600]rune) {
 	for r := range table {
 		table[r] = foldedRune(rune(r))

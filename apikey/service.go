@@ -16,6 +16,7 @@ type Service struct {
 	RateLimit int
 
 	denials denials
+	scans   scans
 }
 
 func (s *Service) now() time.Time {

@@ -200,6 +200,39 @@ var questions = map[string]func(ctx context.Context, s *Service, c Caller, names
 	"Node": func(ctx context.Context, s *Service, c Caller, namespace, id string) (any, error) {
 		return s.Node(ctx, c, namespace, id, AllFields)
 	},
+	"Key of no namespace": func(ctx context.Context, s *Service, c Caller, _, id string) (any, error) {
+		return s.Key(ctx, c, "", ID(id), AllFields)
+	},
+	"Node of no namespace": func(ctx context.Context, s *Service, c Caller, _, id string) (any, error) {
+		return s.Node(ctx, c, "", id, AllFields)
+	},
+	"Nodes": func(ctx context.Context, s *Service, c Caller, namespace, id string) (any, error) {
+		f, err := s.LookUp(ctx, c, Names{Namespace: namespace, NodeLists: [][]string{{id, "key_1", id}}, KeyFields: AllFields})
+		if err != nil {
+			return nil, err
+		}
+		return f.Nodes([]string{id, "key_1", id})
+	},
+	"Entities": func(ctx context.Context, s *Service, c Caller, namespace, id string) (any, error) {
+		f, err := s.LookUp(ctx, c, Names{
+			Namespace: namespace, Namespaces: []string{id}, KeysAnywhere: []ID{ID(id)}, Retrievers: []RetrieverRef{{Anywhere: true, Retriever: id}}, KeyFields: AllFields,
+		})
+		if err != nil {
+			return nil, err
+		}
+		return []Node{f.Entity(ResourceAPIKey, id), f.Entity(ResourceRetriever, id), f.Entity(ResourceNamespace, id), f.Entity(ResourceUser, id)}, nil
+	},
+	"KeysWithHashes": func(ctx context.Context, s *Service, c Caller, namespace, id string) (any, error) {
+		hashes := [][]string{{digest("hash of " + id), digest("hash of key_1")}}
+		f, err := s.LookUp(ctx, c, Names{Namespace: namespace, HashLists: hashes, KeyFields: AllFields})
+		if err != nil {
+			return nil, err
+		}
+		return f.KeysWithHashes(hashes[0])
+	},
+	"RevokeMany": func(ctx context.Context, s *Service, c Caller, _, id string) (any, error) {
+		return s.RevokeMany(ctx, c, []ID{ID(id), "key_1"}, nil, true)
+	},
 	"Viewer": func(_ context.Context, s *Service, c Caller, _, _ string) (any, error) { return s.Viewer(c) },
 	"RetrieverIn": func(ctx context.Context, s *Service, c Caller, _, id string) (any, error) {
 		return s.RetrieverIn(ctx, c, &Namespace{ID: "ns_1"}, id)
@@ -278,7 +311,7 @@ func TestViewer(t *testing.T) {
 // Without this, a request without a namespace is answered from some namespace, or gets NOT_FOUND instead of an error that names the missing
 // header.
 func TestMissingNamespace(t *testing.T) {
-	for _, question := range []string{"Retriever", "Retrievers", "Key", "Node"} {
+	for _, question := range []string{"Retriever", "Retrievers"} {
 		store := fixture()
 		_, err := questions[question](t.Context(), newService(store), admin(), "", "ret_1")
 		if e := Classify(err); e.Code != BadUserInput || e.Field != "X-Namespace" {
@@ -395,7 +428,7 @@ func TestRetrieverInANamespaceAtHand(t *testing.T) {
 // Without this, a caller who can see only some retrievers learns of others through the list, its total or hasNextPage, or a list needs more
 // reads than necessary.
 func TestRetrievers(t *testing.T) {
-	after := (&position{list: retrievers, value: "faq", id: "ret_2"}).cursor()
+	after := (&position{kind: retrievers, value: "faq", id: "ret_2"}).cursor()
 	onlySome := reader(on(ResourceRetriever, "ret_4"), on(ResourceRetriever, "ret_5"), on(ResourceRetriever, "ret_6"))
 	for _, tt := range []struct {
 		name    string
@@ -709,10 +742,18 @@ func TestHiddenIsTheSameAsAbsent(t *testing.T) {
 		"ret_6", "ret_foreign", "search", "faq", "twin", "key_1", "key_2", "key_6", "key_26", "key_gone", "key_foreign",
 		"key_admin", "ret", "org_1", "",
 	}
-	ofNamespaces, namespaces := []string{"Namespace", "Retriever", "Retrievers", "Retrievers, two of them", "Retrievers, a bad page", "Retrievers, searched", "Key", "Node"}, []string{"ns_1", "shop", "blog", "ns_foreign", "absent"}
+	ofNamespaces, namespaces := []string{"Namespace", "Retriever", "Retrievers", "Retrievers, two of them", "Retrievers, a bad page", "Retrievers, searched", "Key", "Node", "Key of no namespace", "Node of no namespace", "Nodes", "Entities", "KeysWithHashes", "RevokeMany"}, []string{"ns_1", "shop", "blog", "ns_foreign", "absent"}
+	hashed := func() *memory {
+		m := fixture()
+		for i := range m.keys {
+			m.keys[i].Hash = digest(m.keys[i].Hash)
+		}
+		return m
+	}
 	rapid.Check(t, func(t *rapid.T) {
 		c := reader(rapid.SliceOfN(scope, 1, 3).Draw(t, "scopes")...)
-		full, covered := fixture(), fixture()
+		c.Key.Permissions = []Permission{rapid.SampledFrom([]Permission{Read, Delete}).Draw(t, "permission")}
+		full, covered := hashed(), hashed()
 		covered.namespaces = slices.DeleteFunc(covered.namespaces, func(n Namespace) bool { return n.InternalID != "int_1" })
 		covered.retrievers = slices.DeleteFunc(covered.retrievers, func(r Retriever) bool {
 			return r.InternalID != "int_1" || !c.covers(ReadData, &Namespace{ID: r.NamespaceID}, r.ID)

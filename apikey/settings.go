@@ -40,16 +40,9 @@ type Settings struct {
 // apply checks the given settings and writes them to the key. Errors name the field.
 func (s Settings) apply(k *Key, now time.Time) error {
 	if s.Name.Given {
-		name := strings.TrimSpace(text(s.Name.Value))
-		switch n := utf8.RuneCountInString(name); {
-		case malformed(name):
-			return Invalid("name", "name must be UTF-8.")
-		case !strings.ContainsFunc(name, visible):
-			return Invalid("name", "name must have 1 to %d characters.", maxName)
-		case n > maxName:
-			return Invalid("name", "name must have at most %d characters, not %d.", maxName, n)
-		case strings.ContainsFunc(name, unprintable):
-			return Invalid("name", "name must not contain control characters.")
+		name, err := printed("name", text(s.Name.Value), maxName)
+		if err != nil {
+			return err
 		}
 		k.Name = name
 	}
@@ -103,6 +96,22 @@ func (s Settings) apply(k *Key, now time.Time) error {
 		}
 	}
 	return nil
+}
+
+// printed returns the text without surrounding spaces. It fails unless that is printable text of 1 to most characters on one line.
+func printed(field, text string, most int) (string, error) {
+	text = strings.TrimSpace(text)
+	switch n := utf8.RuneCountInString(text); {
+	case malformed(text):
+		return "", Invalid(field, "%s must be UTF-8.", field)
+	case !strings.ContainsFunc(text, visible):
+		return "", Invalid(field, "%s must have 1 to %d characters.", field, most)
+	case n > most:
+		return "", Invalid(field, "%s must have at most %d characters, not %d.", field, most, n)
+	case strings.ContainsFunc(text, unprintable):
+		return "", Invalid(field, "%s must not contain control characters.", field)
+	}
+	return text, nil
 }
 
 // malformed reports whether a text contains U+FFFD, with which JSON decoders replace invalid characters such as half a surrogate pair.

@@ -10,9 +10,9 @@ import (
 type Store interface {
 	Reader
 
-	// CurrentKeys returns the keys with this id, with all fields, as the primary has them, so that a change can be decided. If another
-	// process was stopped while changing one, it finishes that change first.
-	CurrentKeys(ctx context.Context, tenant InternalID, id ID) ([]Key, error)
+	// CurrentKeys returns the keys with these ids, in any order and with all fields, as the primary has them, so that a change can be
+	// decided. If another process was stopped while changing one, it finishes that change first.
+	CurrentKeys(ctx context.Context, tenant InternalID, ids ...ID) ([]Key, error)
 
 	// InsertKey stores a new key and its event: both or neither.
 	InsertKey(ctx context.Context, k Key, e Event) error
@@ -28,15 +28,15 @@ type Store interface {
 	// InsertEvent stores an event without a change. If an event with its id is stored already, it does nothing.
 	InsertEvent(ctx context.Context, e Event) error
 
-	// EventPage returns the retriever's events within the range, newest first.
-	EventPage(ctx context.Context, tenant InternalID, retriever RetrieverID, r EventRange) ([]Event, error)
+	// EventPage returns the tenant's events that are in the list.
+	EventPage(ctx context.Context, tenant InternalID, l EventList) ([]Event, error)
 
-	// CountEvents counts the retriever's events, or, if about is set, those about that key.
-	CountEvents(ctx context.Context, tenant InternalID, retriever RetrieverID, about ID) (int, error)
+	// CountEvents counts the tenant's events that meet the conditions.
+	CountEvents(ctx context.Context, tenant InternalID, where EventConditions) (int, error)
 }
 
 // Reader has the reads of a Store. Every read except KeysByHash is confined to one tenant. Old and odd documents are returned with the
-// defaults of Key; documents without a usable id or hash are not returned. A read charges the documents that it reads to the context's
+// defaults of Key; documents without a usable id or hash are not returned. A read charges the documents that it looks at to the context's
 // Cost, and fails with its error.
 type Reader interface {
 	// KeysByHash returns up to two keys with the hash, as the primary has them.
@@ -45,16 +45,25 @@ type Reader interface {
 	// Keys returns the keys with these ids, in any order.
 	Keys(ctx context.Context, tenant InternalID, ids []ID, fields Fields) ([]Key, error)
 
-	// KeyPages returns, for each retriever, the keys that name its id, within the range, newest first. The results are in the order of
-	// the retrievers. If all pages together would have more than about KeysAtOnce keys, it returns those of the first retrievers only, at
-	// least one: call it again for the others.
-	KeyPages(ctx context.Context, tenant InternalID, retrievers []RetrieverID, r KeyRange) ([][]Key, error)
+	// KeysWithHashes returns the keys with these hashes, in any order. A hash that several documents of the tenant have belongs to no key.
+	KeysWithHashes(ctx context.Context, tenant InternalID, hashes []string, fields Fields) ([]Key, error)
 
-	// CountKeys counts the keys that name the retriever. If activeAt is not zero, it counts only keys active at that time.
-	CountKeys(ctx context.Context, tenant InternalID, retriever RetrieverID, activeAt time.Time) (int, error)
+	// KeyPages returns, for each retriever, the keys that name its id and are in the list, which sets no condition Naming. The results are
+	// in the order of the retrievers. If all pages together would have more than about KeysAtOnce keys, it returns those of the first
+	// retrievers only, at least one: call it again for the others.
+	KeyPages(ctx context.Context, tenant InternalID, retrievers []RetrieverID, l KeyList) ([][]Key, error)
+
+	// KeyPage returns the tenant's keys that are in the list, each once, no matter which retrievers they name.
+	KeyPage(ctx context.Context, tenant InternalID, l KeyList) ([]Key, error)
+
+	// CountKeys counts the tenant's keys that meet the conditions.
+	CountKeys(ctx context.Context, tenant InternalID, where KeyConditions) (int, error)
 
 	// Namespaces returns the namespaces whose id or name is in refs, in any order.
 	Namespaces(ctx context.Context, tenant InternalID, refs []string) ([]Namespace, error)
+
+	// NamespacesOf returns all namespaces of the tenant, in any order.
+	NamespacesOf(ctx context.Context, tenant InternalID) ([]Namespace, error)
 
 	// Retrievers returns the retrievers with these ids, in any namespace and any order.
 	Retrievers(ctx context.Context, tenant InternalID, ids []RetrieverID) ([]Retriever, error)
@@ -91,37 +100,8 @@ type Use struct {
 // UseInterval is how much older than a use the stored last_used_at must be to be updated.
 const UseInterval = time.Minute
 
-// EventRange is a range of a retriever's events in order: newest first, then by descending id.
-type EventRange struct {
-	About         ID             // if not empty, only events about this key
-	After, Before *EventPosition // both exclusive; nil is the end of the list
-	FromEnd       bool           // the last Limit events of the range instead of the first, still newest first
-	Limit         int            // at least 1
-}
-
-// EventPosition is a place in the order of a retriever's events.
-type EventPosition struct {
-	Timestamp time.Time
-	ID        EventID
-}
-
 // KeysAtOnce is about how many keys one read of a Store returns at most.
 const KeysAtOnce = 2000
-
-// KeyRange is a range of a retriever's keys in order: newest first, keys without a readable creation date last, then by descending id.
-type KeyRange struct {
-	After, Before *KeyPosition // both exclusive; nil is the end of the list
-	FromEnd       bool         // the last Limit keys of the range instead of the first, still newest first
-	Limit         int          // at least 1
-	ActiveAt      time.Time    // if not zero, only keys active at this instant
-	Fields        Fields
-}
-
-// KeyPosition is a place in the order of a retriever's keys.
-type KeyPosition struct {
-	CreatedAt *time.Time // nil if the key has no readable date
-	ID        ID
-}
 
 // RetrieverRange is a range of a namespace's retrievers in order: by name, then id, both ascending by UTF-8 bytes.
 type RetrieverRange struct {

@@ -174,11 +174,11 @@ func TestOnlyAllowedRequestsUseAKey(t *testing.T) {
 			return err
 		}, true},
 		"the trail, without admin": {writer(Read), func(s *Service, c Caller) error {
-			_, err := s.AuditEvents(t.Context(), c, &Retriever{ID: "ret_1"}, "", Page{}, everything)
+			_, err := s.AuditEvents(t.Context(), c, EventPlace{Retriever: &Retriever{ID: "ret_1"}}, EventOptions{Wants: everything})
 			return err
 		}, false},
 		"the trail, with admin": {writer(Admin), func(s *Service, c Caller) error {
-			_, err := s.AuditEvents(t.Context(), c, &Retriever{ID: "ret_1"}, "", Page{}, everything)
+			_, err := s.AuditEvents(t.Context(), c, EventPlace{Retriever: &Retriever{ID: "ret_1"}}, EventOptions{Wants: everything})
 			return err
 		}, true},
 		"a creation, with write": {writer(Write), func(s *Service, c Caller) error {

@@ -29,7 +29,13 @@ type Command struct {
 var Scanners = []string{"gitleaks", "detect-secrets"}
 
 // OptionalFields are the fields of Query that the subgraph schema has only if --with names them.
-var OptionalFields = []string{"node", "viewer"}
+var OptionalFields = []string{"node", "nodes", "viewer"}
+
+// KeyStatuses and KeyTypes are the statuses and types that keys list can filter by.
+var (
+	KeyStatuses = []string{"active", "revoked", "expired"}
+	KeyTypes    = []string{"standard", "marketplace_subscription", "retriever", "user_scoped", "session"}
+)
 
 // Commands are all commands, the bare one first.
 var Commands = []Command{
@@ -63,16 +69,28 @@ var Commands = []Command{
 		Example: "retrieverkeys-backup.db", operand: "file",
 	},
 	{
-		Name: "keys list", Arguments: "--namespace NS [--retriever R] [--include-revoked] [--search TEXT] [--json]",
-		Summary: "list the keys of a namespace or a retriever; a search without --retriever includes revoked keys",
-		Example: "--namespace production --search ret_sk_Ab3",
+		Name: "keys list", Arguments: "[--namespace NS [--retriever R]] [--organization ORG] [FILTER]... [--json]",
+		Summary: "list the keys of the store, an organization, a namespace or a retriever, newest first; several filters must all match; leaves out revoked and expired keys unless --include-revoked, --status, or --search without --retriever asks for them",
+		Example: "--organization Acme --created-by usr_mallory --created-after 2026-11-01",
 		flags: func(c *Config, fs *flag.FlagSet) {
 			keysFlags(c, fs)
-			fs.Func("retriever", "only keys of retriever `R`, by id or name", notEmpty(&c.Keys.Retriever))
-			fs.Func("search", "only keys with `TEXT` in their name, description or prefix, ignoring case; a whole key finds itself; - reads the text from standard input, which keeps a key out of the shell's history", notEmpty(&c.Keys.Search))
+			organizationFlag(c, fs)
+			f := &c.Keys.Filter
+			fs.Lookup("namespace").Usage = "only keys that name a retriever of namespace `NS`, by id or name"
+			fs.Func("retriever", "only keys of retriever `R` of the namespace, by id or name", notEmpty(&c.Keys.Retriever))
+			fs.Func("search", "only keys with `TEXT` in their name, description or prefix, ignoring case; a whole key finds itself; - reads the text from standard input, which keeps a key out of the shell's history", notEmpty(&f.Search))
 			fs.BoolVar(&c.Keys.IncludeRevoked, "include-revoked", false, "include revoked and expired keys")
+			fs.Func("status", "only keys with this `STATUS`: "+alternatives(KeyStatuses)+"; may be repeated", oneOf(&f.Statuses, KeyStatuses))
+			fs.Func("type", "only keys of this `TYPE`: "+alternatives(KeyTypes)+"; may be repeated", oneOf(&f.Types, KeyTypes))
+			fs.Func("created-by", "only keys that `USER` created, by id", func(s string) error { f.CreatedBy = &s; return nil })
+			fs.Func("created-after", "only keys created at `TIME` or later: a date such as 2026-11-01, which begins at 00:00 UTC, or an RFC 3339 time such as 2026-11-01T03:00:00Z", instant(&f.CreatedAfter))
+			fs.Func("created-before", "only keys created before `TIME`", instant(&f.CreatedBefore))
+			fs.Func("expires-after", "only keys that expire at `TIME` or later", instant(&f.ExpiresAfter))
+			fs.Func("expires-before", "only keys that expire before `TIME`", instant(&f.ExpiresBefore))
+			fs.BoolVar(&f.NeverExpires, "never-expires", false, "only keys without an expiry")
+			fs.Func("unused-since", "only keys that were not used at `TIME` or later, and those that were never used", instant(&f.UnusedSince))
+			fs.BoolVar(&f.NeverUsed, "never-used", false, "only keys that were never used")
 		},
-		required: []string{"namespace"},
 	},
 	{
 		Name: "keys create", Arguments: "--namespace NS --retriever R --name NAME [--description D] [--expires-at TIME] [--origin O]... [--rate-limit N] [--json]",
@@ -118,15 +136,19 @@ var Commands = []Command{
 		required: []string{"namespace"}, operand: "key id",
 	},
 	{
-		Name: "keys revoke", Arguments: "[--namespace NS] [--yes] [--json] KEY_ID",
-		Summary: "revoke a key for good; asks first unless --yes",
-		Example: "key_0123456789abcdefghijABCD",
+		Name: "keys revoke", Arguments: "[--namespace NS] [--organization ORG] [--reason TEXT] [--dry-run] [--yes] [--json] KEY_ID...",
+		Summary: "revoke keys for good; asks first unless --yes; - reads ids from standard input; can be run again after an interruption; exit 1 if a key was not revoked",
+		Example: "--reason 'Posted in a forum' key_0123456789abcdefghijABCD",
 		flags: func(c *Config, fs *flag.FlagSet) {
 			keysFlags(c, fs)
-			fs.Lookup("namespace").Usage = "a namespace `NS` of the key's organization, by id or name; needed only if several organizations have a key with this id"
+			organizationFlag(c, fs)
+			fs.Lookup("organization").Usage = "the keys' organization `ORG`, by name or id; needed only if several organizations have a key with the same id"
+			fs.Lookup("namespace").Usage = "a namespace `NS` of the keys' organization, by id or name, instead of --organization"
+			fs.Func("reason", "why, in `TEXT` of 1 to 200 characters, for the keys and the audit trail", func(s string) error { c.Keys.Reason = &s; return nil })
+			fs.BoolVar(&c.Keys.DryRun, "dry-run", false, "say what would happen, and write nothing")
 			fs.BoolVar(&c.Keys.Yes, "yes", false, "do not ask")
 		},
-		operand: "key id",
+		operand: "key id", many: true,
 	},
 	{
 		Name: "keys scan", Arguments: "[--exit-code] [--json] FILE... | --rules gitleaks|detect-secrets",
@@ -143,13 +165,18 @@ var Commands = []Command{
 		operand: "file", many: true,
 	},
 	{
-		Name: "namespaces list", Arguments: "[--json]", Summary: "list the namespaces of all organizations",
-		flags: jsonFlag,
+		Name: "namespaces list", Arguments: "[--organization ORG] [--json]", Summary: "list the namespaces of one or all organizations",
+		flags: func(c *Config, fs *flag.FlagSet) {
+			organizationFlag(c, fs)
+			jsonFlag(c, fs)
+		},
 	},
 	{
-		Name: "retrievers list", Arguments: "[--namespace NS] [--json]", Summary: "list the retrievers of one or all namespaces",
+		Name: "retrievers list", Arguments: "[--namespace NS] [--organization ORG] [--json]",
+		Summary: "list the retrievers of a namespace, an organization, or all organizations",
 		Example: "--namespace production",
 		flags: func(c *Config, fs *flag.FlagSet) {
+			organizationFlag(c, fs)
 			fs.Func("namespace", "only retrievers of namespace `NS`, by id or name", notEmpty(&c.Namespace))
 			jsonFlag(c, fs)
 		},
@@ -160,7 +187,7 @@ var Commands = []Command{
 		flags:   jsonFlag,
 	},
 	{
-		Name: "schema", Arguments: "[--federation[=2.3] [--with node,viewer]]",
+		Name: "schema", Arguments: "[--federation[=2.3] [--with node,nodes,viewer]]",
 		Summary: "print the GraphQL schema, or the subgraph schema for a gateway",
 		flags: func(c *Config, fs *flag.FlagSet) {
 			fs.BoolFunc("federation", "print the schema of the Apollo Federation subgraph; --federation=2.3 for composers without @listSize", func(s string) error {
@@ -169,7 +196,7 @@ var Commands = []Command{
 				}
 				return choice(new(string), "2.9", "2.3")(c.Federation)
 			})
-			fs.Func("with", "comma-separated `FIELDS` of Query that the subgraph schema otherwise leaves out: node, viewer", func(s string) error {
+			fs.Func("with", "comma-separated `FIELDS` of Query that the subgraph schema otherwise leaves out: node, nodes, viewer", func(s string) error {
 				for name := range strings.SplitSeq(s, ",") {
 					name = strings.TrimSpace(name)
 					if err := choice(new(string), OptionalFields...)(name); err != nil {
@@ -193,6 +220,10 @@ var Commands = []Command{
 func keysFlags(c *Config, fs *flag.FlagSet) {
 	fs.Func("namespace", "namespace `NS`, by id or name", notEmpty(&c.Namespace))
 	jsonFlag(c, fs)
+}
+
+func organizationFlag(c *Config, fs *flag.FlagSet) {
+	fs.Func("organization", "only organization `ORG`, by name or id", notEmpty(&c.Organization))
 }
 
 func jsonFlag(c *Config, fs *flag.FlagSet) {
@@ -257,11 +288,11 @@ func (c *Config) parseCommand(args []string) []error {
 	case c.Keys.Rules != "":
 		for _, flag := range slices.Sorted(maps.Keys(given)) {
 			if flag != "rules" {
-				problems = append(problems, fmt.Errorf("--rules goes without --%s: it prints rules and scans nothing", flag))
+				problems = append(problems, fmt.Errorf("--rules cannot be combined with --%s: it prints rules and scans nothing", flag))
 			}
 		}
 		if len(operands) > 0 {
-			problems = append(problems, errors.New("--rules goes without a file: it prints rules and scans nothing"))
+			problems = append(problems, errors.New("--rules cannot be combined with a file: it prints rules and scans nothing"))
 		}
 	case command.operand == "" && len(operands) > 0:
 		problems = append(problems, fmt.Errorf("unexpected argument %q", strings.Join(operands, " ")))
@@ -272,6 +303,12 @@ func (c *Config) parseCommand(args []string) []error {
 	}
 	if name == "completion" && len(operands) == 1 && completions[operands[0]] == nil {
 		problems = append(problems, fmt.Errorf("completion for shell %q is not available: use bash, zsh or fish", operands[0]))
+	}
+	switch {
+	case name == "keys list" && given["retriever"] && !given["namespace"]:
+		problems = append(problems, errors.New("--retriever needs --namespace"))
+	case name == "keys revoke" && slices.Contains(operands, "-") && !c.Keys.Yes && !c.Keys.DryRun:
+		problems = append(problems, errors.New("keys revoke - needs --yes or --dry-run: it reads ids from standard input, so it cannot ask"))
 	}
 	if given["with"] && !given["federation"] {
 		problems = append(problems, errors.New("--with needs --federation"))

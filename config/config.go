@@ -16,8 +16,8 @@ type Config struct {
 	Topic   string // of the help: a command, or the first word of several; empty: everything
 
 	// Arguments of the commands.
-	Operands     []string // files, or the id of a key
-	Organization string   // bootstrap
+	Operands     []string // files, or ids of keys
+	Organization string   // bootstrap: its name; keys, namespaces, retrievers: its name or id
 	Namespace    string   // bootstrap and keys
 	Email        string   // bootstrap
 	Keys         Keys     // keys
@@ -49,6 +49,7 @@ type Config struct {
 	RedisURL         string
 	MaxConcurrent    int
 	MaxConnections   int
+	GatePath         string
 	RequestTimeout   time.Duration
 	ShutdownDelay    time.Duration
 	TrustedProxies   []netip.Prefix
@@ -64,18 +65,35 @@ type Limits struct{ Depth, Aliases, RootFields, Directives, Tokens, Entities, Co
 
 // Keys are the arguments of the keys commands.
 type Keys struct {
-	Retriever      string // list, create: its id or name
-	Search         string // list
-	IncludeRevoked bool   // list
-	Name           string // create
-	Description    string // create
+	Retriever      string    // list, create: its id or name
+	Filter         KeyFilter // list
+	IncludeRevoked bool      // list
+	Name           string    // create
+	Description    string    // create
 	ExpiresAt      *time.Time
 	Origins        []string
 	RateLimit      *int
 	Overlap        time.Duration // rotate
 	Yes            bool          // revoke: do not ask
+	Reason         *string       // revoke
+	DryRun         bool          // revoke: only report
 	ExitCode       bool          // scan: exit with 3 if a key is active
 	Rules          string        // scan: print the rules for this scanner and read no file
+}
+
+// KeyFilter has the filters of keys list. They are those of the API.
+type KeyFilter struct {
+	Search        string
+	Statuses      []string // of KeyStatuses
+	Types         []string // of KeyTypes
+	CreatedBy     *string
+	CreatedAfter  *time.Time
+	CreatedBefore *time.Time
+	ExpiresAfter  *time.Time
+	ExpiresBefore *time.Time
+	NeverExpires  bool
+	UnusedSince   *time.Time
+	NeverUsed     bool
 }
 
 // Parse reads the arguments, without the program's name, and the environment. It returns every problem that it finds. If there is one,

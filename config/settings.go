@@ -29,6 +29,7 @@ func (c *Config) settings() []setting {
 	c.AuthFailures = 6_000
 	c.MaxConcurrent, c.MaxConnections = turnsPerCore*runtime.GOMAXPROCS(0), 10_000
 	c.RequestTimeout = 10 * time.Second
+	c.GatePath = "/v1/retrievers/{retriever_id}/execute"
 	c.Limits = Limits{Depth: 12, Aliases: 100, RootFields: 100, Directives: 10, Tokens: 15_000, Entities: 500, Complexity: 2_000_000, Reads: 200_000}
 	return []setting{
 		{"LISTEN_ADDR", "127.0.0.1:8080", "Address to listen on", addressOf(&c.ListenAddr)},
@@ -49,6 +50,7 @@ func (c *Config) settings() []setting {
 		{"INTROSPECTION", "public on the embedded store, else authenticated", "Who may read the schema: public, authenticated or off", choice(&c.Introspection, "public", "authenticated", "off")},
 		{"PLAYGROUND", "on", "The GraphQL playground: on or off", switched(&c.Playground)},
 		{"REST", "on", "The vendor's REST endpoints and /openapi.json: on, or off, which answers 404", switched(&c.REST)},
+		{"GATE_PATH", c.GatePath, "Path at which clients execute a retriever through a gateway. /v1/authorize finds the retriever's id by it in the path that the gateway passes on", text(&c.GatePath)},
 		{"CORS_ALLOWED_ORIGINS", "none; pages on localhost for the demo", "Comma-separated origins whose pages may call the server: exact, or https://*.example.com for all subdomains", list(&c.CORSOrigins)},
 		{"CORS_ALLOWED_HEADERS", "", "Comma-separated request headers that these pages may send, in addition to those that GraphQL clients and browser tracers send", list(&c.CORSHeaders)},
 		{"MAX_BODY_BYTES", "1048576", "Maximum size of a request body, in bytes", size(&c.MaxBodyBytes)},
@@ -77,7 +79,7 @@ func (c *Config) settings() []setting {
 			}
 			return nil
 		}},
-		{"TRUSTED_PROXIES", "", "Comma-separated addresses or CIDRs of proxies whose X-Forwarded-For is believed", prefixes(&c.TrustedProxies)},
+		{"TRUSTED_PROXIES", "", "Comma-separated addresses or CIDRs of proxies and gateways whose X-Forwarded-For and X-Forwarded-Uri are believed", prefixes(&c.TrustedProxies)},
 		{"PERSISTED_OPERATIONS", "", "File of operations that clients may send by id: a manifest of Apollo's generate-persisted-query-manifest or of graphql-codegen's client preset", text(&c.Persisted)},
 		{"PERSISTED_ONLY", "false", "true runs only operations of that file, without introspection. Close the REST endpoints with REST=off", boolean(&c.PersistedOnly)},
 		{"LOG_FORMAT", "text on a terminal, else json", "text or json", choice(&c.LogFormat, "text", "json")},

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
@@ -132,6 +133,29 @@ func choice(to *string, allowed ...string) func(string) error {
 			return fmt.Errorf("must be %s", alternatives(allowed))
 		}
 		*to = s
+		return nil
+	}
+}
+
+// oneOf adds one of the allowed words to a list.
+func oneOf(to *[]string, allowed []string) func(string) error {
+	return func(s string) error {
+		*to = append(*to, s)
+		return choice(new(string), allowed...)(s)
+	}
+}
+
+// instant reads a time, or a date, which begins at 00:00 UTC.
+func instant(to **time.Time) func(string) error {
+	return func(s string) error {
+		t, err := time.Parse(time.RFC3339, s)
+		if err != nil {
+			t, err = time.Parse(time.DateOnly, s)
+		}
+		if err != nil {
+			return errors.New("must be a date such as 2026-11-01 or an RFC 3339 time such as 2026-11-01T03:00:00Z")
+		}
+		*to = &t
 		return nil
 	}
 }

@@ -19,6 +19,7 @@ const pagesSDL = parse(`
     pages(retrievers: [ID!]!): PageList!
     noted(keys: [ID!]!): [ApiKey!]!
     published(namespaces: [ID!]!): [Namespace!]!
+    customers(ids: [String!]!): [Organization]!
   }
   type PageList { nodes: [Page!]! pageInfo: PageInfo! }
   type Page @key(fields: "id") { id: ID! retriever: Retriever }
@@ -26,6 +27,7 @@ const pagesSDL = parse(`
   type Retriever @key(fields: "id", resolvable: false) { id: ID! }
   type Namespace @key(fields: "id", resolvable: false) { id: ID! }
   type ApiKey @key(fields: "id") { id: ID! note: String! }
+  type Organization @key(fields: "internalId", resolvable: false) { internalId: String! }
 `);
 const byID = (ids) => ids.map((id) => ({ id }));
 const pagesSchema = buildSubgraphSchema({
@@ -38,6 +40,7 @@ const pagesSchema = buildSubgraphSchema({
       }),
       noted: (_, { keys }) => byID(keys),
       published: (_, { namespaces }) => byID(namespaces),
+      customers: (_, { ids }) => ids.map((internalId) => ({ internalId })),
     },
     ApiKey: { __resolveReference: ({ id }) => ({ id }), note: ({ id }) => `about ${id}` },
   },
@@ -71,7 +74,7 @@ before(async () => {
   server = await start();
   server.load(fixture);
   const { supergraphSdl, errors } = composeServices([
-    { name: "keys", url: server.graphql, typeDefs: parse(server.run("schema", "--federation", "--with", "node,viewer")) },
+    { name: "keys", url: server.graphql, typeDefs: parse(server.run("schema", "--federation", "--with", "node,nodes,viewer")) },
     { name: "pages", url: "http://pages.invalid", typeDefs: pagesSDL },
   ]);
   assert.deepEqual(errors ?? [], []);
@@ -166,12 +169,12 @@ describe("through a gateway", () => {
     });
   });
 
-  it("resolves absent objects and those of other namespaces to null without an error", async () => {
+  it("resolves absent objects to null without an error, and objects of any namespace", async () => {
     const { data, errors } = await client(`{
       pages(retrievers: ["ret_shop_00", "ret_absent", "ret_catalog_preview"]) { nodes { retriever { name } } }
     }`);
     assert.equal(errors, undefined);
-    assert.deepEqual(data.pages.nodes, [{ retriever: { name: "shop 0" } }, { retriever: null }, { retriever: null }]);
+    assert.deepEqual(data.pages.nodes, [{ retriever: { name: "shop 0" } }, { retriever: null }, { retriever: { name: "catalog-preview" } }]);
   });
 
   it("keeps aliases apart", async () => {
@@ -230,6 +233,17 @@ describe("through a gateway", () => {
     const answer = await client(rotate);
     assert.deepEqual(codes(answer), ["again CONFLICT"]);
     assert.deepEqual(answer.data, { rotated: { previous: { id: "key_shop_2", status: "REVOKED", note: "about key_shop_2" } }, again: null });
+  });
+
+  it("reads the caller's organization by its internal id, and no other", async () => {
+    const { data, errors } = await client(`{
+      customers(ids: ["int_fjord_media", "int_other"]) { internalId id name namespaces { results { id apiKeys(first: 1) { results { note } } } } }
+      nodes(ids: ["ret_shop_00", "absent", "key_shop_1"]) { __typename id ... on ApiKey { note } }
+    }`, {}, { "x-namespace": "" });
+    assert.equal(errors, undefined);
+    assert.deepEqual(data.customers.map((c) => c && [c.internalId, c.id, c.name]), [["int_fjord_media", "org_fjord_media", "Fjord Media"], null]);
+    assert.match(data.customers[0].namespaces.results[0].apiKeys.results[0].note, /^about key_/);
+    assert.deepEqual(data.nodes, [{ __typename: "Retriever", id: "ret_shop_00" }, null, { __typename: "ApiKey", id: "key_shop_1", note: "about key_shop_1" }]);
   });
 
   it("rejects an invalid key", async () => {

@@ -87,7 +87,7 @@ test("the browser stores no key", async () => {
   await page.getByRole("menuitem", { name: "CreateKey" }).click();
   await answer(page).getByText('"ret_sk_').first().waitFor();
   await untilKept(page, '"operationName":"CreateKey"}]'); // the history, where GraphiQL by default stores headers
-  await untilKept(page, '"activeTabIndex":6');
+  await untilKept(page, '"activeTabIndex":7');
 
   await page.reload();
   await headers(page).getByText("YOUR_KEY").waitFor();

@@ -35,7 +35,7 @@ describe("conventions", () => {
 });
 
 describe("a deprecated element", () => {
-  // undirected returns the deprecated elements whose reason does not name, in backticks, a replacement in the schema.
+  // undirected returns the deprecated elements whose reason does not name a replacement in the schema, in backticks or as an argument.
   function undirected(text) {
     const reasons = new Map();
     const lasting = new Set();
@@ -47,7 +47,7 @@ describe("a deprecated element", () => {
         else lasting.add(node.name.value);
       },
     });
-    const directs = (reason) => [...reason.matchAll(/`(?:\w+\.)*(\w+)`/g)].some(([, name]) => lasting.has(name));
+    const directs = (reason) => [...reason.matchAll(/`(?:\w+\.)*(\w+)`|(\w+): \{/g)].some(([, element, argument]) => lasting.has(element ?? argument));
     return [...reasons].filter(([, reason]) => !directs(reason)).map(([name]) => name);
   }
 

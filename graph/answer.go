@@ -337,7 +337,7 @@ func (a *answer) finish(r *graphql.Response) {
 		if len(r.Errors) > 0 {
 			text, err := json.Marshal(r.Errors)
 			if err != nil {
-				panic(fmt.Errorf("errors that are no JSON: %w", err))
+				panic(fmt.Errorf("errors that cannot be written as JSON: %w", err))
 			}
 			a.errors = text
 		}

@@ -52,7 +52,7 @@ func newWide(keys, origins int) *wide {
 	return w
 }
 
-func (w *wide) KeyPages(ctx context.Context, tenant apikey.InternalID, ids []apikey.RetrieverID, r apikey.KeyRange) ([][]apikey.Key, error) {
+func (w *wide) KeyPages(ctx context.Context, tenant apikey.InternalID, ids []apikey.RetrieverID, r apikey.KeyList) ([][]apikey.Key, error) {
 	if w.read != nil {
 		w.read()
 	}
@@ -85,11 +85,11 @@ func (w *wide) CountRetrievers(context.Context, apikey.InternalID, apikey.Namesp
 	return 200, nil
 }
 
-func (w *wide) EventPage(_ context.Context, _ apikey.InternalID, _ apikey.RetrieverID, r apikey.EventRange) ([]apikey.Event, error) {
-	return w.events[:min(len(w.events), r.Limit)], nil
+func (w *wide) EventPage(_ context.Context, _ apikey.InternalID, l apikey.EventList) ([]apikey.Event, error) {
+	return w.events[:min(len(w.events), l.Limit)], nil
 }
 
-func (w *wide) CountEvents(context.Context, apikey.InternalID, apikey.RetrieverID, apikey.ID) (int, error) {
+func (w *wide) CountEvents(context.Context, apikey.InternalID, apikey.EventConditions) (int, error) {
 	return len(w.events), nil
 }
 

@@ -6,7 +6,7 @@ import (
 	"retrieverkeys/apikey"
 )
 
-// Node is the result of Query.node: a key, a retriever or a namespace.
+// Node is the result of Query.node: a key, a retriever, a namespace or an organization.
 type Node any
 
 // ApiKeyConnection is a page of keys. It makes edges only if they are selected.
@@ -41,6 +41,24 @@ func (c RetrieverConnection) Edges() []RetrieverEdge {
 	edges := make([]RetrieverEdge, len(c.Items))
 	for i := range c.Items {
 		edges[i] = RetrieverEdge{Cursor: c.Cursor(i), Node: &c.Items[i]}
+	}
+	return edges
+}
+
+// NamespaceConnection is a page of namespaces. It makes edges only if they are selected.
+type NamespaceConnection struct{ connection[apikey.Namespace] }
+
+// NamespaceEdge is a namespace and its cursor.
+type NamespaceEdge struct {
+	Cursor string
+	Node   *apikey.Namespace
+}
+
+// Edges returns the page's namespaces, each with its cursor.
+func (c NamespaceConnection) Edges() []NamespaceEdge {
+	edges := make([]NamespaceEdge, len(c.Items))
+	for i := range c.Items {
+		edges[i] = NamespaceEdge{Cursor: c.Cursor(i), Node: &c.Items[i]}
 	}
 	return edges
 }
@@ -82,7 +100,17 @@ func (c connection[T]) PageInfo() PageInfo {
 // Viewer is the caller's own key.
 type Viewer struct{ *apikey.Key }
 
+// Organization is the caller's organization. Its other fields are read when they are selected.
+type Organization struct{ InternalID apikey.InternalID }
+
 // The functions below convert the domain's results to the schema's types, so that resolvers are one call.
+
+func keyPage(c *apikey.Connection[apikey.Key], err error) (*ApiKeyConnection, error) {
+	if err != nil {
+		return nil, err
+	}
+	return &ApiKeyConnection{connection[apikey.Key]{c}}, nil
+}
 
 func keys(listings []apikey.Listing, err error) ([]*ApiKeyConnection, error) {
 	if err != nil {
@@ -106,11 +134,22 @@ func keys(listings []apikey.Listing, err error) ([]*ApiKeyConnection, error) {
 	return out, nil
 }
 
+func namespaces(c *apikey.Connection[apikey.Namespace], err error) (*NamespaceConnection, error) {
+	if err != nil {
+		return nil, err
+	}
+	return &NamespaceConnection{connection[apikey.Namespace]{c}}, nil
+}
+
 func retrievers(c *apikey.Connection[apikey.Retriever], err error) (*RetrieverConnection, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &RetrieverConnection{connection[apikey.Retriever]{c}}, nil
+	return retrieverConnection(c), nil
+}
+
+func retrieverConnection(c *apikey.Connection[apikey.Retriever]) *RetrieverConnection {
+	return &RetrieverConnection{connection[apikey.Retriever]{c}}
 }
 
 func auditEvents(c *apikey.Connection[apikey.Event], err error) (*AuditEventConnection, error) {
@@ -127,11 +166,11 @@ func viewer(k *apikey.Key, err error) (*Viewer, error) {
 	return &Viewer{k}, nil
 }
 
-func node(n apikey.Node, err error) (Node, error) {
+func organization(k *apikey.Key, err error) (*Organization, error) {
 	if err != nil {
 		return nil, err
 	}
-	return nodeOf(n), nil
+	return &Organization{k.InternalID}, nil
 }
 
 func nodeOf(n apikey.Node) Node {

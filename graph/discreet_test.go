@@ -138,7 +138,7 @@ func TestAmbiguousJSONIsRefused(t *testing.T) {
 	for body, where := range map[string]string{
 		`{"query":"a","query":"b"}`: "query", `{"extensions":{"a":{"b":1,"b":1}}}`: "extensions.a.b", `{"x":{"b":1,"b":1}}`: "x.b", `{"operationName":"\ud800"}`: "", `{"query":"{ a(b: \"\ud800\") }"}`: "",
 	} {
-		err := (&request{}).read([]byte(body))
+		err := (&request{}).unmarshal([]byte(body))
 		if err == nil || err.Field != where {
 			t.Errorf("%s: %v", body, err)
 		}

@@ -40,6 +40,14 @@ func fast(ctx context.Context, next graphql.Resolver) (any, error) {
 			s := shapeOf(ctx)
 			return planned(ctx, res, s.retrievers, v, s.itemSlots*len(v.Items))
 		}
+	case *NamespaceConnection:
+		if v != nil {
+			s := shapeOf(ctx)
+			return planned(ctx, res, s.namespaces, v, s.itemSlots*len(v.Items))
+		}
+	case []*apikey.Key:
+		s := shapeOf(ctx)
+		return planned(ctx, res, s.keys, v, s.itemSlots*len(v))
 	case []apikey.Scope:
 		s := shapeOf(ctx)
 		return planned(ctx, res, s.scopes, v, s.itemSlots*len(v))
@@ -195,6 +203,8 @@ var (
 		func(c *ApiKeyConnection) *connection[apikey.Key] { return &c.connection })
 	retrieversObject = connectionOf(retrieverConnectionImplementors, retrieverEdgeImplementors, &retrieverObject,
 		func(c *RetrieverConnection) *connection[apikey.Retriever] { return &c.connection })
+	namespacesObject = connectionOf(namespaceConnectionImplementors, namespaceEdgeImplementors, &namespaceObject,
+		func(c *NamespaceConnection) *connection[apikey.Namespace] { return &c.connection })
 	eventsObject = connectionOf(auditEventConnectionImplementors, auditEventEdgeImplementors, &eventObject,
 		func(c *AuditEventConnection) *connection[apikey.Event] { return &c.connection })
 )
@@ -207,51 +217,6 @@ var pageInfoObject = object[PageInfo]{
 		"startCursor":     func(b []byte, p PageInfo) []byte { return wire.OptionalText(b, p.StartCursor) },
 		"endCursor":       func(b []byte, p PageInfo) []byte { return wire.OptionalText(b, p.EndCursor) },
 	},
-}
-
-var keyObject = object[*apikey.Key]{
-	types: apiKeyImplementors,
-	fields: map[string]appender[*apikey.Key]{
-		"id":                func(b []byte, k *apikey.Key) []byte { return wire.Text(b, k.ID) },
-		"keyId":             func(b []byte, k *apikey.Key) []byte { return wire.Text(b, k.ID) },
-		"keyHash":           func(b []byte, k *apikey.Key) []byte { return wire.Text(b, k.Hash) },
-		"keyPrefix":         func(b []byte, k *apikey.Key) []byte { return wire.OptionalText(b, k.Prefix) },
-		"keyType":           func(b []byte, k *apikey.Key) []byte { return upper(b, scalar.Shown(k.Type)) },
-		"name":              func(b []byte, k *apikey.Key) []byte { return wire.Text(b, k.Name) },
-		"description":       func(b []byte, k *apikey.Key) []byte { return wire.Text(b, k.Description) },
-		"internalId":        func(b []byte, k *apikey.Key) []byte { return wire.Text(b, k.InternalID) },
-		"organizationId":    func(b []byte, k *apikey.Key) []byte { return wire.OptionalText(b, k.OrganizationID) },
-		"userId":            func(b []byte, k *apikey.Key) []byte { return wire.Text(b, k.UserID) },
-		"subscriptionId":    func(b []byte, k *apikey.Key) []byte { return wire.OptionalText(b, k.SubscriptionID) },
-		"principalId":       func(b []byte, k *apikey.Key) []byte { return wire.OptionalText(b, k.PrincipalID) },
-		"isInternal":        func(b []byte, k *apikey.Key) []byte { return strconv.AppendBool(b, k.IsInternal) },
-		"permissions":       func(b []byte, k *apikey.Key) []byte { return uppers(b, k.Permissions) },
-		"rateLimitOverride": func(b []byte, k *apikey.Key) []byte { return wire.OptionalInt(b, k.RateLimitOverride) },
-		"status":            func(b []byte, k *apikey.Key) []byte { return upper(b, k.Status) },
-		"expiresAt":         func(b []byte, k *apikey.Key) []byte { return wire.OptionalTime(b, k.ExpiresAt) },
-		"lastUsedAt":        func(b []byte, k *apikey.Key) []byte { return wire.OptionalTime(b, k.LastUsedAt) },
-		"createdAt":         func(b []byte, k *apikey.Key) []byte { return wire.OptionalTime(b, k.CreatedAt) },
-		"createdBy":         func(b []byte, k *apikey.Key) []byte { return wire.OptionalText(b, k.CreatedBy) },
-		"revokedAt":         func(b []byte, k *apikey.Key) []byte { return wire.OptionalTime(b, k.RevokedAt) },
-		"revokedBy":         func(b []byte, k *apikey.Key) []byte { return wire.OptionalText(b, k.RevokedBy) },
-		"rotatedTo":         func(b []byte, k *apikey.Key) []byte { return wire.OptionalText(b, k.RotatedTo) },
-		"rotatedFrom":       func(b []byte, k *apikey.Key) []byte { return wire.OptionalText(b, k.RotatedFrom) },
-	},
-	nested: map[string]func(*compiler, ast.SelectionSet) (writer[*apikey.Key], bool){
-		"scopes":         listing(&scopeObject, func(k *apikey.Key) []apikey.Scope { return k.Scopes }),
-		"allowedOrigins": origins,
-	},
-}
-
-// origins makes the writer of a list that can have any length in documents.
-func origins(*compiler, ast.SelectionSet) (writer[*apikey.Key], bool) {
-	return func(a *answer, k *apikey.Key) {
-		if k.AllowedOrigins == nil {
-			a.b = wire.Null(a.b)
-			return
-		}
-		appendTexts(a, k.AllowedOrigins)
-	}, true
 }
 
 var scopeObject = object[*apikey.Scope]{
@@ -345,6 +310,8 @@ type shape struct {
 	plan       writer[*ApiKeyConnection]
 	events     writer[*AuditEventConnection]
 	retrievers writer[*RetrieverConnection]
+	namespaces writer[*NamespaceConnection]
+	keys       writer[[]*apikey.Key]
 	scopes     writer[[]apikey.Scope]
 }
 
@@ -386,6 +353,21 @@ func (s *shapes) of(ctx context.Context, op *graphql.OperationContext, f graphql
 		made.events, made.itemSlots = writerOf(&c, f.Selections, &eventsObject)
 	case "RetrieverConnection":
 		made.retrievers, made.itemSlots = writerOf(&c, f.Selections, &retrieversObject)
+	case "NamespaceConnection":
+		made.namespaces, made.itemSlots = writerOf(&c, f.Selections, &namespacesObject)
+	case "ApiKey":
+		if p, ok := compile(&c, f.Selections, &keyObject); ok && f.Definition.Type.Elem != nil {
+			made.itemSlots = c.slots
+			made.keys = func(a *answer, keys []*apikey.Key) {
+				a.array(len(keys), func(i int) {
+					if keys[i] == nil {
+						a.b = wire.Null(a.b)
+					} else {
+						p.write(a, keys[i])
+					}
+				})
+			}
+		}
 	case "ApiKeyScope":
 		if write, ok := listing(&scopeObject, func(list []apikey.Scope) []apikey.Scope { return list })(&c, f.Selections); ok {
 			made.scopes, made.itemSlots = write, c.slots

@@ -29,6 +29,21 @@ func (ec *executionContext) __resolve__service(ctx context.Context) (Subgraph, e
 	return Subgraph{SDL: subgraphSDL()}, nil
 }
 
+// organizationNamed returns the caller's organization if the representation names it, by either of its keys or both.
+func (l *loader) organizationNamed(ctx context.Context, r representation) (Node, error) {
+	own := l.caller.Key.InternalID
+	if r.InternalID != "" && r.InternalID != string(own) {
+		return nil, nil
+	}
+	if r.ID != "" || r.InternalID == "" {
+		o, err := l.organization(ctx)
+		if err != nil || o.ID != r.ID {
+			return nil, err
+		}
+	}
+	return &Organization{own}, nil
+}
+
 // distinct returns each representation once.
 func distinct(all []representation) []representation {
 	seen := make(map[representation]bool, len(all))
@@ -57,19 +72,24 @@ func (ec *executionContext) __resolve_entities(ctx context.Context, representati
 		first[r] = i
 		kind, known := entityTypes[r.TypeName]
 		var n apikey.Node
+		var err error
 		switch {
+		case r.TypeName == "Organization" && r.Err == nil:
+			entities[i], err = loaded(ctx).organizationNamed(ctx, r)
 		case r.Err != nil:
 			err = apikey.Invalid("representations", "representations[%d] %s.", i, r.Err)
 		case !known:
 			err = apikey.Invalid("representations", "There is no entity of this __typename here.")
 		default:
-			n, err = found.Entity(kind, r.ID)
+			n = found.Entity(kind, r.ID)
 		}
 		if err != nil {
 			ec.Error(graphql.WithPathContext(ctx, graphql.NewPathWithIndex(i)), err)
 			continue
 		}
-		entities[i] = nodeOf(n)
+		if n != (apikey.Node{}) {
+			entities[i] = nodeOf(n)
+		}
 	}
 	if len(repeats) == 0 {
 		return entities

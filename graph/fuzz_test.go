@@ -50,7 +50,7 @@ func FuzzBody(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		var got request
-		err := got.read(body)
+		err := got.unmarshal(body)
 		var want struct {
 			Query, OperationName, DocumentID *string
 			Variables, Extensions            map[string]any
@@ -89,7 +89,7 @@ func FuzzQuery(f *testing.F) {
 		for _, name := range []string{"variables", "extensions"} {
 			r := &http.Request{URL: &url.URL{RawQuery: url.Values{"query": {"{ a }"}, name: {text}}.Encode()}}
 			_, got := fromQuery(r)
-			want := (&request{}).read([]byte(`{"` + name + `":` + cmp.Or(text, "null") + `}`))
+			want := (&request{}).unmarshal([]byte(`{"` + name + `":` + cmp.Or(text, "null") + `}`))
 			if !utf8.ValidString(text) || !json.Valid([]byte(cmp.Or(text, "null"))) {
 				want = noObject()
 			}

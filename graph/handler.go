@@ -144,11 +144,11 @@ func (introspectionGate) ExtensionName() string                   { return "Intr
 func (introspectionGate) Validate(graphql.ExecutableSchema) error { return nil }
 
 func (i introspectionGate) MutateOperationContext(ctx context.Context, op *graphql.OperationContext) *gqlerror.Error {
-	op.DisableIntrospection = !i.who.tells(ctx)
+	op.DisableIntrospection = !i.who.allows(ctx)
 	return nil
 }
 
-// tells reports whether the caller may read the schema.
-func (i Introspection) tells(ctx context.Context) bool {
+// allows reports whether the caller may read the schema.
+func (i Introspection) allows(ctx context.Context) bool {
 	return i == IntrospectionPublic || i == IntrospectionAuthenticated && apikey.CallerFrom(ctx).Known()
 }

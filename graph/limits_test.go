@@ -256,7 +256,7 @@ func TestReadsAreBounded(t *testing.T) {
 // charged is a catalog that charges the keys that it returns.
 type charged struct{ *catalog }
 
-func (c charged) KeyPages(ctx context.Context, tenant apikey.InternalID, ids []apikey.RetrieverID, r apikey.KeyRange) ([][]apikey.Key, error) {
+func (c charged) KeyPages(ctx context.Context, tenant apikey.InternalID, ids []apikey.RetrieverID, r apikey.KeyList) ([][]apikey.Key, error) {
 	pages, _ := c.catalog.KeyPages(ctx, tenant, ids, r)
 	return pages, apikey.CostFrom(ctx).Look(len(slices.Concat(pages...)))
 }

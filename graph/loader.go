@@ -44,6 +44,8 @@ type loader struct {
 	mu    sync.Mutex
 	reads map[readKey]*sharedRead
 	pages map[apikey.RetrieverID]page // the page in which the retriever was last read
+
+	together map[*apikey.Key][]*apikey.Key // the keys that were read together with a key
 }
 
 // readKey identifies a read.
@@ -113,7 +115,7 @@ func (l loaders) with(ctx context.Context, doc *operation.Document) context.Cont
 	}
 	return context.WithValue(ctx, loaderKey{}, &loader{
 		service: l.service, tracer: l.tracer, newCost: l.newCost, caller: apikey.CallerFrom(ctx), namespace: apikey.NamespaceFrom(ctx),
-		doc: doc, shapes: shapes, reads: map[readKey]*sharedRead{}, pages: map[apikey.RetrieverID]page{},
+		doc: doc, shapes: shapes, reads: map[readKey]*sharedRead{}, pages: map[apikey.RetrieverID]page{}, together: map[*apikey.Key][]*apikey.Key{},
 	})
 }
 
@@ -123,7 +125,7 @@ func (loaders) Validate(graphql.ExecutableSchema) error { return nil }
 // InterceptResponse reads what the operation names. A query that fails as a whole gets the reason instead of an error for each field.
 func (loaders) InterceptResponse(ctx context.Context, next graphql.ResponseHandler) *graphql.Response {
 	l := loaded(ctx)
-	if l != nil && len(l.names.Namespaces)+len(l.names.Retrievers)+len(l.names.Keys)+len(l.names.Nodes) > 0 {
+	if l != nil && len(l.names.Namespaces)+len(l.names.Retrievers)+len(l.names.Keys)+len(l.names.Nodes)+len(l.names.KeysAnywhere)+len(l.names.NodeLists)+len(l.names.HashLists) > 0 {
 		l.readAhead(ctx)
 	}
 	response := next(ctx)
@@ -157,7 +159,68 @@ func loaded(ctx context.Context) *loader {
 
 // found returns everything that the operation names.
 func (l *loader) found(ctx context.Context) (*apikey.Found, error) {
-	return once(ctx, l, "lookUp", "", func(ctx context.Context) (*apikey.Found, error) { return l.service.LookUp(ctx, l.caller, l.names) })
+	return once(ctx, l, "lookUp", "", func(ctx context.Context) (*apikey.Found, error) {
+		found, err := l.service.LookUp(ctx, l.caller, l.names)
+		if err == nil {
+			l.keepKeys(found.Keys())
+		}
+		return found, err
+	})
+}
+
+// organization reads the caller's organization once.
+func (l *loader) organization(ctx context.Context) (*apikey.Organization, error) {
+	return once(ctx, l, "organization", "", func(ctx context.Context) (*apikey.Organization, error) {
+		return l.service.Organization(ctx, l.caller)
+	})
+}
+
+// node returns the object with that id. It looks for the organization last.
+func (l *loader) node(ctx context.Context, id string) (Node, error) {
+	found, err := l.found(ctx)
+	if err != nil {
+		return nil, err
+	}
+	n, err := found.Node(id)
+	if err == nil {
+		return nodeOf(n), nil
+	}
+	if e, ok := errors.AsType[*apikey.Error](err); ok && e.Code == apikey.NotFound {
+		organization, failed := l.organization(ctx)
+		switch {
+		case failed != nil:
+			return nil, failed
+		case organization.ID == id:
+			return &Organization{organization.InternalID}, nil
+		}
+	}
+	return nil, err
+}
+
+// nodes returns the objects with these ids, in the same order, wherever they are in the organization.
+func (l *loader) nodes(ctx context.Context, ids []string) ([]Node, error) {
+	found, err := l.found(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all, err := found.Nodes(ids)
+	if err != nil {
+		return nil, err
+	}
+	nodes := make([]Node, len(all))
+	for i, n := range all {
+		if nodes[i] = nodeOf(n); nodes[i] != nil {
+			continue
+		}
+		organization, err := l.organization(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if organization.ID == ids[i] {
+			nodes[i] = &Organization{organization.InternalID}
+		}
+	}
+	return nodes, nil
 }
 
 // retriever returns a retriever of a namespace that was found.
@@ -202,10 +265,24 @@ func (l *loader) keys(ctx context.Context, rs []*apikey.Retriever, o apikey.List
 		}
 		missing, at = append(missing, r), append(at, j)
 	}
-	if len(missing) == 0 {
-		return listings, nil
+	if len(missing) > 0 {
+		if err := l.list(ctx, missing, at, listings, arguments, o); err != nil {
+			return nil, err
+		}
 	}
-	key, all := l.beside(missing)
+	if s.plan == nil {
+		pages := make([]*apikey.Connection[apikey.Key], len(listings))
+		for j := range listings {
+			pages[j] = listings[j].Keys
+		}
+		l.keepKeys(itemsOf(pages...))
+	}
+	return listings, nil
+}
+
+// list reads the lists of retrievers' keys, and of those that were read together with the retrievers, and puts them into their places.
+func (l *loader) list(ctx context.Context, rs []*apikey.Retriever, at []int, listings []apikey.Listing, arguments string, o apikey.ListOptions) error {
+	key, all := l.readWith(rs)
 	read, err := once(ctx, l, "apiKeys", fmt.Sprintf("%s %s %v %d", key, arguments, o.Wants, o.Fields), func(ctx context.Context) (map[apikey.RetrieverID]apikey.Listing, error) {
 		read, err := l.service.List(ctx, l.caller, all, o)
 		byID := make(map[apikey.RetrieverID]apikey.Listing, len(read))
@@ -214,15 +291,113 @@ func (l *loader) keys(ctx context.Context, rs []*apikey.Retriever, o apikey.List
 		}
 		return byID, err
 	})
-	for j, r := range missing {
+	for j, r := range rs {
 		listings[at[j]] = read[r.ID]
 	}
-	return listings, err
+	return err
 }
 
-// beside returns the retrievers of the page to which these belong, and a name for the page. What is asked of one of them is about to be
+// keyPage reads a page of the keys of a namespace, or of the organization if it is empty, once for equal arguments and selections.
+func (l *loader) keyPage(ctx context.Context, ns string, o apikey.ListOptions, read func(context.Context, apikey.ListOptions) (*apikey.Connection[apikey.Key], error)) (*apikey.Connection[apikey.Key], error) {
+	s := shapeOf(ctx)
+	o.Wants, o.Fields = s.wants, s.fields
+	return once(ctx, l, "keyPage", fmt.Sprintf("%q %s %v %d", ns, currentArguments(ctx), o.Wants, o.Fields), func(ctx context.Context) (*apikey.Connection[apikey.Key], error) {
+		c, err := read(ctx, o)
+		if s.plan == nil {
+			l.keepKeys(itemsOf(c))
+		}
+		return c, err
+	})
+}
+
+// can returns, for each key, one of the things that the caller can do with it.
+func (l *loader) can(ctx context.Context, keys []*apikey.Key, which func(apikey.Can) bool) ([]bool, error) {
+	return ofKeys(ctx, l, "can", "", keys, func(ctx context.Context, keys []*apikey.Key) ([]apikey.Can, error) {
+		return l.service.May(ctx, l.caller, keys)
+	}, which)
+}
+
+// retrieversOf returns, for each key, a page of the retrievers that it names, with what the current field selects.
+func (l *loader) retrieversOf(ctx context.Context, keys []*apikey.Key, p apikey.Page) ([]*RetrieverConnection, error) {
+	wants, _ := selectedConnection(ctx, "RetrieverConnection")
+	how := fmt.Sprintf("%s %v", currentArguments(ctx), wants)
+	return ofKeys(ctx, l, "retrieversOf", how, keys, func(ctx context.Context, keys []*apikey.Key) ([]*apikey.Connection[apikey.Retriever], error) {
+		pages, err := l.service.RetrieversOf(ctx, l.caller, keys, p, wants)
+		if err == nil {
+			l.keep(fmt.Sprintf("%p %s", keys, how), pages...)
+		}
+		return pages, err
+	}, retrieverConnection)
+}
+
+// ofKeys reads something of keys, and returns a part of it for each. It reads it once for all keys that were read together. Keys that are nil,
+// which stand for what was not found, get the zero value.
+func ofKeys[T, U any](ctx context.Context, l *loader, what, how string, keys []*apikey.Key, read func(context.Context, []*apikey.Key) ([]T, error), part func(T) U) ([]U, error) {
+	out := make([]U, len(keys))
+	together := l.keysReadWith(keys)
+	if len(together) == 0 {
+		return out, nil
+	}
+	all, err := once(ctx, l, what, fmt.Sprintf("%p %d %s", together[0], len(together), how), func(ctx context.Context) (map[*apikey.Key]T, error) {
+		all, err := read(ctx, together)
+		byKey := make(map[*apikey.Key]T, len(all)) // the keys stay here, so no other key gets their addresses
+		for i, v := range all {
+			byKey[together[i]] = v
+		}
+		return byKey, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	for i, k := range keys {
+		if k != nil {
+			out[i] = part(all[k])
+		}
+	}
+	return out, nil
+}
+
+// keepKeys notes that these keys were read together.
+func (l *loader) keepKeys(keys []*apikey.Key) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, k := range keys {
+		l.together[k] = keys
+	}
+}
+
+// keysReadWith returns the keys that were read together with these, or else these, without those that are nil. What is asked of one of them is
+// about to be asked of the others.
+func (l *loader) keysReadWith(keys []*apikey.Key) []*apikey.Key {
+	keys = slices.DeleteFunc(slices.Clone(keys), func(k *apikey.Key) bool { return k == nil })
+	if len(keys) == 0 {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	together := l.together[keys[0]]
+	if len(together) == 0 || slices.ContainsFunc(keys, func(k *apikey.Key) bool { return len(l.together[k]) == 0 || l.together[k][0] != together[0] }) {
+		return keys
+	}
+	return together
+}
+
+// itemsOf are the keys of pages.
+func itemsOf(pages ...*apikey.Connection[apikey.Key]) (keys []*apikey.Key) {
+	for _, c := range pages {
+		if c == nil {
+			continue
+		}
+		for i := range c.Items {
+			keys = append(keys, &c.Items[i])
+		}
+	}
+	return keys
+}
+
+// readWith returns the retrievers of the page to which these belong, and a name for the page. What is asked of one of them is about to be
 // asked of the others.
-func (l *loader) beside(rs []*apikey.Retriever) (string, []*apikey.Retriever) {
+func (l *loader) readWith(rs []*apikey.Retriever) (string, []*apikey.Retriever) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if p, ok := l.pages[rs[0].ID]; ok && !slices.ContainsFunc(rs, func(r *apikey.Retriever) bool { return l.pages[r.ID].name != p.name }) {
@@ -250,24 +425,42 @@ func (l *loader) retrievers(ctx context.Context, ns apikey.NamespaceID, read fun
 		if err != nil {
 			return nil, err
 		}
-		p := page{name: name}
-		for i := range c.Items {
-			p.retrievers = append(p.retrievers, &c.Items[i])
-		}
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		for _, r := range p.retrievers {
-			l.pages[r.ID] = p
-		}
+		l.keep(name, c)
 		return c, nil
 	})
 }
 
-// auditEvents reads a page of a retriever's events, once for equal arguments and selections.
-func (l *loader) auditEvents(ctx context.Context, r *apikey.Retriever, read func(context.Context, apikey.Wants) (*apikey.Connection[apikey.Event], error)) (*apikey.Connection[apikey.Event], error) {
-	wants, _ := selectedConnection(ctx, "AuditEventConnection")
-	return once(ctx, l, "auditEvents", fmt.Sprintf("%q %s %v", r.ID, currentArguments(ctx), wants), func(ctx context.Context) (*apikey.Connection[apikey.Event], error) {
-		return read(ctx, wants)
+// keep notes that these retrievers were read together.
+func (l *loader) keep(name string, pages ...*apikey.Connection[apikey.Retriever]) {
+	p := page{name: name}
+	seen := map[apikey.RetrieverID]bool{} // several keys name the same one
+	for _, c := range pages {
+		for i := range c.Items {
+			if r := &c.Items[i]; !seen[r.ID] {
+				seen[r.ID] = true
+				p.retrievers = append(p.retrievers, r)
+			}
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, r := range p.retrievers {
+		l.pages[r.ID] = p
+	}
+}
+
+// auditEvents reads a page of a place's events, once for equal arguments and selections.
+func (l *loader) auditEvents(ctx context.Context, of apikey.EventPlace, o apikey.EventOptions) (*apikey.Connection[apikey.Event], error) {
+	o.Wants, _ = selectedConnection(ctx, "AuditEventConnection")
+	place := "organization"
+	switch {
+	case of.Retriever != nil:
+		place = "retriever " + string(of.Retriever.ID)
+	case of.Namespace != nil:
+		place = "namespace " + string(of.Namespace.ID)
+	}
+	return once(ctx, l, "auditEvents", fmt.Sprintf("%q %s %v", place, currentArguments(ctx), o.Wants), func(ctx context.Context) (*apikey.Connection[apikey.Event], error) {
+		return l.service.AuditEvents(ctx, l.caller, of, o)
 	})
 }
 

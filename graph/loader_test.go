@@ -115,7 +115,7 @@ func (c *catalog) CountRetrievers(ctx context.Context, _ apikey.InternalID, _ ap
 	return 60, nil
 }
 
-func (c *catalog) KeyPages(ctx context.Context, _ apikey.InternalID, ids []apikey.RetrieverID, r apikey.KeyRange) ([][]apikey.Key, error) {
+func (c *catalog) KeyPages(ctx context.Context, _ apikey.InternalID, ids []apikey.RetrieverID, r apikey.KeyList) ([][]apikey.Key, error) {
 	c.read(ctx, "KeyPages")
 	pages := make([][]apikey.Key, len(ids))
 	for i, id := range ids {
@@ -142,7 +142,23 @@ func key(id string) apikey.Key {
 	}
 }
 
-func (c *catalog) CountKeys(ctx context.Context, _ apikey.InternalID, _ apikey.RetrieverID, _ time.Time) (int, error) {
+func (c *catalog) KeysWithHashes(ctx context.Context, _ apikey.InternalID, _ []string, _ apikey.Fields) ([]apikey.Key, error) {
+	c.read(ctx, "KeysWithHashes")
+	return nil, nil
+}
+
+// KeyPage returns keys of two retrievers.
+func (c *catalog) KeyPage(ctx context.Context, _ apikey.InternalID, _ apikey.KeyList) ([]apikey.Key, error) {
+	c.read(ctx, "KeyPage")
+	return []apikey.Key{key("key_1_07_03"), key("key_1_07_04"), key("key_2_08_01")}, nil
+}
+
+func (c *catalog) NamespacesOf(ctx context.Context, _ apikey.InternalID) ([]apikey.Namespace, error) {
+	c.read(ctx, "NamespacesOf")
+	return []apikey.Namespace{{ID: "ns_1", Name: "name of ns_1", InternalID: "int_1", OrganizationID: new("org_1")}}, nil
+}
+
+func (c *catalog) CountKeys(ctx context.Context, _ apikey.InternalID, _ apikey.KeyConditions) (int, error) {
 	c.read(ctx, "CountKeys")
 	return 7, nil
 }
@@ -157,7 +173,7 @@ func (c *catalog) Keys(ctx context.Context, _ apikey.InternalID, ids []apikey.ID
 	return found, nil
 }
 
-func (c *catalog) EventPage(ctx context.Context, _ apikey.InternalID, _ apikey.RetrieverID, _ apikey.EventRange) ([]apikey.Event, error) {
+func (c *catalog) EventPage(ctx context.Context, _ apikey.InternalID, _ apikey.EventList) ([]apikey.Event, error) {
 	c.read(ctx, "EventPage")
 	return nil, nil
 }
@@ -247,8 +263,20 @@ func TestReadsAreShared(t *testing.T) {
 			"KeyPages Namespaces Retrievers"},
 		{"entities of all kinds", `query($r: [_Any!]!) { _entities(representations: $r) { ... on ApiKey { name } ... on Retriever { name } ... on Namespace { name } } }`,
 			map[string]any{"r": slices.Concat(representations("Retriever", "ret_1_%02d", 30), representations("ApiKey", "key_1_40_%02d", 30), representations("Namespace", "ns_%d", 3))},
-			"Keys Namespaces Retrievers | Retrievers"},
-		{"nothing to read", `{ viewer { keyId } serverInfo { version } __typename }`, nil, ""},
+			"Keys Namespaces Retrievers"},
+		{"nodes", `{ nodes(ids: ["ret_1_05", "key_1_40_01", "ns_2", "ret_2_06"]) { id ... on ApiKey { name viewerCanRotate } ... on Retriever { apiKeys { results { name } } } } }`, nil,
+			"KeyPages Keys Namespaces Retrievers"},
+		{"keys by hash", `{ a: apiKeysByHash(hashes: ["` + strings.Repeat("0", 64) + `"]) { name } b: apiKeysByHash(hashes: ["` + strings.Repeat("1", 64) + `"]) { status } }`, nil, "KeysWithHashes"},
+		{"the organization", `{ organization { id name namespaces { results { name } } } viewer { organization { id name namespaces { total } } } }`, nil, "NamespacesOf"},
+		{"the organization's internal id", `{ organization { internalId } viewer { canReadOrganization } }`, nil, ""},
+		{"the organization's keys", "{ organization {" + aliases(20, `apiKeys { results { name status } }`) + "} }", nil, "KeyPage"},
+		{"the organization's keys and their retrievers", `{ organization { apiKeys { results { name viewerCanUpdate viewerCanRotate viewerCanRevoke retrievers { results { name apiKeys(first: 0) { total } } } } } } }`, nil,
+			"KeyPage | Retrievers | Namespaces | CountKeys CountKeys"},
+		{"edges of the organization's keys and their retrievers", `{ organization { apiKeys { edges { node { viewerCanUpdate retrievers { edges { node { id } } } } } } } }`, nil, "KeyPage | Retrievers | Namespaces"},
+		{"keys of retrievers and their retrievers", `{ retrievers(first: 9) { results { apiKeys { edges { node { retrievers { total } } } } } } }`, nil, "Namespaces | RetrieverPage | KeyPages | Retrievers | Namespaces"},
+		{"keys by alias and their retrievers", "{" + aliases(50, `apiKey(id: "key_1_50_%02d") { retrievers { total } }`) + "}", nil, "Keys Namespaces | Retrievers | Retrievers | Namespaces"},
+		{"keys that are null in a list", `{ nodes(ids: ["absent", "key_1_40_01", "none"]) { ... on ApiKey { retrievers { total } } } }`, nil, "Keys Namespaces Retrievers | NamespacesOf | Retrievers | Namespaces"},
+		{"what names nothing", `{ viewer { keyId } serverInfo { version } __typename }`, nil, ""},
 		{"a schema", `{ __schema { queryType { name } } _service { sdl } }`, nil, ""},
 		{"skipped fields", `{ retriever(id: "ret_1_05") @skip(if: true) { apiKeys { total } } ... @include(if: false) { apiKey(id: "x") { id } } viewer { keyId } }`, nil, ""},
 		{"in fragments", `{ ...Q } fragment Q on Query { a: retriever(id: "ret_1_05") { ...R } ... on Query { b: retriever(id: "ret_1_06") { ...R } } } fragment R on Retriever { apiKeys { ...C } } fragment C on ApiKeyConnection { results { name } }`, nil,

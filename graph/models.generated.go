@@ -34,7 +34,7 @@ type CreateAPIKeyPayload struct {
 	Key string `json:"key"`
 }
 
-// Changes. Every field needs a namespace, as in `Query`, and finds only keys that name a retriever of that namespace. To create, update or
+// Changes. `createApiKey` needs a namespace, as in `Query`. The other fields find keys as `Query.apiKey` does. To create, update or
 // rotate a key, the caller's key needs the permission `write`; to revoke one, `delete`. Its scopes must allow `manage_permissions` on
 // everything that the key reaches. Keys of the types `USER_SCOPED`, `SESSION` and `UNKNOWN` cannot change anything, whatever their
 // permissions. A caller without these rights gets the error `FORBIDDEN`, and the attempt is recorded as an audit event.
@@ -56,8 +56,8 @@ type PageInfo struct {
 }
 
 // Read access. Every field except `serverInfo` needs an API key with the permission `read`, sent as `Authorization: Bearer …`.
-// Every field except `viewer`, `serverInfo` and a `namespace` with an id also needs a namespace, by id or name, in the header
-// `X-Namespace` or else the query parameter `namespace`.
+// `retriever`, `retrievers` and a `namespace` without an id also need a namespace, by id or name, in the header `X-Namespace` or else the query
+// parameter `namespace`.
 //
 // Anything outside your organization or your key's scopes looks as if it did not exist: the field is null, and its error has the code
 // `NOT_FOUND`.
@@ -68,12 +68,42 @@ type Query struct {
 type RevokeAPIKeyInput struct {
 	// The key's `keyId`.
 	ID string `json:"id"`
+	// Why, for the key's `revokeReason` and the audit event: 1 to 200 characters.
+	Reason graphql.Omittable[*string] `json:"reason,omitempty"`
 }
 
 // The revoked key.
 type RevokeAPIKeyPayload struct {
 	// The key as it is now.
 	APIKey *apikey.Key `json:"apiKey"`
+}
+
+// What happened to one key.
+type RevokeAPIKeyResult struct {
+	// The id of the input.
+	ID string `json:"id"`
+	// The key as it is now; null if the caller cannot see it.
+	APIKey *apikey.Key `json:"apiKey,omitempty"`
+	// What happened.
+	Outcome apikey.RevokeOutcome `json:"outcome"`
+	// The reason, for people, if the key was not revoked.
+	Message *string `json:"message,omitempty"`
+}
+
+// The keys to revoke.
+type RevokeAPIKeysInput struct {
+	// The keys' `keyId`s: 1 to 500.
+	Ids []string `json:"ids"`
+	// Why, for each key's `revokeReason` and audit event: 1 to 200 characters.
+	Reason graphql.Omittable[*string] `json:"reason,omitempty"`
+	// True: say what would happen, and write nothing.
+	DryRun graphql.Omittable[*bool] `json:"dryRun,omitempty"`
+}
+
+// What happened to each key.
+type RevokeAPIKeysPayload struct {
+	// One result for each id of the input, in the same order.
+	Results []RevokeAPIKeyResult `json:"results"`
 }
 
 // The key to rotate.

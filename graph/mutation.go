@@ -60,6 +60,25 @@ func rotated(r *apikey.Rotated, err error) (*RotateAPIKeyPayload, error) {
 	return &RotateAPIKeyPayload{APIKey: &r.Key, Key: r.Secret.Reveal(), Previous: &r.Previous}, nil
 }
 
+func (l *loader) revoked(all []apikey.RevokeResult, err error) (*RevokeAPIKeysPayload, error) {
+	if err != nil {
+		return nil, err
+	}
+	p := &RevokeAPIKeysPayload{Results: make([]RevokeAPIKeyResult, len(all))}
+	var keys []*apikey.Key
+	for i, r := range all {
+		if r.Key != nil {
+			keys = append(keys, r.Key)
+		}
+		p.Results[i] = RevokeAPIKeyResult{ID: string(r.ID), APIKey: r.Key, Outcome: r.Outcome}
+		if r.Err != nil {
+			p.Results[i].Message = new(apikey.Classify(r.Err).Message)
+		}
+	}
+	l.keepKeys(keys)
+	return p, nil
+}
+
 func revoked(k *apikey.Key, err error) (*RevokeAPIKeyPayload, error) {
 	if err != nil {
 		return nil, err

@@ -19,7 +19,7 @@ import (
 	"retrieverkeys/graph/operation"
 )
 
-// Metrics are called for what happens; nil fields are ignored. Operations have a bounded number of labels: see labels.
+// Metrics has functions that are called for events; nil ones are ignored. Operations have a bounded number of labels: see labels.
 type Metrics struct {
 	Operation    func(operation, kind, outcome string, took time.Duration)
 	LimitRefusal func(limit string)

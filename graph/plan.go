@@ -36,6 +36,17 @@ func (l *loader) plan(ctx context.Context, op *graphql.OperationContext) context
 			l.names.KeyFields |= fieldsOf(op, f.Selections)
 		case "node":
 			p.node(p.id(f), f.Selections)
+		case "nodes":
+			args, err := (&executionContext{}).field_Query_nodes_args(ctx, f.ArgumentMap(op.Variables))
+			if ids, _ := args["ids"].([]string); err == nil {
+				p.nodes(ids, f.Selections)
+			}
+		case "apiKeysByHash":
+			args, err := (&executionContext{}).field_Query_apiKeysByHash_args(ctx, f.ArgumentMap(op.Variables))
+			if hashes, _ := args["hashes"].([]string); err == nil {
+				l.names.HashLists = append(l.names.HashLists, hashes)
+				l.names.KeyFields |= fieldsOf(op, f.Selections)
+			}
 		case "namespace":
 			ref := l.namespace
 			if operation.Argument(f.Field, "id", op.Variables) != nil {
@@ -122,8 +133,19 @@ func (p planner) keysOf(refs []apikey.RetrieverRef, selections ast.SelectionSet)
 func (p planner) node(id string, selections ast.SelectionSet) {
 	p.names.Nodes = append(p.names.Nodes, id)
 	p.names.KeyFields |= fieldsOf(p.op, selections)
-	p.keysOf([]apikey.RetrieverRef{{Namespace: p.loader.namespace, Retriever: id, ByID: true}}, selections)
+	p.keysOf([]apikey.RetrieverRef{{Namespace: p.loader.namespace, Anywhere: p.loader.namespace == "", Retriever: id, ByID: true}}, selections)
 	p.retrieversOf(id, selections)
+}
+
+func (p planner) nodes(ids []string, selections ast.SelectionSet) {
+	p.names.NodeLists = append(p.names.NodeLists, ids)
+	p.names.Namespaces = append(p.names.Namespaces, p.loader.namespace) // most likely that of the retrievers
+	p.names.KeyFields |= fieldsOf(p.op, selections)
+	refs := make([]apikey.RetrieverRef, len(ids))
+	for i, id := range ids {
+		refs[i] = apikey.RetrieverRef{Anywhere: true, Retriever: id}
+	}
+	p.keysOf(refs, selections)
 }
 
 func (p planner) entities(representations []representation, selections ast.SelectionSet) {
@@ -131,14 +153,14 @@ func (p planner) entities(representations []representation, selections ast.Selec
 	for _, r := range representations {
 		switch r.TypeName {
 		case "ApiKey":
-			p.names.Keys = append(p.names.Keys, apikey.ID(r.ID))
+			p.names.KeysAnywhere = append(p.names.KeysAnywhere, apikey.ID(r.ID))
 		case "Namespace":
 			p.namespace(r.ID, selections)
 		case "Retriever":
-			retrievers = append(retrievers, apikey.RetrieverRef{Namespace: p.loader.namespace, Retriever: r.ID, ByID: true})
+			retrievers = append(retrievers, apikey.RetrieverRef{Anywhere: true, Retriever: r.ID})
 		}
 	}
-	p.names.Namespaces = append(p.names.Namespaces, p.loader.namespace)
+	p.names.Namespaces = append(p.names.Namespaces, p.loader.namespace) // most likely that of the retrievers
 	p.names.KeyFields |= fieldsOf(p.op, selections)
 	p.names.Retrievers = append(p.names.Retrievers, retrievers...)
 	if len(retrievers) > 0 {
@@ -153,7 +175,7 @@ func union(a, b apikey.Wants) apikey.Wants {
 	}
 }
 
-// arguments are the arguments of a field apiKeys.
+// arguments are the arguments of a field Retriever.apiKeys. Those of other types are read in the same way.
 type arguments struct {
 	key     string // argumentsKey
 	options apikey.ListOptions
@@ -194,6 +216,10 @@ func listOptions(includeRevoked *bool, first *int, after *string, last *int, bef
 		IncludeRevoked: orZero(includeRevoked), Filter: orZero(filter), Order: orZero(order),
 		Page: apikey.Page{First: first, After: after, Last: last, Before: before},
 	}
+}
+
+func eventOptions(first *int, after *string, last *int, before *string, filter *apikey.EventFilter) apikey.EventOptions {
+	return apikey.EventOptions{Page: apikey.Page{First: first, After: after, Last: last, Before: before}, Filter: orZero(filter)}
 }
 
 // argumentsKey is equal for equal arguments. Long arguments become a digest, because the key lives as long as the request.

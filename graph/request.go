@@ -135,14 +135,14 @@ func fromBody(r *http.Request) (*request, int, *apikey.Error) {
 		return nil, http.StatusBadRequest, apikey.Invalid("", "The body is not UTF-8.")
 	}
 	req := &request{}
-	if err := req.read(text); err != nil {
+	if err := req.unmarshal(text); err != nil {
 		return nil, http.StatusBadRequest, err
 	}
 	return req, http.StatusOK, nil
 }
 
-// read reads a JSON object. Its members may be null, but not appear twice. Unknown members are ignored.
-func (r *request) read(text []byte) *apikey.Error {
+// unmarshal reads a JSON object. Its members may be null, but not appear twice. Unknown members are ignored.
+func (r *request) unmarshal(text []byte) *apikey.Error {
 	err := r.members(text)
 	if err != nil && !json.Valid(text) { // report that first: only the beginning was read
 		return noObject()

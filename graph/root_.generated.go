@@ -24,8 +24,10 @@ func NewExecutableSchema(cfg Config) graphql.ExecutableSchema {
 type Config = graphql.Config[ResolverRoot, DirectiveRoot, ComplexityRoot]
 
 type ResolverRoot interface {
+	ApiKey() ApiKeyResolver
 	Mutation() MutationResolver
 	Namespace() NamespaceResolver
+	Organization() OrganizationResolver
 	Query() QueryResolver
 	Retriever() RetrieverResolver
 	Viewer() ViewerResolver
@@ -52,6 +54,9 @@ type ComplexityRoot struct {
 		Prefix            func(childComplexity int) int
 		PrincipalID       func(childComplexity int) int
 		RateLimitOverride func(childComplexity int) int
+		Reach             func(childComplexity int) int
+		Retrievers        func(childComplexity int, first *int, after *string, last *int, before *string) int
+		RevokeReason      func(childComplexity int) int
 		RevokedAt         func(childComplexity int) int
 		RevokedBy         func(childComplexity int) int
 		RotatedFrom       func(childComplexity int) int
@@ -61,6 +66,9 @@ type ComplexityRoot struct {
 		SubscriptionID    func(childComplexity int) int
 		Type              func(childComplexity int) int
 		UserID            func(childComplexity int) int
+		ViewerCanRevoke   func(childComplexity int) int
+		ViewerCanRotate   func(childComplexity int) int
+		ViewerCanUpdate   func(childComplexity int) int
 	}
 
 	ApiKeyConnection struct {
@@ -120,13 +128,16 @@ type ComplexityRoot struct {
 	}
 
 	Mutation struct {
-		CreateAPIKey func(childComplexity int, input CreateAPIKeyInput) int
-		RevokeAPIKey func(childComplexity int, input RevokeAPIKeyInput) int
-		RotateAPIKey func(childComplexity int, input RotateAPIKeyInput) int
-		UpdateAPIKey func(childComplexity int, input UpdateAPIKeyInput) int
+		CreateAPIKey  func(childComplexity int, input CreateAPIKeyInput) int
+		RevokeAPIKey  func(childComplexity int, input RevokeAPIKeyInput) int
+		RevokeAPIKeys func(childComplexity int, input RevokeAPIKeysInput) int
+		RotateAPIKey  func(childComplexity int, input RotateAPIKeyInput) int
+		UpdateAPIKey  func(childComplexity int, input UpdateAPIKeyInput) int
 	}
 
 	Namespace struct {
+		APIKeys     func(childComplexity int, includeRevoked *bool, first *int, after *string, last *int, before *string, filter *apikey.Filter, orderBy *apikey.Order) int
+		AuditEvents func(childComplexity int, first *int, after *string, last *int, before *string, filter *apikey.EventFilter) int
 		CreatedAt   func(childComplexity int) int
 		Description func(childComplexity int) int
 		ID          func(childComplexity int) int
@@ -134,6 +145,27 @@ type ComplexityRoot struct {
 		Retriever   func(childComplexity int, id string) int
 		Retrievers  func(childComplexity int, first *int, after *string, last *int, before *string, search *string) int
 		UpdatedAt   func(childComplexity int) int
+	}
+
+	NamespaceConnection struct {
+		Edges    func(childComplexity int) int
+		PageInfo func(childComplexity int) int
+		Results  func(childComplexity int) int
+		Total    func(childComplexity int) int
+	}
+
+	NamespaceEdge struct {
+		Cursor func(childComplexity int) int
+		Node   func(childComplexity int) int
+	}
+
+	Organization struct {
+		APIKeys     func(childComplexity int, includeRevoked *bool, first *int, after *string, last *int, before *string, filter *apikey.Filter, orderBy *apikey.Order) int
+		AuditEvents func(childComplexity int, first *int, after *string, last *int, before *string, filter *apikey.EventFilter) int
+		ID          func(childComplexity int) int
+		InternalID  func(childComplexity int) int
+		Name        func(childComplexity int) int
+		Namespaces  func(childComplexity int, first *int, after *string, last *int, before *string, search *string) int
 	}
 
 	PageInfo struct {
@@ -145,8 +177,11 @@ type ComplexityRoot struct {
 
 	Query struct {
 		APIKey             func(childComplexity int, id string) int
+		APIKeysByHash      func(childComplexity int, hashes []string) int
 		Namespace          func(childComplexity int, id *string) int
 		Node               func(childComplexity int, id string) int
+		Nodes              func(childComplexity int, ids []string) int
+		Organization       func(childComplexity int) int
 		Retriever          func(childComplexity int, id string) int
 		Retrievers         func(childComplexity int, first *int, after *string, last *int, before *string, search *string) int
 		ServerInfo         func(childComplexity int) int
@@ -156,14 +191,15 @@ type ComplexityRoot struct {
 	}
 
 	Retriever struct {
-		APIKeys     func(childComplexity int, includeRevoked *bool, first *int, after *string, last *int, before *string, filter *apikey.Filter, orderBy *apikey.Order) int
-		AuditEvents func(childComplexity int, first *int, after *string, last *int, before *string, keyID *string) int
-		CreatedAt   func(childComplexity int) int
-		Description func(childComplexity int) int
-		ID          func(childComplexity int) int
-		Name        func(childComplexity int) int
-		Namespace   func(childComplexity int) int
-		UpdatedAt   func(childComplexity int) int
+		APIKeys               func(childComplexity int, includeRevoked *bool, first *int, after *string, last *int, before *string, filter *apikey.Filter, orderBy *apikey.Order) int
+		AuditEvents           func(childComplexity int, first *int, after *string, last *int, before *string, keyID *string, filter *apikey.EventFilter) int
+		CreatedAt             func(childComplexity int) int
+		Description           func(childComplexity int) int
+		ID                    func(childComplexity int) int
+		Name                  func(childComplexity int) int
+		Namespace             func(childComplexity int) int
+		UpdatedAt             func(childComplexity int) int
+		ViewerCanCreateAPIKey func(childComplexity int) int
 	}
 
 	RetrieverConnection struct {
@@ -182,6 +218,17 @@ type ComplexityRoot struct {
 		APIKey func(childComplexity int) int
 	}
 
+	RevokeApiKeyResult struct {
+		APIKey  func(childComplexity int) int
+		ID      func(childComplexity int) int
+		Message func(childComplexity int) int
+		Outcome func(childComplexity int) int
+	}
+
+	RevokeApiKeysPayload struct {
+		Results func(childComplexity int) int
+	}
+
 	RotateApiKeyPayload struct {
 		APIKey   func(childComplexity int) int
 		Key      func(childComplexity int) int
@@ -198,14 +245,16 @@ type ComplexityRoot struct {
 	}
 
 	Viewer struct {
-		ID             func(childComplexity int) int
-		InternalID     func(childComplexity int) int
-		Namespace      func(childComplexity int) int
-		OrganizationID func(childComplexity int) int
-		Permissions    func(childComplexity int) int
-		Scopes         func(childComplexity int) int
-		Type           func(childComplexity int) int
-		UserID         func(childComplexity int) int
+		CanReadOrganization func(childComplexity int) int
+		ID                  func(childComplexity int) int
+		InternalID          func(childComplexity int) int
+		Namespace           func(childComplexity int) int
+		Organization        func(childComplexity int) int
+		OrganizationID      func(childComplexity int) int
+		Permissions         func(childComplexity int) int
+		Scopes              func(childComplexity int) int
+		Type                func(childComplexity int) int
+		UserID              func(childComplexity int) int
 	}
 
 	_Service struct {
@@ -323,6 +372,29 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.ApiKey.RateLimitOverride(childComplexity), true
+	case "ApiKey.reach":
+		if e.ComplexityRoot.ApiKey.Reach == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKey.Reach(childComplexity), true
+	case "ApiKey.retrievers":
+		if e.ComplexityRoot.ApiKey.Retrievers == nil {
+			break
+		}
+
+		args, err := ec.field_ApiKey_retrievers_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.ApiKey.Retrievers(childComplexity, args["first"].(*int), args["after"].(*string), args["last"].(*int), args["before"].(*string)), true
+	case "ApiKey.revokeReason":
+		if e.ComplexityRoot.ApiKey.RevokeReason == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKey.RevokeReason(childComplexity), true
 	case "ApiKey.revokedAt":
 		if e.ComplexityRoot.ApiKey.RevokedAt == nil {
 			break
@@ -377,6 +449,24 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.ApiKey.UserID(childComplexity), true
+	case "ApiKey.viewerCanRevoke":
+		if e.ComplexityRoot.ApiKey.ViewerCanRevoke == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKey.ViewerCanRevoke(childComplexity), true
+	case "ApiKey.viewerCanRotate":
+		if e.ComplexityRoot.ApiKey.ViewerCanRotate == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKey.ViewerCanRotate(childComplexity), true
+	case "ApiKey.viewerCanUpdate":
+		if e.ComplexityRoot.ApiKey.ViewerCanUpdate == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKey.ViewerCanUpdate(childComplexity), true
 
 	case "ApiKeyConnection.edges":
 		if e.ComplexityRoot.ApiKeyConnection.Edges == nil {
@@ -600,6 +690,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.RevokeAPIKey(childComplexity, args["input"].(RevokeAPIKeyInput)), true
+	case "Mutation.revokeApiKeys":
+		if e.ComplexityRoot.Mutation.RevokeAPIKeys == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_revokeApiKeys_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.RevokeAPIKeys(childComplexity, args["input"].(RevokeAPIKeysInput)), true
 	case "Mutation.rotateApiKey":
 		if e.ComplexityRoot.Mutation.RotateAPIKey == nil {
 			break
@@ -623,6 +724,28 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.Mutation.UpdateAPIKey(childComplexity, args["input"].(UpdateAPIKeyInput)), true
 
+	case "Namespace.apiKeys":
+		if e.ComplexityRoot.Namespace.APIKeys == nil {
+			break
+		}
+
+		args, err := ec.field_Namespace_apiKeys_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Namespace.APIKeys(childComplexity, args["includeRevoked"].(*bool), args["first"].(*int), args["after"].(*string), args["last"].(*int), args["before"].(*string), args["filter"].(*apikey.Filter), args["orderBy"].(*apikey.Order)), true
+	case "Namespace.auditEvents":
+		if e.ComplexityRoot.Namespace.AuditEvents == nil {
+			break
+		}
+
+		args, err := ec.field_Namespace_auditEvents_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Namespace.AuditEvents(childComplexity, args["first"].(*int), args["after"].(*string), args["last"].(*int), args["before"].(*string), args["filter"].(*apikey.EventFilter)), true
 	case "Namespace.createdAt":
 		if e.ComplexityRoot.Namespace.CreatedAt == nil {
 			break
@@ -676,6 +799,96 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.Namespace.UpdatedAt(childComplexity), true
 
+	case "NamespaceConnection.edges":
+		if e.ComplexityRoot.NamespaceConnection.Edges == nil {
+			break
+		}
+
+		return e.ComplexityRoot.NamespaceConnection.Edges(childComplexity), true
+	case "NamespaceConnection.pageInfo":
+		if e.ComplexityRoot.NamespaceConnection.PageInfo == nil {
+			break
+		}
+
+		return e.ComplexityRoot.NamespaceConnection.PageInfo(childComplexity), true
+	case "NamespaceConnection.results":
+		if e.ComplexityRoot.NamespaceConnection.Results == nil {
+			break
+		}
+
+		return e.ComplexityRoot.NamespaceConnection.Results(childComplexity), true
+	case "NamespaceConnection.total":
+		if e.ComplexityRoot.NamespaceConnection.Total == nil {
+			break
+		}
+
+		return e.ComplexityRoot.NamespaceConnection.Total(childComplexity), true
+
+	case "NamespaceEdge.cursor":
+		if e.ComplexityRoot.NamespaceEdge.Cursor == nil {
+			break
+		}
+
+		return e.ComplexityRoot.NamespaceEdge.Cursor(childComplexity), true
+	case "NamespaceEdge.node":
+		if e.ComplexityRoot.NamespaceEdge.Node == nil {
+			break
+		}
+
+		return e.ComplexityRoot.NamespaceEdge.Node(childComplexity), true
+
+	case "Organization.apiKeys":
+		if e.ComplexityRoot.Organization.APIKeys == nil {
+			break
+		}
+
+		args, err := ec.field_Organization_apiKeys_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Organization.APIKeys(childComplexity, args["includeRevoked"].(*bool), args["first"].(*int), args["after"].(*string), args["last"].(*int), args["before"].(*string), args["filter"].(*apikey.Filter), args["orderBy"].(*apikey.Order)), true
+	case "Organization.auditEvents":
+		if e.ComplexityRoot.Organization.AuditEvents == nil {
+			break
+		}
+
+		args, err := ec.field_Organization_auditEvents_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Organization.AuditEvents(childComplexity, args["first"].(*int), args["after"].(*string), args["last"].(*int), args["before"].(*string), args["filter"].(*apikey.EventFilter)), true
+	case "Organization.id":
+		if e.ComplexityRoot.Organization.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Organization.ID(childComplexity), true
+	case "Organization.internalId":
+		if e.ComplexityRoot.Organization.InternalID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Organization.InternalID(childComplexity), true
+	case "Organization.name":
+		if e.ComplexityRoot.Organization.Name == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Organization.Name(childComplexity), true
+	case "Organization.namespaces":
+		if e.ComplexityRoot.Organization.Namespaces == nil {
+			break
+		}
+
+		args, err := ec.field_Organization_namespaces_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Organization.Namespaces(childComplexity, args["first"].(*int), args["after"].(*string), args["last"].(*int), args["before"].(*string), args["search"].(*string)), true
+
 	case "PageInfo.endCursor":
 		if e.ComplexityRoot.PageInfo.EndCursor == nil {
 			break
@@ -712,6 +925,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.APIKey(childComplexity, args["id"].(string)), true
+	case "Query.apiKeysByHash":
+		if e.ComplexityRoot.Query.APIKeysByHash == nil {
+			break
+		}
+
+		args, err := ec.field_Query_apiKeysByHash_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.APIKeysByHash(childComplexity, args["hashes"].([]string)), true
 
 	case "Query.namespace":
 		if e.ComplexityRoot.Query.Namespace == nil {
@@ -735,6 +959,23 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.Node(childComplexity, args["id"].(string)), true
+	case "Query.nodes":
+		if e.ComplexityRoot.Query.Nodes == nil {
+			break
+		}
+
+		args, err := ec.field_Query_nodes_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.Nodes(childComplexity, args["ids"].([]string)), true
+	case "Query.organization":
+		if e.ComplexityRoot.Query.Organization == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Query.Organization(childComplexity), true
 	case "Query.retriever":
 		if e.ComplexityRoot.Query.Retriever == nil {
 			break
@@ -808,7 +1049,7 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 			return 0, false
 		}
 
-		return e.ComplexityRoot.Retriever.AuditEvents(childComplexity, args["first"].(*int), args["after"].(*string), args["last"].(*int), args["before"].(*string), args["keyId"].(*string)), true
+		return e.ComplexityRoot.Retriever.AuditEvents(childComplexity, args["first"].(*int), args["after"].(*string), args["last"].(*int), args["before"].(*string), args["keyId"].(*string), args["filter"].(*apikey.EventFilter)), true
 	case "Retriever.createdAt":
 		if e.ComplexityRoot.Retriever.CreatedAt == nil {
 			break
@@ -845,6 +1086,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Retriever.UpdatedAt(childComplexity), true
+	case "Retriever.viewerCanCreateApiKey":
+		if e.ComplexityRoot.Retriever.ViewerCanCreateAPIKey == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Retriever.ViewerCanCreateAPIKey(childComplexity), true
 
 	case "RetrieverConnection.edges":
 		if e.ComplexityRoot.RetrieverConnection.Edges == nil {
@@ -891,6 +1138,38 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.RevokeApiKeyPayload.APIKey(childComplexity), true
 
+	case "RevokeApiKeyResult.apiKey":
+		if e.ComplexityRoot.RevokeApiKeyResult.APIKey == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RevokeApiKeyResult.APIKey(childComplexity), true
+	case "RevokeApiKeyResult.id":
+		if e.ComplexityRoot.RevokeApiKeyResult.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RevokeApiKeyResult.ID(childComplexity), true
+	case "RevokeApiKeyResult.message":
+		if e.ComplexityRoot.RevokeApiKeyResult.Message == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RevokeApiKeyResult.Message(childComplexity), true
+	case "RevokeApiKeyResult.outcome":
+		if e.ComplexityRoot.RevokeApiKeyResult.Outcome == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RevokeApiKeyResult.Outcome(childComplexity), true
+
+	case "RevokeApiKeysPayload.results":
+		if e.ComplexityRoot.RevokeApiKeysPayload.Results == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RevokeApiKeysPayload.Results(childComplexity), true
+
 	case "RotateApiKeyPayload.apiKey":
 		if e.ComplexityRoot.RotateApiKeyPayload.APIKey == nil {
 			break
@@ -930,6 +1209,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.UpdateApiKeyPayload.Cleared(childComplexity), true
 
+	case "Viewer.canReadOrganization":
+		if e.ComplexityRoot.Viewer.CanReadOrganization == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Viewer.CanReadOrganization(childComplexity), true
 	case "Viewer.keyId":
 		if e.ComplexityRoot.Viewer.ID == nil {
 			break
@@ -948,6 +1233,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Viewer.Namespace(childComplexity), true
+	case "Viewer.organization":
+		if e.ComplexityRoot.Viewer.Organization == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Viewer.Organization(childComplexity), true
 	case "Viewer.organizationId":
 		if e.ComplexityRoot.Viewer.OrganizationID == nil {
 			break
@@ -997,8 +1288,10 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		return graphql.NewInputUnmarshalerIndex(
 			graphql.NewInputUnmarshaler("ApiKeyFilter", ec.unmarshalInputApiKeyFilter),
 			graphql.NewInputUnmarshaler("ApiKeyOrder", ec.unmarshalInputApiKeyOrder),
+			graphql.NewInputUnmarshaler("AuditEventFilter", ec.unmarshalInputAuditEventFilter),
 			graphql.NewInputUnmarshaler("CreateApiKeyInput", ec.unmarshalInputCreateApiKeyInput),
 			graphql.NewInputUnmarshaler("RevokeApiKeyInput", ec.unmarshalInputRevokeApiKeyInput),
+			graphql.NewInputUnmarshaler("RevokeApiKeysInput", ec.unmarshalInputRevokeApiKeysInput),
 			graphql.NewInputUnmarshaler("RotateApiKeyInput", ec.unmarshalInputRotateApiKeyInput),
 			graphql.NewInputUnmarshaler("UpdateApiKeyInput", ec.unmarshalInputUpdateApiKeyInput),
 		)
@@ -1108,14 +1401,14 @@ scalar DateTime @specifiedBy(url: "https://www.rfc-editor.org/rfc/rfc3339")
 
 "An object with an id that ` + "`" + `Query.node` + "`" + ` finds."
 interface Node {
-  "The ` + "`" + `keyId` + "`" + ` of a key, or the platform's id of a retriever or namespace."
+  "The ` + "`" + `keyId` + "`" + ` of a key, or the platform's id of a retriever, a namespace or an organization."
   id: ID!
 }
 
 """
 Read access. Every field except ` + "`" + `serverInfo` + "`" + ` needs an API key with the permission ` + "`" + `read` + "`" + `, sent as ` + "`" + `Authorization: Bearer …` + "`" + `.
-Every field except ` + "`" + `viewer` + "`" + `, ` + "`" + `serverInfo` + "`" + ` and a ` + "`" + `namespace` + "`" + ` with an id also needs a namespace, by id or name, in the header
-` + "`" + `X-Namespace` + "`" + ` or else the query parameter ` + "`" + `namespace` + "`" + `.
+` + "`" + `retriever` + "`" + `, ` + "`" + `retrievers` + "`" + ` and a ` + "`" + `namespace` + "`" + ` without an id also need a namespace, by id or name, in the header ` + "`" + `X-Namespace` + "`" + ` or else the query
+parameter ` + "`" + `namespace` + "`" + `.
 
 Anything outside your organization or your key's scopes looks as if it did not exist: the field is null, and its error has the code
 ` + "`" + `NOT_FOUND` + "`" + `.
@@ -1141,18 +1434,21 @@ type Query {
     search: String
   ): RetrieverConnection
 
-  "An API key that names a retriever of the request's namespace."
+  """
+  An API key. If the request names a namespace, the key must name a retriever of it. If not, the key must name an existing retriever that the
+  caller may read; a caller who may read the whole organization finds every key.
+  """
   apiKey(
     "Its ` + "`" + `keyId` + "`" + `."
     id: ID!
   ): ApiKey
 
   """
-  The object with this id. The server looks for a key that names a retriever of the request's namespace, then for a retriever of
-  that namespace, then for a namespace of the caller's organization.
+  The object with this id. The server looks for a key, as ` + "`" + `apiKey` + "`" + ` does, then for a retriever, of the request's namespace if it names one, then
+  for a namespace, then for the organization.
   """
   node(
-    "The id of a key, a retriever or a namespace."
+    "The id of a key, a retriever, a namespace or the organization."
     id: ID!
   ): Node
 
@@ -1162,6 +1458,27 @@ type Query {
     id: ID
   ): Namespace
 
+  """
+  The objects with these ids, in the same order, at most 100. An id that does not exist, or that the caller may not see, gives null without an
+  error. The server looks in the whole organization, whatever namespace the request names.
+  """
+  nodes(
+    "The ids of keys, retrievers, namespaces or the organization."
+    ids: [ID!]!
+  ): [Node]!
+
+  """
+  The keys with these hashes, in the same order. Use it to find out which keys have leaked: hash what you found, and send only the hashes. A
+  hash that is not known, or whose key the caller may not see, gives null without an error.
+  """
+  apiKeysByHash(
+    "SHA-256 of the plaintexts in hexadecimal, in upper or lower case: at most 500."
+    hashes: [String!]!
+  ): [ApiKey]
+
+  "The caller's organization."
+  organization: Organization
+
   "The API key that sent the request."
   viewer: Viewer
 
@@ -1170,7 +1487,7 @@ type Query {
 }
 
 """
-Changes. Every field needs a namespace, as in ` + "`" + `Query` + "`" + `, and finds only keys that name a retriever of that namespace. To create, update or
+Changes. ` + "`" + `createApiKey` + "`" + ` needs a namespace, as in ` + "`" + `Query` + "`" + `. The other fields find keys as ` + "`" + `Query.apiKey` + "`" + ` does. To create, update or
 rotate a key, the caller's key needs the permission ` + "`" + `write` + "`" + `; to revoke one, ` + "`" + `delete` + "`" + `. Its scopes must allow ` + "`" + `manage_permissions` + "`" + ` on
 everything that the key reaches. Keys of the types ` + "`" + `USER_SCOPED` + "`" + `, ` + "`" + `SESSION` + "`" + ` and ` + "`" + `UNKNOWN` + "`" + ` cannot change anything, whatever their
 permissions. A caller without these rights gets the error ` + "`" + `FORBIDDEN` + "`" + `, and the attempt is recorded as an audit event.
@@ -1220,6 +1537,16 @@ type Mutation {
     "The key."
     input: RevokeApiKeyInput!
   ): RevokeApiKeyPayload
+
+  """
+  Revokes up to 500 keys, one after the other, and says for each what happened. The server looks in the whole organization, whatever namespace
+  the request names. If the time of the request runs out, the other keys have the outcome ` + "`" + `UNAVAILABLE` + "`" + `: send the same call again, and it goes
+  on. If the caller's own key is among them, it is revoked last. Without the permission ` + "`" + `delete` + "`" + `, the whole call is ` + "`" + `FORBIDDEN` + "`" + `.
+  """
+  revokeApiKeys(
+    "The keys."
+    input: RevokeApiKeysInput!
+  ): RevokeApiKeysPayload
 }
 
 "The settings of a new key."
@@ -1279,6 +1606,18 @@ input RotateApiKeyInput {
 input RevokeApiKeyInput {
   "The key's ` + "`" + `keyId` + "`" + `."
   id: ID!
+  "Why, for the key's ` + "`" + `revokeReason` + "`" + ` and the audit event: 1 to 200 characters."
+  reason: String
+}
+
+"The keys to revoke."
+input RevokeApiKeysInput {
+  "The keys' ` + "`" + `keyId` + "`" + `s: 1 to 500."
+  ids: [ID!]!
+  "Why, for each key's ` + "`" + `revokeReason` + "`" + ` and audit event: 1 to 200 characters."
+  reason: String
+  "True: say what would happen, and write nothing."
+  dryRun: Boolean = false
 }
 
 "The created key."
@@ -1308,6 +1647,40 @@ type RotateApiKeyPayload {
   key: String!
   "The old key. It is revoked, or its ` + "`" + `expiresAt` + "`" + ` is the end of the overlap."
   previous: ApiKey!
+}
+
+"What happened to each key."
+type RevokeApiKeysPayload {
+  "One result for each id of the input, in the same order."
+  results: [RevokeApiKeyResult!]!
+}
+
+"What happened to one key."
+type RevokeApiKeyResult {
+  "The id of the input."
+  id: ID!
+  "The key as it is now; null if the caller cannot see it."
+  apiKey: ApiKey
+  "What happened."
+  outcome: RevokeApiKeyOutcome!
+  "The reason, for people, if the key was not revoked."
+  message: String
+}
+
+"What happened to a key that was to be revoked."
+enum RevokeApiKeyOutcome {
+  "It was revoked."
+  REVOKED
+  "A dry run: it would be revoked."
+  WOULD_REVOKE
+  "It was revoked before. Nothing changed."
+  ALREADY_REVOKED
+  "There is no such key, or the caller may not see it."
+  NOT_FOUND
+  "The caller may not revoke it."
+  FORBIDDEN
+  "It is not revoked yet, because the time ran out or the store failed. Send the call again."
+  UNAVAILABLE
 }
 
 "The revoked key."
@@ -1340,6 +1713,104 @@ type Viewer {
   scopes: [ApiKeyScope!]!
   "The request's namespace; null if the request names none."
   namespace: Namespace
+  "The caller's organization."
+  organization: Organization
+  """
+  Whether the caller may read what belongs to the whole organization: ` + "`" + `Organization.apiKeys` + "`" + ` and ` + "`" + `Organization.auditEvents` + "`" + `. It needs the
+  permission ` + "`" + `admin` + "`" + `, and no scopes or one that covers the organization.
+  """
+  canReadOrganization: Boolean!
+}
+
+"""
+The caller's organization. Every caller with the permission ` + "`" + `read` + "`" + ` sees it. A field that needs more is null with the error ` + "`" + `FORBIDDEN` + "`" + `; the
+other fields are still answered.
+"""
+type Organization implements Node {
+  """
+  The organization's public id: the ` + "`" + `organization_id` + "`" + ` of its namespaces, or else of its oldest keys, or else ` + "`" + `internalId` + "`" + `. It is the same for
+  every caller.
+  """
+  id: ID!
+  "The organization's internal id."
+  internalId: String!
+  "Its name, if it was made by ` + "`" + `retrieverkeys bootstrap` + "`" + `."
+  name: String
+
+  """
+  The namespaces that the caller's scopes cover, and those with a retriever that the scopes name by its exact id, by name, then id.
+  """
+  namespaces(
+    "How many to return, counted from the start of the list or from ` + "`" + `after` + "`" + `: 0 to 1,000. Without ` + "`" + `first` + "`" + ` and ` + "`" + `last` + "`" + `: 25."
+    first: Int
+    "Return the items after this cursor."
+    after: String
+    "How many to return, counted from the end of the list or from ` + "`" + `before` + "`" + `: 0 to 1,000."
+    last: Int
+    "Return the items before this cursor."
+    before: String
+    "Only namespaces whose name or id contains this text. Upper and lower case are equal; no character has a special meaning."
+    search: String
+  ): NamespaceConnection
+
+  """
+  All keys of the organization: those of every retriever, and those that name none. It needs the permission ` + "`" + `admin` + "`" + `, and no scopes or one that
+  covers the organization. Keys without a value to order by come last in both directions. Keys with equal values are ordered by key id in the
+  same direction. Orders by name and by last use need at most 20,000 keys that match.
+  """
+  apiKeys(
+    "Whether to list revoked and expired keys too. False or null: only active keys."
+    includeRevoked: Boolean = false
+    "How many to return, counted from the start of the list or from ` + "`" + `after` + "`" + `: 0 to 1,000. Without ` + "`" + `first` + "`" + ` and ` + "`" + `last` + "`" + `: 100."
+    first: Int
+    "Return the items after this cursor."
+    after: String
+    "How many to return, counted from the end of the list or from ` + "`" + `before` + "`" + `: 0 to 1,000."
+    last: Int
+    "Return the items before this cursor."
+    before: String
+    "Only keys that meet all of these conditions."
+    filter: ApiKeyFilter
+    "The order. Default: newest first."
+    orderBy: ApiKeyOrder = { field: CREATED_AT, direction: DESC }
+  ): ApiKeyConnection
+
+  """
+  Changes and denied attempts on all keys of the organization, newest first. It needs the permission ` + "`" + `admin` + "`" + `, and no scopes or one that covers
+  the organization.
+  """
+  auditEvents(
+    "How many to return, counted from the start of the list or from ` + "`" + `after` + "`" + `: 0 to 1,000. Without ` + "`" + `first` + "`" + ` and ` + "`" + `last` + "`" + `: 100."
+    first: Int
+    "Return the items after this cursor."
+    after: String
+    "How many to return, counted from the end of the list or from ` + "`" + `before` + "`" + `: 0 to 1,000."
+    last: Int
+    "Return the items before this cursor."
+    before: String
+    "Only events that meet all of these conditions."
+    filter: AuditEventFilter
+  ): AuditEventConnection
+}
+
+"A page of namespaces."
+type NamespaceConnection {
+  "The namespaces of this page."
+  results: [Namespace!]!
+  "The number of namespaces that match the arguments, on all pages."
+  total: Int!
+  "The namespaces of this page, each with its cursor."
+  edges: [NamespaceEdge!]!
+  "The position of this page in the list."
+  pageInfo: PageInfo!
+}
+
+"A namespace and its place in the list."
+type NamespaceEdge {
+  "The namespace's place, for ` + "`" + `after` + "`" + ` and ` + "`" + `before` + "`" + `. It stays valid when namespaces are added or removed."
+  cursor: String!
+  "The namespace."
+  node: Namespace!
 }
 
 "A project of an organization. It contains retrievers."
@@ -1377,6 +1848,45 @@ type Namespace implements Node {
     "Only retrievers whose name or id contains this text. Upper and lower case are equal; no character has a special meaning."
     search: String
   ): RetrieverConnection
+
+  """
+  The keys that name at least one retriever of this namespace that the caller may see, each once. The namespace may have at most 10,000 such
+  retrievers. Orders by name and by last use need at most 20,000 keys that match.
+  """
+  apiKeys(
+    "Whether to list revoked and expired keys too. False or null: only active keys."
+    includeRevoked: Boolean = false
+    "How many to return, counted from the start of the list or from ` + "`" + `after` + "`" + `: 0 to 1,000. Without ` + "`" + `first` + "`" + ` and ` + "`" + `last` + "`" + `: 100."
+    first: Int
+    "Return the items after this cursor."
+    after: String
+    "How many to return, counted from the end of the list or from ` + "`" + `before` + "`" + `: 0 to 1,000."
+    last: Int
+    "Return the items before this cursor."
+    before: String
+    "Only keys that meet all of these conditions."
+    filter: ApiKeyFilter
+    "The order. Default: newest first."
+    orderBy: ApiKeyOrder = { field: CREATED_AT, direction: DESC }
+  ): ApiKeyConnection
+
+  """
+  Changes and denied attempts in this namespace, newest first. The caller's key needs the permission ` + "`" + `admin` + "`" + `. If its scopes cover only some
+  retrievers of the namespace, it shows the events that name one of these. A change of a key that names retrievers in two namespaces happens in one of
+  them; the lists of the retrievers and of the organization show it in any case.
+  """
+  auditEvents(
+    "How many to return, counted from the start of the list or from ` + "`" + `after` + "`" + `: 0 to 1,000. Without ` + "`" + `first` + "`" + ` and ` + "`" + `last` + "`" + `: 100."
+    first: Int
+    "Return the items after this cursor."
+    after: String
+    "How many to return, counted from the end of the list or from ` + "`" + `before` + "`" + `: 0 to 1,000."
+    last: Int
+    "Return the items before this cursor."
+    before: String
+    "Only events that meet all of these conditions."
+    filter: AuditEventFilter
+  ): AuditEventConnection
 }
 
 "A configured search pipeline. API keys let websites, apps and partners execute it."
@@ -1429,8 +1939,13 @@ type Retriever implements Node {
     "Return the items before this cursor."
     before: String
     "Only the events about the key with this ` + "`" + `keyId` + "`" + `."
-    keyId: ID
+    keyId: ID @deprecated(reason: "Use filter: { keyId }.")
+    "Only events that meet all of these conditions, and ` + "`" + `keyId` + "`" + `."
+    filter: AuditEventFilter
   ): AuditEventConnection
+
+  "Whether ` + "`" + `createApiKey` + "`" + ` would create a key for this retriever now."
+  viewerCanCreateApiKey: Boolean!
 }
 
 "A page of retrievers."
@@ -1609,6 +2124,46 @@ type ApiKey implements Node {
   rotatedTo: ID
   "The id of the key that this one replaced."
   rotatedFrom: ID
+  "Why the key was revoked, in the words of the user who revoked it; null if none were given."
+  revokeReason: String
+  "How much of the organization the key reaches, by the widest of its scopes."
+  reach: ApiKeyReach!
+
+  """
+  The retrievers that the key's scopes name by exact id, in any namespace, in the order of the scopes. It shows only retrievers that exist and
+  that the caller may see.
+  """
+  retrievers(
+    "How many to return, counted from the start of the list or from ` + "`" + `after` + "`" + `: 0 to 1,000. Without ` + "`" + `first` + "`" + ` and ` + "`" + `last` + "`" + `: 25."
+    first: Int
+    "Return the items after this cursor."
+    after: String
+    "How many to return, counted from the end of the list or from ` + "`" + `before` + "`" + `: 0 to 1,000."
+    last: Int
+    "Return the items before this cursor."
+    before: String
+  ): RetrieverConnection
+
+  "Whether ` + "`" + `updateApiKey` + "`" + ` would change this key now. A change can still be refused for what it would give the key."
+  viewerCanUpdate: Boolean!
+  "Whether ` + "`" + `rotateApiKey` + "`" + ` would replace this key now."
+  viewerCanRotate: Boolean!
+  "Whether ` + "`" + `revokeApiKey` + "`" + ` would revoke this key now, or do nothing because it is revoked."
+  viewerCanRevoke: Boolean!
+}
+
+"How much of an organization a key reaches. The widest of its scopes counts."
+enum ApiKeyReach {
+  "The whole organization: the key has no scopes, or one on the organization."
+  ORGANIZATION
+  "Namespaces: a scope is on a namespace, or on a pattern of namespaces."
+  NAMESPACES
+  "The retrievers that a pattern matches."
+  PATTERN
+  "Retrievers by exact id."
+  RETRIEVERS
+  "No retriever."
+  OTHER
 }
 
 "Resources that an API key is limited to, and the operations on them."
@@ -1742,10 +2297,46 @@ input ApiKeyFilter {
   search: String
   "Keys that the user with this id created."
   createdBy: String
+  "Keys created at or after this instant."
+  createdAfter: DateTime
+  "Keys created before this instant."
+  createdBefore: DateTime
   "Keys not used at or after this instant, including keys that were never used."
   unusedSince: DateTime
+  "True: keys that were never used. False sets no condition."
+  neverUsed: Boolean
+  "Keys that expire at or after this instant."
+  expiresAfter: DateTime
   "Keys that expire before this instant."
   expiresBefore: DateTime
+  "True: keys that never expire. False sets no condition."
+  neverExpires: Boolean
+}
+
+"""
+Conditions on audit events. An event must meet all of them. A field that is left out, null or an empty list sets no condition.
+"""
+input AuditEventFilter {
+  "Events with one of these actions, such as ` + "`" + `api_key_revoked` + "`" + `."
+  action: [String!]
+  "Events of the user or operator with this id."
+  actorId: String
+  "Events of this type of actor: ` + "`" + `user` + "`" + `, ` + "`" + `operator` + "`" + ` or ` + "`" + `system` + "`" + `."
+  actorType: String
+  "Events of requests that were sent with the key with this ` + "`" + `keyId` + "`" + `."
+  actorKeyId: String
+  "Events about the key with this ` + "`" + `keyId` + "`" + `."
+  keyId: String
+  "Events from this address."
+  ipAddress: String
+  "Events with this status: ` + "`" + `success` + "`" + ` or ` + "`" + `denied` + "`" + `."
+  status: String
+  "Events about keys of this retriever, by its id."
+  retrieverId: ID
+  "Events at or after this instant."
+  since: DateTime
+  "Events before this instant."
+  until: DateTime
 }
 
 "An order of keys."
@@ -1839,6 +2430,18 @@ func (ec *executionContext) childFields_ApiKey(ctx context.Context, field graphq
 		return ec.fieldContext_ApiKey_rotatedTo(ctx, field)
 	case "rotatedFrom":
 		return ec.fieldContext_ApiKey_rotatedFrom(ctx, field)
+	case "revokeReason":
+		return ec.fieldContext_ApiKey_revokeReason(ctx, field)
+	case "reach":
+		return ec.fieldContext_ApiKey_reach(ctx, field)
+	case "retrievers":
+		return ec.fieldContext_ApiKey_retrievers(ctx, field)
+	case "viewerCanUpdate":
+		return ec.fieldContext_ApiKey_viewerCanUpdate(ctx, field)
+	case "viewerCanRotate":
+		return ec.fieldContext_ApiKey_viewerCanRotate(ctx, field)
+	case "viewerCanRevoke":
+		return ec.fieldContext_ApiKey_viewerCanRevoke(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type ApiKey", field.Name)
 }
@@ -1971,8 +2574,54 @@ func (ec *executionContext) childFields_Namespace(ctx context.Context, field gra
 		return ec.fieldContext_Namespace_retriever(ctx, field)
 	case "retrievers":
 		return ec.fieldContext_Namespace_retrievers(ctx, field)
+	case "apiKeys":
+		return ec.fieldContext_Namespace_apiKeys(ctx, field)
+	case "auditEvents":
+		return ec.fieldContext_Namespace_auditEvents(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type Namespace", field.Name)
+}
+
+func (ec *executionContext) childFields_NamespaceConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "results":
+		return ec.fieldContext_NamespaceConnection_results(ctx, field)
+	case "total":
+		return ec.fieldContext_NamespaceConnection_total(ctx, field)
+	case "edges":
+		return ec.fieldContext_NamespaceConnection_edges(ctx, field)
+	case "pageInfo":
+		return ec.fieldContext_NamespaceConnection_pageInfo(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type NamespaceConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_NamespaceEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_NamespaceEdge_cursor(ctx, field)
+	case "node":
+		return ec.fieldContext_NamespaceEdge_node(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type NamespaceEdge", field.Name)
+}
+
+func (ec *executionContext) childFields_Organization(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_Organization_id(ctx, field)
+	case "internalId":
+		return ec.fieldContext_Organization_internalId(ctx, field)
+	case "name":
+		return ec.fieldContext_Organization_name(ctx, field)
+	case "namespaces":
+		return ec.fieldContext_Organization_namespaces(ctx, field)
+	case "apiKeys":
+		return ec.fieldContext_Organization_apiKeys(ctx, field)
+	case "auditEvents":
+		return ec.fieldContext_Organization_auditEvents(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type Organization", field.Name)
 }
 
 func (ec *executionContext) childFields_PageInfo(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -2007,6 +2656,8 @@ func (ec *executionContext) childFields_Retriever(ctx context.Context, field gra
 		return ec.fieldContext_Retriever_apiKeys(ctx, field)
 	case "auditEvents":
 		return ec.fieldContext_Retriever_auditEvents(ctx, field)
+	case "viewerCanCreateApiKey":
+		return ec.fieldContext_Retriever_viewerCanCreateApiKey(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type Retriever", field.Name)
 }
@@ -2041,6 +2692,28 @@ func (ec *executionContext) childFields_RevokeApiKeyPayload(ctx context.Context,
 		return ec.fieldContext_RevokeApiKeyPayload_apiKey(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type RevokeApiKeyPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_RevokeApiKeyResult(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_RevokeApiKeyResult_id(ctx, field)
+	case "apiKey":
+		return ec.fieldContext_RevokeApiKeyResult_apiKey(ctx, field)
+	case "outcome":
+		return ec.fieldContext_RevokeApiKeyResult_outcome(ctx, field)
+	case "message":
+		return ec.fieldContext_RevokeApiKeyResult_message(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RevokeApiKeyResult", field.Name)
+}
+
+func (ec *executionContext) childFields_RevokeApiKeysPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "results":
+		return ec.fieldContext_RevokeApiKeysPayload_results(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RevokeApiKeysPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_RotateApiKeyPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -2091,6 +2764,10 @@ func (ec *executionContext) childFields_Viewer(ctx context.Context, field graphq
 		return ec.fieldContext_Viewer_scopes(ctx, field)
 	case "namespace":
 		return ec.fieldContext_Viewer_namespace(ctx, field)
+	case "organization":
+		return ec.fieldContext_Viewer_organization(ctx, field)
+	case "canReadOrganization":
+		return ec.fieldContext_Viewer_canReadOrganization(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type Viewer", field.Name)
 }

@@ -11,6 +11,22 @@ import (
 	"time"
 )
 
+func (r *apiKeyResolver) Retrievers(ctx context.Context, objs []*apikey.Key, first *int, after *string, last *int, before *string) ([]*RetrieverConnection, error) {
+	return loaded(ctx).retrieversOf(ctx, objs, apikey.Page{First: first, After: after, Last: last, Before: before})
+}
+
+func (r *apiKeyResolver) ViewerCanUpdate(ctx context.Context, objs []*apikey.Key) ([]bool, error) {
+	return loaded(ctx).can(ctx, objs, func(c apikey.Can) bool { return c.Update })
+}
+
+func (r *apiKeyResolver) ViewerCanRotate(ctx context.Context, objs []*apikey.Key) ([]bool, error) {
+	return loaded(ctx).can(ctx, objs, func(c apikey.Can) bool { return c.Rotate })
+}
+
+func (r *apiKeyResolver) ViewerCanRevoke(ctx context.Context, objs []*apikey.Key) ([]bool, error) {
+	return loaded(ctx).can(ctx, objs, func(c apikey.Can) bool { return c.Revoke })
+}
+
 func (r *mutationResolver) CreateAPIKey(ctx context.Context, input CreateAPIKeyInput) (*CreateAPIKeyPayload, error) {
 	return created(r.Service.Create(ctx, apikey.CallerFrom(ctx), apikey.NamespaceFrom(ctx), input.RetrieverID, input.settings()))
 }
@@ -25,7 +41,16 @@ func (r *mutationResolver) RotateAPIKey(ctx context.Context, input RotateAPIKeyI
 }
 
 func (r *mutationResolver) RevokeAPIKey(ctx context.Context, input RevokeAPIKeyInput) (*RevokeAPIKeyPayload, error) {
-	return revoked(r.Service.Revoke(ctx, apikey.CallerFrom(ctx), apikey.NamespaceFrom(ctx), apikey.ID(input.ID)))
+	return revoked(r.Service.Revoke(ctx, apikey.CallerFrom(ctx), apikey.NamespaceFrom(ctx), apikey.ID(input.ID), input.Reason.Value()))
+}
+
+func (r *mutationResolver) RevokeAPIKeys(ctx context.Context, input RevokeAPIKeysInput) (*RevokeAPIKeysPayload, error) {
+	ids := make([]apikey.ID, len(input.Ids))
+	for i, id := range input.Ids {
+		ids[i] = apikey.ID(id)
+	}
+	results, err := r.Service.RevokeMany(ctx, apikey.CallerFrom(ctx), ids, input.Reason.Value(), orZero(input.DryRun.Value()))
+	return loaded(ctx).revoked(results, err)
 }
 
 func (r *namespaceResolver) Retriever(ctx context.Context, obj *apikey.Namespace, id string) (*apikey.Retriever, error) {
@@ -37,6 +62,53 @@ func (r *namespaceResolver) Retrievers(ctx context.Context, obj *apikey.Namespac
 		page := apikey.Page{First: first, After: after, Last: last, Before: before}
 		return r.Service.RetrieversIn(ctx, apikey.CallerFrom(ctx), obj, page, orZero(search), wants)
 	}))
+}
+
+func (r *namespaceResolver) APIKeys(ctx context.Context, obj *apikey.Namespace, includeRevoked *bool, first *int, after *string, last *int, before *string, filter *apikey.Filter, orderBy *apikey.Order) (*ApiKeyConnection, error) {
+	o := listOptions(includeRevoked, first, after, last, before, filter, orderBy)
+	return keyPage(loaded(ctx).keyPage(ctx, string(obj.ID), o, func(ctx context.Context, o apikey.ListOptions) (*apikey.Connection[apikey.Key], error) {
+		return r.Service.NamespaceKeys(ctx, apikey.CallerFrom(ctx), obj, o)
+	}))
+}
+
+func (r *namespaceResolver) AuditEvents(ctx context.Context, obj *apikey.Namespace, first *int, after *string, last *int, before *string, filter *apikey.EventFilter) (*AuditEventConnection, error) {
+	return auditEvents(loaded(ctx).auditEvents(ctx, apikey.EventPlace{Namespace: obj}, eventOptions(first, after, last, before, filter)))
+}
+
+func (r *organizationResolver) ID(ctx context.Context, obj *Organization) (string, error) {
+	o, err := loaded(ctx).organization(ctx)
+	if err != nil {
+		return "", err
+	}
+	return o.ID, nil
+}
+
+func (r *organizationResolver) Name(ctx context.Context, obj *Organization) (*string, error) {
+	o, err := loaded(ctx).organization(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return o.Name, nil
+}
+
+func (r *organizationResolver) Namespaces(ctx context.Context, obj *Organization, first *int, after *string, last *int, before *string, search *string) (*NamespaceConnection, error) {
+	o, err := loaded(ctx).organization(ctx)
+	if err != nil {
+		return nil, err
+	}
+	wants, _ := selectedConnection(ctx, "NamespaceConnection")
+	return namespaces(o.Namespaces(ctx, apikey.Page{First: first, After: after, Last: last, Before: before}, orZero(search), wants))
+}
+
+func (r *organizationResolver) APIKeys(ctx context.Context, obj *Organization, includeRevoked *bool, first *int, after *string, last *int, before *string, filter *apikey.Filter, orderBy *apikey.Order) (*ApiKeyConnection, error) {
+	o := listOptions(includeRevoked, first, after, last, before, filter, orderBy)
+	return keyPage(loaded(ctx).keyPage(ctx, "", o, func(ctx context.Context, o apikey.ListOptions) (*apikey.Connection[apikey.Key], error) {
+		return r.Service.OrganizationKeys(ctx, apikey.CallerFrom(ctx), o)
+	}))
+}
+
+func (r *organizationResolver) AuditEvents(ctx context.Context, obj *Organization, first *int, after *string, last *int, before *string, filter *apikey.EventFilter) (*AuditEventConnection, error) {
+	return auditEvents(loaded(ctx).auditEvents(ctx, apikey.EventPlace{}, eventOptions(first, after, last, before, filter)))
 }
 
 func (r *queryResolver) Retriever(ctx context.Context, id string) (*apikey.Retriever, error) {
@@ -66,11 +138,7 @@ func (r *queryResolver) APIKey(ctx context.Context, id string) (*apikey.Key, err
 }
 
 func (r *queryResolver) Node(ctx context.Context, id string) (Node, error) {
-	found, err := loaded(ctx).found(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return node(found.Node(id))
+	return loaded(ctx).node(ctx, id)
 }
 
 func (r *queryResolver) Namespace(ctx context.Context, id *string) (*apikey.Namespace, error) {
@@ -82,6 +150,22 @@ func (r *queryResolver) Namespace(ctx context.Context, id *string) (*apikey.Name
 		return found.NamespaceAsked(*id)
 	}
 	return found.Namespace(apikey.NamespaceFrom(ctx))
+}
+
+func (r *queryResolver) Nodes(ctx context.Context, ids []string) ([]Node, error) {
+	return loaded(ctx).nodes(ctx, ids)
+}
+
+func (r *queryResolver) APIKeysByHash(ctx context.Context, hashes []string) ([]*apikey.Key, error) {
+	found, err := loaded(ctx).found(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return found.KeysWithHashes(hashes)
+}
+
+func (r *queryResolver) Organization(ctx context.Context) (*Organization, error) {
+	return organization(r.Service.Viewer(apikey.CallerFrom(ctx)))
 }
 
 func (r *queryResolver) Viewer(ctx context.Context) (*Viewer, error) {
@@ -96,11 +180,14 @@ func (r *retrieverResolver) APIKeys(ctx context.Context, objs []*apikey.Retrieve
 	return keys(loaded(ctx).keys(ctx, objs, listOptions(includeRevoked, first, after, last, before, filter, orderBy)))
 }
 
-func (r *retrieverResolver) AuditEvents(ctx context.Context, obj *apikey.Retriever, first *int, after *string, last *int, before *string, keyID *string) (*AuditEventConnection, error) {
-	return auditEvents(loaded(ctx).auditEvents(ctx, obj, func(ctx context.Context, wants apikey.Wants) (*apikey.Connection[apikey.Event], error) {
-		page := apikey.Page{First: first, After: after, Last: last, Before: before}
-		return r.Service.AuditEvents(ctx, apikey.CallerFrom(ctx), obj, apikey.ID(orZero(keyID)), page, wants)
-	}))
+func (r *retrieverResolver) AuditEvents(ctx context.Context, obj *apikey.Retriever, first *int, after *string, last *int, before *string, keyID *string, filter *apikey.EventFilter) (*AuditEventConnection, error) {
+	o := eventOptions(first, after, last, before, filter)
+	o.About = apikey.ID(orZero(keyID))
+	return auditEvents(loaded(ctx).auditEvents(ctx, apikey.EventPlace{Retriever: obj}, o))
+}
+
+func (r *retrieverResolver) ViewerCanCreateAPIKey(ctx context.Context, obj *apikey.Retriever) (bool, error) {
+	return apikey.CallerFrom(ctx).CanCreate(obj), nil
 }
 
 func (r *viewerResolver) Namespace(ctx context.Context, obj *Viewer) (*apikey.Namespace, error) {
@@ -115,9 +202,21 @@ func (r *viewerResolver) Namespace(ctx context.Context, obj *Viewer) (*apikey.Na
 	return found.Namespace(ref)
 }
 
+func (r *viewerResolver) Organization(ctx context.Context, obj *Viewer) (*Organization, error) {
+	return &Organization{obj.InternalID}, nil
+}
+
+func (r *viewerResolver) CanReadOrganization(ctx context.Context, obj *Viewer) (bool, error) {
+	return apikey.CallerFrom(ctx).MayReadOrganization(), nil
+}
+
+func (r *Resolver) ApiKey() ApiKeyResolver { return &apiKeyResolver{r} }
+
 func (r *Resolver) Mutation() MutationResolver { return &mutationResolver{r} }
 
 func (r *Resolver) Namespace() NamespaceResolver { return &namespaceResolver{r} }
+
+func (r *Resolver) Organization() OrganizationResolver { return &organizationResolver{r} }
 
 func (r *Resolver) Query() QueryResolver { return &queryResolver{r} }
 
@@ -126,9 +225,11 @@ func (r *Resolver) Retriever() RetrieverResolver { return &retrieverResolver{r} 
 func (r *Resolver) Viewer() ViewerResolver { return &viewerResolver{r} }
 
 type (
-	mutationResolver  struct{ *Resolver }
-	namespaceResolver struct{ *Resolver }
-	queryResolver     struct{ *Resolver }
-	retrieverResolver struct{ *Resolver }
-	viewerResolver    struct{ *Resolver }
+	apiKeyResolver       struct{ *Resolver }
+	mutationResolver     struct{ *Resolver }
+	namespaceResolver    struct{ *Resolver }
+	organizationResolver struct{ *Resolver }
+	queryResolver        struct{ *Resolver }
+	retrieverResolver    struct{ *Resolver }
+	viewerResolver       struct{ *Resolver }
 )

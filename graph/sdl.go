@@ -78,7 +78,7 @@ func SubgraphSDL(version string, with ...string) string {
 				f.Directives = append(f.Directives, &ast.Directive{Name: "shareable"})
 			}
 			if version != "2.3" && f.Arguments.ForName("first") != nil {
-				f.Directives = append(f.Directives, listSize(f))
+				f.Directives = append(f.Directives, listSize(d.Name, f))
 			}
 		}
 	}
@@ -101,21 +101,25 @@ func SubgraphSDL(version string, with ...string) string {
 }
 
 // listSize says how long a page is, for gateways that limit the cost of operations.
-func listSize(f *ast.FieldDefinition) *ast.Directive {
+func listSize(parent string, f *ast.FieldDefinition) *ast.Directive {
 	return &ast.Directive{Name: "listSize", Arguments: ast.ArgumentList{
-		{Name: "assumedSize", Value: &ast.Value{Kind: ast.IntValue, Raw: strconv.Itoa(defaultPage(f.Name))}},
+		{Name: "assumedSize", Value: &ast.Value{Kind: ast.IntValue, Raw: strconv.Itoa(defaultPage(parent, f.Name))}},
 		{Name: "slicingArguments", Value: textList("first", "last")},
 		{Name: "sizedFields", Value: textList("results", "edges")},
 		{Name: "requireOneSlicingArgument", Value: &ast.Value{Kind: ast.BooleanValue, Raw: "false"}},
 	}}
 }
 
-// defaultPage is the default page size of a connection.
-func defaultPage(field string) int {
-	if field == "retrievers" {
+// defaultPage is the default page size of a connection, which is a field of that type.
+func defaultPage(parent, field string) int {
+	switch {
+	case field == "retrievers" || field == "namespaces":
 		return apikey.RetrieverPage
+	case parent == "Retriever":
+		return apikey.MaxPage
+	default:
+		return apikey.KeyPage
 	}
-	return apikey.MaxPage
 }
 
 func textList(list ...string) *ast.Value {

@@ -74,13 +74,17 @@ func TestSubgraphSDLTellsSizes(t *testing.T) {
 	if strings.Contains(SubgraphSDL("2.3"), "listSize") {
 		t.Error("2.3 has @listSize")
 	}
-	sizes := map[string]string{"retrievers": "25", "apiKeys": "1000", "auditEvents": "1000"}
+	sizes := map[string]string{
+		"Query.retrievers": "25", "Namespace.retrievers": "25", "ApiKey.retrievers": "25", "Organization.namespaces": "25",
+		"Retriever.apiKeys": "1000", "Namespace.apiKeys": "100", "Organization.apiKeys": "100",
+		"Retriever.auditEvents": "1000", "Namespace.auditEvents": "100", "Organization.auditEvents": "100",
+	}
 	for _, d := range readSDL(t, SubgraphSDL("2.9")).Definitions {
 		for _, f := range d.Fields {
 			size := f.Directives.ForName("listSize")
 			if connection := strings.HasSuffix(f.Type.Name(), "Connection"); connection != (size != nil) {
 				t.Errorf("%s.%s: @listSize %v", d.Name, f.Name, size)
-			} else if connection && size.Arguments.ForName("assumedSize").Value.Raw != sizes[f.Name] {
+			} else if connection && size.Arguments.ForName("assumedSize").Value.Raw != sizes[d.Name+"."+f.Name] {
 				t.Errorf("%s.%s: %s", d.Name, f.Name, size.Arguments.ForName("assumedSize").Value)
 			}
 		}

@@ -9,41 +9,11 @@ import (
 	"retrieverkeys/apikey"
 )
 
-// fieldsShown maps each field of ApiKey to the fields of a key's document that it shows. id, keyId and keyHash are always read.
-var fieldsShown = map[string]apikey.Fields{
-	"id":                0,
-	"keyId":             0,
-	"keyHash":           0,
-	"keyPrefix":         apikey.FieldPrefix,
-	"keyType":           apikey.FieldType,
-	"name":              apikey.FieldName,
-	"description":       apikey.FieldDescription,
-	"internalId":        apikey.FieldInternalID,
-	"organizationId":    apikey.FieldOrganizationID,
-	"userId":            apikey.FieldUserID,
-	"subscriptionId":    apikey.FieldSubscriptionID,
-	"principalId":       apikey.FieldPrincipalID,
-	"isInternal":        apikey.FieldIsInternal,
-	"permissions":       apikey.FieldPermissions,
-	"scopes":            apikey.FieldScopes,
-	"rateLimitOverride": apikey.FieldRateLimitOverride,
-	"status":            apikey.StatusFields,
-	"expiresAt":         apikey.FieldExpiresAt,
-	"lastUsedAt":        apikey.FieldLastUsedAt,
-	"createdAt":         apikey.FieldCreatedAt,
-	"createdBy":         apikey.FieldCreatedBy,
-	"revokedAt":         apikey.FieldRevokedAt,
-	"revokedBy":         apikey.FieldRevokedBy,
-	"allowedOrigins":    apikey.FieldAllowedOrigins,
-	"rotatedTo":         apikey.FieldRotatedTo,
-	"rotatedFrom":       apikey.FieldRotatedFrom,
-}
-
 // fieldsOf returns the fields of a key that a selection shows.
 func fieldsOf(op *graphql.OperationContext, selections ast.SelectionSet) apikey.Fields {
 	var fields apikey.Fields
 	for _, f := range graphql.CollectFields(op, selections, apiKeyImplementors) {
-		fields |= fieldsShown[f.Name]
+		fields |= keyFields[f.Name].shows
 	}
 	return fields
 }

@@ -19,16 +19,16 @@ func TestEveryFieldOfAKeyIsSelectable(t *testing.T) {
 	schema := gqlparser.MustLoadSchema(&ast.Source{Name: "schema.graphqls", Input: string(text)})
 	known := apikey.Fields(0)
 	for _, f := range schema.Types["ApiKey"].Fields {
-		fields, ok := fieldsShown[f.Name]
+		field, ok := keyFields[f.Name]
 		if !ok {
-			t.Errorf("ApiKey.%s is not in fieldsShown", f.Name)
+			t.Errorf("ApiKey.%s is not in keyFields", f.Name)
 		}
-		known |= fields
+		known |= field.shows
 	}
 	if hidden := apikey.AllFields &^ known; hidden != apikey.FieldRevision|apikey.FieldBudget { // the server's own fields
 		t.Errorf("no field of ApiKey shows the domain's fields %b", hidden)
 	}
-	if n := len(schema.Types["ApiKey"].Fields); len(fieldsShown) != n {
-		t.Errorf("fieldsShown has %d entries, but ApiKey has %d fields", len(fieldsShown), n)
+	if n := len(schema.Types["ApiKey"].Fields); len(keyFields) != n {
+		t.Errorf("keyFields has %d entries, ApiKey %d fields", len(keyFields), n)
 	}
 }

@@ -67,6 +67,13 @@ func (ec *executionContext) __Entity(ctx context.Context, sel ast.SelectionSet, 
 			return graphql.Null
 		}
 		return ec._Retriever(ctx, sel, obj)
+	case Organization:
+		return ec._Organization(ctx, sel, &obj)
+	case *Organization:
+		if obj == nil {
+			return graphql.Null
+		}
+		return ec._Organization(ctx, sel, obj)
 	case apikey.Namespace:
 		return ec._Namespace(ctx, sel, &obj)
 	case *apikey.Namespace:
@@ -178,6 +185,8 @@ func (ec *executionContext) marshalN_Entity2ᚕretrieverkeysᚋgraphᚐNode(ctx 
 	{
 		var batchItemsRetriever []*apikey.Retriever
 		batchIdxMapRetriever := map[int]int{}
+		var batchItemsApiKey []*apikey.Key
+		batchIdxMapApiKey := map[int]int{}
 		for i, item := range v {
 			switch concrete := item.(type) {
 			case apikey.Retriever:
@@ -186,10 +195,19 @@ func (ec *executionContext) marshalN_Entity2ᚕretrieverkeysᚋgraphᚐNode(ctx 
 			case *apikey.Retriever:
 				batchIdxMapRetriever[i] = len(batchItemsRetriever)
 				batchItemsRetriever = append(batchItemsRetriever, concrete)
+			case apikey.Key:
+				batchIdxMapApiKey[i] = len(batchItemsApiKey)
+				batchItemsApiKey = append(batchItemsApiKey, &concrete)
+			case *apikey.Key:
+				batchIdxMapApiKey[i] = len(batchItemsApiKey)
+				batchItemsApiKey = append(batchItemsApiKey, concrete)
 			}
 		}
 		if len(batchItemsRetriever) > 0 {
 			ctx = graphql.WithBatchParents(ctx, "Retriever", batchItemsRetriever, batchIdxMapRetriever)
+		}
+		if len(batchItemsApiKey) > 0 {
+			ctx = graphql.WithBatchParents(ctx, "ApiKey", batchItemsApiKey, batchIdxMapApiKey)
 		}
 	}
 	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 64, false, func(ctx context.Context, i int) graphql.Marshaler {

@@ -99,7 +99,7 @@ func (h handler) execute(w http.ResponseWriter, r *http.Request, media string, p
 	ctx := graphql.StartOperationTrace(r.Context())
 	params.Headers = r.Header
 	op := &graphql.OperationContext{RawQuery: params.Query}
-	told := h.introspection.tells(ctx)
+	told := h.introspection.allows(ctx)
 	doc, errs := h.parser.Parse(ctx, params.Query)
 	if !told {
 		errs = operation.Discreet(errs)
@@ -175,7 +175,7 @@ func WriteError(w http.ResponseWriter, r *http.Request, status int, e *apikey.Er
 func write(w http.ResponseWriter, media string, status int, errs gqlerror.List) {
 	text, err := json.Marshal(errs)
 	if err != nil {
-		panic(fmt.Errorf("errors that are no JSON: %w", err))
+		panic(fmt.Errorf("errors that cannot be written as JSON: %w", err))
 	}
 	text = append(append([]byte(`{"errors":`), text...), '}')
 	setHeaders(w, media, int64(len(text)))

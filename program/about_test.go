@@ -75,7 +75,7 @@ func TestVersionAndSchema(t *testing.T) {
 		}
 	}
 	for args, want := range map[string]string{
-		"--with node": "--with needs --federation", "--federation=2.0": "must be 2.9 or 2.3", "--federation --with retriever": "must be node or viewer",
+		"--with node": "--with needs --federation", "--federation=2.0": "must be 2.9 or 2.3", "--federation --with retriever": "must be node, nodes or viewer",
 	} {
 		if code, out, errs := programtest.Command(t, nil, append([]string{"schema"}, strings.Fields(args)...)...); code != program.ExitUsage || out != "" || !strings.Contains(errs, want) {
 			t.Errorf("%s: %d %s%s", args, code, out, errs)

@@ -142,10 +142,59 @@ func demoBatch(now time.Time) (document.Batch, apikey.Namespace, apikey.Secret, 
 			n++
 		}
 	}
+	for i, o := range demoOthers {
+		key := o.key(demoUsers[i%len(demoUsers)], now)
+		key.InternalID, key.OrganizationID = tenant, &organizationID
+		b.Keys = append(b.Keys, document.FromKey(key))
+	}
 	admin, secret := apikey.NewAdminKey(production, demoUsers[0], "admin-key", "Manages the demo", now)
 	doc, err := operatorKey(&admin, production, now)
 	b.Keys = append(b.Keys, doc)
 	return b, production, secret, err
+}
+
+// demoOther describes a key that is not of one retriever alone. The times are days ago, and days ahead for expires; 0 means never.
+type demoOther struct {
+	name, description      string
+	permission             apikey.Permission
+	scopes                 []apikey.Scope // on retrievers: the key is a retriever's key
+	created, used, expires int
+}
+
+var demoOthers = []demoOther{
+	{"Infrastructure as code", "Creates the retrievers' keys", apikey.Admin, nil, 300, 1, 0},
+	{"Nightly report", "Counts the keys of all namespaces", apikey.Admin, []apikey.Scope{{ResourceType: apikey.ResourceOrganization, ResourceID: "org_fjord_media", Operations: []apikey.Operation{apikey.ReadData}}}, 200, 1, 0},
+	{"Staging deploys", "Renews the keys of staging", apikey.Write, []apikey.Scope{{ResourceType: apikey.ResourceNamespace, ResourceID: "ns_fjord_staging"}}, 150, 2, 40},
+	{"Contractor", "For the redesign; ends with the contract", apikey.Delete, []apikey.Scope{{ResourceType: apikey.ResourceNamespace, ResourceID: "ns_fjord_*"}}, 80, 3, 5},
+	{"Migration", "Forgotten after the move to the new platform", apikey.Admin, nil, 340, 0, 0},
+	{"Mobile apps", "Search and help in one key", apikey.Read, executing("ret_product_search", "ret_support_articles"), 120, 1, 0},
+	{"Editors", "The archive, and the next catalogue", apikey.Read, executing("ret_video_moments", "ret_catalog_preview"), 90, 4, 0},
+	{"All searches", "Every search of every namespace", apikey.Read, executing("ret_*search"), 310, 250, 0},
+	{"Trade fair", "For the stand; expires in three days", apikey.Read, executing("ret_product_search"), 10, 1, 3},
+}
+
+func executing(retrievers ...string) (scopes []apikey.Scope) {
+	for _, id := range retrievers {
+		scopes = append(scopes, apikey.Scope{ResourceType: apikey.ResourceRetriever, ResourceID: id, Operations: []apikey.Operation{apikey.ExecuteRetriever}})
+	}
+	return scopes
+}
+
+// key returns the key. Its plaintext is discarded, so nobody can use it.
+func (o demoOther) key(user string, now time.Time) apikey.Key {
+	at := func(days int) *time.Time {
+		if days == 0 {
+			return nil
+		}
+		return new(now.AddDate(0, 0, days))
+	}
+	key := apikey.NewRetrieverKey("", user, *at(-o.created))
+	if len(o.scopes) == 0 || o.scopes[0].ResourceType != apikey.ResourceRetriever {
+		key, _ = apikey.NewAdminKey(apikey.Namespace{}, user, "", "", *at(-o.created))
+	}
+	key.Name, key.Description, key.Permissions, key.Scopes = o.name, o.description, []apikey.Permission{o.permission}, o.scopes
+	key.LastUsedAt, key.ExpiresAt = at(-o.used), at(o.expires)
+	return key
 }
 
 // demoKey returns the k-th key of a retriever, the n-th of all. Its plaintext is discarded, so nobody can use it.

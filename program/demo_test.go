@@ -24,11 +24,15 @@ func TestDemo(t *testing.T) {
 	ask := func(query string) string {
 		return s.Request(http.MethodPost, "/graphql", `{"query":"`+query+`"}`, map[string]string{"Authorization": "Bearer " + key, "X-Namespace": "production"}).Body
 	}
-	if got := ask(`{ retriever(id: \"product-search\") { apiKeys(includeRevoked: true) { total results { status } } } }`); !strings.Contains(got, `"total":32`) ||
+	if got := ask(`{ retriever(id: \"product-search\") { apiKeys(includeRevoked: true) { total results { status } } } }`); !strings.Contains(got, `"total":34`) ||
 		!strings.Contains(got, string(`"ACTIVE"`)) || !strings.Contains(got, `"REVOKED"`) || !strings.Contains(got, `"EXPIRED"`) {
 		t.Error(got)
 	}
 	if got := ask(`{ a: namespace { retrievers { total } } b: namespace(id: \"staging\") { retrievers { total } } }`); got != `{"data":{"a":{"retrievers":{"total":3}},"b":{"retrievers":{"total":2}}}}` {
+		t.Error(got)
+	}
+	if got := ask(`{ organization { name apiKeys { results { keyType reach } } stale: apiKeys(filter: { neverUsed: true, keyType: [STANDARD], search: \"migration\" }) { total } two: apiKeys(filter: { search: \"Mobile apps\" }) { results { retrievers { total } } } } }`); !strings.Contains(got, `"name":"Fjord Media"`) ||
+		!strings.Contains(got, `"STANDARD","reach":"ORGANIZATION"`) || !strings.Contains(got, `"NAMESPACES"`) || !strings.Contains(got, `"PATTERN"`) || !strings.Contains(got, `"stale":{"total":1}`) || !strings.Contains(got, `{"retrievers":{"total":2}}`) {
 		t.Error(got)
 	}
 	if code := s.Stop(); code != program.ExitOK {

@@ -22,7 +22,7 @@ type namespaceItem struct {
 
 func (c *command) listNamespaces(ctx context.Context) error {
 	return c.onStore(ctx, func(ctx context.Context, engine store.Engine) error {
-		found, err := allNamespaces(ctx, engine)
+		found, err := c.namespaces(ctx, engine)
 		if err != nil {
 			return err
 		}
@@ -82,10 +82,23 @@ func (c *command) listRetrievers(ctx context.Context) error {
 	})
 }
 
-// chosenNamespaces returns the namespace that --namespace names, or all namespaces.
+// namespaces returns the namespaces of the organization that --organization names or, without it, of all organizations.
+func (c *command) namespaces(ctx context.Context, engine store.Engine) ([]apikey.Namespace, error) {
+	all, err := allNamespaces(ctx, engine)
+	if err != nil || c.cfg.Organization == "" {
+		return all, err
+	}
+	in, err := c.organizations(ctx, engine)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(all, func(n apikey.Namespace) bool { return n.InternalID != in[0].InternalID }), nil
+}
+
+// chosenNamespaces returns the namespace that --namespace names or, without it, those that --organization chooses.
 func (c *command) chosenNamespaces(ctx context.Context, engine store.Engine) ([]apikey.Namespace, error) {
 	if c.cfg.Namespace == "" {
-		return allNamespaces(ctx, engine)
+		return c.namespaces(ctx, engine)
 	}
 	n, err := c.namespace(ctx, engine)
 	if err != nil {

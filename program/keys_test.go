@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"go.mongodb.org/mongo-driver/v2/bson"
+
 	"retrieverkeys/apikey"
 	"retrieverkeys/program"
 	"retrieverkeys/program/programtest"
@@ -160,7 +162,19 @@ func TestKeysCommandsRefuse(t *testing.T) {
 	}{
 		{"list, create, rotate, revoke or scan", program.ExitUsage, []string{"keys"}},
 		{`unknown command "keys kill"`, program.ExitUsage, []string{"keys", "kill"}},
-		{"--namespace is required", program.ExitUsage, []string{"keys", "list"}},
+		{"--namespace is required", program.ExitUsage, []string{"keys", "create"}},
+		{"--retriever needs --namespace", program.ExitUsage, []string{"keys", "list", "--retriever", "main"}},
+		{"--status must be active, revoked or expired, not \"dead\"", program.ExitUsage, []string{"keys", "list", "--status", "dead"}},
+		{"--type must be standard, marketplace_subscription, retriever, user_scoped or session", program.ExitUsage, []string{"keys", "list", "--type", "unknown"}},
+		{"--created-after must be a date such as 2026-11-01 or an RFC 3339 time such as 2026-11-01T03:00:00Z, not \"yesterday\"", program.ExitUsage, []string{"keys", "list", "--created-after", "yesterday"}},
+		{"--created-before must be after --created-after", program.ExitFailed, []string{"keys", "list", "--created-after", "2026-02-02", "--created-before", "2026-02-01"}},
+		{"--expires-before must be after --expires-after", program.ExitFailed, []string{"keys", "list", "--namespace", "ns_prod", "--expires-after", "2026-02-02", "--expires-before", "2026-02-02"}},
+		{"search text must have at most 200 characters, not 201", program.ExitFailed, []string{"keys", "list", "--search", strings.Repeat("x", 201)}},
+		{"there is no organization \"nowhere\"", program.ExitFailed, []string{"keys", "list", "--organization", "nowhere"}},
+		{"there is no namespace \"ns_prod\"", program.ExitFailed, []string{"keys", "list", "--organization", "int_b", "--namespace", "ns_prod"}},
+		{"--reason must have 1 to 200 characters", program.ExitFailed, []string{"keys", "revoke", "--yes", "--reason", " ", "key_tie_a"}},
+		{"keys revoke - needs --yes or --dry-run", program.ExitUsage, []string{"keys", "revoke", "-"}},
+		{"keys revoke - needs key ids on standard input", program.ExitFailed, []string{"keys", "revoke", "--yes", "-"}},
 		{`unknown command "kyes"; did you mean keys?`, program.ExitUsage, []string{"kyes", "list"}},
 		{`unknown command "keys lsit"; did you mean keys list?`, program.ExitUsage, []string{"keys", "lsit"}},
 		{`unknown command "namespace"; did you mean namespaces?`, program.ExitUsage, []string{"namespace", "list"}},
@@ -175,14 +189,14 @@ func TestKeysCommandsRefuse(t *testing.T) {
 		{"--name is required", program.ExitUsage, []string{"keys", "create", "--namespace", "ns_prod", "--retriever", "main"}},
 		{"RFC 3339", program.ExitUsage, []string{"keys", "create", "--expires-at", "soon"}},
 		{"greater than zero", program.ExitUsage, []string{"keys", "create", "--rate-limit", "0"}},
-		{"takes one key id, not 0", program.ExitUsage, []string{"keys", "revoke", "--namespace", "ns_prod"}},
-		{"takes one key id, not 2", program.ExitUsage, []string{"keys", "revoke", "--namespace", "ns_prod", "a", "b"}},
+		{"takes one or more key ids, not 0", program.ExitUsage, []string{"keys", "revoke", "--namespace", "ns_prod"}},
+		{"takes one key id, not 2", program.ExitUsage, []string{"keys", "rotate", "--namespace", "ns_prod", "a", "b"}},
 		{"a duration", program.ExitUsage, []string{"keys", "rotate", "--overlap", "long", "--namespace", "ns_prod", "a"}},
 		{"takes one or more files, not 0", program.ExitUsage, []string{"keys", "scan"}},
 		{"--rules must be gitleaks or detect-secrets, not \"trufflehog\"\nRun 'retrieverkeys --help' for", program.ExitUsage, []string{"keys", "scan", "--rules", "trufflehog"}},
 		{"--rules needs a value", program.ExitUsage, []string{"keys", "scan", "--rules"}},
-		{"--rules goes without a file", program.ExitUsage, []string{"keys", "scan", "--rules", "gitleaks", "app.log"}},
-		{"--rules goes without --exit-code: it prints rules and scans nothing\nretrieverkeys: --rules goes without --json", program.ExitUsage, []string{"keys", "scan", "--json", "--exit-code", "--rules", "gitleaks"}},
+		{"--rules cannot be combined with a file", program.ExitUsage, []string{"keys", "scan", "--rules", "gitleaks", "app.log"}},
+		{"--rules cannot be combined with --exit-code: it prints rules and scans nothing\nretrieverkeys: --rules cannot be combined with --json", program.ExitUsage, []string{"keys", "scan", "--json", "--exit-code", "--rules", "gitleaks"}},
 		{"unknown flag --report", program.ExitUsage, []string{"keys", "scan", "--rules", "gitleaks", "--report"}},
 		{`no namespace "nowhere"`, program.ExitFailed, []string{"keys", "list", "--namespace", "nowhere", "--retriever", "main"}},
 		{"several organizations have a namespace \"production\": use one of these ids\n  ns_b_prod   of int_b\n  ns_prod   of int_a\n", program.ExitFailed, []string{"keys", "list", "--namespace", "production", "--retriever", "main"}},
@@ -266,39 +280,57 @@ func TestLeakedKeyPage(t *testing.T) {
 		t.Fatal(err)
 	}
 	blocks := regexp.MustCompile("(?s)```(sh|graphql)\n(.*?)```").FindAllStringSubmatch(string(page), -1)
-	if len(blocks) != 6 {
-		t.Fatalf("got %d blocks, want 6", len(blocks))
+	if len(blocks) != 10 {
+		t.Fatalf("got %d blocks, want 10", len(blocks))
+	}
+	path, err := programtest.Binary()
+	if err != nil {
+		t.Fatal(err)
 	}
 	programtest.OnEveryStore(t, func(t *testing.T, d programtest.Deployment) {
 		d = programtest.Seeded(t, d)
+		programtest.ImportBatch(t, d, document.Batch{Keys: []bson.Raw{
+			programtest.KeyDoc("key_of_mallory", "ret_gone", programtest.Fields{"created_by": "usr_mallory"}),
+			programtest.KeyDoc("key_of_mallory_too", "ret_b", programtest.Fields{"created_by": "usr_mallory", "internal_id": "int_b"}),
+		}})
 		s := programtest.Serve(t, d.Env)
 		made := s.Mutate("admin", `createApiKey(input: {retrieverId: "main", name: "Leaked"}) { key apiKey { keyId keyPrefix } }`)
-		id, prefix := programtest.TextAt(made, "apiKey", "keyId"), strings.TrimSuffix(programtest.TextAt(made, "apiKey", "keyPrefix"), "...")
+		id, prefix, secret := programtest.TextAt(made, "apiKey", "keyId"), strings.TrimSuffix(programtest.TextAt(made, "apiKey", "keyPrefix"), "..."), programtest.TextAt(made, "key")
 		file := filepath.Join(t.TempDir(), "paste.txt")
-		if err := os.WriteFile(file, []byte("token: "+programtest.TextAt(made, "key")+"\n"), 0o600); err != nil {
+		if err := os.WriteFile(file, []byte("token: "+secret+"\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		shell := strings.NewReplacer("$FILE", file, "$NAMESPACE", "ns_prod", "$PREFIX", prefix, "$KEY_ID", id)
-		for i, want := range []string{id, id, id, "was revoked at", `"status":"REVOKED"`, "api_key_revoked"} {
+		const both = "key_of_mallory "
+		for i, wants := range [][]string{
+			{id}, {id, "1 key."}, {id}, {"was revoked at", "Reason: Leaked"}, {`"status":"REVOKED"`},
+			{both, "key_of_mallory_too", "2 keys."}, {both, "WOULD_REVOKE", "2 keys."}, {both, "  REVOKED", "2 keys."}, {`"outcome":"ALREADY_REVOKED"`, `"outcome":"WOULD_REVOKE"`}, {"api_key_revoked", `"after":"Leaked"`},
+		} {
 			language, text := blocks[i][1], blocks[i][2]
 			var got string
 			if language == "sh" {
-				words := strings.Fields(shell.Replace(text))
-				if words[0] != "retrieverkeys" {
-					t.Fatalf("not a command of retrieverkeys: %s", text)
+				shell := exec.Command("sh", "-c", text)
+				shell.Env = []string{"PATH=" + filepath.Dir(path) + ":" + os.Getenv("PATH"), "FILE=" + file, "PREFIX=" + prefix, "KEY_ID=" + id, "CREATOR=usr_mallory"}
+				for name, value := range d.Env {
+					shell.Env = append(shell.Env, fmt.Sprintf("%s=%v", name, value))
 				}
-				got = programtest.MustRun(t, d, words[1:]...)
+				out, err := shell.CombinedOutput()
+				if err != nil {
+					t.Errorf("%s: %v", text, err)
+				}
+				got = string(out)
 			} else {
 				variables := programtest.Fields{}
-				for name, v := range (programtest.Fields{"search": prefix, "key": id, "retriever": "main"}) {
+				for name, v := range (programtest.Fields{"hash": programtest.HashOf(secret), "key": id, "keys": []string{id, "key_tie_a"}}) {
 					if strings.Contains(text, "$"+name+":") {
 						variables[name] = v
 					}
 				}
 				got = s.Query("admin", "production", text, variables).Body
 			}
-			if !strings.Contains(got, want) || strings.Contains(got, "errors") || strings.Contains(got, programtest.TextAt(made, "key")) {
-				t.Errorf("%s\nanswers %s", text, got)
+			for _, want := range wants {
+				if !strings.Contains(got, want) || strings.Contains(got, "errors") || strings.Contains(got, secret) {
+					t.Errorf("%s\nanswers %s, want %s", text, got, want)
+				}
 			}
 		}
 	})

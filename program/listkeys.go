@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"retrieverkeys/apikey"
+	"retrieverkeys/store"
 	"retrieverkeys/web"
 )
 
@@ -16,39 +17,166 @@ func (c *command) listKeys(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.inNamespace(ctx, func(ctx context.Context, w workspace) error {
-		out := c.listing("key", "KEY ID", "PREFIX", "STATUS", "NAME", "RETRIEVER", "CREATED", "CREATED BY", "LAST USED", "EXPIRES")
-		add := func(k *apikey.Key, r *apikey.Retriever) error {
-			return out.add(web.Key{Of: k}, func() []string {
-				return []string{
-					string(k.ID), orEmpty(k.Prefix), strings.ToUpper(string(k.Status)), k.Name, r.Name, dated(k.CreatedAt), orEmpty(k.CreatedBy),
-					cmp.Or(dated(k.LastUsedAt), "never"), cmp.Or(dated(k.ExpiresAt), "never"),
-				}
-			})
-		}
-		if c.cfg.Keys.Retriever != "" {
-			r, err := w.service.Retriever(ctx, w.caller, string(w.namespace.ID), c.cfg.Keys.Retriever)
-			if err != nil {
-				return err
-			}
-			err = keysOf(ctx, w, r, c.cfg.Keys.IncludeRevoked, search, add)
-			if err != nil {
-				return err
-			}
-		} else if err := keysOfNamespace(ctx, w, c.cfg.Keys.IncludeRevoked || search != "", search, add); err != nil { // a search finds revoked keys too
+	return c.onStore(ctx, func(ctx context.Context, engine store.Engine) error {
+		places, err := c.places(ctx, engine)
+		if err != nil {
 			return err
 		}
-		if out.n == 0 && !c.cfg.JSON && apikey.HideKeys(search) != search {
-			_, _ = fmt.Fprintln(c.stderr, "This searched the keys of retrievers in one namespace. To search all keys, pass\nthe key on standard input to: retrieverkeys keys scan -")
+		columns := []string{"KEY ID", "PREFIX", "TYPE", "STATUS", "NAME", "RETRIEVERS", "CREATED", "CREATED BY", "LAST USED", "EXPIRES"}
+		if len(places) > 1 {
+			columns = append(columns, "ORGANIZATION")
+		}
+		out := c.listing("key", columns...)
+		for i := range places {
+			if err := c.listKeysOf(ctx, newWorkspace(engine, &places[i]), search, out); err != nil {
+				return withFlag(err)
+			}
+		}
+		if out.n == 0 && !c.cfg.JSON && apikey.HideKeys(search) != search && (c.cfg.Namespace != "" || c.cfg.Organization != "") {
+			_, _ = fmt.Fprintln(c.stderr, "This did not search the whole store. To do so, leave out --organization and\n--namespace, or pass the key on standard input to: retrieverkeys keys scan -")
 		}
 		return out.end()
 	})
 }
 
+// places returns the namespace that --namespace names or, without it, the organizations to list.
+func (c *command) places(ctx context.Context, engine store.Engine) ([]apikey.Namespace, error) {
+	if c.cfg.Namespace == "" {
+		return c.organizations(ctx, engine)
+	}
+	ns, err := c.namespace(ctx, engine)
+	if err != nil {
+		return nil, err
+	}
+	return []apikey.Namespace{*ns}, nil
+}
+
+// listKeysOf adds the keys of a retriever, a namespace or an organization to the listing.
+func (c *command) listKeysOf(ctx context.Context, w workspace, search string, out *listing) error {
+	reader, err := c.reader(ctx, w, c.listOptions(search))
+	if err != nil {
+		return err
+	}
+	for {
+		page, err := nextPage(ctx, reader)
+		if err != nil || len(page) == 0 {
+			return err
+		}
+		var names map[apikey.RetrieverID]string
+		if !c.cfg.JSON {
+			if names, err = retrieverNames(ctx, w, page); err != nil {
+				return err
+			}
+		}
+		for i := range page {
+			k := &page[i]
+			err := out.add(web.Key{Of: k}, func() []string {
+				row := []string{
+					string(k.ID), orEmpty(k.Prefix), string(k.Type), strings.ToUpper(string(k.Status)), k.Name, retrieversOf(k, names), dated(k.CreatedAt),
+					orEmpty(k.CreatedBy), cmp.Or(dated(k.LastUsedAt), "never"), cmp.Or(dated(k.ExpiresAt), "never"), organization(w.namespace),
+				}
+				return row[:len(out.table.columns)]
+			})
+			if err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// reader returns a reader of the keys of a retriever, a namespace or an organization.
+func (c *command) reader(ctx context.Context, w workspace, o apikey.ListOptions) (*apikey.KeyReader, error) {
+	switch {
+	case c.cfg.Keys.Retriever != "":
+		r, err := w.service.Retriever(ctx, w.caller, string(w.namespace.ID), c.cfg.Keys.Retriever)
+		if err != nil {
+			return nil, err
+		}
+		return w.service.ReadKeys(w.caller, r, o)
+	case c.cfg.Namespace != "":
+		return w.service.ReadNamespaceKeys(ctx, w.caller, w.namespace, o)
+	default:
+		return w.service.ReadOrganizationKeys(w.caller, o)
+	}
+}
+
+// nextPage reads the next keys. A search for a few of many keys can read them all.
+func nextPage(ctx context.Context, reader *apikey.KeyReader) ([]apikey.Key, error) {
+	ctx, cancel := context.WithTimeout(ctx, searchTimeout)
+	defer cancel()
+	return reader.Next(ctx)
+}
+
+// listOptions returns the options of keys list. A status or a search that needs keys that are not active includes them.
+func (c *command) listOptions(search string) apikey.ListOptions {
+	f := &c.cfg.Keys.Filter
+	return apikey.ListOptions{
+		IncludeRevoked: c.cfg.Keys.IncludeRevoked || f.Statuses != nil || search != "" && c.cfg.Keys.Retriever == "",
+		Filter: apikey.Filter{
+			Status: as[apikey.Status](f.Statuses), KeyType: as[apikey.Type](f.Types), Search: search, CreatedBy: f.CreatedBy,
+			CreatedAfter: f.CreatedAfter, CreatedBefore: f.CreatedBefore, ExpiresAfter: f.ExpiresAfter, ExpiresBefore: f.ExpiresBefore,
+			NeverExpires: &f.NeverExpires, UnusedSince: f.UnusedSince, NeverUsed: &f.NeverUsed,
+		},
+	}
+}
+
+func as[T ~string](words []string) []T {
+	out := make([]T, len(words))
+	for i, w := range words {
+		out[i] = T(w)
+	}
+	return out
+}
+
+// retrieverNames returns the names of the existing retrievers that the keys name.
+func retrieverNames(ctx context.Context, w workspace, keys []apikey.Key) (map[apikey.RetrieverID]string, error) {
+	names := map[apikey.RetrieverID]string{}
+	var ids []apikey.RetrieverID
+	for i := range keys {
+		for _, id := range keys[i].Retrievers() {
+			if _, known := names[id]; !known {
+				names[id] = string(id)
+				ids = append(ids, id)
+			}
+		}
+	}
+	found, err := w.engine.Retrievers(ctx, w.caller.Key.InternalID, ids)
+	for _, r := range found {
+		names[r.ID] = r.Name
+	}
+	return names, err
+}
+
+// mostRetrievers is how many of a key's scopes a table shows.
+const mostRetrievers = 3
+
+// retrieversOf describes the retrievers that the key's scopes reach.
+func retrieversOf(k *apikey.Key, names map[apikey.RetrieverID]string) string {
+	if k.Reach() == apikey.ReachOrganization {
+		return "all"
+	}
+	var reached []string
+	for _, s := range k.Scopes {
+		switch {
+		case s.ResourceID == "":
+		case s.ResourceType == apikey.ResourceNamespace:
+			reached = append(reached, "all in "+s.ResourceID)
+		case s.ResourceType == apikey.ResourceRetriever:
+			reached = append(reached, cmp.Or(names[apikey.RetrieverID(s.ResourceID)], s.ResourceID))
+		}
+	}
+	text := strings.Join(reached[:min(len(reached), mostRetrievers)], ", ")
+	if more := len(reached) - mostRetrievers; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return cmp.Or(text, "none")
+}
+
 // search returns the text to search for. If --search is "-", it reads the text from standard input.
 func (c *command) search() (string, error) {
-	if c.cfg.Keys.Search != "-" {
-		return c.cfg.Keys.Search, nil
+	search := c.cfg.Keys.Filter.Search
+	if search != "-" {
+		return search, nil
 	}
 	if isTerminal(c.stdin) {
 		_, _ = fmt.Fprint(c.stderr, "Search for: ")
@@ -58,39 +186,4 @@ func (c *command) search() (string, error) {
 		err = errors.New("--search - needs text on standard input")
 	}
 	return line, err
-}
-
-// keysOf calls f for each key of a retriever that matches the search. It stops at the first error.
-func keysOf(ctx context.Context, w workspace, r *apikey.Retriever, includeRevoked bool, search string, f func(*apikey.Key, *apikey.Retriever) error) error {
-	reader, err := w.service.ReadKeys(w.caller, r, includeRevoked, search)
-	if err != nil {
-		return err
-	}
-	for {
-		page, err := reader.Next(ctx)
-		if err != nil || len(page) == 0 {
-			return err
-		}
-		for i := range page {
-			if err := f(&page[i], r); err != nil {
-				return err
-			}
-		}
-	}
-}
-
-// keysOfNamespace calls f for each key of the namespace's retrievers that matches the search, once per key. It stops at the first error.
-func keysOfNamespace(ctx context.Context, w workspace, includeRevoked bool, search string, f func(*apikey.Key, *apikey.Retriever) error) error {
-	seen := map[apikey.ID]bool{} // keys of several retrievers; others are read only once
-	return eachRetriever(ctx, w, func(r *apikey.Retriever) error {
-		return keysOf(ctx, w, r, includeRevoked, search, func(k *apikey.Key, r *apikey.Retriever) error {
-			if len(k.Retrievers()) > 1 {
-				if seen[k.ID] {
-					return nil
-				}
-				seen[apikey.ID(strings.Clone(string(k.ID)))] = true
-			}
-			return f(k, r)
-		})
-	})
 }

@@ -37,11 +37,18 @@ func newWorkspace(engine store.Engine, ns *apikey.Namespace) workspace {
 	return workspace{engine: engine, service: &apikey.Service{Store: engine}, caller: apikey.NewOperator(operator(), *ns), namespace: ns}
 }
 
-// namespace returns the namespace that --namespace names.
+// namespace returns the namespace that --namespace names, in the organization that --organization names, if that is given.
 func (c *command) namespace(ctx context.Context, engine store.Engine) (*apikey.Namespace, error) {
 	found, err := engine.NamespacesCalled(ctx, c.cfg.Namespace)
 	if err != nil {
 		return nil, err
+	}
+	if c.cfg.Organization != "" {
+		in, err := c.organizations(ctx, engine)
+		if err != nil {
+			return nil, err
+		}
+		found = slices.DeleteFunc(found, func(n apikey.Namespace) bool { return n.InternalID != in[0].InternalID })
 	}
 	return theNamespace(found, c.cfg.Namespace)
 }
@@ -49,15 +56,23 @@ func (c *command) namespace(ctx context.Context, engine store.Engine) (*apikey.N
 // flags maps the fields of the API to flags of the command line.
 var flags = map[string]string{
 	"name": "--name", "description": "--description", "expiresAt": "--expires-at", "allowedOrigins": "--origin",
-	"rateLimitOverride": "--rate-limit", "overlapSeconds": "--overlap",
+	"rateLimitOverride": "--rate-limit", "overlapSeconds": "--overlap", "reason": "--reason",
 }
+
+// filterFlags replaces the fields of ApiKeyFilter by flags.
+var filterFlags = strings.NewReplacer("createdAfter", "--created-after", "createdBefore", "--created-before", "expiresAfter", "--expires-after", "expiresBefore", "--expires-before")
 
 // withFlag returns the error with the name of the flag in place of the API's name of the field.
 func withFlag(err error) error {
-	if e, ok := errors.AsType[*apikey.Error](err); ok && flags[e.Field] != "" {
+	e, ok := errors.AsType[*apikey.Error](err)
+	switch {
+	case ok && flags[e.Field] != "":
 		return errors.New(strings.ReplaceAll(e.Message, e.Field, flags[e.Field]))
+	case ok && strings.HasPrefix(e.Field, "filter."):
+		return errors.New(filterFlags.Replace(e.Message))
+	default:
+		return err
 	}
-	return err
 }
 
 // theNamespace returns the namespace with this id or, if there is none, with this name. It refuses a reference that several organizations use,

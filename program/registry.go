@@ -39,11 +39,15 @@ func (r registry) organization(k *apikey.Key) string {
 	return id
 }
 
-// revocation returns the command that revokes the key. If the key's id is ambiguous, the command names a namespace of its organization.
+// revocation returns the command that revokes the key. If the key's id is ambiguous, the command names a namespace of its organization or, if it
+// has none, the organization.
 func (r registry) revocation(k *apikey.Key, ambiguous bool) string {
 	words := []string{"retrieverkeys", "keys", "revoke"}
-	if in := r.of[k.InternalID]; ambiguous && len(in) > 0 {
+	switch in := r.of[k.InternalID]; {
+	case ambiguous && len(in) > 0:
 		words = append(words, "--namespace", quoted(r.reference(&in[0])))
+	case ambiguous:
+		words = append(words, "--organization", quoted(string(k.InternalID)))
 	}
 	if strings.HasPrefix(string(k.ID), "-") {
 		words = append(words, "--")

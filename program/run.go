@@ -53,6 +53,11 @@ func Run(ctx context.Context, args []string, getenv func(string) string, stdin i
 	if c.manifest, errs = readManifest(ctx, cfg); errs != nil {
 		problems = append(problems, prefixed("PERSISTED_OPERATIONS", errs)...)
 	}
+	gatePath, err := web.NewGatePath(cfg.GatePath)
+	if err != nil {
+		problems = append(problems, fmt.Errorf("GATE_PATH=%q %w", cfg.GatePath, err))
+	}
+	c.gatePath = gatePath
 	c.cors, errs = web.NewCORS(cfg.CORSOrigins, cfg.CORSHeaders...)
 	problems = append(problems, errs...)
 	if len(problems) > 0 {
@@ -88,7 +93,7 @@ func Run(ctx context.Context, args []string, getenv func(string) string, stdin i
 		"keys list":       c.listKeys,
 		"keys create":     c.createKey,
 		"keys rotate":     c.rotateKey,
-		"keys revoke":     c.revokeKey,
+		"keys revoke":     c.revokeKeys,
 		"keys scan":       c.scanFiles,
 		"namespaces list": c.listNamespaces,
 		"retrievers list": c.listRetrievers,
@@ -128,6 +133,7 @@ type command struct {
 	logger         *slog.Logger
 	manifest       graph.Manifest
 	cors           web.CORS
+	gatePath       web.GatePath
 }
 
 // readManifest reads the file of persisted operations, if one is configured.

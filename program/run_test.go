@@ -25,9 +25,9 @@ func TestEveryProblemIsReportedAtOnce(t *testing.T) {
 			"LISTEN_ADDR": "nowhere", "MONGODB_URI": "mongodb://user:hunter2@", "INTROSPECTION": "maybe", "PLAYGROUND": "yes", "DEMO": "perhaps",
 			"REQUEST_TIMEOUT": "soon", "SHUTDOWN_DELAY": "-1s", "MAX_BODY_BYTES": "-1", "LOG_FORMAT": "xml", "LOG_LEVEL": "loud",
 			"CORS_ALLOWED_ORIGINS": "https://app.example.com, app.example.com, *", "CORS_ALLOWED_HEADERS": "X-Custom, no header", "TRUSTED_PROXIES": "10.0.0.0/8,proxy",
-			"PERSISTED_OPERATIONS": "none.json", "PERSISTED_ONLY": "surely",
+			"PERSISTED_OPERATIONS": "none.json", "PERSISTED_ONLY": "surely", "GATE_PATH": "/v1/{id}/execute",
 			"MAX_DEPTH": "0", "MAX_RESPONSE_BYTES": "0", "MAX_COMPLEXITY": "much", "MAX_TOKENS": "9223372036854775807", "ADMIN_ADDR": "on", "RATE_LIMIT_PER_MINUTE": "-1", "REST": "true",
-		}, []string{"REDIS_URL must be", "AUTH_FAILURES_PER_MINUTE", "MAX_CONCURRENT_REQUESTS", "MAX_CONNECTIONS", "ADMIN_ADDR", "RATE_LIMIT_PER_MINUTE", "MAX_TOKENS", "MAX_DEPTH", "MAX_RESPONSE_BYTES", "MAX_COMPLEXITY", `CORS_ALLOWED_ORIGINS names "app.example.com"`, "CORS_ALLOWED_ORIGINS names *", `CORS_ALLOWED_HEADERS names "no header"`, `"proxy" is neither`, "PERSISTED_OPERATIONS open none.json", "PERSISTED_ONLY", "LISTEN_ADDR", "MONGODB_URI", "INTROSPECTION", "PLAYGROUND", `REST="true" must be on or off`, "DEMO", "REQUEST_TIMEOUT", "SHUTDOWN_DELAY", "MAX_BODY_BYTES", "LOG_FORMAT", "LOG_LEVEL"}},
+		}, []string{"REDIS_URL must be", "AUTH_FAILURES_PER_MINUTE", "MAX_CONCURRENT_REQUESTS", "MAX_CONNECTIONS", "ADMIN_ADDR", "RATE_LIMIT_PER_MINUTE", "MAX_TOKENS", "MAX_DEPTH", "MAX_RESPONSE_BYTES", "MAX_COMPLEXITY", `CORS_ALLOWED_ORIGINS names "app.example.com"`, "CORS_ALLOWED_ORIGINS names *", `CORS_ALLOWED_HEADERS names "no header"`, `"proxy" is neither`, "PERSISTED_OPERATIONS open none.json", `GATE_PATH="/v1/{id}/execute" must have {retriever_id} as one whole segment`, "PERSISTED_ONLY", "LISTEN_ADDR", "MONGODB_URI", "INTROSPECTION", "PLAYGROUND", `REST="true" must be on or off`, "DEMO", "REQUEST_TIMEOUT", "SHUTDOWN_DELAY", "MAX_BODY_BYTES", "LOG_FORMAT", "LOG_LEVEL"}},
 		{"only a manifest that is not there", []string{"serve"}, programtest.Fields{"PERSISTED_ONLY": "true"}, []string{"PERSISTED_ONLY needs PERSISTED_OPERATIONS"}},
 		{"two stores", []string{"serve"}, programtest.Fields{"MONGODB_URI": "mongodb://127.0.0.1:1", "EMBEDDED_PATH": "store.db"}, []string{"EMBEDDED_PATH are both set"}},
 		{"two stores for a command", []string{"keys", "scan", "-"}, programtest.Fields{"MONGODB_URI": "mongodb://127.0.0.1:1", "EMBEDDED_PATH": "store.db"}, []string{"EMBEDDED_PATH are both set"}},
@@ -117,7 +117,8 @@ func TestHelpOfACommand(t *testing.T) {
 		want []string
 	}{
 		{[]string{"import", "-h"}, []string{"Usage: retrieverkeys import FILE"}},
-		{[]string{"keys", "list", "--namespace", "x", "--help"}, []string{"Usage: retrieverkeys keys list --namespace NS", "  --search TEXT            only keys with TEXT", "required", "Example:"}},
+		{[]string{"keys", "list", "--namespace", "x", "--help"}, []string{"Usage: retrieverkeys keys list [--namespace NS", "  --search TEXT            only keys with TEXT", "Example:"}},
+		{[]string{"keys", "create", "--help"}, []string{"Usage: retrieverkeys keys create --namespace NS", "required"}},
 		{[]string{"help", "keys", "scan"}, []string{"--exit-code              exit with 3"}},
 		{[]string{"keys", "--help"}, []string{"retrieverkeys keys rotate", "help keys COMMAND"}},
 		{[]string{"help", "retrievers"}, []string{"retrieverkeys retrievers list [--namespace NS]"}},

@@ -113,9 +113,10 @@ func (c *command) serve(ctx context.Context) (err error) {
 			Answers:        answers,
 			Limiter:        limiter,
 			TrustedProxies: c.cfg.TrustedProxies,
+			GatePath:       c.gatePath,
 			Logger:         c.logger,
 			Metrics: web.Metrics{
-				Request: metrics.Request, Authentication: metrics.Authentication,
+				Request: metrics.Request, Authentication: metrics.Authentication, Authorization: metrics.Authorization,
 				Working: metrics.Working, Waiting: metrics.Waiting, Refused: metrics.Refused,
 			},
 			Tracer: tracer,

@@ -88,18 +88,32 @@ func (o observed) Keys(ctx context.Context, tenant apikey.InternalID, ids []apik
 	return see(ctx, &o.observer, "Keys", func(ctx context.Context) ([]apikey.Key, error) { return o.engine.Keys(ctx, tenant, ids, fields) })
 }
 
-func (o observed) KeyPages(ctx context.Context, tenant apikey.InternalID, retrievers []apikey.RetrieverID, r apikey.KeyRange) ([][]apikey.Key, error) {
-	return see(ctx, &o.observer, "KeyPages", func(ctx context.Context) ([][]apikey.Key, error) {
-		return o.engine.KeyPages(ctx, tenant, retrievers, r)
+func (o observed) KeysWithHashes(ctx context.Context, tenant apikey.InternalID, hashes []string, fields apikey.Fields) ([]apikey.Key, error) {
+	return see(ctx, &o.observer, "KeysWithHashes", func(ctx context.Context) ([]apikey.Key, error) {
+		return o.engine.KeysWithHashes(ctx, tenant, hashes, fields)
 	})
 }
 
-func (o observed) CountKeys(ctx context.Context, tenant apikey.InternalID, retriever apikey.RetrieverID, activeAt time.Time) (int, error) {
-	return see(ctx, &o.observer, "CountKeys", func(ctx context.Context) (int, error) { return o.engine.CountKeys(ctx, tenant, retriever, activeAt) })
+func (o observed) KeyPages(ctx context.Context, tenant apikey.InternalID, retrievers []apikey.RetrieverID, l apikey.KeyList) ([][]apikey.Key, error) {
+	return see(ctx, &o.observer, "KeyPages", func(ctx context.Context) ([][]apikey.Key, error) {
+		return o.engine.KeyPages(ctx, tenant, retrievers, l)
+	})
+}
+
+func (o observed) KeyPage(ctx context.Context, tenant apikey.InternalID, l apikey.KeyList) ([]apikey.Key, error) {
+	return see(ctx, &o.observer, "KeyPage", func(ctx context.Context) ([]apikey.Key, error) { return o.engine.KeyPage(ctx, tenant, l) })
+}
+
+func (o observed) CountKeys(ctx context.Context, tenant apikey.InternalID, where apikey.KeyConditions) (int, error) {
+	return see(ctx, &o.observer, "CountKeys", func(ctx context.Context) (int, error) { return o.engine.CountKeys(ctx, tenant, where) })
 }
 
 func (o observed) Namespaces(ctx context.Context, tenant apikey.InternalID, refs []string) ([]apikey.Namespace, error) {
 	return see(ctx, &o.observer, "Namespaces", func(ctx context.Context) ([]apikey.Namespace, error) { return o.engine.Namespaces(ctx, tenant, refs) })
+}
+
+func (o observed) NamespacesOf(ctx context.Context, tenant apikey.InternalID) ([]apikey.Namespace, error) {
+	return see(ctx, &o.observer, "NamespacesOf", func(ctx context.Context) ([]apikey.Namespace, error) { return o.engine.NamespacesOf(ctx, tenant) })
 }
 
 func (o observed) Retrievers(ctx context.Context, tenant apikey.InternalID, ids []apikey.RetrieverID) ([]apikey.Retriever, error) {
@@ -122,8 +136,10 @@ func (o observed) CountRetrievers(ctx context.Context, tenant apikey.InternalID,
 	return see(ctx, &o.observer, "CountRetrievers", func(ctx context.Context) (int, error) { return o.engine.CountRetrievers(ctx, tenant, ns) })
 }
 
-func (o observed) CurrentKeys(ctx context.Context, tenant apikey.InternalID, id apikey.ID) ([]apikey.Key, error) {
-	return see(ctx, &o.observer, "CurrentKeys", func(ctx context.Context) ([]apikey.Key, error) { return o.engine.CurrentKeys(ctx, tenant, id) })
+func (o observed) CurrentKeys(ctx context.Context, tenant apikey.InternalID, ids ...apikey.ID) ([]apikey.Key, error) {
+	return see(ctx, &o.observer, "CurrentKeys", func(ctx context.Context) ([]apikey.Key, error) {
+		return o.engine.CurrentKeys(ctx, tenant, ids...)
+	})
 }
 
 func (o observed) InsertKey(ctx context.Context, k apikey.Key, e apikey.Event) error {
@@ -142,18 +158,16 @@ func (o observed) InsertEvent(ctx context.Context, e apikey.Event) error {
 	return done(ctx, &o.observer, "InsertEvent", func(ctx context.Context) error { return o.engine.InsertEvent(ctx, e) })
 }
 
-func (o observed) EventPage(ctx context.Context, tenant apikey.InternalID, retriever apikey.RetrieverID, r apikey.EventRange) ([]apikey.Event, error) {
-	return see(ctx, &o.observer, "EventPage", func(ctx context.Context) ([]apikey.Event, error) {
-		return o.engine.EventPage(ctx, tenant, retriever, r)
-	})
+func (o observed) EventPage(ctx context.Context, tenant apikey.InternalID, l apikey.EventList) ([]apikey.Event, error) {
+	return see(ctx, &o.observer, "EventPage", func(ctx context.Context) ([]apikey.Event, error) { return o.engine.EventPage(ctx, tenant, l) })
 }
 
-func (o observed) CountEvents(ctx context.Context, tenant apikey.InternalID, retriever apikey.RetrieverID, about apikey.ID) (int, error) {
-	return see(ctx, &o.observer, "CountEvents", func(ctx context.Context) (int, error) { return o.engine.CountEvents(ctx, tenant, retriever, about) })
+func (o observed) CountEvents(ctx context.Context, tenant apikey.InternalID, where apikey.EventConditions) (int, error) {
+	return see(ctx, &o.observer, "CountEvents", func(ctx context.Context) (int, error) { return o.engine.CountEvents(ctx, tenant, where) })
 }
 
-func (o observed) Import(ctx context.Context, b document.Batch, options document.ImportOptions) (document.Imported, error) {
-	return see(ctx, &o.observer, "Import", func(ctx context.Context) (document.Imported, error) { return o.engine.Import(ctx, b, options) })
+func (o observed) Import(ctx context.Context, from document.Source, options document.ImportOptions) (document.Imported, error) {
+	return see(ctx, &o.observer, "Import", func(ctx context.Context) (document.Imported, error) { return o.engine.Import(ctx, from, options) })
 }
 
 func (o observed) OrganizationNamespaces(ctx context.Context, name string) ([]apikey.Namespace, error) {
@@ -170,8 +184,12 @@ func (o observed) AllNamespaces(ctx context.Context) ([]apikey.Namespace, error)
 	return see(ctx, &o.observer, "AllNamespaces", o.engine.AllNamespaces)
 }
 
-func (o observed) KeysWithID(ctx context.Context, id apikey.ID) ([]apikey.Key, error) {
-	return see(ctx, &o.observer, "KeysWithID", func(ctx context.Context) ([]apikey.Key, error) { return o.engine.KeysWithID(ctx, id) })
+func (o observed) TenantsOfKeys(ctx context.Context) ([]apikey.InternalID, error) {
+	return see(ctx, &o.observer, "TenantsOfKeys", o.engine.TenantsOfKeys)
+}
+
+func (o observed) KeysWithID(ctx context.Context, ids ...apikey.ID) ([]apikey.Key, error) {
+	return see(ctx, &o.observer, "KeysWithID", func(ctx context.Context) ([]apikey.Key, error) { return o.engine.KeysWithID(ctx, ids...) })
 }
 
 func (o observed) KeysWithPrefix(ctx context.Context, prefixes []string) ([]apikey.Key, error) {

@@ -12,10 +12,10 @@ import (
 type Engine interface {
 	apikey.Store
 
-	// Import stores the documents of a batch. It leaves a document unchanged if its id is stored already. If a hash or
-	// an _id belongs to another stored document, Import returns document.Problems and writes nothing of the batch. See
+	// Import stores all documents of the source. It leaves a document unchanged if its id is stored already. If a hash
+	// or an _id belongs to another stored document, Import returns document.Problems and writes nothing. See
 	// document.ImportOptions for document.ErrNotEmpty.
-	Import(ctx context.Context, b document.Batch, o document.ImportOptions) (document.Imported, error)
+	Import(ctx context.Context, from document.Source, o document.ImportOptions) (document.Imported, error)
 
 	// OrganizationNamespaces returns the namespaces of all tenants that have the organization name, in no order.
 	OrganizationNamespaces(ctx context.Context, name string) ([]apikey.Namespace, error)
@@ -26,8 +26,11 @@ type Engine interface {
 	// AllNamespaces returns the namespaces of all tenants, in no order.
 	AllNamespaces(ctx context.Context) ([]apikey.Namespace, error)
 
-	// KeysWithID returns the keys of all tenants with that id, in no order.
-	KeysWithID(ctx context.Context, id apikey.ID) ([]apikey.Key, error)
+	// TenantsOfKeys returns the tenants that have keys, each once, in no order.
+	TenantsOfKeys(ctx context.Context) ([]apikey.InternalID, error)
+
+	// KeysWithID returns the keys of all tenants with one of these ids, in no order.
+	KeysWithID(ctx context.Context, ids ...apikey.ID) ([]apikey.Key, error)
 
 	// KeysWithPrefix returns the keys of all tenants that are stored with one of these prefixes, in no order. Prefixes
 	// have no index, so it scans every key: use it for an operator's command, not for requests.

@@ -203,6 +203,13 @@ func withstand(t *testing.T, d programtest.Deployment, env programtest.Fields, p
 	all(traffic)
 	all((*writer).check)
 	tr.settle(goroutines, len(writers))
+	if t.Failed() {
+		for line := range strings.Lines(s.Stderr.String()) {
+			if strings.Contains(line, "INTERNAL_SERVER_ERROR") {
+				t.Log(line)
+			}
+		}
+	}
 }
 
 // When another member of a replica set becomes the primary, changes go to it.

@@ -54,12 +54,20 @@ func TestForeignIsAbsent(t *testing.T) {
 				}
 			}
 		}
-		// _entities returns null without an error for both.
-		for _, id := range []string{"ret_b", "key_foreign", "ns_b_prod", "key_orphan", "absent"} {
-			got := s.Query("admin", "production", strings.ReplaceAll(`{ _entities(representations: [
-				{__typename: "Retriever", id: "ID"}, {__typename: "ApiKey", id: "ID"}, {__typename: "Namespace", id: "ID"}]) { __typename } }`, "ID", id))
-			if got.Body != `{"data":{"_entities":[null,null,null]}}` {
-				t.Errorf("the entities %s: %s", id, got.Body)
+		// Lookups in the whole organization return null without an error for both.
+		for caller, ids := range map[string][]string{
+			"admin":    {"ret_b", "key_foreign", "ns_b_prod", "org_b", "int_b", "absent"},
+			"scoped":   {"ret_b", "ret_odd", "ret_stage", "key_foreign", "key_numbers", "key_staging", "key_orphan", "key_caller_admin", "ns_prod", "ns_stage", "org_b"},
+			"executor": {"ret_main", "key_full", "key_orphan", "ns_prod"},
+			"reader":   {"key_orphan", "key_caller_admin", "key_caller_reader"},
+		} {
+			for _, id := range ids {
+				query := strings.NewReplacer("ID", id, "HASH", programtest.HashOf(id)).Replace(`{ nodes(ids: ["ID"]) { id } apiKeysByHash(hashes: ["HASH"]) { id }
+					_entities(representations: [{__typename: "Retriever", id: "ID"}, {__typename: "ApiKey", id: "ID"}, {__typename: "Namespace", id: "ID"},
+					{__typename: "Organization", id: "ID"}, {__typename: "Organization", internalId: "ID"}]) { __typename } }`)
+				if got := s.Query(caller, "production", query); got.Body != `{"data":{"nodes":[null],"apiKeysByHash":[null],"_entities":[null,null,null,null,null]}}` {
+					t.Errorf("%s asks for %s: %s", caller, id, got.Body)
+				}
 			}
 		}
 		// A foreign object does not affect the other fields of the operation.

@@ -66,7 +66,7 @@ func raceOn(t *testing.T, engine store.Engine, service *apikey.Service, id apike
 			switch n % 5 {
 			case 0:
 				action = apikey.KeyRevoked
-				_, err = service.Revoke(ctx, caller, "ns_1", id)
+				_, err = service.Revoke(ctx, caller, "ns_1", id, nil)
 			case 1:
 				action = apikey.KeyRotated
 				_, err = service.Rotate(ctx, caller, "ns_1", id, time.Duration(n)*time.Minute)
@@ -92,7 +92,7 @@ func raceOn(t *testing.T, engine store.Engine, service *apikey.Service, id apike
 		t.Fatal(keys, err)
 	}
 	key := keys[0]
-	events, err := engine.EventPage(t.Context(), "int_a", "ret_1", apikey.EventRange{About: id, Limit: apikey.MaxPage})
+	events, err := engine.EventPage(t.Context(), "int_a", apikey.EventList{Where: apikey.EventConditions{About: &id}, Limit: apikey.MaxPage})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -100,7 +100,7 @@ func TestStopFinishesRequests(t *testing.T) {
 			if err != nil || len(callers) != 1 || callers[0].LastUsedAt == nil {
 				t.Errorf("the caller's key: %v %v", callers, err)
 			}
-			pages, err := engine.KeyPages(t.Context(), "int_a", []apikey.RetrieverID{"ret_main"}, apikey.KeyRange{Limit: 1, Fields: apikey.AllFields})
+			pages, err := engine.KeyPages(t.Context(), "int_a", []apikey.RetrieverID{"ret_main"}, apikey.KeyList{Limit: 1, Fields: apikey.AllFields})
 			if err != nil || pages[0][0].Name != "made while stopping" {
 				t.Errorf("the newest key: %v %v", pages, err)
 			}

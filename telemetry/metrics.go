@@ -13,21 +13,23 @@ import (
 // Metrics are the Prometheus metrics of a process. Labels have few values, whatever clients send: no id, name of an operation or address is a
 // label value.
 type Metrics struct {
-	registry        *prometheus.Registry
-	requests        *prometheus.HistogramVec
-	authentications *prometheus.CounterVec
-	unusableKeys    prometheus.Gauge
-	operations      *prometheus.CounterVec
-	operationTimes  *prometheus.HistogramVec
-	limits          *prometheus.CounterVec
-	cacheLookups    *prometheus.CounterVec
-	storeCalls      *prometheus.HistogramVec
-	pool            *prometheus.GaugeVec
-	checkouts       *prometheus.CounterVec
-	sharedLimits    *prometheus.GaugeVec // without labels: a vector exports nothing until its gauge is set
-	working         prometheus.Gauge
-	waiting         prometheus.Gauge
-	refused         prometheus.Counter
+	registry           *prometheus.Registry
+	requests           *prometheus.HistogramVec
+	authentications    *prometheus.CounterVec
+	authorizations     *prometheus.CounterVec
+	authorizationTimes *prometheus.HistogramVec
+	unusableKeys       prometheus.Gauge
+	operations         *prometheus.CounterVec
+	operationTimes     *prometheus.HistogramVec
+	limits             *prometheus.CounterVec
+	cacheLookups       *prometheus.CounterVec
+	storeCalls         *prometheus.HistogramVec
+	pool               *prometheus.GaugeVec
+	checkouts          *prometheus.CounterVec
+	sharedLimits       *prometheus.GaugeVec // without labels: a vector exports nothing until its gauge is set
+	working            prometheus.Gauge
+	waiting            prometheus.Gauge
+	refused            prometheus.Counter
 }
 
 // NewMetrics returns the metrics of a program with this version, built from this commit.
@@ -46,6 +48,7 @@ func NewMetrics(version, commit string) *Metrics {
 			Name: "retrieverkeys_unusable_keys", Help: "Key documents that no list shows, because they have no usable key_id or key_hash. Counted hourly.",
 		}),
 	}
+	m.describeGate()
 	m.describeOperations()
 	m.describeStore()
 	m.sharedLimits = prometheus.NewGaugeVec(prometheus.GaugeOpts{

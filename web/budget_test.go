@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -181,14 +182,14 @@ type chain struct {
 	asked int
 }
 
-func (c *chain) CurrentKeys(_ context.Context, tenant apikey.InternalID, id apikey.ID) ([]apikey.Key, error) {
+func (c *chain) CurrentKeys(_ context.Context, tenant apikey.InternalID, ids ...apikey.ID) ([]apikey.Key, error) {
 	c.asked++
 	if c.down {
 		return nil, &apikey.Error{Code: apikey.Unavailable}
 	}
 	var found []apikey.Key
 	for _, k := range c.keys {
-		if k.InternalID == tenant && k.ID == id {
+		if k.InternalID == tenant && slices.Contains(ids, k.ID) {
 			found = append(found, k)
 		}
 	}

@@ -38,6 +38,9 @@ func setErrorHeaders(w http.ResponseWriter, e *apikey.Error) {
 	if e.Code == apikey.Unauthenticated {
 		w.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
 	}
+	if e.Reason != "" {
+		w.Header().Set("X-Refusal", string(e.Reason))
+	}
 	if e.RetryAfter > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(wholeSeconds(e.RetryAfter)))
 	}
@@ -71,6 +74,8 @@ func writeError(w http.ResponseWriter, e *apikey.Error) {
 	switch {
 	case e.Field != "":
 		body.Error.Details = map[string]any{"field": e.Field}
+	case e.Reason != "":
+		body.Error.Details = map[string]any{"reason": e.Reason}
 	case e.Code == apikey.RateLimited:
 		body.Error.Details = map[string]any{"limit": e.PerMinute, "window": window, "retry_after": wholeSeconds(e.RetryAfter)}
 	}

@@ -112,20 +112,25 @@ func (g *gate) leave() {
 }
 
 func (g *gate) refuse(w http.ResponseWriter, r *http.Request, refuse refuse) {
-	if !errors.Is(r.Context().Err(), context.Canceled) { // a client that left was not refused
+	e := g.refused(r.Context())
+	setErrorHeaders(w, e)
+	refuse(w, r, statusOf(e.Code), e)
+}
+
+// refused counts a request that gets no turn, and returns the error for it.
+func (g *gate) refused(ctx context.Context) *apikey.Error {
+	if !errors.Is(ctx.Err(), context.Canceled) { // a client that left was not refused
 		g.metrics.Refused()
 		if g.unlogged.Add(1) == 1 { // one line per second: a line for each would add to the load
 			time.AfterFunc(time.Second, func() {
 				g.logger.Warn("requests were refused: the server is overloaded", "count", g.unlogged.Swap(0))
 			})
 		}
-		if x := exchangeOf(r.Context()); x != nil {
-			x.refused = true
+		if x := exchangeOf(ctx); x != nil {
+			x.routine = true
 		}
 	}
-	e := overloaded()
-	setErrorHeaders(w, e)
-	refuse(w, r, statusOf(e.Code), e)
+	return overloaded()
 }
 
 // overloaded is the error of a request that gets no turn or no memory.

@@ -59,16 +59,20 @@ func (h identifier) identified(w http.ResponseWriter, r *http.Request) (context.
 }
 
 // authenticate returns the caller whose key the request carries.
-func (h identifier) authenticate(r *http.Request) (caller apikey.Caller, err error) {
+func (h identifier) authenticate(r *http.Request) (apikey.Caller, error) {
+	token, sent, malformed := bearer(r.Header)
+	return h.check(r.Context(), r, token, sent, malformed)
+}
+
+// check returns the caller whose key the token is. A request without a token is anonymous, and a malformed one authenticates nobody.
+func (h identifier) check(ctx context.Context, r *http.Request, token string, sent bool, malformed error) (caller apikey.Caller, err error) {
 	from := h.clientAddress(r)
-	token, sent, err := bearer(r.Header)
 	if sent {
-		malformed := err
-		caller, err = h.failures.guard(r.Context(), from, token, func() (apikey.Caller, error) {
+		caller, err = h.failures.guard(ctx, from, token, func() (apikey.Caller, error) {
 			if malformed != nil {
 				return apikey.Caller{}, malformed
 			}
-			return h.service.Authenticate(r.Context(), token)
+			return h.service.Authenticate(ctx, token)
 		})
 	}
 	switch {
@@ -76,7 +80,7 @@ func (h identifier) authenticate(r *http.Request) (caller apikey.Caller, err err
 		code := apikey.Classify(err).Code
 		if code == apikey.RateLimited && r.Header.Get("X-Forwarded-For") != "" && from == peerAddress(r) {
 			h.failures.proxied.Do(func() {
-				h.logger.WarnContext(r.Context(), "too many invalid API keys from an address that forwards requests for others: if it is a proxy, add it to TRUSTED_PROXIES", "address", from)
+				h.logger.WarnContext(ctx, "too many invalid API keys from an address that forwards requests for others: if it is a proxy, add it to TRUSTED_PROXIES", "address", from)
 			})
 		}
 		h.counted(string(code))
@@ -98,7 +102,7 @@ func (h identifier) clientAddress(r *http.Request) string {
 	}
 	forwarded := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
 	for _, member := range slices.Backward(forwarded) {
-		if !slices.ContainsFunc(h.trusted, func(p netip.Prefix) bool { return p.Contains(client) }) {
+		if !h.trusts(client) {
 			break
 		}
 		if member = strings.Trim(member, whiteSpace); member == "" {
@@ -111,6 +115,11 @@ func (h identifier) clientAddress(r *http.Request) string {
 		client = address
 	}
 	return client.String()
+}
+
+// trusts reports whether the address is a trusted proxy's.
+func (h identifier) trusts(a netip.Addr) bool {
+	return slices.ContainsFunc(h.trusted, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
 // peerAddress is the address at the other end of the connection.
@@ -137,30 +146,40 @@ func parseAddress(s string) (netip.Addr, error) {
 // whiteSpace is the optional white space around and inside header values (RFC 9110, section 5.6.3).
 const whiteSpace = " \t"
 
-// bearer returns the token of the Authorization header, and whether there is one. An empty header counts as none. A malformed value comes
-// back as an empty token, which authenticates nobody. The error for another scheme names the right one.
+// bearer returns the token of the Authorization header, and whether there is one. A malformed value is an empty token, which
+// authenticates nobody. The error for another scheme names the right one.
 func bearer(h http.Header) (token string, sent bool, err error) {
-	var values []string
-	for _, v := range h.Values("Authorization") {
-		if v = strings.Trim(v, whiteSpace); v != "" {
-			values = append(values, v)
-		}
-	}
-	switch len(values) {
+	switch values := sentValues(h, "Authorization"); len(values) {
 	case 0:
 		return "", false, nil
 	case 1:
+		token, err = bearerToken(values[0])
+		return token, true, err
 	default:
 		return "", true, apikey.Invalid("Authorization", "Send the Authorization header once.")
 	}
-	scheme := values[0]
+}
+
+// bearerToken returns the token in a value of the Authorization header.
+func bearerToken(value string) (token string, err error) {
+	scheme := value
 	if end := strings.IndexAny(scheme, whiteSpace); end >= 0 {
 		scheme, token = scheme[:end], strings.TrimLeft(scheme[end:], whiteSpace)
 	}
 	if !strings.EqualFold(scheme, "Bearer") {
-		return "", true, &apikey.Error{Code: apikey.Unauthenticated, Message: "Send the key as Authorization: Bearer KEY. Other schemes are not supported."}
+		return "", &apikey.Error{Code: apikey.Unauthenticated, Message: "Send the key as Authorization: Bearer KEY. Other schemes are not supported."}
 	}
-	return token, true, nil
+	return token, nil
+}
+
+// sentValues returns the values of a header without white space around them. An empty value counts as none.
+func sentValues(h http.Header, name string) (values []string) {
+	for _, v := range h.Values(name) {
+		if v = strings.Trim(v, whiteSpace); v != "" {
+			values = append(values, v)
+		}
+	}
+	return values
 }
 
 // namespace returns the id or name of the requested namespace: from the header, or else from the query parameter. An empty value counts

@@ -34,11 +34,13 @@ func logRequests(logger *slog.Logger, count func(route, method string, status in
 			}
 			count(r.Pattern, method, rec.status, time.Since(start))
 			level := slog.LevelInfo
-			if x := exchangeOf(r.Context()); x != nil && x.refused {
-				level = slog.LevelDebug // the gate logs them together
+			if x := exchangeOf(r.Context()); x != nil && x.routine {
+				level = slog.LevelDebug
 			}
-			logger.Log(r.Context(), level, "request", "method", method, "route", r.Pattern, "status", rec.status,
-				"bytes", rec.bytes, "cut", cut, "duration", time.Since(start))
+			if logger.Enabled(r.Context(), level) {
+				logger.Log(r.Context(), level, "request", "method", method, "route", r.Pattern, "status", rec.status,
+					"bytes", rec.bytes, "cut", cut, "duration", time.Since(start))
+			}
 			if cut {
 				panic(p)
 			}
@@ -81,7 +83,7 @@ type exchangeKey struct{}
 // exchange is what several middlewares know about a request.
 type exchange struct {
 	id      string
-	refused bool // because of overload
+	routine bool // logged at debug: refused because of overload, which the gate logs together, or an allowed request of a gateway, which logs it
 }
 
 // exchangeOf returns nil if the context does not belong to a request.

@@ -44,6 +44,9 @@ func TestOpenAPIDocument(t *testing.T) {
 		{keysPath, "get", "[200 400 401 403 404 422 429 500 503]"},
 		{keysPath, "post", "[200 400 401 403 404 413 415 422 429 500 503]"},
 		{one, "delete", "[200 400 401 403 404 409 429 500 503]"},
+		{namedPath, "get", "[200 401 403 429 503]"},
+		{authorizePath, "get", "[200 401 403 429 503]"},
+		{authorizePath + "/{original_path}", "get", "[200 401 403 429 503]"},
 	} {
 		if got := fmt.Sprint(statuses(c.path, c.method)); got != c.want {
 			t.Errorf("%s %s: %s, want %s", c.method, c.path, got, c.want)

@@ -179,7 +179,7 @@ func (h rest) firstPage(r *http.Request, includeRevoked bool) (*apikey.KeyReader
 	if err != nil {
 		return nil, nil, err
 	}
-	reader, err := h.service.ReadKeys(caller, retriever, includeRevoked, "")
+	reader, err := h.service.ReadKeys(caller, retriever, apikey.ListOptions{IncludeRevoked: includeRevoked})
 	if err != nil {
 		return nil, nil, err
 	}

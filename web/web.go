@@ -1,5 +1,5 @@
-// Package web is the HTTP adapter: routes, concurrency and body limits, authentication, the vendor's REST endpoints, health and the
-// playground.
+// Package web is the HTTP adapter: routes, concurrency and body limits, authentication, answers to gateways, the vendor's REST endpoints,
+// health and the playground.
 package web
 
 import (
@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"sync"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
@@ -41,20 +42,24 @@ type Options struct {
 	Answers *Answers
 	// Limiter counts requests and failed authentications; nil means one for this process.
 	Limiter ratelimit.Limiter
-	// TrustedProxies are the proxies whose X-Forwarded-For is believed.
+	// TrustedProxies are the proxies whose X-Forwarded-For and X-Forwarded-Uri are believed.
 	TrustedProxies []netip.Prefix
-	Logger         *slog.Logger
-	Metrics        Metrics
-	Tracer         trace.Tracer // makes a span for each request; may be nil
+	// GatePath is where gateways execute retrievers.
+	GatePath GatePath
+	Logger   *slog.Logger
+	Metrics  Metrics
+	Tracer   trace.Tracer // makes a span for each request; may be nil
 }
 
 // Metrics are functions that count and measure requests. Nil fields are ignored.
 type Metrics struct {
 	Request        func(route, method string, status int, took time.Duration)
 	Authentication func(outcome string)
-	Working        func(more int) // requests that are being processed
-	Waiting        func(more int) // requests that wait for a turn
-	Refused        func()         // requests that got no turn or no memory
+	// Authorization is called for each answer to a gateway. The outcome is allowed, an apikey.Refusal, an error code, or canceled.
+	Authorization func(outcome string, took time.Duration)
+	Working       func(more int) // requests that are being processed
+	Waiting       func(more int) // requests that wait for a turn
+	Refused       func()         // requests that got no turn or no memory
 }
 
 // NewHandler returns the handler of the public listener.
@@ -64,6 +69,9 @@ func NewHandler(o Options) http.Handler {
 	}
 	if o.Metrics.Authentication == nil {
 		o.Metrics.Authentication = func(string) {}
+	}
+	if o.Metrics.Authorization == nil {
+		o.Metrics.Authorization = func(string, time.Duration) {}
 	}
 	if o.Metrics.Working == nil {
 		o.Metrics.Working = func(int) {}
@@ -113,7 +121,8 @@ func NewHandler(o Options) http.Handler {
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		writeError(w, &apikey.Error{Code: apikey.NotFound, Message: "Nothing exists at this path."})
 	})
-	served := withSecurityHeaders(clearReadDeadline(closeWhenStopping(o.Stopping, o.CORS.wrap(o.Logger, mux))))
+	authorizer := authorizer{who: who, gate: gate, executes: o.GatePath, timeout: o.Timeout, counted: o.Metrics.Authorization, ignored: new(sync.Once)}
+	served := withSecurityHeaders(clearReadDeadline(closeWhenStopping(o.Stopping, authorizer.route(o.CORS.wrap(o.Logger, mux)))))
 	return withRequestID(traceRequests(o.Tracer, logRequests(o.Logger, o.Metrics.Request, served)))
 }
 

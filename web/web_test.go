@@ -72,7 +72,7 @@ func (s *shelf) key(n int) apikey.Key {
 	}
 }
 
-func (s *shelf) KeyPages(ctx context.Context, _ apikey.InternalID, _ []apikey.RetrieverID, r apikey.KeyRange) ([][]apikey.Key, error) {
+func (s *shelf) KeyPages(ctx context.Context, _ apikey.InternalID, _ []apikey.RetrieverID, r apikey.KeyList) ([][]apikey.Key, error) {
 	if s.page != nil {
 		if err := s.page(ctx, s.pages); err != nil {
 			return nil, err
@@ -93,18 +93,20 @@ func (s *shelf) KeyPages(ctx context.Context, _ apikey.InternalID, _ []apikey.Re
 	return [][]apikey.Key{keys}, nil
 }
 
-func (s *shelf) CurrentKeys(_ context.Context, _ apikey.InternalID, id apikey.ID) ([]apikey.Key, error) {
-	switch id {
-	case "key_1":
-		k := s.key(1)
-		k.ID = id
-		return []apikey.Key{k}, nil
-	case "key_elsewhere":
-		k := s.key(2)
-		k.ID, k.Scopes[0].ResourceID = id, "ret_2"
-		return []apikey.Key{k}, nil
+func (s *shelf) CurrentKeys(_ context.Context, _ apikey.InternalID, ids ...apikey.ID) (found []apikey.Key, err error) {
+	for _, id := range ids {
+		switch id {
+		case "key_1":
+			k := s.key(1)
+			k.ID = id
+			found = append(found, k)
+		case "key_elsewhere":
+			k := s.key(2)
+			k.ID, k.Scopes[0].ResourceID = id, "ret_2"
+			found = append(found, k)
+		}
 	}
-	return nil, nil
+	return found, nil
 }
 
 func (s *shelf) InsertKey(_ context.Context, k apikey.Key, e apikey.Event) error {

@@ -60,7 +60,7 @@ export type Promises = All<[
   Same<Retriever["apiKeys"]["total"], number>,
   Same<Retriever["apiKeys"]["pageInfo"]["endCursor"], string | null>,
   Same<NonNullable<TrailQuery["retriever"]>["auditEvents"] extends infer T ? null extends T ? true : false : never, true>,
-  Same<NonNullable<FindQuery["node"]>["__typename"], "ApiKey" | "Namespace" | "Retriever">,
+  Same<NonNullable<FindQuery["node"]>["__typename"], "ApiKey" | "Namespace" | "Organization" | "Retriever">,
   Same<NonNullable<CreateMutation["createApiKey"]>["key"], string>,
   Same<CreateApiKeyInput["name"], string>,
   Same<UpdateApiKeyInput["name"], string | null | undefined>,

@@ -266,11 +266,12 @@ func (m *measure) field(f *ast.Field) int {
 	}
 	switch {
 	case f.Name == "_entities":
-		n := m.representations(f)
-		m.entities = max(m.entities, n)
-		below = saturated(n * below)
+		m.entities = max(m.entities, m.longest(f))
+		below = saturated(m.longest(f) * below)
 	case strings.HasSuffix(f.Definition.Type.Name(), "Connection"):
 		below = saturated(m.page(f) * below)
+	case f.ObjectDefinition == m.Schema.Query || f.ObjectDefinition == m.Schema.Mutation: // nodes, apiKeysByHash, revokeApiKeys
+		below = saturated(max(1, m.longest(f)) * below)
 	case strings.HasPrefix(f.Definition.Type.Name(), "__") && f.Definition.Type.Elem != nil: // of the schema
 		below = saturated(schemaList * below)
 	}
@@ -280,13 +281,29 @@ func (m *measure) field(f *ast.Field) int {
 // schemaList is a typical length of introspection lists: there are more types than that, and fewer of most other things.
 const schemaList = 20
 
-// representations returns the number of representations. A single one outside a list counts as a list of one.
-func (m *measure) representations(f *ast.Field) int {
-	switch given := Argument(f, "representations", m.variables).(type) {
+// longest returns the length of the longest list in the field's arguments, as a root field selects something for each item of such a list. A
+// single value counts as a list of one.
+func (m *measure) longest(f *ast.Field) int {
+	most := 0
+	for _, a := range f.Arguments {
+		v, _ := a.Value.Value(m.variables)
+		most = max(most, longestIn(v))
+	}
+	return most
+}
+
+func longestIn(v any) int {
+	switch v := v.(type) {
 	case nil:
 		return 0
 	case []any:
-		return len(given)
+		return len(v)
+	case map[string]any:
+		most := 0
+		for _, member := range v {
+			most = max(most, longestIn(member))
+		}
+		return most
 	default:
 		return 1
 	}
@@ -340,7 +357,7 @@ func (m *measure) page(f *ast.Field) int {
 			return int(min(max(n, 0), int64(m.MaxPage)))
 		}
 	}
-	return m.DefaultPage(f.Name)
+	return m.DefaultPage(f.ObjectDefinition.Name, f.Name)
 }
 
 // Argument returns the value of a field's argument, or nil if it has none.

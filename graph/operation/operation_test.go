@@ -31,7 +31,7 @@ var limits = Limits{Depth: 12, Aliases: 100, RootFields: 100, Directives: 10, To
 // configured returns the configuration that package graph uses.
 func configured(limits Limits) Config {
 	return Config{
-		Schema: schema, Scalars: scalar.Readers, Limits: limits, Suggestions: true, MaxPage: apikey.MaxPage, DefaultPage: func(string) int { return apikey.MaxPage },
+		Schema: schema, Scalars: scalar.Readers, Limits: limits, Suggestions: true, MaxPage: apikey.MaxPage, DefaultPage: func(string, string) int { return apikey.MaxPage },
 		Known: known, HoldsKey: apikey.HoldsKey,
 		Tenant: func(ctx context.Context) string {
 			if c := apikey.CallerFrom(ctx); c.Key != nil {

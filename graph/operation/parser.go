@@ -25,8 +25,8 @@ type Config struct {
 	Limits      Limits
 	Suggestions bool // in errors: the names of the schema that are similar to a wrong one
 
-	MaxPage     int                    // items that a connection shows at most
-	DefaultPage func(field string) int // items that it shows without first and last
+	MaxPage     int                            // items that a connection shows at most
+	DefaultPage func(parent, field string) int // items that it shows without first and last
 
 	Known    func(context.Context) bool   // whether the caller is known: nothing is kept of what unknown callers send
 	Tenant   func(context.Context) string // the caller's organization, which its registered texts belong to
@@ -65,7 +65,7 @@ func (p *Parser) Parse(ctx context.Context, text string) (*Document, gqlerror.Li
 	parsed, err := queryparser.ParseQueryWithTokenLimit(source, p.Limits.Tokens)
 	if err == nil {
 		if pos := loneSurrogate(source); pos != nil {
-			err = gqlerror.ErrorPosf(pos, "The string has half of a surrogate pair, which is no character: send both halves.")
+			err = gqlerror.ErrorPosf(pos, "The string has half of a surrogate pair, which is not a character: send both halves.")
 		}
 	}
 	if err != nil {

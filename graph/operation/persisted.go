@@ -174,7 +174,7 @@ func (r *Request) document() (id string, hashed bool, err *Error) {
 }
 
 // bare is an id without the name of its algorithm, which some clients put before a hash and others do not. A hash is hexadecimal
-// in any case; an id that is no hash stays as it is.
+// in any case; an id that is not a hash stays as it is.
 func bare(id string) string {
 	const algorithm = "sha256:"
 	hash := id

@@ -133,14 +133,15 @@ func UnmarshalOperation(v any) (apikey.Operation, error) {
 
 // Representation is an entity that a gateway asks for: its type and id.
 type Representation struct {
-	TypeName string
-	ID       string
-	Err      error // what is wrong with it, or nil
+	TypeName   string
+	ID         string
+	InternalID string // the other key of organizations; given instead of ID, or in addition
+	Err        error  // what is wrong with it, or nil
 }
 
 // MarshalRepresentation writes a representation.
 func MarshalRepresentation(r Representation) graphql.Marshaler {
-	return graphql.MarshalMap(map[string]any{"__typename": r.TypeName, "id": r.ID})
+	return graphql.MarshalMap(map[string]any{"__typename": r.TypeName, "id": r.ID, "internalId": r.InternalID})
 }
 
 // UnmarshalRepresentation reads a representation. Gateways may send additional fields. An object without type or id becomes a
@@ -153,6 +154,12 @@ func UnmarshalRepresentation(v any) (Representation, error) {
 	}
 	var r Representation
 	r.TypeName, _ = object["__typename"].(string)
+	if r.TypeName == "Organization" {
+		r.InternalID, _ = object["internalId"].(string)
+	}
+	if r.InternalID != "" && object["id"] == nil {
+		return r, nil
+	}
 	if r.ID, r.Err = UnmarshalID(object["id"]); r.TypeName == "" || r.Err != nil {
 		r = Representation{Err: wrong}
 	}

@@ -15,8 +15,14 @@ import (
 // Command runs a command to its end and returns its exit code and output.
 func Command(t *testing.T, env Fields, args ...string) (code int, out, errs string) {
 	t.Helper()
+	return CommandWithInput(t, env, "", args...)
+}
+
+// CommandWithInput is Command with standard input.
+func CommandWithInput(t *testing.T, env Fields, input string, args ...string) (code int, out, errs string) {
+	t.Helper()
 	stdout, stderr := NewBuffer(), NewBuffer()
-	code = program.Run(t.Context(), args, Getenv(env), strings.NewReader(""), stdout, stderr)
+	code = program.Run(t.Context(), args, Getenv(env), strings.NewReader(input), stdout, stderr)
 	return code, stdout.String(), stderr.String()
 }
 

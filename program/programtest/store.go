@@ -6,10 +6,12 @@ import (
 	"crypto/rand"
 	"database/sql"
 	"encoding/json"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -211,6 +213,75 @@ func StoredEvents(t *testing.T, d Deployment) (events []apikey.Event) {
 		add(doc)
 	}
 	return events
+}
+
+// Dump returns all that is stored: for each table or collection, its rows or documents, sorted.
+func Dump(t *testing.T, d Deployment) map[string][]string {
+	t.Helper()
+	all := map[string][]string{}
+	if path, embedded := d.Env["EMBEDDED_PATH"].(string); embedded {
+		db, err := sql.Open("sqlite", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = db.Close() }()
+		for _, table := range []string{"namespaces", "retrievers", "api_keys", "api_key_retrievers", "audit_events", "audit_event_retrievers"} {
+			all[table] = rowsOf(t, db, table)
+		}
+		return all
+	}
+	client, err := mongo.Connect(options.Client().ApplyURI(MongoURI))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = client.Disconnect(context.Background()) }()
+	name, _ := d.Env["MONGODB_DATABASE"].(string)
+	collections, err := client.Database(name).ListCollectionNames(t.Context(), bson.D{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range collections {
+		found, err := client.Database(name).Collection(c).Find(t.Context(), bson.D{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for found.Next(t.Context()) {
+			all[c] = append(all[c], found.Current.String())
+		}
+		if err := found.Err(); err != nil {
+			t.Fatal(err)
+		}
+		slices.Sort(all[c])
+	}
+	return all
+}
+
+func rowsOf(t *testing.T, db *sql.DB, table string) (all []string) {
+	t.Helper()
+	rows, err := db.QueryContext(t.Context(), "SELECT * FROM "+table)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = rows.Close() }()
+	columns, err := rows.Columns()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for rows.Next() {
+		values, to := make([]any, len(columns)), make([]any, len(columns))
+		for i := range values {
+			to[i] = &values[i]
+		}
+		if err := rows.Scan(to...); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, fmt.Sprintf("%q", values))
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(all)
+	return all
 }
 
 func drop(t *testing.T, database string) {

@@ -1,6 +1,7 @@
 package document
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -16,8 +17,55 @@ type Batch struct {
 	Namespaces, Retrievers, Keys []bson.Raw
 }
 
-// Len is the number of documents.
+// Len implements Source.
 func (b Batch) Len() int { return len(b.Namespaces) + len(b.Retrievers) + len(b.Keys) }
+
+// Read implements Source.
+func (b Batch) Read(ctx context.Context, f func(Part) error) error {
+	for _, p := range []Part{{List: Namespaces, Documents: b.Namespaces}, {List: Retrievers, Documents: b.Retrievers}, {List: Keys, Documents: b.Keys}} {
+		for rest := p.Documents; len(rest) > 0; {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			n, size := 0, 0
+			for ; n < len(rest) && fits(n, size+len(rest[n])); n++ {
+				size += len(rest[n])
+			}
+			if err := f(Part{p.List, len(p.Documents) - len(rest), rest[:n]}); err != nil {
+				return err
+			}
+			rest = rest[n:]
+		}
+	}
+	return nil
+}
+
+// Source is a set of documents to store together. An import of any size reads it part by part.
+type Source interface {
+	// Len is the number of documents.
+	Len() int
+
+	// Read calls f with all documents, part by part: first the namespaces, then the retrievers, then the keys. It stops
+	// at f's first error and returns it. It can be called several times.
+	Read(ctx context.Context, f func(Part) error) error
+}
+
+// Part is some consecutive documents of a list. A part has at most MaxPart documents. It has at most maxPartBytes,
+// unless it is a single document.
+type Part struct {
+	List      string // namespaces, retrievers or api_keys
+	From      int    // the index of the first document in the list
+	Documents []bson.Raw
+}
+
+// MaxPart is the largest number of documents in a Part. An engine can write a part at once.
+const MaxPart = 500
+
+// maxPartBytes bounds the memory of a Part.
+const maxPartBytes = 1 << 20
+
+// fits reports whether a document can be added to a part of n documents, which would then have that size.
+func fits(n, size int) bool { return n == 0 || n < MaxPart && size <= maxPartBytes }
 
 // ImportOptions are the options of an import.
 type ImportOptions struct {
@@ -49,20 +97,36 @@ func (p Problem) Error() string {
 	return fmt.Sprintf("%s[%d].%s: %s", p.List, p.Index, p.Field, p.Message)
 }
 
-// Problems lists everything that is wrong with a batch. Nothing of such a batch is stored.
-type Problems []Problem
+// Problems is everything that is wrong with a batch. Nothing of such a batch is stored.
+type Problems struct {
+	First []Problem // at most maxProblems
+	More  int       // the number of further problems
+}
+
+// maxProblems is the number of problems to show. The others are only counted: every document of a large file can have
+// several.
+const maxProblems = 20
+
+// Len is the number of problems.
+func (ps Problems) Len() int { return len(ps.First) + ps.More }
+
+// Add adds problems.
+func (ps *Problems) Add(problems ...Problem) {
+	n := min(len(problems), maxProblems-len(ps.First))
+	ps.First = append(ps.First, problems[:n]...)
+	ps.More += len(problems) - n
+}
 
 func (ps Problems) Error() string { return strings.Join(ps.Lines(), "\n") }
 
-// Lines returns the first 20 problems, and how many more there are.
+// Lines returns the first problems, and how many more there are.
 func (ps Problems) Lines() []string {
-	const shown = 20
-	lines := make([]string, 0, shown+1)
-	for _, p := range ps[:min(len(ps), shown)] {
+	lines := make([]string, 0, len(ps.First)+1)
+	for _, p := range ps.First {
 		lines = append(lines, p.Error())
 	}
-	if len(ps) > shown {
-		lines = append(lines, fmt.Sprintf("and %d more", len(ps)-shown))
+	if ps.More > 0 {
+		lines = append(lines, fmt.Sprintf("and %d more", ps.More))
 	}
 	return lines
 }

@@ -7,14 +7,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
-	"runtime"
-	"slices"
-	"strings"
-	"sync"
-	"time"
 	"unicode/utf8"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/x/bsonx/bsoncore"
 )
 
 // kind is the type that a field must have, unless it is missing or null.
@@ -76,83 +72,57 @@ func keyKinds() map[string]kind {
 type checker struct {
 	list string
 	rules
-	seen map[string]int // the index of the first document with this unique field and value
+	seen    map[digest]int32 // the index of the first document with this unique field and value
+	present map[string]bool  // the fields of the document being checked
+}
+
+// digest identifies a value by half of its SHA-256. An import remembers every id and hash of its file, so they must be
+// small. No two values have been found to have one digest.
+type digest [sha256.Size / 2]byte
+
+func digestOf(text []byte) digest {
+	sum := sha256.Sum256(text)
+	return digest(sum[:])
 }
 
 func newChecker(list string) *checker {
-	return &checker{list: list, rules: listRules[list], seen: map[string]int{}}
+	return &checker{list: list, rules: listRules[list], seen: map[digest]int32{}, present: map[string]bool{}}
 }
 
-// documents converts the next documents of the list from Extended JSON to BSON, and returns what is wrong with them.
-// The first of them has the index from.
-func (c *checker) documents(from int, texts []json.RawMessage) ([]bson.Raw, Problems) {
-	docs, found := make([]bson.Raw, len(texts)), make([]Problems, len(texts))
-	var wg sync.WaitGroup
-	workers := runtime.GOMAXPROCS(0)
-	for worker := range workers {
-		wg.Go(func() {
-			for i := worker; i < len(texts); i += workers {
-				docs[i], found[i] = c.document(from+i, texts[i])
-			}
-		})
+// document returns what is wrong with the list's next document.
+func (c *checker) document(index int, text json.RawMessage) (problems []Problem) {
+	bad := func(field, format string, args ...any) {
+		problems = append(problems, Problem{List: c.list, Index: index, Field: field, Message: fmt.Sprintf(format, args...)})
 	}
-	wg.Wait()
-	for i, doc := range docs {
-		if doc != nil {
-			c.identity(doc, from+i, c.reporter(from+i, &found[i]))
-		}
-	}
-	return docs, slices.Concat(found...)
-}
-
-// reporter returns a function that adds a problem of the document at the index.
-func (c *checker) reporter(index int, problems *Problems) func(field, format string, args ...any) {
-	return func(field, format string, args ...any) {
-		*problems = append(*problems, Problem{List: c.list, Index: index, Field: field, Message: fmt.Sprintf(format, args...)})
-	}
-}
-
-// document converts one document from Extended JSON to BSON, and returns what is wrong with it by itself.
-func (c *checker) document(index int, text json.RawMessage) (bson.Raw, Problems) {
-	var problems Problems
-	bad := c.reporter(index, &problems)
 	if text[0] != '{' {
 		bad("", "not a document")
-		return nil, problems
+		return problems
 	}
 	if !utf8.Valid(text) {
 		bad("", "is not valid UTF-8")
-		return nil, problems
+		return problems
 	}
-	var doc bson.D
-	if err := bson.UnmarshalExtJSON(text, false, &doc); err != nil {
-		bad(badField(text), "not Extended JSON: %v", err)
-		return nil, problems
+	doc, notExtendedJSON, notBSON := fromExtendedJSON(text, c.fields)
+	switch {
+	case notExtendedJSON != nil:
+		bad(badField(text), "not Extended JSON: %v", notExtendedJSON)
+		return problems
+	case notBSON != nil:
+		bad("", "cannot be stored: %v", notBSON)
+		return problems
 	}
-	present := map[string]bool{}
-	for i := range doc {
-		e := &doc[i]
-		if present[e.Key] {
-			bad(e.Key, "appears twice")
+	clear(c.present)
+	each(doc, func(name []byte, v value) {
+		if c.present[string(name)] {
+			bad(string(name), "appears twice")
 		}
-		present[e.Key] = true
-		kind, known := c.fields[e.Key]
-		if !known || e.Value == nil {
-			continue
+		c.present[string(name)] = true
+		if kind, known := c.fields[string(name)]; known && v.Type != bsoncore.TypeNull {
+			kind.check(string(name), v, bad)
 		}
-		if s, ok := e.Value.(string); ok && kind == isDate {
-			if t, err := time.Parse(time.RFC3339, s); err == nil {
-				e.Value = bson.NewDateTimeFromTime(t)
-			}
-		}
-		kind.check(e.Key, e.Value, bad)
-	}
-	encoded, err := bson.Marshal(doc)
-	if err != nil {
-		bad("", "cannot be stored: %v", err)
-		return nil, problems
-	}
-	return encoded, problems
+	})
+	c.identity(doc, index, bad)
+	return problems
 }
 
 // identity checks that the required fields are present and the unique ones are unique.
@@ -162,16 +132,17 @@ func (c *checker) identity(doc bson.Raw, index int, bad func(field, format strin
 			bad(field, "is required")
 		}
 	}
-	unique := func(field, value string) {
-		if first, dup := c.seen[field+"\x00"+value]; dup {
+	unique := func(field string, value ...byte) {
+		id := digestOf(append([]byte(field+"\x00"), value...))
+		if first, dup := c.seen[id]; dup {
 			bad(field, "is the same as in %s[%d]", c.list, first)
 			return
 		}
-		c.seen[field+"\x00"+value] = index
+		c.seen[id] = int32(index)
 	}
 	for _, field := range c.unique {
 		if v := doc.Lookup(field); v.Type != 0 {
-			unique(field, string(append([]byte{byte(v.Type)}, v.Value...)))
+			unique(field, append([]byte{byte(v.Type)}, v.Value...)...)
 		}
 	}
 	if c.list == Keys {
@@ -179,7 +150,7 @@ func (c *checker) identity(doc bson.Raw, index int, bad func(field, format strin
 		if k, _ := Key(doc, 0); k.ID == "" {
 			bad("key_id", "is required, unless the _id is a text or an ObjectId")
 		} else {
-			unique("key_id", string(k.ID))
+			unique("key_id", []byte(k.ID)...)
 		}
 	}
 }
@@ -240,45 +211,38 @@ func badField(text json.RawMessage) string {
 }
 
 // check reports what is wrong with the value of a field.
-func (k kind) check(field string, v any, bad func(field, format string, args ...any)) {
+func (k kind) check(field string, v value, bad func(field, format string, args ...any)) {
+	text, isString := v.bytes(), v.Type == bsoncore.TypeString
 	switch k {
 	case isID:
-	case isText:
-		if _, ok := v.(string); !ok {
+	case isText, isLiteral, isHash:
+		switch {
+		case !isString:
 			bad(field, "must be a text")
-		}
-	case isLiteral:
-		if s, ok := v.(string); !ok {
-			bad(field, "must be a text")
-		} else if strings.Contains(s, "*") {
+		case k == isLiteral && bytes.IndexByte(text, '*') >= 0:
 			bad(field, "must not contain *, which is a wildcard in a key's scopes")
-		}
-	case isHash:
-		if s, ok := v.(string); !ok {
-			bad(field, "must be a text")
-		} else if sum, err := hex.DecodeString(s); err == nil && len(sum) == sha256.Size && s != strings.ToLower(s) {
+		case k == isHash && isUpperCaseHash(text):
 			bad(field, "must be lower-case hexadecimal: a key with this hash cannot authenticate")
 		}
 	case isBoolean:
-		if _, ok := v.(bool); !ok {
+		if v.Type != bsoncore.TypeBoolean {
 			bad(field, "must be true or false")
 		}
 	case isDate:
-		d, ok := v.(bson.DateTime)
-		if !ok {
+		if v.Type != bsoncore.TypeDateTime {
 			bad(field, "must be a date: {\"$date\": …} or RFC 3339")
-		} else if t := d.Time(); t.Before(MinTime) || t.After(MaxTime) {
+		} else if _, ok := v.time(); !ok {
 			bad(field, "must be a date between the years 0 and 9999")
 		}
 	case isLimit:
 		var limit float64 // exact for all 32-bit integers
-		switch n := v.(type) {
-		case int32:
-			limit = float64(n)
-		case int64:
-			limit = float64(n)
-		case float64:
-			limit = n
+		switch v.Type {
+		case bsoncore.TypeInt32:
+			limit = float64(v.Int32())
+		case bsoncore.TypeInt64:
+			limit = float64(v.Int64())
+		case bsoncore.TypeDouble:
+			limit = v.Double()
 		default:
 			bad(field, "must be an integer")
 			return
@@ -290,35 +254,42 @@ func (k kind) check(field string, v any, bad func(field, format string, args ...
 			bad(field, "must be at least 1")
 		}
 	case isTexts:
-		items, ok := v.(bson.A)
-		if !ok {
+		i := 0
+		if !v.items(func(item value) {
+			isText.check(fmt.Sprintf("%s[%d]", field, i), item, bad)
+			i++
+		}) {
 			bad(field, "must be a list of texts")
 		}
-		for i, item := range items {
-			if _, ok := item.(string); !ok {
-				bad(fmt.Sprintf("%s[%d]", field, i), "must be a text")
-			}
-		}
 	case isScopes:
-		items, ok := v.(bson.A)
-		if !ok {
+		i := 0
+		if !v.items(func(scope value) {
+			scope.checkScope(fmt.Sprintf("%s[%d]", field, i), bad)
+			i++
+		}) {
 			bad(field, "must be a list of scopes")
 		}
-		for i, item := range items {
-			scope, ok := item.(bson.D)
-			if !ok {
-				bad(fmt.Sprintf("%s[%d]", field, i), "must be a scope: {\"resource_type\", \"resource_id\", \"operations\"}")
-			}
-			for _, e := range scope {
-				within := fmt.Sprintf("%s[%d].%s", field, i, e.Key)
-				switch {
-				case e.Value == nil:
-				case e.Key == "resource_type", e.Key == "resource_id":
-					isText.check(within, e.Value, bad)
-				case e.Key == "operations":
-					isTexts.check(within, e.Value, bad)
-				}
-			}
-		}
 	}
+}
+
+func (v value) checkScope(field string, bad func(field, format string, args ...any)) {
+	if v.Type != bsoncore.TypeEmbeddedDocument {
+		bad(field, "must be a scope: {\"resource_type\", \"resource_id\", \"operations\"}")
+		return
+	}
+	each(v.Data, func(name []byte, v value) {
+		switch {
+		case v.Type == bsoncore.TypeNull:
+		case string(name) == "resource_type", string(name) == "resource_id":
+			isText.check(field+"."+string(name), v, bad)
+		case string(name) == "operations":
+			isTexts.check(field+"."+string(name), v, bad)
+		}
+	})
+}
+
+// isUpperCaseHash reports whether the text is a SHA-256 with upper-case letters.
+func isUpperCaseHash(text []byte) bool {
+	sum, err := hex.DecodeString(string(text))
+	return err == nil && len(sum) == sha256.Size && !bytes.Equal(text, bytes.ToLower(text))
 }

@@ -1,104 +1,147 @@
 package document
 
 import (
-	"bufio"
-	"encoding/json"
+	"cmp"
+	"context"
+	"crypto/sha256"
 	"errors"
-	"fmt"
 	"io"
+	"slices"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
-
-	"retrieverkeys/wire"
 )
 
-// Parse reads an import file: {"namespaces":[…],"retrievers":[…],"api_keys":[…]}. Each list is optional. Documents are
-// in MongoDB Extended JSON v2, canonical or relaxed, and dates can also be RFC 3339 strings. If documents are invalid,
-// the error is Problems with all of them.
-func Parse(r io.Reader) (Batch, error) {
-	var b Batch
-	lists := map[string]*[]bson.Raw{Namespaces: &b.Namespaces, Retrievers: &b.Retrievers, Keys: &b.Keys}
+// File is an import file: {"namespaces":[…],"retrievers":[…],"api_keys":[…]}. Each list is optional. Documents are in
+// MongoDB Extended JSON v2, canonical or relaxed, and dates can also be RFC 3339 strings.
+//
+// A File has passed Check. It holds the places of its documents and not the documents, so a file can be larger than the
+// memory.
+type File struct {
+	content io.ReaderAt
+	lists   map[string][]section
+	len     int
+}
+
+// section is where the file has a Part.
+type section struct {
+	from  int               // the index of the first document in the list
+	at    int64             // the offset of the first document in the file
+	spans []span            // the documents
+	sum   [sha256.Size]byte // of their texts
+}
+
+// span is where a document is, relative to its section.
+type span struct{ start, end int32 }
+
+func (s *section) len() int { return int(s.spans[len(s.spans)-1].end) }
+
+// ErrChanged reports that an import file changed after Check.
+var ErrChanged = errors.New("the file changed during the import")
+
+// Check reads an import file and checks all documents. If some are invalid, the error is Problems.
+func Check(ctx context.Context, content io.ReaderAt) (*File, error) {
+	f := &File{content: content, lists: map[string][]section{}}
 	var problems Problems
-
-	file := bufio.NewReader(r)
-	start, _ := file.Peek(4)
-	text, err := wire.UTF8(start)
-	if err != nil {
-		return Batch{}, fmt.Errorf("the file %w", err)
-	}
-	_, _ = file.Discard(len(start) - len(text))
-	dec := json.NewDecoder(file)
-	if err := expect(dec, '{'); err != nil {
-		return Batch{}, err
-	}
-	seen := map[string]bool{}
-	for dec.More() {
-		token, err := dec.Token()
-		if err != nil {
-			return Batch{}, notJSON(dec, err)
-		}
-		name, _ := token.(string)
-		list, known := lists[name]
-		switch {
-		case !known:
-			return Batch{}, fmt.Errorf("unknown list %q: an import file has the lists %s, %s and %s", name, Namespaces, Retrievers, Keys)
-		case seen[name]:
-			return Batch{}, fmt.Errorf("the list %q appears twice", name)
-		}
-		seen[name] = true
-		if err := expect(dec, '['); err != nil {
-			return Batch{}, fmt.Errorf("%s: %w", name, err)
-		}
-		check := newChecker(name)
-		for dec.More() {
-			texts := make([]json.RawMessage, 0, atATime)
-			for len(texts) < atATime && dec.More() {
-				var text json.RawMessage
-				if err := dec.Decode(&text); err != nil {
-					return Batch{}, fmt.Errorf("%s[%d]: %w", name, len(*list)+len(texts), notJSON(dec, err))
-				}
-				texts = append(texts, text)
+	var check *checker
+	err := Ahead(
+		func(found func(texts) bool) error { return scan(ctx, content, found) },
+		func(t texts) error {
+			if t.from == 0 {
+				check = newChecker(t.list)
 			}
-			docs, found := check.documents(len(*list), texts)
-			*list, problems = append(*list, docs...), append(problems, found...)
-		}
-		if err := expect(dec, ']'); err != nil {
-			return Batch{}, fmt.Errorf("%s: %w", name, err)
-		}
+			digest := sha256.New()
+			for i, text := range t.documents {
+				digest.Write(text)
+				problems.Add(check.document(t.from+i, text)...)
+			}
+			t.sum = [sha256.Size]byte(digest.Sum(nil))
+			f.lists[t.list] = append(f.lists[t.list], t.section)
+			f.len += len(t.documents)
+			return nil
+		})
+	switch {
+	case err != nil:
+		return nil, err
+	case problems.Len() > 0:
+		return nil, problems
+	default:
+		return f, nil
 	}
-	if err := expect(dec, '}'); err != nil {
-		return Batch{}, err
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return Batch{}, errors.New("there is data after the end of the JSON value")
-	}
-	if len(problems) > 0 {
-		return Batch{}, problems
-	}
-	return b, nil
 }
 
-// atATime is how many documents are converted from Extended JSON to BSON in parallel.
-const atATime = 1_000
+// Len implements Source.
+func (f *File) Len() int { return f.len }
 
-func expect(dec *json.Decoder, want json.Delim) error {
-	token, err := dec.Token()
-	if err != nil {
-		return notJSON(dec, err)
-	}
-	if token != want {
-		return fmt.Errorf("not an import file: expected %q", want.String())
-	}
-	return nil
+// Read implements Source. It reads the file again and returns ErrChanged if a document is no longer what Check has
+// checked.
+func (f *File) Read(ctx context.Context, use func(Part) error) error {
+	return Ahead(func(found func(Part) bool) error {
+		var text []byte
+		for _, list := range []string{Namespaces, Retrievers, Keys} {
+			for _, s := range f.lists[list] {
+				if err := ctx.Err(); err != nil {
+					return err
+				}
+				text = slices.Grow(text[:0], s.len())[:s.len()]
+				docs, err := s.read(f.content, text, listRules[list].fields)
+				if err != nil {
+					return err
+				}
+				if !found(Part{list, s.from, docs}) {
+					return nil
+				}
+			}
+		}
+		return nil
+	}, use)
 }
 
-func notJSON(dec *json.Decoder, err error) error {
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return errors.New("the file ends in the middle of a JSON value")
+// read reads the section's documents. The text has the section's length.
+func (s *section) read(content io.ReaderAt, text []byte, fields map[string]kind) ([]bson.Raw, error) {
+	switch n, err := content.ReadAt(text, s.at); {
+	case n == len(text):
+	case errors.Is(err, io.EOF):
+		return nil, ErrChanged
+	default:
+		return nil, err
 	}
-	if _, ok := errors.AsType[*json.SyntaxError](err); ok {
-		// The error's own offset does not count the tokens read before.
-		return fmt.Errorf("not JSON, after byte %d: %w", dec.InputOffset(), err)
+	digest := sha256.New()
+	for _, d := range s.spans {
+		digest.Write(text[d.start:d.end])
 	}
-	return err
+	if [sha256.Size]byte(digest.Sum(nil)) != s.sum {
+		return nil, ErrChanged
+	}
+	docs := make([]bson.Raw, len(s.spans))
+	for i, d := range s.spans {
+		docs[i], _, _ = fromExtendedJSON(text[d.start:d.end], fields) // Check had no error
+	}
+	return docs, nil
+}
+
+// Ahead calls use with each item that find finds. Meanwhile find searches for the next item, in another goroutine, so
+// at most two items exist at a time. find ends when found returns false.
+func Ahead[T any](find func(found func(T) bool) error, use func(T) error) error {
+	items, stopped := make(chan T), make(chan struct{})
+	var notFound, notUsed error
+	go func() {
+		defer close(items)
+		notFound = find(func(item T) bool {
+			select {
+			case items <- item:
+				return true
+			case <-stopped:
+				return false
+			}
+		})
+	}()
+	for item := range items {
+		if notUsed = use(item); notUsed != nil {
+			close(stopped)
+			break
+		}
+	}
+	for range items { // until find has ended
+	}
+	return cmp.Or(notUsed, notFound)
 }

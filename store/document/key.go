@@ -26,7 +26,8 @@ func Key(doc bson.Raw, fields apikey.Fields) (apikey.Key, bool) {
 // itself costs a list of 1,000 keys 16 % more processor time.
 type KeyReader struct {
 	Fields apikey.Fields
-	Odd    bool // some document has a created_at that cannot be displayed
+	Order  apikey.Fields // the date that the list is ordered by, whether or not it is one of Fields
+	Odd    bool          // some document has a value there that is not a date which can be displayed
 
 	key        apikey.Key    // the key being read
 	fallbackID apikey.ID     // the id that its _id can stand in for
@@ -68,8 +69,12 @@ func (r *KeyReader) decode(doc bson.Raw) (k apikey.Key, fallbackID apikey.ID, ok
 			continue
 		}
 		next = at + 1
-		if f := &keyFields[at]; f.field&(r.Fields|always) != 0 {
+		switch f := &keyFields[at]; {
+		case f.field&(r.Fields|always) != 0:
 			f.decode(r, v)
+		case f.field&r.Order != 0:
+			_, dated := v.time()
+			r.Odd = r.Odd || !dated && !v.missing()
 		}
 	}
 	switch {
@@ -78,7 +83,7 @@ func (r *KeyReader) decode(doc bson.Raw) (k apikey.Key, fallbackID apikey.ID, ok
 	case r.unreadable&apikey.FieldExpiresAt != 0 && r.key.Stored == apikey.Active:
 		r.key.Stored = apikey.Expired
 	}
-	r.Odd = r.Odd || r.unreadable&apikey.FieldCreatedAt != 0
+	r.Odd = r.Odd || r.unreadable&r.Order != 0
 	return r.key, r.fallbackID, ok
 }
 

@@ -145,6 +145,11 @@ var keyFields = []keyField{
 		encode: func(k *apikey.Key) any { return k.IsInternal },
 	},
 	{
+		name: "revoke_reason", field: apikey.FieldRevokeReason, own: true,
+		decode: func(r *KeyReader, v value) { r.key.RevokeReason = r.optionalText(v) },
+		encode: func(k *apikey.Key) any { return k.RevokeReason },
+	},
+	{
 		name: "rotated_to", field: apikey.FieldRotatedTo, kind: isID, own: true,
 		decode: func(r *KeyReader, v value) { r.key.RotatedTo = v.keyID() },
 		encode: func(k *apikey.Key) any { return k.RotatedTo },

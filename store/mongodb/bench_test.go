@@ -24,6 +24,7 @@ func BenchmarkQueries(b *testing.B) {
 	nth := func(of string, i int) string { return fmt.Sprintf("%s_%05d", of, i) }
 	for i := range many {
 		k := aKey("int_1", i, named...)
+		k.CreatedBy, k.ExpiresAt = new(nth("user", i%10)), new(aTime.Add(time.Duration(i)*time.Minute))
 		documents.Keys = append(documents.Keys, document.FromKey(k))
 		documents.Namespaces = append(documents.Namespaces, document.FromNamespace(apikey.Namespace{
 			ID: apikey.NamespaceID(nth("ns", i)), Name: nth("namespace", i), InternalID: "int_1", OrganizationName: new(nth("organization", i)),
@@ -48,12 +49,16 @@ func BenchmarkQueries(b *testing.B) {
 		k := aKey("int_1", i*many/20, named...)
 		uses = append(uses, apikey.Use{InternalID: k.InternalID, ID: k.ID, Hash: k.Hash, At: aTime})
 	}
-	page := func(r apikey.KeyRange) func(context.Context) error {
+	page := func(r apikey.KeyList) func(context.Context) error {
 		return func(ctx context.Context) error {
 			_, err := s.KeyPages(ctx, "int_1", []apikey.RetrieverID{"ret_1"}, r)
 			return err
 		}
 	}
+	ofOrganization := func(l apikey.KeyList) func(context.Context) error {
+		return func(ctx context.Context) error { _, err := s.KeyPage(ctx, "int_1", l); return err }
+	}
+	in := apikey.KeyPosition{At: k.CreatedAt, ID: k.ID}
 	revision := int64(0)
 	for _, q := range []struct {
 		name string
@@ -81,11 +86,21 @@ func BenchmarkQueries(b *testing.B) {
 			}
 			return s.UseKeys(ctx, uses)
 		}},
-		{"Page of 25", page(apikey.KeyRange{Limit: 25})},
-		{"Page of 25 in the middle", page(apikey.KeyRange{Limit: 25, After: &apikey.KeyPosition{CreatedAt: k.CreatedAt, ID: k.ID}})},
-		{"Page of 25 at the end", page(apikey.KeyRange{Limit: 25, FromEnd: true})},
+		{"Page of 25", page(apikey.KeyList{Limit: 25})},
+		{"Page of 25 in the middle", page(apikey.KeyList{Limit: 25, After: &apikey.KeyPosition{At: k.CreatedAt, ID: k.ID}})},
+		{"Page of 25 at the end", page(apikey.KeyList{Limit: 25, FromEnd: true})},
 		{"CountKeys", func(ctx context.Context) error {
-			_, err := s.CountKeys(ctx, "int_1", "ret_1", time.Time{})
+			_, err := s.CountKeys(ctx, "int_1", apikey.KeyConditions{}.Of("ret_1"))
+			return err
+		}},
+		{"Organization's page of 100", ofOrganization(apikey.KeyList{Limit: 100})},
+		{"Organization's page of 100 in the middle", ofOrganization(apikey.KeyList{Limit: 100, After: &in})},
+		{"Organization's page of 100 by expiry", ofOrganization(apikey.KeyList{Limit: 100, Order: apikey.KeyOrder{ByExpiry: true, Ascending: true}, Where: apikey.KeyConditions{
+			Expires: apikey.Period{From: &aTime},
+		}})},
+		{"Creator's page of 100", ofOrganization(apikey.KeyList{Limit: 100, Where: apikey.KeyConditions{CreatedBy: new("user_00003")}})},
+		{"Organization's CountKeys", func(ctx context.Context) error {
+			_, err := s.CountKeys(ctx, "int_1", apikey.KeyConditions{})
 			return err
 		}},
 		{"CountUnusable", func(ctx context.Context) error { _, err := s.CountUnusable(ctx); return err }},
@@ -118,15 +133,21 @@ func BenchmarkQueries(b *testing.B) {
 		}},
 		{"CountRetrievers", func(ctx context.Context) error { _, err := s.CountRetrievers(ctx, "int_1", "ns_00001"); return err }},
 		{"EventPage", func(ctx context.Context) error {
-			_, err := s.EventPage(ctx, "int_1", "ret_1", apikey.EventRange{Limit: 25})
+			_, err := s.EventPage(ctx, "int_1", ofRetriever("ret_1", 25))
 			return err
 		}},
 		{"EventPage about a key", func(ctx context.Context) error {
-			_, err := s.EventPage(ctx, "int_1", "ret_1", apikey.EventRange{Limit: 25, About: k.ID})
+			_, err := s.EventPage(ctx, "int_1", about(k.ID, 25))
 			return err
 		}},
-		{"CountEvents", func(ctx context.Context) error { _, err := s.CountEvents(ctx, "int_1", "ret_1", ""); return err }},
-		{"CountEvents about a key", func(ctx context.Context) error { _, err := s.CountEvents(ctx, "int_1", "ret_1", k.ID); return err }},
+		{"CountEvents", func(ctx context.Context) error {
+			_, err := s.CountEvents(ctx, "int_1", ofRetriever("ret_1", 0).Where)
+			return err
+		}},
+		{"CountEvents about a key", func(ctx context.Context) error {
+			_, err := s.CountEvents(ctx, "int_1", about(k.ID, 0).Where)
+			return err
+		}},
 	} {
 		b.Run(q.name, func(b *testing.B) {
 			for b.Loop() {

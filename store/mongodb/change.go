@@ -20,23 +20,38 @@ import (
 // repeat each step, and finishes what a crash left in the same way: see settle.go.
 
 // CurrentKeys implements apikey.Store.
-func (s *Store) CurrentKeys(ctx context.Context, tenant apikey.InternalID, id apikey.ID) ([]apikey.Key, error) {
-	keys, err := s.currentKeys(ctx, tenant, id)
-	if err != nil || len(keys) > 0 {
-		return keys, err
+func (s *Store) CurrentKeys(ctx context.Context, tenant apikey.InternalID, ids ...apikey.ID) ([]apikey.Key, error) {
+	if len(ids) == 0 {
+		return nil, nil
 	}
-	// It can be a successor that is still in the other key's document.
-	found, err := s.unfinishedKeys(ctx, 1, bson.E{Key: "internal_id", Value: is(string(tenant))}, bson.E{Key: "successor.key_id", Value: string(id)})
-	if err != nil || len(found) == 0 {
+	keys, finished, err := s.currentKeys(ctx, tenant, ids)
+	if err != nil {
 		return nil, err
 	}
-	s.finishOrRemember(ctx, found[0])
-	return s.currentKeys(ctx, tenant, id)
+	there := make(map[apikey.ID]bool, len(keys))
+	for i := range keys {
+		there[keys[i].ID] = true
+	}
+	missing := slices.DeleteFunc(slices.Clone(ids), func(id apikey.ID) bool { return there[id] })
+	if len(missing) == 0 {
+		return keys, nil
+	}
+	// These can be successors that are still in other keys' documents.
+	found, err := s.unfinishedKeys(ctx, len(missing), bson.E{Key: "internal_id", Value: is(string(tenant))}, bson.E{Key: "successor.key_id", Value: equal(missing...)})
+	if err != nil || len(found) == 0 && !finished {
+		return keys, err
+	}
+	for _, doc := range found {
+		s.finishOrRemember(ctx, doc)
+	}
+	successors, _, err := s.currentKeys(ctx, tenant, missing)
+	return append(keys, successors...), err
 }
 
-func (s *Store) currentKeys(ctx context.Context, tenant apikey.InternalID, id apikey.ID) (keys []apikey.Key, err error) {
+// currentKeys reads the keys and finishes their unfinished changes, as far as it can. It reports whether there were any.
+func (s *Store) currentKeys(ctx context.Context, tenant apikey.InternalID, ids []apikey.ID) (keys []apikey.Key, finished bool, err error) {
 	var unfinished []bson.Raw
-	_, err = find{filter: keysWithIDs(tenant, []apikey.ID{id})}.each(ctx, s.primaryKeys(), func(doc bson.Raw, _ int) {
+	_, err = find{filter: keysWithIDs(tenant, ids)}.each(ctx, s.primaryKeys(), func(doc bson.Raw, _ int) {
 		if k, ok := document.Key(doc, apikey.AllFields); ok {
 			keys = append(keys, k)
 		}
@@ -49,7 +64,7 @@ func (s *Store) currentKeys(ctx context.Context, tenant apikey.InternalID, id ap
 			s.finishOrRemember(ctx, doc)
 		}
 	}
-	return keys, err
+	return keys, len(unfinished) > 0, err
 }
 
 // InsertKey implements apikey.Store.
@@ -76,7 +91,7 @@ func (s *Store) ChangeKey(ctx context.Context, c apikey.Change) (bool, error) {
 	if c.ActiveAt.IsZero() {
 		filter = append(filter, notRevoked...)
 	} else {
-		filter = append(filter, bson.E{Key: "$and", Value: bson.A{active(c.ActiveAt)}})
+		filter = append(filter, bson.E{Key: "$nor", Value: bson.A{except(active(c.ActiveAt))}})
 	}
 	set := document.KeyFields(c.Key, c.Fields)
 	if c.Successor != nil {
@@ -118,12 +133,6 @@ func atRevision(n int64) bson.E {
 		return bson.E{Key: "revision", Value: bson.D{{Key: "$in", Value: bson.A{int64(0), nil}}, notList}}
 	}
 	return bson.E{Key: "revision", Value: is(n)}
-}
-
-// notRevoked selects keys that document.Key does not read as revoked.
-var notRevoked = bson.D{
-	{Key: "revoked_at", Value: is(nil)},
-	{Key: "status", Value: bson.D{{Key: "$in", Value: bson.A{string(apikey.Active), string(apikey.Expired), nil}}, notList}},
 }
 
 // UseKeys implements apikey.Store.
@@ -206,4 +215,4 @@ func internalID(doc bson.Raw) bson.E {
 	return bson.E{Key: "internal_id", Value: doc.Lookup("internal_id")}
 }
 
-func (s *Store) primaryKeys() collection { return s.primary.Collection(document.Keys) }
+func (s *Store) primaryKeys() collection { return s.fresh }

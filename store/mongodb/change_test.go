@@ -139,21 +139,21 @@ var recoveries = map[string]func(*testing.T, *Store){
 		}
 	},
 	"the next list": func(t *testing.T, s *Store) {
-		if _, err := s.KeyPages(t.Context(), crashTenant, []apikey.RetrieverID{"ret_1"}, apikey.KeyRange{Limit: 10}); err != nil {
+		if _, err := s.KeyPages(t.Context(), crashTenant, []apikey.RetrieverID{"ret_1"}, apikey.KeyList{Limit: 10}); err != nil {
 			t.Error(err)
 		}
 		settled(t, s)
-		pages, err := s.KeyPages(t.Context(), crashTenant, []apikey.RetrieverID{"ret_1"}, apikey.KeyRange{Limit: 10})
+		pages, err := s.KeyPages(t.Context(), crashTenant, []apikey.RetrieverID{"ret_1"}, apikey.KeyList{Limit: 10})
 		if err != nil {
 			t.Error(err)
 		}
-		n, err := s.CountKeys(t.Context(), crashTenant, "ret_1", time.Time{})
+		n, err := s.CountKeys(t.Context(), crashTenant, apikey.KeyConditions{}.Of("ret_1"))
 		if err != nil || n != len(pages[0]) {
 			t.Errorf("a list of %d, counted %d, %v", len(pages[0]), n, err)
 		}
 	},
 	"the next count": func(t *testing.T, s *Store) {
-		if _, err := s.CountKeys(t.Context(), crashTenant, "ret_1", time.Time{}); err != nil {
+		if _, err := s.CountKeys(t.Context(), crashTenant, apikey.KeyConditions{}.Of("ret_1")); err != nil {
 			t.Error(err)
 		}
 	},
@@ -192,17 +192,17 @@ var recoveries = map[string]func(*testing.T, *Store){
 
 func checkTrail(t *testing.T, s *Store, want int) {
 	t.Helper()
-	for _, about := range []apikey.ID{"", "key_1"} {
-		page, err := s.EventPage(t.Context(), crashTenant, "ret_1", apikey.EventRange{About: about, Limit: 10})
+	for _, key := range []apikey.ID{"", "key_1"} {
+		page, err := s.EventPage(t.Context(), crashTenant, about(key, 10))
 		if err != nil || len(page) != want {
 			t.Errorf("events %v, %v, want %d", page, err, want)
 		}
-		n, err := s.CountEvents(t.Context(), crashTenant, "ret_1", about)
+		n, err := s.CountEvents(t.Context(), crashTenant, about(key, 0).Where)
 		if err != nil || n != want {
 			t.Errorf("%d events are counted, %v, want %d", n, err, want)
 		}
 	}
-	if page, err := s.EventPage(t.Context(), "int_other", "ret_1", apikey.EventRange{Limit: 10}); err != nil || len(page) > 0 {
+	if page, err := s.EventPage(t.Context(), "int_other", ofRetriever("ret_1", 10)); err != nil || len(page) > 0 {
 		t.Errorf("another tenant's events %v, %v", page, err)
 	}
 }
@@ -263,12 +263,14 @@ func TestEventsThatCannotBeMoved(t *testing.T) {
 		if err != nil || !won {
 			t.Fatal(won, err)
 		}
-		if pages, err := s.KeyPages(t.Context(), crashTenant, []apikey.RetrieverID{"ret_1"}, apikey.KeyRange{Limit: 5, Fields: apikey.FieldName}); err != nil || pages[0][0].Name != fmt.Sprint(i) {
+		if pages, err := s.KeyPages(t.Context(), crashTenant, []apikey.RetrieverID{"ret_1"}, apikey.KeyList{Limit: 5, Fields: apikey.FieldName}); err != nil || pages[0][0].Name != fmt.Sprint(i) {
 			t.Errorf("listed %v, %v", pages, err)
 		}
 	}
 	checkTrail(t, s, 6)
-	page, err := s.EventPage(t.Context(), crashTenant, "ret_1", apikey.EventRange{Limit: 2, After: &apikey.EventPosition{Timestamp: crashEvent("").Timestamp.Add(time.Second), ID: "evt_4"}})
+	l := ofRetriever("ret_1", 2)
+	l.After = &apikey.EventPosition{Timestamp: crashEvent("").Timestamp.Add(time.Second), ID: "evt_4"}
+	page, err := s.EventPage(t.Context(), crashTenant, l)
 	if err != nil || len(page) != 2 || page[0].ID != "evt_3" || page[1].ID != "evt_2" {
 		t.Errorf("EventPage of pending events = %v, %v", page, err)
 	}
@@ -330,7 +332,7 @@ func TestReadsLookForTheUnfinishedNowAndThen(t *testing.T) {
 	s, w := indexed(t)
 	read := func() {
 		t.Helper()
-		if _, err := s.KeyPages(t.Context(), crashTenant, []apikey.RetrieverID{"ret_1"}, apikey.KeyRange{Limit: 5}); err != nil {
+		if _, err := s.KeyPages(t.Context(), crashTenant, []apikey.RetrieverID{"ret_1"}, apikey.KeyList{Limit: 5}); err != nil {
 			t.Error(err)
 		}
 	}

@@ -149,7 +149,7 @@ func TestImportTellsOutagesFromFaults(t *testing.T) {
 		if passes && (isFault || apikey.Classify(err).Code != apikey.Unavailable || !strings.Contains(err.Error(), "Run the import again")) {
 			t.Errorf("code %d: %v, want an outage", code, err)
 		}
-		if !passes && (len(problems) != 1 || problems[0].List != document.Keys || problems[0].Index != 1) {
+		if !passes && (problems.Len() != 1 || problems.First[0].List != document.Keys || problems.First[0].Index != 1) {
 			t.Errorf("code %d: %v, want a problem of the document", code, err)
 		}
 	}

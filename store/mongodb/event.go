@@ -1,7 +1,6 @@
 package mongodb
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -36,46 +35,53 @@ func (s *Store) insertEvents(ctx context.Context, events []bson.Raw) error {
 //
 // The page includes events that are still in the documents of keys. They are read first, so that an event that is being
 // moved is seen in one place or in both, and never in none.
-func (s *Store) EventPage(ctx context.Context, tenant apikey.InternalID, retriever apikey.RetrieverID, r apikey.EventRange) ([]apikey.Event, error) {
-	pending, err := s.pendingEvents(ctx, tenant, retriever, r.About)
+func (s *Store) EventPage(ctx context.Context, tenant apikey.InternalID, l apikey.EventList) ([]apikey.Event, error) {
+	if l.Where.None() {
+		return nil, nil
+	}
+	pending, err := s.pendingEvents(ctx, tenant, &l.Where)
+	if err != nil {
+		return nil, err
+	}
+	by, err := s.fewestEvents(ctx, tenant, &l)
 	if err != nil {
 		return nil, err
 	}
 	direction := int32(-1)
-	if r.FromEnd {
+	if l.FromEnd {
 		direction = 1
 	}
+	filter := eventsThat(tenant, &l, by)
 	page, err := all(ctx, s.events, find{
-		filter: eventsOf(tenant, retriever, r.About, eventBounds(r)...), limit: r.Limit,
-		sort: bson.D{{Key: "timestamp", Value: direction}, {Key: "audit_id", Value: direction}},
+		filter: filter.with(), limit: l.Limit, sort: bson.D{{Key: "timestamp", Value: direction}, {Key: "audit_id", Value: direction}},
 	}, document.Event)
 	if err != nil {
 		return nil, err
 	}
 	for _, e := range pending {
-		if withinEvents(e, r) {
+		if l.Has(e.Position()) {
 			page = append(page, e)
 		}
 	}
-	slices.SortFunc(page, compareEvents)
-	page = slices.CompactFunc(page, func(a, b apikey.Event) bool { return a.ID == b.ID })
-	switch {
-	case len(page) <= r.Limit:
-		return page, nil
-	case r.FromEnd:
-		return page[len(page)-r.Limit:], nil
-	default:
-		return page[:r.Limit], nil
-	}
+	return l.Cut(page), nil
 }
 
 // CountEvents implements apikey.Store.
-func (s *Store) CountEvents(ctx context.Context, tenant apikey.InternalID, retriever apikey.RetrieverID, about apikey.ID) (int, error) {
-	pending, err := s.pendingEvents(ctx, tenant, retriever, about)
+func (s *Store) CountEvents(ctx context.Context, tenant apikey.InternalID, where apikey.EventConditions) (int, error) {
+	if where.None() {
+		return 0, nil
+	}
+	pending, err := s.pendingEvents(ctx, tenant, &where)
 	if err != nil {
 		return 0, err
 	}
-	n, err := count(ctx, s.events, eventsOf(tenant, retriever, about))
+	l := apikey.EventList{Where: where}
+	by, err := s.fewestEvents(ctx, tenant, &l)
+	if err != nil {
+		return 0, err
+	}
+	filter := eventsThat(tenant, &l, by)
+	n, err := count(ctx, s.events, filter.with())
 	if err != nil || len(pending) == 0 {
 		return n, err
 	}
@@ -83,7 +89,7 @@ func (s *Store) CountEvents(ctx context.Context, tenant apikey.InternalID, retri
 	for i, e := range pending {
 		ids[i] = e.ID
 	}
-	moved, err := count(ctx, s.events, eventsOf(tenant, retriever, about, bson.D{{Key: "audit_id", Value: equal(ids...)}}))
+	moved, err := count(ctx, s.events, filter.with(bson.E{Key: "$and", Value: bson.A{bson.D{{Key: "audit_id", Value: equal(ids...)}}}}))
 	return n + len(pending) - moved, err
 }
 
@@ -91,14 +97,15 @@ func (s *Store) CountEvents(ctx context.Context, tenant apikey.InternalID, retri
 // prevents changes from being finished.
 const maxPending = 1000
 
-func (s *Store) pendingEvents(ctx context.Context, tenant apikey.InternalID, retriever apikey.RetrieverID, about apikey.ID) ([]apikey.Event, error) {
+// pendingEvents returns the events that meet the conditions and are still in the documents of keys.
+func (s *Store) pendingEvents(ctx context.Context, tenant apikey.InternalID, where *apikey.EventConditions) ([]apikey.Event, error) {
 	docs, err := s.unfinishedKeys(ctx, maxPending, bson.E{Key: "internal_id", Value: is(string(tenant))})
+	matches := where.Matcher()
 	var pending []apikey.Event
 	for _, doc := range docs {
 		events, _ := document.PendingEvents(doc)
 		for _, raw := range events {
-			e, ok := document.Event(raw)
-			if ok && e.InternalID == tenant && slices.Contains(e.RetrieverIDs, retriever) && (about == "" || e.ResourceID == string(about)) {
+			if e, ok := document.Event(raw); ok && e.InternalID == tenant && matches(&e) {
 				pending = append(pending, e)
 			}
 		}
@@ -106,58 +113,118 @@ func (s *Store) pendingEvents(ctx context.Context, tenant apikey.InternalID, ret
 	return pending, err
 }
 
-// eventsOf selects the retriever's events that document.Event can read and that meet the conditions.
-func eventsOf(tenant apikey.InternalID, retriever apikey.RetrieverID, about apikey.ID, conditions ...bson.D) bson.D {
-	filter := bson.D{{Key: "internal_id", Value: string(tenant)}, {Key: "retriever_ids", Value: string(retriever)}}
-	if about != "" {
-		filter = append(filter, bson.E{Key: "resource_id", Value: string(about)})
+// fewEvents is up to how many events the conditions by which a list can be found are compared.
+const fewEvents = 20_000
+
+// fewestEvents returns the condition by which the fewest events are looked at. It asks the server only if there are two.
+func (s *Store) fewestEvents(ctx context.Context, tenant apikey.InternalID, l *apikey.EventList) (apikey.EventsBy, error) {
+	conditions := l.Where.FoundBy()
+	if len(conditions) == 1 {
+		return conditions[0], nil
 	}
-	filter = append(filter,
-		bson.E{Key: "timestamp", Value: bson.D{{Key: "$gte", Value: date(document.MinTime)}, {Key: "$lte", Value: date(document.MaxTime)}}},
-		bson.E{Key: "audit_id", Value: bson.D{{Key: "$gt", Value: ""}}},
-		noList("internal_id", "resource_id", "timestamp", "audit_id"),
-	)
-	if len(conditions) > 0 {
-		filter = append(filter, bson.E{Key: "$and", Value: conditions})
-	}
-	return filter
+	counts := make([]int, len(conditions))
+	err := apikey.CostFrom(ctx).Together(ctx, len(counts), func(ctx context.Context, i int) (err error) {
+		filter := eventsThat(tenant, l, conditions[i])
+		cost := apikey.NewCost(fewEvents, 0)
+		counts[i], err = count(apikey.WithCost(ctx, cost), s.events, filter.by)
+		if cost.Exceeded() != nil {
+			counts[i], err = fewEvents, nil
+		}
+		return err
+	})
+	return conditions[slices.Index(counts, slices.Min(counts))], err
 }
 
-// eventBounds returns the conditions of the range.
-func eventBounds(r apikey.EventRange) []bson.D {
-	var bounds []bson.D
-	for _, c := range []struct {
-		upTo, beyond string
-		at           *apikey.EventPosition
-	}{{"$lte", "$lt", r.After}, {"$gte", "$gt", r.Before}} {
-		if c.at == nil {
+// eventsThat selects the tenant's events that are in the list. The result is exact for odd documents too: it matches a document if and only if
+// document.Event can read it and the list has what that reads. An index answers the condition by which they are found; MongoDB considers none
+// for the others.
+func eventsThat(tenant apikey.InternalID, l *apikey.EventList, by apikey.EventsBy) keyFilter {
+	w := &l.Where
+	f := keyFilter{by: bson.D{{Key: "internal_id", Value: string(tenant)}}}
+	lists := []string{"internal_id", "timestamp", "audit_id"}
+	text := func(found bool, name string, value string) {
+		if value == "" { // a missing text, or a value that is none, reads as empty
+			f.out = append(f.out, bson.D{{Key: name, Value: someText}})
+			return
+		}
+		f.require(found, bson.E{Key: name, Value: value})
+		lists = append(lists, name)
+	}
+	if w.Retriever != nil {
+		f.require(by == apikey.EventsByRetriever, bson.E{Key: "retriever_ids", Value: string(*w.Retriever)})
+	}
+	if w.Naming != nil {
+		ids := slices.DeleteFunc(slices.Clone(w.Naming), func(id apikey.RetrieverID) bool { return id == "" })
+		f.require(by == apikey.EventsByRetriever && w.Retriever == nil, bson.E{Key: "retriever_ids", Value: equal(ids...)})
+	}
+	if w.Retriever != nil || w.Naming != nil { // a text that is in no list reads as no retriever
+		f.out = append(f.out, bson.D{{Key: "retriever_ids", Value: bson.D{notList}}})
+	}
+	if w.Namespace != nil {
+		text(by == apikey.EventsByNamespace, "namespace_id", string(*w.Namespace))
+	}
+	if w.About != nil {
+		text(by == apikey.EventsByResource, "resource_id", string(*w.About))
+	}
+	if w.ActorID != nil {
+		text(by == apikey.EventsByActor, "actor_id", *w.ActorID)
+	}
+	if w.ActorType != nil {
+		text(false, "actor_type", string(*w.ActorType))
+	}
+	if w.Outcome != nil {
+		text(false, "status", string(*w.Outcome))
+	}
+	if w.ActorKeyID != nil {
+		f.require(by == apikey.EventsByActorKey, bson.E{Key: "actor_key_id", Value: string(*w.ActorKeyID)})
+		lists = append(lists, "actor_key_id")
+	}
+	if w.IPAddress != nil {
+		f.require(false, bson.E{Key: "ip_address", Value: *w.IPAddress})
+		lists = append(lists, "ip_address")
+	}
+	if w.Actions != nil {
+		some := bson.A{bson.D{{Key: "action", Value: among(w.Actions)}}}
+		if slices.Contains(w.Actions, "") {
+			some = append(some, except(bson.D{{Key: "action", Value: someText}}))
+		}
+		f.require(false, bson.E{Key: "$or", Value: some})
+	}
+	f.by = append(f.by, eventRange(l)...)
+	for _, name := range lists {
+		f.out = append(f.out, bson.D{{Key: name, Value: aList}})
+	}
+	return f
+}
+
+// eventRange selects the events of the list's range and period, of those that have an id and a date that RFC 3339 can write.
+func eventRange(l *apikey.EventList) bson.D {
+	first, last := datesOf(l.Where.Happened)
+	var ties bson.A // of events with a position's date, only those beyond its id
+	for _, b := range []struct {
+		at     *apikey.EventPosition
+		beyond string
+	}{{l.After, "$lt"}, {l.Before, "$gt"}} {
+		if b.at == nil {
 			continue
 		}
-		bounds = append(bounds,
-			bson.D{{Key: "timestamp", Value: bson.D{{Key: c.upTo, Value: date(c.at.Timestamp)}}}},
-			bson.D{{Key: "$or", Value: bson.A{
-				bson.D{{Key: "timestamp", Value: bson.D{{Key: c.beyond, Value: date(c.at.Timestamp)}}}},
-				bson.D{{Key: "audit_id", Value: bson.D{{Key: c.beyond, Value: string(c.at.ID)}}}},
-			}}},
-		)
+		t := date(b.at.Timestamp)
+		if b.beyond == "$lt" {
+			last = min(last, t)
+		} else {
+			first = max(first, t)
+		}
+		ties = append(ties, bson.D{{Key: "$or", Value: bson.A{
+			bson.D{{Key: "timestamp", Value: bson.D{{Key: b.beyond, Value: t}}}},
+			bson.D{{Key: "audit_id", Value: bson.D{{Key: b.beyond, Value: string(b.at.ID)}}}},
+		}}})
 	}
-	return bounds
-}
-
-// compareEvents orders a retriever's events: newest first, ties by descending id.
-func compareEvents(a, b apikey.Event) int {
-	return compareEventPositions(eventPosition(a), eventPosition(b))
-}
-
-func compareEventPositions(a, b apikey.EventPosition) int {
-	return cmp.Or(b.Timestamp.Compare(a.Timestamp), cmp.Compare(b.ID, a.ID))
-}
-
-func eventPosition(e apikey.Event) apikey.EventPosition {
-	return apikey.EventPosition{Timestamp: e.Timestamp, ID: e.ID}
-}
-
-func withinEvents(e apikey.Event, r apikey.EventRange) bool {
-	return (r.After == nil || compareEventPositions(eventPosition(e), *r.After) > 0) &&
-		(r.Before == nil || compareEventPositions(eventPosition(e), *r.Before) < 0)
+	conditions := bson.D{
+		{Key: "timestamp", Value: bson.D{{Key: "$gte", Value: first}, {Key: "$lte", Value: last}}},
+		{Key: "audit_id", Value: bson.D{{Key: "$gt", Value: ""}}},
+	}
+	if ties != nil {
+		conditions = append(conditions, bson.E{Key: "$and", Value: ties})
+	}
+	return conditions
 }

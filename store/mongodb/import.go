@@ -14,25 +14,13 @@ import (
 	"retrieverkeys/store/document"
 )
 
-// importBatch is the number of documents that one command checks or inserts.
-const importBatch = 500
-
-// importList is a list of a batch, which is stored in the collection of the same name.
-type importList struct {
-	name, idField string
-	documents     []bson.Raw
-	missing       []int // the indexes of the documents that are not stored
-}
+// idFields are the names of the ids in the collections that an import writes.
+var idFields = map[string]string{document.Namespaces: "namespace_id", document.Retrievers: "retriever_id", document.Keys: "key_id"}
 
 // Import implements store.Engine. It cannot use a transaction, which not every deployment has. So it checks before it
 // writes, and stores namespaces before the documents that refer to them. If an outage interrupts it, a second run
-// completes it.
-func (s *Store) Import(ctx context.Context, b document.Batch, o document.ImportOptions) (document.Imported, error) {
-	lists := []importList{
-		{name: document.Namespaces, idField: "namespace_id", documents: b.Namespaces},
-		{name: document.Retrievers, idField: "retriever_id", documents: b.Retrievers},
-		{name: document.Keys, idField: "key_id", documents: b.Keys},
-	}
+// completes it. Each command checks or inserts one part of the source.
+func (s *Store) Import(ctx context.Context, from document.Source, o document.ImportOptions) (document.Imported, error) {
 	if o.OnlyIfEmpty {
 		for _, name := range []string{document.Namespaces, document.Retrievers, document.Keys, document.Events} {
 			n, err := find{filter: bson.D{}, fields: []string{"_id"}, limit: 1}.each(ctx, s.primary.Collection(name), func(bson.Raw, int) {})
@@ -46,51 +34,68 @@ func (s *Store) Import(ctx context.Context, b document.Batch, o document.ImportO
 	}
 	var imported document.Imported
 	var problems document.Problems
-	for i := range lists {
-		l := &lists[i]
-		for indexes := range slices.Chunk(upTo(len(l.documents)), importBatch) {
-			missing, clashes, err := s.compare(ctx, l, indexes)
-			if err != nil {
-				return document.Imported{}, err
-			}
-			l.missing = append(l.missing, missing...)
-			problems = append(problems, clashes...)
-			imported.Existing += len(indexes) - len(missing)
-		}
-	}
-	if len(problems) > 0 {
+	var missing [][]int // for each part, the indexes of the documents that are not stored
+	err := readParts(ctx, from, func(p document.Part) error {
+		indexes, clashes, err := s.compare(ctx, p, upTo(len(p.Documents)))
+		missing = append(missing, indexes)
+		problems.Add(clashes...)
+		imported.Existing += len(p.Documents) - len(indexes)
+		return err
+	})
+	switch {
+	case err != nil:
+		return document.Imported{}, err
+	case problems.Len() > 0:
 		return document.Imported{}, problems
 	}
 	progress := func() {
 		if o.Progress != nil {
-			o.Progress(imported.Stored + imported.Existing + len(problems))
+			o.Progress(imported.Stored + imported.Existing + problems.Len())
 		}
 	}
 	if imported.Existing > 0 {
 		progress()
 	}
-	for i := range lists {
-		for indexes := range slices.Chunk(lists[i].missing, importBatch) {
-			refused, err := s.insert(ctx, &lists[i], indexes)
-			if err != nil {
-				return imported, interrupted(err, imported.Stored, b.Len())
-			}
-			imported.Stored += len(indexes) - len(refused)
-			if len(refused) > 0 {
-				existing, found, err := s.examine(ctx, &lists[i], refused)
-				if err != nil {
-					return imported, interrupted(err, imported.Stored, b.Len())
-				}
-				imported.Existing += existing
-				problems = append(problems, found...)
-			}
-			progress()
+	part := 0
+	err = readParts(ctx, from, func(p document.Part) error {
+		indexes := missing[part]
+		part++
+		if len(indexes) == 0 {
+			return nil
 		}
-	}
-	if len(problems) > 0 {
+		refused, err := s.insert(ctx, p, indexes)
+		if err != nil {
+			return err
+		}
+		imported.Stored += len(indexes) - len(refused)
+		if len(refused) > 0 {
+			existing, found, err := s.examine(ctx, p, refused)
+			if err != nil {
+				return err
+			}
+			imported.Existing += existing
+			problems.Add(found...)
+		}
+		progress()
+		return nil
+	})
+	switch {
+	case err != nil:
+		return imported, interrupted(err, imported.Stored, from.Len())
+	case problems.Len() > 0:
 		return imported, problems
+	default:
+		return imported, nil
 	}
-	return imported, nil
+}
+
+// readParts reads the source. If the context ends, the error is an outage, as that of a command is.
+func readParts(ctx context.Context, from document.Source, f func(document.Part) error) error {
+	err := from.Read(ctx, f)
+	if err != nil && ctx.Err() != nil && apikey.Classify(err).Code == apikey.Internal {
+		return failure(ctx.Err())
+	}
+	return err
 }
 
 // interrupted returns the error of an import that failed while writing. It says how much is stored.
@@ -103,22 +108,22 @@ func interrupted(err error, stored, of int) error {
 	return fmt.Errorf("after storing at least %d of %d documents: %w", stored, of, err)
 }
 
-// compare returns which of these documents of the list are not stored, and which of those clash: their hash or _id
+// compare returns which of these documents of the part are not stored, and which of those clash: their hash or _id
 // belongs to another document.
-func (s *Store) compare(ctx context.Context, l *importList, indexes []int) (missing []int, clashes document.Problems, err error) {
-	there, err := s.storedLike(ctx, l, indexes)
+func (s *Store) compare(ctx context.Context, p document.Part, indexes []int) (missing []int, clashes []document.Problem, err error) {
+	there, err := s.storedLike(ctx, p, indexes)
 	if err != nil {
 		return nil, nil, err
 	}
 	for _, i := range indexes {
-		it := document.Identify(l.name, l.documents[i])
+		it := document.Identify(p.List, p.Documents[i])
 		sameDocumentID := it.DocumentID != "" && there.documentIDs[it.DocumentID]
 		if there.ids[owned{it.Tenant, it.ID}] || it.ID == "" && sameDocumentID { // an unusable document has only its _id as an identity
 			continue
 		}
 		missing = append(missing, i)
 		clash := func(field string) {
-			clashes = append(clashes, document.Problem{List: l.name, Index: i, Field: field, Message: "belongs to another stored document"})
+			clashes = append(clashes, document.Problem{List: p.List, Index: p.From + i, Field: field, Message: "belongs to another stored document"})
 		}
 		if sameDocumentID {
 			clash("_id")
@@ -165,26 +170,27 @@ func storedLike(idField string, ids []owned, documentIDs, hashes bson.A) bson.D 
 	return bson.D{{Key: "$or", Value: anyOf}}
 }
 
-// storedLike returns which ids, hashes and _ids of these documents of the list are stored.
-func (s *Store) storedLike(ctx context.Context, l *importList, indexes []int) (stored, error) {
+// storedLike returns which ids, hashes and _ids of these documents of the part are stored.
+func (s *Store) storedLike(ctx context.Context, p document.Part, indexes []int) (stored, error) {
 	var ids []owned
 	documentIDs, hashes := bson.A{}, bson.A{}
 	for _, i := range indexes {
-		it := document.Identify(l.name, l.documents[i])
+		it := document.Identify(p.List, p.Documents[i])
 		if it.ID != "" {
 			ids = append(ids, owned{it.Tenant, it.ID})
 		}
 		if it.DocumentID != "" {
-			documentIDs = append(documentIDs, l.documents[i].Lookup("_id"))
+			documentIDs = append(documentIDs, p.Documents[i].Lookup("_id"))
 		}
 		if it.Hash != "" {
 			hashes = append(hashes, it.Hash)
 		}
 	}
 	there := stored{map[owned]bool{}, map[string]bool{}, map[string]bool{}}
-	q := find{filter: storedLike(l.idField, ids, documentIDs, hashes), fields: []string{"internal_id", l.idField, "key_hash"}}
-	_, err := q.each(ctx, s.primary.Collection(l.name), func(doc bson.Raw, _ int) {
-		it := document.Identify(l.name, doc)
+	idField := idFields[p.List]
+	q := find{filter: storedLike(idField, ids, documentIDs, hashes), fields: []string{"internal_id", idField, "key_hash"}}
+	_, err := q.each(ctx, s.primary.Collection(p.List), func(doc bson.Raw, _ int) {
+		it := document.Identify(p.List, doc)
 		if it.ID != "" {
 			there.ids[owned{it.Tenant, it.ID}] = true
 		}
@@ -197,15 +203,15 @@ func (s *Store) storedLike(ctx context.Context, l *importList, indexes []int) (s
 // refusal is the index of a document that the server refused, and the server's error code.
 type refusal struct{ index, code int }
 
-// insert stores these documents of the list, moves the events that they carry to their collection, and returns the
+// insert stores these documents of the part, moves the events that they carry to their collection, and returns the
 // documents that the server refused.
-func (s *Store) insert(ctx context.Context, l *importList, indexes []int) ([]refusal, error) {
+func (s *Store) insert(ctx context.Context, p document.Part, indexes []int) ([]refusal, error) {
 	documents := make([]any, len(indexes))
 	carriers := map[int]bson.Raw{}
 	for n, i := range indexes {
-		documents[n] = l.documents[i]
-		if l.name == document.Keys {
-			doc := document.WithKeyID(l.documents[i])
+		documents[n] = p.Documents[i]
+		if p.List == document.Keys {
+			doc := document.WithKeyID(p.Documents[i])
 			if events, _ := document.PendingEvents(doc); len(events) > 0 {
 				doc = withDocumentID(doc)
 				carriers[i] = doc
@@ -215,7 +221,7 @@ func (s *Store) insert(ctx context.Context, l *importList, indexes []int) ([]ref
 	}
 	writing, cancel := writing(ctx)
 	defer cancel()
-	_, err := s.primary.Collection(l.name).InsertMany(writing, documents, options.InsertMany().SetOrdered(false))
+	_, err := s.primary.Collection(p.List).InsertMany(writing, documents, options.InsertMany().SetOrdered(false))
 	var bulk mongo.BulkWriteException
 	partly := errors.As(err, &bulk) && bulk.WriteConcernError == nil && !isOutage(err)
 	if err != nil && !partly {
@@ -249,23 +255,23 @@ func withDocumentID(doc bson.Raw) bson.Raw {
 
 // examine finds out why documents were refused. Either they were stored since compare looked, by another process or by
 // an attempt whose answer was lost, which is fine. Or something clashes with them.
-func (s *Store) examine(ctx context.Context, l *importList, refused []refusal) (existing int, problems document.Problems, err error) {
+func (s *Store) examine(ctx context.Context, p document.Part, refused []refusal) (existing int, problems []document.Problem, err error) {
 	indexes := make([]int, len(refused))
 	for n, r := range refused {
 		indexes[n] = r.index
 	}
-	missing, clashes, err := s.compare(ctx, l, indexes)
+	missing, clashes, err := s.compare(ctx, p, indexes)
 	if err != nil {
 		return 0, nil, err
 	}
 	for _, r := range refused {
-		explained := slices.ContainsFunc(clashes, func(p document.Problem) bool { return p.Index == r.index })
+		explained := slices.ContainsFunc(clashes, func(c document.Problem) bool { return c.Index == p.From+r.index })
 		switch {
 		case !slices.Contains(missing, r.index) || explained:
 		case r.code == codeDuplicateKey:
-			clashes = append(clashes, document.Problem{List: l.name, Index: r.index, Message: "has an id, a hash or an _id that belongs to another document"})
+			clashes = append(clashes, document.Problem{List: p.List, Index: p.From + r.index, Message: "has an id, a hash or an _id that belongs to another document"})
 		default:
-			clashes = append(clashes, document.Problem{List: l.name, Index: r.index, Message: fmt.Sprintf("was refused by MongoDB with code %d", r.code)})
+			clashes = append(clashes, document.Problem{List: p.List, Index: p.From + r.index, Message: fmt.Sprintf("was refused by MongoDB with code %d", r.code)})
 		}
 	}
 	return len(indexes) - len(missing), clashes, nil

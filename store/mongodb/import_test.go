@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -45,18 +44,18 @@ func TestImportInterrupted(t *testing.T) {
 		}
 		return nil
 	})
-	b := manyKeys(importBatch + 10)
+	b := manyKeys(document.MaxPart + 10)
 	got, err := s.Import(t.Context(), b, document.ImportOptions{})
 	failed := apikey.Classify(err)
-	if failed.Code != apikey.Unavailable || !strings.Contains(failed.Message, "500 of 510") || got.Stored != importBatch {
-		t.Errorf("Import = %+v, %v, want an outage after %d", got, err, importBatch)
+	if failed.Code != apikey.Unavailable || !strings.Contains(failed.Message, "500 of 510") || got.Stored != document.MaxPart {
+		t.Errorf("Import = %+v, %v, want an outage after %d", got, err, document.MaxPart)
 	}
 	if isA[*apikey.Error](errors.Unwrap(err)) {
 		t.Errorf("the cause is %v, want the driver's error", errors.Unwrap(err))
 	}
 	p.On(nil)
 	got, err = s.Import(t.Context(), b, document.ImportOptions{})
-	if want := (document.Imported{Stored: 10, Existing: importBatch}); err != nil || got != want {
+	if want := (document.Imported{Stored: 10, Existing: document.MaxPart}); err != nil || got != want {
 		t.Errorf("Import = %+v, %v, want %+v", got, err, want)
 	}
 }
@@ -93,14 +92,47 @@ func TestImportRace(t *testing.T) {
 	})
 	got, err := racing.Import(t.Context(), b, document.ImportOptions{})
 	var problems document.Problems
-	if !errors.As(err, &problems) || !slices.Equal(problems, document.Problems{{List: document.Keys, Index: 3, Field: "_id", Message: "belongs to another stored document"}}) {
+	if !errors.As(err, &problems) || !slices.Equal(problems.First, []document.Problem{{List: document.Keys, Index: 3, Field: "_id", Message: "belongs to another stored document"}}) {
 		t.Errorf("Import: %v, want the _id's clash", err)
 	}
 	if want := (document.Imported{Stored: 2, Existing: 1}); got != want {
 		t.Errorf("Import = %+v, want %+v", got, want)
 	}
-	if n, err := s.CountKeys(t.Context(), "int_1", "ret_1", time.Time{}); err != nil || n != 3 {
+	if n, err := s.CountKeys(t.Context(), "int_1", apikey.KeyConditions{}.Of("ret_1")); err != nil || n != 3 {
 		t.Errorf("CountKeys = %d, %v", n, err)
+	}
+}
+
+// A command must be small however large the documents are. Otherwise an import would need the memory of 500 large
+// documents, here and in MongoDB.
+func TestImportCommandsAreSmall(t *testing.T) {
+	p, uri := mongodbtest.NewProxy(t, testURI)
+	p.Start()
+	s, _ := dropped(t, uri)
+	sent := make(chan int, 100)
+	p.On(func(command string, body bson.Raw) *mongodbtest.Fault {
+		if command == "insert" {
+			sent <- len(body)
+		}
+		return nil
+	})
+	const size, perCommand = 100 << 10, 10
+	var b document.Batch
+	for i := range 2*perCommand + 1 {
+		k := aKey("int_1", i, named...)
+		k.Description = strings.Repeat("x", size)
+		b.Keys = append(b.Keys, document.FromKey(k))
+	}
+	if got, err := s.Import(t.Context(), b, document.ImportOptions{}); err != nil || got.Stored != b.Len() {
+		t.Fatalf("Import = %+v, %v", got, err)
+	}
+	close(sent)
+	var sizes []int
+	for size := range sent {
+		sizes = append(sizes, size)
+	}
+	if len(sizes) != 3 || slices.Max(sizes) > (perCommand+1)*size {
+		t.Errorf("%d keys of %d bytes were inserted by commands of %v bytes, want three", b.Len(), size, sizes)
 	}
 }
 
@@ -119,7 +151,7 @@ func TestImportRefused(t *testing.T) {
 	})
 	got, err := s.Import(t.Context(), manyKeys(2), document.ImportOptions{})
 	var problems document.Problems
-	if !errors.As(err, &problems) || len(problems) != 1 || problems[0].Index != 1 || !strings.Contains(err.Error(), "121") || strings.Contains(err.Error(), "s3cr3t") {
+	if !errors.As(err, &problems) || problems.Len() != 1 || problems.First[0].Index != 1 || !strings.Contains(err.Error(), "121") || strings.Contains(err.Error(), "s3cr3t") {
 		t.Errorf("Import = %+v, %v, want the refused document", got, err)
 	}
 }

@@ -31,8 +31,8 @@ func down(field string) bson.E { return bson.E{Key: field, Value: int32(-1)} }
 // pendingIndex finds unfinished changes. While it is missing, no read looks for them.
 var pendingIndex = index{document.Keys, bson.D{up("pending_events.audit_id"), up("internal_id")}, false}
 
-// indexes is in the order in which serve builds them, the most needed first: for authentication, lists, changes,
-// unfinished changes, audit events and commands. All unique indexes except key_hash begin with internal_id, the
+// indexes is in the order in which serve builds them, the most needed first: for authentication, a retriever's lists, changes,
+// unfinished changes, audit events, an organization's lists and commands. All unique indexes except key_hash begin with internal_id, the
 // recommended shard key, because a unique index of a sharded collection must begin with the shard key.
 var indexes = []index{
 	{document.Keys, bson.D{up("key_hash")}, true},
@@ -40,15 +40,31 @@ var indexes = []index{
 	{document.Namespaces, bson.D{up("internal_id"), up("namespace_name"), up("namespace_id")}, false},
 	{document.Retrievers, bson.D{up("internal_id"), up("retriever_id")}, true},
 	{document.Retrievers, bson.D{up("internal_id"), up("namespace_id"), up("retriever_name"), up("retriever_id")}, false},
-	{document.Keys, bson.D{up("internal_id"), up("scopes.resource_id"), down("created_at"), down("key_id")}, false},
+	{document.Keys, keysOfRetriever, false},
 	{document.Keys, bson.D{up("internal_id"), up("key_id")}, true},
 	pendingIndex,
 	{document.Events, bson.D{up("internal_id"), up("audit_id")}, true},
-	{document.Events, bson.D{up("internal_id"), up("retriever_ids"), down("timestamp"), down("audit_id")}, false},
-	{document.Events, bson.D{up("internal_id"), up("retriever_ids"), up("resource_id"), down("timestamp"), down("audit_id")}, false},
+	{document.Events, eventIndex("retriever_ids"), false},
+	{document.Events, eventIndex("resource_id"), false},
+	{document.Keys, keysOfTenant, false},
+	{document.Keys, keysByExpiry, false},
+	{document.Keys, keysOfCreator, false},
+	{document.Events, eventIndex(), false},
+	{document.Events, eventIndex("namespace_id"), false},
+	{document.Events, eventIndex("actor_id"), false},
+	{document.Events, eventIndex("actor_key_id"), false},
 	{document.Namespaces, bson.D{up("organization_name")}, false},
 	{document.Namespaces, bson.D{up("namespace_id")}, false},
 	{document.Namespaces, bson.D{up("namespace_name")}, false},
+}
+
+// eventIndex has the events of a tenant with the same value of a field, newest first.
+func eventIndex(fields ...string) bson.D {
+	keys := bson.D{up("internal_id")}
+	for _, name := range fields {
+		keys = append(keys, up(name))
+	}
+	return append(keys, down("timestamp"), down("audit_id"))
 }
 
 // EnsureIndexes builds the missing indexes one after the other, without a time limit. It never drops an index, and
@@ -146,7 +162,7 @@ func (s *Store) create(ctx context.Context, log *slog.Logger, ix index, name str
 	defer cancel()
 	defer context.AfterFunc(ctx, cancel)()
 	began := time.Now()
-	log.Info("an index is being made", "unique", ix.unique)
+	log.Info("building an index", "unique", ix.unique)
 	s.begun[ix.id()] = true
 	_, err := s.primary.Collection(ix.collection).Indexes().CreateOne(building, mongo.IndexModel{
 		Keys: ix.keys, Options: options.Index().SetName(name).SetUnique(ix.unique),
@@ -155,7 +171,7 @@ func (s *Store) create(ctx context.Context, log *slog.Logger, ix index, name str
 		delete(s.begun, ix.id())
 	}
 	if err == nil {
-		log.Info("an index was made", "unique", ix.unique, "took", time.Since(began))
+		log.Info("built an index", "unique", ix.unique, "took", time.Since(began))
 	}
 	return err
 }

@@ -74,13 +74,19 @@ func TestEnsureIndexes(t *testing.T) {
 	want := map[string]bool{
 		"api_keys _id_": false, "api_keys name_1": false, "api_keys key_hash_1": true, "api_keys internal_id_1_key_id_1": true,
 		"api_keys internal_id_1_scopes.resource_id_1_created_at_-1_key_id_-1": false,
+		"api_keys internal_id_1_created_at_-1_key_id_-1":                      false, "api_keys internal_id_1_expires_at_-1_key_id_-1": false,
+		"api_keys internal_id_1_created_by_1_created_at_-1_key_id_-1": false,
 		"namespaces _id_": false, "namespaces ours": false, "namespaces internal_id_1_namespace_id_1": true,
 		"namespaces internal_id_1_namespace_name_1_namespace_id_1": false,
 		"api_keys pending_events.audit_id_1_internal_id_1":         false,
 		"namespaces namespace_id_1":                                false, "namespaces namespace_name_1": false,
 		"audit_events _id_": false, "audit_events internal_id_1_audit_id_1": true,
-		"audit_events internal_id_1_retriever_ids_1_timestamp_-1_audit_id_-1":               false,
-		"audit_events internal_id_1_retriever_ids_1_resource_id_1_timestamp_-1_audit_id_-1": false,
+		"audit_events internal_id_1_retriever_ids_1_timestamp_-1_audit_id_-1": false,
+		"audit_events internal_id_1_resource_id_1_timestamp_-1_audit_id_-1":   false,
+		"audit_events internal_id_1_timestamp_-1_audit_id_-1":                 false,
+		"audit_events internal_id_1_namespace_id_1_timestamp_-1_audit_id_-1":  false,
+		"audit_events internal_id_1_actor_id_1_timestamp_-1_audit_id_-1":      false,
+		"audit_events internal_id_1_actor_key_id_1_timestamp_-1_audit_id_-1":  false,
 		"retrievers _id_": false, "retrievers internal_id_1_retriever_id_1": true,
 		"retrievers internal_id_1_namespace_id_1_retriever_name_1_retriever_id_1": false,
 	}
@@ -117,6 +123,9 @@ func TestDuplicateHash(t *testing.T) {
 	if err != nil || len(found) != 2 {
 		t.Errorf("KeysByHash = %+v, %v, want both", found, err)
 	}
+	if found, err := s.KeysWithHashes(t.Context(), "int_1", []string{"same"}, 0); err != nil || len(found) != 0 {
+		t.Errorf("KeysWithHashes = %+v, %v, want none", found, err)
+	}
 }
 
 // A document with a key's hash makes the key ambiguous, even if the document has no usable id.
@@ -129,6 +138,9 @@ func TestDuplicateHashOfAnUnusableDocument(t *testing.T) {
 	insert(t, s, document.Keys, bson.D{{Key: "_id", Value: int32(42)}, {Key: "internal_id", Value: "int_1"}, {Key: "key_hash", Value: "same"}})
 	if found, err := s.KeysByHash(t.Context(), "same"); err != nil || len(found) != 0 {
 		t.Errorf("KeysByHash = %+v, %v, want none", found, err)
+	}
+	if found, err := s.KeysWithHashes(t.Context(), "int_1", []string{"same"}, 0); err != nil || len(found) != 0 {
+		t.Errorf("KeysWithHashes = %+v, %v, want none", found, err)
 	}
 }
 
@@ -150,7 +162,7 @@ func TestShardedCluster(t *testing.T) {
 		t.Errorf("logged %s", got)
 	}
 	specs, err := s.primary.Collection(document.Keys).Indexes().ListSpecifications(t.Context())
-	if err != nil || len(specs) != 5 {
+	if err != nil || len(specs) != 8 {
 		t.Errorf("api_keys has %d indexes, %v", len(specs), err)
 	}
 }
@@ -252,7 +264,11 @@ func TestIndexesAreBuiltInOrderAndWithoutADeadline(t *testing.T) {
 		"api_keys pending_events.audit_id_1_internal_id_1",
 		"audit_events internal_id_1_audit_id_1", // the trail
 		"audit_events internal_id_1_retriever_ids_1_timestamp_-1_audit_id_-1",
-		"audit_events internal_id_1_retriever_ids_1_resource_id_1_timestamp_-1_audit_id_-1",
+		"audit_events internal_id_1_resource_id_1_timestamp_-1_audit_id_-1",
+		"api_keys internal_id_1_created_at_-1_key_id_-1", "api_keys internal_id_1_expires_at_-1_key_id_-1", // lists of the organization
+		"api_keys internal_id_1_created_by_1_created_at_-1_key_id_-1",
+		"audit_events internal_id_1_timestamp_-1_audit_id_-1", "audit_events internal_id_1_namespace_id_1_timestamp_-1_audit_id_-1",
+		"audit_events internal_id_1_actor_id_1_timestamp_-1_audit_id_-1", "audit_events internal_id_1_actor_key_id_1_timestamp_-1_audit_id_-1",
 		"namespaces organization_name_1", "namespaces namespace_id_1", "namespaces namespace_name_1", // commands
 	}
 	if diff := cmp.Diff(want, order); diff != "" {
@@ -268,7 +284,7 @@ func TestBuildsAreTold(t *testing.T) {
 	if err := s.EnsureIndexes(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	for _, line := range []string{"an index is being made", "an index was made"} {
+	for _, line := range []string{"building an index", "built an index"} {
 		if n := strings.Count(log.String(), line); n != len(indexes) {
 			t.Errorf("logged %d times %q, want %d", n, line, len(indexes))
 		}

@@ -12,10 +12,12 @@ import (
 )
 
 // KeysByHash returns the keys with the hash, two at most, as the primary has them. If there is none, it looks for a
-// successor that is still in the other key's document.
+// successor that is still in the other key's document. It does so for a key that is not active too: otherwise the time
+// would show that the key exists.
 func (s *Store) KeysByHash(ctx context.Context, hash string) ([]apikey.Key, error) {
 	keys, err := s.keysByHash(ctx, hash)
-	if err != nil || len(keys) > 0 {
+	active := func(k apikey.Key) bool { return k.StatusAt(time.Now()) == apikey.Active }
+	if err != nil || slices.ContainsFunc(keys, active) {
 		return keys, err
 	}
 	if of, ok := s.left.find(func(of leftover) bool { return of.hash == hash && hash != "" }); ok {
@@ -24,7 +26,7 @@ func (s *Store) KeysByHash(ctx context.Context, hash string) ([]apikey.Key, erro
 	if r := s.settler.due(false); r != nil && s.settler.wait(ctx, r, patience) {
 		return s.keysByHash(ctx, hash)
 	}
-	return nil, nil
+	return keys, nil
 }
 
 // leftSuccessor returns a successor that this process could not insert, as the primary has it now. Another process can
@@ -62,10 +64,13 @@ func (s *Store) keysByHash(ctx context.Context, hash string) ([]apikey.Key, erro
 	return keys, nil
 }
 
+// wholeKey projects all fields of a key. Every request looks for one, so it is encoded once.
+var wholeKey = projection(document.KeyFieldNames(apikey.AllFields))
+
 // keysWithHash returns the usable keys with the hash, and the numbers of documents and of lists found, two at most.
 func (s *Store) keysWithHash(ctx context.Context, hash string, condition any) (keys []apikey.Key, n, lists int, err error) {
-	q := find{filter: bson.D{{Key: "key_hash", Value: condition}}, fields: document.KeyFieldNames(apikey.AllFields), limit: 2}
-	n, err = q.each(ctx, s.primary.Collection(document.Keys), func(doc bson.Raw, _ int) {
+	q := find{filter: bson.D{{Key: "key_hash", Value: condition}}, whole: wholeKey, limit: 2}
+	n, err = q.each(ctx, s.primaryKeys(), func(doc bson.Raw, _ int) {
 		if doc.Lookup("key_hash").Type == bson.TypeArray {
 			lists++
 		}
@@ -86,10 +91,43 @@ func (s *Store) Keys(ctx context.Context, tenant apikey.InternalID, ids []apikey
 	})
 }
 
-// KeysWithID returns the keys of all tenants with that id, in no order. The index orders ids within a tenant, so this
-// first reads the tenants and then looks up the id in each.
-func (s *Store) KeysWithID(ctx context.Context, id apikey.ID) ([]apikey.Key, error) {
-	if id == "" {
+// KeysWithHashes returns the tenant's keys with these hashes, in no order, and none for a hash that several of its
+// documents have, even if one of them is unusable. It looks by equality, as KeysByHash does, and checks the result: lists
+// that contain a hash are found too.
+func (s *Store) KeysWithHashes(ctx context.Context, tenant apikey.InternalID, hashes []string, fields apikey.Fields) ([]apikey.Key, error) {
+	if len(hashes) == 0 {
+		return nil, nil
+	}
+	return settling(ctx, s, func() (keys []apikey.Key, err error) {
+		documents := make(map[string]int, len(hashes)) // how many have each hash
+		for _, hash := range hashes {
+			documents[hash] = 0
+		}
+		reader := document.KeyReader{Fields: fields}
+		_, err = find{filter: keysWithHashes(tenant, hashes), fields: document.KeyFieldNames(fields)}.each(ctx, s.keys, func(doc bson.Raw, _ int) {
+			k, usable := reader.Key(doc)
+			n, asked := documents[k.Hash]
+			if !asked || k.Hash == "" {
+				return
+			}
+			documents[k.Hash] = n + 1
+			if usable {
+				keys = append(keys, k)
+			}
+		})
+		return slices.DeleteFunc(keys, func(k apikey.Key) bool { return documents[k.Hash] > 1 }), err
+	})
+}
+
+func keysWithHashes(tenant apikey.InternalID, hashes []string) bson.D {
+	return bson.D{{Key: "key_hash", Value: equal(hashes...)}, {Key: "internal_id", Value: is(string(tenant))}}
+}
+
+// KeysWithID returns the keys of all tenants with one of these ids, in no order. The index orders ids within a tenant, so
+// this first reads the tenants and then looks up the ids in each.
+func (s *Store) KeysWithID(ctx context.Context, ids ...apikey.ID) ([]apikey.Key, error) {
+	ids = slices.DeleteFunc(slices.Clone(ids), func(id apikey.ID) bool { return id == "" })
+	if len(ids) == 0 {
 		return nil, nil
 	}
 	c := s.primary.Collection(document.Keys)
@@ -99,8 +137,8 @@ func (s *Store) KeysWithID(ctx context.Context, id apikey.ID) ([]apikey.Key, err
 			return nil, err
 		}
 		var keys []apikey.Key
-		for chunk := range slices.Chunk(tenants, 1000) {
-			more, err := all(ctx, c, find{filter: keysOfAny(chunk, []apikey.ID{id}), fields: document.KeyFieldNames(apikey.AllFields)},
+		for chunk := range slices.Chunk(tenants, max(1, 1000/len(ids))) {
+			more, err := all(ctx, c, find{filter: keysOfAny(chunk, ids), fields: document.KeyFieldNames(apikey.AllFields)},
 				(&document.KeyReader{Fields: apikey.AllFields}).Key)
 			if err != nil {
 				return nil, err
@@ -138,13 +176,6 @@ func keysOfAny(tenants []string, ids []apikey.ID) bson.D {
 		bson.D{ofTenant, {Key: "key_id", Value: bson.D{{Key: "$in", Value: texts(ids)}}}},
 		bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: documentIDsOf(ids)}}}, ofTenant, {Key: "key_id", Value: notText}},
 	}}, {Key: "key_id", Value: bson.D{notList}}}
-}
-
-// CountKeys counts the keys that name the retriever. Unless activeAt is zero, it counts only those active at that time.
-func (s *Store) CountKeys(ctx context.Context, tenant apikey.InternalID, retriever apikey.RetrieverID, activeAt time.Time) (int, error) {
-	return settling(ctx, s, func() (int, error) {
-		return count(ctx, s.keys, keysOf(tenant, []apikey.RetrieverID{retriever}, activeAt, usableKey))
-	})
 }
 
 // CountUnusable counts the key documents that no list shows. It reads only indexes, so it counts a list that contains a

@@ -1,9 +1,9 @@
 package mongodb
 
 import (
+	"cmp"
 	"context"
 	"slices"
-	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
@@ -11,54 +11,47 @@ import (
 	"retrieverkeys/store/document"
 )
 
-// A retriever's keys are ordered by created_at and key_id, like the index. The two orders differ only for keys whose
-// created_at is not a date that RFC 3339 can write: the list has them last, the index orders them by value. So a page
-// is one run of the index. If the run has a key with such a date, or the page can begin or end among keys without a
-// date, the dated keys and the others are read one after the other.
+// Keys are ordered by a date and key_id, as in the indexes. An index has keys whose value is not a date that RFC 3339 can write at both of its
+// ends. A list has them last. So a list in descending order is one run of the index, unless it has a key with such a value. If it has, or in
+// ascending order, or if the page can begin or end among keys without a date, the dated keys and the others are read one after the other.
 
-// KeyPages returns, for each retriever, the keys that name it, within the range, newest first.
+// KeyPages returns, for each retriever, the keys that name it and are in the list.
 //
 // If pages have the largest size, one query reads many retrievers, and another reads each retriever that has more keys
 // than came with it. Otherwise one query reads each retriever, concurrently.
-func (s *Store) KeyPages(ctx context.Context, tenant apikey.InternalID, retrievers []apikey.RetrieverID, r apikey.KeyRange) ([][]apikey.Key, error) {
-	return settling(ctx, s, func() ([][]apikey.Key, error) { return s.keyPages(ctx, tenant, retrievers, r) })
+func (s *Store) KeyPages(ctx context.Context, tenant apikey.InternalID, retrievers []apikey.RetrieverID, l apikey.KeyList) ([][]apikey.Key, error) {
+	return settling(ctx, s, func() ([][]apikey.Key, error) { return s.keyPages(ctx, tenant, retrievers, l) })
 }
 
-func (s *Store) keyPages(ctx context.Context, tenant apikey.InternalID, retrievers []apikey.RetrieverID, r apikey.KeyRange) ([][]apikey.Key, error) {
+func (s *Store) keyPages(ctx context.Context, tenant apikey.InternalID, retrievers []apikey.RetrieverID, l apikey.KeyList) ([][]apikey.Key, error) {
 	pages := make([][]apikey.Key, len(retrievers))
-	wants := r.Fields
-	r.Fields |= apikey.FieldCreatedAt
-
+	l.Walk = false
 	var left []int
-	if len(retrievers) > 1 && r.Limit >= apikey.MaxPage && r.After == nil && r.Before == nil && !r.FromEnd {
+	if _, ok := oneRun(&l); ok && len(retrievers) > 1 && l.Limit >= apikey.MaxPage && l.After == nil && l.Before == nil && !l.FromEnd && !matchesNone(&l.Where) {
 		pages = pages[:min(len(pages), maxTogether)]
-		short, err := s.keyPagesTogether(ctx, tenant, retrievers[:len(pages)], r, pages)
+		short, err := s.keyPagesTogether(ctx, tenant, retrievers[:len(pages)], l, pages)
 		if err != nil {
 			return nil, err
 		}
 		left = short
 	} else {
-		for i := range pages {
-			left = append(left, i)
-		}
+		left = upTo(len(pages))
 	}
-	if n := max(1, apikey.KeysAtOnce/r.Limit); len(left) > n {
+	if n := max(1, apikey.KeysAtOnce/l.Limit); len(left) > n {
 		pages, left = pages[:left[n]], left[:n]
 	}
 	err := apikey.CostFrom(ctx).Together(ctx, len(left), func(ctx context.Context, n int) (err error) {
-		i := left[n]
-		pages[i], err = s.keyPage(ctx, tenant, retrievers[i], r)
+		i, l := left[n], l
+		l.Where.Naming = retrievers[i : i+1]
+		pages[i], err = s.keyPage(ctx, tenant, l)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	for _, page := range pages {
-		for i := range page {
-			if wants&apikey.FieldCreatedAt == 0 {
-				page[i].CreatedAt = nil
-			}
-			if wants&apikey.FieldScopes == 0 {
+	if l.Fields&apikey.FieldScopes == 0 {
+		for _, page := range pages {
+			for i := range page {
 				page[i].Scopes = nil
 			}
 		}
@@ -72,10 +65,12 @@ const maxTogether = 100
 
 // keyPagesTogether reads the first pages of several retrievers with one query. It returns the indexes of the retrievers
 // that can have more keys than it read, and leaves their pages empty.
-func (s *Store) keyPagesTogether(ctx context.Context, tenant apikey.InternalID, retrievers []apikey.RetrieverID, r apikey.KeyRange, pages [][]apikey.Key) (short []int, err error) {
-	run, err := s.readRun(ctx, r.Fields|apikey.FieldScopes, find{
-		filter: keysOf(tenant, retrievers, r.ActiveAt), sort: newestFirst(r), limit: min(len(retrievers)*r.Limit, apikey.KeysAtOnce),
-	})
+func (s *Store) keyPagesTogether(ctx context.Context, tenant apikey.InternalID, retrievers []apikey.RetrieverID, l apikey.KeyList, pages [][]apikey.Key) (short []int, err error) {
+	limit := l.Limit
+	l.Where.Naming, l.Limit, l.Fields = retrievers, min(len(retrievers)*limit, apikey.KeysAtOnce), l.Fields|apikey.FieldScopes
+	conditions, _ := oneRun(&l)
+	read := s.listing(tenant, &l)
+	run, err := read.run(ctx, l.Limit, read.order(), conditions)
 	if err != nil {
 		return nil, err
 	}
@@ -90,7 +85,7 @@ func (s *Store) keyPagesTogether(ctx context.Context, tenant apikey.InternalID, 
 		for n, scope := range k.Scopes {
 			repeated := slices.ContainsFunc(k.Scopes[:n], func(s apikey.Scope) bool { return s.ResourceID == scope.ResourceID })
 			for _, i := range places[scope.ResourceID] {
-				if repeated || len(pages[i]) == r.Limit {
+				if repeated || len(pages[i]) == limit {
 					continue
 				}
 				if pages[i] == nil {
@@ -101,7 +96,7 @@ func (s *Store) keyPagesTogether(ctx context.Context, tenant apikey.InternalID, 
 		}
 	}
 	for i := range retrievers {
-		if run.full && len(pages[i]) < r.Limit {
+		if run.full && len(pages[i]) < limit {
 			pages[i] = nil
 			short = append(short, i)
 		}
@@ -109,102 +104,262 @@ func (s *Store) keyPagesTogether(ctx context.Context, tenant apikey.InternalID, 
 	return short, nil
 }
 
-// keyPage reads the range of one retriever's keys.
-func (s *Store) keyPage(ctx context.Context, tenant apikey.InternalID, retriever apikey.RetrieverID, r apikey.KeyRange) ([]apikey.Key, error) {
-	part := func(limit int, sort bson.D, conditions bson.D) (keyRun, error) {
-		filter := keysOf(tenant, []apikey.RetrieverID{retriever}, r.ActiveAt, conditions...)
-		return s.readRun(ctx, r.Fields, find{filter: filter, sort: sort, limit: limit})
-	}
-	var keys []apikey.Key
-	run := keyRun{odd: true}
-	conditions, ok := oneRun(r)
-	if ok {
-		var err error
-		if run, err = part(r.Limit, newestFirst(r), conditions); err != nil {
-			return nil, err
-		}
-		keys = run.keys
-	}
-	if run.odd {
-		dated := func(limit int) ([]apikey.Key, error) {
-			if r.After != nil && r.After.CreatedAt == nil {
-				return nil, nil
-			}
-			run, err := part(limit, newestFirst(r), datedKeys(r))
-			return run.keys, err
-		}
-		undated := func(limit int) ([]apikey.Key, error) {
-			if r.Before != nil && r.Before.CreatedAt != nil {
-				return nil, nil
-			}
-			run, err := part(limit, bson.D{{Key: "key_id", Value: direction(r)}}, undatedKeys(r))
-			return run.keys, err
-		}
-		parts := []func(int) ([]apikey.Key, error){dated, undated}
-		if r.FromEnd {
-			slices.Reverse(parts)
-		}
-		var err error
-		if keys, err = inTurn(r.Limit, parts...); err != nil {
-			return nil, err
-		}
-	}
-	if r.FromEnd {
-		slices.Reverse(keys)
-	}
-	return keys, nil
+// KeyPage returns the tenant's keys that are in the list, each once.
+func (s *Store) KeyPage(ctx context.Context, tenant apikey.InternalID, l apikey.KeyList) ([]apikey.Key, error) {
+	return settling(ctx, s, func() ([]apikey.Key, error) { return s.keyPage(ctx, tenant, l) })
 }
 
-// oneRun returns the conditions under which the range is one run of the index. It returns false if the range can begin
-// or end among keys without a date.
-func oneRun(r apikey.KeyRange) (conditions bson.D, ok bool) {
+func (s *Store) keyPage(ctx context.Context, tenant apikey.InternalID, l apikey.KeyList) ([]apikey.Key, error) {
+	if matchesNone(&l.Where) {
+		return nil, nil
+	}
+	read := s.listing(tenant, &l)
+	keys, err := read.page(ctx)
+	if l.FromEnd {
+		slices.Reverse(keys)
+	}
+	return keys, err
+}
+
+// listing reads one list.
+type listing struct {
+	keyFilter
+	*apikey.KeyList
+	s *Store
+}
+
+func (s *Store) listing(tenant apikey.InternalID, l *apikey.KeyList) *listing {
+	return &listing{keysThat(tenant, l), l, s}
+}
+
+// page returns the keys of the page, the one at the range's end that counts first.
+func (l *listing) page(ctx context.Context) ([]apikey.Key, error) {
+	if conditions, ok := oneRun(l.KeyList); ok {
+		run, err := l.run(ctx, l.Limit, l.order(), conditions)
+		if err != nil || !run.odd {
+			return run.keys, err
+		}
+	}
+	var parts []func(limit int) ([]apikey.Key, error)
+	if datedPart(l.KeyList) {
+		parts = append(parts, func(limit int) ([]apikey.Key, error) {
+			run, err := l.run(ctx, limit, l.order(), datedKeys(l.KeyList))
+			return run.keys, err
+		})
+	}
+	if undatedPart(l.KeyList) {
+		parts = append(parts, func(limit int) ([]apikey.Key, error) { return l.undated(ctx, limit) })
+	}
+	if l.FromEnd {
+		slices.Reverse(parts)
+	}
+	return inTurn(l.Limit, parts...)
+}
+
+// undated reads keys without a date, by key_id.
+func (l *listing) undated(ctx context.Context, limit int) ([]apikey.Key, error) {
+	var keys []apikey.Key
+	sort := l.order()[1:]
+	queries := l.noDates(l.oddExpiries() && l.s.expireByList(ctx))
+	for _, values := range queries {
+		run, err := l.run(ctx, limit, sort, append(undatedKeys(l.KeyList), values))
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, run.keys...)
+	}
+	if len(queries) == 1 {
+		return keys, nil
+	}
+	slices.SortFunc(keys, func(a, b apikey.Key) int {
+		if sort[0].Value != up("").Value {
+			a, b = b, a
+		}
+		return cmp.Compare(a.ID, b.ID)
+	})
+	return keys[:min(limit, len(keys))], nil
+}
+
+// order is the order of the index, starting at the range's end that counts.
+func (l *listing) order() bson.D {
+	direction := int32(-1)
+	if l.Order.Ascending != l.FromEnd {
+		direction = 1
+	}
+	return bson.D{{Key: dateOf(l.Order), Value: direction}, {Key: "key_id", Value: direction}}
+}
+
+// dateOf returns the name of the field of an order's date.
+func dateOf(o apikey.KeyOrder) string {
+	if o.ByExpiry {
+		return "expires_at"
+	}
+	return "created_at"
+}
+
+// periodOf returns the period of the order's date.
+func periodOf(l *apikey.KeyList) apikey.Period {
+	if l.Order.ByExpiry {
+		return l.Where.Expires
+	}
+	return l.Where.Created
+}
+
+// datedPart reports whether the range can have keys with a date.
+func datedPart(l *apikey.KeyList) bool {
+	return (l.After == nil || l.After.At != nil) && (!l.Order.ByExpiry || !l.Where.NeverExpires)
+}
+
+// undatedPart reports whether the range can have keys without a date.
+func undatedPart(l *apikey.KeyList) bool {
+	return (l.Before == nil || l.Before.At == nil) && periodOf(l).Open()
+}
+
+// oneRun returns the conditions under which the range is one run of the index, unless a key of the run has a value that is not a date.
+// It returns false if the range cannot be one.
+func oneRun(l *apikey.KeyList) (conditions bson.D, ok bool) {
 	switch {
-	case r.After != nil && r.After.CreatedAt == nil:
+	case !datedPart(l):
 		return nil, false
-	case r.Before != nil && r.Before.CreatedAt != nil:
-		return datedKeys(r), true
-	case r.Before != nil || r.FromEnd:
+	case !undatedPart(l):
+		return datedKeys(l), true
+	case l.Order.Ascending || l.FromEnd || l.Before != nil:
 		return nil, false
-	case r.After == nil:
+	case l.After == nil:
 		return nil, true
+	case l.Order.ByExpiry && l.Where.OnlyActive().IsZero(): // a list is in the index at the dates that it contains, perhaps before the cursor
+		return nil, false
 	default:
 		// Select all keys that are not dated after the cursor. A later date that RFC 3339 cannot write counts as none.
-		t := date(*r.After.CreatedAt)
+		t, field := date(*l.After.At), dateOf(l.Order)
 		return bson.D{{Key: "$and", Value: bson.A{
 			bson.D{{Key: "$or", Value: bson.A{
-				bson.D{{Key: "created_at", Value: not("$gt", t)}},
-				bson.D{{Key: "created_at", Value: bson.D{{Key: "$gt", Value: date(document.MaxTime)}}}},
+				bson.D{{Key: field, Value: not("$gt", t)}},
+				bson.D{{Key: field, Value: bson.D{{Key: "$gt", Value: date(document.MaxTime)}}}},
 			}}},
 			bson.D{{Key: "$or", Value: bson.A{
-				bson.D{{Key: "created_at", Value: not("$eq", t)}},
-				bson.D{{Key: "key_id", Value: bson.D{{Key: "$lt", Value: string(r.After.ID)}}}},
+				bson.D{{Key: field, Value: not("$eq", t)}},
+				bson.D{{Key: "key_id", Value: bson.D{{Key: "$lt", Value: string(l.After.ID)}}}},
 			}}},
 		}}}, true
 	}
+}
+
+// bound is an end of a range that a list's position sets.
+type bound struct {
+	at     *apikey.KeyPosition
+	beyond string // the operator that selects what is within the range
+}
+
+func boundsOf(l *apikey.KeyList) (bounds []bound) {
+	up, down := "$gt", "$lt"
+	if !l.Order.Ascending {
+		up, down = down, up
+	}
+	for _, b := range []bound{{l.After, up}, {l.Before, down}} {
+		if b.at != nil {
+			bounds = append(bounds, b)
+		}
+	}
+	return bounds
+}
+
+// datedKeys selects the range's keys that have a date.
+func datedKeys(l *apikey.KeyList) bson.D {
+	field := dateOf(l.Order)
+	first, last := datesOf(periodOf(l))
+	var ties bson.A // of keys with a cursor's date, only those beyond its id
+	for _, b := range boundsOf(l) {
+		if b.at.At == nil {
+			continue
+		}
+		t := date(*b.at.At)
+		if b.beyond == "$gt" {
+			first = max(first, t)
+		} else {
+			last = min(last, t)
+		}
+		ties = append(ties, bson.D{{Key: "$or", Value: bson.A{
+			bson.D{{Key: field, Value: bson.D{{Key: b.beyond, Value: t}}}},
+			bson.D{{Key: "key_id", Value: bson.D{{Key: b.beyond, Value: string(b.at.ID)}}}},
+		}}})
+	}
+	conditions := bson.D{{Key: field, Value: bson.D{{Key: "$gte", Value: first}, {Key: "$lte", Value: last}, notList}}}
+	if ties != nil {
+		conditions = append(conditions, bson.E{Key: "$and", Value: ties})
+	}
+	return conditions
+}
+
+// undatedKeys selects the ids of the range's keys that have no date.
+func undatedKeys(l *apikey.KeyList) bson.D {
+	ids := slices.Clone(someText)
+	for _, b := range boundsOf(l) {
+		switch {
+		case b.at.At != nil:
+		case b.beyond == "$gt":
+			ids[0].Value = string(b.at.ID)
+		default:
+			ids = append(ids, bson.E{Key: "$lt", Value: string(b.at.ID)})
+		}
+	}
+	return bson.D{{Key: "key_id", Value: ids}}
+}
+
+// noDates returns the values that count as no date. Together, the conditions select all of them. If there are two, the first one selects nearly
+// all keys, which an index has in the order of key_id, and the second one the others, whose expiry is odd.
+func (l *listing) noDates(lists bool) []bson.E {
+	field := dateOf(l.Order)
+	early, late := not("$gte", date(document.MinTime)), not("$lte", date(document.MaxTime))
+	switch {
+	case l.oddExpiries():
+		some := bson.E{Key: "$ne", Value: nil}
+		odd := bson.A{bson.D{{Key: field, Value: append(early, some)}}, bson.D{{Key: field, Value: append(late, some)}}}
+		if lists {
+			odd = append(odd, bson.D{{Key: field, Value: aList}})
+		}
+		return []bson.E{{Key: field, Value: is(nil)}, {Key: "$or", Value: odd}}
+	case !l.Order.ByExpiry: // Each half has bounds in an index, unlike one negation of both.
+		return []bson.E{{Key: "$or", Value: bson.A{bson.D{{Key: field, Value: early}}, bson.D{{Key: field, Value: late}}}}}
+	case l.few:
+		return []bson.E{{Key: "$or", Value: bson.A{except(bson.D{{Key: field, Value: within(apikey.Period{})}})}}}
+	default:
+		return []bson.E{{Key: field, Value: is(nil)}}
+	}
+}
+
+// oddExpiries reports whether keys with an odd expiry must be looked for by themselves. They are not active.
+func (l *listing) oddExpiries() bool {
+	return l.Order.ByExpiry && !l.few && l.Where.OnlyActive().IsZero()
 }
 
 // keyRun is the result of one query.
 type keyRun struct {
 	keys []apikey.Key // in the requested order
 	full bool         // the limit was reached: there can be more keys
-	odd  bool         // a key has a created_at that is not a date that RFC 3339 can write
+	odd  bool         // a key has a value instead of the order's date that is not a date which RFC 3339 can write
 }
 
-// readRun reads keys that lists show. It queries without usableKey, which costs more than everything else on servers
-// that sort the run, and repeats the query with it if the result has a document that no list shows.
-func (s *Store) readRun(ctx context.Context, fields apikey.Fields, q find) (keyRun, error) {
-	run, unlisted, err := s.readAnyRun(ctx, fields, q)
+// run reads keys that lists show. It queries without unusable, which costs more than everything else on servers that sort the run, and repeats
+// the query with it if the result has a document that no list shows.
+func (l *listing) run(ctx context.Context, limit int, sort, conditions bson.D) (keyRun, error) {
+	filter := l.keyFilter
+	if l.few && l.Order.ByExpiry { // no index has this order
+		filter.require(false, conditions...)
+		conditions = nil
+	}
+	q := find{filter: filter.with(conditions...), sort: sort, limit: limit, fields: document.KeyFieldNames(l.Fields | l.Order.Field())}
+	run, unlisted, err := l.read(ctx, q)
 	if err == nil && unlisted {
-		q.filter = append(slices.Clone(q.filter), usableKey)
-		run, _, err = s.readAnyRun(ctx, fields, q)
+		q.filter = filter.usable(conditions...)
+		run, _, err = l.read(ctx, q)
 	}
 	return run, err
 }
 
-func (s *Store) readAnyRun(ctx context.Context, fields apikey.Fields, q find) (run keyRun, unlisted bool, err error) {
-	reader := document.KeyReader{Fields: fields}
-	q.fields = document.KeyFieldNames(fields)
-	n, err := q.each(ctx, s.keys, func(doc bson.Raw, more int) {
+func (l *listing) read(ctx context.Context, q find) (run keyRun, unlisted bool, err error) {
+	reader := document.KeyReader{Fields: l.Fields, Order: l.Order.Field()}
+	n, err := q.each(ctx, l.s.keys, func(doc bson.Raw, more int) {
 		if run.keys == nil {
 			run.keys = make([]apikey.Key, 0, 1+more)
 		}
@@ -218,69 +373,23 @@ func (s *Store) readAnyRun(ctx context.Context, fields apikey.Fields, q find) (r
 	return run, unlisted, err
 }
 
-// noDate selects keys whose created_at document.Key reads as none. Each half has bounds in an index, unlike one
-// negation of both.
-var noDate = bson.D{{Key: "$or", Value: bson.A{
-	bson.D{{Key: "created_at", Value: not("$gte", date(document.MinTime))}},
-	bson.D{{Key: "created_at", Value: not("$lte", date(document.MaxTime))}},
-}}}
-
-// datedKeys selects the range's keys that have a date.
-func datedKeys(r apikey.KeyRange) bson.D {
-	first, last := date(document.MinTime), date(document.MaxTime)
-	var ties bson.A // of keys with a cursor's date, only those beyond its id
-	for _, c := range []struct {
-		beyond string
-		at     *apikey.KeyPosition
-	}{{"$lt", r.After}, {"$gt", r.Before}} {
-		if c.at == nil || c.at.CreatedAt == nil {
-			continue
+// CountKeys counts the tenant's keys that meet the conditions.
+func (s *Store) CountKeys(ctx context.Context, tenant apikey.InternalID, where apikey.KeyConditions) (int, error) {
+	if matchesNone(&where) {
+		return 0, nil
+	}
+	byExpiry := where.Naming == nil && where.CreatedBy == nil && (!where.Expires.Open() || where.NeverExpires)
+	l := s.listing(tenant, &apikey.KeyList{Where: where, Order: apikey.KeyOrder{ByExpiry: byExpiry}})
+	var conditions bson.D
+	switch {
+	case !undatedPart(l.KeyList):
+		conditions = datedKeys(l.KeyList)
+	case !datedPart(l.KeyList):
+		alternatives := bson.A{}
+		for _, values := range l.noDates(l.oddExpiries() && s.expireByList(ctx)) {
+			alternatives = append(alternatives, bson.D{values})
 		}
-		t := date(*c.at.CreatedAt)
-		if c.at == r.After {
-			last = min(last, t)
-		} else {
-			first = max(first, t)
-		}
-		ties = append(ties, bson.D{{Key: "$or", Value: bson.A{
-			bson.D{{Key: "created_at", Value: bson.D{{Key: c.beyond, Value: t}}}},
-			bson.D{{Key: "key_id", Value: bson.D{{Key: c.beyond, Value: string(c.at.ID)}}}},
-		}}})
+		conditions = bson.D{{Key: "$or", Value: alternatives}}
 	}
-	conditions := bson.D{{Key: "created_at", Value: bson.D{{Key: "$gte", Value: first}, {Key: "$lte", Value: last}, notList}}}
-	if ties != nil {
-		conditions = append(conditions, bson.E{Key: "$and", Value: ties})
-	}
-	return conditions
-}
-
-// undatedKeys selects the range's keys that have no date.
-func undatedKeys(r apikey.KeyRange) bson.D {
-	ids := slices.Clone(someText)
-	if r.After != nil && r.After.CreatedAt == nil {
-		ids = append(ids, bson.E{Key: "$lt", Value: string(r.After.ID)})
-	}
-	if r.Before != nil {
-		ids[0].Value = string(r.Before.ID)
-	}
-	return bson.D{{Key: "key_id", Value: ids}, {Key: "$and", Value: bson.A{noDate}}}
-}
-
-func not(operator string, value any) bson.D {
-	return bson.D{{Key: "$not", Value: bson.D{{Key: operator, Value: value}}}}
-}
-
-func date(t time.Time) bson.DateTime { return bson.NewDateTimeFromTime(t) }
-
-// newestFirst returns the order of the index, starting at the range's end that counts.
-func newestFirst(r apikey.KeyRange) bson.D {
-	return bson.D{{Key: "created_at", Value: direction(r)}, {Key: "key_id", Value: direction(r)}}
-}
-
-// direction returns the direction in which the index is read to start at the range's end that counts.
-func direction(r apikey.KeyRange) int32 {
-	if r.FromEnd {
-		return 1
-	}
-	return -1
+	return settling(ctx, s, func() (int, error) { return count(ctx, s.keys, l.usable(conditions...)) })
 }

@@ -78,7 +78,7 @@ func oddDocuments(t *testing.T) (docs []bson.D, listed []apikey.Key, unlisted []
 }
 
 func position(k apikey.Key) apikey.KeyPosition {
-	return apikey.KeyPosition{CreatedAt: k.CreatedAt, ID: k.ID}
+	return apikey.KeyPosition{At: k.CreatedAt, ID: k.ID}
 }
 
 // Keys with odd dates must have a place in the list, and keys without a key_id none. A client that pages through them,
@@ -96,7 +96,7 @@ func TestOddPages(t *testing.T) {
 	for _, size := range []int{5, 23, len(want) - 1, len(want), 1000} {
 		for _, fromEnd := range []bool{false, true} {
 			var got []apikey.Key
-			r := apikey.KeyRange{Limit: size, FromEnd: fromEnd, Fields: apikey.FieldCreatedAt}
+			r := apikey.KeyList{Limit: size, FromEnd: fromEnd, Fields: apikey.FieldCreatedAt}
 			for {
 				page := onePage(t, s, r)
 				if len(page) == 0 {
@@ -121,7 +121,7 @@ func TestOddPages(t *testing.T) {
 		for j := i; j < len(want); j += 7 {
 			after, before := position(want[i]), position(want[j])
 			for _, fromEnd := range []bool{false, true} {
-				r := apikey.KeyRange{After: &after, Before: &before, FromEnd: fromEnd, Limit: 3, Fields: apikey.FieldCreatedAt}
+				r := apikey.KeyList{After: &after, Before: &before, FromEnd: fromEnd, Limit: 3, Fields: apikey.FieldCreatedAt}
 				between := want[min(i+1, j):j]
 				if len(between) > 3 && fromEnd {
 					between = between[len(between)-3:]
@@ -132,7 +132,7 @@ func TestOddPages(t *testing.T) {
 			}
 		}
 	}
-	if n, err := s.CountKeys(t.Context(), "int_1", "ret_1", time.Time{}); err != nil || n != len(want) {
+	if n, err := s.CountKeys(t.Context(), "int_1", apikey.KeyConditions{}.Of("ret_1")); err != nil || n != len(want) {
 		t.Errorf("CountKeys = %d, %v, want %d", n, err, len(want))
 	}
 	ids := unlisted
@@ -144,7 +144,7 @@ func TestOddPages(t *testing.T) {
 	}
 }
 
-func onePage(t *testing.T, s *Store, r apikey.KeyRange) []apikey.Key {
+func onePage(t *testing.T, s *Store, r apikey.KeyList) []apikey.Key {
 	t.Helper()
 	pages, err := s.KeyPages(t.Context(), "int_1", []apikey.RetrieverID{"ret_1"}, r)
 	if err != nil {
@@ -184,7 +184,7 @@ func TestPagesTogether(t *testing.T) {
 		t.Helper()
 		var pages [][]apikey.Key
 		for len(pages) < len(retrievers) {
-			some, err := s.KeyPages(t.Context(), "int_1", retrievers[len(pages):], apikey.KeyRange{Limit: limit})
+			some, err := s.KeyPages(t.Context(), "int_1", retrievers[len(pages):], apikey.KeyList{Limit: limit})
 			if err != nil {
 				t.Fatal(err)
 			}

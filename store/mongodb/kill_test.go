@@ -105,7 +105,9 @@ func check(t *testing.T, s *Store, w int, revision *int64) (more int) {
 	recorded := map[apikey.EventID]bool{}
 	var after *apikey.EventPosition
 	for {
-		page, err := s.EventPage(t.Context(), "int_1", "ret_1", apikey.EventRange{About: id, Limit: 500, After: after})
+		l := about(id, 500)
+		l.After = after
+		page, err := s.EventPage(t.Context(), "int_1", l)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -115,7 +117,7 @@ func check(t *testing.T, s *Store, w int, revision *int64) (more int) {
 		if len(page) < 500 {
 			break
 		}
-		at := eventPosition(page[len(page)-1])
+		at := page[len(page)-1].Position()
 		after = &at
 	}
 	for n := range k.Revision + 1 {

@@ -19,6 +19,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"go.uber.org/goleak"
 
+	"retrieverkeys/apikey"
 	"retrieverkeys/store"
 	"retrieverkeys/store/document"
 	"retrieverkeys/store/mongodb/mongodbtest"
@@ -196,25 +197,47 @@ func TestEngine(t *testing.T) {
 // place means the same.
 type onFerretDB struct{ *Store }
 
-func (s onFerretDB) Import(ctx context.Context, b document.Batch, o document.ImportOptions) (document.Imported, error) {
-	b.Keys = slices.Clone(b.Keys)
-	for i, doc := range b.Keys {
-		var d bson.D
-		if err := bson.Unmarshal(doc, &d); err != nil {
-			return document.Imported{}, err
-		}
-		for _, e := range d {
-			list, _ := e.Value.(bson.A)
-			for j, item := range list {
-				if _, nested := item.(bson.A); nested {
-					list[j] = int32(0)
+func (s onFerretDB) Import(ctx context.Context, from document.Source, o document.ImportOptions) (document.Imported, error) {
+	return s.Store.Import(ctx, unnested{from}, o)
+}
+
+type unnested struct{ document.Source }
+
+func (u unnested) Read(ctx context.Context, f func(document.Part) error) error {
+	return u.Source.Read(ctx, func(p document.Part) error {
+		p.Documents = slices.Clone(p.Documents)
+		for i, doc := range p.Documents {
+			var d bson.D
+			if err := bson.Unmarshal(doc, &d); err != nil {
+				return err
+			}
+			for _, e := range d {
+				list, _ := e.Value.(bson.A)
+				for j, item := range list {
+					if _, nested := item.(bson.A); nested {
+						list[j] = int32(0)
+					}
 				}
 			}
+			var err error
+			if p.Documents[i], err = bson.Marshal(d); err != nil {
+				return err
+			}
 		}
-		var err error
-		if b.Keys[i], err = bson.Marshal(d); err != nil {
-			return document.Imported{}, err
-		}
+		return f(p)
+	})
+}
+
+// ofRetriever is the list of a retriever's first events.
+func ofRetriever(id apikey.RetrieverID, limit int) apikey.EventList {
+	return apikey.EventList{Where: apikey.EventConditions{Naming: []apikey.RetrieverID{id}}, Limit: limit}
+}
+
+// about is ofRetriever for the events about a key, or all of them if the key is empty.
+func about(key apikey.ID, limit int) apikey.EventList {
+	l := ofRetriever("ret_1", limit)
+	if key != "" {
+		l.Where.About = &key
 	}
-	return s.Store.Import(ctx, b, o)
+	return l
 }

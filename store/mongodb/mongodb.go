@@ -28,6 +28,7 @@ type Store struct {
 	// nor what is stored already. The collections below are read with the URI's read preference.
 	primary                      *database
 	namespaces, retrievers, keys collection
+	fresh                        collection // api_keys as the primary has them
 	events                       collection // read from the primary: an audit trail must not lag behind
 
 	settler *settler
@@ -35,6 +36,8 @@ type Store struct {
 	pending pending
 	sweep   sweep
 	scan    atomic.Bool // the next sweep scans all keys, because the index of pending events cannot be built
+
+	explains atomic.Pointer[bool] // explainsTruly, once it was asked
 
 	building sync.Mutex      // one caller builds indexes at a time
 	begun    map[string]bool // the builds that this process started and has not seen the end of
@@ -80,6 +83,7 @@ func open(uri, database string, logger *slog.Logger, configure func(*options.Cli
 		settler:    &settler{logger: logger, recheck: recheckAfter},
 		begun:      map[string]bool{},
 		primary:    primary,
+		fresh:      primary.Collection(document.Keys),
 		events:     primary.Collection(document.Events),
 		namespaces: db.Collection(document.Namespaces),
 		retrievers: db.Collection(document.Retrievers),

@@ -31,6 +31,15 @@ func (s *Store) Namespaces(ctx context.Context, tenant apikey.InternalID, refs [
 	})
 }
 
+// NamespacesOf returns all namespaces of the tenant, in no order.
+func (s *Store) NamespacesOf(ctx context.Context, tenant apikey.InternalID) ([]apikey.Namespace, error) {
+	return findNamespaces(ctx, s.namespaces, namespacesOfTenant(tenant), func(n apikey.Namespace) bool { return n.InternalID == tenant })
+}
+
+func namespacesOfTenant(tenant apikey.InternalID) bson.D {
+	return bson.D{{Key: "internal_id", Value: string(tenant)}, {Key: "namespace_id", Value: someText}}
+}
+
 // OrganizationNamespaces returns the namespaces of all tenants that have the organization name, in no order.
 func (s *Store) OrganizationNamespaces(ctx context.Context, name string) ([]apikey.Namespace, error) {
 	return findNamespaces(ctx, s.primary.Collection(document.Namespaces), bson.D{{Key: "organization_name", Value: name}}, func(n apikey.Namespace) bool {
@@ -48,6 +57,16 @@ func (s *Store) NamespacesCalled(ctx context.Context, ref string) ([]apikey.Name
 // AllNamespaces returns the namespaces of all tenants, in no order.
 func (s *Store) AllNamespaces(ctx context.Context) ([]apikey.Namespace, error) {
 	return findNamespaces(ctx, s.primary.Collection(document.Namespaces), bson.D{}, func(apikey.Namespace) bool { return true })
+}
+
+// TenantsOfKeys implements store.Engine.
+func (s *Store) TenantsOfKeys(ctx context.Context) ([]apikey.InternalID, error) {
+	texts, err := distinctTexts(ctx, s.primary.Collection(document.Keys), "internal_id")
+	tenants := make([]apikey.InternalID, len(texts))
+	for i, t := range texts {
+		tenants[i] = apikey.InternalID(t)
+	}
+	return tenants, err
 }
 
 // namespacesOf selects by id and by name. Each branch of $or has the tenant, so that one index answers it.
@@ -78,7 +97,11 @@ func (s *Store) Retrievers(ctx context.Context, tenant apikey.InternalID, ids []
 		return nil, nil
 	}
 	found, err := s.findRetrievers(ctx, find{filter: retrieversWithIDs(tenant, ids)})
-	return slices.DeleteFunc(found, func(r apikey.Retriever) bool { return r.InternalID != tenant || !slices.Contains(ids, r.ID) }), err
+	asked := make(map[apikey.RetrieverID]bool, len(ids)) // hundreds of keys can name thousands
+	for _, id := range ids {
+		asked[id] = true
+	}
+	return slices.DeleteFunc(found, func(r apikey.Retriever) bool { return r.InternalID != tenant || !asked[r.ID] }), err
 }
 
 func retrieversWithIDs(tenant apikey.InternalID, ids []apikey.RetrieverID) bson.D {

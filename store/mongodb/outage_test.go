@@ -29,11 +29,11 @@ var reads = map[string]func(context.Context, *Store) error{
 		return err
 	},
 	"KeyPages": func(ctx context.Context, s *Store) error {
-		_, err := s.KeyPages(ctx, "int_1", []apikey.RetrieverID{"ret_1", "ret_2"}, apikey.KeyRange{Limit: 10})
+		_, err := s.KeyPages(ctx, "int_1", []apikey.RetrieverID{"ret_1", "ret_2"}, apikey.KeyList{Limit: 10})
 		return err
 	},
 	"CountKeys": func(ctx context.Context, s *Store) error {
-		_, err := s.CountKeys(ctx, "int_1", "ret_1", time.Now())
+		_, err := s.CountKeys(ctx, "int_1", apikey.ActiveKeys(time.Now()).Of("ret_1"))
 		return err
 	},
 	"Ping": func(ctx context.Context, s *Store) error { return s.Ping(ctx) },
@@ -226,7 +226,7 @@ func TestNoStormOfRetries(t *testing.T) {
 			return err
 		},
 		"Import": func(ctx context.Context) error {
-			_, err := s.insert(ctx, &importList{name: document.Keys, documents: manyKeys(1).Keys}, []int{0})
+			_, err := s.insert(ctx, document.Part{List: document.Keys, Documents: manyKeys(1).Keys}, []int{0})
 			return err
 		},
 	} {
@@ -264,7 +264,7 @@ func TestEveryCallIsBounded(t *testing.T) {
 		"CountUnusable":          func(ctx context.Context) error { _, err := s.CountUnusable(ctx); return err },
 		"FinishAll":              func(ctx context.Context) error { _, err := s.FinishAll(ctx); return err },
 		"EventPage": func(ctx context.Context) error {
-			_, err := s.EventPage(ctx, "int_1", "ret_1", apikey.EventRange{})
+			_, err := s.EventPage(ctx, "int_1", ofRetriever("ret_1", 25))
 			return err
 		},
 		"InsertKey": func(ctx context.Context) error { return s.InsertKey(ctx, crashKey("key_1"), crashEvent("evt_1")) },
@@ -280,7 +280,7 @@ func TestEveryCallIsBounded(t *testing.T) {
 			return err
 		},
 		"insert": func(ctx context.Context) error {
-			_, err := s.insert(ctx, &importList{name: document.Keys, documents: manyKeys(1).Keys}, []int{0})
+			_, err := s.insert(ctx, document.Part{List: document.Keys, Documents: manyKeys(1).Keys}, []int{0})
 			return err
 		},
 	} {
@@ -350,7 +350,7 @@ func TestAuthenticationAsksPrimary(t *testing.T) {
 		{"KeysByHash", 0, document.Keys, func() error { _, err := s.KeysByHash(t.Context(), "hash"); return err }},
 		{"CurrentKeys", 0, document.Keys, func() error { _, err := s.CurrentKeys(t.Context(), "int_1", "key_1"); return err }},
 		{"EventPage", 0, document.Events, func() error {
-			_, err := s.EventPage(t.Context(), "int_1", "ret_1", apikey.EventRange{Limit: 1})
+			_, err := s.EventPage(t.Context(), "int_1", ofRetriever("ret_1", 1))
 			return err
 		}},
 		{"Namespaces", 1, document.Namespaces, func() error { _, err := s.Namespaces(t.Context(), "int_1", []string{"ns_1"}); return err }},

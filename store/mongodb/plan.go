@@ -19,7 +19,7 @@ type Verdict string
 const (
 	Used    Verdict = "used"    // it reads nothing but what the index wanted leads to
 	Missing Verdict = "missing" // an index wanted does not exist
-	Unused  Verdict = "unused"  // it scans the collection, sorts, or uses another index
+	Unused  Verdict = "unused"  // it scans the collection, sorts, uses another index, or examines more documents than the query returns
 	Unknown Verdict = "unknown" // the deployment does not explain, or its explain cannot be trusted
 )
 
@@ -38,8 +38,9 @@ type Plan struct {
 
 // example are the values that queries ask for.
 type example struct {
-	tenant, hash, key, namespace, name, organization, retriever, event string
-	at                                                                 time.Time
+	tenant, hash, key, creator, namespace, name, organization, retriever string
+	at                                                                   time.Time // now
+	created                                                              time.Time // the key's, so that a later page begins far from the list's end
 }
 
 // query is a query and the indexes that may serve it: all of them must exist.
@@ -48,6 +49,7 @@ type query struct {
 	filter, sort     bson.D
 	limit            int
 	wants            []bson.D
+	alone            bool // the index alone answers it: every document examined must be returned
 }
 
 // queries are those of query.go and docs/sizing.md: for each set of indexed fields that the store asks by, one. Counts and writes are explained
@@ -56,47 +58,126 @@ func queries(v example) []query {
 	tenant, key, retriever := apikey.InternalID(v.tenant), []apikey.ID{apikey.ID(v.key)}, []apikey.RetrieverID{apikey.RetrieverID(v.retriever)}
 	namespace := apikey.NamespaceID(v.namespace)
 	byID, byTenant := bson.D{up("_id")}, bson.E{Key: "internal_id", Value: is(v.tenant)}
-	pages := bson.D{up("internal_id"), up("scopes.resource_id"), down("created_at"), down("key_id")}
 	retrievers := bson.D{up("internal_id"), up("namespace_id"), up("retriever_name"), up("retriever_id")}
-	after, _ := oneRun(apikey.KeyRange{After: &apikey.KeyPosition{CreatedAt: &v.at, ID: key[0]}})
 	afterName := withinNames(apikey.RetrieverRange{After: &apikey.RetrieverPosition{Name: v.name, ID: retriever[0]}})
 	byKeyID := bson.D{up("internal_id"), up("key_id")}
-	newest, latest := bson.D{down("created_at"), down("key_id")}, bson.D{down("timestamp"), down("audit_id")}
-	return []query{
-		{"authentication", document.Keys, bson.D{{Key: "key_hash", Value: v.hash}}, nil, 2, []bson.D{{up("key_hash")}}},
-		{"a key by id", document.Keys, keysWithIDs(tenant, key), nil, 0, []bson.D{byKeyID, byID}},
-		{"changes and uses of a key", document.Keys, append(keysWithIDs(tenant, key), bson.E{Key: "key_hash", Value: v.hash}), nil, 0, []bson.D{byKeyID, byID, {up("key_hash")}}},
-		{"a change's end", document.Keys, bson.D{{Key: "_id", Value: v.key}, {Key: "internal_id", Value: v.tenant}}, nil, 0, []bson.D{byID}},
-		{"pages of keys", document.Keys, keysOf(tenant, retriever, time.Time{}), newest, 26, []bson.D{pages}},
-		{"pages of active keys", document.Keys, keysOf(tenant, retriever, v.at), newest, 26, []bson.D{pages}},
-		{"pages of dated keys", document.Keys, keysOf(tenant, retriever, time.Time{}, datedKeys(apikey.KeyRange{})...), newest, 26, []bson.D{pages}},
-		{"pages of undated keys", document.Keys, keysOf(tenant, retriever, time.Time{}, undatedKeys(apikey.KeyRange{})...), nil, 26, []bson.D{pages, byKeyID}}, // few, so the server may sort them
-		{"later pages of keys", document.Keys, keysOf(tenant, retriever, time.Time{}, after...), newest, 26, []bson.D{pages}},
-		{"counts of keys", document.Keys, keysOf(tenant, retriever, time.Time{}, usableKey), nil, 0, []bson.D{pages}},
-		{"keys without a hash", document.Keys, bson.D{{Key: "key_hash", Value: notText}}, nil, 0, []bson.D{{up("key_hash")}}},
-		{"keys without a key_id", document.Keys, bson.D{{Key: "internal_id", Value: is(v.tenant)}, {Key: "key_id", Value: notText}, {Key: "key_hash", Value: bson.D{{Key: "$gt", Value: ""}}}}, nil, 0, []bson.D{byKeyID}},
-		{"unfinished changes", document.Keys, bson.D{somethingPending}, nil, finishBatch, []bson.D{pendingIndex.keys}},
-		{"a successor that is not in its place", document.Keys, bson.D{somethingPending, byTenant, {Key: "successor.key_id", Value: v.key}}, nil, 1, []bson.D{pendingIndex.keys}},
-		{"unfinished changes of a tenant", document.Keys, bson.D{somethingPending, byTenant}, nil, maxPending, []bson.D{pendingIndex.keys}},
-		{"pages of events", document.Events, eventsOf(tenant, retriever[0], ""), latest, 25, []bson.D{{up("internal_id"), up("retriever_ids"), down("timestamp"), down("audit_id")}}},
-		{"pages of events about a key", document.Events, eventsOf(tenant, retriever[0], key[0]), latest, 25,
-			[]bson.D{{up("internal_id"), up("retriever_ids"), up("resource_id"), down("timestamp"), down("audit_id")}}},
-		{"the request's namespace", document.Namespaces, namespacesOf(tenant, []string{v.namespace, v.name}), nil, 0, []bson.D{{up("internal_id"), up("namespace_id")}, {up("internal_id"), up("namespace_name"), up("namespace_id")}}},
-		{"retrievers by id", document.Retrievers, retrieversWithIDs(tenant, retriever), nil, 0, []bson.D{{up("internal_id"), up("retriever_id")}}},
-		{"retrievers by name", document.Retrievers, retrieversNamed(tenant, namespace, []string{v.name}), nil, 0, []bson.D{retrievers}},
+	queries := []query{
+		{"authentication", document.Keys, bson.D{{Key: "key_hash", Value: v.hash}}, nil, 2, []bson.D{{up("key_hash")}}, false},
+		{"a key by id", document.Keys, keysWithIDs(tenant, key), nil, 0, []bson.D{byKeyID, byID}, false},
+		{"keys by hash", document.Keys, keysWithHashes(tenant, []string{v.hash}), nil, 0, []bson.D{{up("key_hash")}}, false},
+		{"changes and uses of a key", document.Keys, append(keysWithIDs(tenant, key), bson.E{Key: "key_hash", Value: v.hash}), nil, 0, []bson.D{byKeyID, byID, {up("key_hash")}}, false},
+		{"a change's end", document.Keys, bson.D{{Key: "_id", Value: v.key}, {Key: "internal_id", Value: v.tenant}}, nil, 0, []bson.D{byID}, false},
+		{"keys without a hash", document.Keys, bson.D{{Key: "key_hash", Value: notText}}, nil, 0, []bson.D{{up("key_hash")}}, false},
+		{"keys without a key_id", document.Keys, bson.D{{Key: "internal_id", Value: is(v.tenant)}, {Key: "key_id", Value: notText}, {Key: "key_hash", Value: bson.D{{Key: "$gt", Value: ""}}}}, nil, 0, []bson.D{byKeyID}, false},
+		{"unfinished changes", document.Keys, bson.D{somethingPending}, nil, finishBatch, []bson.D{pendingIndex.keys}, false},
+		{"a successor that is not in its place", document.Keys, bson.D{somethingPending, byTenant, {Key: "successor.key_id", Value: v.key}}, nil, 1, []bson.D{pendingIndex.keys}, false},
+		{"unfinished changes of a tenant", document.Keys, bson.D{somethingPending, byTenant}, nil, maxPending, []bson.D{pendingIndex.keys}, false},
+		{"the request's namespace", document.Namespaces, namespacesOf(tenant, []string{v.namespace, v.name}), nil, 0, []bson.D{{up("internal_id"), up("namespace_id")}, {up("internal_id"), up("namespace_name"), up("namespace_id")}}, false},
+		{"an organization's namespaces", document.Namespaces, namespacesOfTenant(tenant), nil, 0, []bson.D{{up("internal_id"), up("namespace_id")}}, false},
+		{"retrievers by id", document.Retrievers, retrieversWithIDs(tenant, retriever), nil, 0, []bson.D{{up("internal_id"), up("retriever_id")}}, false},
+		{"retrievers by name", document.Retrievers, retrieversNamed(tenant, namespace, []string{v.name}), nil, 0, []bson.D{retrievers}, false},
 		{"pages and counts of retrievers", document.Retrievers, retrieversOf(tenant, namespace, bson.E{Key: "retriever_id", Value: someText}),
-			bson.D{up("retriever_name"), up("retriever_id")}, 26, []bson.D{retrievers}},
-		{"later pages of retrievers", document.Retrievers, retrieversOf(tenant, namespace, afterName...), bson.D{up("retriever_name"), up("retriever_id")}, 26, []bson.D{retrievers}},
-		{"keys …: the tenants", document.Keys, bson.D{{Key: "internal_id", Value: someText}}, bson.D{up("internal_id")}, 1, []bson.D{byKeyID, pages}},
-		{"keys …: a namespace of any tenant", document.Namespaces, namespacesCalled(v.namespace, v.name), nil, 0, []bson.D{{up("namespace_id")}, {up("namespace_name")}}},
-		{"bootstrap: an organization by name", document.Namespaces, bson.D{{Key: "organization_name", Value: v.organization}}, nil, 0, []bson.D{{up("organization_name")}}},
-		{"import: namespaces that are stored", document.Namespaces, storedLike("namespace_id", []owned{{tenant, v.namespace}}, bson.A{v.key}, nil), nil, 0, []bson.D{byID, {up("internal_id"), up("namespace_id")}}},
-		{"import: retrievers that are stored", document.Retrievers, storedLike("retriever_id", []owned{{tenant, v.retriever}}, bson.A{v.key}, nil), nil, 0, []bson.D{byID, {up("internal_id"), up("retriever_id")}}},
-		{"import: keys that are stored", document.Keys, storedLike("key_id", []owned{{tenant, v.key}}, bson.A{v.key}, bson.A{v.hash}), nil, 0, []bson.D{byID, byKeyID, {up("key_hash")}}},
+			bson.D{up("retriever_name"), up("retriever_id")}, 26, []bson.D{retrievers}, true},
+		{"later pages of retrievers", document.Retrievers, retrieversOf(tenant, namespace, afterName...), bson.D{up("retriever_name"), up("retriever_id")}, 26, []bson.D{retrievers}, true},
+		{"keys …: the tenants", document.Keys, bson.D{{Key: "internal_id", Value: someText}}, bson.D{up("internal_id")}, 1, []bson.D{byKeyID, keysOfRetriever}, false},
+		{"keys …: a namespace of any tenant", document.Namespaces, namespacesCalled(v.namespace, v.name), nil, 0, []bson.D{{up("namespace_id")}, {up("namespace_name")}}, false},
+		{"bootstrap: an organization by name", document.Namespaces, bson.D{{Key: "organization_name", Value: v.organization}}, nil, 0, []bson.D{{up("organization_name")}}, false},
+		{"import: namespaces that are stored", document.Namespaces, storedLike("namespace_id", []owned{{tenant, v.namespace}}, bson.A{v.key}, nil), nil, 0, []bson.D{byID, {up("internal_id"), up("namespace_id")}}, false},
+		{"import: retrievers that are stored", document.Retrievers, storedLike("retriever_id", []owned{{tenant, v.retriever}}, bson.A{v.key}, nil), nil, 0, []bson.D{byID, {up("internal_id"), up("retriever_id")}}, false},
+		{"import: keys that are stored", document.Keys, storedLike("key_id", []owned{{tenant, v.key}}, bson.A{v.key}, bson.A{v.hash}), nil, 0, []bson.D{byID, byKeyID, {up("key_hash")}}, false},
 	}
+	return slices.Concat(queries, keyQueries(v), eventQueries(v))
 }
 
-var placeholders = example{"INTERNAL_ID", "KEY_HASH", "KEY_ID", "NAMESPACE_ID", "NAME", "ORGANIZATION_NAME", "RETRIEVER_ID", "AUDIT_ID", time.Unix(0, 0).UTC()}
+// eventQueries are those of lists of events.
+func eventQueries(v example) (queries []query) {
+	namespace, key := apikey.NamespaceID(v.namespace), apikey.ID(v.key)
+	newest := bson.D{down("timestamp"), down("audit_id")}
+	for _, of := range []struct {
+		events string
+		where  apikey.EventConditions
+		index  bson.D
+	}{
+		{"a retriever's events", apikey.EventConditions{Naming: []apikey.RetrieverID{apikey.RetrieverID(v.retriever)}}, eventIndex("retriever_ids")},
+		{"events about a key", apikey.EventConditions{About: &key}, eventIndex("resource_id")},
+		{"an organization's events", apikey.EventConditions{}, eventIndex()},
+		{"a namespace's events", apikey.EventConditions{Namespace: &namespace}, eventIndex("namespace_id")},
+		{"an actor's events", apikey.EventConditions{ActorID: &v.creator}, eventIndex("actor_id")},
+		{"events of an actor's key", apikey.EventConditions{ActorKeyID: &key}, eventIndex("actor_key_id")},
+	} {
+		l := apikey.EventList{Where: of.where}
+		filter := eventsThat(apikey.InternalID(v.tenant), &l, of.where.FoundBy()[0])
+		queries = append(queries, query{"pages and counts of " + of.events, document.Events, filter.with(), newest, 26, []bson.D{of.index}, true})
+		l.After = &apikey.EventPosition{Timestamp: v.at, ID: "evt_"}
+		filter = eventsThat(apikey.InternalID(v.tenant), &l, of.where.FoundBy()[0])
+		queries = append(queries, query{"later pages of " + of.events, document.Events, filter.with(), newest, 26, []bson.D{of.index}, true})
+	}
+	return queries
+}
+
+// The indexes of key lists, each in the list's order.
+var (
+	keysOfRetriever = bson.D{up("internal_id"), up("scopes.resource_id"), down("created_at"), down("key_id")}
+	keysOfTenant    = bson.D{up("internal_id"), down("created_at"), down("key_id")}
+	keysByExpiry    = bson.D{up("internal_id"), down("expires_at"), down("key_id")}
+	keysOfCreator   = bson.D{up("internal_id"), up("created_by"), down("created_at"), down("key_id")}
+)
+
+// keyQueries are those of lists of keys.
+func keyQueries(v example) (queries []query) {
+	tenant, retriever := apikey.InternalID(v.tenant), apikey.RetrieverID(v.retriever)
+	byKeyID := bson.D{up("internal_id"), up("key_id")}
+	listing := func(l apikey.KeyList) *listing { return &listing{keysThat(tenant, &l), &l, nil} }
+	add := func(name string, filter, sort bson.D, alone bool, wants ...bson.D) {
+		queries = append(queries, query{name, document.Keys, filter, sort, 26, wants, alone})
+	}
+	for _, of := range []struct {
+		keys  string
+		where apikey.KeyConditions
+		order apikey.KeyOrder
+		index bson.D
+	}{
+		{"keys", apikey.KeyConditions{}.Of(retriever), apikey.KeyOrder{}, keysOfRetriever},
+		{"an organization's keys", apikey.KeyConditions{}, apikey.KeyOrder{}, keysOfTenant},
+		{"an organization's keys by expiry", apikey.KeyConditions{}, apikey.KeyOrder{ByExpiry: true}, keysByExpiry},
+		{"a creator's keys", apikey.KeyConditions{CreatedBy: &v.creator}, apikey.KeyOrder{}, keysOfCreator},
+	} {
+		l := listing(apikey.KeyList{Where: of.where, Order: of.order})
+		add("pages of "+of.keys, l.with(), l.order(), true, of.index)
+		add("pages of dated "+of.keys, l.with(datedKeys(l.KeyList)...), l.order(), true, of.index)
+		after := *l.KeyList
+		after.After = &apikey.KeyPosition{At: &v.created, ID: apikey.ID(v.key)}
+		later, ok := oneRun(&after)
+		if !ok {
+			later = datedKeys(&after)
+		}
+		add("later pages of "+of.keys, l.with(later...), l.order(), true, of.index)
+		values := l.noDates(false)
+		if len(values) == 1 {
+			add("pages of undated "+of.keys, l.with(append(undatedKeys(l.KeyList), values...)...), nil, false, of.index, byKeyID) // few, so the server may sort them
+		} else {
+			add("pages of keys that never expire", l.with(append(undatedKeys(l.KeyList), values[0])...), l.order()[1:], true, of.index)
+			add("pages of keys with an odd expiry", l.with(append(undatedKeys(l.KeyList), values[1])...), nil, false, of.index)
+		}
+	}
+	active := listing(apikey.KeyList{Where: apikey.ActiveKeys(v.at).Of(retriever)})
+	add("pages of active keys", active.with(), active.order(), false, keysOfRetriever)
+	year := v.at.AddDate(1, 0, 0)
+	expiring := listing(apikey.KeyList{Where: apikey.KeyConditions{Expires: apikey.Period{From: &v.at, Until: &year}}})
+	add("pages of keys that expire in a period, by creation", expiring.with(), nil, true, keysByExpiry, keysOfTenant)
+	add("later pages of keys that expire in a period, by creation", expiring.with(datedKeys(&apikey.KeyList{After: &apikey.KeyPosition{At: &v.created}})...), nil, false, keysByExpiry, keysOfTenant)
+	add("dated keys that expire in a period, by creation", expiring.with(datedKeys(&apikey.KeyList{})...), nil, false, keysByExpiry, keysOfTenant)
+
+	ofRetriever, ofTenant := listing(apikey.KeyList{Where: apikey.KeyConditions{}.Of(retriever)}), listing(apikey.KeyList{})
+	count := func(name string, filter bson.D, wants ...bson.D) {
+		queries = append(queries, query{name, document.Keys, filter, nil, 0, wants, false})
+	}
+	count("counts of keys", ofRetriever.usable(), keysOfRetriever)
+	count("counts of an organization's keys", ofTenant.usable(), keysOfTenant, keysByExpiry, keysOfCreator, keysOfRetriever, byKeyID)
+	return queries
+}
+
+var placeholders = example{"INTERNAL_ID", "KEY_HASH", "KEY_ID", "USER_ID", "NAMESPACE_ID", "NAME", "ORGANIZATION_NAME", "RETRIEVER_ID", time.Unix(0, 0).UTC(), time.Unix(0, 0).UTC()}
 
 // Plans explains each query, with values of stored documents where there are any. It changes nothing.
 func (s *Store) Plans(ctx context.Context) ([]Plan, error) {
@@ -166,10 +247,14 @@ func (s *Store) example(ctx context.Context) (example, error) {
 			take(&v.tenant, doc, "internal_id")
 			take(&v.hash, doc, "key_hash")
 			take(&v.key, doc, "key_id")
+			take(&v.creator, doc, "created_by")
+			if created, ok := doc.Lookup("created_at").TimeOK(); ok {
+				v.created = created
+			}
 			take(&v.retriever, doc, "scopes", "0", "resource_id")
 		}},
 	} {
-		q := find{filter: bson.D{}, fields: []string{"namespace_id", "namespace_name", "organization_name", "internal_id", "key_hash", "key_id", "scopes.resource_id"}, limit: 1}
+		q := find{filter: bson.D{}, fields: []string{"namespace_id", "namespace_name", "organization_name", "internal_id", "key_hash", "key_id", "created_by", "created_at", "scopes.resource_id"}, limit: 1}
 		if _, err := q.each(ctx, s.primary.Collection(c.collection), func(doc bson.Raw, _ int) { c.take(doc) }); err != nil {
 			return v, err
 		}
@@ -193,6 +278,39 @@ func (s *Store) explainsTruly(ctx context.Context) bool {
 	}
 	commit, _ := info.Lookup("gitVersion").StringValueOK()
 	return len(commit) == 40 && strings.Trim(commit, "0") != ""
+}
+
+// expireByList reports whether some key can have a list in expires_at. No index leads to such lists: a query for them reads all keys of the
+// tenant that expire. But MongoDB knows whether an index has any. About other servers it must be assumed.
+func (s *Store) expireByList(ctx context.Context) bool {
+	explains := s.explains.Load()
+	if explains == nil {
+		explains = new(s.explainsTruly(ctx))
+		s.explains.Store(explains)
+	}
+	if !*explains {
+		return true
+	}
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	find := bson.D{
+		{Key: "find", Value: document.Keys}, {Key: "filter", Value: bson.D{{Key: "internal_id", Value: ""}, {Key: "expires_at", Value: nil}}},
+		{Key: "hint", Value: keysByExpiry},
+	}
+	answer, err := s.keys.in.RunCommand(ctx, bson.D{{Key: "explain", Value: find}, {Key: "verbosity", Value: "queryPlanner"}}, s.keys.in.prefer).Raw()
+	if err != nil { // the index is missing, for example
+		return true
+	}
+	known, lists := false, false
+	eachStage(answer, func(name string, stage bson.Raw) {
+		if name != "IXSCAN" {
+			return
+		}
+		paths, ok := stage.Lookup("multiKeyPaths", "expires_at").ArrayOK()
+		values, err := paths.Values()
+		known, lists = true, lists || !ok || err != nil || len(values) > 0
+	})
+	return lists || !known
 }
 
 func (s *Store) explain(ctx context.Context, q query) (bson.Raw, error) {
@@ -219,6 +337,9 @@ func (p *Plan) judge(q query, answer bson.Raw) {
 		return
 	}
 	p.Examined, p.Returned, p.Verdict = examined, returned, Used
+	if q.alone && 5*examined > 6*returned+5 { // a few documents more do no harm
+		p.Verdict = Unused
+	}
 	eachStage(winner, func(name string, stage bson.Raw) {
 		p.Stages = append(p.Stages, name)
 		switch name {

@@ -34,7 +34,18 @@ const (
 		{"stage": "IXSCAN", "keyPattern": {"internal_id": 1.0, "key_id": 1.0}}]}}`
 )
 
-// A plan that scans, sorts or uses another index must not count as good, in any of MongoDB's formats.
+func queryNamed(t *testing.T, name string) query {
+	t.Helper()
+	all := queries(placeholders)
+	i := slices.IndexFunc(all, func(q query) bool { return q.name == name })
+	if i < 0 {
+		t.Fatalf("there is no query %q", name)
+	}
+	return all[i]
+}
+
+// A plan that scans, sorts, uses another index, or reads more than the page must not count as good, in any of MongoDB's formats. Otherwise an
+// organization's list would become slower with every key, and no operator would find out.
 func TestPlansAreJudged(t *testing.T) {
 	for _, c := range []struct {
 		name, query, winner string
@@ -50,14 +61,19 @@ func TestPlansAreJudged(t *testing.T) {
 		{"an import that scans", "import: keys that are stored", `{"stage": "COLLSCAN"}`, Unused},
 		{"a page", "pages of keys", byPages, Used},
 		{"a page that is sorted", "pages of keys", `{"stage": "SORT", "inputStage": ` + byPages + `}`, Unused},
+		{"an organization's page", "pages of an organization's keys", `{"stage": "LIMIT", "inputStage": {"stage": "IXSCAN", "keyPattern": {"internal_id": 1, "created_at": -1, "key_id": -1}}}`, Used},
+		{"an organization's page by a retriever's index", "pages of an organization's keys", byPages, Unused},
+		{"by expiry", "pages of an organization's keys by expiry", `{"stage": "IXSCAN", "keyPattern": {"internal_id": 1, "expires_at": -1, "key_id": -1}}`, Used},
+		{"by expiry, sorted", "pages of an organization's keys by expiry", `{"stage": "SORT", "inputStage": {"stage": "IXSCAN", "keyPattern": {"internal_id": 1, "created_at": -1, "key_id": -1}}}`, Unused},
+		{"a creator's page", "later pages of a creator's keys", `{"stage": "IXSCAN", "keyPattern": {"internal_id": 1, "created_by": 1, "created_at": -1, "key_id": -1}}`, Used},
+		{"a creator's page by the organization's index", "later pages of a creator's keys", `{"stage": "IXSCAN", "keyPattern": {"internal_id": 1, "created_at": -1, "key_id": -1}}`, Unused},
 		{"the slot-based engine", "pages of keys", `{"queryPlan": ` + byPages + `, "slotBasedPlan": {"stages": "scan"}}`, Used},
 		{"the slot-based engine, a scan", "pages of keys", `{"queryPlan": {"stage": "COLLSCAN"}, "slotBasedPlan": {}}`, Unused},
 		{"shards", "pages of keys", `{"stage": "SHARD_MERGE_SORT", "shards": [{"winningPlan": ` + byPages + `}, {"winningPlan": {"stage": "SHARDING_FILTER", "inputStage": ` + byPages + `}}]}`, Used},
 		{"a shard that scans", "pages of keys", `{"stage": "SHARD_MERGE", "shards": [{"winningPlan": ` + byPages + `}, {"winningPlan": {"stage": "COLLSCAN"}}]}`, Unused},
 		{"no stages", "pages of keys", `{"something": "else"}`, Unknown},
 	} {
-		all := queries(placeholders)
-		q := all[slices.IndexFunc(all, func(q query) bool { return q.name == c.query })]
+		q := queryNamed(t, c.query)
 		answer, err := bson.Marshal(explained(t, c.winner, 26, 25))
 		if err != nil {
 			t.Fatal(err)
@@ -66,6 +82,38 @@ func TestPlansAreJudged(t *testing.T) {
 		p.judge(q, answer)
 		if p.Verdict != c.want || c.want != Unknown && (p.Examined != 26 || p.Returned != 25) {
 			t.Errorf("%s: %+v, want %s", c.name, p, c.want)
+		}
+	}
+	for _, c := range []struct {
+		query              string
+		examined, returned int32
+		want               Verdict
+	}{
+		{"pages of an organization's keys", 100, 100, Used},
+		{"pages of an organization's keys", 120, 100, Used},
+		{"pages of an organization's keys", 122, 100, Unused},
+		{"later pages of an organization's keys", 101, 100, Used},
+		{"later pages of an organization's keys", 1, 0, Used}, // the cursor's own key
+		{"later pages of an organization's keys", 1000, 0, Unused},
+		{"pages of an organization's keys by expiry", 122, 100, Unused},
+		{"later pages of an organization's keys by expiry", 122, 100, Unused},
+		{"pages of keys that never expire", 122, 100, Unused},
+		{"pages of a creator's keys", 122, 100, Unused},
+		{"pages of keys", 122, 100, Unused},
+		{"pages of active keys", 122, 100, Used}, // some keys are not active
+	} {
+		q := queryNamed(t, c.query)
+		keys, err := bson.MarshalExtJSON(q.wants[0], false, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer, err := bson.Marshal(explained(t, `{"stage": "LIMIT", "inputStage": {"stage": "FETCH", "inputStage": {"stage": "IXSCAN", "keyPattern": `+string(keys)+`}}}`, c.examined, c.returned))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := Plan{Verdict: Unknown}
+		if p.judge(q, answer); p.Verdict != c.want {
+			t.Errorf("%s, %d documents examined, %d returned: %s, want %s", c.query, c.examined, c.returned, p.Verdict, c.want)
 		}
 	}
 	p := Plan{Verdict: Unknown}

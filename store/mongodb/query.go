@@ -1,12 +1,7 @@
 package mongodb
 
 import (
-	"time"
-
 	"go.mongodb.org/mongo-driver/v2/bson"
-
-	"retrieverkeys/apikey"
-	"retrieverkeys/store/document"
 )
 
 // The queries, and the index that answers each. None needs a transaction or $elemMatch. Only two scan a collection, and only operators run
@@ -14,8 +9,15 @@ import (
 //
 //	KeysByHash              api_keys    key_hash
 //	Keys                    api_keys    internal_id, key_id; for a key without one, _id
-//	KeyPages, CountKeys     api_keys    internal_id, scopes.resource_id, created_at, key_id, which is their order too
-//	                                    a page with a created_at that is not a date: up to two more commands
+//	KeysWithHashes          api_keys    key_hash
+//	KeyPages, KeyPage, CountKeys
+//	  of retrievers         api_keys    internal_id, scopes.resource_id, created_at, key_id, which is their order too
+//	  of a creator          api_keys    internal_id, created_by, created_at, key_id, which is their order too
+//	  of a tenant           api_keys    internal_id, created_at, key_id, which is their order too
+//	  of a tenant by expiry api_keys    internal_id, expires_at, key_id, which is their order too
+//	                                    a page of retrievers or of a creator by expiry: the server sorts their keys
+//	                                    a page with odd dates, or with the last dated key and the first undated one: up to two more commands, and
+//	                                    by expiry another one, which asks MongoDB whether the index has lists
 //	CountUnusable           api_keys    key_hash; internal_id (after reading all tenants), key_id
 //	Repair                  api_keys    none: reads every key, for an operator; then as Keys, and _id
 //	CurrentKeys             api_keys    as Keys; if there is none, pending_events.audit_id, internal_id
@@ -24,13 +26,16 @@ import (
 //	in the background, at most once a second while keys are read
 //	                        api_keys    pending_events.audit_id, internal_id
 //	EventPage, CountEvents  api_keys    pending_events.audit_id, internal_id
-//	                        audit_events internal_id, retriever_ids, (resource_id,) timestamp, audit_id
+//	                        audit_events internal_id, a condition, timestamp, audit_id. The condition is one of retriever_ids, namespace_id,
+//	                                    resource_id, actor_id and actor_key_id, or none. If two can find the events, two more commands count
+//	                                    which finds fewer.
 //	InsertEvent             audit_events _id
 //	KeysWithID              api_keys    internal_id (after reading all tenants); then as Keys
 //	KeysWithPrefix          api_keys    none: reads every key, for an operator
 //	AllNamespaces           namespaces  none: returns all
 //	NamespacesCalled        namespaces  namespace_id; namespace_name
 //	Namespaces              namespaces  internal_id, namespace_id; internal_id, namespace_name, namespace_id
+//	NamespacesOf            namespaces  internal_id, namespace_id
 //	OrganizationNamespaces  namespaces  organization_name
 //	Retrievers              retrievers  internal_id, retriever_id
 //	RetrieversNamed         retrievers  internal_id, namespace_id, retriever_name, retriever_id
@@ -48,8 +53,8 @@ import (
 // collation. The log warns about such a collection.
 //
 // MongoDB matches a list by each of its items, but here a list is not its item: document.Key reads it as nothing. If that could grant access
-// or falsify a count, the query excludes lists. It cannot for created_at and key_id, because MongoDB refuses to index a second list next to
-// scopes.
+// or falsify a count, the query excludes lists. Queries in the order of creation do not look for lists in created_at and key_id, because MongoDB
+// refuses to index a second list next to scopes.
 
 var (
 	aList    = bson.D{{Key: "$type", Value: int32(bson.TypeArray)}}
@@ -57,15 +62,14 @@ var (
 	notText  = not("$gt", "") // $type means the same, but no index answers it
 	someText = bson.D{{Key: "$gt", Value: ""}, notList}
 
-	// usableKey selects the documents that can be listed, apart from the tenant. It is a negation, with a pattern for
-	// the hash, so that MongoDB considers no index for it: the indexes of key_id and key_hash must not compete for
-	// lists.
-	usableKey = bson.E{Key: "$nor", Value: encoded(bson.A{
-		bson.D{{Key: "key_id", Value: notText}},
-		bson.D{{Key: "key_id", Value: aList}},
-		bson.D{{Key: "key_hash", Value: bson.D{{Key: "$not", Value: bson.Regex{Pattern: ".", Options: "s"}}}}},
-		bson.D{{Key: "key_hash", Value: aList}},
-	})}
+	// unusable are the documents that no list shows. They are left out by a negation, with a pattern for the hash, so that MongoDB considers no
+	// index for it: the indexes of key_id and key_hash must not compete for lists.
+	unusable = bson.A{
+		encoded(bson.D{{Key: "key_id", Value: notText}}),
+		encoded(bson.D{{Key: "key_id", Value: aList}}),
+		encoded(bson.D{{Key: "key_hash", Value: bson.D{{Key: "$not", Value: bson.Regex{Pattern: ".", Options: "s"}}}}}),
+		encoded(bson.D{{Key: "key_hash", Value: aList}}),
+	}
 )
 
 // encoded encodes a constant part of queries once. Otherwise the driver would encode it for each query.
@@ -109,39 +113,4 @@ func texts[T ~string](values []T) bson.A {
 		list[i] = string(v)
 	}
 	return list
-}
-
-// keysOf selects the keys that name one of the retrievers. Unless activeAt is zero, it selects only those active at
-// that time. It includes documents that document.Key cannot use, unless usableKey is one of the further conditions.
-func keysOf(tenant apikey.InternalID, retrievers []apikey.RetrieverID, activeAt time.Time, more ...bson.E) bson.D {
-	resource := bson.E{Key: "scopes.resource_id", Value: bson.D{{Key: "$in", Value: texts(retrievers)}}}
-	if len(retrievers) == 1 {
-		resource.Value = string(retrievers[0])
-	}
-	filter := bson.D{
-		{Key: "internal_id", Value: is(string(tenant))},
-		resource,
-		{Key: "scopes.resource_type", Value: string(apikey.ResourceRetriever)},
-	}
-	if !activeAt.IsZero() {
-		filter = append(filter, active(activeAt)...)
-	}
-	return append(filter, more...)
-}
-
-// active selects the keys for which document.Key and apikey.Key.StatusAt(at) give apikey.Active. A key with an
-// unreadable field among these is not active.
-func active(at time.Time) bson.D {
-	return bson.D{
-		{Key: "revoked_at", Value: is(nil)},
-		{Key: "status", Value: bson.D{{Key: "$in", Value: bson.A{string(apikey.Active), nil}}, notList}},
-		{Key: "expires_at", Value: bson.D{notList}},
-		{Key: "$or", Value: bson.A{
-			bson.D{{Key: "expires_at", Value: nil}},
-			bson.D{{Key: "expires_at", Value: bson.D{
-				{Key: "$gt", Value: date(at)},
-				{Key: "$lte", Value: date(document.MaxTime)},
-			}}},
-		}},
-	}
 }

@@ -69,18 +69,28 @@ func imported(t testing.TB, s *Store, b document.Batch) {
 // one customer's keys to another.
 func TestCommands(t *testing.T) {
 	s, w := filled(t)
-	at := &apikey.KeyPosition{CreatedAt: &aTime, ID: "key_00000"}
+	at := &apikey.KeyPosition{At: &aTime, ID: "key_00000"}
 	const (
 		everyKeyField = "key_id key_hash key_prefix key_type subscription_id internal_id organization_id user_id name description " +
-			"permissions scopes rate_limit_override status expires_at last_used_at created_at created_by revoked_at revoked_by allowed_origins principal_id is_internal rotated_to rotated_from budget_hash revision"
+			"permissions scopes rate_limit_override status expires_at last_used_at created_at created_by revoked_at revoked_by allowed_origins principal_id is_internal revoke_reason rotated_to rotated_from budget_hash revision"
 		namespace = "namespace_id namespace_name description internal_id organization_id organization_name created_at updated_at"
 		retriever = "retriever_id retriever_name description namespace_id internal_id created_at updated_at"
 	)
-	keyPages := func(r apikey.KeyRange, retrievers ...apikey.RetrieverID) func(context.Context) (int, error) {
+	keyPages := func(r apikey.KeyList, retrievers ...apikey.RetrieverID) func(context.Context) (int, error) {
 		return func(ctx context.Context) (n int, err error) {
 			pages, err := s.KeyPages(ctx, "int_1", retrievers, r)
 			return len(slices.Concat(pages...)), err
 		}
+	}
+	keyPage := func(l apikey.KeyList) func(context.Context) (int, error) {
+		return func(ctx context.Context) (int, error) { return number(s.KeyPage(ctx, "int_1", l)) }
+	}
+	countKeys := func(where apikey.KeyConditions) func(context.Context) (int, error) {
+		return func(ctx context.Context) (int, error) { return s.CountKeys(ctx, "int_1", where) }
+	}
+	many := apikey.KeyConditions{
+		Status: []apikey.Status{apikey.Active, apikey.Expired}, At: aTime, Types: []apikey.Type{apikey.RetrieverKey}, NeverUsed: true, NeverExpires: true,
+		UnusedSince: &aTime, Search: apikey.NewSearch("KEY key_0000"),
 	}
 	retrieverPage := func(r apikey.RetrieverRange) func(context.Context) (int, error) {
 		return func(ctx context.Context) (int, error) { return number(s.RetrieverPage(ctx, "int_1", "ns_1", r)) }
@@ -97,24 +107,50 @@ func TestCommands(t *testing.T) {
 		{"Keys", func(ctx context.Context) (int, error) {
 			return number(s.Keys(ctx, "int_1", []apikey.ID{"key_00001", "key_00003"}, apikey.StatusFields))
 		}, 2, "find api_keys key_id key_hash status expires_at revoked_at"},
+		{"KeysWithHashes", func(ctx context.Context) (int, error) {
+			return number(s.KeysWithHashes(ctx, "int_1", []string{"hash of int_1key_00001", "hash of int_1key_00003", "hash"}, apikey.StatusFields))
+		}, 2, "find api_keys key_id key_hash status expires_at revoked_at"},
 		{"no Keys", func(ctx context.Context) (int, error) { return number(s.Keys(ctx, "int_1", nil, apikey.AllFields)) }, 0, ""},
 
-		{"a page", keyPages(apikey.KeyRange{Limit: 10, Fields: apikey.FieldName}, "ret_1"), 5, "find api_keys key_id key_hash name created_at"},
-		{"a page that is full", keyPages(apikey.KeyRange{Limit: 3}, "ret_1"), 3, "find api_keys key_id key_hash created_at"},
-		{"a page of exactly its size", keyPages(apikey.KeyRange{Limit: 5}, "ret_1"), 5, "find api_keys key_id key_hash created_at"},
-		{"a page of all but one", keyPages(apikey.KeyRange{Limit: 4, ActiveAt: aTime}, "ret_1"), 4, "find api_keys key_id key_hash created_at"},
-		{"the next page", keyPages(apikey.KeyRange{Limit: 2, After: at}, "ret_1"), 2, "find api_keys key_id key_hash created_at"},
-		{"the last page", keyPages(apikey.KeyRange{Limit: 10, After: at}, "ret_1"), 4, "find api_keys key_id key_hash created_at"},
-		{"the page before", keyPages(apikey.KeyRange{Limit: 2, Before: at, FromEnd: true}, "ret_1"), 0, "find api_keys key_id key_hash created_at"},
-		{"whether a previous page exists", keyPages(apikey.KeyRange{Limit: 1, Before: &apikey.KeyPosition{CreatedAt: &aTime}, FromEnd: true}, "ret_1"), 1,
+		{"a page", keyPages(apikey.KeyList{Limit: 10, Fields: apikey.FieldName}, "ret_1"), 5, "find api_keys key_id key_hash name created_at"},
+		{"a page that is full", keyPages(apikey.KeyList{Limit: 3}, "ret_1"), 3, "find api_keys key_id key_hash created_at"},
+		{"a page that is just full", keyPages(apikey.KeyList{Limit: 5}, "ret_1"), 5, "find api_keys key_id key_hash created_at"},
+		{"a page but one", keyPages(apikey.KeyList{Limit: 4, Where: apikey.ActiveKeys(aTime)}, "ret_1"), 4, "find api_keys key_id key_hash created_at"},
+		{"the next page", keyPages(apikey.KeyList{Limit: 2, After: at}, "ret_1"), 2, "find api_keys key_id key_hash created_at"},
+		{"the last page", keyPages(apikey.KeyList{Limit: 10, After: at}, "ret_1"), 4, "find api_keys key_id key_hash created_at"},
+		{"the page before", keyPages(apikey.KeyList{Limit: 2, Before: at, FromEnd: true}, "ret_1"), 0, "find api_keys key_id key_hash created_at"},
+		{"whether there is one before", keyPages(apikey.KeyList{Limit: 1, Before: &apikey.KeyPosition{At: &aTime}, FromEnd: true}, "ret_1"), 1,
 			"find api_keys key_id key_hash created_at"},
-		{"large pages", keyPages(apikey.KeyRange{Limit: 1001}, "ret_1", "ret_2", "ret_3"), 5, "find api_keys key_id key_hash scopes created_at"},
-		{"small pages", keyPages(apikey.KeyRange{Limit: 10}, "ret_1", "ret_2"), 5,
+		{"large pages", keyPages(apikey.KeyList{Limit: 1001}, "ret_1", "ret_2", "ret_3"), 5, "find api_keys key_id key_hash scopes created_at"},
+		{"small pages", keyPages(apikey.KeyList{Limit: 10}, "ret_1", "ret_2"), 5,
 			"find api_keys key_id key_hash created_at; find api_keys key_id key_hash created_at"},
-		{"pages of no retriever", keyPages(apikey.KeyRange{Limit: 10}), 0, ""},
+		{"pages of none", keyPages(apikey.KeyList{Limit: 10}), 0, ""},
 
-		{"CountKeys", func(ctx context.Context) (int, error) { return s.CountKeys(ctx, "int_1", "ret_1", time.Time{}) }, 5, "aggregate api_keys"},
-		{"CountKeys active", func(ctx context.Context) (int, error) { return s.CountKeys(ctx, "int_1", "ret_1", aTime) }, 5, "aggregate api_keys"},
+		{"a page by expiry", keyPages(apikey.KeyList{Limit: 10, Order: apikey.KeyOrder{ByExpiry: true}, Where: apikey.ActiveKeys(aTime)}, "ret_1"), 5,
+			"find api_keys key_id key_hash expires_at"},
+
+		{"a page of the organization", keyPage(apikey.KeyList{Limit: 10, Fields: apikey.FieldName}), 5, "find api_keys key_id key_hash name created_at"},
+		{"its next page", keyPage(apikey.KeyList{Limit: 10, After: at}), 4, "find api_keys key_id key_hash created_at"},
+		{"its last page", keyPage(apikey.KeyList{Limit: 3, FromEnd: true, Before: at, Where: apikey.KeyConditions{Created: apikey.Period{From: &aTime}}}), 0, "find api_keys key_id key_hash created_at"},
+		{"its oldest keys", keyPage(apikey.KeyList{Limit: 3, Order: apikey.KeyOrder{Ascending: true}}), 3, "find api_keys key_id key_hash created_at"},
+		{"its page with many conditions", keyPage(apikey.KeyList{Limit: 10, Where: many}), 5, "find api_keys key_id key_hash created_at"},
+		{"its page by expiry", keyPage(apikey.KeyList{Limit: 3, Order: apikey.KeyOrder{ByExpiry: true}}), 3, "find api_keys key_id key_hash expires_at"},
+		{"its active keys, the first to expire first", keyPage(apikey.KeyList{Limit: 9, Order: apikey.KeyOrder{ByExpiry: true, Ascending: true}, Where: apikey.ActiveKeys(aTime)}), 5,
+			"find api_keys key_id key_hash expires_at; find api_keys key_id key_hash expires_at"}, // those that never expire are elsewhere in the index
+		{"its keys that expire in a period", keyPage(apikey.KeyList{Limit: 3, Order: apikey.KeyOrder{ByExpiry: true, Ascending: true}, Where: apikey.KeyConditions{Expires: apikey.Period{Until: &aTime}}}), 0,
+			"find api_keys key_id key_hash expires_at"},
+		{"a creator's page", keyPage(apikey.KeyList{Limit: 3, Where: apikey.KeyConditions{CreatedBy: new("user")}}), 0, "find api_keys key_id key_hash created_at"},
+		{"a page of two retrievers", keyPage(apikey.KeyList{Limit: 10, Where: apikey.KeyConditions{}.Of("ret_1", "ret_2")}), 5, "find api_keys key_id key_hash created_at"},
+		{"the same by a walk", keyPage(apikey.KeyList{Limit: 10, Where: apikey.KeyConditions{}.Of("ret_1", "ret_2"), Walk: true}), 5, "find api_keys key_id key_hash created_at"},
+		{"a page of no retrievers", keyPage(apikey.KeyList{Limit: 10, Where: apikey.KeyConditions{Naming: []apikey.RetrieverID{}}}), 0, ""},
+		{"a page of a set of none", keyPage(apikey.KeyList{Limit: 10, Where: apikey.KeyConditions{Types: []apikey.Type{}}}), 0, ""},
+
+		{"CountKeys", countKeys(apikey.KeyConditions{}.Of("ret_1")), 5, "aggregate api_keys"},
+		{"CountKeys active", countKeys(apikey.ActiveKeys(aTime).Of("ret_1")), 5, "aggregate api_keys"},
+		{"CountKeys of the organization", countKeys(apikey.KeyConditions{}), 5, "aggregate api_keys"},
+		{"CountKeys of the organization, active and never expiring", countKeys(apikey.KeyConditions{NeverExpires: true, Status: []apikey.Status{apikey.Active}, At: aTime}), 5, "aggregate api_keys"},
+		{"CountKeys of two retrievers", countKeys(apikey.KeyConditions{Search: apikey.NewSearch("key")}.Of("ret_1", "ret_2")), 5, "aggregate api_keys"},
+		{"CountKeys of a set of none", countKeys(apikey.KeyConditions{Status: []apikey.Status{}}), 0, ""},
 		{"CountUnusable", func(ctx context.Context) (int, error) {
 			u, err := s.CountUnusable(ctx)
 			return u.Total(), err
@@ -123,6 +159,7 @@ func TestCommands(t *testing.T) {
 			return number(s.Namespaces(ctx, "int_1", []string{"ns_1", "production"}))
 		}, 1,
 			"find namespaces " + namespace},
+		{"NamespacesOf", func(ctx context.Context) (int, error) { return number(s.NamespacesOf(ctx, "int_1")) }, 1, "find namespaces " + namespace},
 		{"OrganizationNamespaces", func(ctx context.Context) (int, error) { return number(s.OrganizationNamespaces(ctx, "Acme")) }, 2,
 			"find namespaces " + namespace},
 		{"Retrievers", func(ctx context.Context) (int, error) {
@@ -144,13 +181,21 @@ func TestCommands(t *testing.T) {
 			return number(s.KeysWithPrefix(ctx, []string{"ret_sk_none..."}))
 		}, 0, "find api_keys " + everyKeyField},
 		{"EventPage", func(ctx context.Context) (int, error) {
-			return number(s.EventPage(ctx, "int_1", "ret_1", apikey.EventRange{Limit: 3}))
+			return number(s.EventPage(ctx, "int_1", ofRetriever("ret_1", 3)))
 		}, 2, "find api_keys internal_id key_id revision pending_events successor; find audit_events"},
 		{"EventPage about a key", func(ctx context.Context) (int, error) {
-			return number(s.EventPage(ctx, "int_1", "ret_1", apikey.EventRange{Limit: 3, About: "key_00001"}))
+			return number(s.EventPage(ctx, "int_1", about("key_00001", 3)))
 		}, 1, "find api_keys internal_id key_id revision pending_events successor; find audit_events"},
-		{"CountEvents", func(ctx context.Context) (int, error) { return s.CountEvents(ctx, "int_1", "ret_1", "key_00001") }, 1, "find api_keys internal_id key_id revision pending_events successor; aggregate audit_events"},
+		{"CountEvents", func(ctx context.Context) (int, error) {
+			return s.CountEvents(ctx, "int_1", about("key_00001", 0).Where)
+		}, 1, "find api_keys internal_id key_id revision pending_events successor; aggregate audit_events"},
+		{"EventPage of an actor in a namespace", func(ctx context.Context) (int, error) {
+			return number(s.EventPage(ctx, "int_1", apikey.EventList{Where: apikey.EventConditions{Namespace: new(apikey.NamespaceID("ns_1")), ActorID: new("usr_none")}, Limit: 3}))
+		}, 0, "find api_keys internal_id key_id revision pending_events successor; aggregate audit_events; aggregate audit_events; find audit_events"},
 		{"CurrentKeys", func(ctx context.Context) (int, error) { return number(s.CurrentKeys(ctx, "int_1", "key_00001")) }, 1, "find api_keys"},
+		{"several CurrentKeys", func(ctx context.Context) (int, error) {
+			return number(s.CurrentKeys(ctx, "int_1", "key_00001", "key_00003"))
+		}, 2, "find api_keys"},
 		{"no CurrentKeys", func(ctx context.Context) (int, error) { return number(s.CurrentKeys(ctx, "int_1", "absent")) }, 0, "find api_keys; find api_keys internal_id key_id revision pending_events successor"},
 		{"UseKeys", func(ctx context.Context) (int, error) {
 			uses := []apikey.Use{{InternalID: "int_1", ID: "key_00001", Hash: "hash of int_1key_00001", At: aTime}, {InternalID: "int_1", ID: "key_00002", At: aTime}}
@@ -178,6 +223,39 @@ func TestCommands(t *testing.T) {
 				t.Errorf("sent %s\nwant %s", got, c.want)
 			}
 		})
+	}
+}
+
+// A page of an organization's keys must be one command, and total one more, whatever the list. Otherwise each page would wait for several round
+// trips.
+func TestAListIsOneCommandAndItsTotalOneMore(t *testing.T) {
+	s, w := filled(t)
+	looksEvery(s, time.Hour)
+	service := &apikey.Service{Store: s, Now: func() time.Time { return aTime }}
+	caller := apikey.Caller{Key: &apikey.Key{ID: "key", InternalID: "int_1", Type: apikey.Standard, Permissions: []apikey.Permission{apikey.Admin}}}
+	two, revoked := 2, true
+	first := apikey.Page{First: &two}
+	for name, c := range map[string]struct {
+		list apikey.ListOptions
+		want string
+	}{
+		"a page":                     {apikey.ListOptions{Page: first, Wants: apikey.Wants{Items: true, HasNext: true}}, "find"},
+		"a page with its total":      {apikey.ListOptions{Page: first, Wants: apikey.Wants{Items: true, Total: true}}, "find aggregate"},
+		"revoked ones too":           {apikey.ListOptions{Page: first, IncludeRevoked: revoked, Wants: apikey.Wants{Items: true, Total: true}}, "find aggregate"},
+		"a whole list and its total": {apikey.ListOptions{Wants: apikey.Wants{Items: true, Total: true}}, "find"},
+		"a total":                    {apikey.ListOptions{Wants: apikey.Wants{Total: true}}, "aggregate"},
+		"by expiry": {apikey.ListOptions{
+			Page: first, Order: apikey.Order{Field: apikey.ByExpiresAt, Direction: apikey.Descending}, Wants: apikey.Wants{Items: true, Total: true},
+		}, "find aggregate"},
+		"a creator's": {apikey.ListOptions{Filter: apikey.Filter{CreatedBy: new("user")}, Wants: apikey.Wants{Items: true}}, "find"},
+	} {
+		ctx := apikey.WithCost(t.Context(), apikey.NewCost(1000, 0))
+		if _, err := service.OrganizationKeys(ctx, caller, c.list); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if got := strings.Join(names(w.take()), " "); got != c.want {
+			t.Errorf("%s: sent %q, want %q", name, got, c.want)
+		}
 	}
 }
 
@@ -230,7 +308,7 @@ func TestNoOperators(t *testing.T) {
 			"KeysByHash": func() (int, error) { return number(s.KeysByHash(t.Context(), text)) },
 			"Keys":       func() (int, error) { return number(s.Keys(t.Context(), "int_1", []apikey.ID{apikey.ID(text)}, 0)) },
 			"KeyPages": func() (int, error) {
-				pages, err := s.KeyPages(t.Context(), "int_1", []apikey.RetrieverID{apikey.RetrieverID(text)}, apikey.KeyRange{Limit: 9})
+				pages, err := s.KeyPages(t.Context(), "int_1", []apikey.RetrieverID{apikey.RetrieverID(text)}, apikey.KeyList{Limit: 9})
 				return len(pages[0]), err
 			},
 			"Namespaces": func() (int, error) { return number(s.Namespaces(t.Context(), "int_1", []string{text})) },
@@ -238,7 +316,15 @@ func TestNoOperators(t *testing.T) {
 				return number(s.Retrievers(t.Context(), "int_1", []apikey.RetrieverID{apikey.RetrieverID(text)}))
 			},
 			"RetrieversNamed": func() (int, error) { return number(s.RetrieversNamed(t.Context(), "int_1", "ns_1", []string{text})) },
-			"another tenant":  func() (int, error) { return s.CountKeys(t.Context(), apikey.InternalID(text), "ret_1", time.Time{}) },
+			"a creator": func() (int, error) {
+				return s.CountKeys(t.Context(), "int_1", apikey.KeyConditions{CreatedBy: &text})
+			},
+			"a type": func() (int, error) {
+				return s.CountKeys(t.Context(), "int_1", apikey.KeyConditions{Types: []apikey.Type{apikey.Type(text)}})
+			},
+			"another tenant": func() (int, error) {
+				return s.CountKeys(t.Context(), apikey.InternalID(text), apikey.KeyConditions{}.Of("ret_1"))
+			},
 		} {
 			if n, err := read(); err != nil || n > 0 {
 				t.Errorf("%s of %q found %d, %v", name, text, n, err)
@@ -288,14 +374,14 @@ func TestLists(t *testing.T) {
 				want = append(want, k.ID)
 			}
 		}
-		pages, err := s.KeyPages(t.Context(), "int_1", []apikey.RetrieverID{"ret_1"}, apikey.KeyRange{Limit: 20, ActiveAt: activeAt})
+		pages, err := s.KeyPages(t.Context(), "int_1", []apikey.RetrieverID{"ret_1"}, apikey.KeyList{Limit: 20, Where: apikey.ActiveKeys(activeAt)})
 		if err != nil {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff(want, idsOf(pages[0])); diff != "" {
 			t.Errorf("listed, active at %v: (-want +got)\n%s", activeAt, diff)
 		}
-		if n, err := s.CountKeys(t.Context(), "int_1", "ret_1", activeAt); err != nil || n != len(want) {
+		if n, err := s.CountKeys(t.Context(), "int_1", apikey.ActiveKeys(activeAt).Of("ret_1")); err != nil || n != len(want) {
 			t.Errorf("counted %d, %v, want %d", n, err, len(want))
 		}
 	}
@@ -308,6 +394,9 @@ func TestLists(t *testing.T) {
 	}
 	if found, err := s.KeysByHash(t.Context(), aKey("int_1", 0).Hash); err != nil || len(found) != 1 {
 		t.Errorf("KeysByHash of a key whose hash is in lists = %+v, %v", found, err)
+	}
+	if found, err := s.KeysWithHashes(t.Context(), "int_1", []string{aKey("int_1", 0).Hash}, 0); err != nil || len(found) != 1 {
+		t.Errorf("KeysWithHashes of a key whose hash is in lists = %+v, %v", found, err)
 	}
 	for _, hash := range []string{"hash"} {
 		if found, err := s.KeysByHash(t.Context(), hash); err != nil || len(found) > 0 {
@@ -372,9 +461,11 @@ func TestLookupsFindNoLists(t *testing.T) {
 		}, 2},
 		"CountRetrievers": {func() (int, error) { return s.CountRetrievers(ctx, "int_1", "ns_1") }, 2},
 		"EventPage": {func() (int, error) {
-			return number(s.EventPage(ctx, "int_1", "ret_1", apikey.EventRange{Limit: 9, About: "key_00001"}))
+			return number(s.EventPage(ctx, "int_1", about("key_00001", 9)))
 		}, 1},
-		"CountEvents": {func() (int, error) { return s.CountEvents(ctx, "int_1", "ret_1", "key_00001") }, 1},
+		"CountEvents":             {func() (int, error) { return s.CountEvents(ctx, "int_1", about("key_00001", 0).Where) }, 1},
+		"EventPage of a tenant":   {func() (int, error) { return number(s.EventPage(ctx, "int_1", apikey.EventList{Limit: 9})) }, 3},
+		"CountEvents of a tenant": {func() (int, error) { return s.CountEvents(ctx, "int_1", apikey.EventConditions{}) }, 3},
 	} {
 		if n, err := c.find(); err != nil || n != c.want {
 			t.Errorf("%s found %d, %v, want %d", name, n, err, c.want)

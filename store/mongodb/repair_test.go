@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -128,11 +127,11 @@ func TestKeysWithoutKeyID(t *testing.T) {
 	withoutKeyID(t, s, objectID, bson.E{Key: "internal_id", Value: "int_2"})
 	ids := map[apikey.ID]apikey.InternalID{"text": "int_1", apikey.ID(objectID.Hex()): "int_2"}
 	for id, tenant := range ids {
-		pages, err := s.KeyPages(t.Context(), tenant, []apikey.RetrieverID{"ret_1"}, apikey.KeyRange{Limit: 5})
+		pages, err := s.KeyPages(t.Context(), tenant, []apikey.RetrieverID{"ret_1"}, apikey.KeyList{Limit: 5})
 		if err != nil || len(pages[0]) != 0 {
 			t.Errorf("%s is listed: %v, %v", id, pages, err)
 		}
-		if n, err := s.CountKeys(t.Context(), tenant, "ret_1", time.Time{}); err != nil || n != 0 {
+		if n, err := s.CountKeys(t.Context(), tenant, apikey.KeyConditions{}.Of("ret_1")); err != nil || n != 0 {
 			t.Errorf("%s is counted: %d, %v", id, n, err)
 		}
 		current, err := s.CurrentKeys(t.Context(), tenant, id)
@@ -156,7 +155,7 @@ func TestKeysWithoutKeyID(t *testing.T) {
 		t.Fatal(err)
 	}
 	for id, tenant := range ids {
-		pages, err := s.KeyPages(t.Context(), tenant, []apikey.RetrieverID{"ret_1"}, apikey.KeyRange{Limit: 5, Fields: apikey.AllFields})
+		pages, err := s.KeyPages(t.Context(), tenant, []apikey.RetrieverID{"ret_1"}, apikey.KeyList{Limit: 5, Fields: apikey.AllFields})
 		if err != nil || len(pages[0]) != 1 || pages[0][0].ID != id || pages[0][0].StatusAt(aTime) != apikey.Revoked {
 			t.Errorf("after the repair, the list of %s is %+v, %v", id, pages, err)
 		}

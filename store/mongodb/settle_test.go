@@ -357,10 +357,10 @@ func TestNoReadLooksWithoutAnIndex(t *testing.T) {
 	looksEvery(s, 0)
 	w.take()
 	for range 3 {
-		if _, err := s.KeyPages(t.Context(), crashTenant, []apikey.RetrieverID{"ret_1"}, apikey.KeyRange{Limit: 5}); err != nil {
+		if _, err := s.KeyPages(t.Context(), crashTenant, []apikey.RetrieverID{"ret_1"}, apikey.KeyList{Limit: 5}); err != nil {
 			t.Error(err)
 		}
-		if _, err := s.CountKeys(t.Context(), crashTenant, "ret_1", time.Time{}); err != nil {
+		if _, err := s.CountKeys(t.Context(), crashTenant, apikey.KeyConditions{}.Of("ret_1")); err != nil {
 			t.Error(err)
 		}
 		if _, err := s.KeysByHash(t.Context(), "nobody's"); err != nil {
@@ -369,10 +369,10 @@ func TestNoReadLooksWithoutAnIndex(t *testing.T) {
 		if _, err := s.CurrentKeys(t.Context(), crashTenant, "key_none"); err != nil {
 			t.Error(err)
 		}
-		if _, err := s.EventPage(t.Context(), crashTenant, "ret_1", apikey.EventRange{Limit: 5}); err != nil {
+		if _, err := s.EventPage(t.Context(), crashTenant, ofRetriever("ret_1", 5)); err != nil {
 			t.Error(err)
 		}
-		if _, err := s.CountEvents(t.Context(), crashTenant, "ret_1", ""); err != nil {
+		if _, err := s.CountEvents(t.Context(), crashTenant, ofRetriever("ret_1", 0).Where); err != nil {
 			t.Error(err)
 		}
 	}
@@ -417,7 +417,7 @@ func TestFinishingWithoutAnIndex(t *testing.T) {
 	if err := s.InsertKey(t.Context(), crashKey("key_2"), crashEvent("evt_2")); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := s.CountEvents(t.Context(), crashTenant, "ret_1", ""); err != nil || n != 2 {
+	if n, err := s.CountEvents(t.Context(), crashTenant, ofRetriever("ret_1", 0).Where); err != nil || n != 2 {
 		t.Errorf("%d events are counted, %v, want 2", n, err)
 	}
 	p.On(nil)
@@ -482,7 +482,7 @@ func TestAnIndexThatIsBeingBuiltIsNotUsed(t *testing.T) {
 		return nil
 	})
 	for range 3 {
-		if page, err := s.EventPage(t.Context(), crashTenant, "ret_1", apikey.EventRange{Limit: 5}); err != nil || len(page) > 0 {
+		if page, err := s.EventPage(t.Context(), crashTenant, ofRetriever("ret_1", 5)); err != nil || len(page) > 0 {
 			t.Errorf("%v, %v", page, err)
 		}
 	}
@@ -594,11 +594,11 @@ func TestForeignEventsHideNothing(t *testing.T) {
 		}
 		if name == "with the index" {
 			// A reader must see the pending event behind them, and a change must find the successor.
-			if page, err := s.EventPage(t.Context(), crashTenant, "ret_1", apikey.EventRange{Limit: 10}); err != nil || len(page) != 5 {
+			if page, err := s.EventPage(t.Context(), crashTenant, ofRetriever("ret_1", 10)); err != nil || len(page) != 5 {
 				t.Errorf("%s: a page of %d events, %v", name, len(page), err)
 			}
-			if keys, err := s.CurrentKeys(t.Context(), crashTenant, "key_wanted"); err != nil || len(keys) != 1 {
-				t.Errorf("%s: the successor is %v, %v", name, keys, err)
+			if keys, err := s.CurrentKeys(t.Context(), crashTenant, "key_c", "key_wanted", "key_nowhere"); err != nil || len(keys) != 2 {
+				t.Errorf("%s: the key and its successor are %v, %v", name, keys, err)
 			}
 		}
 		if some, err := s.FinishAll(t.Context()); err != nil || !some {
@@ -680,5 +680,33 @@ func TestForeignEventsBesideOwnAreTold(t *testing.T) {
 	}
 	if left, err := s.unfinishedKeys(t.Context(), 10); err != nil || len(left) != 0 {
 		t.Errorf("left: %v, %v", left, err)
+	}
+}
+
+// A login with a key that is not active must look for unfinished changes as one with a key that does not exist. Otherwise
+// the time of the refusal shows which keys exist.
+func TestEveryFailedLoginLooksForUnfinishedChanges(t *testing.T) {
+	s, _ := indexed(t)
+	active, revoked, expired := crashKey("key_1"), crashKey("key_2"), crashKey("key_3")
+	revoked.RevokedAt, expired.ExpiresAt = new(time.Unix(1, 0)), new(time.Unix(1, 0))
+	for _, k := range []apikey.Key{active, revoked, expired} {
+		insert(t, s, document.Keys, elements(t, newKey(k)))
+	}
+	for hash, want := range map[string]bool{active.Hash: false, revoked.Hash: true, expired.Hash: true, "hash of nobody": true} {
+		settled(t, s)
+		looksEvery(s, 0)
+		last := func() time.Time {
+			s.settler.mu.Lock()
+			defer s.settler.mu.Unlock()
+			return s.settler.last
+		}
+		before := last()
+		keys, err := s.KeysByHash(t.Context(), hash)
+		if err != nil || (len(keys) == 1) != (hash != "hash of nobody") {
+			t.Errorf("%s: got %v, %v", hash, keys, err)
+		}
+		if looked := last().After(before); looked != want {
+			t.Errorf("%s: looked for unfinished changes: %t, want %t", hash, looked, want)
+		}
 	}
 }

@@ -69,8 +69,8 @@ func TestBackupWhileWriting(t *testing.T) {
 				t.Fatalf("copy %d has %d of key %d of %d, %v", taken, len(keys), n, before, err)
 			}
 		}
-		keys, err := c.CountKeys(t.Context(), tenant, "ret_1", time.Time{})
-		events, eventsErr := c.CountEvents(t.Context(), tenant, "ret_1", "")
+		keys, err := c.CountKeys(t.Context(), tenant, apikey.KeyConditions{}.Of("ret_1"))
+		events, eventsErr := c.CountEvents(t.Context(), tenant, apikey.EventConditions{})
 		if err != nil || eventsErr != nil || keys != events || b.Events != events || b.Keys != keys+len(storetest.OddBatch().Keys) {
 			t.Errorf("the copy has %d keys (%v) and %d events (%v), want %+v", keys, err, events, eventsErr, b)
 		}

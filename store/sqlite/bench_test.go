@@ -119,3 +119,66 @@ func BenchmarkImport(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.N*batch.Len())/b.Elapsed().Seconds(), "docs/s")
 }
+
+// BenchmarkOrganization reads lists of all keys of an organization. Except for the search, which looks at every key, the times must not depend on
+// the number of keys.
+func BenchmarkOrganization(b *testing.B) {
+	caller := apikey.Caller{Key: &apikey.Key{InternalID: tenant, Type: apikey.Standard, Permissions: []apikey.Permission{apikey.Admin}}}
+	for _, n := range []int{10_000, 1_000_000} {
+		service := apikey.Service{Store: benchStore(b, n, 50)}
+		list := func(b *testing.B, o apikey.ListOptions) *apikey.Connection[apikey.Key] {
+			o.Wants, o.Fields = apikey.Wants{Items: true, HasNext: true}, apikey.AllFields
+			page, err := service.OrganizationKeys(b.Context(), caller, o)
+			if err != nil {
+				b.Fatal(err)
+			}
+			return page
+		}
+		pages := func(o apikey.ListOptions) func(b *testing.B) {
+			return func(b *testing.B) {
+				for b.Loop() {
+					page := list(b, o)
+					if len(page.Items) != apikey.KeyPage {
+						b.Fatalf("%d keys", len(page.Items))
+					}
+					o.Page.After = nil
+					if page.HasNextPage {
+						o.Page.After = new(page.Cursor(len(page.Items) - 1))
+					}
+				}
+			}
+		}
+		soon := time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC)
+		for name, run := range map[string]func(b *testing.B){
+			"newest":  pages(apikey.ListOptions{}),
+			"expires": pages(apikey.ListOptions{Filter: apikey.Filter{ExpiresBefore: &soon}, Order: apikey.Order{Field: apikey.ByExpiresAt, Direction: apikey.Ascending}}),
+			"creator": pages(apikey.ListOptions{Filter: apikey.Filter{CreatedBy: new("usr_0123456789")}}),
+			"search": func(b *testing.B) {
+				for b.Loop() {
+					if page := list(b, apikey.ListOptions{Filter: apikey.Filter{Search: "number " + strconv.Itoa(n/2) + "x"}}); len(page.Items) != 0 {
+						b.Fatalf("%d keys", len(page.Items))
+					}
+				}
+			},
+			"hashes": func(b *testing.B) {
+				hashes := make([]string, 500)
+				for i := 0; b.Loop(); {
+					for h := range hashes {
+						i = (i + 7919) % n
+						sum := sha256.Sum256([]byte(token(i)))
+						hashes[h] = hex.EncodeToString(sum[:])
+					}
+					found, err := service.LookUp(b.Context(), caller, apikey.Names{HashLists: [][]string{hashes}, KeyFields: apikey.AllFields})
+					if err != nil {
+						b.Fatal(err)
+					}
+					if keys, err := found.KeysWithHashes(hashes); err != nil || keys[0] == nil || keys[499] == nil {
+						b.Fatal(err, keys)
+					}
+				}
+			},
+		} {
+			b.Run(fmt.Sprintf("%s/keys=%d", name, n), run)
+		}
+	}
+}

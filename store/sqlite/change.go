@@ -39,14 +39,14 @@ type writer struct {
 	statements [writes]*sql.Stmt
 }
 
-func (w *writer) statement(ctx context.Context, name write) (_ *sql.Stmt, err error) {
+func (w *writer) statement(ctx context.Context, name writeStatement) (_ *sql.Stmt, err error) {
 	if w.statements[name] == nil {
 		w.statements[name], err = w.tx.PrepareContext(ctx, writeSQL[name]) //nolint:sqlclosecheck // closed by the end of tx
 	}
 	return w.statements[name], err
 }
 
-func (w *writer) exec(ctx context.Context, name write, args ...any) (sql.Result, error) {
+func (w *writer) exec(ctx context.Context, name writeStatement, args ...any) (sql.Result, error) {
 	stmt, err := w.statement(ctx, name) //nolint:sqlclosecheck // closed by the end of tx
 	if err != nil {
 		return nil, err
@@ -55,7 +55,7 @@ func (w *writer) exec(ctx context.Context, name write, args ...any) (sql.Result,
 }
 
 // one reads a single value, or returns sql.ErrNoRows.
-func (w *writer) one(ctx context.Context, to any, name write, args ...any) error {
+func (w *writer) one(ctx context.Context, to any, name writeStatement, args ...any) error {
 	stmt, err := w.statement(ctx, name) //nolint:sqlclosecheck // closed by the end of tx
 	if err != nil {
 		return err
@@ -78,14 +78,14 @@ var errTaken = errors.New("another key has the new key's id or hash")
 
 func (w *writer) insertKey(ctx context.Context, k apikey.Key) error {
 	doc := document.FromKey(k)
-	result, err := w.exec(ctx, insertKey, []byte(doc), nil, k.InternalID, k.ID, k.Hash)
+	result, err := w.exec(ctx, insertKey, append([]any{[]byte(doc), nil, k.InternalID, k.ID, k.Hash}, keyDates(&k)...)...)
 	if err != nil {
 		return err
 	}
 	if n, err := result.RowsAffected(); err != nil || n == 0 {
 		return cmp.Or(err, errTaken)
 	}
-	return w.listInserted(ctx, doc, result)
+	return w.listInserted(ctx, &k, result)
 }
 
 // ChangeKey implements apikey.Store.
@@ -142,6 +142,12 @@ func (w *writer) setKey(ctx context.Context, doc bson.Raw, stored *apikey.Key, f
 	if _, err := w.exec(ctx, updateKey, []byte(doc), stored.InternalID, stored.ID); err != nil {
 		return err
 	}
+	if dateColumn(k.ExpiresAt) == dateColumn(stored.ExpiresAt) && activeUntil(&k) == activeUntil(stored) {
+		return nil
+	}
+	if _, err := w.exec(ctx, updateKeyDates, dateColumn(k.ExpiresAt), activeUntil(&k), stored.InternalID, stored.ID); err != nil {
+		return err
+	}
 	for _, retriever := range stored.Retrievers() {
 		if _, err := w.exec(ctx, updateKeyRetriever, activeUntil(&k), k.InternalID, retriever, dateColumn(k.CreatedAt), k.ID); err != nil {
 			return err
@@ -175,7 +181,8 @@ func (s *Store) InsertEvent(ctx context.Context, e apikey.Event) error {
 }
 
 func (w *writer) insertEvent(ctx context.Context, e apikey.Event) error {
-	result, err := w.exec(ctx, insertEvent, []byte(document.FromEvent(e)), e.InternalID, e.ID)
+	doc := document.FromEvent(e)
+	result, err := w.exec(ctx, insertEvent, append([]any{[]byte(doc), e.InternalID, e.ID}, eventValues(doc)...)...)
 	if err != nil {
 		return err
 	}
@@ -187,7 +194,7 @@ func (w *writer) insertEvent(ctx context.Context, e apikey.Event) error {
 		return err
 	}
 	for _, retriever := range distinct(e.RetrieverIDs) {
-		if _, err := w.exec(ctx, insertEventRetriever, e.InternalID, retriever, e.Timestamp.UnixMilli(), e.ID, e.ResourceID, pk); err != nil {
+		if _, err := w.exec(ctx, insertEventRetriever, e.InternalID, retriever, e.Timestamp.UnixMilli(), e.ID, pk); err != nil {
 			return err
 		}
 	}

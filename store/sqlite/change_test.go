@@ -81,7 +81,7 @@ func TestOneOfRacingChangesWins(t *testing.T) {
 			t.Fatalf("round %d: %v won, the key is %+v, %v", revision, names, keys, err)
 		}
 	}
-	if n, err := stores[0].CountEvents(t.Context(), tenant, "ret_1", ""); err != nil || n != rounds+1 {
+	if n, err := stores[0].CountEvents(t.Context(), tenant, apikey.EventConditions{}); err != nil || n != rounds+1 {
 		t.Errorf("%d events, %v, want %d", n, err, rounds+1)
 	}
 }
@@ -98,6 +98,8 @@ func TestFailedChangeLeavesNothing(t *testing.T) {
 		}
 		c, successor := renamed("key_1", 0), newKey("key_2")
 		c.Successor = &successor
+		end := time.Now().Add(time.Hour)
+		c.Key.ExpiresAt, c.Fields = &end, c.Fields|apikey.FieldExpiresAt
 		if won, err := s.ChangeKey(t.Context(), c); err == nil || won || apikey.Classify(err).Code != apikey.Internal {
 			t.Errorf("%s: ChangeKey = %t, %v", trigger, won, err)
 		}
@@ -109,11 +111,11 @@ func TestFailedChangeLeavesNothing(t *testing.T) {
 		if _, err := s.write.ExecContext(t.Context(), "DROP TRIGGER broken"); err != nil {
 			t.Fatal(err)
 		}
-		pages, err := s.KeyPages(t.Context(), tenant, []apikey.RetrieverID{"ret_1"}, apikey.KeyRange{Limit: 9, Fields: apikey.AllFields})
+		pages, err := s.KeyPages(t.Context(), tenant, []apikey.RetrieverID{"ret_1"}, apikey.KeyList{Limit: 9, Fields: apikey.AllFields})
 		if err != nil || len(pages[0]) != 1 || pages[0][0].Revision != 0 || pages[0][0].Name != "new" {
 			t.Errorf("%s: KeyPages = %+v, %v", trigger, pages, err)
 		}
-		if n, err := s.CountEvents(t.Context(), tenant, "ret_1", ""); err != nil || n != 1 {
+		if n, err := s.CountEvents(t.Context(), tenant, apikey.EventConditions{}); err != nil || n != 1 {
 			t.Errorf("%s: %d events, %v", trigger, n, err)
 		}
 	}
@@ -184,6 +186,9 @@ func TestFilesOfOlderVersionsAreMigrated(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, statement := range []string{
+		"DROP INDEX api_keys_by_creation", "DROP INDEX api_keys_by_expiry", "DROP INDEX api_keys_by_creator",
+		"ALTER TABLE api_keys DROP COLUMN created_at", "ALTER TABLE api_keys DROP COLUMN expires_at",
+		"ALTER TABLE api_keys DROP COLUMN active_until", "ALTER TABLE api_keys DROP COLUMN created_by",
 		"DROP TABLE audit_events", "DROP TABLE audit_event_retrievers", "DROP INDEX namespaces_by_id", "DROP INDEX namespaces_by_any_name", "PRAGMA user_version = 1",
 	} {
 		if _, err := s.write.ExecContext(t.Context(), statement); err != nil {
@@ -208,12 +213,91 @@ func TestFilesOfOlderVersionsAreMigrated(t *testing.T) {
 	}
 	wg.Wait()
 	migrated := opened(t, path)
-	if n, err := migrated.CountKeys(t.Context(), tenant, "ret_1", time.Time{}); err != nil || n != 5 {
+	if n, err := migrated.CountKeys(t.Context(), tenant, apikey.KeyConditions{}.Of("ret_1")); err != nil || n != 5 {
 		t.Errorf("%d keys, %v, want 5", n, err)
+	}
+	for _, byExpiry := range []bool{false, true} {
+		page, err := migrated.KeyPage(t.Context(), tenant, apikey.KeyList{Limit: 100, Order: apikey.KeyOrder{ByExpiry: byExpiry}})
+		if n, countErr := migrated.CountKeys(t.Context(), tenant, apikey.KeyConditions{}); err != nil || countErr != nil || len(page) != 10 || n != 10 {
+			t.Errorf("%d and %d of all keys, %v, %v, want 10", len(page), n, err, countErr)
+		}
 	}
 	if err := migrated.InsertKey(t.Context(), newKey("key_1"), newEvent("evt_0", "key_1")); err != nil {
 		t.Error(err)
 	}
+}
+
+// insertEvents stores n events of one millisecond after the other in one transaction.
+func insertEvents(t *testing.T, s *Store, n int, edit func(i int, e *apikey.Event)) {
+	t.Helper()
+	err := s.writing(t.Context(), func(ctx context.Context, w *writer) error {
+		for i := range n {
+			e := newEvent(fmt.Sprintf("evt_%05d", i), "key_1")
+			e.Timestamp = march.Add(time.Duration(i) * time.Millisecond)
+			edit(i, &e)
+			if err := w.insertEvent(ctx, e); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The events of a file of version 3 must be in every list after its migration. Otherwise an update of the program would hide what happened
+// before it.
+func TestEventsOfOlderVersionsAreMigrated(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "store.db")
+	s, err := Open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const n = 2500 // more than one step of the migration
+	insertEvents(t, s, n, func(i int, e *apikey.Event) {
+		e.ResourceID, e.NamespaceID, e.ActorID = fmt.Sprint("key_", i%5), apikey.NamespaceID(fmt.Sprint("ns_", i%2)), fmt.Sprint("usr_", i%4)
+		if i%10 != 0 {
+			e.ActorKeyID = new(apikey.ID("key_actor"))
+		}
+	})
+	for _, statement := range []string{
+		"DROP INDEX audit_events_by_time", "DROP INDEX audit_events_by_namespace", "DROP INDEX audit_events_by_resource",
+		"DROP INDEX audit_events_by_actor", "DROP INDEX audit_events_by_actor_key",
+		"ALTER TABLE audit_events DROP COLUMN happened_at", "ALTER TABLE audit_events DROP COLUMN namespace_id",
+		"ALTER TABLE audit_events DROP COLUMN resource_id", "ALTER TABLE audit_events DROP COLUMN actor_id",
+		"ALTER TABLE audit_events DROP COLUMN actor_key_id",
+		"ALTER TABLE audit_event_retrievers ADD COLUMN resource_id TEXT NOT NULL DEFAULT ''",
+		"CREATE INDEX audit_event_retrievers_by_resource ON audit_event_retrievers (tenant, retriever_id, resource_id, happened_at, id, audit_event)",
+		"PRAGMA user_version = 3",
+	} {
+		if _, err := s.write.ExecContext(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	migrated := opened(t, path)
+	check := func(n int, where apikey.EventConditions) {
+		t.Helper()
+		page, err := migrated.EventPage(t.Context(), tenant, apikey.EventList{Where: where, Limit: 10_000})
+		count, countErr := migrated.CountEvents(t.Context(), tenant, where)
+		if err != nil || countErr != nil || len(page) != n || count != n {
+			t.Errorf("%+v: %d events, %d counted, %v, %v, want %d", where, len(page), count, err, countErr, n)
+		}
+	}
+	check(n, apikey.EventConditions{})
+	check(n, apikey.EventConditions{Naming: []apikey.RetrieverID{"ret_1"}})
+	check(n/2, apikey.EventConditions{Namespace: new(apikey.NamespaceID("ns_1"))})
+	check(n/5, apikey.EventConditions{About: new(apikey.ID("key_3"))})
+	check(n/4, apikey.EventConditions{ActorID: new("usr_2")})
+	check(n*9/10, apikey.EventConditions{ActorKeyID: new(apikey.ID("key_actor"))})
+	check(100, apikey.EventConditions{Happened: apikey.Period{From: new(march.Add(100 * time.Millisecond)), Until: new(march.Add(200 * time.Millisecond))}})
+	if err := migrated.InsertEvent(t.Context(), newEvent("evt_new", "key_3")); err != nil {
+		t.Fatal(err)
+	}
+	check(n/5+1, apikey.EventConditions{About: new(apikey.ID("key_3"))})
 }
 
 // A process killed while it writes must lose nothing that it acknowledged, and must leave no key without its event and
@@ -269,7 +353,7 @@ func TestKilledWhileWriting(t *testing.T) {
 				t.Fatal(stored, err)
 			}
 			revision := int(stored[0].Revision)
-			events, err := after.EventPage(t.Context(), tenant, "ret_1", apikey.EventRange{About: id, Limit: 100_000})
+			events, err := after.EventPage(t.Context(), tenant, apikey.EventList{Where: apikey.EventConditions{About: &id}, Limit: 100_000})
 			if err != nil {
 				t.Fatal(err)
 			}

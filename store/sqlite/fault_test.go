@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
-	"time"
 
 	sqlite3 "modernc.org/sqlite/lib"
 
@@ -66,8 +65,8 @@ func TestFullDisk(t *testing.T) {
 				t.Errorf("Import: %v, want %s", err, apikey.Unavailable)
 			}
 			stored := func() (keys, events int) {
-				keys, keysErr := s.CountKeys(t.Context(), tenant, "ret_1", time.Time{})
-				events, eventsErr := s.CountEvents(t.Context(), tenant, "ret_1", "")
+				keys, keysErr := s.CountKeys(t.Context(), tenant, apikey.KeyConditions{}.Of("ret_1"))
+				events, eventsErr := s.CountEvents(t.Context(), tenant, apikey.EventConditions{})
 				if err := errors.Join(keysErr, eventsErr, s.Ping(t.Context())); err != nil {
 					t.Errorf("reads: %v", err)
 				}
@@ -106,7 +105,7 @@ func TestFileTurnsReadOnly(t *testing.T) {
 	if won, err := s.ChangeKey(t.Context(), renamed("key_1", 0)); won || resultCode(err) != sqlite3.SQLITE_READONLY || apikey.Classify(err).Code != apikey.Unavailable {
 		t.Errorf("ChangeKey: %t, %v (%v), want %s", won, err, errors.Unwrap(err), apikey.Unavailable)
 	}
-	if n, err := s.CountKeys(t.Context(), tenant, "ret_1", time.Time{}); err != nil || n != 1 {
+	if n, err := s.CountKeys(t.Context(), tenant, apikey.KeyConditions{}.Of("ret_1")); err != nil || n != 1 {
 		t.Errorf("CountKeys: %d, %v", n, err)
 	}
 	readOnly(0)
@@ -213,10 +212,10 @@ func TestProcessesWriteAtOnce(t *testing.T) {
 	if err != nil || len(shared) != 1 || int(shared[0].Revision) != changes || changes < keys {
 		t.Errorf("the shared key is %+v, %v, want %d changes", shared, err, changes)
 	}
-	if n, err := s.CountKeys(t.Context(), tenant, "ret_1", time.Time{}); err != nil || n != 1+processes*keys {
+	if n, err := s.CountKeys(t.Context(), tenant, apikey.KeyConditions{}.Of("ret_1")); err != nil || n != 1+processes*keys {
 		t.Errorf("%d keys, %v, want %d", n, err, 1+processes*keys)
 	}
-	if n, err := s.CountEvents(t.Context(), tenant, "ret_1", ""); err != nil || n != 1+processes*keys+changes {
+	if n, err := s.CountEvents(t.Context(), tenant, apikey.EventConditions{}); err != nil || n != 1+processes*keys+changes {
 		t.Errorf("%d events, %v, want %d", n, err, 1+processes*keys+changes)
 	}
 	t.Log(changes, "changes of the shared key")

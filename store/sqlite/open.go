@@ -13,8 +13,10 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
+	"go.mongodb.org/mongo-driver/v2/bson"
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 )
@@ -25,6 +27,8 @@ type Store struct {
 	read, write *sql.DB // write has one connection, whose transactions take the write lock when they begin
 	statements  [reads]*sql.Stmt
 	turns       chan struct{} // has one item for each read in progress
+	longWalk    int           // the constants, which tests change
+	tableShare  int
 }
 
 const (
@@ -61,7 +65,7 @@ func open(ctx context.Context, path string) (_ *Store, err error) {
 	if err := prepareFile(absolute); err != nil {
 		return nil, err
 	}
-	s := &Store{path: absolute, turns: make(chan struct{}, readers)}
+	s := &Store{path: absolute, turns: make(chan struct{}, readers), longWalk: longWalk, tableShare: tableShare}
 	defer func() {
 		if err != nil {
 			_ = s.Close()
@@ -69,7 +73,11 @@ func open(ctx context.Context, path string) (_ *Store, err error) {
 	}()
 	// An acknowledged transaction survives a crash of the process and, with synchronous FULL, of the machine. The
 	// write-ahead log is enabled below, once: the setting is stored in the file.
-	if s.write, err = pool(absolute, 1, "_synchronous=FULL&_txlock=immediate&_pragma=journal_size_limit("+strconv.Itoa(logBytes)+")"); err != nil {
+	//
+	// SQLite's temporary files, of building a large index, are put beside the store: a container may have no writable
+	// directory for them.
+	temporary := url.QueryEscape("temp_store_directory('" + strings.ReplaceAll(filepath.Dir(absolute), "'", "''") + "')")
+	if s.write, err = pool(absolute, 1, "_synchronous=FULL&_txlock=immediate&_pragma=journal_size_limit("+strconv.Itoa(logBytes)+")&_pragma="+temporary); err != nil {
 		return nil, err
 	}
 	if err := s.migrate(ctx); err != nil {
@@ -155,8 +163,8 @@ func (s *Store) migrate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, script := range schema[version:] {
-		if _, err := tx.ExecContext(ctx, script); err != nil {
+	for _, m := range schema[version:] {
+		if err := m.run(ctx, tx); err != nil {
 			return err
 		}
 	}
@@ -165,6 +173,68 @@ func (s *Store) migrate(ctx context.Context) error {
 		return err
 	}
 	return tx.Commit()
+}
+
+func (m migration) run(ctx context.Context, tx *sql.Tx) error {
+	if _, err := tx.ExecContext(ctx, m.tables); err != nil {
+		return err
+	}
+	if m.fill != nil {
+		if err := m.fill(ctx, tx); err != nil {
+			return err
+		}
+	}
+	_, err := tx.ExecContext(ctx, m.indexes)
+	return err
+}
+
+// fill returns a function that fills new columns. read selects the numbers and documents of the next rows after one, and update writes the
+// values of a document to a row.
+func fill(read, update string, values func(doc bson.Raw) []any) func(context.Context, *sql.Tx) error {
+	return func(ctx context.Context, tx *sql.Tx) error {
+		update, err := tx.PrepareContext(ctx, update)
+		if err != nil {
+			return err
+		}
+		defer update.Close() //nolint:errcheck // the transaction's end closes it too
+		for last := int64(0); ; {
+			rows, err := unfilled(ctx, tx, read, last, values)
+			if err != nil || len(rows) == 0 {
+				return err
+			}
+			for _, row := range rows {
+				if _, err := update.ExecContext(ctx, append(row.values, row.pk)...); err != nil {
+					return err
+				}
+				last = row.pk
+			}
+		}
+	}
+}
+
+// row is the number of a row, and the values of its new columns.
+type row struct {
+	pk     int64
+	values []any
+}
+
+// unfilled reads the next rows after one.
+func unfilled(ctx context.Context, tx *sql.Tx, read string, after int64, values func(doc bson.Raw) []any) (next []row, err error) {
+	rows, err := tx.QueryContext(ctx, read, after)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close() // rows.Err returns the error
+	for rows.Next() {
+		var r row
+		var doc []byte
+		if err := rows.Scan(&r.pk, &doc); err != nil {
+			return nil, err
+		}
+		r.values = values(doc)
+		next = append(next, r)
+	}
+	return next, rows.Err()
 }
 
 type queryer interface {

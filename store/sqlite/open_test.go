@@ -324,7 +324,7 @@ func TestWriteLock(t *testing.T) {
 	}
 	defer tx.Rollback() //nolint:errcheck // does nothing the second time
 
-	if n, err := s.CountKeys(t.Context(), "int_1", "ret_1", time.Time{}); err != nil || n != 0 {
+	if n, err := s.CountKeys(t.Context(), "int_1", apikey.KeyConditions{}.Of("ret_1")); err != nil || n != 0 {
 		t.Errorf("CountKeys = %d, %v", n, err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)

@@ -36,80 +36,19 @@ func (s *Store) Keys(ctx context.Context, tenant apikey.InternalID, ids []apikey
 	return keys, nil
 }
 
+// KeysWithHashes implements apikey.Store. Hashes are unique in the file.
+func (s *Store) KeysWithHashes(ctx context.Context, tenant apikey.InternalID, hashes []string, fields apikey.Fields) (keys []apikey.Key, err error) {
+	for _, hash := range distinct(hashes) {
+		if keys, err = query(ctx, s, keysOfTenantByHash, keys, key(fields), hash, tenant); err != nil {
+			return nil, err
+		}
+	}
+	return keys, nil
+}
+
 // CurrentKeys implements apikey.Store.
-func (s *Store) CurrentKeys(ctx context.Context, tenant apikey.InternalID, id apikey.ID) ([]apikey.Key, error) {
-	return s.Keys(ctx, tenant, []apikey.ID{id}, apikey.AllFields)
-}
-
-// KeyPages implements apikey.Store.
-func (s *Store) KeyPages(ctx context.Context, tenant apikey.InternalID, retrievers []apikey.RetrieverID, r apikey.KeyRange) ([][]apikey.Key, error) {
-	pages := make([][]apikey.Key, 0, len(retrievers))
-	for n := 0; n < apikey.KeysAtOnce && len(pages) < len(retrievers); {
-		page, err := s.keyPage(ctx, tenant, retrievers[len(pages)], r)
-		if err != nil {
-			return nil, err
-		}
-		pages = append(pages, page)
-		for i := range page {
-			n += apikey.Documents(page[i].Size())
-		}
-	}
-	return pages, nil
-}
-
-// rowsAtOnce is how many rows of a retriever's list one statement reads, so that a list with few active keys among very
-// many is read in small steps.
-const rowsAtOnce = 2000
-
-func (s *Store) keyPage(ctx context.Context, tenant apikey.InternalID, retriever apikey.RetrieverID, r apikey.KeyRange) (page []apikey.Key, err error) {
-	statement, lastRow := keysNewestFirst, keyAfterRows
-	if r.FromEnd {
-		statement, lastRow = keysOldestFirst, keyBeforeRows
-	}
-	before, beforeID := keyBound(r.After, math.MaxInt64) // after it in the list is before it in time
-	after, afterID := keyBound(r.Before, math.MinInt64)
-	decode, rows := key(r.Fields), max(rowsAtOnce, r.Limit)
-	for {
-		run := []any{tenant, retriever, before, beforeID, after, afterID}
-		left, looked := r.Limit-len(page), 0
-		page, err = queryUntil(ctx, s, statement, page, func(doc bson.Raw) (k apikey.Key, ok, more bool) {
-			looked++
-			if doc != nil {
-				if k, ok = decode(doc); ok {
-					left--
-				}
-			}
-			return k, ok, left > 0
-		}, append(run, activeAfter(r.ActiveAt), rows)...)
-		if err != nil {
-			return nil, err
-		}
-		if left == 0 || looked < rows {
-			break
-		}
-		at, id := &before, &beforeID
-		if r.FromEnd {
-			at, id = &after, &afterID
-		}
-		err = s.reading(ctx, func(uncanceled context.Context) error {
-			return s.statements[lastRow].QueryRowContext(uncanceled, append(run, rows-1)...).Scan(at, id)
-		})
-		if err != nil {
-			return nil, err
-		}
-	}
-	if r.FromEnd {
-		slices.Reverse(page)
-	}
-	return page, nil
-}
-
-// keyBound returns the position as a row of api_key_retrievers, or open if there is no position.
-func keyBound(p *apikey.KeyPosition, open int64) (createdAt int64, id apikey.ID) {
-	if p == nil {
-		return open, ""
-	}
-	return dateColumn(p.CreatedAt), p.ID
+func (s *Store) CurrentKeys(ctx context.Context, tenant apikey.InternalID, ids ...apikey.ID) ([]apikey.Key, error) {
+	return s.Keys(ctx, tenant, ids, apikey.AllFields)
 }
 
 // activeUntil returns the instant at which the key stops being active.
@@ -139,11 +78,6 @@ func activeAfter(at time.Time) int64 {
 	return at.UnixMilli()
 }
 
-// CountKeys implements apikey.Store.
-func (s *Store) CountKeys(ctx context.Context, tenant apikey.InternalID, retriever apikey.RetrieverID, activeAt time.Time) (int, error) {
-	return count(ctx, s, countKeys, tenant, retriever, activeAfter(activeAt))
-}
-
 // Namespaces implements apikey.Store.
 func (s *Store) Namespaces(ctx context.Context, tenant apikey.InternalID, refs []string) (found []apikey.Namespace, err error) {
 	for _, ref := range distinct(refs) {
@@ -158,6 +92,11 @@ func (s *Store) Namespaces(ctx context.Context, tenant apikey.InternalID, refs [
 		seen[n.ID] = true
 		return twice
 	}), nil
+}
+
+// NamespacesOf implements apikey.Store.
+func (s *Store) NamespacesOf(ctx context.Context, tenant apikey.InternalID) ([]apikey.Namespace, error) {
+	return query(ctx, s, namespacesOfTenant, nil, document.Namespace, tenant)
 }
 
 // Retrievers implements apikey.Store.
@@ -220,9 +159,19 @@ func (s *Store) AllNamespaces(ctx context.Context) ([]apikey.Namespace, error) {
 	return query(ctx, s, allNamespaces, nil, document.Namespace)
 }
 
+// TenantsOfKeys implements store.Engine.
+func (s *Store) TenantsOfKeys(ctx context.Context) ([]apikey.InternalID, error) {
+	return query(ctx, s, tenantsOfKeys, nil, func(tenant bson.Raw) (apikey.InternalID, bool) { return apikey.InternalID(tenant), true })
+}
+
 // KeysWithID implements store.Engine.
-func (s *Store) KeysWithID(ctx context.Context, id apikey.ID) ([]apikey.Key, error) {
-	return query(ctx, s, keysOfAnyTenant, nil, key(apikey.AllFields), id)
+func (s *Store) KeysWithID(ctx context.Context, ids ...apikey.ID) (keys []apikey.Key, err error) {
+	for _, id := range distinct(ids) {
+		if keys, err = query(ctx, s, keysOfAnyTenant, keys, key(apikey.AllFields), id); err != nil {
+			return nil, err
+		}
+	}
+	return keys, nil
 }
 
 // KeysWithPrefix implements store.Engine.
@@ -234,40 +183,6 @@ func (s *Store) KeysWithPrefix(ctx context.Context, prefixes []string) ([]apikey
 		}
 		return document.Key(doc, apikey.AllFields)
 	})
-}
-
-// EventPage implements apikey.Store.
-func (s *Store) EventPage(ctx context.Context, tenant apikey.InternalID, retriever apikey.RetrieverID, r apikey.EventRange) ([]apikey.Event, error) {
-	statement, args := eventsNewestFirst, []any{tenant, retriever}
-	if r.FromEnd {
-		statement = eventsOldestFirst
-	}
-	if r.About != "" {
-		statement, args = statement+eventsAboutNewestFirst-eventsNewestFirst, append(args, r.About)
-	}
-	before, beforeID := eventBound(r.After, math.MaxInt64) // after it in the list is before it in time
-	after, afterID := eventBound(r.Before, math.MinInt64)
-	page, err := query(ctx, s, statement, nil, document.Event, append(args, before, beforeID, after, afterID, r.Limit)...)
-	if r.FromEnd {
-		slices.Reverse(page)
-	}
-	return page, err
-}
-
-// eventBound returns the position as a row of audit_event_retrievers, or open if there is no position.
-func eventBound(p *apikey.EventPosition, open int64) (happenedAt int64, id apikey.EventID) {
-	if p == nil {
-		return open, ""
-	}
-	return p.Timestamp.UnixMilli(), p.ID
-}
-
-// CountEvents implements apikey.Store.
-func (s *Store) CountEvents(ctx context.Context, tenant apikey.InternalID, retriever apikey.RetrieverID, about apikey.ID) (int, error) {
-	if about == "" {
-		return count(ctx, s, countEvents, tenant, retriever)
-	}
-	return count(ctx, s, countEventsAbout, tenant, retriever, about)
 }
 
 // CountUnusable implements store.Engine.
@@ -284,7 +199,7 @@ func (s *Store) CountUnusable(ctx context.Context) (u document.Unusable, err err
 }
 
 // query runs the statement and appends the decoded documents to found.
-func query[T any](ctx context.Context, s *Store, statement read, found []T, decode func(bson.Raw) (T, bool), args ...any) ([]T, error) {
+func query[T any](ctx context.Context, s *Store, statement readStatement, found []T, decode func(bson.Raw) (T, bool), args ...any) ([]T, error) {
 	return queryUntil(ctx, s, statement, found, func(doc bson.Raw) (item T, ok, more bool) {
 		item, ok = decode(doc)
 		return item, ok, true
@@ -292,7 +207,7 @@ func query[T any](ctx context.Context, s *Store, statement read, found []T, deco
 }
 
 // queryUntil is query, but stops after the document at which decode reports that it needs no more.
-func queryUntil[T any](ctx context.Context, s *Store, statement read, found []T, decode func(bson.Raw) (item T, ok, more bool), args ...any) ([]T, error) {
+func queryUntil[T any](ctx context.Context, s *Store, statement readStatement, found []T, decode func(bson.Raw) (item T, ok, more bool), args ...any) ([]T, error) {
 	looked := 0
 	err := s.reading(ctx, func(uncanceled context.Context) error {
 		rows, err := s.statements[statement].QueryContext(uncanceled, args...)
@@ -323,19 +238,29 @@ func queryUntil[T any](ctx context.Context, s *Store, statement read, found []T,
 	return found, nil
 }
 
-// count counts rows, as far as the request's Cost allows.
-func count(ctx context.Context, s *Store, statement read, args ...any) (n int, err error) {
-	cost, most, looked := apikey.CostFrom(ctx), -1, 0 // no limit
-	if left := cost.Left(); left < math.MaxInt {
-		most = left + 1
-	}
+// count counts rows, as far as the request's Cost allows. The statement's last argument limits the rows that it reads.
+func count(ctx context.Context, s *Store, statement readStatement, args ...any) (n int, err error) {
+	return countRows(ctx, s, statement, func(limit int) []any { return append(args, limit) })
+}
+
+// countRows is count for a statement whose arguments contain the limit.
+func countRows(ctx context.Context, s *Store, statement readStatement, args func(limit int) []any) (n int, err error) {
+	cost, looked := apikey.CostFrom(ctx), 0
 	err = s.reading(ctx, func(uncanceled context.Context) error {
-		return s.statements[statement].QueryRowContext(uncanceled, append(args, most)...).Scan(&n, &looked)
+		return s.statements[statement].QueryRowContext(uncanceled, args(limitOf(cost))...).Scan(&n, &looked)
 	})
 	if err == nil {
 		err = cost.Look(looked)
 	}
 	return n, err
+}
+
+// limitOf returns how many rows show that a request looks at too many, or -1 if there is no limit.
+func limitOf(cost *apikey.Cost) int {
+	if left := cost.Left(); left < math.MaxInt {
+		return left + 1
+	}
+	return -1
 }
 
 // reading calls f when fewer than readers reads run. If the context ends before, it returns an outage.

@@ -85,8 +85,9 @@ func (w *writer) repair(ctx context.Context, row *missingRow, done *document.Rep
 	if err != nil {
 		return err
 	}
-	_, listed := keyTable.columns(doc)
-	columns, usable := keyTable.columns(repaired)
+	_, listed := document.Key(doc, rowFields)
+	k, usable := document.Key(repaired, rowFields)
+	columns := columnsOf(&k)
 	if !usable {
 		clear(columns)
 	}
@@ -103,7 +104,7 @@ func (w *writer) repair(ctx context.Context, row *missingRow, done *document.Rep
 	}
 	done.Count(&row.Missing)
 	if usable && !listed {
-		return w.listKey(ctx, repaired, row.pk)
+		return w.listKey(ctx, &k, row.pk)
 	}
 	return nil
 }

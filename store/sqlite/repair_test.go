@@ -44,7 +44,7 @@ func TestRepairOfOldRows(t *testing.T) {
 		if want := map[bool]string{true: "", false: "legacy"}[dry]; id != want || stored().Lookup("plan").StringValue() != "gold" {
 			t.Errorf("dry run %t: %v", dry, stored())
 		}
-		pages, err := s.KeyPages(t.Context(), "int_1", []apikey.RetrieverID{"ret_1"}, apikey.KeyRange{Limit: 5})
+		pages, err := s.KeyPages(t.Context(), "int_1", []apikey.RetrieverID{"ret_1"}, apikey.KeyList{Limit: 5})
 		if err != nil || len(pages[0]) != 1 || pages[0][0].ID != "legacy" {
 			t.Errorf("KeyPages = %+v, %v", pages, err)
 		}

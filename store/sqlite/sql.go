@@ -2,14 +2,34 @@ package sqlite
 
 // All SQL of the engine is here, so that a test can check the query plan of every statement.
 
+import (
+	"context"
+	"database/sql"
+	"fmt"
+
+	"retrieverkeys/apikey"
+)
+
 // The file identifies its program by an application id ("rkey") and the version of the schema.
 const (
 	applicationID = 0x726b6579
-	schemaVersion = 2
+	schemaVersion = 4
 )
 
-// schema has one script per version, which migrates from the previous version.
-var schema = [schemaVersion]string{documents, auditTrail}
+// migration brings a file from the previous version of the schema to the next one.
+type migration struct {
+	tables  string
+	fill    func(ctx context.Context, tx *sql.Tx) error // fills new columns from the documents; nil: there are none
+	indexes string                                      // built last, which is faster
+}
+
+// schema has one migration per version.
+var schema = [schemaVersion]migration{
+	{tables: documents},
+	{tables: auditTrail},
+	{keyColumns, fill(unfilledKeys, fillKeyColumns, documentDates), keyIndexes},
+	{eventColumns, fill(unfilledEvents, fillEventColumns, eventValues), eventIndexes},
+}
 
 // documents is the schema of version 1. Its tables have one row per document: the BSON as imported, and the columns
 // that queries use. The columns are null for an unusable document (no usable id; for keys, no hash), so no query finds
@@ -65,7 +85,52 @@ CREATE TABLE api_key_retrievers (
 ) STRICT, WITHOUT ROWID;
 `
 
-// auditTrail stores audit events as documents are stored. audit_event_retrievers is the order of every retriever's
+// keyColumns and keyIndexes, of version 3, are the orders of an organization's keys, which includes keys that name no retriever. The values are
+// as in api_key_retrievers; expires_at is like created_at. The indexes contain active_until, so that inactive keys are passed over without
+// reading their rows.
+const (
+	keyColumns = `
+ALTER TABLE api_keys ADD COLUMN created_at INTEGER;
+ALTER TABLE api_keys ADD COLUMN expires_at INTEGER;
+ALTER TABLE api_keys ADD COLUMN active_until INTEGER;
+ALTER TABLE api_keys ADD COLUMN created_by TEXT;
+`
+	keyIndexes = `
+CREATE INDEX api_keys_by_creation ON api_keys (tenant, created_at, id, active_until);
+CREATE INDEX api_keys_by_expiry ON api_keys (tenant, expires_at, id, active_until);
+CREATE INDEX api_keys_by_creator ON api_keys (tenant, created_by, created_at, id, active_until);
+`
+)
+
+// dropKeyIndexes removes keyIndexes. An import into an empty table builds them at its end.
+const dropKeyIndexes = `
+DROP INDEX api_keys_by_creation;
+DROP INDEX api_keys_by_expiry;
+DROP INDEX api_keys_by_creator;
+`
+
+// eventColumns and eventIndexes, of version 4, are the other orders of events. The index of the resource replaces the one that was for a
+// resource of one retriever.
+const (
+	eventColumns = `
+DROP INDEX audit_event_retrievers_by_resource;
+ALTER TABLE audit_event_retrievers DROP COLUMN resource_id;
+ALTER TABLE audit_events ADD COLUMN happened_at INTEGER;
+ALTER TABLE audit_events ADD COLUMN namespace_id TEXT;
+ALTER TABLE audit_events ADD COLUMN resource_id TEXT;
+ALTER TABLE audit_events ADD COLUMN actor_id TEXT;
+ALTER TABLE audit_events ADD COLUMN actor_key_id TEXT;
+`
+	eventIndexes = `
+CREATE INDEX audit_events_by_time ON audit_events (tenant, happened_at, id);
+CREATE INDEX audit_events_by_namespace ON audit_events (tenant, namespace_id, happened_at, id);
+CREATE INDEX audit_events_by_resource ON audit_events (tenant, resource_id, happened_at, id);
+CREATE INDEX audit_events_by_actor ON audit_events (tenant, actor_id, happened_at, id);
+CREATE INDEX audit_events_by_actor_key ON audit_events (tenant, actor_key_id, happened_at, id);
+`
+)
+
+// auditTrail, of version 2, stores audit events as documents are stored. audit_event_retrievers is the order of every retriever's
 // events, with times in milliseconds. The indexes of namespaces are for commands that work on all organizations.
 const auditTrail = `
 CREATE TABLE audit_events (
@@ -91,18 +156,16 @@ CREATE INDEX namespaces_by_id ON namespaces (id) WHERE id IS NOT NULL;
 CREATE INDEX namespaces_by_any_name ON namespaces (name) WHERE name IS NOT NULL;
 `
 
-// read identifies a statement of the Service's reads, prepared once.
-type read int
+// readStatement identifies a statement of the Service's reads, prepared once.
+type readStatement int
 
 const (
-	keysByHash read = iota
+	keysByHash readStatement = iota
+	keysOfTenantByHash
 	keysByID
-	keysNewestFirst
-	keysOldestFirst
-	keyAfterRows
-	keyBeforeRows
-	countKeys
+	keyRowsOfRetriever
 	namespacesByRef
+	namespacesOfTenant
 	retrieversByID
 	retrieversByName
 	retrieversForward
@@ -111,53 +174,134 @@ const (
 	namespacesByOrganization
 	namespacesCalled
 	allNamespaces
+	tenantsOfKeys
 	keysOfAnyTenant
 	allKeys
 	unusableKeys
 	keysFrom
 	countKeyDocuments
-	eventsNewestFirst
-	eventsOldestFirst
-	eventsAboutNewestFirst
-	eventsAboutOldestFirst
-	countEvents
-	countEventsAbout
-	reads
+	lastKeyRow
+	keysOfRows
+	keyOrderReads
+	eventOrderReads = keyOrderReads + readStatement(keyOrders)*readsOfKeyOrder
+	reads           = eventOrderReads + readStatement(eventOrders)*readsOfEventOrder
 )
+
+// withTenants begins a statement with the tenants that have keys. It steps through them in an index.
+const withTenants = `
+		WITH RECURSIVE tenants (tenant) AS (
+			SELECT min(tenant) FROM api_keys WHERE tenant >= ''
+			UNION ALL
+			SELECT (SELECT min(k.tenant) FROM api_keys k WHERE k.tenant > t.tenant) FROM tenants t WHERE t.tenant IS NOT NULL)`
+
+// keyOrder is an order in which a table or an index has keys.
+type keyOrder readStatement
+
+const (
+	keysOfRetriever keyOrder = iota // by creation
+	keysOfTenant                    // by creation
+	keysByExpiry                    // of a tenant
+	keysOfCreator                   // by creation
+	keyOrders
+)
+
+// keyOrderSQL has the parts of the statements that differ. The order is by date, then id. They name the index: in large files, SQLite found the
+// keys of one creator among all keys.
+var keyOrderSQL = [keyOrders]struct{ from, date, document string }{
+	{"api_key_retrievers WHERE tenant = ?1 AND retriever_id = ?2", "created_at", "(SELECT document FROM api_keys WHERE pk = api_key)"},
+	{"api_keys INDEXED BY api_keys_by_creation WHERE tenant = ?1 AND ?2 = ''", "created_at", "document"},
+	{"api_keys INDEXED BY api_keys_by_expiry WHERE tenant = ?1 AND ?2 = ''", "expires_at", "document"},
+	{"api_keys INDEXED BY api_keys_by_creator WHERE tenant = ?1 AND created_by = ?2", "created_at", "document"},
+}
+
+// The statements of each order. Their arguments are the tenant, the retriever or creator, the place below which and the place above which a
+// run lies, both exclusive, and a limit.
+const (
+	// These return each row that they read, with null instead of a key that is not active. The reader can so count rows, and stop when it has
+	// enough keys.
+	keysDown = iota
+	keysUp
+	// These return the last row that such a statement read.
+	lastKeyDown
+	lastKeyUp
+	// This limits the rows that it reads, and returns their number too.
+	countKeys
+	readsOfKeyOrder
+)
+
+func (o keyOrder) statement(which int) readStatement {
+	return keyOrderReads + readStatement(o)*readsOfKeyOrder + readStatement(which)
+}
+
+func init() {
+	for o, parts := range keyOrderSQL {
+		run := fmt.Sprintf("FROM %s AND (%s, id) < (?3, ?4) AND (%s, id) > (?5, ?6)", parts.from, parts.date, parts.date)
+		down, up := fmt.Sprintf("ORDER BY %s DESC, id DESC", parts.date), fmt.Sprintf("ORDER BY %s, id", parts.date)
+		keys := fmt.Sprintf("SELECT CASE WHEN active_until > ?8 THEN %s END %s", parts.document, run)
+		last := fmt.Sprintf("SELECT %s, id %s", parts.date, run)
+		for which, text := range [readsOfKeyOrder]string{
+			keysDown: keys + " " + down + " LIMIT ?7", keysUp: keys + " " + up + " LIMIT ?7",
+			lastKeyDown: last + " " + down + " LIMIT 1 OFFSET ?7", lastKeyUp: last + " " + up + " LIMIT 1 OFFSET ?7",
+			countKeys: "SELECT count(*) FILTER (WHERE active_until > ?8), count(*) FROM (SELECT active_until " + run + " LIMIT ?7)",
+		} {
+			readSQL[keyOrder(o).statement(which)] = text
+		}
+	}
+}
+
+// eventOrders is the number of orders in which a table or an index has events, one for each condition by which they are found. All are by
+// time, then id.
+const eventOrders = apikey.EventsByResource + 1
+
+// eventOrderSQL has the parts of the statements that differ.
+var eventOrderSQL = [eventOrders]struct{ from, document string }{
+	apikey.EventsByTenant:    {"audit_events INDEXED BY audit_events_by_time WHERE tenant = ?1 AND ?2 = ''", "document"},
+	apikey.EventsByNamespace: {"audit_events INDEXED BY audit_events_by_namespace WHERE tenant = ?1 AND namespace_id = ?2", "document"},
+	apikey.EventsByRetriever: {"audit_event_retrievers WHERE tenant = ?1 AND retriever_id = ?2", "(SELECT document FROM audit_events WHERE pk = audit_event)"},
+	apikey.EventsByActor:     {"audit_events INDEXED BY audit_events_by_actor WHERE tenant = ?1 AND actor_id = ?2", "document"},
+	apikey.EventsByActorKey:  {"audit_events INDEXED BY audit_events_by_actor_key WHERE tenant = ?1 AND actor_key_id = ?2", "document"},
+	apikey.EventsByResource:  {"audit_events INDEXED BY audit_events_by_resource WHERE tenant = ?1 AND resource_id = ?2", "document"},
+}
+
+// The statements of each order. Their arguments are those of the orders of keys.
+const (
+	eventsDown = iota
+	eventsUp
+	countEvents
+	readsOfEventOrder
+)
+
+func eventStatement(order apikey.EventsBy, which int) readStatement {
+	return eventOrderReads + readStatement(order)*readsOfEventOrder + readStatement(which)
+}
+
+func init() {
+	for o, parts := range eventOrderSQL {
+		run := fmt.Sprintf("FROM %s AND (happened_at, id) < (?3, ?4) AND (happened_at, id) > (?5, ?6)", parts.from)
+		for which, text := range [readsOfEventOrder]string{
+			eventsDown:  fmt.Sprintf("SELECT %s %s ORDER BY happened_at DESC, id DESC LIMIT ?7", parts.document, run),
+			eventsUp:    fmt.Sprintf("SELECT %s %s ORDER BY happened_at, id LIMIT ?7", parts.document, run),
+			countEvents: fmt.Sprintf("SELECT count(*), count(*) FROM (SELECT 1 %s LIMIT ?7)", run),
+		} {
+			readSQL[eventStatement(apikey.EventsBy(o), which)] = text
+		}
+	}
+}
 
 // Row values bound a run on both sides. The bound of an open side is beyond all rows.
 var readSQL = [reads]string{
-	keysByHash: `SELECT document FROM api_keys WHERE hash = ?`,
-	keysByID:   `SELECT document FROM api_keys WHERE tenant = ? AND id = ?`,
-	// These return each row that they read, with null instead of a key that is not active. The reader can so count
-	// rows, and stop when it has enough keys.
-	keysNewestFirst: `
-		SELECT CASE WHEN active_until > ?7 THEN (SELECT document FROM api_keys WHERE pk = api_key) END FROM api_key_retrievers
-		WHERE tenant = ?1 AND retriever_id = ?2 AND (created_at, id) < (?3, ?4) AND (created_at, id) > (?5, ?6)
-		ORDER BY created_at DESC, id DESC LIMIT ?8`,
-	keysOldestFirst: `
-		SELECT CASE WHEN active_until > ?7 THEN (SELECT document FROM api_keys WHERE pk = api_key) END FROM api_key_retrievers
-		WHERE tenant = ?1 AND retriever_id = ?2 AND (created_at, id) < (?3, ?4) AND (created_at, id) > (?5, ?6)
-		ORDER BY created_at, id LIMIT ?8`,
-	// The last row that such a statement read.
-	keyAfterRows: `
-		SELECT created_at, id FROM api_key_retrievers
-		WHERE tenant = ? AND retriever_id = ? AND (created_at, id) < (?, ?) AND (created_at, id) > (?, ?)
-		ORDER BY created_at DESC, id DESC LIMIT 1 OFFSET ?`,
-	keyBeforeRows: `
-		SELECT created_at, id FROM api_key_retrievers
-		WHERE tenant = ? AND retriever_id = ? AND (created_at, id) < (?, ?) AND (created_at, id) > (?, ?)
-		ORDER BY created_at, id LIMIT 1 OFFSET ?`,
-	// The last argument limits the rows that a count reads and returns.
-	countKeys: `
-		SELECT count(*) FILTER (WHERE active_until > ?3), count(*) FROM (
-			SELECT active_until FROM api_key_retrievers WHERE tenant = ?1 AND retriever_id = ?2 LIMIT ?4)`,
+	keysByHash:         `SELECT document FROM api_keys WHERE hash = ?`,
+	keysByID:           `SELECT document FROM api_keys WHERE tenant = ? AND id = ?`,
+	keyRowsOfRetriever: `SELECT api_key FROM api_key_retrievers WHERE tenant = ? AND retriever_id = ? AND active_until > ? LIMIT ?`,
+	// The hash is unique. The + keeps the index of tenant out of the choice.
+	keysOfTenantByHash: `SELECT document FROM api_keys WHERE hash = ? AND +tenant = ?`,
 	// With OR, SQLite would scan all namespaces of the tenant.
 	namespacesByRef: `
 		SELECT document FROM namespaces WHERE tenant = ?1 AND id = ?2
 		UNION ALL SELECT document FROM namespaces WHERE tenant = ?1 AND name = ?2`,
-	retrieversByID:   `SELECT document FROM retrievers WHERE tenant = ? AND id = ?`,
-	retrieversByName: `SELECT document FROM retrievers WHERE tenant = ? AND namespace_id = ? AND name = ?`,
+	namespacesOfTenant: `SELECT document FROM namespaces WHERE tenant = ? AND id > ''`,
+	retrieversByID:     `SELECT document FROM retrievers WHERE tenant = ? AND id = ?`,
+	retrieversByName:   `SELECT document FROM retrievers WHERE tenant = ? AND namespace_id = ? AND name = ?`,
 	retrieversForward: `
 		SELECT document FROM retrievers
 		WHERE tenant = ? AND namespace_id = ? AND (name, id) > (?, ?) AND (name, id) < (?, ?)
@@ -172,47 +316,26 @@ var readSQL = [reads]string{
 	namespacesCalled: `
 		SELECT document FROM namespaces WHERE id = ?1 UNION ALL SELECT document FROM namespaces WHERE name = ?1 AND id <> ?1`,
 	allNamespaces: `SELECT document FROM namespaces WHERE pk > 0`,
-	// The index orders ids within a tenant. The statement steps through the tenants in it and looks up the id in each.
-	keysOfAnyTenant: `
-		WITH RECURSIVE tenants (tenant) AS (
-			SELECT min(tenant) FROM api_keys WHERE tenant >= ''
-			UNION ALL
-			SELECT (SELECT min(k.tenant) FROM api_keys k WHERE k.tenant > t.tenant) FROM tenants t WHERE t.tenant IS NOT NULL)
+	tenantsOfKeys: withTenants + `
+		SELECT t.tenant FROM tenants t WHERE t.tenant > ''`,
+	// The index orders ids within a tenant, so the statement looks up the id in each tenant.
+	keysOfAnyTenant: withTenants + `
 		SELECT k.document FROM tenants t CROSS JOIN api_keys k ON k.tenant = t.tenant AND k.id = ?`,
 	allKeys:           `SELECT document FROM api_keys WHERE pk > 0`,
 	unusableKeys:      `SELECT document FROM api_keys WHERE hash IS NULL`,
 	keysFrom:          `SELECT pk, document FROM api_keys WHERE pk > ? ORDER BY pk LIMIT ?`,
 	countKeyDocuments: `SELECT count(*), count(*) FROM (SELECT 1 FROM api_keys WHERE pk > 0 LIMIT ?)`,
-	eventsNewestFirst: `
-		SELECT e.document FROM audit_event_retrievers r CROSS JOIN audit_events e ON e.pk = r.audit_event
-		WHERE r.tenant = ? AND r.retriever_id = ? AND (r.happened_at, r.id) < (?, ?) AND (r.happened_at, r.id) > (?, ?)
-		ORDER BY r.happened_at DESC, r.id DESC LIMIT ?`,
-	eventsOldestFirst: `
-		SELECT e.document FROM audit_event_retrievers r CROSS JOIN audit_events e ON e.pk = r.audit_event
-		WHERE r.tenant = ? AND r.retriever_id = ? AND (r.happened_at, r.id) < (?, ?) AND (r.happened_at, r.id) > (?, ?)
-		ORDER BY r.happened_at, r.id LIMIT ?`,
-	eventsAboutNewestFirst: `
-		SELECT e.document FROM audit_event_retrievers r CROSS JOIN audit_events e ON e.pk = r.audit_event
-		WHERE r.tenant = ? AND r.retriever_id = ? AND r.resource_id = ?
-			AND (r.happened_at, r.id) < (?, ?) AND (r.happened_at, r.id) > (?, ?)
-		ORDER BY r.happened_at DESC, r.id DESC LIMIT ?`,
-	eventsAboutOldestFirst: `
-		SELECT e.document FROM audit_event_retrievers r CROSS JOIN audit_events e ON e.pk = r.audit_event
-		WHERE r.tenant = ? AND r.retriever_id = ? AND r.resource_id = ?
-			AND (r.happened_at, r.id) < (?, ?) AND (r.happened_at, r.id) > (?, ?)
-		ORDER BY r.happened_at, r.id LIMIT ?`,
-	countEvents: `
-		SELECT count(*), count(*) FROM (SELECT 1 FROM audit_event_retrievers WHERE tenant = ? AND retriever_id = ? LIMIT ?)`,
-	countEventsAbout: `
-		SELECT count(*), count(*) FROM (
-			SELECT 1 FROM audit_event_retrievers WHERE tenant = ? AND retriever_id = ? AND resource_id = ? LIMIT ?)`,
+	lastKeyRow:        `SELECT coalesce(max(pk), 0) FROM api_keys`,
+	// The + keeps the indexes of tenant out of the choice.
+	keysOfRows: `SELECT document FROM api_keys WHERE pk > ? AND pk <= ? AND +tenant = ? AND id IS NOT NULL`,
 }
 
-// write identifies a statement of a transaction, prepared on first use.
-type write int
+// writeStatement identifies a statement of a transaction, prepared on first use.
+type writeStatement int
 
 const (
-	anyDocument write = iota
+	anyDocument writeStatement = iota
+	anyKey
 	insertNamespace
 	namespaceStored
 	namespaceDocumentID
@@ -226,6 +349,7 @@ const (
 	insertKeyRetriever
 	keyToChange
 	updateKey
+	updateKeyDates
 	updateKeyRetriever
 	keyToRepair
 	repairKey
@@ -238,6 +362,7 @@ var writeSQL = [writes]string{
 	anyDocument: `
 		SELECT 1 FROM namespaces WHERE pk > 0 UNION ALL SELECT 1 FROM retrievers WHERE pk > 0
 		UNION ALL SELECT 1 FROM api_keys WHERE pk > 0 UNION ALL SELECT 1 FROM audit_events WHERE pk > 0 LIMIT 1`,
+	anyKey: `SELECT 1 FROM api_keys WHERE pk > 0 LIMIT 1`,
 	insertNamespace: `
 		INSERT INTO namespaces (document, mongo_id, tenant, id, name, organization_name) VALUES (?, ?, ?, ?, ?, ?)
 		ON CONFLICT DO NOTHING`,
@@ -249,24 +374,38 @@ var writeSQL = [writes]string{
 	retrieverStored:     `SELECT 1 FROM retrievers WHERE tenant = ? AND id = ?`,
 	retrieverDocumentID: `SELECT 1 FROM retrievers WHERE mongo_id = ?`,
 	insertKey: `
-		INSERT INTO api_keys (document, mongo_id, tenant, id, hash) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+		INSERT INTO api_keys (document, mongo_id, tenant, id, hash, created_at, expires_at, active_until, created_by)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
 	keyStored:     `SELECT 1 FROM api_keys WHERE tenant = ? AND id = ?`,
 	keyDocumentID: `SELECT 1 FROM api_keys WHERE mongo_id = ?`,
 	keyHash:       `SELECT 1 FROM api_keys WHERE hash = ?`,
 	insertKeyRetriever: `
 		INSERT INTO api_key_retrievers (tenant, retriever_id, created_at, id, active_until, api_key)
 		VALUES (?, ?, ?, ?, ?, ?)`,
-	keyToChange: `SELECT document FROM api_keys WHERE tenant = ? AND id = ?`,
-	updateKey:   `UPDATE api_keys SET document = ? WHERE tenant = ? AND id = ?`,
+	keyToChange:    `SELECT document FROM api_keys WHERE tenant = ? AND id = ?`,
+	updateKey:      `UPDATE api_keys SET document = ? WHERE tenant = ? AND id = ?`,
+	updateKeyDates: `UPDATE api_keys SET expires_at = ?, active_until = ? WHERE tenant = ? AND id = ?`,
 	updateKeyRetriever: `
 		UPDATE api_key_retrievers SET active_until = ? WHERE tenant = ? AND retriever_id = ? AND created_at = ? AND id = ?`,
 	keyToRepair: `SELECT document FROM api_keys WHERE pk = ?`,
-	repairKey:   `UPDATE OR IGNORE api_keys SET document = ?, tenant = ?, id = ?, hash = ? WHERE pk = ?`,
-	insertEvent: `INSERT INTO audit_events (document, tenant, id) VALUES (?, ?, ?) ON CONFLICT DO NOTHING`,
+	repairKey: `
+		UPDATE OR IGNORE api_keys
+		SET document = ?, tenant = ?, id = ?, hash = ?, created_at = ?, expires_at = ?, active_until = ?, created_by = ? WHERE pk = ?`,
+	insertEvent: `
+		INSERT INTO audit_events (document, tenant, id, happened_at, namespace_id, resource_id, actor_id, actor_key_id)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
 	insertEventRetriever: `
-		INSERT INTO audit_event_retrievers (tenant, retriever_id, happened_at, id, resource_id, audit_event)
-		VALUES (?, ?, ?, ?, ?, ?)`,
+		INSERT INTO audit_event_retrievers (tenant, retriever_id, happened_at, id, audit_event) VALUES (?, ?, ?, ?, ?)`,
 }
+
+// The statements that fill the columns of new versions.
+const (
+	unfilledKeys     = `SELECT pk, document FROM api_keys WHERE pk > ? AND tenant IS NOT NULL ORDER BY pk LIMIT 1000`
+	fillKeyColumns   = `UPDATE api_keys SET created_at = ?, expires_at = ?, active_until = ?, created_by = ? WHERE pk = ?`
+	unfilledEvents   = `SELECT pk, document FROM audit_events WHERE pk > ? ORDER BY pk LIMIT 1000`
+	fillEventColumns = `
+		UPDATE audit_events SET happened_at = ?, namespace_id = ?, resource_id = ?, actor_id = ?, actor_key_id = ? WHERE pk = ?`
+)
 
 // The statements of a backup, which scan everything.
 const (

@@ -29,6 +29,15 @@ func opened(t testing.TB, path string) *Store {
 	return s
 }
 
+// A file is large when its lists are read from the table. Without this, the table's lists are tested by no test of the engine.
+func TestEngineWithLargeFiles(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) store.Engine {
+		s := opened(t, filepath.Join(t.TempDir(), "data", "store.db"))
+		s.longWalk, s.tableShare = 2, 1000
+		return s
+	})
+}
+
 func TestEngine(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) store.Engine {
 		return opened(t, filepath.Join(t.TempDir(), "data", "store.db"))

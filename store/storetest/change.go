@@ -50,7 +50,7 @@ func current(t *testing.T, e store.Engine, id apikey.ID) apikey.Key {
 
 func allEvents(t *testing.T, e store.Engine) []apikey.Event {
 	t.Helper()
-	events, err := e.EventPage(t.Context(), OddTenant, OddRetriever, apikey.EventRange{Limit: 1000})
+	events, err := e.EventPage(t.Context(), OddTenant, apikey.EventList{Limit: 1000})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +67,7 @@ func insertKey(t *testing.T, e store.Engine) {
 	byHash, err := e.KeysByHash(t.Context(), k.Hash)
 	equal(t, "KeysByHash", []apikey.Key{k}, byHash, err)
 	equal(t, "CurrentKeys", k, current(t, e, k.ID), nil)
-	pages, err := e.KeyPages(t.Context(), OddTenant, []apikey.RetrieverID{OddRetriever, "ret_2"}, apikey.KeyRange{Limit: 2, Fields: apikey.AllFields})
+	pages, err := e.KeyPages(t.Context(), OddTenant, []apikey.RetrieverID{OddRetriever, "ret_2"}, apikey.KeyList{Limit: 2, Fields: apikey.AllFields})
 	equal(t, "KeyPages", [][]apikey.Key{{k}, {k}}, pages, err)
 	equal(t, "events", []apikey.Event{event}, allEvents(t, e), nil)
 
@@ -82,7 +82,7 @@ func insertKey(t *testing.T, e store.Engine) {
 		t.Error("a second key with the id was stored")
 	}
 	equal(t, "events after that", []apikey.Event{event}, allEvents(t, e), nil)
-	n, err := e.CountKeys(t.Context(), OddTenant, OddRetriever, time.Time{})
+	n, err := e.CountKeys(t.Context(), OddTenant, apikey.KeyConditions{}.Of(OddRetriever))
 	equal(t, "CountKeys after that", 1, n, err)
 }
 
@@ -95,9 +95,9 @@ func changeKey(t *testing.T, e store.Engine) {
 	}
 	active := func(want int) {
 		t.Helper()
-		n, err := e.CountKeys(t.Context(), OddTenant, "ret_2", instant)
+		n, err := e.CountKeys(t.Context(), OddTenant, apikey.ActiveKeys(instant).Of("ret_2"))
 		equal(t, "CountKeys active", want, n, err)
-		pages, err := e.KeyPages(t.Context(), OddTenant, []apikey.RetrieverID{OddRetriever}, apikey.KeyRange{Limit: 5, ActiveAt: instant})
+		pages, err := e.KeyPages(t.Context(), OddTenant, []apikey.RetrieverID{OddRetriever}, apikey.KeyList{Limit: 5, Where: apikey.ActiveKeys(instant)})
 		equal(t, "KeyPages active", want, len(slices.Concat(pages...)), err)
 	}
 	active(1)
@@ -123,9 +123,9 @@ func changeKey(t *testing.T, e store.Engine) {
 	active(1)
 	change(apikey.FieldExpiresAt, instant, func(k *apikey.Key) { k.ExpiresAt = &instantBefore })
 	active(0)
-	revoker := "usr_2"
-	change(apikey.FieldStatus|apikey.FieldRevokedAt|apikey.FieldRevokedBy, time.Time{}, func(k *apikey.Key) {
-		k.Stored, k.RevokedAt, k.RevokedBy = apikey.Revoked, &expiry, &revoker
+	revoker, reason := "usr_2", "It was posted in a forum."
+	change(apikey.FieldStatus|apikey.FieldRevokedAt|apikey.FieldRevokedBy|apikey.FieldRevokeReason, time.Time{}, func(k *apikey.Key) {
+		k.Stored, k.RevokedAt, k.RevokedBy, k.RevokeReason = apikey.Revoked, &expiry, &revoker, &reason
 	})
 	active(0)
 	if n := len(allEvents(t, e)); n != 6 {
@@ -197,7 +197,7 @@ func successor(t *testing.T, e store.Engine) {
 	won, err = e.ChangeKey(t.Context(), c)
 	equal(t, "second ChangeKey", false, won, err)
 	old.Revision++
-	pages, err := e.KeyPages(t.Context(), OddTenant, []apikey.RetrieverID{OddRetriever}, apikey.KeyRange{Limit: 5, Fields: apikey.AllFields})
+	pages, err := e.KeyPages(t.Context(), OddTenant, []apikey.RetrieverID{OddRetriever}, apikey.KeyList{Limit: 5, Fields: apikey.AllFields})
 	equal(t, "KeyPages", [][]apikey.Key{{old, next}}, pages, err)
 	byHash, err := e.KeysByHash(t.Context(), next.Hash)
 	equal(t, "KeysByHash", []apikey.Key{next}, byHash, err)
@@ -300,7 +300,11 @@ func events(t *testing.T, e store.Engine) {
 	})
 	for _, about := range []apikey.ID{"", "key_1", "key_none"} {
 		want := slices.DeleteFunc(slices.Clone(stored), func(e apikey.Event) bool { return about != "" && e.ResourceID != string(about) })
-		n, err := e.CountEvents(t.Context(), OddTenant, "ret_2", about)
+		where := apikey.EventConditions{Naming: []apikey.RetrieverID{OddRetriever}}
+		if about != "" {
+			where.About = &about
+		}
+		n, err := e.CountEvents(t.Context(), OddTenant, where)
 		equal(t, fmt.Sprintf("CountEvents about %q", about), len(want), n, err)
 		bounds := []*apikey.EventPosition{nil, {Timestamp: instant.Add(2 * time.Millisecond), ID: "evt_none"}}
 		for i := range want {
@@ -314,9 +318,9 @@ func events(t *testing.T, e store.Engine) {
 							at := apikey.EventPosition{Timestamp: e.Timestamp, ID: e.ID}
 							return after != nil && !older(at, *after) || before != nil && !older(*before, at)
 						})
-						r := apikey.EventRange{About: about, After: after, Before: before, FromEnd: fromEnd, Limit: limit}
-						page, err := e.EventPage(t.Context(), OddTenant, OddRetriever, r)
-						equal(t, fmt.Sprintf("EventPage %+v", r), cut(within, fromEnd, limit), page, err)
+						l := apikey.EventList{Where: where, After: after, Before: before, FromEnd: fromEnd, Limit: limit}
+						page, err := e.EventPage(t.Context(), OddTenant, l)
+						equal(t, fmt.Sprintf("EventPage %+v", l), cut(within, fromEnd, limit), page, err)
 					}
 				}
 			}
@@ -388,6 +392,9 @@ func keysOfAllTenants(t *testing.T, e store.Engine) {
 		found, err := e.KeysWithPrefix(t.Context(), c.prefixes)
 		equal(t, fmt.Sprintf("KeysWithPrefix %q", c.prefixes), c.want, names(found), err)
 	}
+	tenants, err := e.TenantsOfKeys(t.Context())
+	slices.Sort(tenants)
+	equal(t, "TenantsOfKeys", []apikey.InternalID{"int_1", "int_2", "int_3", "int_4"}, tenants, err)
 	all, err := e.AllNamespaces(t.Context())
 	equal(t, "AllNamespaces", 2, len(all), err)
 }

@@ -176,7 +176,7 @@ func (l *lives) rotate(t *rapid.T) {
 
 func (l *lives) revoke(t *rapid.T) {
 	k := l.any(t)
-	got, err := l.service.Revoke(t.Context(), l.caller, l.ns, k.id)
+	got, err := l.service.Revoke(t.Context(), l.caller, l.ns, k.id, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -227,7 +227,9 @@ func (l *lives) look(t *rapid.T) {
 		}
 	}
 	trail := func(about apikey.ID) int {
-		c, err := l.service.AuditEvents(t.Context(), l.caller, r, about, apikey.Page{}, apikey.Wants{Items: true, Total: true})
+		c, err := l.service.AuditEvents(t.Context(), l.caller, apikey.EventPlace{Retriever: r}, apikey.EventOptions{
+			About: about, Wants: apikey.Wants{Items: true, Total: true},
+		})
 		if err != nil || c.Total != len(c.Items) {
 			t.Fatal(c, err)
 		}

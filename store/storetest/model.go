@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -26,32 +27,89 @@ func (m model) Keys(_ context.Context, tenant apikey.InternalID, ids []apikey.ID
 	return m.keys(fields, func(k apikey.Key) bool { return k.InternalID == tenant && slices.Contains(ids, k.ID) }), nil
 }
 
-func (m model) KeyPages(_ context.Context, tenant apikey.InternalID, retrievers []apikey.RetrieverID, r apikey.KeyRange) ([][]apikey.Key, error) {
+func (m model) KeysWithHashes(_ context.Context, tenant apikey.InternalID, hashes []string, fields apikey.Fields) ([]apikey.Key, error) {
+	return m.keys(fields, func(k apikey.Key) bool { return k.InternalID == tenant && slices.Contains(hashes, k.Hash) }), nil
+}
+
+func (m model) KeyPages(ctx context.Context, tenant apikey.InternalID, retrievers []apikey.RetrieverID, l apikey.KeyList) ([][]apikey.Key, error) {
 	pages := make([][]apikey.Key, len(retrievers))
 	for i, id := range retrievers {
-		within := func(k apikey.Key) bool {
-			at := keyPosition(k)
-			return names(k, tenant, id) && activeAt(k, r.ActiveAt) &&
-				(r.After == nil || compareKeys(at, *r.After) > 0) && (r.Before == nil || compareKeys(at, *r.Before) < 0)
-		}
-		// All fields decide the order; the result has only the requested fields.
-		order := m.keys(apikey.AllFields, within)
-		slices.SortFunc(order, func(a, b apikey.Key) int { return compareKeys(keyPosition(a), keyPosition(b)) })
-		for _, k := range cut(order, r.FromEnd, r.Limit) {
-			pages[i] = append(pages[i], m.keys(r.Fields, func(other apikey.Key) bool { return other.Hash == k.Hash })...)
-		}
+		l.Where.Naming = []apikey.RetrieverID{id}
+		pages[i], _ = m.KeyPage(ctx, tenant, l)
 	}
 	return pages, nil
 }
 
-func (m model) CountKeys(_ context.Context, tenant apikey.InternalID, retriever apikey.RetrieverID, at time.Time) (int, error) {
-	return len(m.keys(0, func(k apikey.Key) bool { return names(k, tenant, retriever) && activeAt(k, at) })), nil
+func (m model) KeyPage(_ context.Context, tenant apikey.InternalID, l apikey.KeyList) (page []apikey.Key, err error) {
+	// All fields decide the order; the result has only the requested fields.
+	order := m.keys(apikey.AllFields, func(k apikey.Key) bool {
+		at := placeOf(k, l.Order)
+		return meets(k, tenant, l.Where) &&
+			(l.After == nil || comparePlaces(at, *l.After, l.Order) > 0) && (l.Before == nil || comparePlaces(at, *l.Before, l.Order) < 0)
+	})
+	slices.SortFunc(order, func(a, b apikey.Key) int { return comparePlaces(placeOf(a, l.Order), placeOf(b, l.Order), l.Order) })
+	for _, k := range cut(order, l.FromEnd, l.Limit) {
+		page = append(page, m.keys(l.Fields, func(other apikey.Key) bool { return other.Hash == k.Hash })...)
+	}
+	return page, nil
+}
+
+func (m model) CountKeys(_ context.Context, tenant apikey.InternalID, where apikey.KeyConditions) (int, error) {
+	return len(m.keys(0, func(k apikey.Key) bool { return meets(k, tenant, where) })), nil
+}
+
+// meets reports whether the key belongs to the tenant and meets the conditions, one by one as they are documented.
+func meets(k apikey.Key, tenant apikey.InternalID, where apikey.KeyConditions) bool {
+	within := func(t *time.Time, p apikey.Period) bool {
+		return p == apikey.Period{} || t != nil && (p.From == nil || t.Compare(*p.From) >= 0) && (p.Until == nil || t.Compare(*p.Until) < 0)
+	}
+	contains := func(text *string) bool {
+		return text != nil && strings.Contains(unfold(*text), unfold(where.Search.Text()))
+	}
+	found := where.Search.Text() == "" || contains(&k.Name) || contains(&k.Description) || contains(k.Prefix) ||
+		where.Search.Hash() == k.Hash || where.Search.Prefix() != "" && k.Prefix != nil && *k.Prefix == where.Search.Prefix()
+	return k.InternalID == tenant && found &&
+		(where.Naming == nil || slices.ContainsFunc(where.Naming, func(id apikey.RetrieverID) bool { return names(k, tenant, id) })) &&
+		(where.Status == nil || slices.Contains(where.Status, k.StatusAt(where.At))) &&
+		(where.Types == nil || slices.Contains(where.Types, k.Type)) &&
+		(where.CreatedBy == nil || k.CreatedBy != nil && *k.CreatedBy == *where.CreatedBy) &&
+		within(k.CreatedAt, where.Created) && within(k.ExpiresAt, where.Expires) &&
+		(!where.NeverExpires || k.ExpiresAt == nil) && (!where.NeverUsed || k.LastUsedAt == nil) &&
+		(where.UnusedSince == nil || k.LastUsedAt == nil || k.LastUsedAt.Before(*where.UnusedSince))
+}
+
+// unfold removes differences of case from the texts that the tests use.
+func unfold(text string) string {
+	return strings.ToLower(strings.ToUpper(strings.ReplaceAll(text, "\u212A", "k")))
+}
+
+// placeOf returns the key's place in an order of keys.
+func placeOf(k apikey.Key, o apikey.KeyOrder) apikey.KeyPosition {
+	if o.ByExpiry {
+		return apikey.KeyPosition{At: k.ExpiresAt, ID: k.ID}
+	}
+	return keyPosition(k)
+}
+
+// comparePlaces compares two places: keys without a date last, ties by id in the direction of the order.
+func comparePlaces(a, b apikey.KeyPosition, o apikey.KeyOrder) int {
+	if !o.Ascending {
+		return compareKeys(a, b)
+	}
+	if (a.At == nil) != (b.At == nil) {
+		return compareKeys(a, b)
+	}
+	return -compareKeys(a, b)
 }
 
 func (m model) Namespaces(_ context.Context, tenant apikey.InternalID, refs []string) ([]apikey.Namespace, error) {
 	return decoded(m.batch.Namespaces, document.Namespace, func(n apikey.Namespace) bool {
 		return n.InternalID == tenant && (slices.Contains(refs, string(n.ID)) || slices.Contains(refs, n.Name))
 	}), nil
+}
+
+func (m model) NamespacesOf(_ context.Context, tenant apikey.InternalID) ([]apikey.Namespace, error) {
+	return decoded(m.batch.Namespaces, document.Namespace, func(n apikey.Namespace) bool { return n.InternalID == tenant }), nil
 }
 
 func (m model) OrganizationNamespaces(_ context.Context, name string) ([]apikey.Namespace, error) {
@@ -121,26 +179,22 @@ func names(k apikey.Key, tenant apikey.InternalID, retriever apikey.RetrieverID)
 	})
 }
 
-func activeAt(k apikey.Key, at time.Time) bool {
-	return at.IsZero() || k.StatusAt(at) == apikey.Active
-}
-
 func keyPosition(k apikey.Key) apikey.KeyPosition {
-	return apikey.KeyPosition{CreatedAt: k.CreatedAt, ID: k.ID}
+	return apikey.KeyPosition{At: k.CreatedAt, ID: k.ID}
 }
 
 // compareKeys orders a retriever's keys: newest first, keys without a date last, ties by descending id.
 func compareKeys(a, b apikey.KeyPosition) int {
 	byID := -cmp.Compare(a.ID, b.ID)
 	switch {
-	case a.CreatedAt == nil && b.CreatedAt == nil:
+	case a.At == nil && b.At == nil:
 		return byID
-	case a.CreatedAt == nil:
+	case a.At == nil:
 		return 1
-	case b.CreatedAt == nil:
+	case b.At == nil:
 		return -1
 	default:
-		return cmp.Or(-a.CreatedAt.Compare(*b.CreatedAt), byID)
+		return cmp.Or(-a.At.Compare(*b.At), byID)
 	}
 }
 

@@ -132,6 +132,8 @@ func OddKeys() []OddKey {
 			doc("resource_type", "secret", "resource_id", "sec_1"), doc("resource_type", "webhook", "resource_id", "whk_1"),
 		}), scopes(apikey.Scope{ResourceType: apikey.ResourceAnnotation, ResourceID: "ann_1"}, apikey.Scope{ResourceType: apikey.ResourceDocument, ResourceID: "doc_1"},
 			apikey.Scope{ResourceType: apikey.ResourceSecret, ResourceID: "sec_1"}, apikey.Scope{ResourceType: apikey.ResourceWebhook, ResourceID: "whk_1"})},
+		{"revoke_reason", doc("revoke_reason", "Lost"), func(k *apikey.Key) { k.RevokeReason = new("Lost") }},
+		{"revoke_reason of a wrong type", doc("revoke_reason", 7), unchanged},
 		{"budget_hash", doc("budget_hash", "0123"), func(k *apikey.Key) { k.Budget = "0123" }},
 		{"budget_hash of a wrong type", doc("budget_hash", 7), unchanged},
 

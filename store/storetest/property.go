@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -147,17 +148,21 @@ func drawKey(t *rapid.T, tenant, id string) bson.D {
 		name   string
 		values []any
 	}{
-		{"name", []any{"Name of " + id, nil, 7}},
+		{"name", []any{"Name of " + id, "The Key", "the \u212Aey", "straße", "ΣΊΣΥΦΟΣ", "a.b*c", nil, 7}},
+		{"description", []any{nil, "for the KEY", "line\nbreak", 7, bson.A{"key"}}},
+		{"key_prefix", []any{nil, "ret_sk_abc...", "ret_sk_abd...", 7}},
+		{"key_type", []any{nil, "standard", "retriever", "session", "novel", "", 7, bson.A{"retriever"}}},
+		{"created_by", []any{nil, "user_a", "user_b", "", 7, bson.A{"user_a"}}},
 		{"status", []any{"active", "active", "active", "revoked", "expired", "paused", nil, 7}},
-		{"revoked_at", []any{nil, nil, nil, instant, "yesterday", beyondDates}},
+		{"revoked_at", []any{nil, nil, nil, instant, "yesterday", beyondDates, bson.A{}}},
 		{"expires_at", []any{
 			nil, instant, instant.Add(-time.Millisecond), instant.Add(time.Millisecond), instant.AddDate(1, 0, 0),
-			time.UnixMilli(-1), "soon", beyondDates,
+			time.UnixMilli(-1), "soon", beyondDates, bson.A{instant},
 		}},
 		{"permissions", []any{nil, "read", bson.A{"read", "admin"}, bson.A{7}}},
 		{"allowed_origins", []any{nil, bson.A{}, bson.A{"https://a.example"}, 7}},
 		{"rate_limit_override", []any{nil, 7, 7.0, int64(7), "7"}},
-		{"last_used_at", []any{nil, instant, 7}},
+		{"last_used_at", []any{nil, instant, instant.Add(-time.Millisecond), 7, beyondDates, bson.A{instant}}},
 	} {
 		d = append(d, optional(t, field.name, field.values...)...)
 	}
@@ -209,12 +214,11 @@ type questioned interface {
 func (w *world) drawQuestion(t *rapid.T) question {
 	// A third tenant has no documents.
 	tenant := one(t, "tenant", slices.Concat(w.tenants[:], w.tenants[:], []apikey.InternalID{"int_nobody"}))
-	retriever := one(t, "retriever", as[apikey.RetrieverID](append(retrieverIDs, "ret_nowhere")))
 	ns := one(t, "namespace", as[apikey.NamespaceID](append(homes, "ns_nowhere")))
 	fields := one(t, "fields", []apikey.Fields{apikey.AllFields, 0, apikey.StatusFields | apikey.FieldName, apikey.FieldCreatedAt | apikey.FieldScopes})
 	at := one(t, "at", instants)
 
-	switch method := rapid.IntRange(0, 17).Draw(t, "method"); method {
+	switch method := rapid.IntRange(0, 25).Draw(t, "method"); method {
 	case 0:
 		ids := some(t, slices.Concat(keyIDs, w.legacy, []string{"key_nowhere"}))
 		return question{fmt.Sprintf("Keys(%s, %q, %b)", tenant, ids, fields), func(ctx context.Context, s questioned) (any, error) {
@@ -225,9 +229,18 @@ func (w *world) drawQuestion(t *rapid.T) question {
 		return question{fmt.Sprintf("KeysByHash(%s)", hash), func(ctx context.Context, s questioned) (any, error) {
 			return inOrder(s.KeysByHash(ctx, hash))
 		}}
+	case 21:
+		var hashes []string
+		for _, id := range some(t, slices.Concat(keyIDs, w.legacy, []string{"key_nowhere"})) {
+			hashes = append(hashes, hashOf(string(one(t, "of", w.tenants[:]))+" "+id))
+		}
+		return question{fmt.Sprintf("KeysWithHashes(%s, %q, %b)", tenant, hashes, fields), func(ctx context.Context, s questioned) (any, error) {
+			return inOrder(s.KeysWithHashes(ctx, tenant, hashes, fields))
+		}}
 	case 2, 3:
-		return question{fmt.Sprintf("CountKeys(%s, %s, %v)", tenant, retriever, at), func(ctx context.Context, s questioned) (any, error) {
-			return s.CountKeys(ctx, tenant, retriever, at)
+		where := w.drawConditions(t)
+		return question{fmt.Sprintf("CountKeys(%s, %s)", tenant, shown(where)), func(ctx context.Context, s questioned) (any, error) {
+			return s.CountKeys(ctx, tenant, where)
 		}}
 	case 4:
 		refs := some(t, slices.Concat(namespaceIDs, namespaceNames))
@@ -243,6 +256,10 @@ func (w *world) drawQuestion(t *rapid.T) question {
 		names := some(t, retrieverNames)
 		return question{fmt.Sprintf("RetrieversNamed(%s, %s, %q)", tenant, ns, names), func(ctx context.Context, s questioned) (any, error) {
 			return inOrder(s.RetrieversNamed(ctx, tenant, ns, names))
+		}}
+	case 20:
+		return question{fmt.Sprintf("NamespacesOf(%s)", tenant), func(ctx context.Context, s questioned) (any, error) {
+			return inOrder(s.NamespacesOf(ctx, tenant))
 		}}
 	case 7:
 		name := one(t, "organization", w.organizations)
@@ -261,12 +278,24 @@ func (w *world) drawQuestion(t *rapid.T) question {
 		return question{fmt.Sprintf("RetrieverPage(%s, %s, %+v after %+v before %+v)", tenant, ns, r, r.After, r.Before), func(ctx context.Context, s questioned) (any, error) {
 			return s.RetrieverPage(ctx, tenant, ns, r)
 		}}
-	default:
-		r := apikey.KeyRange{
-			After: w.drawKeyPosition(t), Before: w.drawKeyPosition(t),
+	case 12, 13, 14, 15, 16, 17, 18, 19:
+		order := drawOrder(t)
+		l := apikey.KeyList{
+			Where: w.drawConditions(t), Order: order, After: w.drawKeyPosition(t, order), Before: w.drawKeyPosition(t, order),
 			FromEnd: rapid.Bool().Draw(t, "from end"), Limit: one(t, "limit", []int{1, 2, 3, 5, 1000}),
-			ActiveAt: at, Fields: fields,
+			Fields: fields, Walk: rapid.Bool().Draw(t, "walk"),
 		}
+		return question{fmt.Sprintf("KeyPage(%s, %s, %+v after %+v before %+v)", tenant, shown(l.Where), l, l.After, l.Before), func(ctx context.Context, s questioned) (any, error) {
+			return s.KeyPage(ctx, tenant, l)
+		}}
+	default:
+		order := drawOrder(t)
+		r := apikey.KeyList{
+			Order: order, After: w.drawKeyPosition(t, order), Before: w.drawKeyPosition(t, order),
+			FromEnd: rapid.Bool().Draw(t, "from end"), Limit: one(t, "limit", []int{1, 2, 3, 5, 1000}),
+			Where: one(t, "where", []apikey.KeyConditions{apikey.ActiveKeys(at), w.drawConditions(t)}), Fields: fields,
+		}
+		r.Where.Naming = nil
 		ids := some(t, as[apikey.RetrieverID](append(retrieverIDs, "ret_nowhere")))
 		return question{fmt.Sprintf("KeyPages(%s, %q, %+v after %+v before %+v)", tenant, ids, r, r.After, r.Before), func(ctx context.Context, s questioned) (any, error) {
 			return allPages(ctx, s, tenant, ids, r)
@@ -274,8 +303,63 @@ func (w *world) drawQuestion(t *rapid.T) question {
 	}
 }
 
+// drawConditions draws conditions on keys. Most of them set few.
+func (w *world) drawConditions(t *rapid.T) (where apikey.KeyConditions) {
+	date := func(label string) *time.Time {
+		at := one(t, label, append(append([]time.Time{instant.AddDate(2, 0, 0)}, creations...), instants[1:]...))
+		return &at
+	}
+	for range rapid.IntRange(0, 3).Draw(t, "conditions") {
+		switch rapid.IntRange(0, 13).Draw(t, "condition") {
+		case 0, 1:
+			where.Naming = some(t, as[apikey.RetrieverID](append(retrieverIDs, "ret_nowhere")))
+			if where.Naming == nil {
+				where.Naming = []apikey.RetrieverID{}
+			}
+		case 2:
+			where.Status, where.At = distinct(t, []apikey.Status{apikey.Active, apikey.Revoked, apikey.Expired}), *date("at")
+		case 3:
+			where.Status, where.At = []apikey.Status{apikey.Active}, *date("at")
+		case 4:
+			where.Types = distinct(t, []apikey.Type{apikey.Standard, apikey.RetrieverKey, apikey.Session})
+		case 5:
+			who := one(t, "creator", []string{"user_a", "user_b", "", "user_c"})
+			where.CreatedBy = &who
+		case 6:
+			where.Created.From = date("created from")
+		case 7:
+			where.Created.Until = date("created until")
+		case 8:
+			where.Expires.From = date("expires from")
+		case 9:
+			where.Expires.Until = date("expires until")
+		case 10:
+			where.NeverExpires = true
+		case 11:
+			where.NeverUsed = true
+		case 12:
+			where.UnusedSince = date("unused since")
+		default:
+			where.Search = apikey.NewSearch(one(t, "search", []string{
+				"key", "KEY", "The", "STRASSE", "σίσυφος", ".b*", "\n", "ret_sk_ab", "ret_sk_abc9", "ret_sk_abc" + strings.Repeat("0", 50), hashOf("x"),
+			}))
+		}
+	}
+	return where
+}
+
+func drawOrder(t *rapid.T) apikey.KeyOrder {
+	return one(t, "order", []apikey.KeyOrder{{}, {}, {Ascending: true}, {ByExpiry: true}, {ByExpiry: true, Ascending: true}})
+}
+
+// shown is the text of conditions.
+func shown(where apikey.KeyConditions) string {
+	text, _ := json.Marshal(where) // nothing in it cannot be encoded
+	return string(text) + " " + where.Search.Text()
+}
+
 // allPages reads the pages of all retrievers. One call can return those of the first retrievers only.
-func allPages(ctx context.Context, s apikey.Reader, tenant apikey.InternalID, ids []apikey.RetrieverID, r apikey.KeyRange) (pages [][]apikey.Key, err error) {
+func allPages(ctx context.Context, s apikey.Reader, tenant apikey.InternalID, ids []apikey.RetrieverID, r apikey.KeyList) (pages [][]apikey.Key, err error) {
 	for len(pages) < len(ids) {
 		some, err := s.KeyPages(ctx, tenant, ids[len(pages):], r)
 		if err != nil || len(some) == 0 {
@@ -286,17 +370,17 @@ func allPages(ctx context.Context, s apikey.Reader, tenant apikey.InternalID, id
 	return pages, nil
 }
 
-// drawKeyPosition draws a key's position, a position without a key, or none.
-func (w *world) drawKeyPosition(t *rapid.T) *apikey.KeyPosition {
+// drawKeyPosition draws a key's position in an order, a position without a key, or none.
+func (w *world) drawKeyPosition(t *rapid.T, order apikey.KeyOrder) *apikey.KeyPosition {
 	all := model{w.batch}.keys(apikey.AllFields, func(apikey.Key) bool { return true })
 	switch kind := rapid.IntRange(0, 3).Draw(t, "position"); {
 	case kind == 0 && len(all) > 0:
-		at := keyPosition(one(t, "position of", all))
+		at := placeOf(one(t, "position of", all), order)
 		return &at
 	case kind == 1:
 		at := apikey.KeyPosition{ID: apikey.ID(one(t, "id", append(keyIDs, "", "zzz")))}
 		if i := rapid.IntRange(0, len(creations)).Draw(t, "date"); i < len(creations) {
-			at.CreatedAt = &creations[i]
+			at.At = &creations[i]
 		}
 		return &at
 	default:

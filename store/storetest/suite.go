@@ -42,6 +42,8 @@ func Run(t *testing.T, open func(t *testing.T) store.Engine) {
 		{"changes of odd keys", oddChanges},
 		{"uses", useKeys},
 		{"events", events},
+		{"events agree with the model", eventsAgreeWithModel},
+		{"events of many retrievers", eventsOfManyRetrievers},
 		{"lives of keys", lifecycle},
 		{"namespaces of all tenants", namespacesCalled},
 		{"keys of all tenants", keysOfAllTenants},
@@ -53,6 +55,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Engine) {
 		{"import of keys with events", importEvents},
 		{"import of nothing", importNothing},
 		{"import progress", importProgress},
+		{"import of a source that fails", importFails},
 	} {
 		t.Run(promise.name, func(t *testing.T) { promise.test(t, open(t)) })
 	}
@@ -68,22 +71,25 @@ func oddKeys(t *testing.T, e store.Engine) {
 		t.Run(odd.Name, func(t *testing.T) {
 			byHash, err := e.KeysByHash(t.Context(), odd.Want.Hash)
 			equal(t, "KeysByHash", []apikey.Key{odd.Want}, byHash, err)
-			byID, err := e.Keys(t.Context(), OddTenant, []apikey.ID{odd.Want.ID}, apikey.AllFields)
-			if odd.Want.InternalID == OddTenant {
-				equal(t, "Keys", []apikey.Key{odd.Want}, byID, err)
-			} else {
-				// It belongs to no tenant, so this tenant does not see it.
-				equal(t, "Keys", nil, byID, err)
+			ofTenant := []apikey.Key{odd.Want}
+			if odd.Want.InternalID != OddTenant {
+				ofTenant = nil // it belongs to no tenant, so this tenant does not see it
 			}
+			byID, err := e.Keys(t.Context(), OddTenant, []apikey.ID{odd.Want.ID}, apikey.AllFields)
+			equal(t, "Keys", ofTenant, byID, err)
+			byID, err = e.CurrentKeys(t.Context(), OddTenant, odd.Want.ID, "key_nowhere")
+			equal(t, "CurrentKeys", ofTenant, byID, err)
+			withHash, err := e.KeysWithHashes(t.Context(), OddTenant, []string{odd.Want.Hash, hashOf("nobody's")}, apikey.AllFields)
+			equal(t, "KeysWithHashes", ofTenant, withHash, err)
 		})
 		if names(odd.Want, OddTenant, OddRetriever) {
 			listed = append(listed, odd.Want)
 		}
 	}
 	slices.SortFunc(listed, func(a, b apikey.Key) int { return compareKeys(keyPosition(a), keyPosition(b)) })
-	pages, err := e.KeyPages(t.Context(), OddTenant, []apikey.RetrieverID{OddRetriever}, apikey.KeyRange{Limit: 1000, Fields: apikey.AllFields})
+	pages, err := e.KeyPages(t.Context(), OddTenant, []apikey.RetrieverID{OddRetriever}, apikey.KeyList{Limit: 1000, Fields: apikey.AllFields})
 	equal(t, "KeyPages", [][]apikey.Key{listed}, pages, err)
-	n, err := e.CountKeys(t.Context(), OddTenant, OddRetriever, time.Time{})
+	n, err := e.CountKeys(t.Context(), OddTenant, apikey.KeyConditions{}.Of(OddRetriever))
 	equal(t, "CountKeys", len(listed), n, err)
 }
 
@@ -97,14 +103,16 @@ func unusableKeys(t *testing.T, e store.Engine) {
 	b := document.Batch{Keys: []bson.Raw{encode(good), encode(noHash), encode(numberHash), encode(noID)}}
 	mustImport(t, e, b)
 
-	pages, err := e.KeyPages(t.Context(), OddTenant, []apikey.RetrieverID{OddRetriever}, apikey.KeyRange{Limit: 10})
+	pages, err := e.KeyPages(t.Context(), OddTenant, []apikey.RetrieverID{OddRetriever}, apikey.KeyList{Limit: 10})
 	equal(t, "KeyPages", [][]apikey.Key{{identityOf("key_good")}}, pages, err)
-	n, err := e.CountKeys(t.Context(), OddTenant, OddRetriever, time.Time{})
+	n, err := e.CountKeys(t.Context(), OddTenant, apikey.KeyConditions{}.Of(OddRetriever))
 	equal(t, "CountKeys", 1, n, err)
 	found, err := e.Keys(t.Context(), OddTenant, []apikey.ID{"key_no_hash", "key_number_hash", "key_gone", ""}, 0)
 	equal(t, "Keys", nil, found, err)
 	found, err = e.KeysByHash(t.Context(), hashOf("key_gone"))
 	equal(t, "KeysByHash", nil, found, err)
+	found, err = e.KeysWithHashes(t.Context(), OddTenant, []string{hashOf("key_gone"), ""}, 0)
+	equal(t, "KeysWithHashes", nil, found, err)
 	unusable, err := e.CountUnusable(t.Context())
 	equal(t, "CountUnusable", document.Unusable{NoHash: 2, NoID: 1}, unusable, err)
 }
@@ -126,13 +134,13 @@ func repair(t *testing.T, e store.Engine) {
 	mustImport(t, e, b)
 	list := func() []apikey.Key {
 		t.Helper()
-		r := apikey.KeyRange{Limit: 1000, Fields: apikey.FieldCreatedAt}
+		r := apikey.KeyList{Limit: 1000, Fields: apikey.FieldCreatedAt}
 		pages, err := e.KeyPages(t.Context(), OddTenant, []apikey.RetrieverID{OddRetriever}, r)
 		if err != nil {
 			t.Fatal(err)
 		}
 		found := pages[0]
-		n, err := e.CountKeys(t.Context(), OddTenant, OddRetriever, time.Time{})
+		n, err := e.CountKeys(t.Context(), OddTenant, apikey.KeyConditions{}.Of(OddRetriever))
 		equal(t, "CountKeys", len(found), n, err)
 		return found
 	}
@@ -199,7 +207,7 @@ func onlyFieldsAskedFor(t *testing.T, e store.Engine) {
 		want, _ := document.Key(whole, fields)
 		found, err := e.Keys(t.Context(), OddTenant, []apikey.ID{"key_1"}, fields)
 		equal(t, fmt.Sprintf("Keys, fields %b", fields), []apikey.Key{want}, found, err)
-		pages, err := e.KeyPages(t.Context(), OddTenant, []apikey.RetrieverID{OddRetriever}, apikey.KeyRange{Limit: 2, Fields: fields})
+		pages, err := e.KeyPages(t.Context(), OddTenant, []apikey.RetrieverID{OddRetriever}, apikey.KeyList{Limit: 2, Fields: fields})
 		equal(t, fmt.Sprintf("KeyPages, fields %b", fields), [][]apikey.Key{{want}}, pages, err)
 	}
 	found, err := e.Keys(t.Context(), OddTenant, []apikey.ID{"key_1"}, 0)
@@ -230,15 +238,26 @@ func tenancy(t *testing.T, e store.Engine) {
 		}
 		for name, ask := range map[string]func(apikey.Reader) (any, error){
 			"Keys": func(s apikey.Reader) (any, error) { return s.Keys(ctx, tenant, []apikey.ID{"key_1"}, apikey.AllFields) },
+			"KeysWithHashes": func(s apikey.Reader) (any, error) {
+				return s.KeysWithHashes(ctx, tenant, []string{hashOf("int_1"), hashOf("int_2")}, apikey.AllFields)
+			},
 			"KeyPages": func(s apikey.Reader) (any, error) {
-				pages, err := s.KeyPages(ctx, tenant, []apikey.RetrieverID{"ret_1"}, apikey.KeyRange{Limit: 9, Fields: apikey.AllFields})
+				pages, err := s.KeyPages(ctx, tenant, []apikey.RetrieverID{"ret_1"}, apikey.KeyList{Limit: 9, Fields: apikey.AllFields})
 				return slices.Concat(pages...), err
 			},
-			"CountKeys":        func(s apikey.Reader) (any, error) { return s.CountKeys(ctx, tenant, "ret_1", time.Time{}) },
-			"CountKeys active": func(s apikey.Reader) (any, error) { return s.CountKeys(ctx, tenant, "ret_1", instant) },
-			"Namespaces":       func(s apikey.Reader) (any, error) { return s.Namespaces(ctx, tenant, []string{"ns_1", "production"}) },
-			"Retrievers":       func(s apikey.Reader) (any, error) { return s.Retrievers(ctx, tenant, []apikey.RetrieverID{"ret_1"}) },
-			"RetrieversNamed":  func(s apikey.Reader) (any, error) { return s.RetrieversNamed(ctx, tenant, "ns_1", []string{"search"}) },
+			"CountKeys": func(s apikey.Reader) (any, error) {
+				return s.CountKeys(ctx, tenant, apikey.KeyConditions{}.Of("ret_1"))
+			},
+			"CountKeys active": func(s apikey.Reader) (any, error) {
+				return s.CountKeys(ctx, tenant, apikey.ActiveKeys(instant).Of("ret_1"))
+			},
+			"Namespaces":   func(s apikey.Reader) (any, error) { return s.Namespaces(ctx, tenant, []string{"ns_1", "production"}) },
+			"NamespacesOf": func(s apikey.Reader) (any, error) { return s.NamespacesOf(ctx, tenant) },
+			"KeyPage": func(s apikey.Reader) (any, error) {
+				return s.KeyPage(ctx, tenant, apikey.KeyList{Limit: 9, Fields: apikey.AllFields})
+			},
+			"Retrievers":      func(s apikey.Reader) (any, error) { return s.Retrievers(ctx, tenant, []apikey.RetrieverID{"ret_1"}) },
+			"RetrieversNamed": func(s apikey.Reader) (any, error) { return s.RetrieversNamed(ctx, tenant, "ns_1", []string{"search"}) },
 			"RetrieverPage": func(s apikey.Reader) (any, error) {
 				return s.RetrieverPage(ctx, tenant, "ns_1", apikey.RetrieverRange{Limit: 9})
 			},
@@ -268,11 +287,11 @@ func paging(t *testing.T, e store.Engine) {
 	}
 	mustImport(t, e, b)
 	m := model{b}
-	whole, _ := m.KeyPages(t.Context(), OddTenant, []apikey.RetrieverID{OddRetriever}, apikey.KeyRange{Limit: n, Fields: apikey.FieldCreatedAt})
+	whole, _ := m.KeyPages(t.Context(), OddTenant, []apikey.RetrieverID{OddRetriever}, apikey.KeyList{Limit: n, Fields: apikey.FieldCreatedAt})
 	for _, size := range []int{1, 7, n, n + 1} {
 		for _, backwards := range []bool{false, true} {
 			var all []apikey.Key
-			r := apikey.KeyRange{Limit: size, FromEnd: backwards, Fields: apikey.FieldCreatedAt}
+			r := apikey.KeyList{Limit: size, FromEnd: backwards, Fields: apikey.FieldCreatedAt}
 			for range n + 1 {
 				pages, err := e.KeyPages(t.Context(), OddTenant, []apikey.RetrieverID{OddRetriever}, r)
 				if err != nil {
@@ -309,12 +328,21 @@ func contextEnded(t *testing.T, e store.Engine) {
 		for method, call := range map[string]func() error{
 			"KeysByHash": func() error { _, err := e.KeysByHash(ctx, hashOf("x")); return err },
 			"Keys":       func() error { _, err := e.Keys(ctx, OddTenant, []apikey.ID{"key_odd_00"}, 0); return err },
-			"KeyPages": func() error {
-				_, err := e.KeyPages(ctx, OddTenant, []apikey.RetrieverID{OddRetriever}, apikey.KeyRange{Limit: 1})
+			"KeysWithHashes": func() error {
+				_, err := e.KeysWithHashes(ctx, OddTenant, []string{hashOf("x")}, 0)
 				return err
 			},
-			"CountKeys":       func() error { _, err := e.CountKeys(ctx, OddTenant, OddRetriever, instant); return err },
+			"KeyPages": func() error {
+				_, err := e.KeyPages(ctx, OddTenant, []apikey.RetrieverID{OddRetriever}, apikey.KeyList{Limit: 1})
+				return err
+			},
+			"CountKeys": func() error {
+				_, err := e.CountKeys(ctx, OddTenant, apikey.ActiveKeys(instant).Of(OddRetriever))
+				return err
+			},
 			"Namespaces":      func() error { _, err := e.Namespaces(ctx, OddTenant, []string{"odd"}); return err },
+			"NamespacesOf":    func() error { _, err := e.NamespacesOf(ctx, OddTenant); return err },
+			"KeyPage":         func() error { _, err := e.KeyPage(ctx, OddTenant, apikey.KeyList{Limit: 1}); return err },
 			"Retrievers":      func() error { _, err := e.Retrievers(ctx, OddTenant, []apikey.RetrieverID{OddRetriever}); return err },
 			"RetrieversNamed": func() error { _, err := e.RetrieversNamed(ctx, OddTenant, OddNamespace, []string{"odd"}); return err },
 			"RetrieverPage": func() error {
@@ -389,7 +417,7 @@ func manyPages(t *testing.T, e store.Engine) {
 	}
 	mustImport(t, e, b)
 	for _, limit := range []int{10, 600, 1001} {
-		pages, err := allPages(t.Context(), e, OddTenant, ids, apikey.KeyRange{Limit: limit})
+		pages, err := allPages(t.Context(), e, OddTenant, ids, apikey.KeyList{Limit: limit})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -399,7 +427,7 @@ func manyPages(t *testing.T, e store.Engine) {
 			}
 		}
 	}
-	first, err := e.KeyPages(t.Context(), OddTenant, ids, apikey.KeyRange{Limit: 1001})
+	first, err := e.KeyPages(t.Context(), OddTenant, ids, apikey.KeyList{Limit: 1001})
 	n := len(slices.Concat(first...))
 	if err != nil || n > apikey.KeysAtOnce+1001 {
 		t.Errorf("one read returned %d keys of %d retrievers, %v", n, len(first), err)
@@ -418,13 +446,30 @@ func readsAreCharged(t *testing.T, e store.Engine) {
 	}
 	mustImport(t, e, b)
 	some := []apikey.RetrieverID{OddRetriever}
+	var ids []apikey.ID
+	var hashes []string
+	for i := range 20 {
+		id := fmt.Sprintf("key_%02d", i)
+		ids, hashes = append(ids, apikey.ID(id)), append(hashes, hashOf(id))
+	}
 	for name, read := range map[string]func(ctx context.Context) error{
 		"KeyPages": func(ctx context.Context) error {
-			_, err := e.KeyPages(ctx, OddTenant, some, apikey.KeyRange{Limit: 100})
+			_, err := e.KeyPages(ctx, OddTenant, some, apikey.KeyList{Limit: 100})
 			return err
 		},
+		"KeyPage": func(ctx context.Context) error {
+			_, err := e.KeyPage(ctx, OddTenant, apikey.KeyList{Limit: 100})
+			return err
+		},
+		"CountKeys of all": func(ctx context.Context) error {
+			_, err := e.CountKeys(ctx, OddTenant, apikey.KeyConditions{})
+			return err
+		},
+		"Keys":           func(ctx context.Context) error { _, err := e.Keys(ctx, OddTenant, ids, 0); return err },
+		"CurrentKeys":    func(ctx context.Context) error { _, err := e.CurrentKeys(ctx, OddTenant, ids...); return err },
+		"KeysWithHashes": func(ctx context.Context) error { _, err := e.KeysWithHashes(ctx, OddTenant, hashes, 0); return err },
 		"CountKeys": func(ctx context.Context) error {
-			_, err := e.CountKeys(ctx, OddTenant, OddRetriever, time.Time{})
+			_, err := e.CountKeys(ctx, OddTenant, apikey.KeyConditions{}.Of(OddRetriever))
 			return err
 		},
 		"RetrieverPage": func(ctx context.Context) error {

@@ -1,0 +1,77 @@
+package sqlite
+
+import (
+	"context"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"retrieverkeys/apikey"
+)
+
+// A list with conditions that no index answers looks at rows in the order of an index, which are all over the file. If it looks at most of the
+// file's keys anyway, it is faster to read the table from its beginning to its end, and to sort what was found.
+
+const (
+	// longWalk is how many rows a list looks at in its order before it considers the table.
+	longWalk = 20_000
+	// tableShare is the part of the table's rows, from which a list reads the table: one in this number.
+	tableShare = 2
+)
+
+// inOrderOrTable is inOrder for an order of the tenant's keys.
+func (s *Store) inOrderOrTable(ctx context.Context, q sequence, l apikey.KeyList) ([]apikey.Key, error) {
+	if rest := q.rest(l.Where); rest.Fields() == 0 {
+		return s.inOrder(ctx, q, l)
+	}
+	page, complete, err := s.inOrderUpTo(ctx, q, l, s.longWalk)
+	if err != nil || complete {
+		return page, err
+	}
+	most, err := s.spansMost(ctx, q, l.Where)
+	switch {
+	case err != nil:
+		return nil, err
+	case !most:
+		return s.inOrder(ctx, q, l)
+	}
+	found := collect(&l)
+	err = s.table(ctx, q.tenant, l.Where, found.add)
+	return found.page(), err
+}
+
+// spansMost reports whether the sequence has most of the file's keys, and these are many.
+func (s *Store) spansMost(ctx context.Context, q sequence, where apikey.KeyConditions) (bool, error) {
+	last, err := s.lastKeyRow(ctx)
+	if err != nil || last <= int64(s.longWalk) {
+		return false, err
+	}
+	share := apikey.NewCost(max(1, int(last)/s.tableShare), 0)
+	_, err = s.countRuns(apikey.WithCost(ctx, share), q, where)
+	if share.Exceeded() != nil {
+		return true, nil
+	}
+	return false, err
+}
+
+// lastKeyRow returns the number of the table's last row, or 0.
+func (s *Store) lastKeyRow(ctx context.Context) (last int64, err error) {
+	err = s.reading(ctx, func(uncanceled context.Context) error {
+		return s.statements[lastKeyRow].QueryRowContext(uncanceled).Scan(&last)
+	})
+	return last, err
+}
+
+// table calls f with the document of each of the tenant's keys that meets the conditions, in no order.
+func (s *Store) table(ctx context.Context, tenant apikey.InternalID, where apikey.KeyConditions, f func(doc bson.Raw)) error {
+	last, err := s.lastKeyRow(ctx)
+	matches := matcher(where)
+	for row := int64(0); row < last && err == nil; row += rowsAtOnce {
+		_, err = query(ctx, s, keysOfRows, nil, func(doc bson.Raw) (none struct{}, ok bool) {
+			if matches(doc) {
+				f(doc)
+			}
+			return none, false
+		}, row, row+rowsAtOnce, tenant)
+	}
+	return err
+}
