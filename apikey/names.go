@@ -117,13 +117,14 @@ func (n *Names) hashes() []string {
 }
 
 const (
-	maxNodes  = 100
+	// MaxNodes is how many ids Found.Nodes accepts.
+	MaxNodes  = 100
 	maxHashes = 500
 )
 
 func checkNodes(ids []string) error {
-	if len(ids) > maxNodes {
-		return Invalid("ids", "ids must have at most %d ids, not %d.", maxNodes, len(ids))
+	if len(ids) > MaxNodes {
+		return Invalid("ids", "ids must have at most %d ids, not %d.", MaxNodes, len(ids))
 	}
 	return nil
 }

@@ -162,6 +162,7 @@ func (a *answer) change(ctx context.Context, next graphql.RootResolver) graphql.
 		graphql.AddError(ctx, presented{refused})
 		return graphql.Null
 	}
+	loaded(ctx).forget()
 	m := next(ctx)
 	if m == graphql.Null || m == graphql.RequiredNull {
 		return m

@@ -39,13 +39,15 @@ type loader struct {
 	arguments map[*ast.Field]*arguments // of the fields with listings
 
 	cost   *apikey.Cost // nil for mutations, whose response must not be lost
+	below  *apikey.Cost // of what is read for the payloads of mutations; nil for queries
 	failed atomic.Int64 // failed fields
 
 	mu    sync.Mutex
 	reads map[readKey]*sharedRead
 	pages map[apikey.RetrieverID]page // the page in which the retriever was last read
 
-	together map[*apikey.Key][]*apikey.Key // the keys that were read together with a key
+	together map[*apikey.Key]*keyGroup
+	groups   int // that were made
 }
 
 // readKey identifies a read.
@@ -73,6 +75,9 @@ func once[T any](ctx context.Context, l *loader, what, of string, f func(context
 	l.mu.Unlock()
 	if !known {
 		defer close(r.done)
+		if l.below != nil {
+			ctx = apikey.WithCost(ctx, l.below)
+		}
 		value, err := asking(ctx, l.tracer, what, f)
 		r.value, r.err = value, err
 		return value, err
@@ -115,7 +120,7 @@ func (l loaders) with(ctx context.Context, doc *operation.Document) context.Cont
 	}
 	return context.WithValue(ctx, loaderKey{}, &loader{
 		service: l.service, tracer: l.tracer, newCost: l.newCost, caller: apikey.CallerFrom(ctx), namespace: apikey.NamespaceFrom(ctx),
-		doc: doc, shapes: shapes, reads: map[readKey]*sharedRead{}, pages: map[apikey.RetrieverID]page{}, together: map[*apikey.Key][]*apikey.Key{},
+		doc: doc, shapes: shapes, reads: map[readKey]*sharedRead{}, pages: map[apikey.RetrieverID]page{}, together: map[*apikey.Key]*keyGroup{},
 	})
 }
 
@@ -310,11 +315,16 @@ func (l *loader) keyPage(ctx context.Context, ns string, o apikey.ListOptions, r
 	})
 }
 
-// can returns, for each key, one of the things that the caller can do with it.
+// can returns, for each key, one of the things that the caller can do with it. If that cannot be read for the payload of a mutation, the answer
+// is no: an error would take the plaintext of a new key with it.
 func (l *loader) can(ctx context.Context, keys []*apikey.Key, which func(apikey.Can) bool) ([]bool, error) {
-	return ofKeys(ctx, l, "can", "", keys, func(ctx context.Context, keys []*apikey.Key) ([]apikey.Can, error) {
+	can, err := ofKeys(ctx, l, "can", "", keys, func(ctx context.Context, keys []*apikey.Key) ([]apikey.Can, error) {
 		return l.service.May(ctx, l.caller, keys)
 	}, which)
+	if err != nil && l.below != nil {
+		return make([]bool, len(keys)), nil
+	}
+	return can, err
 }
 
 // retrieversOf returns, for each key, a page of the retrievers that it names, with what the current field selects.
@@ -334,15 +344,15 @@ func (l *loader) retrieversOf(ctx context.Context, keys []*apikey.Key, p apikey.
 // which stand for what was not found, get the zero value.
 func ofKeys[T, U any](ctx context.Context, l *loader, what, how string, keys []*apikey.Key, read func(context.Context, []*apikey.Key) ([]T, error), part func(T) U) ([]U, error) {
 	out := make([]U, len(keys))
-	together := l.keysReadWith(keys)
-	if len(together) == 0 {
+	group := l.keysReadWith(keys)
+	if len(group.keys) == 0 {
 		return out, nil
 	}
-	all, err := once(ctx, l, what, fmt.Sprintf("%p %d %s", together[0], len(together), how), func(ctx context.Context) (map[*apikey.Key]T, error) {
-		all, err := read(ctx, together)
-		byKey := make(map[*apikey.Key]T, len(all)) // the keys stay here, so no other key gets their addresses
+	all, err := once(ctx, l, what, fmt.Sprintf("%d %s", group.number, how), func(ctx context.Context) (map[*apikey.Key]T, error) {
+		all, err := read(ctx, group.keys)
+		byKey := make(map[*apikey.Key]T, len(all))
 		for i, v := range all {
-			byKey[together[i]] = v
+			byKey[group.keys[i]] = v
 		}
 		return byKey, err
 	})
@@ -357,29 +367,50 @@ func ofKeys[T, U any](ctx context.Context, l *loader, what, how string, keys []*
 	return out, nil
 }
 
+// keyGroup has keys that were read together, and its number in the operation.
+type keyGroup struct {
+	number int
+	keys   []*apikey.Key
+}
+
 // keepKeys notes that these keys were read together.
 func (l *loader) keepKeys(keys []*apikey.Key) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, k := range keys {
-		l.together[k] = keys
-	}
+	l.join(keys)
 }
 
 // keysReadWith returns the keys that were read together with these, or else these, without those that are nil. What is asked of one of them is
 // about to be asked of the others.
-func (l *loader) keysReadWith(keys []*apikey.Key) []*apikey.Key {
+func (l *loader) keysReadWith(keys []*apikey.Key) *keyGroup {
 	keys = slices.DeleteFunc(slices.Clone(keys), func(k *apikey.Key) bool { return k == nil })
 	if len(keys) == 0 {
-		return nil
+		return &keyGroup{}
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	together := l.together[keys[0]]
-	if len(together) == 0 || slices.ContainsFunc(keys, func(k *apikey.Key) bool { return len(l.together[k]) == 0 || l.together[k][0] != together[0] }) {
-		return keys
+	group := l.together[keys[0]]
+	if group == nil || slices.ContainsFunc(keys, func(k *apikey.Key) bool { return l.together[k] != group }) {
+		group = l.join(keys) // the next field asks about the same keys
 	}
-	return together
+	return group
+}
+
+// join makes a group of keys.
+func (l *loader) join(keys []*apikey.Key) *keyGroup {
+	l.groups++
+	group := &keyGroup{l.groups, keys}
+	for _, k := range keys {
+		l.together[k] = group
+	}
+	return group
+}
+
+// forget forgets everything that was read, because a mutation is about to change it.
+func (l *loader) forget() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.reads, l.pages, l.together = map[readKey]*sharedRead{}, map[apikey.RetrieverID]page{}, map[*apikey.Key]*keyGroup{}
 }
 
 // itemsOf are the keys of pages.

@@ -16,6 +16,7 @@ import (
 // plan collects what a query names, and limits its cost.
 func (l *loader) plan(ctx context.Context, op *graphql.OperationContext) context.Context {
 	if op.Operation.Operation != ast.Query {
+		l.below = l.newCost()
 		return ctx
 	}
 	l.cost = l.newCost()
@@ -138,6 +139,9 @@ func (p planner) node(id string, selections ast.SelectionSet) {
 }
 
 func (p planner) nodes(ids []string, selections ast.SelectionSet) {
+	if len(ids) > apikey.MaxNodes {
+		return // the field itself reports it
+	}
 	p.names.NodeLists = append(p.names.NodeLists, ids)
 	p.names.Namespaces = append(p.names.Namespaces, p.loader.namespace) // most likely that of the retrievers
 	p.names.KeyFields |= fieldsOf(p.op, selections)

@@ -1465,7 +1465,7 @@ type Query {
   nodes(
     "The ids of keys, retrievers, namespaces or the organization."
     ids: [ID!]!
-  ): [Node]!
+  ): [Node]
 
   """
   The keys with these hashes, in the same order. Use it to find out which keys have leaked: hash what you found, and send only the hashes. A

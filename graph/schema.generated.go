@@ -3678,10 +3678,10 @@ func (ec *executionContext) _Query_nodes(ctx context.Context, field graphql.Coll
 		},
 		nil,
 		func(ctx context.Context, selections ast.SelectionSet, v []Node) graphql.Marshaler {
-			return ec.marshalNNode2ᚕretrieverkeysᚋgraphᚐNode(ctx, selections, v)
+			return ec.marshalONode2ᚕretrieverkeysᚋgraphᚐNode(ctx, selections, v)
 		},
 		true,
-		true,
+		false,
 	)
 }
 func (ec *executionContext) fieldContext_Query_nodes(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
@@ -6649,7 +6649,7 @@ func (ec *executionContext) _Query(ctx context.Context, sel ast.SelectionSet) gr
 				})
 		case "nodes":
 			out.ResolveRootConcurrently(innerCtx, ec.OperationContext, i,
-				true, true,
+				true, false,
 				func(ctx context.Context) graphql.Marshaler {
 					return ec._Query_nodes(ctx, field)
 				})
@@ -7599,44 +7599,6 @@ func (ec *executionContext) marshalNNamespaceEdge2ᚕretrieverkeysᚋgraphᚐNam
 	return ret
 }
 
-func (ec *executionContext) marshalNNode2ᚕretrieverkeysᚋgraphᚐNode(ctx context.Context, sel ast.SelectionSet, v []Node) graphql.Marshaler {
-	{
-		var batchItemsRetriever []*apikey.Retriever
-		batchIdxMapRetriever := map[int]int{}
-		var batchItemsApiKey []*apikey.Key
-		batchIdxMapApiKey := map[int]int{}
-		for i, item := range v {
-			switch concrete := item.(type) {
-			case apikey.Retriever:
-				batchIdxMapRetriever[i] = len(batchItemsRetriever)
-				batchItemsRetriever = append(batchItemsRetriever, &concrete)
-			case *apikey.Retriever:
-				batchIdxMapRetriever[i] = len(batchItemsRetriever)
-				batchItemsRetriever = append(batchItemsRetriever, concrete)
-			case apikey.Key:
-				batchIdxMapApiKey[i] = len(batchItemsApiKey)
-				batchItemsApiKey = append(batchItemsApiKey, &concrete)
-			case *apikey.Key:
-				batchIdxMapApiKey[i] = len(batchItemsApiKey)
-				batchItemsApiKey = append(batchItemsApiKey, concrete)
-			}
-		}
-		if len(batchItemsRetriever) > 0 {
-			ctx = graphql.WithBatchParents(ctx, "Retriever", batchItemsRetriever, batchIdxMapRetriever)
-		}
-		if len(batchItemsApiKey) > 0 {
-			ctx = graphql.WithBatchParents(ctx, "ApiKey", batchItemsApiKey, batchIdxMapApiKey)
-		}
-	}
-	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 64, false, func(ctx context.Context, i int) graphql.Marshaler {
-		fc := graphql.GetFieldContext(ctx)
-		fc.Result = &v[i]
-		return ec.marshalONode2retrieverkeysᚋgraphᚐNode(ctx, sel, v[i])
-	})
-
-	return ret
-}
-
 func (ec *executionContext) marshalNPageInfo2retrieverkeysᚋgraphᚐPageInfo(ctx context.Context, sel ast.SelectionSet, v PageInfo) graphql.Marshaler {
 	return ec._PageInfo(ctx, sel, &v)
 }
@@ -7987,6 +7949,47 @@ func (ec *executionContext) marshalONode2retrieverkeysᚋgraphᚐNode(ctx contex
 		return graphql.Null
 	}
 	return ec._Node(ctx, sel, v)
+}
+
+func (ec *executionContext) marshalONode2ᚕretrieverkeysᚋgraphᚐNode(ctx context.Context, sel ast.SelectionSet, v []Node) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	{
+		var batchItemsRetriever []*apikey.Retriever
+		batchIdxMapRetriever := map[int]int{}
+		var batchItemsApiKey []*apikey.Key
+		batchIdxMapApiKey := map[int]int{}
+		for i, item := range v {
+			switch concrete := item.(type) {
+			case apikey.Retriever:
+				batchIdxMapRetriever[i] = len(batchItemsRetriever)
+				batchItemsRetriever = append(batchItemsRetriever, &concrete)
+			case *apikey.Retriever:
+				batchIdxMapRetriever[i] = len(batchItemsRetriever)
+				batchItemsRetriever = append(batchItemsRetriever, concrete)
+			case apikey.Key:
+				batchIdxMapApiKey[i] = len(batchItemsApiKey)
+				batchItemsApiKey = append(batchItemsApiKey, &concrete)
+			case *apikey.Key:
+				batchIdxMapApiKey[i] = len(batchItemsApiKey)
+				batchItemsApiKey = append(batchItemsApiKey, concrete)
+			}
+		}
+		if len(batchItemsRetriever) > 0 {
+			ctx = graphql.WithBatchParents(ctx, "Retriever", batchItemsRetriever, batchIdxMapRetriever)
+		}
+		if len(batchItemsApiKey) > 0 {
+			ctx = graphql.WithBatchParents(ctx, "ApiKey", batchItemsApiKey, batchIdxMapApiKey)
+		}
+	}
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 64, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalONode2retrieverkeysᚋgraphᚐNode(ctx, sel, v[i])
+	})
+
+	return ret
 }
 
 func (ec *executionContext) marshalOOrganization2ᚖretrieverkeysᚋgraphᚐOrganization(ctx context.Context, sel ast.SelectionSet, v *Organization) graphql.Marshaler {

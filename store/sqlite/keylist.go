@@ -3,6 +3,7 @@ package sqlite
 import (
 	"cmp"
 	"context"
+	"database/sql"
 	"math"
 	"slices"
 	"time"
@@ -225,34 +226,41 @@ func (r run) arguments(tenant apikey.InternalID, of string, limit int) []any {
 // rowsAtOnce is how many rows one statement reads, so that a list with few matching keys among very many is read in small steps.
 const rowsAtOnce = 2000
 
-// walk calls f with the document of each row of the run, or nil for a key that is not active, until f needs no more.
+// walk calls f with the document of each row of the run, or nil for a key that is not active, until f needs no more. It goes on after the last
+// row that it read, so keys that are written meanwhile make it neither repeat nor miss others.
 func (s *Store) walk(ctx context.Context, q sequence, r run, activeAt time.Time, atOnce int, f func(doc bson.Raw) (more bool)) error {
-	statement, last := keysUp, lastKeyUp
+	statement, from := keysUp, &r.above
 	if r.down {
-		statement, last = keysDown, lastKeyDown
+		statement, from = keysDown, &r.below
 	}
 	for {
-		rows, more := 0, true
-		_, err := queryUntil[struct{}](ctx, s, q.order.statement(statement), nil, func(doc bson.Raw) (none struct{}, ok, on bool) {
-			rows++
-			more = f(doc)
-			return none, false, more
-		}, append(q.arguments(r, atOnce), activeAfter(activeAt))...)
+		rows, looked, more := 0, 0, true
+		err := s.reading(ctx, func(uncanceled context.Context) error {
+			found, err := s.statements[q.order.statement(statement)].QueryContext(uncanceled, append(q.arguments(r, atOnce), activeAfter(activeAt))...)
+			if err != nil {
+				return err
+			}
+			defer found.Close() // found.Err returns the error
+			var id, doc sql.RawBytes
+			for more && found.Next() && ctx.Err() == nil {
+				var date int64
+				if err := found.Scan(&date, &id, &doc); err != nil {
+					return err
+				}
+				if rows++; rows == atOnce {
+					*from = place{date: date, id: string(id)}
+				}
+				looked += apikey.Documents(len(doc))
+				more = f(bson.Raw(doc))
+			}
+			return cmp.Or(ctx.Err(), found.Err())
+		})
+		if err == nil {
+			err = apikey.CostFrom(ctx).Look(looked)
+		}
 		if err != nil || !more || rows < atOnce {
 			return err
 		}
-		at := &r.above
-		if r.down {
-			at = &r.below
-		}
-		var reached place
-		err = s.reading(ctx, func(uncanceled context.Context) error {
-			return s.statements[q.order.statement(last)].QueryRowContext(uncanceled, q.arguments(r, atOnce-1)...).Scan(&reached.date, &reached.id)
-		})
-		if err != nil {
-			return err
-		}
-		*at = reached
 	}
 }
 

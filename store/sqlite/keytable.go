@@ -47,10 +47,10 @@ func (s *Store) spansMost(ctx context.Context, q sequence, where apikey.KeyCondi
 	}
 	share := apikey.NewCost(max(1, int(last)/s.tableShare), 0)
 	_, err = s.countRuns(apikey.WithCost(ctx, share), q, where)
-	if share.Exceeded() != nil {
-		return true, nil
+	if err != nil && share.Exceeded() == nil {
+		return false, err
 	}
-	return false, err
+	return err != nil, nil
 }
 
 // lastKeyRow returns the number of the table's last row, or 0.

@@ -217,13 +217,10 @@ var keyOrderSQL = [keyOrders]struct{ from, date, document string }{
 // The statements of each order. Their arguments are the tenant, the retriever or creator, the place below which and the place above which a
 // run lies, both exclusive, and a limit.
 const (
-	// These return each row that they read, with null instead of a key that is not active. The reader can so count rows, and stop when it has
-	// enough keys.
+	// These return each row that they read: its place, and the document, or null if the key is not active. The reader can so count rows, and
+	// stop when it has enough keys.
 	keysDown = iota
 	keysUp
-	// These return the last row that such a statement read.
-	lastKeyDown
-	lastKeyUp
 	// This limits the rows that it reads, and returns their number too.
 	countKeys
 	readsOfKeyOrder
@@ -237,11 +234,9 @@ func init() {
 	for o, parts := range keyOrderSQL {
 		run := fmt.Sprintf("FROM %s AND (%s, id) < (?3, ?4) AND (%s, id) > (?5, ?6)", parts.from, parts.date, parts.date)
 		down, up := fmt.Sprintf("ORDER BY %s DESC, id DESC", parts.date), fmt.Sprintf("ORDER BY %s, id", parts.date)
-		keys := fmt.Sprintf("SELECT CASE WHEN active_until > ?8 THEN %s END %s", parts.document, run)
-		last := fmt.Sprintf("SELECT %s, id %s", parts.date, run)
+		keys := fmt.Sprintf("SELECT %s, id, CASE WHEN active_until > ?8 THEN %s END %s", parts.date, parts.document, run)
 		for which, text := range [readsOfKeyOrder]string{
 			keysDown: keys + " " + down + " LIMIT ?7", keysUp: keys + " " + up + " LIMIT ?7",
-			lastKeyDown: last + " " + down + " LIMIT 1 OFFSET ?7", lastKeyUp: last + " " + up + " LIMIT 1 OFFSET ?7",
 			countKeys: "SELECT count(*) FILTER (WHERE active_until > ?8), count(*) FROM (SELECT active_until " + run + " LIMIT ?7)",
 		} {
 			readSQL[keyOrder(o).statement(which)] = text
