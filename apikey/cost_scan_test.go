@@ -106,6 +106,46 @@ func TestALargeTotalIsTheScanOfARequest(t *testing.T) {
 	}
 }
 
+// walking is a memory whose lists charge every key, active or not, as an engine does that walks an order.
+type walking struct{ *memory }
+
+func (w walking) KeyPage(ctx context.Context, tenant InternalID, l KeyList) ([]Key, error) {
+	if err := CostFrom(ctx).Look(len(w.keys)); err != nil {
+		return nil, err
+	}
+	return w.memory.KeyPage(ctx, tenant, l)
+}
+
+// Without this, the default list of an organization is refused if many newer keys are inactive, and nothing that the client can ask for helps.
+func TestActiveKeysBehindManyOthers(t *testing.T) {
+	const n = 5000
+	store := listOf(n)
+	for i := range n - 1 {
+		store.keys[i].Stored = Revoked
+	}
+	s := &Service{Store: walking{store}, Now: frozen}
+	for _, c := range []struct{ budget, wantLeft, wantRefused int }{
+		{2*n + 2*listCost, 0, 0}, {n + 2*listCost, 0, 0}, {n, n - 2*listCost, 1}, {3 * listCost, listCost, 1},
+	} {
+		cost := NewCost(c.budget, 0)
+		refused := 0
+		for range 2 {
+			keys, err := s.OrganizationKeys(WithCost(t.Context(), cost), admin(), ListOptions{Wants: Wants{Items: true}})
+			if err != nil {
+				refused++
+				if Classify(err).Limit != "MAX_READS" {
+					t.Errorf("with %d: %v", c.budget, err)
+				}
+			} else if len(keys.Items) != 1 {
+				t.Errorf("with %d: got %d keys, want 1", c.budget, len(keys.Items))
+			}
+		}
+		if left := cost.Left(); refused != c.wantRefused || left != c.wantLeft {
+			t.Errorf("with %d: %d refused and %d left, want %d and %d", c.budget, refused, left, c.wantRefused, c.wantLeft)
+		}
+	}
+}
+
 // Without this, requests of one organization scan side by side and take the processor from all others.
 func TestAnOrganizationHasOneLongScan(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
