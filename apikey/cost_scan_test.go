@@ -146,6 +146,48 @@ func TestActiveKeysBehindManyOthers(t *testing.T) {
 	}
 }
 
+// Without this, a request is charged a small part of what its lists look at, so a few lists take many seconds.
+func TestScansAreChargedForWhatStoresLookAt(t *testing.T) {
+	const budget = 200_000
+	looked := func(store *memory, list func(context.Context, *Service) error) int {
+		t.Helper()
+		cost := NewCost(budget, 0)
+		if err := list(WithCost(t.Context(), cost), &Service{Store: charging{store}, Now: frozen}); err != nil {
+			t.Fatal(err)
+		}
+		return budget - cost.Left()
+	}
+	// Stores sort the keys of a creator by expiry if they are few. Otherwise they walk the keys of all creators.
+	byExpiry := ListOptions{Filter: Filter{CreatedBy: new("usr_a")}, Order: Order{Field: ByExpiresAt}, Wants: Wants{Items: true}}
+	for of, want := range map[int]int{indexSort: indexSort, indexSort + 1: indexSort + 1 + 3000} {
+		store := listOf(of, func(k *Key) { k.CreatedBy = new("usr_a") })
+		for i := range 3000 {
+			store.keys = append(store.keys, keyOf(ID(fmt.Sprintf("key_b%05d", i)), func(k *Key) { k.CreatedBy = new("usr_b") }))
+		}
+		if got := looked(store, func(ctx context.Context, s *Service) error {
+			_, err := s.OrganizationKeys(ctx, admin(), byExpiry)
+			return err
+		}); got != want+listCost {
+			t.Errorf("%d keys of the creator: %d were charged, want %d", of, got, want+listCost)
+		}
+	}
+	// Each page of a ranked list of several retrievers looks at all of their keys.
+	store := listOf(2500)
+	ns := Namespace{ID: "ns_1", Name: "one", InternalID: "int_1"}
+	store.namespaces = []Namespace{ns}
+	for _, id := range []RetrieverID{"ret_1", "ret_2"} {
+		store.retrievers = append(store.retrievers, Retriever{ID: id, Name: string(id), NamespaceID: "ns_1", InternalID: "int_1"})
+	}
+	for field, want := range map[OrderField]int{ByCreatedAt: 2500, ByName: 3 * 2500} {
+		if got := looked(store, func(ctx context.Context, s *Service) error {
+			_, err := s.NamespaceKeys(ctx, admin(), &ns, ListOptions{Order: Order{Field: field}, Wants: Wants{Items: true}})
+			return err
+		}); got != want+listCost {
+			t.Errorf("%q: %d were charged, want %d", field, got, want+listCost)
+		}
+	}
+}
+
 // Without this, requests of one organization scan side by side and take the processor from all others.
 func TestAnOrganizationHasOneLongScan(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
