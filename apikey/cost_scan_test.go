@@ -178,7 +178,7 @@ func TestScansAreChargedForWhatStoresLookAt(t *testing.T) {
 	for _, id := range []RetrieverID{"ret_1", "ret_2"} {
 		store.retrievers = append(store.retrievers, Retriever{ID: id, Name: string(id), NamespaceID: "ns_1", InternalID: "int_1"})
 	}
-	for field, want := range map[OrderField]int{ByCreatedAt: 2500, ByName: 3 * 2500} {
+	for field, want := range map[OrderField]int{ByCreatedAt: 2500, ByExpiresAt: 2500, ByName: 3 * 2500, ByLastUsedAt: 3 * 2500} {
 		if got := looked(store, func(ctx context.Context, s *Service) error {
 			_, err := s.NamespaceKeys(ctx, admin(), &ns, ListOptions{Order: Order{Field: field}, Wants: Wants{Items: true}})
 			return err
