@@ -74,6 +74,11 @@ func (c *Cost) unlimited() *Cost {
 	return &Cost{reads: math.MaxInt64, memory: math.MaxInt64, calls: c.calls, large: c.large, of: c}
 }
 
+// upTo returns a cost of the same request that charges that many documents at most, and nothing to this one.
+func (c *Cost) upTo(documents int) *Cost {
+	return &Cost{reads: int64(documents), memory: math.MaxInt64, calls: c.calls, large: c.large}
+}
+
 // takeScan reports whether a list may look at more documents than the request may. It does so once.
 func (c *Cost) takeScan() bool { return c.scanned.CompareAndSwap(false, true) }
 

@@ -106,6 +106,88 @@ func TestALargeTotalIsTheScanOfARequest(t *testing.T) {
 	}
 }
 
+// walking is a memory whose lists charge every key, active or not, as an engine does that walks an order.
+type walking struct{ *memory }
+
+func (w walking) KeyPage(ctx context.Context, tenant InternalID, l KeyList) ([]Key, error) {
+	if err := CostFrom(ctx).Look(len(w.keys)); err != nil {
+		return nil, err
+	}
+	return w.memory.KeyPage(ctx, tenant, l)
+}
+
+// Without this, the default list of an organization is refused if many newer keys are inactive, and nothing that the client can ask for helps.
+func TestActiveKeysBehindManyOthers(t *testing.T) {
+	const n = 5000
+	store := listOf(n)
+	for i := range n - 1 {
+		store.keys[i].Stored = Revoked
+	}
+	s := &Service{Store: walking{store}, Now: frozen}
+	for _, c := range []struct{ budget, wantLeft, wantRefused int }{
+		{2*n + 2*listCost, 0, 0}, {n + 2*listCost, 0, 0}, {n, n - 2*listCost, 1}, {3 * listCost, listCost, 1},
+	} {
+		cost := NewCost(c.budget, 0)
+		refused := 0
+		for range 2 {
+			keys, err := s.OrganizationKeys(WithCost(t.Context(), cost), admin(), ListOptions{Wants: Wants{Items: true}})
+			if err != nil {
+				refused++
+				if Classify(err).Limit != "MAX_READS" {
+					t.Errorf("with %d: %v", c.budget, err)
+				}
+			} else if len(keys.Items) != 1 {
+				t.Errorf("with %d: got %d keys, want 1", c.budget, len(keys.Items))
+			}
+		}
+		if left := cost.Left(); refused != c.wantRefused || left != c.wantLeft {
+			t.Errorf("with %d: %d refused and %d left, want %d and %d", c.budget, refused, left, c.wantRefused, c.wantLeft)
+		}
+	}
+}
+
+// Without this, a request is charged a small part of what its lists look at, so a few lists take many seconds.
+func TestScansAreChargedForWhatStoresLookAt(t *testing.T) {
+	const budget = 200_000
+	looked := func(store *memory, list func(context.Context, *Service) error) int {
+		t.Helper()
+		cost := NewCost(budget, 0)
+		if err := list(WithCost(t.Context(), cost), &Service{Store: charging{store}, Now: frozen}); err != nil {
+			t.Fatal(err)
+		}
+		return budget - cost.Left()
+	}
+	// Stores sort the keys of a creator by expiry if they are few. Otherwise they walk the keys of all creators.
+	byExpiry := ListOptions{Filter: Filter{CreatedBy: new("usr_a")}, Order: Order{Field: ByExpiresAt}, Wants: Wants{Items: true}}
+	for of, want := range map[int]int{indexSort: indexSort, indexSort + 1: indexSort + 1 + 3000} {
+		store := listOf(of, func(k *Key) { k.CreatedBy = new("usr_a") })
+		for i := range 3000 {
+			store.keys = append(store.keys, keyOf(ID(fmt.Sprintf("key_b%05d", i)), func(k *Key) { k.CreatedBy = new("usr_b") }))
+		}
+		if got := looked(store, func(ctx context.Context, s *Service) error {
+			_, err := s.OrganizationKeys(ctx, admin(), byExpiry)
+			return err
+		}); got != want+listCost {
+			t.Errorf("%d keys of the creator: %d were charged, want %d", of, got, want+listCost)
+		}
+	}
+	// Each page of a ranked list of several retrievers looks at all of their keys.
+	store := listOf(2500)
+	ns := Namespace{ID: "ns_1", Name: "one", InternalID: "int_1"}
+	store.namespaces = []Namespace{ns}
+	for _, id := range []RetrieverID{"ret_1", "ret_2"} {
+		store.retrievers = append(store.retrievers, Retriever{ID: id, Name: string(id), NamespaceID: "ns_1", InternalID: "int_1"})
+	}
+	for field, want := range map[OrderField]int{ByCreatedAt: 2500, ByExpiresAt: 2500, ByName: 3 * 2500, ByLastUsedAt: 3 * 2500} {
+		if got := looked(store, func(ctx context.Context, s *Service) error {
+			_, err := s.NamespaceKeys(ctx, admin(), &ns, ListOptions{Order: Order{Field: field}, Wants: Wants{Items: true}})
+			return err
+		}); got != want+listCost {
+			t.Errorf("%q: %d were charged, want %d", field, got, want+listCost)
+		}
+	}
+}
+
 // Without this, requests of one organization scan side by side and take the processor from all others.
 func TestAnOrganizationHasOneLongScan(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -11,7 +11,22 @@ type keySource struct {
 	walk      bool          // see KeyList.Walk
 }
 
+// keyPage reads keys of a list. A list of active keys can pass over any number of others. If these are more than the request may look at, it is
+// a scan.
 func (s *Service) keyPage(ctx context.Context, tenant InternalID, of keySource, q *query, l KeyList) ([]Key, error) {
+	if cost := CostFrom(ctx); q.scan == nil && of.retriever == "" && !q.where.OnlyActive().IsZero() && cost.bounded() {
+		most := cost.upTo(cost.Left())
+		keys, err := s.Store.KeyPage(WithCost(ctx, most), tenant, l)
+		if most.Exceeded() == nil {
+			if err == nil {
+				err = cost.Look(int(most.looked.Load()))
+			}
+			return keys, err
+		}
+		if err := q.startScan(cost, cost.Left(), true); err != nil {
+			return nil, err
+		}
+	}
 	ctx, done, err := s.scanning(ctx, tenant, q.scan)
 	if err != nil {
 		return nil, err
