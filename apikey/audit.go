@@ -88,7 +88,7 @@ func (s *Service) AuditEvents(ctx context.Context, c Caller, of EventPlace, o Ev
 	return src.page(ctx, w, o.Wants)
 }
 
-// place adds the conditions that events are of that place and that the caller sees them.
+// place adds two conditions: the events happened in that place, and the caller may see them.
 func (s *Service) place(ctx context.Context, c Caller, of EventPlace, where *EventConditions) (err error) {
 	var naming []RetrieverID
 	switch ns := of.Namespace; {

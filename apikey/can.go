@@ -2,7 +2,7 @@ package apikey
 
 import "context"
 
-// Can is what a caller can do with a key: what the mutations would say now, as far as neither their input nor a race decides it.
+// Can says which mutations of a key would succeed for a caller now. The mutation's input, or a concurrent change, can still make it fail.
 type Can struct{ Update, Rotate, Revoke bool }
 
 // CanFields are the fields of keys that Service.May needs.

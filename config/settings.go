@@ -50,7 +50,7 @@ func (c *Config) settings() []setting {
 		{"INTROSPECTION", "public on the embedded store, else authenticated", "Who may read the schema: public, authenticated or off", choice(&c.Introspection, "public", "authenticated", "off")},
 		{"PLAYGROUND", "on", "The GraphQL playground: on or off", switched(&c.Playground)},
 		{"REST", "on", "The vendor's REST endpoints and /openapi.json: on, or off, which answers 404", switched(&c.REST)},
-		{"GATE_PATH", c.GatePath, "Path at which clients execute a retriever through a gateway. /v1/authorize finds the retriever's id by it in the path that the gateway passes on", text(&c.GatePath)},
+		{"GATE_PATH", c.GatePath, "Path at which clients execute a retriever through a gateway. /v1/authorize uses it to find the retriever's id in the path that the gateway sends", text(&c.GatePath)},
 		{"CORS_ALLOWED_ORIGINS", "none; pages on localhost for the demo", "Comma-separated origins whose pages may call the server: exact, or https://*.example.com for all subdomains", list(&c.CORSOrigins)},
 		{"CORS_ALLOWED_HEADERS", "", "Comma-separated request headers that these pages may send, in addition to those that GraphQL clients and browser tracers send", list(&c.CORSHeaders)},
 		{"MAX_BODY_BYTES", "1048576", "Maximum size of a request body, in bytes", size(&c.MaxBodyBytes)},
@@ -68,7 +68,7 @@ func (c *Config) settings() []setting {
 		{"MAX_TOKENS", "15000", "Maximum tokens in an operation. With its fragments spread, an operation may have four times as many fields and values", number(&c.Limits.Tokens)},
 		{"MAX_ENTITIES", "500", "Maximum representations in one _entities field", number(&c.Limits.Entities)},
 		{"MAX_COMPLEXITY", "2000000", "Maximum number of fields in a response if every page were full. A connection counts first or last times, or its default page size", number(&c.Limits.Complexity)},
-		{"MAX_READS", "200000", "Maximum number of documents that one request may read from the store, for pages, filters, searches and totals together. Each list counts ten more, and a large document counts once per KiB", number(&c.Limits.Reads)},
+		{"MAX_READS", "200000", "Maximum number of documents that one request may read from the store, for pages, filters, searches and totals together. Each list counts ten more, and a large document counts once per KiB. One list with conditions may read more, until REQUEST_TIMEOUT", number(&c.Limits.Reads)},
 		{"REQUEST_TIMEOUT", "10s", "Maximum duration of a request, including store calls", func(s string) (err error) {
 			c.RequestTimeout, err = time.ParseDuration(s)
 			return positive(c.RequestTimeout, err, "a duration such as 10s,")

@@ -8,8 +8,8 @@ import (
 	"retrieverkeys/apikey"
 )
 
-// A list with conditions that no index answers looks at rows in the order of an index, which are all over the file. If it looks at most of the
-// file's keys anyway, it is faster to read the table from its beginning to its end, and to sort what was found.
+// A list with conditions that no index answers looks at rows in the order of an index, and consecutive rows are in different places of the file. If
+// the list must look at most of the file's keys, it is faster to read the table from beginning to end and sort the matches.
 
 const (
 	// longWalk is how many rows a list looks at in its order before it considers the table.
