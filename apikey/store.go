@@ -25,6 +25,17 @@ type Store interface {
 	// keys are ignored.
 	UseKeys(ctx context.Context, uses []Use) error
 
+	// AddAnswers adds to what gateways were answered about keys on days, at most one KeyDay for each. If it fails, it returns those that it
+	// certainly did not add, which can be added later. All others are added, or their outcome is unknown: it must not add them again.
+	AddAnswers(ctx context.Context, days []KeyDay) (left []KeyDay, err error)
+
+	// AnswersOf returns what gateways were answered about the keys with these ids, from one day to another, both included. They are in any order,
+	// and a day can be there more than once. Days without answers can be left out.
+	AnswersOf(ctx context.Context, tenant InternalID, ids []ID, from, to Day) ([]KeyDay, error)
+
+	// DeleteAnswers deletes up to limit of all tenants' KeyDays that are before a day, and reports whether there can be more.
+	DeleteAnswers(ctx context.Context, before Day, limit int) (more bool, err error)
+
 	// InsertEvent stores an event without a change. If an event with its id is stored already, it does nothing.
 	InsertEvent(ctx context.Context, e Event) error
 
