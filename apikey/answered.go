@@ -123,17 +123,17 @@ func (u *Usage) storeAnswers(ctx context.Context) {
 	for len(days) > 0 {
 		batch := days[:min(len(days), answeredBatch)]
 		days = days[len(batch):]
-		left, err := u.Store.AddAnswers(ctx, batch)
+		not, err := u.Store.AddAnswers(ctx, batch)
 		if err == nil {
 			continue
 		}
-		unknown := sum(batch) - sum(left)
-		u.Logger.WarnContext(ctx, "what gateways were answered could not be counted", "lost", unknown, "error", err, "cause", errors.Unwrap(err))
-		if unknown > 0 {
-			u.lose(LostUnknown, unknown)
+		lost := sum(not.Lost)
+		u.Logger.WarnContext(ctx, "what gateways were answered could not be counted", "lost", lost, "error", err, "cause", errors.Unwrap(err))
+		if lost > 0 {
+			u.lose(LostUnknown, lost)
 		}
-		u.countLater(left)
-		if len(left) == len(batch) { // the store is down
+		u.countLater(not.Left)
+		if len(not.Left) == len(batch) { // the store is down
 			u.countLater(days)
 			return
 		}

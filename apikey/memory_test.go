@@ -264,14 +264,14 @@ func (m *memory) UseKeys(ctx context.Context, uses []Use) error {
 	return nil
 }
 
-func (m *memory) AddAnswers(ctx context.Context, days []KeyDay) ([]KeyDay, error) {
+func (m *memory) AddAnswers(ctx context.Context, days []KeyDay) (NotAdded, error) {
 	if err := m.read(ctx, "AddAnswers"); err != nil {
-		return days, err
+		return NotAdded{Left: days}, err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.days = append(m.days, days...)
-	return nil, nil
+	return NotAdded{}, nil
 }
 
 func (m *memory) AnswersOf(ctx context.Context, tenant InternalID, ids []ID, from, to Day) ([]KeyDay, error) {

@@ -25,9 +25,9 @@ type Store interface {
 	// keys are ignored.
 	UseKeys(ctx context.Context, uses []Use) error
 
-	// AddAnswers adds to what gateways were answered about keys on days, at most one KeyDay for each. If it fails, it returns those that it
-	// certainly did not add, which can be added later. All others are added, or their outcome is unknown: it must not add them again.
-	AddAnswers(ctx context.Context, days []KeyDay) (left []KeyDay, err error)
+	// AddAnswers adds to what gateways were answered about keys on days, at most one KeyDay for each. If it fails, it returns those that were
+	// not added. It never adds one twice.
+	AddAnswers(ctx context.Context, days []KeyDay) (NotAdded, error)
 
 	// AnswersOf returns what gateways were answered about the keys with these ids, from one day to another, both included. They are in any order,
 	// and a day can be there more than once. Days without answers can be left out.
@@ -98,6 +98,12 @@ type Change struct {
 	// start, read or change. It is never stored twice.
 	Successor *Key
 	Event     Event
+}
+
+// NotAdded are the KeyDays that AddAnswers could not add.
+type NotAdded struct {
+	Left []KeyDay // certainly not added; they can be added later
+	Lost []KeyDay // can have been added, or cannot be added at all
 }
 
 // Use records that a key was used.

@@ -160,8 +160,8 @@ func (o observed) UseKeys(ctx context.Context, uses []apikey.Use) error {
 	return done(ctx, &o.observer, "UseKeys", func(ctx context.Context) error { return o.engine.UseKeys(ctx, uses) })
 }
 
-func (o observed) AddAnswers(ctx context.Context, days []apikey.KeyDay) ([]apikey.KeyDay, error) {
-	return see(ctx, &o.observer, "AddAnswers", func(ctx context.Context) ([]apikey.KeyDay, error) { return o.engine.AddAnswers(ctx, days) })
+func (o observed) AddAnswers(ctx context.Context, days []apikey.KeyDay) (apikey.NotAdded, error) {
+	return see(ctx, &o.observer, "AddAnswers", func(ctx context.Context) (apikey.NotAdded, error) { return o.engine.AddAnswers(ctx, days) })
 }
 
 func (o observed) DeleteAnswers(ctx context.Context, before apikey.Day, limit int) (bool, error) {

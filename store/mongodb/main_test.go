@@ -200,7 +200,7 @@ type onFerretDB struct{ *Store }
 // oneAtATime is for its updates, which are not atomic.
 var oneAtATime sync.Mutex
 
-func (s onFerretDB) AddAnswers(ctx context.Context, days []apikey.KeyDay) ([]apikey.KeyDay, error) {
+func (s onFerretDB) AddAnswers(ctx context.Context, days []apikey.KeyDay) (apikey.NotAdded, error) {
 	oneAtATime.Lock()
 	defer oneAtATime.Unlock()
 	return s.Store.AddAnswers(ctx, days)

@@ -22,22 +22,21 @@ const addAttempts = 3
 //
 // The driver can send the command again after a failure. It does so only if the deployment numbers writes, and then the server executes each of
 // the updates once. Without numbers, for example on a standalone server, the driver does not repeat it, and neither does this package.
-func (s *Store) AddAnswers(ctx context.Context, days []apikey.KeyDay) (left []apikey.KeyDay, err error) {
+func (s *Store) AddAnswers(ctx context.Context, days []apikey.KeyDay) (apikey.NotAdded, error) {
 	ctx, cancel := writing(ctx)
 	defer cancel()
-	for range addAttempts {
-		if left, err = s.addAnswers(ctx, days); err == nil {
-			return nil, nil
+	var lost []apikey.KeyDay
+	for attempt := 1; ; attempt++ {
+		not, err := s.addAnswers(ctx, days)
+		lost = append(lost, not.Lost...)
+		if err == nil || attempt == addAttempts || !duplicatesOnly(err) {
+			return apikey.NotAdded{Left: not.Left, Lost: lost}, failure(err)
 		}
-		if len(left) == 0 || !duplicatesOnly(err) {
-			break
-		}
-		days = left
+		days = not.Left
 	}
-	return left, failure(err)
 }
 
-func (s *Store) addAnswers(ctx context.Context, days []apikey.KeyDay) (left []apikey.KeyDay, err error) {
+func (s *Store) addAnswers(ctx context.Context, days []apikey.KeyDay) (not apikey.NotAdded, err error) {
 	models := make([]mongo.WriteModel, len(days))
 	for i, d := range days {
 		models[i] = mongo.NewUpdateOneModel().SetUpsert(true).SetFilter(keyDay(d)).SetUpdate(bson.D{
@@ -46,24 +45,26 @@ func (s *Store) addAnswers(ctx context.Context, days []apikey.KeyDay) (left []ap
 		})
 	}
 	if len(models) == 0 {
-		return nil, nil
+		return not, nil
 	}
 	_, err = s.primary.Collection(document.Usage).BulkWrite(ctx, models, options.BulkWrite().SetOrdered(false))
-	switch bulk, some := errors.AsType[mongo.BulkWriteException](err); {
+	bulk, some := errors.AsType[mongo.BulkWriteException](err)
+	switch {
 	case err == nil:
-		return nil, nil
-	case some: // the updates with an error failed
+	case some && bulk.WriteConcernError == nil: // the updates with an error failed, and the others did not
 		for _, e := range bulk.WriteErrors {
 			if isDuplicate(e.Code) || slices.Contains(outageCodes, e.Code) || slices.Contains(passingCodes, e.Code) {
-				left = append(left, days[e.Index])
+				not.Left = append(not.Left, days[e.Index])
+			} else {
+				not.Lost = append(not.Lost, days[e.Index]) // the document has another type there, for example
 			}
 		}
-		return left, err
-	case notSent(err) || hasCode(err, codeUnauthorized):
-		return days, err
+	case notSent(err) || hasCode(err, codeUnauthorized) && !some:
+		not.Left = days
 	default:
-		return nil, err
+		not.Lost = days
 	}
+	return not, err
 }
 
 // keyDay selects the document of a key's day.
@@ -76,7 +77,7 @@ func isDuplicate(code int) bool { return code == codeDuplicateKey || code == cod
 // duplicatesOnly reports whether documents that exist already are all that was wrong.
 func duplicatesOnly(err error) bool {
 	bulk, some := errors.AsType[mongo.BulkWriteException](err)
-	return some && bulk.WriteConcernError == nil &&
+	return some && bulk.WriteConcernError == nil && len(bulk.WriteErrors) > 0 &&
 		!slices.ContainsFunc(bulk.WriteErrors, func(e mongo.BulkWriteError) bool { return !isDuplicate(e.Code) })
 }
 

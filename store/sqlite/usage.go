@@ -9,9 +9,9 @@ import (
 )
 
 // AddAnswers implements apikey.Store. It is one transaction, so it adds all or none.
-func (s *Store) AddAnswers(ctx context.Context, days []apikey.KeyDay) (left []apikey.KeyDay, err error) {
+func (s *Store) AddAnswers(ctx context.Context, days []apikey.KeyDay) (apikey.NotAdded, error) {
 	committing := false
-	err = s.writing(ctx, func(ctx context.Context, w *writer) error {
+	err := s.writing(ctx, func(ctx context.Context, w *writer) error {
 		for _, d := range days {
 			if _, err := w.exec(ctx, addAnswers, d.InternalID, d.ID, d.Day, apikey.Count(d.Allowed), apikey.Count(d.Refused)); err != nil {
 				return err
@@ -21,13 +21,13 @@ func (s *Store) AddAnswers(ctx context.Context, days []apikey.KeyDay) (left []ap
 		return nil
 	})
 	if err == nil {
-		return nil, nil
+		return apikey.NotAdded{}, nil
 	}
 	code := resultCode(err)
 	if committing && code != sqlite3.SQLITE_FULL && code != sqlite3.SQLITE_BUSY {
-		return nil, err // a commit that fails otherwise, such as when the disk fails, can be in the log
+		return apikey.NotAdded{Lost: days}, err // a commit that fails otherwise, such as when the disk fails, can be in the log
 	}
-	return days, err
+	return apikey.NotAdded{Left: days}, err
 }
 
 // AnswersOf implements apikey.Store.

@@ -51,8 +51,8 @@ func answersOf(t *testing.T, e store.Engine, tenant apikey.InternalID, ids []api
 
 func mustAdd(t *testing.T, e store.Engine, days ...apikey.KeyDay) {
 	t.Helper()
-	if left, err := e.AddAnswers(t.Context(), days); err != nil || len(left) > 0 {
-		t.Fatalf("AddAnswers left %d of %d, %v", len(left), len(days), err)
+	if not, err := e.AddAnswers(t.Context(), days); err != nil || len(not.Left)+len(not.Lost) > 0 {
+		t.Fatalf("AddAnswers did not add %+v, %v", not, err)
 	}
 }
 
@@ -118,8 +118,8 @@ func concurrentUsage(t *testing.T, e store.Engine) {
 	for range writers {
 		writing.Go(func() {
 			for range rounds {
-				if left, err := e.AddAnswers(t.Context(), days); err != nil || len(left) > 0 {
-					t.Errorf("AddAnswers left %d, %v", len(left), err)
+				if not, err := e.AddAnswers(t.Context(), days); err != nil || len(not.Left)+len(not.Lost) > 0 {
+					t.Errorf("AddAnswers did not add %+v, %v", not, err)
 				}
 			}
 		})
