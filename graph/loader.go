@@ -399,11 +399,16 @@ type keyGroup struct {
 	keys   []*apikey.Key
 }
 
-// keepKeys notes that these keys were read together.
+// keepKeys notes that these keys were read together. Fields that share a list note the same keys.
 func (l *loader) keepKeys(keys []*apikey.Key) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.join(keys)
+	if len(keys) == 0 {
+		return
+	}
+	if group := l.together[keys[0]]; group == nil || !slices.Equal(group.keys, keys) {
+		l.join(keys)
+	}
 }
 
 // keysReadWith returns the keys that were read together with these, or else these, without those that are nil. What is asked of one of them is
