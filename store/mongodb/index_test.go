@@ -113,7 +113,7 @@ func TestDuplicateHash(t *testing.T) {
 	if err := s.EnsureIndexes(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if got := strings.Join(names(w.take()), " "); got != "listIndexes listIndexes listIndexes listIndexes" {
+	if got := strings.Join(names(w.take()), " "); got != "listIndexes listIndexes listIndexes listIndexes listIndexes" {
 		t.Errorf("the second call sent %s", got)
 	}
 	if got := w.log.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "not unique") {
@@ -352,7 +352,7 @@ func TestBuildIsJoined(t *testing.T) {
 	if err := s.EnsureIndexes(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if got := strings.Join(names(w.take()), " "); got != "listIndexes listIndexes listIndexes listIndexes" {
+	if got := strings.Join(names(w.take()), " "); got != "listIndexes listIndexes listIndexes listIndexes listIndexes" {
 		t.Errorf("the third call sent %s", got)
 	}
 }
