@@ -62,7 +62,7 @@ type answeredOf struct {
 }
 
 const (
-	// maxAnswered is how many keys' days are counted between two writes. It takes about 15 MB. Answers about more keys are lost.
+	// maxAnswered is how many keys' days are counted between two writes. It takes about 10 MB. Answers about more keys are lost.
 	maxAnswered = 50_000
 	// answeredBatch is how many keys' days are stored at a time.
 	answeredBatch = 500
@@ -110,7 +110,8 @@ func (u *Usage) lose(reason string, answers int64) {
 	}
 }
 
-// storeAnswers adds everything that was counted to the store. After a failure, it keeps what was not added for the next time.
+// storeAnswers adds everything that was counted to the store. After a failure, it keeps what was not added for the next time. It logs the first of
+// several failures.
 func (u *Usage) storeAnswers(ctx context.Context) {
 	u.mu.Lock()
 	counted := u.counts
@@ -120,6 +121,10 @@ func (u *Usage) storeAnswers(ctx context.Context) {
 	for of, a := range counted {
 		days = append(days, KeyDay{of.tenant, of.id, of.day, *a})
 	}
+	if len(days) == 0 {
+		return
+	}
+	failed := false
 	for len(days) > 0 {
 		batch := days[:min(len(days), answeredBatch)]
 		days = days[len(batch):]
@@ -127,17 +132,23 @@ func (u *Usage) storeAnswers(ctx context.Context) {
 		if err == nil {
 			continue
 		}
-		lost := sum(not.Lost)
-		u.Logger.WarnContext(ctx, "what gateways were answered could not be counted", "lost", lost, "error", err, "cause", errors.Unwrap(err))
-		if lost > 0 {
+		if !failed && !u.failing {
+			u.Logger.WarnContext(ctx, "usage could not be stored", "error", err, "cause", errors.Unwrap(err))
+		}
+		failed = true
+		if lost := sum(not.Lost); lost > 0 {
 			u.lose(LostUnknown, lost)
 		}
 		u.countLater(not.Left)
 		if len(not.Left) == len(batch) { // the store is down
 			u.countLater(days)
-			return
+			break
 		}
 	}
+	if u.failing && !failed {
+		u.Logger.InfoContext(ctx, "usage is stored again")
+	}
+	u.failing = failed
 }
 
 func sum(days []KeyDay) (answers int64) {

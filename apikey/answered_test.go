@@ -28,7 +28,7 @@ func stored(m *memory) string {
 	return fmt.Sprint(all)
 }
 
-// Each answer counts for the day in UTC on which it was given, whatever the process was told about time zones. Otherwise the days of two
+// Each answer counts for the day in UTC on which it was given, whatever the time zone of the process. Otherwise the days of two
 // processes would differ, and requests around midnight would count twice or not at all.
 func TestDays(t *testing.T) {
 	for text, want := range map[string]string{

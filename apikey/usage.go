@@ -20,6 +20,8 @@ type Usage struct {
 	mu     sync.Mutex
 	uses   map[useOf]time.Time
 	counts map[answeredOf]*Answers
+
+	failing bool // answers could not be stored the last time; only storeAnswers uses it
 }
 
 type useOf struct {
@@ -73,7 +75,7 @@ func (u *Usage) Run(ctx context.Context) {
 		case <-ctx.Done():
 			u.flush(storing)
 			if lost := u.uncounted(); lost > 0 {
-				u.Logger.WarnContext(ctx, "what gateways were answered could not be counted before the end", "lost", lost)
+				u.Logger.WarnContext(ctx, "usage could not be stored before the end", "lost", lost)
 			}
 			return
 		}

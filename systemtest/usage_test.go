@@ -115,7 +115,7 @@ func TestUsageIsTrue(t *testing.T) {
 			env, fail = through, func(during func()) {
 				proxy.Stop()
 				during()
-				once.Do(func() { servers[0].Stderr.Await("what gateways were answered could not be counted", servers[0].Ended) })
+				once.Do(func() { servers[0].Stderr.Await("usage could not be stored", servers[0].Ended) })
 				proxy.Start()
 			}
 		}

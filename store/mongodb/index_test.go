@@ -269,8 +269,8 @@ func TestIndexesAreBuiltInOrderAndWithoutADeadline(t *testing.T) {
 		"api_keys internal_id_1_created_by_1_created_at_-1_key_id_-1",
 		"audit_events internal_id_1_timestamp_-1_audit_id_-1", "audit_events internal_id_1_namespace_id_1_timestamp_-1_audit_id_-1",
 		"audit_events internal_id_1_actor_id_1_timestamp_-1_audit_id_-1", "audit_events internal_id_1_actor_key_id_1_timestamp_-1_audit_id_-1",
-		"api_key_usage internal_id_1_key_id_1_day_1", "api_key_usage day_1",
 		"namespaces organization_name_1", "namespaces namespace_id_1", "namespaces namespace_name_1", // commands
+		"api_key_usage internal_id_1_key_id_1_day_1", "api_key_usage day_1",
 	}
 	if diff := cmp.Diff(want, order); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
