@@ -23,7 +23,7 @@ func (c *command) addDemoUsage(ctx context.Context, engine store.Engine, keys []
 	}
 }
 
-// demoUsage returns the days of the demo's keys that execute retrievers, until their last use. It is the same for the same day and keys in the
+// demoUsage returns the days of the demo's keys that execute retrievers, until their last use or their end. It is the same for the same day and keys in the
 // same order.
 func demoUsage(keys []bson.Raw, now time.Time) (days []apikey.KeyDay) {
 	today := apikey.DayOf(now)
@@ -33,6 +33,11 @@ func demoUsage(keys []bson.Raw, now time.Time) (days []apikey.KeyDay) {
 			continue
 		}
 		first, last := max(today-demoUsageDays+1, apikey.DayOf(*k.CreatedAt)), apikey.DayOf(*k.LastUsedAt)
+		for _, end := range []*time.Time{k.RevokedAt, k.ExpiresAt} {
+			if end != nil {
+				last = min(last, apikey.DayOf(*end))
+			}
+		}
 		for day := first; day <= last; day++ {
 			a := demoAnswers(n, day, today)
 			if day == today { // so far
