@@ -104,7 +104,7 @@ func (f *flaky) AddAnswers(ctx context.Context, days []KeyDay) (NotAdded, error)
 	next := f.outcomes[0]
 	f.outcomes = f.outcomes[1:]
 	added, not, err := next(days)
-	f.memory.days = append(f.memory.days, added...)
+	f.days = append(f.days, added...)
 	return not, err
 }
 
