@@ -25,7 +25,7 @@ func (s *Service) May(ctx context.Context, c Caller, keys []*Key) ([]Can, error)
 	}
 	now := s.now()
 	for i, key := range keys {
-		k := key.asOf(now)
+		k := s.at(*key, now)
 		can[i] = Can{
 			Update: c.mayChange(k, KeyUpdated, homes) == nil && mustBeActive(k) == nil,
 			Rotate: c.mayChange(k, KeyRotated, homes) == nil && s.mayRotate(c, c.Key, k) == nil,

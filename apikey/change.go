@@ -43,7 +43,7 @@ func (s *Service) Create(ctx context.Context, c Caller, namespace, retriever str
 	if err := settings.apply(&key, now); err != nil {
 		return nil, err
 	}
-	key.Status = Active
+	s.asOf(&key, now)
 	if err := s.Store.InsertKey(ctx, key, c.Made(&key, r.NamespaceID, now)); err != nil {
 		return nil, err
 	}
@@ -128,7 +128,7 @@ var errLost = conflict("The key was changed by somebody else at the same time. R
 // attempt reads it.
 func (s *Service) attempt(ctx context.Context, c Caller, own *Key, t *target, as wish, decide decision) (key *Key, won bool, err error) {
 	from, now := t.key, s.instant()
-	from.Status = from.StatusAt(now)
+	s.asOf(&from, now)
 	e := c.event(as.action, ResourceAPIKey, string(from.ID), now, t.namespace, from.Retrievers())
 	refused := c.mayChange(&from, as.action, t.homes)
 	if refused != nil || own == nil {
@@ -144,7 +144,7 @@ func (s *Service) attempt(ctx context.Context, c Caller, own *Key, t *target, as
 		return nil, false, err
 	}
 	to := &change.Key
-	to.Status = to.StatusAt(now)
+	s.asOf(to, now)
 	if e.Changes = changes(&from, to); len(e.Changes) == 0 {
 		return to, true, nil
 	}

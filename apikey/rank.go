@@ -19,6 +19,7 @@ const (
 
 // ranking keeps the requested page of a list while all keys of the list are read.
 type ranking struct {
+	service       *Service
 	query         *query
 	found         []ranked
 	retained      int // bytes charged for the keys that are kept
@@ -36,7 +37,7 @@ type ranked struct {
 // charged.
 func (s *Service) rank(ctx context.Context, tenant InternalID, of keySource, q *query, first []Key) (*Connection[Key], error) {
 	cost := CostFrom(ctx)
-	r := ranking{query: q}
+	r := ranking{service: s, query: q}
 	page, l := first, q.first()
 	for n := 0; ; {
 		if n += len(page); n > RankLimit {
@@ -99,7 +100,7 @@ func (r *ranking) add(page []Key) {
 	r.total += len(page)
 	for i := range page {
 		k := &page[i]
-		k.Status = k.StatusAt(r.query.now)
+		r.service.asOf(k, r.query.now)
 		if at := r.query.position(k); r.within(&at) {
 			r.found = append(r.found, ranked{*k, at})
 		}

@@ -59,6 +59,10 @@ type Reader interface {
 	// CountKeys counts the tenant's keys that meet the conditions.
 	CountKeys(ctx context.Context, tenant InternalID, where KeyConditions) (int, error)
 
+	// EachKey calls f with each of the tenant's keys that lists show, in no order, and returns how many documents of the tenant no list shows. It
+	// ends with the context. f must not keep the key.
+	EachKey(ctx context.Context, tenant InternalID, fields Fields, f func(*Key)) (unlisted int, err error)
+
 	// Namespaces returns the namespaces whose id or name is in refs, in any order.
 	Namespaces(ctx context.Context, tenant InternalID, refs []string) ([]Namespace, error)
 

@@ -111,6 +111,14 @@ func (r *organizationResolver) AuditEvents(ctx context.Context, obj *Organizatio
 	return auditEvents(loaded(ctx).auditEvents(ctx, apikey.EventPlace{}, eventOptions(first, after, last, before, filter)))
 }
 
+func (r *organizationResolver) APIKeyReport(ctx context.Context, obj *Organization) (*apikey.Report, error) {
+	return loaded(ctx).report(ctx)
+}
+
+func (r *organizationResolver) APIKeyPolicy(ctx context.Context, obj *Organization) (*ApiKeyPolicy, error) {
+	return policy(r.Service.Policy), nil
+}
+
 func (r *queryResolver) Retriever(ctx context.Context, id string) (*apikey.Retriever, error) {
 	found, err := loaded(ctx).found(ctx)
 	if err != nil {

@@ -108,6 +108,10 @@ func (o observed) CountKeys(ctx context.Context, tenant apikey.InternalID, where
 	return see(ctx, &o.observer, "CountKeys", func(ctx context.Context) (int, error) { return o.engine.CountKeys(ctx, tenant, where) })
 }
 
+func (o observed) EachKey(ctx context.Context, tenant apikey.InternalID, fields apikey.Fields, f func(*apikey.Key)) (int, error) {
+	return see(ctx, &o.observer, "EachKey", func(ctx context.Context) (int, error) { return o.engine.EachKey(ctx, tenant, fields, f) })
+}
+
 func (o observed) Namespaces(ctx context.Context, tenant apikey.InternalID, refs []string) ([]apikey.Namespace, error) {
 	return see(ctx, &o.observer, "Namespaces", func(ctx context.Context) ([]apikey.Namespace, error) { return o.engine.Namespaces(ctx, tenant, refs) })
 }
