@@ -85,35 +85,31 @@ func (p *Policy) SoonAt(now time.Time) time.Time { return now.Add(p.ExpiryNotice
 // StaleSince returns the instant before which a use is long ago.
 func (p *Policy) StaleSince(now time.Time) time.Time { return now.Add(-p.StaleAfter) }
 
-// asOf sets what the Service derives from a key's fields: its status and its findings at an instant.
-func (s *Service) asOf(k *Key, now time.Time) {
-	k.Status, k.Found = k.StatusAt(now), s.Policy.FindingsAt(k, now)
+// asOf sets what is derived from the key's fields and an instant: its status and its findings.
+func (p *Policy) asOf(k *Key, now time.Time) {
+	k.Status, k.Found = k.StatusAt(now), p.FindingsAt(k, now)
 }
 
 // at returns a copy of the key as of an instant.
-func (s *Service) at(k Key, now time.Time) *Key {
-	s.asOf(&k, now)
+func (p *Policy) at(k Key, now time.Time) *Key {
+	p.asOf(&k, now)
 	return &k
 }
 
-// addFindings adds the condition that keys have one of the findings. A single finding that indexed fields decide becomes conditions on these.
+// addFindings adds the condition that keys have one of the findings. A finding that an index decides becomes a condition on its field.
 func (c *KeyConditions) addFindings(p Policy, findings ...Finding) {
 	if len(findings) == 0 {
 		return
 	}
 	c.onlyActive() // all findings are about active keys
-	if len(findings) == 1 {
-		switch findings[0] {
-		case NeverExpires:
-			c.NeverExpires = true
-			return
-		case ExpiresSoon:
-			c.Expires.Until = earlier(c.Expires.Until, p.SoonAt(c.At))
-			return
-		case Unused, BeyondMaxLifetime, Stale:
-		}
+	switch set := FindingsOf(findings...); set {
+	case FindingsOf(NeverExpires):
+		c.NeverExpires = true
+	case FindingsOf(ExpiresSoon):
+		c.Expires.Until = earlier(c.Expires.Until, p.SoonAt(c.At))
+	default:
+		c.Findings, c.Policy = set, p
 	}
-	c.Findings, c.Policy = FindingsOf(findings...), p
 }
 
 // onlyActive narrows the conditions to active keys.

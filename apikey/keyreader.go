@@ -81,7 +81,7 @@ func (r *KeyReader) read(ctx context.Context) ([]Key, error) {
 		return nil, err
 	}
 	for i := range keys {
-		r.service.asOf(&keys[i], r.query.now)
+		r.query.policy.asOf(&keys[i], r.query.now)
 	}
 	if r.done = len(keys) < r.query.window.limit; !r.done {
 		last := r.query.position(&keys[len(keys)-1])

@@ -82,12 +82,13 @@ type query struct {
 	where  KeyConditions // without Naming
 	order  KeyOrder      // of what is read; ranked lists are ordered afterwards
 	now    time.Time
+	policy Policy
 	scan   *scan // nil: the list is read within the request's budget
 }
 
 // query checks the options. Without a page size, the page has that many keys.
 func (o ListOptions) query(p Policy, now time.Time, size int) (query, error) {
-	q := query{ListOptions: o, now: now, kind: o.Order.Field.kind()}
+	q := query{ListOptions: o, policy: p, now: now, kind: o.Order.Field.kind()}
 	if !q.ranks() {
 		q.order = KeyOrder{ByExpiry: o.Order.Field == ByExpiresAt, Ascending: o.Order.Direction == Ascending}
 	}

@@ -252,7 +252,7 @@ func (s *Service) connectKeys(ctx context.Context, tenant InternalID, of keySour
 		return s.rank(ctx, tenant, of, q, first)
 	}
 	for i := range first {
-		s.asOf(&first[i], q.now)
+		q.policy.asOf(&first[i], q.now)
 	}
 	src := source[Key]{
 		at:    q.position,

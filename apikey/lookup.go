@@ -82,7 +82,7 @@ func (s *Service) lookUp(ctx context.Context, c Caller, n Names) (*Found, error)
 		f.byHash[withHashes[i].Hash] = &withHashes[i]
 	}
 	for _, k := range slices.AppendSeq(slices.Collect(maps.Values(f.keys)), maps.Values(f.byHash)) {
-		s.asOf(k, f.now)
+		s.Policy.asOf(k, f.now)
 	}
 	if err := f.readNamed(ctx, n); err != nil {
 		return nil, err

@@ -17,6 +17,7 @@ type memory struct {
 	namespaces []Namespace
 	retrievers []Retriever
 	events     []Event
+	unlisted   int           // documents that no list shows
 	down       error         // the error of every read
 	fails      string        // the read that fails, in the form that reads returns
 	delay      time.Duration // how long every read takes
@@ -120,6 +121,16 @@ func (m *memory) CountKeys(ctx context.Context, tenant InternalID, where KeyCond
 	return len(selected(m.keys, func(k *Key) bool { return k.InternalID == tenant && where.Matches(k) })), nil
 }
 
+func (m *memory) EachKey(ctx context.Context, tenant InternalID, fields Fields, f func(*Key)) (unlisted int, err error) {
+	if err := m.read(ctx, "EachKey"); err != nil {
+		return 0, err
+	}
+	for _, k := range projected(selected(m.keys, func(k *Key) bool { return k.InternalID == tenant }), fields) {
+		f(&k)
+	}
+	return m.unlisted, nil
+}
+
 func (m *memory) Namespaces(ctx context.Context, tenant InternalID, refs []string) ([]Namespace, error) {
 	if err := m.read(ctx, "Namespaces"); err != nil {
 		return nil, err
@@ -190,7 +201,7 @@ func (m *memory) InsertKey(ctx context.Context, k Key, e Event) error {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	k.Status = ""
+	k.Status, k.Found = "", 0
 	m.keys, m.events = append(m.keys, k), append(m.events, e)
 	return nil
 }
@@ -211,7 +222,7 @@ func (m *memory) ChangeKey(ctx context.Context, c Change) (bool, error) {
 	m.keys[i].Revision++
 	if c.Successor != nil {
 		successor := *c.Successor
-		successor.Status = ""
+		successor.Status, successor.Found = "", 0
 		m.keys = append(m.keys, successor)
 	}
 	m.events = append(m.events, c.Event)

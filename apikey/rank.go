@@ -19,7 +19,6 @@ const (
 
 // ranking keeps the requested page of a list while all keys of the list are read.
 type ranking struct {
-	service       *Service
 	query         *query
 	found         []ranked
 	retained      int // bytes charged for the keys that are kept
@@ -37,7 +36,7 @@ type ranked struct {
 // charged.
 func (s *Service) rank(ctx context.Context, tenant InternalID, of keySource, q *query, first []Key) (*Connection[Key], error) {
 	cost := CostFrom(ctx)
-	r := ranking{service: s, query: q}
+	r := ranking{query: q}
 	page, l := first, q.first()
 	for n := 0; ; {
 		if n += len(page); n > RankLimit {
@@ -100,7 +99,7 @@ func (r *ranking) add(page []Key) {
 	r.total += len(page)
 	for i := range page {
 		k := &page[i]
-		r.service.asOf(k, r.query.now)
+		r.query.policy.asOf(k, r.query.now)
 		if at := r.query.position(k); r.within(&at) {
 			r.found = append(r.found, ranked{*k, at})
 		}

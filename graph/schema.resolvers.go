@@ -37,7 +37,7 @@ func (r *mutationResolver) UpdateAPIKey(ctx context.Context, input UpdateAPIKeyI
 
 func (r *mutationResolver) RotateAPIKey(ctx context.Context, input RotateAPIKeyInput) (*RotateAPIKeyPayload, error) {
 	overlap := time.Duration(orZero(input.OverlapSeconds.Value())) * time.Second
-	return rotated(r.Service.Rotate(ctx, apikey.CallerFrom(ctx), apikey.NamespaceFrom(ctx), apikey.ID(input.ID), overlap))
+	return rotated(r.Service.Rotate(ctx, apikey.CallerFrom(ctx), apikey.NamespaceFrom(ctx), apikey.ID(input.ID), overlap, input.ExpiresAt.Value()))
 }
 
 func (r *mutationResolver) RevokeAPIKey(ctx context.Context, input RevokeAPIKeyInput) (*RevokeAPIKeyPayload, error) {

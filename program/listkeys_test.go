@@ -181,6 +181,9 @@ func TestKeysListFilters(t *testing.T) {
 	if got, want := config.KeyTypes, apikey.Types; fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("the types are %v, want %v", got, want)
 	}
+	if got, want := config.KeyFindings, apikey.Findings; fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
 	if got, want := config.KeyStatuses, []apikey.Status{apikey.Active, apikey.Revoked, apikey.Expired}; fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("the statuses are %v, want %v", got, want)
 	}

@@ -79,7 +79,7 @@ func (c *command) serve(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, closeLimiter()) }()
 
 	usage := &apikey.Usage{Store: engine, Logger: c.logger}
-	service := &apikey.Service{Store: engine, Usage: usage, RateLimit: c.cfg.RateLimit}
+	service := &apikey.Service{Store: engine, Usage: usage, RateLimit: c.cfg.RateLimit, Policy: apikey.Policy(c.cfg.Policy)}
 	playground := ""
 	if c.cfg.Playground {
 		playground = "/"
