@@ -274,6 +274,35 @@ func (m *memory) UseKeys(ctx context.Context, uses []Use) error {
 	return nil
 }
 
+func (m *memory) ExpiringKeys(ctx context.Context, after ExpiryPosition, before time.Time, limit int) ([]Key, error) {
+	if err := m.read(ctx, "ExpiringKeys"); err != nil {
+		return nil, err
+	}
+	place := func(k *Key) ExpiryPosition { return ExpiryPosition{*k.ExpiresAt, k.ID, k.InternalID} }
+	compare := func(a, b ExpiryPosition) int {
+		return cmp.Or(a.At.Compare(b.At), strings.Compare(string(a.ID), string(b.ID)), strings.Compare(string(a.Tenant), string(b.Tenant)))
+	}
+	keys := selected(m.keys, func(k *Key) bool {
+		return k.ExpiresAt != nil && k.ExpiresAt.Before(before) && compare(place(k), after) > 0
+	})
+	slices.SortFunc(keys, func(a, b Key) int { return compare(place(&a), place(&b)) })
+	return projected(keys[:min(limit, len(keys))], NoticeFields), nil
+}
+
+func (m *memory) StoredEvents(ctx context.Context, events []EventRef) (stored []EventRef, err error) {
+	if err := m.read(ctx, "StoredEvents"); err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i := range m.events {
+		if ref := (EventRef{m.events[i].InternalID, m.events[i].ID}); slices.Contains(events, ref) {
+			stored = append(stored, ref)
+		}
+	}
+	return stored, nil
+}
+
 func (m *memory) InsertEvent(ctx context.Context, e Event) error {
 	if err := m.read(ctx, "InsertEvent"); err != nil {
 		return err

@@ -25,6 +25,13 @@ type Store interface {
 	// keys are ignored.
 	UseKeys(ctx context.Context, uses []Use) error
 
+	// ExpiringKeys returns up to that many keys of all tenants that expire after a place and before an instant, in the order of ExpiryPosition, with
+	// NoticeFields and as the primary has them. It finds them by an index, and fails while that is missing.
+	ExpiringKeys(ctx context.Context, after ExpiryPosition, before time.Time, limit int) ([]Key, error)
+
+	// StoredEvents returns those of the events that are stored, in any order.
+	StoredEvents(ctx context.Context, events []EventRef) ([]EventRef, error)
+
 	// InsertEvent stores an event without a change. If an event with its id is stored already, it does nothing.
 	InsertEvent(ctx context.Context, e Event) error
 

@@ -133,7 +133,13 @@ func (c *command) serve(ctx context.Context) (err error) {
 
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	var working sync.WaitGroup
-	working.Go(func() { c.prepare(background, engine, prepare, url, metrics) })
+	notices := apikey.Notices{Service: service, Logger: c.logger, Count: metrics.ExpiringKeys}
+	working.Go(func() {
+		if c.prepare(background, engine, prepare, url) {
+			working.Go(func() { notices.Run(background) }) // needs an index
+			c.countUnusable(background, engine, metrics)
+		}
+	})
 	working.Go(func() { usage.Run(background) })
 	working.Go(func() { service.StoreDenials(background, c.logger) })
 	served := make(chan error, 1)

@@ -158,6 +158,16 @@ func (o observed) UseKeys(ctx context.Context, uses []apikey.Use) error {
 	return done(ctx, &o.observer, "UseKeys", func(ctx context.Context) error { return o.engine.UseKeys(ctx, uses) })
 }
 
+func (o observed) ExpiringKeys(ctx context.Context, after apikey.ExpiryPosition, before time.Time, limit int) ([]apikey.Key, error) {
+	return see(ctx, &o.observer, "ExpiringKeys", func(ctx context.Context) ([]apikey.Key, error) {
+		return o.engine.ExpiringKeys(ctx, after, before, limit)
+	})
+}
+
+func (o observed) StoredEvents(ctx context.Context, events []apikey.EventRef) ([]apikey.EventRef, error) {
+	return see(ctx, &o.observer, "StoredEvents", func(ctx context.Context) ([]apikey.EventRef, error) { return o.engine.StoredEvents(ctx, events) })
+}
+
 func (o observed) InsertEvent(ctx context.Context, e apikey.Event) error {
 	return done(ctx, &o.observer, "InsertEvent", func(ctx context.Context) error { return o.engine.InsertEvent(ctx, e) })
 }

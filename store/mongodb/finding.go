@@ -49,7 +49,9 @@ func onlyNarrows(w *apikey.KeyConditions) bool {
 }
 
 // meets reports whether a key with FindingFields that the query selected meets the conditions.
-func meets(w *apikey.KeyConditions, k *apikey.Key) bool { return w.Policy.FindingsAt(k, w.At)&w.Findings != 0 }
+func meets(w *apikey.KeyConditions, k *apikey.Key) bool {
+	return w.Policy.FindingsAt(k, w.At)&w.Findings != 0
+}
 
 // checkBatch is how many keys a narrowed page looks at at a time.
 const checkBatch = 5000

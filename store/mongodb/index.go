@@ -49,6 +49,7 @@ var indexes = []index{
 	{document.Keys, keysOfTenant, false},
 	{document.Keys, keysByExpiry, false},
 	{document.Keys, keysOfCreator, false},
+	endIndex,
 	{document.Events, eventIndex(), false},
 	{document.Events, eventIndex("namespace_id"), false},
 	{document.Events, eventIndex("actor_id"), false},

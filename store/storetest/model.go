@@ -73,6 +73,17 @@ func (m model) EachKey(_ context.Context, tenant apikey.InternalID, fields apike
 	return unlisted, nil
 }
 
+func (m model) ExpiringKeys(_ context.Context, after apikey.ExpiryPosition, before time.Time, limit int) ([]apikey.Key, error) {
+	compare := func(k apikey.Key, at apikey.ExpiryPosition) int {
+		return cmp.Or(k.ExpiresAt.Compare(at.At), cmp.Compare(k.ID, at.ID), cmp.Compare(k.InternalID, at.Tenant))
+	}
+	keys := m.keys(apikey.NoticeFields, func(k apikey.Key) bool {
+		return k.ExpiresAt != nil && k.InternalID != "" && k.ExpiresAt.Before(before) && compare(k, after) > 0
+	})
+	slices.SortFunc(keys, func(a, b apikey.Key) int { return compare(a, apikey.ExpiryPosition{At: *b.ExpiresAt, ID: b.ID, Tenant: b.InternalID}) })
+	return cut(keys, false, limit), nil
+}
+
 // findings returns what needs attention about the key, as apikey.Finding documents it.
 func findings(k apikey.Key, p apikey.Policy, at time.Time) (found []apikey.Finding) {
 	if k.StatusAt(at) != apikey.Active {

@@ -209,6 +209,7 @@ type question struct {
 type questioned interface {
 	apikey.Reader
 	OrganizationNamespaces(ctx context.Context, name string) ([]apikey.Namespace, error)
+	ExpiringKeys(ctx context.Context, after apikey.ExpiryPosition, before time.Time, limit int) ([]apikey.Key, error)
 }
 
 func (w *world) drawQuestion(t *rapid.T) question {
@@ -218,7 +219,7 @@ func (w *world) drawQuestion(t *rapid.T) question {
 	fields := one(t, "fields", []apikey.Fields{apikey.AllFields, 0, apikey.StatusFields | apikey.FieldName, apikey.FieldCreatedAt | apikey.FieldScopes})
 	at := one(t, "at", instants)
 
-	switch method := rapid.IntRange(0, 26).Draw(t, "method"); method {
+	switch method := rapid.IntRange(0, 27).Draw(t, "method"); method {
 	case 0:
 		ids := some(t, slices.Concat(keyIDs, w.legacy, []string{"key_nowhere"}))
 		return question{fmt.Sprintf("Keys(%s, %q, %b)", tenant, ids, fields), func(ctx context.Context, s questioned) (any, error) {
@@ -248,6 +249,11 @@ func (w *world) drawQuestion(t *rapid.T) question {
 			unlisted, err := s.EachKey(ctx, tenant, fields, func(k *apikey.Key) { keys = append(keys, *k) })
 			keys, err = inOrder(keys, err)
 			return append(keys, apikey.Key{Revision: int64(unlisted)}), err
+		}}
+	case 27:
+		from, before, limit := one(t, "expires from", instants[1:]), one(t, "expires before", append(instants[1:], instant.AddDate(2, 0, 0))), one(t, "limit", []int{7, 50})
+		return question{fmt.Sprintf("ExpiringKeys(%v, %v, %d)", from, before, limit), func(ctx context.Context, s questioned) (any, error) {
+			return w.allExpiring(ctx, s, from, before, limit)
 		}}
 	case 4:
 		refs := some(t, slices.Concat(namespaceIDs, namespaceNames))
@@ -369,6 +375,25 @@ func drawOrder(t *rapid.T) apikey.KeyOrder {
 func shown(where apikey.KeyConditions) string {
 	text, _ := json.Marshal(where) // nothing in it cannot be encoded
 	return string(text) + " " + where.Search.Text()
+}
+
+// allExpiring reads, page by page, the keys of all tenants that expire, and returns those of the world's tenants. Others share the store.
+func (w *world) allExpiring(ctx context.Context, s questioned, from, before time.Time, limit int) (keys []apikey.Key, err error) {
+	for after := (apikey.ExpiryPosition{At: from}); ; {
+		page, err := s.ExpiringKeys(ctx, after, before, limit)
+		if err != nil || len(page) > limit {
+			return nil, errors.Join(err, fmt.Errorf("%d keys", len(page)))
+		}
+		for _, k := range page {
+			if slices.Contains(w.tenants[:], k.InternalID) {
+				keys = append(keys, k)
+			}
+			after = apikey.ExpiryPosition{At: *k.ExpiresAt, ID: k.ID, Tenant: k.InternalID}
+		}
+		if len(page) < limit {
+			return keys, nil
+		}
+	}
 }
 
 // allPages reads the pages of all retrievers. One call can return those of the first retrievers only.
