@@ -70,7 +70,7 @@ func (k *noticed) looked(now time.Time) {
 
 // notices: Several processes with different clocks look for keys that expire soon, while keys are imported, updated, rotated and revoked, and
 // processes are killed in the middle and start again. Every key must have one event for each expiry that came within the notice, and no other.
-// Without this, an operator misses an expiry, or is told twice.
+// Without this, an operator misses an expiry, or gets two events about it.
 func notices(t *testing.T, e store.Engine) {
 	seed := rand.Uint64()
 	t.Log("seed", seed)
