@@ -228,6 +228,12 @@ func TestKeysListFilters(t *testing.T) {
 			"--search NAME.of":                  "",
 			"--search y_7":                      "7",
 			"--never-used --created-by usr_bob": "",
+			"--finding never_expires":           "5",
+			"--finding unused":                  "4",
+			"--finding stale":                   "5 3 2 1",
+			"--finding expires_soon":            "",
+			"--finding beyond_max_lifetime":     "",
+			"--finding stale --finding unused --created-before 2026-03-05": "4 3 2 1",
 			"--type retriever --created-before 2026-03-05 --status active": "4 3",
 		} {
 			var ids []string
