@@ -148,6 +148,8 @@ func (s *Store) ensure(ctx context.Context, ix index, existing []existingIndex) 
 		return nil
 	case err == nil && ix.id() == pendingIndex.id():
 		s.pending.set(name)
+	case err == nil && ix.id() == endIndex.id():
+		s.ending.set(name)
 	}
 	return err
 }

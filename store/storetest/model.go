@@ -80,7 +80,9 @@ func (m model) ExpiringKeys(_ context.Context, after apikey.ExpiryPosition, befo
 	keys := m.keys(apikey.NoticeFields, func(k apikey.Key) bool {
 		return k.ExpiresAt != nil && k.InternalID != "" && k.ExpiresAt.Before(before) && compare(k, after) > 0
 	})
-	slices.SortFunc(keys, func(a, b apikey.Key) int { return compare(a, apikey.ExpiryPosition{At: *b.ExpiresAt, ID: b.ID, Tenant: b.InternalID}) })
+	slices.SortFunc(keys, func(a, b apikey.Key) int {
+		return compare(a, apikey.ExpiryPosition{At: *b.ExpiresAt, ID: b.ID, Tenant: b.InternalID})
+	})
 	return cut(keys, false, limit), nil
 }
 
