@@ -36,6 +36,9 @@ func TestDemo(t *testing.T) {
 		!strings.Contains(got, `"STANDARD","reach":"ORGANIZATION"`) || !strings.Contains(got, `"NAMESPACES"`) || !strings.Contains(got, `"PATTERN"`) || !strings.Contains(got, `"stale":{"total":1}`) || !strings.Contains(got, `{"retrievers":{"total":2}}`) {
 		t.Error(got)
 	}
+	if got := ask(`{ organization { apiKeys(filter: { search: \"Mobile apps\" }) { results { usage { allowed days { allowed } } } } } }`); !regexp.MustCompile(`"usage":\{"allowed":[1-9]`).MatchString(got) {
+		t.Error(got)
+	}
 	report := ask(`{ organization { apiKeyReport { active revoked expired neverExpires beyondMaxLifetime expiresSoon unused stale } } }`)
 	if n := regexp.MustCompile(`":[1-9]`).FindAllString(report, -1); len(n) != 8 {
 		t.Errorf("the demo does not show every finding: %s", report)
