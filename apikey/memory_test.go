@@ -17,8 +17,8 @@ type memory struct {
 	namespaces []Namespace
 	retrievers []Retriever
 	events     []Event
+	unlisted   int // documents that no list shows
 	days       []KeyDay
-	unlisted   int           // documents that no list shows
 	down       error         // the error of every read
 	fails      string        // the read that fails, in the form that reads returns
 	delay      time.Duration // how long every read takes

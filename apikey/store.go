@@ -35,6 +35,7 @@ type Store interface {
 
 	// DeleteAnswers deletes up to limit of all tenants' KeyDays that are before a day, and reports whether there can be more.
 	DeleteAnswers(ctx context.Context, before Day, limit int) (more bool, err error)
+
 	// ExpiringKeys returns up to that many keys of all tenants that expire after a place and before an instant, in the order of ExpiryPosition, with
 	// NoticeFields and as the primary has them. It finds them by an index, and fails while that is missing.
 	ExpiringKeys(ctx context.Context, after ExpiryPosition, before time.Time, limit int) ([]Key, error)

@@ -30,8 +30,8 @@ func (c *Config) settings() []setting {
 	c.MaxConcurrent, c.MaxConnections = turnsPerCore*runtime.GOMAXPROCS(0), 10_000
 	c.RequestTimeout = 10 * time.Second
 	c.GatePath = "/v1/retrievers/{retriever_id}/execute"
-	c.UsageDays = 400
 	c.Policy = Policy{StaleAfter: 90 * day, ExpiryNotice: 14 * day}
+	c.UsageDays = 400
 	c.Limits = Limits{Depth: 12, Aliases: 100, RootFields: 100, Directives: 10, Tokens: 15_000, Entities: 500, Complexity: 2_000_000, Reads: 200_000}
 	return []setting{
 		{"LISTEN_ADDR", "127.0.0.1:8080", "Address to listen on", addressOf(&c.ListenAddr)},

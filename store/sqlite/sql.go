@@ -104,7 +104,7 @@ CREATE INDEX api_keys_by_creator ON api_keys (tenant, created_by, created_at, id
 `
 )
 
-// expiryIndex, of version 5, is the order of the keys of all tenants that expire. The number is noDate.
+// expiryIndex, of version 6, is the order of the keys of all tenants that expire. The number is noDate.
 const expiryIndex = `
 CREATE INDEX api_keys_by_end ON api_keys (expires_at, id, tenant) WHERE expires_at > -9223372036854775808;
 `
@@ -348,7 +348,7 @@ var readSQL = [reads]string{
 	lastKeyRow:        `SELECT coalesce(max(pk), 0) FROM api_keys`,
 	expiringKeys: `
 		SELECT document FROM api_keys INDEXED BY api_keys_by_end
-		WHERE expires_at > -9223372036854775808 AND (expires_at, id, tenant) > (?, ?, ?) AND expires_at < ? ORDER BY expires_at, id, tenant LIMIT ?`,
+		WHERE expires_at > -9223372036854775808 AND (expires_at, id, tenant) > (?, ?, ?) AND expires_at < ? AND tenant > '' ORDER BY expires_at, id, tenant LIMIT ?`,
 	eventStored: `SELECT id FROM audit_events WHERE tenant = ? AND id = ?`,
 	// The + keeps the indexes of tenant out of the choice.
 	keysOfRows:   `SELECT document FROM api_keys WHERE pk > ? AND pk <= ? AND +tenant = ? AND id IS NOT NULL`,
