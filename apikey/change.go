@@ -148,7 +148,7 @@ func (s *Service) attempt(ctx context.Context, c Caller, own *Key, t *target, as
 	if e.Changes = changes(&from, to); len(e.Changes) == 0 {
 		return to, true, nil
 	}
-	change.Event = e
+	change.Events = []Event{e}
 	if won, err = s.Store.ChangeKey(ctx, change); err != nil || !won {
 		return nil, false, err
 	}
@@ -207,8 +207,17 @@ func (s *Service) targets(ctx context.Context, c Caller, ids ...ID) (map[ID]*tar
 	if err != nil {
 		return nil, err
 	}
-	found := byID(keys)
-	retrievers, err := s.retrieversOf(ctx, c, slices.Collect(maps.Values(found)))
+	targets, err := s.targetsAmong(ctx, c, slices.Collect(maps.Values(byID(keys))))
+	all := make(map[ID]*target, len(targets))
+	for _, t := range targets {
+		all[t.key.ID] = t
+	}
+	return all, err
+}
+
+// targetsAmong returns those of the keys that the caller sees in the organization, in the same order.
+func (s *Service) targetsAmong(ctx context.Context, c Caller, keys []*Key) ([]*target, error) {
+	retrievers, err := s.retrieversOf(ctx, c, keys)
 	if err != nil {
 		return nil, err
 	}
@@ -218,18 +227,20 @@ func (s *Service) targets(ctx context.Context, c Caller, ids ...ID) (map[ID]*tar
 			return nil, err
 		}
 	}
-	homes, all := homesOf(retrievers), make(map[ID]*target, len(found))
-	for id, k := range found {
+	homes := homesOf(retrievers)
+	var all []*target
+	for _, k := range keys {
 		if !c.seesKey(k, seen) {
 			continue
 		}
-		all[id] = &target{key: *k, homes: homes}
+		t := &target{key: *k, homes: homes}
 		for _, named := range k.Retrievers() {
 			if in, exists := homes[named]; exists && (seen == nil || seen[named] != nil) {
-				all[id].namespace = in
+				t.namespace = in
 				break
 			}
 		}
+		all = append(all, t)
 	}
 	return all, nil
 }

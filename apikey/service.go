@@ -14,6 +14,8 @@ type Service struct {
 	Usage *Usage           // nil records nothing
 	// RateLimit is how many requests per minute a key without a limit of its own may make; 0 means any number.
 	RateLimit int
+	// LeakAction is what reports of leaks do to active keys; empty means RevokeLeaked.
+	LeakAction LeakAction
 
 	denials denials
 	scans   scans
