@@ -82,7 +82,7 @@ func (s *Service) ReportLeaks(ctx context.Context, c Caller, reports []LeakRepor
 	}
 	ctx, cancel := leavingTime(ctx)
 	defer cancel()
-	keys, err := s.Store.CurrentKeysWithHashes(ctx, c.tenant(), hashesOf(reports))
+	keys, err := s.Store.CurrentKeysWithHashes(ctx, &c.Key.InternalID, hashesOf(reports))
 	if err != nil {
 		return nil, err
 	}
@@ -117,7 +117,7 @@ func (s *Service) ReportPublicLeaks(ctx context.Context, from Caller, reports []
 			}
 		}
 	}
-	keys, err := s.Store.CurrentKeysWithHashes(ctx, "", hashesOf(reports))
+	keys, err := s.Store.CurrentKeysWithHashes(ctx, nil, hashesOf(reports))
 	if err != nil {
 		return nil, err
 	}

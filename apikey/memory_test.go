@@ -175,13 +175,13 @@ func (m *memory) CountRetrievers(ctx context.Context, tenant InternalID, ns Name
 	return len(m.retrieversOf(tenant, ns)), nil
 }
 
-func (m *memory) CurrentKeysWithHashes(ctx context.Context, tenant InternalID, hashes []string) ([]Key, error) {
+func (m *memory) CurrentKeysWithHashes(ctx context.Context, tenant *InternalID, hashes []string) ([]Key, error) {
 	if err := m.read(ctx, "CurrentKeysWithHashes"); err != nil {
 		return nil, err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return selected(m.keys, func(k *Key) bool { return (tenant == "" || k.InternalID == tenant) && slices.Contains(hashes, k.Hash) }), nil
+	return selected(m.keys, func(k *Key) bool { return (tenant == nil || k.InternalID == *tenant) && slices.Contains(hashes, k.Hash) }), nil
 }
 
 func (m *memory) CurrentKeys(ctx context.Context, tenant InternalID, ids ...ID) ([]Key, error) {

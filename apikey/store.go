@@ -14,9 +14,9 @@ type Store interface {
 	// decided. If another process was stopped while changing one, it finishes that change first.
 	CurrentKeys(ctx context.Context, tenant InternalID, ids ...ID) ([]Key, error)
 
-	// CurrentKeysWithHashes is CurrentKeys for the keys with these hashes. If the tenant is empty, it returns the keys of all tenants. If
+	// CurrentKeysWithHashes is CurrentKeys for the keys with these hashes. If the tenant is nil, it returns the keys of all tenants. If
 	// several documents have a hash, it returns all of them that are usable.
-	CurrentKeysWithHashes(ctx context.Context, tenant InternalID, hashes []string) ([]Key, error)
+	CurrentKeysWithHashes(ctx context.Context, tenant *InternalID, hashes []string) ([]Key, error)
 
 	// InsertKey stores a new key and its event: both or neither.
 	InsertKey(ctx context.Context, k Key, e Event) error

@@ -142,7 +142,7 @@ func (o observed) CurrentKeys(ctx context.Context, tenant apikey.InternalID, ids
 	})
 }
 
-func (o observed) CurrentKeysWithHashes(ctx context.Context, tenant apikey.InternalID, hashes []string) ([]apikey.Key, error) {
+func (o observed) CurrentKeysWithHashes(ctx context.Context, tenant *apikey.InternalID, hashes []string) ([]apikey.Key, error) {
 	return see(ctx, &o.observer, "CurrentKeysWithHashes", func(ctx context.Context) ([]apikey.Key, error) {
 		return o.engine.CurrentKeysWithHashes(ctx, tenant, hashes)
 	})

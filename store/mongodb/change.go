@@ -49,7 +49,7 @@ func (s *Store) CurrentKeys(ctx context.Context, tenant apikey.InternalID, ids .
 }
 
 // CurrentKeysWithHashes implements apikey.Store. It looks by equality, as KeysByHash does, and checks the result.
-func (s *Store) CurrentKeysWithHashes(ctx context.Context, tenant apikey.InternalID, hashes []string) ([]apikey.Key, error) {
+func (s *Store) CurrentKeysWithHashes(ctx context.Context, tenant *apikey.InternalID, hashes []string) ([]apikey.Key, error) {
 	if len(hashes) == 0 {
 		return nil, nil
 	}
@@ -58,8 +58,8 @@ func (s *Store) CurrentKeysWithHashes(ctx context.Context, tenant apikey.Interna
 		asked[hash] = true
 	}
 	filter := bson.D{{Key: "key_hash", Value: equal(hashes...)}}
-	if tenant != "" {
-		filter = keysWithHashes(tenant, hashes)
+	if tenant != nil {
+		filter = keysWithHashes(*tenant, hashes)
 	}
 	return settling(ctx, s, func() ([]apikey.Key, error) {
 		keys, _, err := s.currentKeysIn(ctx, filter)

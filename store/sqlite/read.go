@@ -52,9 +52,9 @@ func (s *Store) CurrentKeys(ctx context.Context, tenant apikey.InternalID, ids .
 }
 
 // CurrentKeysWithHashes implements apikey.Store.
-func (s *Store) CurrentKeysWithHashes(ctx context.Context, tenant apikey.InternalID, hashes []string) (keys []apikey.Key, err error) {
-	if tenant != "" {
-		return s.KeysWithHashes(ctx, tenant, hashes, apikey.AllFields)
+func (s *Store) CurrentKeysWithHashes(ctx context.Context, tenant *apikey.InternalID, hashes []string) (keys []apikey.Key, err error) {
+	if tenant != nil {
+		return s.KeysWithHashes(ctx, *tenant, hashes, apikey.AllFields)
 	}
 	for _, hash := range distinct(hashes) {
 		if keys, err = query(ctx, s, keysByHash, keys, key(apikey.AllFields), hash); err != nil {
