@@ -151,11 +151,12 @@ var Commands = []Command{
 		operand: "key id", many: true,
 	},
 	{
-		Name: "keys scan", Arguments: "[--exit-code] [--json] FILE... | --rules gitleaks|detect-secrets",
+		Name: "keys scan", Arguments: "[--exit-code] [--report] [--json] FILE... | --rules gitleaks|detect-secrets",
 		Summary: "find keys and fragments of keys in files and say which are active; reads gzip, UTF-16 and UTF-32; - is standard input; with --rules, print a rule file by which another scanner finds keys",
 		Example: "--exit-code app.log app.log.1.gz",
 		flags: func(c *Config, fs *flag.FlagSet) {
 			fs.BoolVar(&c.Keys.ExitCode, "exit-code", false, "exit with 3 if a key is active")
+			fs.BoolVar(&c.Keys.Report, "report", false, "report the keys as leaked, by their hashes; active ones are revoked unless LEAK_ACTION is report")
 			fs.Func("rules", "print a rule file for the scanner `TOOL` and read no file: "+alternatives(Scanners), func(s string) error {
 				c.Keys.Rules = s
 				return choice(new(string), Scanners...)(s)

@@ -50,6 +50,8 @@ type Config struct {
 	MaxConcurrent    int
 	MaxConnections   int
 	GatePath         string
+	LeakAction       string
+	LeakKeys         string // a file or an https URL; empty: GitHub's reports are off
 	RequestTimeout   time.Duration
 	ShutdownDelay    time.Duration
 	TrustedProxies   []netip.Prefix
@@ -78,6 +80,7 @@ type Keys struct {
 	Reason         *string       // revoke
 	DryRun         bool          // revoke: only report
 	ExitCode       bool          // scan: exit with 3 if a key is active
+	Report         bool          // scan: report the keys as leaked
 	Rules          string        // scan: print the rules for this scanner and read no file
 }
 

@@ -29,6 +29,7 @@ func (c *Config) settings() []setting {
 	c.AuthFailures = 6_000
 	c.MaxConcurrent, c.MaxConnections = turnsPerCore*runtime.GOMAXPROCS(0), 10_000
 	c.RequestTimeout = 10 * time.Second
+	c.LeakAction = "revoke"
 	c.GatePath = "/v1/retrievers/{retriever_id}/execute"
 	c.Limits = Limits{Depth: 12, Aliases: 100, RootFields: 100, Directives: 10, Tokens: 15_000, Entities: 500, Complexity: 2_000_000, Reads: 200_000}
 	return []setting{
@@ -50,6 +51,8 @@ func (c *Config) settings() []setting {
 		{"INTROSPECTION", "public on the embedded store, else authenticated", "Who may read the schema: public, authenticated or off", choice(&c.Introspection, "public", "authenticated", "off")},
 		{"PLAYGROUND", "on", "The GraphQL playground: on or off", switched(&c.Playground)},
 		{"REST", "on", "The vendor's REST endpoints and /openapi.json: on, or off, which answers 404", switched(&c.REST)},
+		{"LEAK_ACTION", "revoke", "What a report of a leaked key does: revoke, which also revokes an active key, or report, which only notes the leak", choice(&c.LeakAction, "revoke", "report")},
+		{"GITHUB_LEAK_KEYS", "", "File or https URL of the public keys with which GitHub signs reports of leaked keys, such as https://api.github.com/meta/public_keys/secret_scanning. Without it, /v1/leaks/github answers 404", fileOrHTTPS(&c.LeakKeys)},
 		{"GATE_PATH", c.GatePath, "Path at which clients execute a retriever through a gateway. /v1/authorize uses it to find the retriever's id in the path that the gateway sends", text(&c.GatePath)},
 		{"CORS_ALLOWED_ORIGINS", "none; pages on localhost for the demo", "Comma-separated origins whose pages may call the server: exact, or https://*.example.com for all subdomains", list(&c.CORSOrigins)},
 		{"CORS_ALLOWED_HEADERS", "", "Comma-separated request headers that these pages may send, in addition to those that GraphQL clients and browser tracers send", list(&c.CORSHeaders)},

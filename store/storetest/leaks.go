@@ -78,7 +78,7 @@ func currentKeysWithHashes(t *testing.T, e store.Engine) {
 	if err := e.InsertKey(t.Context(), ours, made); err != nil {
 		t.Fatal(err)
 	}
-	theirs, made := newKey("key_1")
+	theirs, made := newKey("key_2")
 	theirs.InternalID, theirs.Hash, made.InternalID, made.ID = "int_theirs", hashOf("theirs"), "int_theirs", "evt_theirs"
 	if err := e.InsertKey(t.Context(), theirs, made); err != nil {
 		t.Fatal(err)
