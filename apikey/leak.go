@@ -2,6 +2,7 @@ package apikey
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"net/url"
 	"slices"
@@ -108,7 +109,7 @@ func (s *Service) ReportPublicLeaks(ctx context.Context, from Caller, reports []
 	reports = slices.Clone(reports)
 	for i := range reports {
 		r := &reports[i]
-		if r.URL != nil && checkLeakURL(*r.URL) != nil {
+		if r.URL != nil && checkLeakURL("url", *r.URL) != nil {
 			r.URL = nil
 		}
 		if r.Source != nil {
@@ -280,7 +281,7 @@ func readLeaks(reports []LeakReport) ([]LeakReport, error) {
 		}
 		read[i] = LeakReport{Hash: strings.ToLower(r.Hash), URL: r.URL}
 		if r.URL != nil {
-			if err := checkLeakURL(*r.URL); err != nil {
+			if err := checkLeakURL(fmt.Sprintf("leaks[%d].url", i), *r.URL); err != nil {
 				return nil, err
 			}
 		}
@@ -299,19 +300,19 @@ func readLeaks(reports []LeakReport) ([]LeakReport, error) {
 }
 
 // checkLeakURL accepts only what people can safely follow, and what does not contain the key itself.
-func checkLeakURL(text string) error {
+func checkLeakURL(name, text string) error {
 	if n := utf8.RuneCountInString(text); n > maxLeakURL {
-		return Invalid("url", "url must have at most %d characters, not %d.", maxLeakURL, n)
+		return Invalid("url", "%s must have at most %d characters, not %d.", name, maxLeakURL, n)
 	}
 	u, err := url.Parse(text)
 	unsafe := malformed(text) || strings.ContainsFunc(text, func(r rune) bool { return unprintable(r) || unicode.IsSpace(r) })
 	switch {
 	case err != nil, unsafe, u.Scheme != "http" && u.Scheme != "https", u.Hostname() == "":
-		return Invalid("url", "url must be an http or https URL.")
+		return Invalid("url", "%s must be an http or https URL.", name)
 	case u.User != nil:
-		return Invalid("url", "url must not contain a user name or a password.")
+		return Invalid("url", "%s must not contain a user name or a password.", name)
 	case HoldsKey(text):
-		return Invalid("url", "url must not contain an API key.")
+		return Invalid("url", "%s must not contain an API key.", name)
 	}
 	return nil
 }

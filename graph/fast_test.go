@@ -85,6 +85,9 @@ func drawKey(t *rapid.T) apikey.Key {
 		ExpiresAt:   date("expiry"), LastUsedAt: date("use"), CreatedAt: date("creation"), CreatedBy: optional("creator"), RevokedAt: date("revocation"),
 		RevokedBy: optional("revoker"), RevokeReason: optional("reason"), PrincipalID: optional("principal"), IsInternal: rapid.Bool().Draw(t, "internal"),
 	}
+	if k.LeakedAt = date("leak"); k.LeakedAt != nil {
+		k.LeakSource, k.LeakURL = optional("leak's source"), optional("leak's URL")
+	}
 	if rapid.Bool().Draw(t, "limited") {
 		k.RateLimitOverride = new(rapid.Int32().Draw(t, "limit"))
 	}
@@ -105,7 +108,7 @@ func drawKey(t *rapid.T) apikey.Key {
 }
 
 // below are the types that fast.go writes.
-var below = []string{"ApiKeyConnection", "ApiKeyEdge", "PageInfo", "ApiKey", "ApiKeyScope"}
+var below = []string{"ApiKeyConnection", "ApiKeyEdge", "PageInfo", "ApiKey", "ApiKeyScope", "ApiKeyLeak"}
 
 // drawnOperation generates operations over everything that fast.go writes.
 type drawnOperation struct {
@@ -256,7 +259,7 @@ func TestFastKnowsEveryField(t *testing.T) {
 		return has
 	}
 	known := map[string]func(field string) bool{
-		"ApiKeyConnection": knows(&connectionObject), "PageInfo": knows(&pageInfoObject), "ApiKeyScope": knows(&scopeObject),
+		"ApiKeyConnection": knows(&connectionObject), "PageInfo": knows(&pageInfoObject), "ApiKeyScope": knows(&scopeObject), "ApiKeyLeak": knows(&leakObject),
 		"ApiKey":               func(field string) bool { return knows(&keyObject)(field) != resolved(field) },
 		"AuditEventConnection": knows(&eventsObject), "AuditEvent": knows(&eventObject), "AuditChange": knows(&changeObject),
 	}

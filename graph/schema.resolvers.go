@@ -27,6 +27,13 @@ func (r *apiKeyResolver) ViewerCanRevoke(ctx context.Context, objs []*apikey.Key
 	return loaded(ctx).can(ctx, objs, func(c apikey.Can) bool { return c.Revoke })
 }
 
+func (r *leakedKeyResultResolver) APIKey(ctx context.Context, obj *LeakedKeyResult) (*apikey.Key, error) {
+	if obj.Err != nil {
+		return nil, obj.Err
+	}
+	return obj.Key, nil
+}
+
 func (r *mutationResolver) CreateAPIKey(ctx context.Context, input CreateAPIKeyInput) (*CreateAPIKeyPayload, error) {
 	return created(r.Service.Create(ctx, apikey.CallerFrom(ctx), apikey.NamespaceFrom(ctx), input.RetrieverID, input.settings()))
 }
@@ -51,6 +58,10 @@ func (r *mutationResolver) RevokeAPIKeys(ctx context.Context, input RevokeAPIKey
 	}
 	results, err := r.Service.RevokeMany(ctx, apikey.CallerFrom(ctx), ids, input.Reason.Value(), orZero(input.DryRun.Value()))
 	return loaded(ctx).revoked(results, err)
+}
+
+func (r *mutationResolver) ReportLeakedKeys(ctx context.Context, input ReportLeakedKeysInput) (*ReportLeakedKeysPayload, error) {
+	return loaded(ctx).leaksReported(r.Service.ReportLeaks(ctx, apikey.CallerFrom(ctx), input.reports()))
 }
 
 func (r *namespaceResolver) Retriever(ctx context.Context, obj *apikey.Namespace, id string) (*apikey.Retriever, error) {
@@ -212,6 +223,8 @@ func (r *viewerResolver) CanReadOrganization(ctx context.Context, obj *Viewer) (
 
 func (r *Resolver) ApiKey() ApiKeyResolver { return &apiKeyResolver{r} }
 
+func (r *Resolver) LeakedKeyResult() LeakedKeyResultResolver { return &leakedKeyResultResolver{r} }
+
 func (r *Resolver) Mutation() MutationResolver { return &mutationResolver{r} }
 
 func (r *Resolver) Namespace() NamespaceResolver { return &namespaceResolver{r} }
@@ -225,11 +238,12 @@ func (r *Resolver) Retriever() RetrieverResolver { return &retrieverResolver{r} 
 func (r *Resolver) Viewer() ViewerResolver { return &viewerResolver{r} }
 
 type (
-	apiKeyResolver       struct{ *Resolver }
-	mutationResolver     struct{ *Resolver }
-	namespaceResolver    struct{ *Resolver }
-	organizationResolver struct{ *Resolver }
-	queryResolver        struct{ *Resolver }
-	retrieverResolver    struct{ *Resolver }
-	viewerResolver       struct{ *Resolver }
+	apiKeyResolver          struct{ *Resolver }
+	leakedKeyResultResolver struct{ *Resolver }
+	mutationResolver        struct{ *Resolver }
+	namespaceResolver       struct{ *Resolver }
+	organizationResolver    struct{ *Resolver }
+	queryResolver           struct{ *Resolver }
+	retrieverResolver       struct{ *Resolver }
+	viewerResolver          struct{ *Resolver }
 )
