@@ -181,7 +181,9 @@ func (m *memory) CurrentKeysWithHashes(ctx context.Context, tenant *InternalID, 
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return selected(m.keys, func(k *Key) bool { return (tenant == nil || k.InternalID == *tenant) && slices.Contains(hashes, k.Hash) }), nil
+	return selected(m.keys, func(k *Key) bool {
+		return (tenant == nil || k.InternalID == *tenant) && slices.Contains(hashes, k.Hash)
+	}), nil
 }
 
 func (m *memory) CurrentKeys(ctx context.Context, tenant InternalID, ids ...ID) ([]Key, error) {

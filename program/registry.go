@@ -104,7 +104,7 @@ type known struct {
 	Organization string             `json:"organization,omitempty"`
 	Namespace    apikey.NamespaceID `json:"namespace_id,omitempty"`
 	Retriever    apikey.RetrieverID `json:"retriever_id,omitempty"`
-	Revoke       string             `json:"revoke,omitempty"` // the command that revokes the key
+	Revoke       string             `json:"revoke,omitempty"`        // the command that revokes the key
 	Reported     bool               `json:"leak_reported,omitempty"` // by --report
 	active       bool
 	tenant       apikey.InternalID
