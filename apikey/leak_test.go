@@ -193,7 +193,7 @@ func TestWhoMayReportLeaks(t *testing.T) {
 }
 
 // One wrong report refuses the call before anything is written, and names what is wrong. A URL that is a script would run in the page of
-// whoever looks into the leak, and one with the key would publish it once more.
+// the person who looks into the leak, and one with the key would publish it once more.
 func TestLeakReportsAreValidated(t *testing.T) {
 	store := leakFixture()
 	s := newService(store)

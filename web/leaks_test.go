@@ -197,6 +197,10 @@ func TestGitHubReportsLeaks(t *testing.T) {
 	if status != http.StatusOK || answer != want {
 		t.Errorf("%d %s\nwant %s", status, answer, want)
 	}
+	var verdicts []map[string]any
+	if err := json.Unmarshal([]byte(answer), &verdicts); err != nil || len(verdicts[0]) != 3 {
+		t.Errorf("%v, %v", verdicts, err)
+	}
 	ours, website := store.keys[hexOf("sk_ours")], store.keys[hexOf("ret_sk_website")]
 	if ours.RevokedAt == nil || *ours.RevokedBy != "system" || *ours.RevokeReason != "leaked" || *ours.LeakURL != "https://github.com/o/r/blob/c/.env#L1" || *ours.LeakSource != "commit" {
 		t.Errorf("%+v", ours)
@@ -238,7 +242,7 @@ func TestLeaksAreLookedUpTogether(t *testing.T) {
 	}
 }
 
-// Whoever can forge a report can revoke every key whose hash or text they know, and learn which texts are keys. Nothing of a request may be
+// Somebody who can forge a report can revoke every key whose text they know, and learn which texts are keys. Nothing of a request may be
 // read from the store before its signature is verified.
 func TestForgedReportsAreRefused(t *testing.T) {
 	store := newVault()
@@ -281,7 +285,7 @@ func TestForgedReportsAreRefused(t *testing.T) {
 	}
 }
 
-// A signed body of another form must change nothing, and must be told apart from a forged one.
+// A signed body of another form must change nothing, and must not look like a forged one.
 func TestReportsOfAnotherForm(t *testing.T) {
 	store := newVault()
 	store.add("sk_ours", "int_1", apikey.Standard)
@@ -305,7 +309,7 @@ func TestReportsOfAnotherForm(t *testing.T) {
 	}
 }
 
-// The body is read before its signature can be verified, so its size must be limited, whoever sends it.
+// The body is read before its signature can be verified, so its size must be limited for every sender.
 func TestLargeReportsAreRefused(t *testing.T) {
 	s := scanned(t, newVault())
 	report := func(size int) string {
@@ -324,7 +328,7 @@ func TestLargeReportsAreRefused(t *testing.T) {
 	}
 }
 
-// When the store or GitHub's keys cannot be read, nobody may be told that a token is no key.
+// When the store or GitHub's keys cannot be read, no answer may call a key a false positive.
 func TestReportsDuringAnOutage(t *testing.T) {
 	store := newVault()
 	store.add("sk_ours", "int_1", apikey.Standard)
