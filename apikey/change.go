@@ -207,16 +207,21 @@ func (s *Service) targets(ctx context.Context, c Caller, ids ...ID) (map[ID]*tar
 	if err != nil {
 		return nil, err
 	}
-	targets, err := s.targetsAmong(ctx, c, slices.Collect(maps.Values(byID(keys))))
-	all := make(map[ID]*target, len(targets))
-	for _, t := range targets {
+	return s.targetsAmong(ctx, c, keys)
+}
+
+// targetsAmong is targets for keys that were read.
+func (s *Service) targetsAmong(ctx context.Context, c Caller, keys []Key) (map[ID]*target, error) {
+	found, err := s.seenAmong(ctx, c, slices.Collect(maps.Values(byID(keys))))
+	all := make(map[ID]*target, len(found))
+	for _, t := range found {
 		all[t.key.ID] = t
 	}
 	return all, err
 }
 
-// targetsAmong returns those of the keys that the caller sees in the organization, in the same order.
-func (s *Service) targetsAmong(ctx context.Context, c Caller, keys []*Key) ([]*target, error) {
+// seenAmong returns those of the keys that the caller sees in the organization, in the same order.
+func (s *Service) seenAmong(ctx context.Context, c Caller, keys []*Key) ([]*target, error) {
 	retrievers, err := s.retrieversOf(ctx, c, keys)
 	if err != nil {
 		return nil, err

@@ -87,7 +87,7 @@ func (s *Service) ReportLeaks(ctx context.Context, c Caller, reports []LeakRepor
 	if err != nil {
 		return nil, err
 	}
-	targets, err := s.targetsAmong(ctx, c, pointers(keys))
+	targets, err := s.seenAmong(ctx, c, pointers(keys))
 	if err != nil {
 		return nil, err
 	}
@@ -132,7 +132,7 @@ func (s *Service) ReportPublicLeaks(ctx context.Context, from Caller, reports []
 	each := make([]knownLeaks, len(tenants))
 	err = Together(ctx, len(tenants), func(ctx context.Context, i int) error {
 		c := from.asSystem(tenants[i])
-		targets, err := s.targetsAmong(ctx, c, of[tenants[i]])
+		targets, err := s.seenAmong(ctx, c, of[tenants[i]])
 		each[i] = leaksOf(c, reports, targets)
 		return err
 	})
