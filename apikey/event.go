@@ -60,7 +60,6 @@ type ActorType string
 const (
 	User     ActorType = "user"     // the user of the key that the request was sent with
 	Operator ActorType = "operator" // a person at a terminal with access to the store
-	System   ActorType = "system"   // this server
 )
 
 // Outcome is how the action ended (status).

@@ -229,7 +229,7 @@ func (s *Service) note(ctx context.Context, n *knownLeak) {
 // tryNote reports false if another change of the key won.
 func (s *Service) tryNote(ctx context.Context, n *knownLeak) (key *Key, won bool, err error) {
 	c, from, now := n.caller, n.target.key, s.instant()
-	from.Status = from.StatusAt(now)
+	s.Policy.asOf(&from, now)
 	event := func(action Action) Event {
 		return c.event(action, ResourceAPIKey, string(from.ID), now, n.target.namespace, from.Retrievers())
 	}
@@ -246,8 +246,8 @@ func (s *Service) tryNote(ctx context.Context, n *knownLeak) (key *Key, won bool
 	to := noted
 	if from.Status == Active && s.LeakAction != ReportLeaked {
 		change.Fields |= to.revoke(c, now, new(leaked))
-		to.Status = Revoked
 	}
+	s.Policy.asOf(&to, now)
 	for _, step := range []struct {
 		action   Action
 		from, to *Key

@@ -60,7 +60,10 @@ func TestReportLeaks(t *testing.T) {
 		if k := got[i].Key; k != nil {
 			shown = string(k.ID) + " " + string(k.Status)
 			stored := find(t, store, k.ID)
-			stored.Status = k.Status
+			s.Policy.asOf(&stored, s.now())
+			if !slices.Contains(k.Findings(), Leaked) {
+				t.Errorf("%s has the findings %v", k.ID, k.Findings())
+			}
 			if diff := cmp.Diff(stored, *k); diff != "" {
 				t.Errorf("%s is not as it is stored (-stored +result):\n%s", k.ID, diff)
 			}
@@ -144,7 +147,7 @@ func TestSuccessorsDidNotLeak(t *testing.T) {
 	}
 	i := slices.IndexFunc(store.keys, func(k Key) bool { return k.ID == "key_1" })
 	store.keys[i].RevokeReason = new("leaked")
-	r, err := s.Rotate(t.Context(), leaker(Admin), "", "key_1", 0)
+	r, err := s.Rotate(t.Context(), leaker(Admin), "", "key_1", 0, nil)
 	if err != nil || r.Key.Leak() != nil || r.Key.LeakSource != nil || r.Key.LeakURL != nil || r.Key.RevokeReason != nil || r.Previous.Leak() == nil {
 		t.Errorf("%+v, %v", r, err)
 	}

@@ -79,7 +79,9 @@ func (c *command) serve(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, closeLimiter()) }()
 
 	usage := &apikey.Usage{Store: engine, Logger: c.logger}
-	service := &apikey.Service{Store: engine, Usage: usage, RateLimit: c.cfg.RateLimit, LeakAction: apikey.LeakAction(c.cfg.LeakAction)}
+	service := &apikey.Service{
+		Store: engine, Usage: usage, RateLimit: c.cfg.RateLimit, Policy: apikey.Policy(c.cfg.Policy), LeakAction: apikey.LeakAction(c.cfg.LeakAction),
+	}
 	playground := ""
 	if c.cfg.Playground {
 		playground = "/"
@@ -137,7 +139,13 @@ func (c *command) serve(ctx context.Context) (err error) {
 
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	var working sync.WaitGroup
-	working.Go(func() { c.prepare(background, engine, prepare, url, metrics) })
+	notices := apikey.Notices{Service: service, Logger: c.logger, Count: metrics.ExpiringKeys}
+	working.Go(func() {
+		if c.prepare(background, engine, prepare, url) {
+			working.Go(func() { notices.Run(background) }) // needs an index
+			c.countUnusable(background, engine, metrics)
+		}
+	})
 	working.Go(func() { usage.Run(background) })
 	working.Go(func() { service.StoreDenials(background, c.logger) })
 	if c.leakKeys != nil {

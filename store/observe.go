@@ -108,6 +108,10 @@ func (o observed) CountKeys(ctx context.Context, tenant apikey.InternalID, where
 	return see(ctx, &o.observer, "CountKeys", func(ctx context.Context) (int, error) { return o.engine.CountKeys(ctx, tenant, where) })
 }
 
+func (o observed) EachKey(ctx context.Context, tenant apikey.InternalID, fields apikey.Fields, f func(*apikey.Key)) (int, error) {
+	return see(ctx, &o.observer, "EachKey", func(ctx context.Context) (int, error) { return o.engine.EachKey(ctx, tenant, fields, f) })
+}
+
 func (o observed) Namespaces(ctx context.Context, tenant apikey.InternalID, refs []string) ([]apikey.Namespace, error) {
 	return see(ctx, &o.observer, "Namespaces", func(ctx context.Context) ([]apikey.Namespace, error) { return o.engine.Namespaces(ctx, tenant, refs) })
 }
@@ -158,6 +162,16 @@ func (o observed) ChangeKey(ctx context.Context, c apikey.Change) (bool, error) 
 
 func (o observed) UseKeys(ctx context.Context, uses []apikey.Use) error {
 	return done(ctx, &o.observer, "UseKeys", func(ctx context.Context) error { return o.engine.UseKeys(ctx, uses) })
+}
+
+func (o observed) ExpiringKeys(ctx context.Context, after apikey.ExpiryPosition, before time.Time, limit int) ([]apikey.Key, error) {
+	return see(ctx, &o.observer, "ExpiringKeys", func(ctx context.Context) ([]apikey.Key, error) {
+		return o.engine.ExpiringKeys(ctx, after, before, limit)
+	})
+}
+
+func (o observed) StoredEvents(ctx context.Context, events []apikey.EventRef) ([]apikey.EventRef, error) {
+	return see(ctx, &o.observer, "StoredEvents", func(ctx context.Context) ([]apikey.EventRef, error) { return o.engine.StoredEvents(ctx, events) })
 }
 
 func (o observed) InsertEvent(ctx context.Context, e apikey.Event) error {
