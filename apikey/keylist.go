@@ -68,7 +68,7 @@ func (c KeyConditions) Of(retrievers ...RetrieverID) KeyConditions {
 
 // OnlyActive returns the instant at which keys must be active, or the zero time if other keys can match too.
 func (c *KeyConditions) OnlyActive() time.Time {
-	if c.Status != nil && !slices.ContainsFunc(c.Status, func(s Status) bool { return s != Active }) {
+	if len(c.Status) > 0 && !slices.ContainsFunc(c.Status, func(s Status) bool { return s != Active }) {
 		return c.At
 	}
 	return time.Time{}

@@ -332,7 +332,7 @@ var readSQL = [reads]string{
 	lastKeyRow:        `SELECT coalesce(max(pk), 0) FROM api_keys`,
 	expiringKeys: `
 		SELECT document FROM api_keys INDEXED BY api_keys_by_end
-		WHERE expires_at > -9223372036854775808 AND (expires_at, id, tenant) > (?, ?, ?) AND expires_at < ? ORDER BY expires_at, id, tenant LIMIT ?`,
+		WHERE expires_at > -9223372036854775808 AND (expires_at, id, tenant) > (?, ?, ?) AND expires_at < ? AND tenant > '' ORDER BY expires_at, id, tenant LIMIT ?`,
 	eventStored: `SELECT id FROM audit_events WHERE tenant = ? AND id = ?`,
 	// The + keeps the indexes of tenant out of the choice.
 	keysOfRows: `SELECT document FROM api_keys WHERE pk > ? AND pk <= ? AND +tenant = ? AND id IS NOT NULL`,

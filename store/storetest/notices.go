@@ -72,7 +72,7 @@ func (k *noticed) looked(now time.Time) {
 // processes are killed in the middle and start again. Every key must have one event for each expiry that came within the notice, and no other.
 // Without this, an operator misses an expiry, or gets two events about it.
 func notices(t *testing.T, e store.Engine) {
-	seed := rand.Uint64()
+	seed := rand.Uint64() //nolint:gosec // a test
 	t.Log("seed", seed)
 	r := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // a test
 	start := time.Date(2077, 3, 1, 0, 0, 0, 0, time.UTC)

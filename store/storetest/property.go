@@ -333,7 +333,7 @@ func (w *world) drawConditions(t *rapid.T) (where apikey.KeyConditions) {
 		case 2:
 			where.Status, where.At = distinct(t, []apikey.Status{apikey.Active, apikey.Revoked, apikey.Expired}), *date("at")
 		case 3:
-			where.Status, where.At = []apikey.Status{apikey.Active}, *date("at")
+			where.Status, where.At = one(t, "statuses", [][]apikey.Status{{apikey.Active}, {apikey.Active}, {}}), *date("at")
 		case 4:
 			where.Types = distinct(t, []apikey.Type{apikey.Standard, apikey.RetrieverKey, apikey.Session})
 		case 5:
