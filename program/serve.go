@@ -79,7 +79,8 @@ func (c *command) serve(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, closeLimiter()) }()
 
 	usage := &apikey.Usage{Store: engine, Logger: c.logger}
-	service := &apikey.Service{Store: engine, Usage: usage, RateLimit: c.cfg.RateLimit}
+	live := &apikey.Live{Store: engine, Logger: c.logger, Most: c.cfg.MaxStreams}
+	service := &apikey.Service{Store: engine, Usage: usage, Live: live, RateLimit: c.cfg.RateLimit}
 	playground := ""
 	if c.cfg.Playground {
 		playground = "/"
@@ -90,6 +91,7 @@ func (c *command) serve(ctx context.Context) (err error) {
 	if c.cfg.MaxResponseBytes > share/2 {
 		c.logger.WarnContext(ctx, "GOMEMLIMIT is too low for responses of MAX_RESPONSE_BYTES", "largest", share/2)
 	}
+	draining := make(chan struct{})
 	server := &http.Server{
 		Handler: web.NewHandler(web.Options{
 			Service: service,
@@ -97,8 +99,12 @@ func (c *command) serve(ctx context.Context) (err error) {
 				Service: service, Version: build.number, Introspection: graph.Introspection(c.cfg.Introspection),
 				Manifest: c.manifest, ManifestOnly: c.cfg.PersistedOnly, Limits: graph.Limits(c.cfg.Limits), Playground: playground, Logger: c.logger,
 				MaxResponseBytes: min(c.cfg.MaxResponseBytes, share/2), Memory: answers,
-				Metrics: graph.Metrics{Operation: metrics.Operation, LimitRefusal: metrics.LimitRefusal, CacheLookups: metrics.CacheLookups},
-				Tracer:  tracer,
+				Streams: graph.Streams{Lasting: web.Lasting, Stopping: draining},
+				Metrics: graph.Metrics{
+					Operation: metrics.Operation, LimitRefusal: metrics.LimitRefusal, CacheLookups: metrics.CacheLookups,
+					Streams: metrics.Streams, StreamEvents: metrics.StreamEvents, StreamEnded: metrics.StreamEnded,
+				},
+				Tracer: tracer,
 			}),
 			RefuseGraphQL:  graph.WriteError,
 			Ready:          engine.Ping,
@@ -131,10 +137,13 @@ func (c *command) serve(ctx context.Context) (err error) {
 		ErrorLog:          slog.NewLogLogger(c.logger.Handler(), slog.LevelWarn),
 	}
 
+	server.RegisterOnShutdown(func() { close(draining) })
+
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	var working sync.WaitGroup
 	working.Go(func() { c.prepare(background, engine, prepare, url, metrics) })
 	working.Go(func() { usage.Run(background) })
+	working.Go(func() { live.Run(background) })
 	working.Go(func() { service.StoreDenials(background, c.logger) })
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
