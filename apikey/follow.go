@@ -12,11 +12,10 @@ import (
 	"time"
 )
 
-// Live tells those who follow an organization's audit events about new ones. One goroutine per process reads the store: once a second, the
-// last five seconds of each organization that somebody follows, however many follow it. The events are shared, so that one more follower
-// costs nothing until it takes them.
+// Live gives new audit events of an organization to its followers. One goroutine per process reads the store: once a second, the last five
+// seconds of each organization that has followers. They share the events, so that one more follower costs nothing until it takes them.
 //
-// An event that reaches the store late is told too, if its timestamp is no older than five seconds when it is read.
+// Followers also get events that reach the store late, if their timestamps are no older than five seconds when they are read.
 type Live struct {
 	Store  Store
 	Logger *slog.Logger
@@ -33,7 +32,7 @@ const (
 	lookEvery = time.Second
 	// lookBack is how long events can take from their timestamp to the store.
 	lookBack = 5 * time.Second
-	// outageAfter is how long reads can fail before followers are told. Shorter failures cost nothing: the next read goes back as far.
+	// outageAfter is how long reads can fail before they end the followers. After a shorter failure, the next read goes back as far.
 	outageAfter = 5 * time.Second
 	// lookTimeout limits one read of an organization.
 	lookTimeout = outageAfter
@@ -87,7 +86,7 @@ func (s *Service) FollowEvents(ctx context.Context, c Caller, f EventFilter) (*F
 	return s.Live.follow(ctx, c.tenant(), where.Matcher())
 }
 
-// MayStillFollow decides anew whether the caller may follow events, from the key as it is stored now: whether it is active, its permissions
+// MayStillFollow decides again whether the caller may follow events, from the key as it is stored now: whether it is active, its permissions
 // and scopes, and whether it may be used from pages of the origin.
 func (s *Service) MayStillFollow(ctx context.Context, c Caller, origin string) error {
 	now, err := s.authenticate(ctx, c.Key.Hash)
@@ -309,7 +308,7 @@ func (l *Live) advance(ctx context.Context, t *trail) {
 	}
 	l.Logger.WarnContext(ctx, "streams of audit events end: new events could not be read", "took", time.Since(began).String(), "error", err, "cause", errors.Unwrap(err))
 	l.mu.Lock()
-	delete(l.trails, t.of) // the next follower begins anew
+	delete(l.trails, t.of) // the next follower starts with a first look
 	l.mu.Unlock()
 	l.each(t, func(f *Follower) { f.end(Classify(err)) })
 }

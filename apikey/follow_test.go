@@ -84,13 +84,13 @@ func TestFollowersGetEachEventOnce(t *testing.T) {
 			id := EventID(fmt.Sprint("evt_", i))
 			store.happened(id, ago)
 			if look(); !slices.Equal(told(t, f), []EventID{id}) {
-				t.Errorf("an event that was stored %v after it happened is not told once", ago)
+				t.Errorf("an event that was stored %v after it happened is not delivered once", ago)
 			}
 		}
 	})
 }
 
-// Without this, a burst of events that one read does not return is lost or told in any order.
+// Without this, a burst of events that one read does not return is lost or comes in any order.
 func TestFollowersGetLongBurstsInOrder(t *testing.T) {
 	following(t, 100, func(t *testing.T, store *memory, s *Service) {
 		f := mustFollow(t, s, admin(), EventFilter{})
@@ -211,7 +211,7 @@ func TestFollowersThatFallBehindEnd(t *testing.T) {
 			t.Errorf("%v, %v", e, err)
 		}
 		if got := len(told(t, quick)); got != 1 {
-			t.Errorf("the quick one is told %d", got)
+			t.Errorf("the quick one gets %d", got)
 		}
 		burst(mostRecent + 1) // nobody can keep up
 		if e, err := quick.Next(); e != nil || !errors.Is(err, ErrBehind) {
@@ -248,7 +248,7 @@ func TestFollowersLearnOfOutages(t *testing.T) {
 		defer again.Close()
 		store.happened("evt_3", 0)
 		if look(); !slices.Equal(told(t, again), []EventID{"evt_3"}) || s.Live.open != 2 {
-			t.Error("a follower after the outage is not told")
+			t.Error("a follower after the outage gets nothing")
 		}
 	})
 }
@@ -281,7 +281,7 @@ func TestFollowingIsForAdmins(t *testing.T) {
 }
 
 // Without this, a key that was revoked, or whose rights were taken, follows events for as long as its stream is open.
-func TestFollowingIsDecidedAnew(t *testing.T) {
+func TestFollowingIsCheckedAgain(t *testing.T) {
 	own := Key{ID: "key_own", Hash: "h", InternalID: "int_1", Type: Standard, Stored: Active, Permissions: []Permission{Admin}, AllowedOrigins: []string{"https://a.example"}}
 	for _, c := range []struct {
 		name, want string

@@ -1592,7 +1592,7 @@ sends an error that says why. A stream that breaks off without ` + "`" + `comple
 type Subscription {
   """
   The audit events of the caller's organization, each once, usually within two seconds of the change. Needs what ` + "`" + `Organization.auditEvents` + "`" + `
-  needs, and the server checks that anew every 10 seconds. Events from before the subscription, and events that reach the store more than a
+  needs, and the server checks that again every 10 seconds. Events from before the subscription, and events that reach the store more than a
   few seconds late, are only in ` + "`" + `Organization.auditEvents` + "`" + `: read it after you subscribe, and again whenever a stream has ended.
   """
   auditEventAdded(

@@ -29,7 +29,7 @@ type Streams struct {
 const (
 	// beatEvery is how often a stream sends a comment. Proxies close connections that are silent for longer, often after 60 s.
 	beatEvery = 15 * time.Second
-	// decideEvery is how often a stream decides anew whether the caller may follow it.
+	// decideEvery is how often a stream checks whether the caller may still follow it.
 	decideEvery = 10 * time.Second
 	// decideTimeout limits that decision.
 	decideTimeout = 5 * time.Second

@@ -285,7 +285,7 @@ func TestStreamsEndWithTheirReason(t *testing.T) {
 }
 
 // Without this, a flood of events keeps a stream from hearing that its key was revoked.
-func TestBusyStreamsAreDecidedAnewToo(t *testing.T) {
+func TestBusyStreamsAreCheckedToo(t *testing.T) {
 	withStream(t, "text/event-stream", subscription, func(t *testing.T, s *streaming) {
 		s.change(func(s *trail) { s.key.Stored = apikey.Revoked })
 		for range 11 {
