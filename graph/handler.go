@@ -93,7 +93,7 @@ type Options struct {
 	// MaxResponseBytes is the maximum length of a response; 0 means any length.
 	MaxResponseBytes int64
 	// Memory limits the memory of all responses together; nil means no limit.
-	Memory Memory
+	Memory  Memory
 	Streams Streams
 	// Playground is the page to which browsers are redirected; may be empty.
 	Playground string
