@@ -23,17 +23,16 @@ import (
 
 // stream is an open subscription.
 type stream struct {
-	t    *testing.T
-	resp *http.Response
-	r    *bufio.Reader
+	t *testing.T
+	r *bufio.Reader
 }
 
 const follow = `subscription { auditEventAdded { action resourceId } }`
 
 // subscribe opens a stream as a caller of the fixture.
-func subscribe(t *testing.T, s *programtest.Server, token string) *stream {
+func subscribe(t *testing.T, s *programtest.Server, token, query string) *stream {
 	t.Helper()
-	body, err := json.Marshal(map[string]string{"query": follow})
+	body, err := json.Marshal(map[string]string{"query": query})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +46,7 @@ func subscribe(t *testing.T, s *programtest.Server, token string) *stream {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = resp.Body.Close() })
-	return &stream{t, resp, bufio.NewReader(resp.Body)}
+	return &stream{t, bufio.NewReader(resp.Body)}
 }
 
 // next returns the next event and its data, or the error at the end of the response.
@@ -92,7 +91,7 @@ func TestStreams(t *testing.T) {
 		programtest.ImportBatch(t, d, document.Batch{Keys: []bson.Raw{programtest.CallerDoc("watcher", "int_a", "org_a", programtest.Fields{"permissions": []string{"admin"}})}})
 		d.Env["REQUEST_TIMEOUT"] = "1s"
 		one, two := programtest.Serve(t, d.Env), programtest.Serve(t, d.Env)
-		revoked, kept := subscribe(t, one, programtest.Token("watcher")), subscribe(t, two, programtest.Token("admin"))
+		revoked, kept := subscribe(t, one, programtest.Token("watcher"), follow), subscribe(t, two, programtest.Token("admin"), follow)
 		id := create(t, one)
 		for _, s := range []*stream{revoked, kept} {
 			s.want("next", `{"data":{"auditEventAdded":{"action":"api_key_created","resourceId":"`+id+`"}}}`)
@@ -131,7 +130,7 @@ func TestStreams(t *testing.T) {
 		proxy.Start()
 		s := programtest.Serve(t, env)
 		programtest.AwaitReady(t, s)
-		follower := subscribe(t, s, programtest.Token("admin"))
+		follower := subscribe(t, s, programtest.Token("admin"), follow)
 		proxy.Cut()
 		id := create(t, programtest.Serve(t, d.Env))
 		follower.want("next", id)
@@ -140,9 +139,25 @@ func TestStreams(t *testing.T) {
 		follower.want("complete", "")
 		proxy.Start()
 		programtest.AwaitReady(t, s)
-		follower = subscribe(t, s, programtest.Token("admin"))
+		follower = subscribe(t, s, programtest.Token("admin"), follow)
 		id = create(t, s)
 		follower.want("next", id)
+	})
+}
+
+// The event of each golden subscription is compared with a reviewed file, on every store, as in TestOperations.
+func TestSubscriptions(t *testing.T) {
+	programtest.OnEveryStore(t, func(t *testing.T, d programtest.Deployment) {
+		s := programtest.Serve(t, programtest.Seeded(t, d).Env)
+		for _, op := range operations(t, "subscriptions") {
+			follower := subscribe(t, s, programtest.Token(op.caller), op.text)
+			create(t, s)
+			event, data, err := follower.next()
+			if err != nil || event != "next" {
+				t.Fatalf("%s: %s, %v", op.name, event, err)
+			}
+			golden(t, op, programtest.Answer{Status: http.StatusOK, Body: data}, d.Name == "embedded", func(body string) string { return named(body, map[string]string{}) })
+		}
 	})
 }
 
