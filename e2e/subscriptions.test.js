@@ -119,7 +119,7 @@ describe("graphql-sse", () => {
     assert.deepEqual(results, [{ data: { retriever: { name: "product-search" } } }]);
   });
 
-  it("comes back when the server stops", async () => {
+  it("connects again when the server stops", async () => {
     const first = await start();
     let at = first, connected = 0;
     const client = createClient({

@@ -82,9 +82,10 @@ func create(t *testing.T, s *programtest.Server) string {
 	return programtest.TextAt(data, "apiKey", "id")
 }
 
-// A stream tells what any process changes. It ends, with its reason, when its key is revoked or the store is down, and can be opened again
+// A stream has the changes of every process. It ends, with its reason, when its key is revoked or the store is down, and can be opened again
 // afterwards. When the server stops, it breaks off, so that clients open it elsewhere. It outlives REQUEST_TIMEOUT.
 func TestStreams(t *testing.T) {
+	t.Parallel() // it mostly waits
 	t.Run("revocation and shutdown", func(t *testing.T) {
 		t.Parallel()
 		d := programtest.Seeded(t, programtest.Embedded(t))

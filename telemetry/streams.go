@@ -13,6 +13,9 @@ func (m *Metrics) describeStreams() {
 		Name: "retrieverkeys_streams_ended_total",
 		Help: "Subscriptions that ended, by reason: client, stalled, behind, shutdown, or the code of the error that the client got.",
 	}, []string{"reason"})
+	for _, reason := range []string{"client", "stalled", "behind", "shutdown"} {
+		m.streamsEnded.WithLabelValues(reason) // from the start, so that the first one is an increase
+	}
 	m.registry.MustRegister(m.streams, m.streamEvents, m.streamsEnded)
 }
 
