@@ -207,6 +207,11 @@ func (s *Service) targets(ctx context.Context, c Caller, ids ...ID) (map[ID]*tar
 	if err != nil {
 		return nil, err
 	}
+	return s.targetsAmong(ctx, c, keys)
+}
+
+// targetsAmong is targets for keys that were read.
+func (s *Service) targetsAmong(ctx context.Context, c Caller, keys []Key) (map[ID]*target, error) {
 	found := byID(keys)
 	retrievers, err := s.retrieversOf(ctx, c, slices.Collect(maps.Values(found)))
 	if err != nil {

@@ -109,17 +109,64 @@ func (s *Service) refusesExecution(ctx context.Context, k *Key, e Execution) (Re
 	if err != nil {
 		return "", err
 	}
-	refusal = RefusedRetriever
+	return k.refusesExecutionOf(e, found), nil
+}
+
+// refusesExecutionOf is RefusesExecution with the retrievers that have the id. Ids are unique. If an import or another program stored one
+// twice, each of them must be allowed.
+func (k *Key) refusesExecutionOf(e Execution, found []Retriever) Refusal {
+	refusal := RefusedRetriever
 	for i := range found {
 		if found[i].ID != e.Retriever {
 			continue
 		}
-		// Ids are unique. If an import or another program stored one twice, each of them must be allowed.
 		if refusal = k.RefusesExecution(e, &found[i]); refusal != "" {
 			break
 		}
 	}
-	return refusal, nil
+	return refusal
+}
+
+// CheckFields are the fields of keys that Service.Check needs.
+const CheckFields = StatusFields | FieldAllowedOrigins | FieldPermissions | FieldScopes | FieldInternalID | FieldOrganizationID
+
+// Check returns for each of the keys, in the same order, why it may not execute the retriever now, or an empty Refusal if it may: what
+// MayExecute would decide, but it records nothing. The keys must be of the caller's organization, with their CheckFields. A retriever that the
+// caller does not see is refused as one that does not exist. Check reads the retriever once for all keys.
+func (s *Service) Check(ctx context.Context, c Caller, keys []*Key, id RetrieverID, origin string) ([]Refusal, error) {
+	if err := s.authorize(c, Read); err != nil {
+		return nil, err
+	}
+	found, err := s.retrieverSeen(ctx, c, id)
+	if err != nil {
+		return nil, err
+	}
+	e := Execution{Retriever: id, Origin: origin, At: s.now()}
+	refusals := make([]Refusal, len(keys))
+	for i, k := range keys {
+		refusal := k.RefusesExecution(e, nil)
+		if refusal == "" || refusal == RefusedRetriever || refusal == RefusedOperation {
+			refusal = k.refusesExecutionOf(e, found)
+		}
+		refusals[i] = refusal
+	}
+	return refusals, nil
+}
+
+// retrieverSeen returns the retrievers with the id if the caller sees one of them, and none otherwise.
+func (s *Service) retrieverSeen(ctx context.Context, c Caller, id RetrieverID) ([]Retriever, error) {
+	if id == "" {
+		return nil, nil
+	}
+	found, err := s.Store.Retrievers(ctx, c.tenant(), []RetrieverID{id})
+	if err != nil {
+		return nil, err
+	}
+	seen, err := s.seen(ctx, c, found, nil)
+	if err != nil || seen[id] == nil {
+		return nil, err
+	}
+	return found, nil
 }
 
 // mayReach reports whether the key can cover the retriever if the organization has it, in whatever namespace. An id that is not UTF-8

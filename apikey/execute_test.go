@@ -2,6 +2,7 @@ package apikey
 
 import (
 	"errors"
+	"slices"
 	"testing"
 )
 
@@ -103,6 +104,15 @@ func TestMayExecute(t *testing.T) {
 			if refusal, err := s.refusesExecution(t.Context(), &key, Execution{Retriever: c.retriever, Origin: c.origin, At: noon}); refusal != c.want || err != nil {
 				t.Errorf("got %q, %v, want %q", refusal, err, c.want)
 			}
+			// Check reads the retriever, which a gateway's platform does for an exact scope.
+			checked := c.want
+			if c.retriever == "ret_gone" {
+				checked = RefusedRetriever
+			}
+			listed := projected([]Key{key}, CheckFields)
+			if got, err := s.Check(t.Context(), reader(), []*Key{&listed[0]}, c.retriever, c.origin); err != nil || len(got) != 1 || got[0] != checked {
+				t.Errorf("Check returns %q, %v, want %q", got, err, checked)
+			}
 			// Only a request that may pass is a use of the key.
 			if noted := len(s.Usage.uses) == 1; noted != (c.want == "") {
 				t.Errorf("got a recorded use: %t", noted)
@@ -130,6 +140,54 @@ func TestRetrieversThatShareAnID(t *testing.T) {
 		if errors.As(err, &got) != (c.want != "") || got.Reason != c.want {
 			t.Errorf("%v: got %v, %q, want %q", c.scopes, err, got.Reason, c.want)
 		}
+	}
+}
+
+// Check says nothing about a retriever that the caller does not see, and reads it once for all keys.
+func TestCheckOfManyKeys(t *testing.T) {
+	all := func(id ID, scopes ...Scope) *Key {
+		k := keyOf(id, func(k *Key) { k.Permissions, k.Scopes = []Permission{Read}, scopes })
+		return &k
+	}
+	keys := []*Key{
+		all("key_1", on(ResourceRetriever, "ret_6")), // exactly
+		all("key_2", on(ResourceRetriever, "ret_*")),
+		all("key_3", on(ResourceRetriever, "ret_1")),
+		all("key_4", Scope{ResourceRetriever, "ret_6", []Operation{ReadData}}),
+	}
+	gone := []Refusal{RefusedRetriever, RefusedRetriever, RefusedRetriever, RefusedRetriever}
+	for name, c := range map[string]struct {
+		caller Caller
+		id     RetrieverID
+		want   []Refusal
+		reads  string
+	}{
+		"seen":       {reader(), "ret_6", []Refusal{"", "", RefusedRetriever, RefusedOperation}, "Namespaces Retrievers"},
+		"hidden":     {reader(on(ResourceRetriever, "ret_1")), "ret_6", gone, "Namespaces Retrievers"},
+		"absent":     {reader(), "ret_gone", gone, "Retrievers"},
+		"a name":     {reader(), "twin", gone, "Retrievers"},
+		"another's":  {reader(), "ret_foreign", gone, "Retrievers"},
+		"no id":      {reader(), "", gone, ""},
+		"seen alone": {reader(on(ResourceRetriever, "ret_6")), "ret_6", []Refusal{"", "", RefusedRetriever, RefusedOperation}, "Namespaces Retrievers"},
+	} {
+		store := fixture()
+		s := newService(store)
+		s.Usage = newUsage(store)
+		got, err := s.Check(t.Context(), c.caller, keys, c.id, "")
+		reads := store.reads()
+		if err != nil || !slices.Equal(got, c.want) || reads != c.reads || len(s.Usage.uses) > 0 {
+			t.Errorf("%s: got %q, %v, the reads %q, and %d uses, want %q and %q", name, got, err, reads, len(s.Usage.uses), c.want, c.reads)
+		}
+	}
+	store := fixture()
+	for caller, want := range map[*Caller]Code{new(Caller{}): Unauthenticated, new(writer("")): Forbidden} {
+		if _, err := newService(store).Check(t.Context(), *caller, keys, "ret_6", ""); codeOf(t, err) != want {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+	store.fails = "Retrievers"
+	if _, err := newService(store).Check(t.Context(), reader(), keys, "ret_6", ""); codeOf(t, err) != Unavailable {
+		t.Errorf("got %v during an outage", err)
 	}
 }
 

@@ -33,7 +33,7 @@ type RevokeResult struct {
 
 // RevokeMany revokes 1 to 500 keys of the organization, as Revoke does without a namespace, and returns a result for each id, in the same
 // order. Ids that repeat have the same result. It requires Delete. A dry run returns what the call would do, and writes nothing: not even an
-// event if it is refused.
+// event if it is refused. It reads the keys as a list does, so after a change by another process it can be as late as a list.
 //
 // It reads all keys together, then revokes one after the other, each by a conditional write that carries its event: when the write of a key
 // begins, those before it are stored. A process that dies halfway has therefore revoked a prefix of the ids, and the same call finishes the
@@ -59,7 +59,11 @@ func (s *Service) RevokeMany(ctx context.Context, c Caller, ids []ID, reason *st
 	}
 	ctx, cancel := leavingTime(ctx)
 	defer cancel()
-	targets, err := s.targets(ctx, c, ids...)
+	find := s.targets
+	if dryRun {
+		find = s.targetsAsListed
+	}
+	targets, err := find(ctx, c, ids...)
 	if err != nil {
 		return nil, err
 	}
@@ -75,6 +79,15 @@ func (s *Service) RevokeMany(ctx context.Context, c Caller, ids []ID, reason *st
 		all[i] = results[id]
 	}
 	return all, nil
+}
+
+// targetsAsListed is targets for a dry run. CurrentKeys would finish what another process left.
+func (s *Service) targetsAsListed(ctx context.Context, c Caller, ids ...ID) (map[ID]*target, error) {
+	keys, err := s.Store.Keys(ctx, c.tenant(), distinct(slices.Clone(ids)), AllFields)
+	if err != nil {
+		return nil, err
+	}
+	return s.targetsAmong(ctx, c, keys)
 }
 
 // ownLast returns the ids in order, but the caller's own key last.

@@ -498,6 +498,9 @@ func TestKeysOfAnOrganization(t *testing.T) {
 		if cmp.Diff(m.keys, dry.keys) != "" || len(dry.events) > 0 {
 			t.Fatal("a dry run wrote something")
 		}
+		if reads := dry.reads(); strings.Contains(reads, "CurrentKeys") { // which finishes changes of other processes
+			t.Fatalf("a dry run reads %s", reads)
+		}
 		store := copied()
 		got, err := newService(store).RevokeMany(ctx, c, asked, nil, false)
 		if may := c.authorizeChange(Delete) == nil; (err == nil) != may || (dryErr == nil) != may {

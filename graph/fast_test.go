@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/vektah/gqlparser/v2/ast"
 	"pgregory.net/rapid"
 
 	"retrieverkeys/apikey"
@@ -148,7 +149,11 @@ func (o *drawnOperation) selection(typeName string, depth int) string {
 				o.aliases++
 				fmt.Fprintf(&b, "a%d: ", o.aliases)
 			}
-			b.WriteString(f.Name + " " + directive)
+			b.WriteString(f.Name)
+			if slices.ContainsFunc(f.Arguments, func(a *ast.ArgumentDefinition) bool { return a.Type.NonNull }) {
+				b.WriteString(`(retrieverId: "ret_1_05")`) // of ApiKey.check, the only one
+			}
+			b.WriteString(" " + directive)
 			if next := f.Type.Name(); slices.Contains(below, next) {
 				b.WriteString(o.selection(next, depth))
 			} else if len(served.Types[next].Fields) > 0 {

@@ -53,6 +53,7 @@ var keyFields = map[string]keyField{
 	"viewerCanUpdate":   {shows: apikey.CanFields},
 	"viewerCanRotate":   {shows: apikey.CanFields},
 	"viewerCanRevoke":   {shows: apikey.CanFields},
+	"check":             {shows: apikey.CheckFields},
 }
 
 // keyObject writes those of them that have no resolver.

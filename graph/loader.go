@@ -330,6 +330,18 @@ func (l *loader) can(ctx context.Context, keys []*apikey.Key, which func(apikey.
 	return can, err
 }
 
+// check returns, for each key, whether it may execute the retriever.
+func (l *loader) check(ctx context.Context, keys []*apikey.Key, retriever, origin string) ([]*APIKeyCheck, error) {
+	return ofKeys(ctx, l, "check", fmt.Sprintf("%q %q", retriever, origin), keys, func(ctx context.Context, keys []*apikey.Key) ([]apikey.Refusal, error) {
+		return l.service.Check(ctx, l.caller, keys, apikey.RetrieverID(retriever), origin)
+	}, func(refusal apikey.Refusal) *APIKeyCheck {
+		if refusal == "" {
+			return &APIKeyCheck{Allowed: true}
+		}
+		return &APIKeyCheck{Reason: &refusal}
+	})
+}
+
 // retrieversOf returns, for each key, a page of the retrievers that it names, with what the current field selects.
 func (l *loader) retrieversOf(ctx context.Context, keys []*apikey.Key, p apikey.Page) ([]*RetrieverConnection, error) {
 	wants, _ := selectedConnection(ctx, "RetrieverConnection")

@@ -273,6 +273,8 @@ func TestReadsAreShared(t *testing.T) {
 		{"the organization's keys and their retrievers", `{ organization { apiKeys { results { name viewerCanUpdate viewerCanRotate viewerCanRevoke retrievers { results { name apiKeys(first: 0) { total } } } } } } }`, nil,
 			"KeyPage | Retrievers | Namespaces | CountKeys CountKeys"},
 		{"edges of the organization's keys and their retrievers", `{ organization { apiKeys { edges { node { viewerCanUpdate retrievers { edges { node { id } } } } } } } }`, nil, "KeyPage | Retrievers | Namespaces"},
+		{"what the organization's keys may execute", `{ organization { apiKeys { results { check(retrieverId: "ret_1_05") { allowed reason } again: check(retrieverId: "ret_1_05", origin: null) { allowed } } } } }`, nil,
+			"KeyPage | Retrievers | Namespaces"},
 		{"keys of retrievers and their retrievers", `{ retrievers(first: 9) { results { apiKeys { edges { node { retrievers { total } } } } } } }`, nil, "Namespaces | RetrieverPage | KeyPages | Retrievers | Namespaces"},
 		{"keys by alias and their retrievers", "{" + aliases(50, `apiKey(id: "key_1_50_%02d") { retrievers { total } }`) + "}", nil, "Keys Namespaces | Retrievers | Retrievers | Namespaces"},
 		{"keys that are null in a list", `{ nodes(ids: ["absent", "key_1_40_01", "none"]) { ... on ApiKey { retrievers { total } } } }`, nil, "Keys Namespaces Retrievers | NamespacesOf | Retrievers | Namespaces"},

@@ -9,6 +9,14 @@ import (
 	"github.com/99designs/gqlgen/graphql"
 )
 
+// Whether a key may execute a retriever.
+type APIKeyCheck struct {
+	// Whether it may.
+	Allowed bool `json:"allowed"`
+	// The first reason why it may not; null if it may.
+	Reason *apikey.Refusal `json:"reason,omitempty"`
+}
+
 // The settings of a new key.
 type CreateAPIKeyInput struct {
 	// The retriever that the key executes: its id, or its name.

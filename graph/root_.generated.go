@@ -40,6 +40,7 @@ type DirectiveRoot struct {
 type ComplexityRoot struct {
 	ApiKey struct {
 		AllowedOrigins    func(childComplexity int) int
+		Check             func(childComplexity int, retrieverID string, origin *string) int
 		CreatedAt         func(childComplexity int) int
 		CreatedBy         func(childComplexity int) int
 		Description       func(childComplexity int) int
@@ -70,6 +71,11 @@ type ComplexityRoot struct {
 		ViewerCanRevoke   func(childComplexity int) int
 		ViewerCanRotate   func(childComplexity int) int
 		ViewerCanUpdate   func(childComplexity int) int
+	}
+
+	ApiKeyCheck struct {
+		Allowed func(childComplexity int) int
+		Reason  func(childComplexity int) int
 	}
 
 	ApiKeyConnection struct {
@@ -287,6 +293,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.ApiKey.AllowedOrigins(childComplexity), true
+	case "ApiKey.check":
+		if e.ComplexityRoot.ApiKey.Check == nil {
+			break
+		}
+
+		args, err := ec.field_ApiKey_check_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.ApiKey.Check(childComplexity, args["retrieverId"].(string), args["origin"].(*string)), true
 	case "ApiKey.createdAt":
 		if e.ComplexityRoot.ApiKey.CreatedAt == nil {
 			break
@@ -472,6 +489,19 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.ApiKey.ViewerCanUpdate(childComplexity), true
+
+	case "ApiKeyCheck.allowed":
+		if e.ComplexityRoot.ApiKeyCheck.Allowed == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKeyCheck.Allowed(childComplexity), true
+	case "ApiKeyCheck.reason":
+		if e.ComplexityRoot.ApiKeyCheck.Reason == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKeyCheck.Reason(childComplexity), true
 
 	case "ApiKeyConnection.edges":
 		if e.ComplexityRoot.ApiKeyConnection.Edges == nil {
@@ -2202,6 +2232,41 @@ type ApiKey implements Node {
   viewerCanRotate: Boolean!
   "Whether ` + "`" + `revokeApiKey` + "`" + ` would revoke this key now, or do nothing because it is revoked."
   viewerCanRevoke: Boolean!
+
+  """
+  Whether the key may execute a retriever now, as the server answers a gateway. Asking is not a use of the key, and the key's rate limit does not
+  matter.
+  """
+  check(
+    "The retriever's id. A retriever that you may not see is refused like one that does not exist."
+    retrieverId: ID!
+    "The ` + "`" + `Origin` + "`" + ` header that a browser would send; null for a request that does not come from a web page."
+    origin: String
+  ): ApiKeyCheck
+}
+
+"Whether a key may execute a retriever."
+type ApiKeyCheck {
+  "Whether it may."
+  allowed: Boolean!
+  "The first reason why it may not; null if it may."
+  reason: ApiKeyRefusal
+}
+
+"Why a key may not execute a retriever. They are checked in this order."
+enum ApiKeyRefusal {
+  "The key is revoked."
+  REVOKED
+  "The key has expired."
+  EXPIRED
+  "The key's origins do not include the request's."
+  ORIGIN
+  "The key's permissions do not include ` + "`" + `READ` + "`" + `."
+  PERMISSION
+  "No scope of the key covers the retriever, or there is no such retriever that you may see."
+  RETRIEVER
+  "The scopes that cover the retriever have operations, and none of these is ` + "`" + `EXECUTE_RETRIEVER` + "`" + `."
+  OPERATION
 }
 
 "How much of an organization a key reaches. The widest of its scopes counts."
@@ -2494,8 +2559,20 @@ func (ec *executionContext) childFields_ApiKey(ctx context.Context, field graphq
 		return ec.fieldContext_ApiKey_viewerCanRotate(ctx, field)
 	case "viewerCanRevoke":
 		return ec.fieldContext_ApiKey_viewerCanRevoke(ctx, field)
+	case "check":
+		return ec.fieldContext_ApiKey_check(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type ApiKey", field.Name)
+}
+
+func (ec *executionContext) childFields_ApiKeyCheck(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "allowed":
+		return ec.fieldContext_ApiKeyCheck_allowed(ctx, field)
+	case "reason":
+		return ec.fieldContext_ApiKeyCheck_reason(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ApiKeyCheck", field.Name)
 }
 
 func (ec *executionContext) childFields_ApiKeyConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {

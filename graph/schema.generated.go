@@ -25,6 +25,7 @@ type ApiKeyResolver interface {
 	ViewerCanUpdate(ctx context.Context, objs []*apikey.Key) ([]bool, error)
 	ViewerCanRotate(ctx context.Context, objs []*apikey.Key) ([]bool, error)
 	ViewerCanRevoke(ctx context.Context, objs []*apikey.Key) ([]bool, error)
+	Check(ctx context.Context, objs []*apikey.Key, retrieverID string, origin *string) ([]*APIKeyCheck, error)
 }
 type MutationResolver interface {
 	CreateAPIKey(ctx context.Context, input CreateAPIKeyInput) (*CreateAPIKeyPayload, error)
@@ -76,6 +77,28 @@ type ViewerResolver interface {
 // endregion ************************** generated!.gotpl **************************
 
 // region    ***************************** args.gotpl *****************************
+
+func (ec *executionContext) field_ApiKey_check_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "retrieverId",
+		func(ctx context.Context, v any) (string, error) {
+			return ec.unmarshalNID2string(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["retrieverId"] = arg0
+	arg1, err := graphql.ProcessArgField(ctx, rawArgs, "origin",
+		func(ctx context.Context, v any) (*string, error) {
+			return ec.unmarshalOString2ᚖstring(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["origin"] = arg1
+	return args, nil
+}
 
 func (ec *executionContext) field_ApiKey_retrievers_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
 	var err error
@@ -1655,6 +1678,119 @@ func (ec *executionContext) resolveBatch_ApiKey_viewerCanRevoke(ctx context.Cont
 		err,
 		"ApiKey.viewerCanRevoke",
 	)
+}
+
+func (ec *executionContext) _ApiKey_check(ctx context.Context, field graphql.CollectedField, obj *apikey.Key) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ApiKey_check(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return ec.resolveBatch_ApiKey_check(ctx, field, obj)
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *APIKeyCheck) graphql.Marshaler {
+			return ec.marshalOApiKeyCheck2ᚖretrieverkeysᚋgraphᚐAPIKeyCheck(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_ApiKey_check(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "ApiKey",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_ApiKeyCheck(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_ApiKey_check_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+func (ec *executionContext) resolveBatch_ApiKey_check(ctx context.Context, field graphql.CollectedField, obj *apikey.Key) (any, error) {
+	resolver := ec.Resolvers.ApiKey()
+	fc := graphql.GetFieldContext(ctx)
+	if batch, ok := graphql.BatchParentsFor[*apikey.Key](ctx, "ApiKey"); ok {
+		result := batch.FieldResult(field, func() (any, error) {
+			return resolver.Check(ctx, batch.Parents, fc.Args["retrieverId"].(string), fc.Args["origin"].(*string))
+		})
+		return graphql.ResolveBatchGroupResult[*APIKeyCheck](
+			ctx,
+			batch.Index,
+			len(batch.Parents),
+			result,
+			"ApiKey.check",
+			batch.IndexMap,
+		)
+	}
+	results, err := resolver.Check(ctx, []*apikey.Key{obj}, fc.Args["retrieverId"].(string), fc.Args["origin"].(*string))
+	return graphql.ResolveBatchSingleResult[*APIKeyCheck](
+		ctx,
+		results,
+		err,
+		"ApiKey.check",
+	)
+}
+
+func (ec *executionContext) _ApiKeyCheck_allowed(ctx context.Context, field graphql.CollectedField, obj *APIKeyCheck) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ApiKeyCheck_allowed(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Allowed, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v bool) graphql.Marshaler {
+			return ec.marshalNBoolean2bool(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ApiKeyCheck_allowed(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ApiKeyCheck", field, false, false, "Boolean")
+}
+
+func (ec *executionContext) _ApiKeyCheck_reason(ctx context.Context, field graphql.CollectedField, obj *APIKeyCheck) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ApiKeyCheck_reason(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Reason, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *apikey.Refusal) graphql.Marshaler {
+			return ec.marshalOApiKeyRefusal2ᚖretrieverkeysᚋapikeyᚐRefusal(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_ApiKeyCheck_reason(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ApiKeyCheck", field, false, false, "ApiKeyRefusal")
 }
 
 func (ec *executionContext) _ApiKeyConnection_results(ctx context.Context, field graphql.CollectedField, obj *ApiKeyConnection) (ret graphql.Marshaler) {
@@ -5913,6 +6049,50 @@ func (ec *executionContext) _ApiKey(ctx context.Context, sel ast.SelectionSet, o
 				func(ctx context.Context) graphql.Marshaler {
 					return ec._ApiKey_viewerCanRevoke(ctx, field, obj)
 				})
+		case "check":
+			out.ResolveConcurrently(ec.OperationContext, &deferred, i,
+				true, false,
+				func(ctx context.Context) graphql.Marshaler {
+					return ec._ApiKey_check(ctx, field, obj)
+				})
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var apiKeyCheckImplementors = []string{"ApiKeyCheck"}
+
+func (ec *executionContext) _ApiKeyCheck(ctx context.Context, sel ast.SelectionSet, obj *APIKeyCheck) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, apiKeyCheckImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("ApiKeyCheck")
+		case "allowed":
+			out.Values[i] = ec._ApiKeyCheck_allowed(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "reason":
+			out.Values[i] = ec._ApiKeyCheck_reason(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
 		default:
 			panic("unknown field " + strconv.Quote(field.Name))
 		}
@@ -7876,6 +8056,13 @@ func (ec *executionContext) marshalOApiKey2ᚖretrieverkeysᚋapikeyᚐKey(ctx c
 	return ec._ApiKey(ctx, sel, v)
 }
 
+func (ec *executionContext) marshalOApiKeyCheck2ᚖretrieverkeysᚋgraphᚐAPIKeyCheck(ctx context.Context, sel ast.SelectionSet, v *APIKeyCheck) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._ApiKeyCheck(ctx, sel, v)
+}
+
 func (ec *executionContext) marshalOApiKeyConnection2ᚖretrieverkeysᚋgraphᚐApiKeyConnection(ctx context.Context, sel ast.SelectionSet, v *ApiKeyConnection) graphql.Marshaler {
 	if v == nil {
 		return graphql.Null
@@ -7898,6 +8085,44 @@ func (ec *executionContext) unmarshalOApiKeyOrder2ᚖretrieverkeysᚋapikeyᚐOr
 	res, err := ec.unmarshalInputApiKeyOrder(ctx, v)
 	return &res, graphql.ErrorOnPath(ctx, err)
 }
+
+func (ec *executionContext) unmarshalOApiKeyRefusal2ᚖretrieverkeysᚋapikeyᚐRefusal(ctx context.Context, v any) (*apikey.Refusal, error) {
+	if v == nil {
+		return nil, nil
+	}
+	tmp, err := graphql.UnmarshalString(v)
+	res := unmarshalOApiKeyRefusal2ᚖretrieverkeysᚋapikeyᚐRefusal[tmp]
+	return &res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalOApiKeyRefusal2ᚖretrieverkeysᚋapikeyᚐRefusal(ctx context.Context, sel ast.SelectionSet, v *apikey.Refusal) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	_ = sel
+	_ = ctx
+	res := graphql.MarshalString(marshalOApiKeyRefusal2ᚖretrieverkeysᚋapikeyᚐRefusal[*v])
+	return res
+}
+
+var (
+	unmarshalOApiKeyRefusal2ᚖretrieverkeysᚋapikeyᚐRefusal = map[string]apikey.Refusal{
+		"REVOKED":    apikey.RefusedRevoked,
+		"EXPIRED":    apikey.RefusedExpired,
+		"ORIGIN":     apikey.RefusedOrigin,
+		"PERMISSION": apikey.RefusedPermission,
+		"RETRIEVER":  apikey.RefusedRetriever,
+		"OPERATION":  apikey.RefusedOperation,
+	}
+	marshalOApiKeyRefusal2ᚖretrieverkeysᚋapikeyᚐRefusal = map[apikey.Refusal]string{
+		apikey.RefusedRevoked:    "REVOKED",
+		apikey.RefusedExpired:    "EXPIRED",
+		apikey.RefusedOrigin:     "ORIGIN",
+		apikey.RefusedPermission: "PERMISSION",
+		apikey.RefusedRetriever:  "RETRIEVER",
+		apikey.RefusedOperation:  "OPERATION",
+	}
+)
 
 func (ec *executionContext) unmarshalOApiKeyStatus2ᚕretrieverkeysᚋapikeyᚐStatusᚄ(ctx context.Context, v any) ([]apikey.Status, error) {
 	if v == nil {

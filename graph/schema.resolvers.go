@@ -27,6 +27,10 @@ func (r *apiKeyResolver) ViewerCanRevoke(ctx context.Context, objs []*apikey.Key
 	return loaded(ctx).can(ctx, objs, func(c apikey.Can) bool { return c.Revoke })
 }
 
+func (r *apiKeyResolver) Check(ctx context.Context, objs []*apikey.Key, retrieverID string, origin *string) ([]*APIKeyCheck, error) {
+	return loaded(ctx).check(ctx, objs, retrieverID, orZero(origin))
+}
+
 func (r *mutationResolver) CreateAPIKey(ctx context.Context, input CreateAPIKeyInput) (*CreateAPIKeyPayload, error) {
 	return created(r.Service.Create(ctx, apikey.CallerFrom(ctx), apikey.NamespaceFrom(ctx), input.RetrieverID, input.settings()))
 }
