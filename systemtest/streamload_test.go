@@ -1,7 +1,6 @@
 package systemtest
 
 import (
-	"cmp"
 	"flag"
 	"fmt"
 	"os"
@@ -9,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -42,104 +40,135 @@ func processorTime(t *testing.T, p programtest.Process) time.Duration {
 	return ticks * time.Second / 100
 }
 
-// Every stream gets each change once. The log has the figures of docs/performance.md: how long after the answer to a change its event
-// arrives, and the server's processor time for one event on one stream.
+// changing makes changes of one organization's keys, in requests of several, and remembers when each was answered.
+type changing struct {
+	t        *testing.T
+	s        *programtest.Server
+	name     string
+	answered []time.Time
+}
+
+// changesAtOnce is how many changes a request makes.
+const changesAtOnce = 25
+
+func (c *changing) change() {
+	var text strings.Builder
+	first := len(c.answered)
+	for n := first; n < first+changesAtOnce; n++ {
+		fmt.Fprintf(&text, ` c%d: updateApiKey(input: {id: "key_%s_%02d", description: "change %d."}) { apiKey { id } }`, n, c.name, n%100, n)
+	}
+	if got := c.s.Query(c.name, "", "mutation {"+text.String()+"}"); strings.Contains(got.Body, "errors") {
+		c.t.Errorf("%.500s", got.Body)
+	}
+	for range changesAtOnce {
+		c.answered = append(c.answered, time.Now())
+	}
+}
+
+// arrival is when a stream received the event of a change.
+type arrival struct {
+	change int
+	at     time.Time
+}
+
+// receive returns the events from the first change to the last, whose number comes when it is known.
+func (c *changing) receive(s *stream, first int, last <-chan int) (all []arrival) {
+	end := -1
+	for end < 0 || len(all) == 0 || all[len(all)-1].change < end {
+		_, data, err := s.next()
+		_, text, found := strings.Cut(data, `"after":"change `)
+		if err != nil || !found {
+			c.t.Errorf("%s, %v", data, err)
+			return all
+		}
+		number, _, _ := strings.Cut(text, ".")
+		n, _ := strconv.Atoi(number)
+		if n >= first { // others happened just before the first stream was open
+			all = append(all, arrival{n, time.Now()})
+		}
+		select {
+		case end = <-last:
+		default:
+		}
+	}
+	return all
+}
+
+// Every stream of several organizations gets each change of its own once, in order. The log has the figures of docs/performance.md: how long after
+// the answer to a change its event arrives, and the server's processor time for one event on one stream.
 func TestStreamsKeepUp(t *testing.T) {
 	t.Parallel()
-	const writers, perRequest, keys = 4, 25, 400
+	const organizations = 4
 	d := programtest.Seeded(t, programtest.Embedded(t))
 	var batch document.Batch
-	for i := range keys {
-		batch.Keys = append(batch.Keys, programtest.KeyDoc(fmt.Sprintf("key_%03d", i), "ret_main"))
+	all := make([]*changing, organizations)
+	for i := range all {
+		all[i] = &changing{t: t, name: fmt.Sprint("load_", i)}
+		of := programtest.Fields{"internal_id": "int_" + all[i].name, "organization_id": "org_" + all[i].name}
+		batch.Keys = append(batch.Keys, programtest.CallerDoc(all[i].name, "int_"+all[i].name, "org_"+all[i].name, programtest.Fields{"permissions": []string{"admin"}}))
+		for k := range 100 {
+			batch.Keys = append(batch.Keys, programtest.KeyDoc(fmt.Sprintf("key_%s_%02d", all[i].name, k), "ret_main", of))
+		}
 	}
 	programtest.ImportBatch(t, d, batch)
-	d.Env["MAX_STREAMS"] = 4 * *streamsOpen
+	d.Env["MAX_STREAMS"] = *streamsOpen
 	p := programtest.StartProcess(t, d.Env)
-	var answered sync.Map // the times of answers by the number of the change
-	var next atomic.Int64
-	change := func() {
-		var text strings.Builder
-		from := next.Add(perRequest) - perRequest
-		for n := from; n < from+perRequest; n++ {
-			fmt.Fprintf(&text, ` c%d: updateApiKey(input: {id: "key_%03d", description: "change %d."}) { apiKey { id } }`, n, n%keys, n)
-		}
-		if got := p.Query("admin", "production", "mutation {"+text.String()+"}"); strings.Contains(got.Body, "errors") {
-			t.Errorf("%.500s", got.Body)
-		}
-		for n, now := from, time.Now(); n < from+perRequest; n++ {
-			answered.Store(n, now)
-		}
-	}
 	// changes makes changes for a while and returns their number and the server's processor time.
-	changes := func() (n int64, took, used time.Duration) {
-		before, from := processorTime(t, p), next.Load()
+	changes := func() (n int, used time.Duration) {
+		before, began := processorTime(t, p), time.Now()
 		var writing sync.WaitGroup
-		began := time.Now()
-		for range writers {
+		for _, c := range all {
+			c.s = p.Server
+			n -= len(c.answered)
 			writing.Go(func() {
-				tick := time.NewTicker(time.Second * perRequest * writers / time.Duration(*streamsChanges))
+				tick := time.NewTicker(time.Second * changesAtOnce * organizations / time.Duration(*streamsChanges))
 				defer tick.Stop()
 				for time.Since(began) < *streamsFor {
-					change()
+					c.change()
 					<-tick.C
 				}
 			})
 		}
 		writing.Wait()
-		took = time.Since(began)
-		n = next.Load() - from
-		return n, took, processorTime(t, p) - before
+		for _, c := range all {
+			n += len(c.answered)
+		}
+		return n, processorTime(t, p) - before
 	}
-	alone, _, usedAlone := changes()
-	first := next.Load()
+	alone, usedAlone := changes()
 
-	type arrival struct {
-		change int64
-		at     time.Time
-	}
-	arrivals := make([][]arrival, *streamsOpen)
-	var last atomic.Int64
-	last.Store(-1)
 	var reading sync.WaitGroup
+	arrivals, lasts := make([][]arrival, *streamsOpen), make([]chan int, *streamsOpen)
+	firsts := make([]int, organizations)
 	for i := range arrivals {
-		s := subscribe(t, p.Server, programtest.Token("admin"), `subscription { auditEventAdded(filter: { action: "api_key_updated" }) { id timestamp action resourceId actorId status changes { field before after } } }`)
-		reading.Go(func() {
-			for {
-				_, data, err := s.next()
-				_, text, found := strings.Cut(data, `"after":"change `)
-				if err != nil || !found {
-					t.Errorf("%s, %v", data, err)
-					return
-				}
-				number, _, _ := strings.Cut(text, ".")
-				n, _ := strconv.ParseInt(number, 10, 64)
-				if n < first { // its event was new when the first stream opened
-					continue
-				}
-				if arrivals[i] = append(arrivals[i], arrival{n, time.Now()}); n == last.Load() {
-					return
-				}
-			}
-		})
+		c := all[i%organizations]
+		first := len(c.answered)
+		firsts[i%organizations], lasts[i] = first, make(chan int, 1)
+		s := subscribe(t, p.Server, programtest.Token(c.name), `subscription { auditEventAdded(filter: { action: "api_key_updated" }) { id timestamp action resourceId actorId status changes { field before after } } }`)
+		reading.Go(func() { arrivals[i] = c.receive(s, first, lasts[i]) })
 	}
-	made, took, used := changes()
-	last.Store(next.Load() + perRequest - 1)
-	change()
+	began := time.Now()
+	made, used := changes()
+	took := time.Since(began)
+	for i := range lasts {
+		lasts[i] <- len(all[i%organizations].answered) + changesAtOnce - 1
+	}
+	for _, c := range all {
+		c.change()
+	}
 	reading.Wait()
 
 	var delays []time.Duration
 	for i, of := range arrivals {
-		slices.SortFunc(of, func(a, b arrival) int { return cmp.Compare(a.change, b.change) }) // changes are made side by side
+		c, first := all[i%organizations], firsts[i%organizations]
 		for j, a := range of {
-			if a.change != first+int64(j) {
-				t.Fatalf("stream %d: the change after %d is %d", i, first+int64(j)-1, a.change)
+			if a.change != first+j {
+				t.Fatalf("stream %d got change %d in the place of %d", i, a.change, first+j)
 			}
-			at, _ := answered.Load(a.change)
-			answer, _ := at.(time.Time)
-			delays = append(delays, a.at.Sub(answer))
+			delays = append(delays, a.at.Sub(c.answered[a.change]))
 		}
-		if want := int(next.Load() - first); len(of) != want {
-			t.Errorf("stream %d has %d changes of %d", i, len(of), want)
+		if want := len(c.answered) - first; len(of) != want {
+			t.Errorf("stream %d got %d changes of %d", i, len(of), want)
 		}
 	}
 	slices.Sort(delays)
@@ -147,6 +176,6 @@ func TestStreamsKeepUp(t *testing.T) {
 		return delays[int(share*float64(len(delays)-1))].Round(time.Millisecond)
 	}
 	t.Logf("%d streams, %.0f changes per second: p50 %v, p99 %v, %v at most after the answer", *streamsOpen, float64(made)/took.Seconds(), of(.5), of(.99), of(1))
-	t.Logf("%v for %d changes alone, %v for as many with %d events: %.1f µs per event and stream", usedAlone, alone, used, len(delays),
+	t.Logf("%v for %d changes alone, %v for %d with %d events: %.1f µs per event and stream", usedAlone, alone, used, made, len(delays),
 		(float64(used.Microseconds())-float64(usedAlone.Microseconds())/float64(alone)*float64(made))/float64(len(delays)))
 }
