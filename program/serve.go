@@ -78,7 +78,7 @@ func (c *command) serve(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, closeLimiter()) }()
 
-	usage := &apikey.Usage{Store: engine, Logger: c.logger}
+	usage := &apikey.Usage{Store: engine, Logger: c.logger, Lost: metrics.UsageLost}
 	live := &apikey.Live{Store: engine, Logger: c.logger, Most: c.cfg.MaxStreams}
 	service := &apikey.Service{Store: engine, Usage: usage, Live: live, RateLimit: c.cfg.RateLimit}
 	playground := ""
@@ -144,6 +144,7 @@ func (c *command) serve(ctx context.Context) (err error) {
 	working.Go(func() { c.prepare(background, engine, prepare, url, metrics) })
 	working.Go(func() { usage.Run(background) })
 	working.Go(func() { live.Run(background) })
+	working.Go(func() { usage.Forget(background, c.cfg.UsageDays, time.Now) })
 	working.Go(func() { service.StoreDenials(background, c.logger) })
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
