@@ -50,6 +50,7 @@ type Config struct {
 	MaxConcurrent    int
 	MaxConnections   int
 	GatePath         string
+	UsageDays        int // for which usage is kept
 	LeakAction       string
 	LeakKeys         string // a file or an https URL; empty: GitHub's reports are off
 	RequestTimeout   time.Duration

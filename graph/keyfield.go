@@ -52,6 +52,7 @@ var keyFields = map[string]keyField{
 	"reach":             {apikey.ReachFields, func(b []byte, k *apikey.Key) []byte { return upper(b, k.Reach()) }, nil},
 	"findings":          {apikey.FindingFields, func(b []byte, k *apikey.Key) []byte { return findings(b, k.Findings()) }, nil},
 	"retrievers":        {shows: apikey.FieldScopes},
+	"usage":             {},
 	"viewerCanUpdate":   {shows: apikey.CanFields},
 	"viewerCanRotate":   {shows: apikey.CanFields},
 	"viewerCanRevoke":   {shows: apikey.CanFields},

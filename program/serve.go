@@ -78,7 +78,7 @@ func (c *command) serve(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, closeLimiter()) }()
 
-	usage := &apikey.Usage{Store: engine, Logger: c.logger}
+	usage := &apikey.Usage{Store: engine, Logger: c.logger, Lost: metrics.UsageLost}
 	service := &apikey.Service{
 		Store: engine, Usage: usage, RateLimit: c.cfg.RateLimit, Policy: apikey.Policy(c.cfg.Policy), LeakAction: apikey.LeakAction(c.cfg.LeakAction),
 	}
@@ -147,6 +147,7 @@ func (c *command) serve(ctx context.Context) (err error) {
 		}
 	})
 	working.Go(func() { usage.Run(background) })
+	working.Go(func() { usage.Forget(background, c.cfg.UsageDays, time.Now) })
 	working.Go(func() { service.StoreDenials(background, c.logger) })
 	if c.leakKeys != nil {
 		working.Go(func() { c.leakKeys.Load(background) })

@@ -13,7 +13,7 @@ import (
 // The file identifies its program by an application id ("rkey") and the version of the schema.
 const (
 	applicationID = 0x726b6579
-	schemaVersion = 5
+	schemaVersion = 6
 )
 
 // migration brings a file from the previous version of the schema to the next one.
@@ -29,6 +29,7 @@ var schema = [schemaVersion]migration{
 	{tables: auditTrail},
 	{keyColumns, fill(unfilledKeys, fillKeyColumns, documentDates), keyIndexes},
 	{eventColumns, fill(unfilledEvents, fillEventColumns, eventValues), eventIndexes},
+	{tables: usageTable},
 	{indexes: expiryIndex},
 }
 
@@ -103,7 +104,7 @@ CREATE INDEX api_keys_by_creator ON api_keys (tenant, created_by, created_at, id
 `
 )
 
-// expiryIndex, of version 5, is the order of the keys of all tenants that expire. The number is noDate.
+// expiryIndex, of version 6, is the order of the keys of all tenants that expire. The number is noDate.
 const expiryIndex = `
 CREATE INDEX api_keys_by_end ON api_keys (expires_at, id, tenant) WHERE expires_at > -9223372036854775808;
 `
@@ -136,6 +137,20 @@ CREATE INDEX audit_events_by_actor ON audit_events (tenant, actor_id, happened_a
 CREATE INDEX audit_events_by_actor_key ON audit_events (tenant, actor_key_id, happened_at, id);
 `
 )
+
+// usageTable, of version 5, has what gateways were answered about each key on each day, the number of days since 1970-01-01. The index is for
+// deleting old days.
+const usageTable = `
+CREATE TABLE api_key_usage (
+	tenant  TEXT NOT NULL,
+	key_id  TEXT NOT NULL,
+	day     INTEGER NOT NULL,
+	allowed INTEGER NOT NULL,
+	refused INTEGER NOT NULL,
+	PRIMARY KEY (tenant, key_id, day)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX api_key_usage_by_day ON api_key_usage (day);
+`
 
 // auditTrail, of version 2, stores audit events as documents are stored. audit_event_retrievers is the order of every retriever's
 // events, with times in milliseconds. The indexes of namespaces are for commands that work on all organizations.
@@ -189,6 +204,7 @@ const (
 	countKeyDocuments
 	lastKeyRow
 	keysOfRows
+	answersOfKey
 	expiringKeys
 	eventStored
 	keyOrderReads
@@ -335,7 +351,8 @@ var readSQL = [reads]string{
 		WHERE expires_at > -9223372036854775808 AND (expires_at, id, tenant) > (?, ?, ?) AND expires_at < ? AND tenant > '' ORDER BY expires_at, id, tenant LIMIT ?`,
 	eventStored: `SELECT id FROM audit_events WHERE tenant = ? AND id = ?`,
 	// The + keeps the indexes of tenant out of the choice.
-	keysOfRows: `SELECT document FROM api_keys WHERE pk > ? AND pk <= ? AND +tenant = ? AND id IS NOT NULL`,
+	keysOfRows:   `SELECT document FROM api_keys WHERE pk > ? AND pk <= ? AND +tenant = ? AND id IS NOT NULL`,
+	answersOfKey: `SELECT day, allowed, refused FROM api_key_usage WHERE tenant = ? AND key_id = ? AND day >= ? AND day <= ?`,
 }
 
 // writeStatement identifies a statement of a transaction, prepared on first use.
@@ -363,6 +380,8 @@ const (
 	repairKey
 	insertEvent
 	insertEventRetriever
+	addAnswers
+	deleteAnswers
 	writes
 )
 
@@ -404,6 +423,13 @@ var writeSQL = [writes]string{
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
 	insertEventRetriever: `
 		INSERT INTO audit_event_retrievers (tenant, retriever_id, happened_at, id, audit_event) VALUES (?, ?, ?, ?, ?)`,
+	addAnswers: fmt.Sprintf(`
+		INSERT INTO api_key_usage (tenant, key_id, day, allowed, refused) VALUES (?, ?, ?, ?, ?)
+		ON CONFLICT DO UPDATE SET allowed = min(max(allowed, 0) + excluded.allowed, %[1]d), refused = min(max(refused, 0) + excluded.refused, %[1]d)`,
+		apikey.MaxCount),
+	deleteAnswers: `
+		DELETE FROM api_key_usage WHERE (tenant, key_id, day) IN (
+			SELECT tenant, key_id, day FROM api_key_usage INDEXED BY api_key_usage_by_day WHERE day < ? LIMIT ?)`,
 }
 
 // The statements that fill the columns of new versions.
