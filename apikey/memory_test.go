@@ -17,6 +17,7 @@ type memory struct {
 	namespaces []Namespace
 	retrievers []Retriever
 	events     []Event
+	deleted    FeedPlace     // the last deletion of an event
 	down       error         // the error of every read
 	fails      string        // the read that fails, in the form that reads returns
 	delay      time.Duration // how long every read takes

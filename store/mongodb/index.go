@@ -44,6 +44,7 @@ var indexes = []index{
 	{document.Keys, bson.D{up("internal_id"), up("key_id")}, true},
 	pendingIndex,
 	{document.Events, bson.D{up("internal_id"), up("audit_id")}, true},
+	{document.Events, arrivalOrder, false},
 	{document.Events, eventIndex("retriever_ids"), false},
 	{document.Events, eventIndex("resource_id"), false},
 	{document.Keys, keysOfTenant, false},

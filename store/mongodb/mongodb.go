@@ -30,12 +30,15 @@ type Store struct {
 	namespaces, retrievers, keys collection
 	fresh                        collection // api_keys as the primary has them
 	events                       collection // read from the primary: an audit trail must not lag behind
+	deletions                    collection // of events
 
 	settler *settler
 	left    leftovers
 	pending pending
 	sweep   sweep
 	scan    atomic.Bool // the next sweep scans all keys, because the index of pending events cannot be built
+
+	margin time.Duration // feedMargin, which tests change
 
 	explains atomic.Pointer[bool] // explainsTruly, once it was asked
 
@@ -85,6 +88,8 @@ func open(uri, database string, logger *slog.Logger, configure func(*options.Cli
 		primary:    primary,
 		fresh:      primary.Collection(document.Keys),
 		events:     primary.Collection(document.Events),
+		deletions:  primary.Collection(document.Deletions),
+		margin:     feedMargin,
 		namespaces: db.Collection(document.Namespaces),
 		retrievers: db.Collection(document.Retrievers),
 		keys:       db.Collection(document.Keys),

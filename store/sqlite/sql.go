@@ -13,7 +13,7 @@ import (
 // The file identifies its program by an application id ("rkey") and the version of the schema.
 const (
 	applicationID = 0x726b6579
-	schemaVersion = 4
+	schemaVersion = 5
 )
 
 // migration brings a file from the previous version of the schema to the next one.
@@ -29,6 +29,7 @@ var schema = [schemaVersion]migration{
 	{tables: auditTrail},
 	{keyColumns, fill(unfilledKeys, fillKeyColumns, documentDates), keyIndexes},
 	{eventColumns, fill(unfilledEvents, fillEventColumns, eventValues), eventIndexes},
+	{tables: deletions, indexes: arrivalIndex},
 }
 
 // documents is the schema of version 1. Its tables have one row per document: the BSON as imported, and the columns
@@ -130,6 +131,21 @@ CREATE INDEX audit_events_by_actor_key ON audit_events (tenant, actor_key_id, ha
 `
 )
 
+// The feed, of version 5, has events in the order of their rows. A row gets the number after the largest one, in the order of the transactions, so
+// it is after all rows that anybody can have read. The newest row is never deleted, because its number would be used again. The index has the
+// rows of a tenant in order: SQLite puts the row's number at the end of every index. audit_deletions has the last row that was deleted.
+const (
+	arrivalIndex = `
+CREATE INDEX audit_events_by_arrival ON audit_events (tenant);
+`
+	deletions = `
+CREATE TABLE audit_deletions (
+	tenant TEXT PRIMARY KEY,
+	pk     INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+`
+)
+
 // auditTrail, of version 2, stores audit events as documents are stored. audit_event_retrievers is the order of every retriever's
 // events, with times in milliseconds. The indexes of namespaces are for commands that work on all organizations.
 const auditTrail = `
@@ -182,6 +198,12 @@ const (
 	countKeyDocuments
 	lastKeyRow
 	keysOfRows
+	arrivedEvents
+	eventOfRow
+	lastDeletedEvent
+	firstEventSince
+	lastEventRow
+	tenantsOfEvents
 	keyOrderReads
 	eventOrderReads = keyOrderReads + readStatement(keyOrders)*readsOfKeyOrder
 	reads           = eventOrderReads + readStatement(eventOrders)*readsOfEventOrder
@@ -322,7 +344,18 @@ var readSQL = [reads]string{
 	countKeyDocuments: `SELECT count(*), count(*) FROM (SELECT 1 FROM api_keys WHERE pk > 0 LIMIT ?)`,
 	lastKeyRow:        `SELECT coalesce(max(pk), 0) FROM api_keys`,
 	// The + keeps the indexes of tenant out of the choice.
-	keysOfRows: `SELECT document FROM api_keys WHERE pk > ? AND pk <= ? AND +tenant = ? AND id IS NOT NULL`,
+	keysOfRows:       `SELECT document FROM api_keys WHERE pk > ? AND pk <= ? AND +tenant = ? AND id IS NOT NULL`,
+	arrivedEvents:    `SELECT pk, document FROM audit_events INDEXED BY audit_events_by_arrival WHERE tenant = ? AND pk > ? ORDER BY pk LIMIT ?`,
+	eventOfRow:       `SELECT id FROM audit_events WHERE pk = ? AND +tenant = ?`,
+	lastDeletedEvent: `SELECT pk FROM audit_deletions WHERE tenant = ?`,
+	firstEventSince:  `SELECT min(pk) FROM audit_events INDEXED BY audit_events_by_time WHERE tenant = ? AND happened_at >= ?`,
+	lastEventRow:     `SELECT pk, id FROM audit_events INDEXED BY audit_events_by_arrival WHERE tenant = ? AND pk > 0 ORDER BY pk DESC LIMIT 1`,
+	tenantsOfEvents: `
+		WITH RECURSIVE tenants (tenant) AS (
+			SELECT min(tenant) FROM audit_events WHERE tenant >= ''
+			UNION ALL
+			SELECT (SELECT min(e.tenant) FROM audit_events e WHERE e.tenant > t.tenant) FROM tenants t WHERE t.tenant IS NOT NULL)
+		SELECT t.tenant FROM tenants t WHERE t.tenant IS NOT NULL`,
 }
 
 // writeStatement identifies a statement of a transaction, prepared on first use.
@@ -350,6 +383,10 @@ const (
 	repairKey
 	insertEvent
 	insertEventRetriever
+	oldEvents
+	deleteEvent
+	deleteEventRetriever
+	noteDeletion
 	writes
 )
 
@@ -391,6 +428,13 @@ var writeSQL = [writes]string{
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
 	insertEventRetriever: `
 		INSERT INTO audit_event_retrievers (tenant, retriever_id, happened_at, id, audit_event) VALUES (?, ?, ?, ?, ?)`,
+	oldEvents: `
+		SELECT pk, document FROM audit_events INDEXED BY audit_events_by_time
+		WHERE tenant = ? AND happened_at < ? AND pk < (SELECT max(pk) FROM audit_events WHERE pk > 0) LIMIT ?`,
+	deleteEvent:          `DELETE FROM audit_events WHERE pk = ?`,
+	deleteEventRetriever: `DELETE FROM audit_event_retrievers WHERE tenant = ? AND retriever_id = ? AND happened_at = ? AND id = ?`,
+	noteDeletion: `
+		INSERT INTO audit_deletions (tenant, pk) VALUES (?, ?) ON CONFLICT DO UPDATE SET pk = excluded.pk WHERE excluded.pk > pk`,
 }
 
 // The statements that fill the columns of new versions.
