@@ -13,7 +13,7 @@ import (
 // The file identifies its program by an application id ("rkey") and the version of the schema.
 const (
 	applicationID = 0x726b6579
-	schemaVersion = 5
+	schemaVersion = 6
 )
 
 // migration brings a file from the previous version of the schema to the next one.
@@ -29,6 +29,7 @@ var schema = [schemaVersion]migration{
 	{tables: auditTrail},
 	{keyColumns, fill(unfilledKeys, fillKeyColumns, documentDates), keyIndexes},
 	{eventColumns, fill(unfilledEvents, fillEventColumns, eventValues), eventIndexes},
+	{tables: usageTable},
 	{tables: deletions, indexes: arrivalIndex},
 }
 
@@ -131,7 +132,21 @@ CREATE INDEX audit_events_by_actor_key ON audit_events (tenant, actor_key_id, ha
 `
 )
 
-// The feed, of version 5, has events in the order of their rows. A row gets the number after the largest one, in the order of the transactions, so
+// usageTable, of version 5, has what gateways were answered about each key on each day, the number of days since 1970-01-01. The index is for
+// deleting old days.
+const usageTable = `
+CREATE TABLE api_key_usage (
+	tenant  TEXT NOT NULL,
+	key_id  TEXT NOT NULL,
+	day     INTEGER NOT NULL,
+	allowed INTEGER NOT NULL,
+	refused INTEGER NOT NULL,
+	PRIMARY KEY (tenant, key_id, day)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX api_key_usage_by_day ON api_key_usage (day);
+`
+
+// The feed, of version 6, has events in the order of their rows. A row gets the number after the largest one, in the order of the transactions, so
 // it is after all rows that anybody can have read. The newest row is never deleted, because its number would be used again. The index has the
 // rows of a tenant in order: SQLite puts the row's number at the end of every index. audit_deletions has the last row that was deleted.
 const (
@@ -198,6 +213,7 @@ const (
 	countKeyDocuments
 	lastKeyRow
 	keysOfRows
+	answersOfKey
 	arrivedEvents
 	eventOfRow
 	lastDeletedEvent
@@ -345,6 +361,7 @@ var readSQL = [reads]string{
 	lastKeyRow:        `SELECT coalesce(max(pk), 0) FROM api_keys`,
 	// The + keeps the indexes of tenant out of the choice.
 	keysOfRows:       `SELECT document FROM api_keys WHERE pk > ? AND pk <= ? AND +tenant = ? AND id IS NOT NULL`,
+	answersOfKey:     `SELECT day, allowed, refused FROM api_key_usage WHERE tenant = ? AND key_id = ? AND day >= ? AND day <= ?`,
 	arrivedEvents:    `SELECT pk, document FROM audit_events INDEXED BY audit_events_by_arrival WHERE tenant = ? AND pk > ? ORDER BY pk LIMIT ?`,
 	eventOfRow:       `SELECT id FROM audit_events WHERE pk = ? AND +tenant = ?`,
 	lastDeletedEvent: `SELECT pk FROM audit_deletions WHERE tenant = ?`,
@@ -383,6 +400,8 @@ const (
 	repairKey
 	insertEvent
 	insertEventRetriever
+	addAnswers
+	deleteAnswers
 	oldEvents
 	deleteEvent
 	deleteEventRetriever
@@ -428,6 +447,13 @@ var writeSQL = [writes]string{
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
 	insertEventRetriever: `
 		INSERT INTO audit_event_retrievers (tenant, retriever_id, happened_at, id, audit_event) VALUES (?, ?, ?, ?, ?)`,
+	addAnswers: fmt.Sprintf(`
+		INSERT INTO api_key_usage (tenant, key_id, day, allowed, refused) VALUES (?, ?, ?, ?, ?)
+		ON CONFLICT DO UPDATE SET allowed = min(max(allowed, 0) + excluded.allowed, %[1]d), refused = min(max(refused, 0) + excluded.refused, %[1]d)`,
+		apikey.MaxCount),
+	deleteAnswers: `
+		DELETE FROM api_key_usage WHERE (tenant, key_id, day) IN (
+			SELECT tenant, key_id, day FROM api_key_usage INDEXED BY api_key_usage_by_day WHERE day < ? LIMIT ?)`,
 	oldEvents: `
 		SELECT pk, document FROM audit_events INDEXED BY audit_events_by_time
 		WHERE tenant = ? AND happened_at < ? AND pk < (SELECT max(pk) FROM audit_events WHERE pk > 0) LIMIT ?`,
