@@ -5,9 +5,12 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"pgregory.net/rapid"
@@ -34,16 +37,23 @@ func (m *memory) ArrivedEvents(ctx context.Context, tenant InternalID, r FeedRan
 }
 
 func (m *memory) TenantsOfEvents(ctx context.Context) (tenants []InternalID, err error) {
+	if err := m.read(ctx, "TenantsOfEvents"); err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	for i := range m.events {
 		tenants = append(tenants, m.events[i].InternalID)
 	}
-	return distinct(tenants), m.read(ctx, "TenantsOfEvents")
+	return distinct(tenants), nil
 }
 
 func (m *memory) DeleteEvents(ctx context.Context, tenant InternalID, before time.Time, limit int) (more bool, err error) {
 	if err := m.read(ctx, fmt.Sprintf("DeleteEvents(%s, %s, %d)", tenant, before.Format(time.DateOnly), limit)); err != nil {
 		return false, err
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	n := 0
 	m.events = slices.DeleteFunc(m.events, func(e Event) bool {
 		old := n < limit && e.InternalID == tenant && e.Timestamp.Before(before)
@@ -241,4 +251,77 @@ func TestFeedReaders(t *testing.T) {
 			t.Errorf("%s: the list says %v, the feed %v", name, list, feed)
 		}
 	}
+}
+
+// refusesOf fails to delete the events of one organization.
+type refusesOf struct {
+	*memory
+	tenant InternalID
+}
+
+func (r *refusesOf) DeleteEvents(ctx context.Context, tenant InternalID, before time.Time, limit int) (more bool, err error) {
+	r.mu.Lock()
+	refuses := tenant == r.tenant
+	r.mu.Unlock()
+	if refuses {
+		return false, errors.New("odd")
+	}
+	return r.memory.DeleteEvents(ctx, tenant, before, limit)
+}
+
+// Old events must be deleted in steps, of every organization, even if the store fails for one of them. Otherwise one organization would keep
+// the trail of all others, or one deletion would stop every other write.
+func TestOldEventsAreForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &refusesOf{&memory{}, "int_other_3"}
+		began := time.Now()
+		add := func(tenant InternalID, n, days int) {
+			for i := range n {
+				store.events = append(store.events, Event{ID: EventID(fmt.Sprint("evt_", i)), InternalID: tenant, Timestamp: began.AddDate(0, 0, -days)})
+			}
+		}
+		add("int_1", forgetBatch+5, 31)
+		add("int_1", 3, 29)
+		for i := range forgetTenants + 5 {
+			add(InternalID(fmt.Sprint("int_other_", i)), 1, 31)
+		}
+		s := &Service{Store: store}
+		ctx, stop := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() { s.ForgetEvents(ctx, slog.New(slog.DiscardHandler), 30) })
+		left := func() int {
+			synctest.Wait()
+			store.mu.Lock()
+			defer store.mu.Unlock()
+			return len(store.events)
+		}
+		if got := left(); got != 5+3+forgetTenants+5 {
+			t.Errorf("%d events after the first step", got)
+		}
+		time.Sleep(time.Minute)
+		if got := left(); got != 3+1 {
+			t.Errorf("%d events after a minute, want those that are not old, and one that could not be deleted", got)
+		}
+		store.mu.Lock()
+		store.tenant = ""
+		store.mu.Unlock()
+		time.Sleep(forgetEvery)
+		if got := left(); got != 3 {
+			t.Errorf("%d events after an hour, want 3", got)
+		}
+		store.mu.Lock()
+		store.down = Outage(context.DeadlineExceeded)
+		store.mu.Unlock()
+		time.Sleep(48 * time.Hour)
+		synctest.Wait()
+		store.mu.Lock()
+		store.down = nil
+		store.mu.Unlock()
+		time.Sleep(2 * forgetEvery)
+		if got := left(); got != 0 {
+			t.Errorf("%d events after two days, want none", got)
+		}
+		stop()
+		running.Wait()
+	})
 }

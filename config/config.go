@@ -51,6 +51,7 @@ type Config struct {
 	MaxConnections   int
 	GatePath         string
 	UsageDays        int // for which usage is kept
+	AuditDays        int // for which audit events are kept; 0: forever
 	RequestTimeout   time.Duration
 	ShutdownDelay    time.Duration
 	TrustedProxies   []netip.Prefix
