@@ -65,8 +65,9 @@ type FeedOptions struct {
 type Feed struct {
 	Events []ArrivedEvent
 
-	tenant InternalID
 	next   feedCursor
+	tenant uint32 // its checksum
+	room   []byte
 }
 
 // ErrEventsDeleted is the error for a cursor after which events were deleted because of their age.
@@ -118,7 +119,7 @@ func (s *Service) Feed(ctx context.Context, c Caller, o FeedOptions) (*Feed, err
 	case o.After != "" && page.Deleted.Compare(from.after) > 0 && page.Deleted.Compare(from.deleted) > 0:
 		return nil, ErrEventsDeleted
 	}
-	return &Feed{Events: page.Events, tenant: tenant, next: feedCursor{after: page.Next, deleted: page.Deleted}}, nil
+	return &Feed{Events: page.Events, tenant: tenantChecksum(tenant), next: feedCursor{after: page.Next, deleted: page.Deleted}}, nil
 }
 
 func sinceTooLong(cause error) error {
@@ -126,12 +127,12 @@ func sinceTooLong(cause error) error {
 }
 
 // Next returns the cursor after which the feed goes on.
-func (f *Feed) Next() string { return string(f.next.append(nil, f.tenant)) }
+func (f *Feed) Next() string { return string(f.next.encode(nil, &f.room, f.tenant)) }
 
-// AppendCursor appends the cursor of an event.
+// AppendCursor appends the cursor of an event. It is not safe for concurrent use.
 func (f *Feed) AppendCursor(b []byte, i int) []byte {
 	at := feedCursor{after: f.Events[i].place(), deleted: f.next.deleted}
-	return at.append(b, f.tenant)
+	return at.encode(b, &f.room, f.tenant)
 }
 
 // feedCursor is what a cursor of the feed says.
@@ -145,20 +146,24 @@ type feedCursor struct {
 // feedCursorKind distinguishes these cursors from those of lists.
 const feedCursorKind = 'f'
 
-// append appends the cursor as text. Its checksum includes the organization, so that a cursor of another one is refused.
+// append appends the cursor as text.
 func (c feedCursor) append(b []byte, tenant InternalID) []byte {
-	var room [128]byte
-	data := appendPlace(append(room[:0], feedCursorKind), c.after)
+	return c.encode(b, new([]byte), tenantChecksum(tenant))
+}
+
+// encode is append, with the checksum of the organization and with room for the bytes. A cursor's checksum includes the organization, so that a cursor
+// of another one is refused.
+func (c feedCursor) encode(b []byte, room *[]byte, tenant uint32) []byte {
+	data := appendPlace(append((*room)[:0], feedCursorKind), c.after)
 	if c.deleted.Compare(c.after) > 0 {
 		data = appendPlace(data, c.deleted)
 	}
-	data = binary.BigEndian.AppendUint32(data, feedChecksum(data, tenant))
+	data = binary.BigEndian.AppendUint32(data, crc32.Update(tenant, crc32.IEEETable, data))
+	*room = data
 	return cursorText.AppendEncode(b, data)
 }
 
-func feedChecksum(data []byte, tenant InternalID) uint32 {
-	return crc32.Update(crc32.ChecksumIEEE(data), crc32.IEEETable, []byte(tenant))
-}
+func tenantChecksum(tenant InternalID) uint32 { return crc32.ChecksumIEEE([]byte(tenant)) }
 
 func appendPlace(b []byte, p FeedPlace) []byte {
 	b = binary.BigEndian.AppendUint64(b, uint64(p.Arrival))

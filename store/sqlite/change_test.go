@@ -228,7 +228,7 @@ func TestFilesOfOlderVersionsAreMigrated(t *testing.T) {
 }
 
 // insertEvents stores n events of one millisecond after the other in one transaction.
-func insertEvents(t *testing.T, s *Store, n int, edit func(i int, e *apikey.Event)) {
+func insertEvents(t testing.TB, s *Store, n int, edit func(i int, e *apikey.Event)) {
 	t.Helper()
 	err := s.writing(t.Context(), func(ctx context.Context, w *writer) error {
 		for i := range n {
