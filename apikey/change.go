@@ -40,10 +40,14 @@ func (s *Service) Create(ctx context.Context, c Caller, namespace, retriever str
 	key, secret := newRetrieverKey(r.ID, c.Key.UserID, now)
 	key.InternalID, key.OrganizationID, key.PrincipalID = c.tenant(), c.Key.OrganizationID, c.Key.PrincipalID
 	settings.Name.Given = true
+	s.Policy.lifetime(&settings, now)
 	if err := settings.apply(&key, now); err != nil {
 		return nil, err
 	}
-	key.Status = Active
+	if err := s.Policy.checkExpiry(key.ExpiresAt, now); err != nil {
+		return nil, err
+	}
+	s.Policy.asOf(&key, now)
 	if err := s.Store.InsertKey(ctx, key, c.Made(&key, r.NamespaceID, now)); err != nil {
 		return nil, err
 	}
@@ -72,6 +76,11 @@ func (s *Service) Update(ctx context.Context, c Caller, namespace string, id ID,
 		to := from
 		if err := settings.apply(&to, now); err != nil {
 			return Change{}, err
+		}
+		if settings.ExpiresAt.Given {
+			if err := s.Policy.checkExpiry(to.ExpiresAt, now); err != nil {
+				return Change{}, err
+			}
 		}
 		if err := s.mayGive(c, own, &to, s.wider(&from, &to)); err != nil {
 			return Change{}, err
@@ -128,7 +137,7 @@ var errLost = conflict("The key was changed by somebody else at the same time. R
 // attempt reads it.
 func (s *Service) attempt(ctx context.Context, c Caller, own *Key, t *target, as wish, decide decision) (key *Key, won bool, err error) {
 	from, now := t.key, s.instant()
-	from.Status = from.StatusAt(now)
+	s.Policy.asOf(&from, now)
 	e := c.event(as.action, ResourceAPIKey, string(from.ID), now, t.namespace, from.Retrievers())
 	refused := c.mayChange(&from, as.action, t.homes)
 	if refused != nil || own == nil {
@@ -144,11 +153,11 @@ func (s *Service) attempt(ctx context.Context, c Caller, own *Key, t *target, as
 		return nil, false, err
 	}
 	to := &change.Key
-	to.Status = to.StatusAt(now)
+	s.Policy.asOf(to, now)
 	if e.Changes = changes(&from, to); len(e.Changes) == 0 {
 		return to, true, nil
 	}
-	change.Event = e
+	change.Events = []Event{e}
 	if won, err = s.Store.ChangeKey(ctx, change); err != nil || !won {
 		return nil, false, err
 	}
@@ -212,8 +221,17 @@ func (s *Service) targets(ctx context.Context, c Caller, ids ...ID) (map[ID]*tar
 
 // targetsAmong is targets for keys that were read.
 func (s *Service) targetsAmong(ctx context.Context, c Caller, keys []Key) (map[ID]*target, error) {
-	found := byID(keys)
-	retrievers, err := s.retrieversOf(ctx, c, slices.Collect(maps.Values(found)))
+	found, err := s.seenAmong(ctx, c, slices.Collect(maps.Values(byID(keys))))
+	all := make(map[ID]*target, len(found))
+	for _, t := range found {
+		all[t.key.ID] = t
+	}
+	return all, err
+}
+
+// seenAmong returns those of the keys that the caller sees in the organization, in the same order.
+func (s *Service) seenAmong(ctx context.Context, c Caller, keys []*Key) ([]*target, error) {
+	retrievers, err := s.retrieversOf(ctx, c, keys)
 	if err != nil {
 		return nil, err
 	}
@@ -223,18 +241,20 @@ func (s *Service) targetsAmong(ctx context.Context, c Caller, keys []Key) (map[I
 			return nil, err
 		}
 	}
-	homes, all := homesOf(retrievers), make(map[ID]*target, len(found))
-	for id, k := range found {
+	homes := homesOf(retrievers)
+	var all []*target
+	for _, k := range keys {
 		if !c.seesKey(k, seen) {
 			continue
 		}
-		all[id] = &target{key: *k, homes: homes}
+		t := &target{key: *k, homes: homes}
 		for _, named := range k.Retrievers() {
 			if in, exists := homes[named]; exists && (seen == nil || seen[named] != nil) {
-				all[id].namespace = in
+				t.namespace = in
 				break
 			}
 		}
+		all = append(all, t)
 	}
 	return all, nil
 }

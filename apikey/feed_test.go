@@ -72,7 +72,7 @@ func holding(permissions ...Permission) Caller {
 	return c
 }
 
-func trail(n int) []Event {
+func arrived(n int) []Event {
 	events := make([]Event, n)
 	for i := range events {
 		events[i] = Event{ID: EventID(fmt.Sprintf("evt_%d", i)), InternalID: "int_1", Timestamp: frozen().Add(time.Duration(i) * time.Minute)}
@@ -84,7 +84,7 @@ func trail(n int) []Event {
 // trail would have holes.
 func TestFeedIsFollowedByItsCursors(t *testing.T) {
 	const n = 10
-	store := &memory{events: trail(n)}
+	store := &memory{events: arrived(n)}
 	s := newService(store)
 	ctx, admin := t.Context(), holding(Admin)
 	follow := func(after string, limit int) (ids []EventID) {
@@ -134,7 +134,7 @@ func TestFeedIsFollowedByItsCursors(t *testing.T) {
 // A cursor of a place from which events were deleted must be an error. A client that has seen them all, and one that starts, must go on.
 // Otherwise a client would miss events without noticing, or could never start.
 func TestFeedSaysWhatIsNotKept(t *testing.T) {
-	store := &memory{events: trail(4)}
+	store := &memory{events: arrived(4)}
 	s := newService(store)
 	ctx, admin := t.Context(), holding(Admin)
 	whole, err := s.Feed(ctx, admin, FeedOptions{Limit: 10})
@@ -180,7 +180,7 @@ func TestFeedSaysWhatIsNotKept(t *testing.T) {
 
 // A cursor must be refused if it is not exactly one of the organization's feed. Otherwise a mistake would look like an empty feed.
 func TestFeedRefusesOtherCursors(t *testing.T) {
-	s := newService(&memory{events: trail(4)})
+	s := newService(&memory{events: arrived(4)})
 	good := feedCursor{after: FeedPlace{Arrival: 2, ID: "evt_1"}, deleted: FeedPlace{Arrival: 3}}
 	text := string(good.append(nil, "int_1"))
 	if _, err := s.Feed(t.Context(), holding(Admin), FeedOptions{After: text, Limit: 1}); err != nil {
@@ -234,7 +234,7 @@ func TestFeedCursorsKeepPlaces(t *testing.T) {
 
 // The feed must have exactly the readers of Organization.auditEvents. Otherwise it would show a trail to callers that must not see it.
 func TestFeedReaders(t *testing.T) {
-	s := newService(&memory{events: trail(1)})
+	s := newService(&memory{events: arrived(1)})
 	for name, c := range map[string]Caller{
 		"admin": holding(Admin), "delete": holding(Delete), "read": holding(Read), "nothing": holding(), "anonymous": {},
 		"a retriever's key":        {Key: &Key{InternalID: "int_1", Type: RetrieverKey, Permissions: []Permission{Admin}}},

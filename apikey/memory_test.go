@@ -17,6 +17,7 @@ type memory struct {
 	namespaces []Namespace
 	retrievers []Retriever
 	events     []Event
+	unlisted   int // documents that no list shows
 	days       []KeyDay
 	deleted    FeedPlace     // the last deletion of an event
 	down       error         // the error of every read
@@ -122,6 +123,16 @@ func (m *memory) CountKeys(ctx context.Context, tenant InternalID, where KeyCond
 	return len(selected(m.keys, func(k *Key) bool { return k.InternalID == tenant && where.Matches(k) })), nil
 }
 
+func (m *memory) EachKey(ctx context.Context, tenant InternalID, fields Fields, f func(*Key)) (unlisted int, err error) {
+	if err := m.read(ctx, "EachKey"); err != nil {
+		return 0, err
+	}
+	for _, k := range projected(selected(m.keys, func(k *Key) bool { return k.InternalID == tenant }), fields) {
+		f(&k)
+	}
+	return m.unlisted, nil
+}
+
 func (m *memory) Namespaces(ctx context.Context, tenant InternalID, refs []string) ([]Namespace, error) {
 	if err := m.read(ctx, "Namespaces"); err != nil {
 		return nil, err
@@ -177,6 +188,17 @@ func (m *memory) CountRetrievers(ctx context.Context, tenant InternalID, ns Name
 	return len(m.retrieversOf(tenant, ns)), nil
 }
 
+func (m *memory) CurrentKeysWithHashes(ctx context.Context, tenant *InternalID, hashes []string) ([]Key, error) {
+	if err := m.read(ctx, "CurrentKeysWithHashes"); err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return selected(m.keys, func(k *Key) bool {
+		return (tenant == nil || k.InternalID == *tenant) && slices.Contains(hashes, k.Hash)
+	}), nil
+}
+
 func (m *memory) CurrentKeys(ctx context.Context, tenant InternalID, ids ...ID) ([]Key, error) {
 	if err := m.read(ctx, "CurrentKeys"); err != nil {
 		return nil, err
@@ -192,7 +214,7 @@ func (m *memory) InsertKey(ctx context.Context, k Key, e Event) error {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	k.Status = ""
+	k.Status, k.Found = "", 0
 	m.keys, m.events = append(m.keys, k), append(m.events, e)
 	return nil
 }
@@ -206,17 +228,17 @@ func (m *memory) ChangeKey(ctx context.Context, c Change) (bool, error) {
 	i := slices.IndexFunc(m.keys, func(k Key) bool {
 		return k.InternalID == c.Key.InternalID && k.ID == c.Key.ID && k.Hash == c.Key.Hash && k.Revision == c.Key.Revision
 	})
-	if i < 0 || m.keys[i].StatusAt(c.ActiveAt) == Revoked || !c.ActiveAt.IsZero() && m.keys[i].StatusAt(c.ActiveAt) != Active {
+	if i < 0 || !c.AnyState && (m.keys[i].StatusAt(c.ActiveAt) == Revoked || !c.ActiveAt.IsZero() && m.keys[i].StatusAt(c.ActiveAt) != Active) {
 		return false, nil
 	}
 	m.keys[i] = merged(m.keys[i], c.Key, c.Fields)
 	m.keys[i].Revision++
 	if c.Successor != nil {
 		successor := *c.Successor
-		successor.Status = ""
+		successor.Status, successor.Found = "", 0
 		m.keys = append(m.keys, successor)
 	}
-	m.events = append(m.events, c.Event)
+	m.events = append(m.events, c.Events...)
 	return true, nil
 }
 
@@ -235,6 +257,9 @@ func merged(stored, written Key, fields Fields) Key {
 		{FieldRevokedBy, func() { stored.RevokedBy = written.RevokedBy }},
 		{FieldAllowedOrigins, func() { stored.AllowedOrigins = written.AllowedOrigins }},
 		{FieldRevokeReason, func() { stored.RevokeReason = written.RevokeReason }},
+		{FieldLeakedAt, func() { stored.LeakedAt = written.LeakedAt }},
+		{FieldLeakSource, func() { stored.LeakSource = written.LeakSource }},
+		{FieldLeakURL, func() { stored.LeakURL = written.LeakURL }},
 		{FieldRotatedTo, func() { stored.RotatedTo = written.RotatedTo }},
 	} {
 		if fields&f.field != 0 {
@@ -303,6 +328,35 @@ func (m *memory) DeleteAnswers(ctx context.Context, before Day, limit int) (more
 	return deleted == limit, nil
 }
 
+func (m *memory) ExpiringKeys(ctx context.Context, after ExpiryPosition, before time.Time, limit int) ([]Key, error) {
+	if err := m.read(ctx, "ExpiringKeys"); err != nil {
+		return nil, err
+	}
+	place := func(k *Key) ExpiryPosition { return ExpiryPosition{*k.ExpiresAt, k.ID, k.InternalID} }
+	compare := func(a, b ExpiryPosition) int {
+		return cmp.Or(a.At.Compare(b.At), strings.Compare(string(a.ID), string(b.ID)), strings.Compare(string(a.Tenant), string(b.Tenant)))
+	}
+	keys := selected(m.keys, func(k *Key) bool {
+		return k.ExpiresAt != nil && k.ExpiresAt.Before(before) && compare(place(k), after) > 0
+	})
+	slices.SortFunc(keys, func(a, b Key) int { return compare(place(&a), place(&b)) })
+	return projected(keys[:min(limit, len(keys))], NoticeFields), nil
+}
+
+func (m *memory) StoredEvents(ctx context.Context, events []EventRef) (stored []EventRef, err error) {
+	if err := m.read(ctx, "StoredEvents"); err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i := range m.events {
+		if ref := (EventRef{m.events[i].InternalID, m.events[i].ID}); slices.Contains(events, ref) {
+			stored = append(stored, ref)
+		}
+	}
+	return stored, nil
+}
+
 func (m *memory) InsertEvent(ctx context.Context, e Event) error {
 	if err := m.read(ctx, "InsertEvent"); err != nil {
 		return err
@@ -319,6 +373,8 @@ func (m *memory) EventPage(ctx context.Context, tenant InternalID, l EventList) 
 	if err := m.read(ctx, fmt.Sprintf("EventPage(%d)", l.Limit)); err != nil {
 		return nil, err
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	all := selected(m.eventsOf(tenant, l.Where), func(e *Event) bool { return l.Has(e.Position()) })
 	slices.SortFunc(all, func(a, b Event) int { return a.Position().Compare(b.Position()) })
 	return limited(all, l.FromEnd, l.Limit), nil
@@ -392,6 +448,9 @@ func projected(keys []Key, fields Fields) []Key {
 			{FieldPrincipalID, func() { p.PrincipalID = k.PrincipalID }},
 			{FieldIsInternal, func() { p.IsInternal = k.IsInternal }},
 			{FieldRevokeReason, func() { p.RevokeReason = k.RevokeReason }},
+			{FieldLeakedAt, func() { p.LeakedAt = k.LeakedAt }},
+			{FieldLeakSource, func() { p.LeakSource = k.LeakSource }},
+			{FieldLeakURL, func() { p.LeakURL = k.LeakURL }},
 			{FieldRotatedTo, func() { p.RotatedTo = k.RotatedTo }},
 			{FieldRotatedFrom, func() { p.RotatedFrom = k.RotatedFrom }},
 			{FieldBudget, func() { p.Budget = k.Budget }},

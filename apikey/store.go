@@ -14,10 +14,14 @@ type Store interface {
 	// decided. If another process was stopped while changing one, it finishes that change first.
 	CurrentKeys(ctx context.Context, tenant InternalID, ids ...ID) ([]Key, error)
 
+	// CurrentKeysWithHashes is CurrentKeys for the keys with these hashes. If the tenant is nil, it returns the keys of all tenants. If
+	// several documents have a hash, it returns all of them that are usable.
+	CurrentKeysWithHashes(ctx context.Context, tenant *InternalID, hashes []string) ([]Key, error)
+
 	// InsertKey stores a new key and its event: both or neither.
 	InsertKey(ctx context.Context, k Key, e Event) error
 
-	// ChangeKey changes a key by one conditional write, which carries its event. If the key is not as the change expects it, it writes
+	// ChangeKey changes a key by one conditional write, which carries its events. If the key is not as the change expects it, it writes
 	// nothing and reports false.
 	ChangeKey(ctx context.Context, c Change) (bool, error)
 
@@ -35,6 +39,13 @@ type Store interface {
 
 	// DeleteAnswers deletes up to limit of all tenants' KeyDays that are before a day, and reports whether there can be more.
 	DeleteAnswers(ctx context.Context, before Day, limit int) (more bool, err error)
+
+	// ExpiringKeys returns up to that many keys of all tenants that expire after a place and before an instant, in the order of ExpiryPosition, with
+	// NoticeFields and as the primary has them. It finds them by an index, and fails while that is missing.
+	ExpiringKeys(ctx context.Context, after ExpiryPosition, before time.Time, limit int) ([]Key, error)
+
+	// StoredEvents returns those of the events that are stored, in any order.
+	StoredEvents(ctx context.Context, events []EventRef) ([]EventRef, error)
 
 	// InsertEvent stores an event without a change. If an event with its id is stored already, it stays as it is; its place in the feed can move to
 	// the end.
@@ -82,6 +93,10 @@ type Reader interface {
 	// CountKeys counts the tenant's keys that meet the conditions.
 	CountKeys(ctx context.Context, tenant InternalID, where KeyConditions) (int, error)
 
+	// EachKey calls f with each of the tenant's keys that lists show, in no order, and returns how many documents of the tenant no list shows. It
+	// ends with the context. f must not keep the key.
+	EachKey(ctx context.Context, tenant InternalID, fields Fields, f func(*Key)) (unlisted int, err error)
+
 	// Namespaces returns the namespaces whose id or name is in refs, in any order.
 	Namespaces(ctx context.Context, tenant InternalID, refs []string) ([]Namespace, error)
 
@@ -106,10 +121,11 @@ type Change struct {
 	Key      Key       // the new state, except Revision, which must still be stored and which a change increments
 	Fields   Fields    // the fields that are written; all others stay
 	ActiveAt time.Time // the instant at which the key must be active; if zero, it must not be revoked
+	AnyState bool      // the key may have any state, and ActiveAt has no meaning: only the revision counts
 	// Successor is the key that replaces it. It exists as soon as the change does, however the process ends: at the latest after the next
 	// start, read or change. It is never stored twice.
 	Successor *Key
-	Event     Event
+	Events    []Event // at least one, in order
 }
 
 // NotAdded are the KeyDays that AddAnswers could not add.

@@ -48,12 +48,16 @@ type Config struct {
 	AuthFailures     int // a minute; 0: unlimited
 	RedisURL         string
 	MaxConcurrent    int
+	MaxStreams       int
 	MaxConnections   int
 	GatePath         string
 	UsageDays        int // for which usage is kept
+	LeakAction       string
+	LeakKeys         string // a file or an https URL; empty: GitHub's reports are off
 	AuditDays        int // for which audit events are kept; 0: forever
 	RequestTimeout   time.Duration
 	ShutdownDelay    time.Duration
+	Policy           Policy
 	TrustedProxies   []netip.Prefix
 	Persisted        string // a file
 	PersistedOnly    bool
@@ -65,6 +69,9 @@ type Config struct {
 // Limits are the limits of one GraphQL request.
 type Limits struct{ Depth, Aliases, RootFields, Directives, Tokens, Entities, Complexity, Reads int }
 
+// Policy says how long keys may live, and when they need attention. Zero lifetimes set no limit, and a notice of zero is off.
+type Policy struct{ DefaultLifetime, MaxLifetime, StaleAfter, ExpiryNotice time.Duration }
+
 // Keys are the arguments of the keys commands.
 type Keys struct {
 	Retriever      string    // list, create: its id or name
@@ -75,11 +82,12 @@ type Keys struct {
 	ExpiresAt      *time.Time
 	Origins        []string
 	RateLimit      *int
-	Overlap        time.Duration // rotate
+	Overlap        time.Duration // rotate, which also has ExpiresAt
 	Yes            bool          // revoke: do not ask
 	Reason         *string       // revoke
 	DryRun         bool          // revoke: only report
 	ExitCode       bool          // scan: exit with 3 if a key is active
+	Report         bool          // scan: report the keys as leaked
 	Rules          string        // scan: print the rules for this scanner and read no file
 }
 
@@ -96,6 +104,7 @@ type KeyFilter struct {
 	NeverExpires  bool
 	UnusedSince   *time.Time
 	NeverUsed     bool
+	Findings      []string // of KeyFindings
 }
 
 // Parse reads the arguments, without the program's name, and the environment. It returns every problem that it finds. If there is one,
@@ -133,6 +142,10 @@ func Parse(args []string, getenv func(string) string) (Config, []error) {
 	}
 	if c.PersistedOnly && c.Persisted == "" {
 		problems = append(problems, errors.New("PERSISTED_ONLY needs PERSISTED_OPERATIONS"))
+	}
+	problems = append(problems, c.Policy.check(getenv("KEY_EXPIRY_NOTICE") != "")...)
+	if kept := time.Duration(c.AuditDays) * day; c.AuditDays > 0 && kept <= c.Policy.ExpiryNotice {
+		problems = append(problems, errors.New("AUDIT_RETENTION_DAYS must be longer than KEY_EXPIRY_NOTICE: the event that a key expires soon would be deleted, and stored again, while it is still true"))
 	}
 	embedded := c.MongoURI == ""
 	if getenv("DEMO") == "" {

@@ -30,9 +30,11 @@ func (c *Config) settings() []setting {
 	c.Playground, c.REST = true, true
 	c.MaxBodyBytes, c.MaxResponseBytes = 1<<20, 32<<20
 	c.AuthFailures = 6_000
-	c.MaxConcurrent, c.MaxConnections = turnsPerCore*runtime.GOMAXPROCS(0), 10_000
+	c.MaxConcurrent, c.MaxConnections, c.MaxStreams = turnsPerCore*runtime.GOMAXPROCS(0), 10_000, 100
 	c.RequestTimeout = 10 * time.Second
+	c.LeakAction = "revoke"
 	c.GatePath = "/v1/retrievers/{retriever_id}/execute"
+	c.Policy = Policy{StaleAfter: 90 * day, ExpiryNotice: 14 * day}
 	c.UsageDays = 400
 	c.Limits = Limits{Depth: 12, Aliases: 100, RootFields: 100, Directives: 10, Tokens: 15_000, Entities: 500, Complexity: 2_000_000, Reads: 200_000}
 	return []setting{
@@ -54,6 +56,8 @@ func (c *Config) settings() []setting {
 		{"INTROSPECTION", "public on the embedded store, else authenticated", "Who may read the schema: public, authenticated or off", choice(&c.Introspection, "public", "authenticated", "off")},
 		{"PLAYGROUND", "on", "The GraphQL playground: on or off", switched(&c.Playground)},
 		{"REST", "on", "The vendor's REST endpoints and /openapi.json: on, or off, which answers 404", switched(&c.REST)},
+		{"LEAK_ACTION", "revoke", "What a report of a leaked key does: revoke, which also revokes an active key, or report, which only notes the leak", choice(&c.LeakAction, "revoke", "report")},
+		{"GITHUB_LEAK_KEYS", "", "File or https URL of the public keys with which GitHub signs its reports of leaked keys: SECURITY.md has the URL. Without it, /v1/leaks/github answers 404", fileOrHTTPS(&c.LeakKeys)},
 		{"GATE_PATH", c.GatePath, "Path at which clients execute a retriever through a gateway. /v1/authorize uses it to find the retriever's id in the path that the gateway sends", text(&c.GatePath)},
 		{"USAGE_RETENTION_DAYS", strconv.Itoa(c.UsageDays), "Days for which the usage of keys at the gate is kept. Older days are deleted in the background", number(&c.UsageDays)},
 		{"AUDIT_RETENTION_DAYS", "off", "Days for which audit events are kept, or off, which keeps them forever. Older events are deleted in the background, from every list and from GET /v1/audit-events", func(s string) error {
@@ -71,6 +75,10 @@ func (c *Config) settings() []setting {
 		{"MAX_BODY_BYTES", "1048576", "Maximum size of a request body, in bytes", size(&c.MaxBodyBytes)},
 		{"MAX_RESPONSE_BYTES", "33554432", "Maximum size of a GraphQL response, in bytes. The REST list is streamed and has no limit", size(&c.MaxResponseBytes)},
 		{"RATE_LIMIT_PER_MINUTE", "0", "Requests per minute for each key without a limit of its own. 0 is unlimited. Refused requests count too, and a rotated key shares its limit with its successors", count(&c.RateLimit)},
+		{"KEY_DEFAULT_LIFETIME", "", "How long a new key lives if its creator gives no expiry, such as 90d, 36h or 1d12h. Without it, such a key never expires", lifetime(&c.Policy.DefaultLifetime, 1)},
+		{"KEY_MAX_LIFETIME", "", "How long a key may live, counted from when its expiry is set. Stored keys keep working", lifetime(&c.Policy.MaxLifetime, 1)},
+		{"KEY_STALE_AFTER", "90d", "How long a key can be unused before it is found to be unused or stale", lifetime(&c.Policy.StaleAfter, 1)},
+		{"KEY_EXPIRY_NOTICE", "14d; half of KEY_MAX_LIFETIME if that is less", "How long before its expiry a key is found to expire soon, and an audit event says so. 0 is off", lifetime(&c.Policy.ExpiryNotice, 0)},
 		{"AUTH_FAILURES_PER_MINUTE", "6000", "Failed authentications allowed per IP address (or IPv6 /64) per minute. Above that, only keys that this process accepted recently are checked. 0 is unlimited", count(&c.AuthFailures)},
 		{"REDIS_URL", "", "Redis server that shares rate limits between processes, such as redis://user:password@host:6379/0, or rediss:// for TLS. Without it, or while it is down, each process counts by itself", text(&c.RedisURL)},
 		{"REDIS_URL_FILE", "", "File that contains REDIS_URL", fromFile(&c.RedisURL)},
@@ -84,7 +92,8 @@ func (c *Config) settings() []setting {
 		{"MAX_ENTITIES", "500", "Maximum representations in one _entities field", number(&c.Limits.Entities)},
 		{"MAX_COMPLEXITY", "2000000", "Maximum number of fields in a response if every page were full. A connection counts first or last times, or its default page size", number(&c.Limits.Complexity)},
 		{"MAX_READS", "200000", "Maximum number of documents that one request may read from the store, for pages, filters, searches and totals together. Each list counts ten more, and a large document counts once per KiB. One list with conditions may read more, until REQUEST_TIMEOUT", number(&c.Limits.Reads)},
-		{"REQUEST_TIMEOUT", "10s", "Maximum duration of a request, including store calls", func(s string) (err error) {
+		{"MAX_STREAMS", "100", "Maximum open subscriptions. One organization can have a quarter of them. Others are refused with 503", number(&c.MaxStreams)},
+		{"REQUEST_TIMEOUT", "10s", "Maximum duration of a request, including store calls. Subscriptions last longer", func(s string) (err error) {
 			c.RequestTimeout, err = time.ParseDuration(s)
 			return positive(c.RequestTimeout, err, "a duration such as 10s,")
 		}},

@@ -47,6 +47,9 @@ type loader struct {
 	reads map[readKey]*sharedRead
 	pages map[apikey.RetrieverID]page // the page in which the retriever was last read
 
+	follower *apikey.Follower   // of a subscription
+	events   chan *apikey.Event // has room for one
+
 	together map[*apikey.Key]*keyGroup
 	groups   int // that were made
 }
@@ -179,6 +182,11 @@ func (l *loader) organization(ctx context.Context) (*apikey.Organization, error)
 	return once(ctx, l, "organization", "", func(ctx context.Context) (*apikey.Organization, error) {
 		return l.service.Organization(ctx, l.caller)
 	})
+}
+
+// report counts the organization's keys once.
+func (l *loader) report(ctx context.Context) (*apikey.Report, error) {
+	return once(ctx, l, "report", "", func(ctx context.Context) (*apikey.Report, error) { return l.service.Report(ctx, l.caller) })
 }
 
 // node returns the object with that id. It looks for the organization last.

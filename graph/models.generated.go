@@ -25,7 +25,8 @@ type CreateAPIKeyInput struct {
 	Name string `json:"name"`
 	// What the key is for: at most 500 characters.
 	Description graphql.Omittable[*string] `json:"description,omitempty"`
-	// When the key expires; must be in the future. Null: never.
+	// When the key expires; must be in the future, and not later than the maximum lifetime from now. Null or left out: after the default lifetime, or
+	// never if there is none. If there is a maximum but no default, it is required. See `Organization.apiKeyPolicy`.
 	ExpiresAt graphql.Omittable[*time.Time] `json:"expiresAt,omitempty"`
 	// The origins from which browsers may use the key, at most 50: exact ones such as `https://app.example.com`, or all
 	// subdomains as in `https://*.example.com`. Null or empty: unrestricted.
@@ -40,6 +41,16 @@ type CreateAPIKeyPayload struct {
 	APIKey *apikey.Key `json:"apiKey"`
 	// The plaintext. The server shows it only once.
 	Key string `json:"key"`
+}
+
+// A key that somebody found in a place where it should not be.
+type LeakedKeyInput struct {
+	// SHA-256 of the plaintext in hexadecimal, in upper or lower case. Never send the plaintext.
+	Hash string `json:"hash"`
+	// Where it was found: an http or https URL of at most 2,048 characters, without a password and without the key.
+	URL graphql.Omittable[*string] `json:"url,omitempty"`
+	// What kind of place it is, such as `commit` or `log`: 1 to 100 characters.
+	Source graphql.Omittable[*string] `json:"source,omitempty"`
 }
 
 // Changes. `createApiKey` needs a namespace, as in `Query`. The other fields find keys as `Query.apiKey` does. To create, update or
@@ -70,6 +81,18 @@ type PageInfo struct {
 // Anything outside your organization or your key's scopes looks as if it did not exist: the field is null, and its error has the code
 // `NOT_FOUND`.
 type Query struct {
+}
+
+// The leaks to report.
+type ReportLeakedKeysInput struct {
+	// The leaks: at most 100.
+	Leaks []LeakedKeyInput `json:"leaks"`
+}
+
+// What became of each report.
+type ReportLeakedKeysPayload struct {
+	// One result for each leak of the input, in the same order.
+	Results []LeakedKeyResult `json:"results"`
 }
 
 // The key to revoke.
@@ -120,6 +143,10 @@ type RotateAPIKeyInput struct {
 	ID string `json:"id"`
 	// How many seconds the old key still works: at most 2592000 (30 days), and not beyond its own expiry. 0 or null revokes it at once.
 	OverlapSeconds graphql.Omittable[*int] `json:"overlapSeconds,omitempty"`
+	// When the new key expires; must be in the future, and not later than the maximum lifetime from now. Null or left out: when the old key does. If the
+	// old key never expires: after the default lifetime, or never if there is none. These are cut to the maximum lifetime. If the old key never expires
+	// and there is a maximum but no default, it is required. See `Organization.apiKeyPolicy`.
+	ExpiresAt graphql.Omittable[*time.Time] `json:"expiresAt,omitempty"`
 }
 
 // The rotated key and its replacement.
@@ -138,6 +165,12 @@ type ServerInfo struct {
 	Version string `json:"version"`
 }
 
+// Events as they happen, as Server-Sent Events: send the operation with `Accept: text/event-stream`, by POST or GET. The stream follows the
+// protocol GraphQL over SSE in its mode of distinct connections. It ends when the client closes the connection. Before the server ends it, it
+// sends an error that says why. A stream that breaks off without `complete` should be opened again.
+type Subscription struct {
+}
+
 // The changes of a key. Fields that you leave out stay as they are. **Null clears a field**, also if a variable is null: a rename with nulls
 // also removes the key's expiry, origins and limit.
 //
@@ -152,7 +185,8 @@ type UpdateAPIKeyInput struct {
 	Name graphql.Omittable[*string] `json:"name,omitempty"`
 	// The new description: at most 500 characters.
 	Description graphql.Omittable[*string] `json:"description,omitempty"`
-	// The new expiry, which must be in the future; null: never.
+	// The new expiry, which must be in the future, and not later than the maximum lifetime from now. Null: never, which a maximum lifetime does not
+	// allow. See `Organization.apiKeyPolicy`.
 	ExpiresAt graphql.Omittable[*time.Time] `json:"expiresAt,omitempty"`
 	// The new origins, at most 50. They replace all old ones. Null or empty: unrestricted.
 	AllowedOrigins graphql.Omittable[[]string] `json:"allowedOrigins,omitempty"`

@@ -25,11 +25,13 @@ type Config = graphql.Config[ResolverRoot, DirectiveRoot, ComplexityRoot]
 
 type ResolverRoot interface {
 	ApiKey() ApiKeyResolver
+	LeakedKeyResult() LeakedKeyResultResolver
 	Mutation() MutationResolver
 	Namespace() NamespaceResolver
 	Organization() OrganizationResolver
 	Query() QueryResolver
 	Retriever() RetrieverResolver
+	Subscription() SubscriptionResolver
 	Viewer() ViewerResolver
 }
 
@@ -44,11 +46,13 @@ type ComplexityRoot struct {
 		CreatedBy         func(childComplexity int) int
 		Description       func(childComplexity int) int
 		ExpiresAt         func(childComplexity int) int
+		Findings          func(childComplexity int) int
 		Hash              func(childComplexity int) int
 		ID                func(childComplexity int) int
 		InternalID        func(childComplexity int) int
 		IsInternal        func(childComplexity int) int
 		LastUsedAt        func(childComplexity int) int
+		Leak              func(childComplexity int) int
 		Name              func(childComplexity int) int
 		OrganizationID    func(childComplexity int) int
 		Permissions       func(childComplexity int) int
@@ -88,6 +92,33 @@ type ComplexityRoot struct {
 	ApiKeyEdge struct {
 		Cursor func(childComplexity int) int
 		Node   func(childComplexity int) int
+	}
+
+	ApiKeyLeak struct {
+		ReportedAt func(childComplexity int) int
+		Source     func(childComplexity int) int
+		URL        func(childComplexity int) int
+	}
+
+	ApiKeyPolicy struct {
+		DefaultLifetimeSeconds func(childComplexity int) int
+		ExpiryNoticeSeconds    func(childComplexity int) int
+		LeakAction             func(childComplexity int) int
+		MaxLifetimeSeconds     func(childComplexity int) int
+		StaleAfterSeconds      func(childComplexity int) int
+	}
+
+	ApiKeyReport struct {
+		Active            func(childComplexity int) int
+		BeyondMaxLifetime func(childComplexity int) int
+		Expired           func(childComplexity int) int
+		ExpiresSoon       func(childComplexity int) int
+		Leaked            func(childComplexity int) int
+		NeverExpires      func(childComplexity int) int
+		Revoked           func(childComplexity int) int
+		Stale             func(childComplexity int) int
+		Unlisted          func(childComplexity int) int
+		Unused            func(childComplexity int) int
 	}
 
 	ApiKeyScope struct {
@@ -146,12 +177,18 @@ type ComplexityRoot struct {
 		Key    func(childComplexity int) int
 	}
 
+	LeakedKeyResult struct {
+		APIKey  func(childComplexity int) int
+		Revoked func(childComplexity int) int
+	}
+
 	Mutation struct {
-		CreateAPIKey  func(childComplexity int, input CreateAPIKeyInput) int
-		RevokeAPIKey  func(childComplexity int, input RevokeAPIKeyInput) int
-		RevokeAPIKeys func(childComplexity int, input RevokeAPIKeysInput) int
-		RotateAPIKey  func(childComplexity int, input RotateAPIKeyInput) int
-		UpdateAPIKey  func(childComplexity int, input UpdateAPIKeyInput) int
+		CreateAPIKey     func(childComplexity int, input CreateAPIKeyInput) int
+		ReportLeakedKeys func(childComplexity int, input ReportLeakedKeysInput) int
+		RevokeAPIKey     func(childComplexity int, input RevokeAPIKeyInput) int
+		RevokeAPIKeys    func(childComplexity int, input RevokeAPIKeysInput) int
+		RotateAPIKey     func(childComplexity int, input RotateAPIKeyInput) int
+		UpdateAPIKey     func(childComplexity int, input UpdateAPIKeyInput) int
 	}
 
 	Namespace struct {
@@ -179,12 +216,14 @@ type ComplexityRoot struct {
 	}
 
 	Organization struct {
-		APIKeys     func(childComplexity int, includeRevoked *bool, first *int, after *string, last *int, before *string, filter *apikey.Filter, orderBy *apikey.Order) int
-		AuditEvents func(childComplexity int, first *int, after *string, last *int, before *string, filter *apikey.EventFilter) int
-		ID          func(childComplexity int) int
-		InternalID  func(childComplexity int) int
-		Name        func(childComplexity int) int
-		Namespaces  func(childComplexity int, first *int, after *string, last *int, before *string, search *string) int
+		APIKeyPolicy func(childComplexity int) int
+		APIKeyReport func(childComplexity int) int
+		APIKeys      func(childComplexity int, includeRevoked *bool, first *int, after *string, last *int, before *string, filter *apikey.Filter, orderBy *apikey.Order) int
+		AuditEvents  func(childComplexity int, first *int, after *string, last *int, before *string, filter *apikey.EventFilter) int
+		ID           func(childComplexity int) int
+		InternalID   func(childComplexity int) int
+		Name         func(childComplexity int) int
+		Namespaces   func(childComplexity int, first *int, after *string, last *int, before *string, search *string) int
 	}
 
 	PageInfo struct {
@@ -207,6 +246,10 @@ type ComplexityRoot struct {
 		Viewer             func(childComplexity int) int
 		__resolve__service func(childComplexity int) int
 		__resolve_entities func(childComplexity int, representations []scalar.Representation) int
+	}
+
+	ReportLeakedKeysPayload struct {
+		Results func(childComplexity int) int
 	}
 
 	Retriever struct {
@@ -256,6 +299,10 @@ type ComplexityRoot struct {
 
 	ServerInfo struct {
 		Version func(childComplexity int) int
+	}
+
+	Subscription struct {
+		AuditEventAdded func(childComplexity int, filter *apikey.EventFilter) int
 	}
 
 	UpdateApiKeyPayload struct {
@@ -336,6 +383,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.ApiKey.ExpiresAt(childComplexity), true
+	case "ApiKey.findings":
+		if e.ComplexityRoot.ApiKey.Findings == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKey.Findings(childComplexity), true
 	case "ApiKey.keyHash":
 		if e.ComplexityRoot.ApiKey.Hash == nil {
 			break
@@ -366,6 +419,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.ApiKey.LastUsedAt(childComplexity), true
+	case "ApiKey.leak":
+		if e.ComplexityRoot.ApiKey.Leak == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKey.Leak(childComplexity), true
 	case "ApiKey.name":
 		if e.ComplexityRoot.ApiKey.Name == nil {
 			break
@@ -559,6 +618,117 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.ApiKeyEdge.Node(childComplexity), true
+
+	case "ApiKeyLeak.reportedAt":
+		if e.ComplexityRoot.ApiKeyLeak.ReportedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKeyLeak.ReportedAt(childComplexity), true
+	case "ApiKeyLeak.source":
+		if e.ComplexityRoot.ApiKeyLeak.Source == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKeyLeak.Source(childComplexity), true
+	case "ApiKeyLeak.url":
+		if e.ComplexityRoot.ApiKeyLeak.URL == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKeyLeak.URL(childComplexity), true
+
+	case "ApiKeyPolicy.defaultLifetimeSeconds":
+		if e.ComplexityRoot.ApiKeyPolicy.DefaultLifetimeSeconds == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKeyPolicy.DefaultLifetimeSeconds(childComplexity), true
+	case "ApiKeyPolicy.expiryNoticeSeconds":
+		if e.ComplexityRoot.ApiKeyPolicy.ExpiryNoticeSeconds == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKeyPolicy.ExpiryNoticeSeconds(childComplexity), true
+	case "ApiKeyPolicy.leakAction":
+		if e.ComplexityRoot.ApiKeyPolicy.LeakAction == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKeyPolicy.LeakAction(childComplexity), true
+	case "ApiKeyPolicy.maxLifetimeSeconds":
+		if e.ComplexityRoot.ApiKeyPolicy.MaxLifetimeSeconds == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKeyPolicy.MaxLifetimeSeconds(childComplexity), true
+	case "ApiKeyPolicy.staleAfterSeconds":
+		if e.ComplexityRoot.ApiKeyPolicy.StaleAfterSeconds == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKeyPolicy.StaleAfterSeconds(childComplexity), true
+
+	case "ApiKeyReport.active":
+		if e.ComplexityRoot.ApiKeyReport.Active == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKeyReport.Active(childComplexity), true
+	case "ApiKeyReport.beyondMaxLifetime":
+		if e.ComplexityRoot.ApiKeyReport.BeyondMaxLifetime == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKeyReport.BeyondMaxLifetime(childComplexity), true
+	case "ApiKeyReport.expired":
+		if e.ComplexityRoot.ApiKeyReport.Expired == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKeyReport.Expired(childComplexity), true
+	case "ApiKeyReport.expiresSoon":
+		if e.ComplexityRoot.ApiKeyReport.ExpiresSoon == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKeyReport.ExpiresSoon(childComplexity), true
+	case "ApiKeyReport.leaked":
+		if e.ComplexityRoot.ApiKeyReport.Leaked == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKeyReport.Leaked(childComplexity), true
+	case "ApiKeyReport.neverExpires":
+		if e.ComplexityRoot.ApiKeyReport.NeverExpires == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKeyReport.NeverExpires(childComplexity), true
+	case "ApiKeyReport.revoked":
+		if e.ComplexityRoot.ApiKeyReport.Revoked == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKeyReport.Revoked(childComplexity), true
+	case "ApiKeyReport.stale":
+		if e.ComplexityRoot.ApiKeyReport.Stale == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKeyReport.Stale(childComplexity), true
+	case "ApiKeyReport.unlisted":
+		if e.ComplexityRoot.ApiKeyReport.Unlisted == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKeyReport.Unlisted(childComplexity), true
+	case "ApiKeyReport.unused":
+		if e.ComplexityRoot.ApiKeyReport.Unused == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKeyReport.Unused(childComplexity), true
 
 	case "ApiKeyScope.operations":
 		if e.ComplexityRoot.ApiKeyScope.Operations == nil {
@@ -760,6 +930,19 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.CreateApiKeyPayload.Key(childComplexity), true
 
+	case "LeakedKeyResult.apiKey":
+		if e.ComplexityRoot.LeakedKeyResult.APIKey == nil {
+			break
+		}
+
+		return e.ComplexityRoot.LeakedKeyResult.APIKey(childComplexity), true
+	case "LeakedKeyResult.revoked":
+		if e.ComplexityRoot.LeakedKeyResult.Revoked == nil {
+			break
+		}
+
+		return e.ComplexityRoot.LeakedKeyResult.Revoked(childComplexity), true
+
 	case "Mutation.createApiKey":
 		if e.ComplexityRoot.Mutation.CreateAPIKey == nil {
 			break
@@ -771,6 +954,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.CreateAPIKey(childComplexity, args["input"].(CreateAPIKeyInput)), true
+	case "Mutation.reportLeakedKeys":
+		if e.ComplexityRoot.Mutation.ReportLeakedKeys == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_reportLeakedKeys_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.ReportLeakedKeys(childComplexity, args["input"].(ReportLeakedKeysInput)), true
 	case "Mutation.revokeApiKey":
 		if e.ComplexityRoot.Mutation.RevokeAPIKey == nil {
 			break
@@ -929,6 +1123,18 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.NamespaceEdge.Node(childComplexity), true
 
+	case "Organization.apiKeyPolicy":
+		if e.ComplexityRoot.Organization.APIKeyPolicy == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Organization.APIKeyPolicy(childComplexity), true
+	case "Organization.apiKeyReport":
+		if e.ComplexityRoot.Organization.APIKeyReport == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Organization.APIKeyReport(childComplexity), true
 	case "Organization.apiKeys":
 		if e.ComplexityRoot.Organization.APIKeys == nil {
 			break
@@ -1120,6 +1326,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.Query.__resolve_entities(childComplexity, args["representations"].([]scalar.Representation)), true
 
+	case "ReportLeakedKeysPayload.results":
+		if e.ComplexityRoot.ReportLeakedKeysPayload.Results == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ReportLeakedKeysPayload.Results(childComplexity), true
+
 	case "Retriever.apiKeys":
 		if e.ComplexityRoot.Retriever.APIKeys == nil {
 			break
@@ -1288,6 +1501,18 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.ServerInfo.Version(childComplexity), true
 
+	case "Subscription.auditEventAdded":
+		if e.ComplexityRoot.Subscription.AuditEventAdded == nil {
+			break
+		}
+
+		args, err := ec.field_Subscription_auditEventAdded_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Subscription.AuditEventAdded(childComplexity, args["filter"].(*apikey.EventFilter)), true
+
 	case "UpdateApiKeyPayload.apiKey":
 		if e.ComplexityRoot.UpdateApiKeyPayload.APIKey == nil {
 			break
@@ -1382,6 +1607,8 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 			graphql.NewInputUnmarshaler("ApiKeyOrder", ec.unmarshalInputApiKeyOrder),
 			graphql.NewInputUnmarshaler("AuditEventFilter", ec.unmarshalInputAuditEventFilter),
 			graphql.NewInputUnmarshaler("CreateApiKeyInput", ec.unmarshalInputCreateApiKeyInput),
+			graphql.NewInputUnmarshaler("LeakedKeyInput", ec.unmarshalInputLeakedKeyInput),
+			graphql.NewInputUnmarshaler("ReportLeakedKeysInput", ec.unmarshalInputReportLeakedKeysInput),
 			graphql.NewInputUnmarshaler("RevokeApiKeyInput", ec.unmarshalInputRevokeApiKeyInput),
 			graphql.NewInputUnmarshaler("RevokeApiKeysInput", ec.unmarshalInputRevokeApiKeysInput),
 			graphql.NewInputUnmarshaler("RotateApiKeyInput", ec.unmarshalInputRotateApiKeyInput),
@@ -1436,6 +1663,23 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 				Data: buf.Bytes(),
 			}
 		}
+	case ast.Subscription:
+		next := ec._Subscription(ctx, opCtx.Operation.SelectionSet)
+
+		var buf bytes.Buffer
+		return func(ctx context.Context) *graphql.Response {
+			buf.Reset()
+			data := next(ctx)
+
+			if data == nil {
+				return nil
+			}
+			data.MarshalGQL(&buf)
+
+			return &graphql.Response{
+				Data: buf.Bytes(),
+			}
+		}
 
 	default:
 		return graphql.OneShot(graphql.ErrorResponse(ctx, "unsupported GraphQL operation"))
@@ -1483,6 +1727,7 @@ Send an API key of your organization in ` + "`" + `Authorization: Bearer …` + 
 schema {
   query: Query
   mutation: Mutation
+  subscription: Subscription
 }
 
 """
@@ -1615,10 +1860,10 @@ type Mutation {
   ): UpdateApiKeyPayload
 
   """
-  Replaces an active key with a new one that has the same name, description, expiry, origins, limit and rights. The new key belongs to the
-  caller, and both keys share one rate limit. A key that is not active, or was rotated before, gets ` + "`" + `CONFLICT` + "`" + `. The caller's key must have all
-  permissions of the key, and its scopes must allow all of the key's operations. Without the permission ` + "`" + `admin` + "`" + `, the caller cannot rotate a
-  key that has a later expiry, wider origins or a higher limit than its own, unless it is a retriever's key: the error is ` + "`" + `FORBIDDEN` + "`" + `. Keys of
+  Replaces an active key with a new one that has the same name, description, origins, limit and rights, and the same expiry unless the input or
+  the maximum lifetime says otherwise. The new key belongs to the caller, and both keys share one rate limit. A key that is not active, or was rotated before, gets ` + "`" + `CONFLICT` + "`" + `. The caller's key must have all
+  permissions of the key, and its scopes must allow all of the key's operations. Without the permission ` + "`" + `admin` + "`" + `, the new key
+  cannot have a later expiry, wider origins or a higher limit than the caller's own, unless it is a retriever's key: the error is ` + "`" + `FORBIDDEN` + "`" + `. Keys of
   the types ` + "`" + `USER_SCOPED` + "`" + ` and ` + "`" + `SESSION` + "`" + `, which the platform issues to one person, and keys with a value that this version does not know,
   cannot be rotated: the error is ` + "`" + `CONFLICT` + "`" + `.
   """
@@ -1645,6 +1890,34 @@ type Mutation {
     "The keys."
     input: RevokeApiKeysInput!
   ): RevokeApiKeysPayload
+
+  """
+  Reports that up to 100 keys leaked, by their hashes, for scanners of your own. Each key keeps the first report as ` + "`" + `ApiKey.leak` + "`" + `. If the
+  server is so configured (` + "`" + `LEAK_ACTION` + "`" + `, which is ` + "`" + `revoke` + "`" + ` unless set), an active key is also revoked, with the reason ` + "`" + `leaked` + "`" + `. Reporting a
+  key again changes nothing. The server looks in the whole organization, whatever namespace the request names. If the caller's own key is
+  among them, it comes last. Without the permission ` + "`" + `delete` + "`" + `, the whole call is ` + "`" + `FORBIDDEN` + "`" + `.
+  """
+  reportLeakedKeys(
+    "The leaks."
+    input: ReportLeakedKeysInput!
+  ): ReportLeakedKeysPayload
+}
+
+"""
+Events as they happen, as Server-Sent Events: send the operation with ` + "`" + `Accept: text/event-stream` + "`" + `, by POST or GET. The stream follows the
+protocol GraphQL over SSE in its mode of distinct connections. It ends when the client closes the connection. Before the server ends it, it
+sends an error that says why. A stream that breaks off without ` + "`" + `complete` + "`" + ` should be opened again.
+"""
+type Subscription {
+  """
+  The audit events of the caller's organization, each once, usually within two seconds of the change. Needs what ` + "`" + `Organization.auditEvents` + "`" + `
+  needs, and the server checks that again every 10 seconds. Events from before the subscription, and events that reach the store more than a
+  few seconds late, are only in ` + "`" + `Organization.auditEvents` + "`" + `: read it after you subscribe, and again whenever a stream has ended.
+  """
+  auditEventAdded(
+    "Which events. Default: all."
+    filter: AuditEventFilter
+  ): AuditEvent!
 }
 
 "The settings of a new key."
@@ -1655,7 +1928,10 @@ input CreateApiKeyInput {
   name: String!
   "What the key is for: at most 500 characters."
   description: String
-  "When the key expires; must be in the future. Null: never."
+  """
+  When the key expires; must be in the future, and not later than the maximum lifetime from now. Null or left out: after the default lifetime, or
+  never if there is none. If there is a maximum but no default, it is required. See ` + "`" + `Organization.apiKeyPolicy` + "`" + `.
+  """
   expiresAt: DateTime
   """
   The origins from which browsers may use the key, at most 50: exact ones such as ` + "`" + `https://app.example.com` + "`" + `, or all
@@ -1682,7 +1958,10 @@ input UpdateApiKeyInput {
   name: String
   "The new description: at most 500 characters."
   description: String
-  "The new expiry, which must be in the future; null: never."
+  """
+  The new expiry, which must be in the future, and not later than the maximum lifetime from now. Null: never, which a maximum lifetime does not
+  allow. See ` + "`" + `Organization.apiKeyPolicy` + "`" + `.
+  """
   expiresAt: DateTime
   "The new origins, at most 50. They replace all old ones. Null or empty: unrestricted."
   allowedOrigins: [String!]
@@ -1698,6 +1977,12 @@ input RotateApiKeyInput {
   How many seconds the old key still works: at most 2592000 (30 days), and not beyond its own expiry. 0 or null revokes it at once.
   """
   overlapSeconds: Int = 0
+  """
+  When the new key expires; must be in the future, and not later than the maximum lifetime from now. Null or left out: when the old key does. If the
+  old key never expires: after the default lifetime, or never if there is none. These are cut to the maximum lifetime. If the old key never expires
+  and there is a maximum but no default, it is required. See ` + "`" + `Organization.apiKeyPolicy` + "`" + `.
+  """
+  expiresAt: DateTime
 }
 
 "The key to revoke."
@@ -1716,6 +2001,49 @@ input RevokeApiKeysInput {
   reason: String
   "True: say what would happen, and write nothing."
   dryRun: Boolean = false
+}
+
+"The leaks to report."
+input ReportLeakedKeysInput {
+  "The leaks: at most 100."
+  leaks: [LeakedKeyInput!]!
+}
+
+"A key that somebody found in a place where it should not be."
+input LeakedKeyInput {
+  "SHA-256 of the plaintext in hexadecimal, in upper or lower case. Never send the plaintext."
+  hash: String!
+  "Where it was found: an http or https URL of at most 2,048 characters, without a password and without the key."
+  url: String
+  "What kind of place it is, such as ` + "`" + `commit` + "`" + ` or ` + "`" + `log` + "`" + `: 1 to 100 characters."
+  source: String
+}
+
+"What became of each report."
+type ReportLeakedKeysPayload {
+  "One result for each leak of the input, in the same order."
+  results: [LeakedKeyResult!]!
+}
+
+"What became of one report."
+type LeakedKeyResult {
+  """
+  The key as it is now; null if no key has this hash, or if the caller may not see it. If the report of this key was not stored, it is null with
+  an error: ` + "`" + `FORBIDDEN` + "`" + ` if the caller may not revoke the key, ` + "`" + `UNAVAILABLE` + "`" + ` if the time ran out or the store failed. Then send the call again.
+  """
+  apiKey: ApiKey
+  "Whether the key is revoked now, by this report or before."
+  revoked: Boolean!
+}
+
+"A leak of a key."
+type ApiKeyLeak {
+  "When it was first reported."
+  reportedAt: DateTime!
+  "What kind of place the key was found in, in the words of the report."
+  source: String
+  "Where the key was found. It begins with ` + "`" + `http://` + "`" + ` or ` + "`" + `https://` + "`" + `. Treat it as the text of a stranger."
+  url: String
 }
 
 "The created key."
@@ -1889,6 +2217,79 @@ type Organization implements Node {
     "Only events that meet all of these conditions."
     filter: AuditEventFilter
   ): AuditEventConnection
+
+  """
+  The numbers of the organization's keys by state and by what needs attention, at the moment of the request. It needs the permission ` + "`" + `admin` + "`" + `, and
+  no scopes or one that covers the organization. The server looks at every key once.
+  """
+  apiKeyReport: ApiKeyReport
+  "How long keys may live, and when they need attention. The operator of the server sets it."
+  apiKeyPolicy: ApiKeyPolicy
+}
+
+"""
+The numbers of an organization's keys. Every key that a list shows counts as active, revoked or expired. The other numbers, except ` + "`" + `leaked` + "`" + `, are about
+active keys, and one key can count in several: see ` + "`" + `ApiKeyFinding` + "`" + `.
+"""
+type ApiKeyReport {
+  "Keys that work."
+  active: Int!
+  "Keys that were revoked."
+  revoked: Int!
+  "Keys whose ` + "`" + `expiresAt` + "`" + ` is past."
+  expired: Int!
+  "Keys with the finding ` + "`" + `NEVER_EXPIRES` + "`" + `."
+  neverExpires: Int!
+  "Keys with the finding ` + "`" + `BEYOND_MAX_LIFETIME` + "`" + `."
+  beyondMaxLifetime: Int!
+  "Keys with the finding ` + "`" + `EXPIRES_SOON` + "`" + `."
+  expiresSoon: Int!
+  "Keys with the finding ` + "`" + `UNUSED` + "`" + `."
+  unused: Int!
+  "Keys with the finding ` + "`" + `STALE` + "`" + `."
+  stale: Int!
+  "Keys with the finding ` + "`" + `LEAKED` + "`" + `, active or not."
+  leaked: Int!
+  "Documents of the organization that no list shows, because they have no usable ` + "`" + `key_id` + "`" + ` or ` + "`" + `key_hash` + "`" + `. ` + "`" + `retrieverkeys repair` + "`" + ` says more."
+  unlisted: Int!
+}
+
+"How long keys may live, and when they need attention. Applies to all organizations of the server."
+type ApiKeyPolicy {
+  "How long a new key lives if its creator gives no expiry; null: it never expires."
+  defaultLifetimeSeconds: Int
+  "How long a key may live, counted from the call that sets its expiry; null: any time."
+  maxLifetimeSeconds: Int
+  "How long a key can be unused before it has the finding ` + "`" + `UNUSED` + "`" + ` or ` + "`" + `STALE` + "`" + `."
+  staleAfterSeconds: Int!
+  "How long before its expiry a key has the finding ` + "`" + `EXPIRES_SOON` + "`" + ` and an audit event ` + "`" + `api_key_expiring` + "`" + `; 0: never."
+  expiryNoticeSeconds: Int!
+  "What a report of a leaked key does."
+  leakAction: LeakAction!
+}
+
+"What a report of a leaked key does."
+enum LeakAction {
+  "It notes the leak, and revokes an active key."
+  REVOKE
+  "It notes the leak."
+  REPORT
+}
+
+"Something about a key that needs attention. All but ` + "`" + `LEAKED` + "`" + ` are about active keys."
+enum ApiKeyFinding {
+  "It has no expiry."
+  NEVER_EXPIRES
+  "There is a maximum lifetime, and the key has no expiry, or one that is later than the maximum after its creation."
+  BEYOND_MAX_LIFETIME
+  "It expires within ` + "`" + `ApiKeyPolicy.expiryNoticeSeconds` + "`" + `."
+  EXPIRES_SOON
+  "It was never used, and was created more than ` + "`" + `ApiKeyPolicy.staleAfterSeconds` + "`" + ` ago."
+  UNUSED
+  "It was used, but not within ` + "`" + `ApiKeyPolicy.staleAfterSeconds` + "`" + `."
+  STALE
+  "A leak of it was reported. Keys in every state can have this finding: see ` + "`" + `ApiKey.leak` + "`" + `."
+  LEAKED
 }
 
 "A page of namespaces."
@@ -2118,21 +2519,27 @@ type AuditEventEdge {
   node: AuditEvent!
 }
 
-"A change of a key or a denied attempt: who made it, when and from where. It never contains a plaintext or a hash."
+"""
+A change of a key, a denied attempt, or a notice that a key expires soon: who made it, when and from where. It never contains a plaintext or a hash.
+"""
 type AuditEvent {
   "The event's id."
   id: ID!
   "When it happened."
   timestamp: DateTime!
-  "What was done: ` + "`" + `api_key_created` + "`" + `, ` + "`" + `api_key_updated` + "`" + `, ` + "`" + `api_key_rotated` + "`" + ` or ` + "`" + `api_key_revoked` + "`" + `. Other programs can write other actions. All but ` + "`" + `api_key_updated` + "`" + ` are the platform's own."
+  """
+  What was done: ` + "`" + `api_key_created` + "`" + `, ` + "`" + `api_key_updated` + "`" + `, ` + "`" + `api_key_rotated` + "`" + `, ` + "`" + `api_key_revoked` + "`" + `, ` + "`" + `api_key_leak_reported` + "`" + `, or ` + "`" + `api_key_expiring` + "`" + `, once for
+  each expiry of a key that comes within ` + "`" + `ApiKeyPolicy.expiryNoticeSeconds` + "`" + `. Other programs can write other actions. All but ` + "`" + `api_key_updated` + "`" + `,
+  ` + "`" + `api_key_leak_reported` + "`" + ` and ` + "`" + `api_key_expiring` + "`" + ` are the platform's own.
+  """
   action: String!
   "The kind of resource: a key, or the retriever if creating a key was denied."
   resourceType: ResourceType!
   "The id of the key or the retriever."
   resourceId: ID!
-  "The user who did it, or the system's name of an operator."
+  "The user who did it, the system's name of an operator, or ` + "`" + `system` + "`" + `."
   actorId: String!
-  "` + "`" + `user` + "`" + ` for an API key, ` + "`" + `operator` + "`" + ` for a person with access to the store itself."
+  "` + "`" + `user` + "`" + ` for an API key, ` + "`" + `operator` + "`" + ` for a person with access to the store itself, ` + "`" + `system` + "`" + ` for the server, such as when GitHub reports a leak."
   actorType: String!
   "The key that sent the request; null if there was none."
   actorKeyId: ID
@@ -2142,7 +2549,7 @@ type AuditEvent {
   """
   status: String!
   """
-  The changed fields. A rotation has the new key's id as ` + "`" + `rotated_to` + "`" + `. With the status ` + "`" + `denied` + "`" + `, ` + "`" + `denied_attempts` + "`" + ` is the number of attempts
+  The changed fields. A rotation has the new key's id as ` + "`" + `rotated_to` + "`" + `. An ` + "`" + `api_key_expiring` + "`" + ` has the key's expiry as ` + "`" + `expires_at` + "`" + `. With the status ` + "`" + `denied` + "`" + `, ` + "`" + `denied_attempts` + "`" + ` is the number of attempts
   without an event of their own.
   """
   changes: [AuditChange!]!
@@ -2211,7 +2618,7 @@ type ApiKey implements Node {
   createdBy: String
   "When the key was revoked; null: not revoked."
   revokedAt: DateTime
-  "The id of the user who revoked the key."
+  "The id of the user who revoked the key; ` + "`" + `system` + "`" + ` if the server did, because of a leak that GitHub reported."
   revokedBy: String
   """
   The origins from which browsers may use the key: exact ones such as ` + "`" + `https://app.example.com` + "`" + `, or all subdomains as
@@ -2222,10 +2629,14 @@ type ApiKey implements Node {
   rotatedTo: ID
   "The id of the key that this one replaced."
   rotatedFrom: ID
-  "Why the key was revoked, in the words of the user who revoked it; null if none were given."
+  "Why the key was revoked, in the words of the user who revoked it; ` + "`" + `leaked` + "`" + ` after a report of a leak; null if none were given."
   revokeReason: String
   "How much of the organization the key reaches, by the widest of its scopes."
   reach: ApiKeyReach!
+  "What needs attention about the key at the moment of the request, in the order of ` + "`" + `ApiKeyFinding` + "`" + `."
+  findings: [ApiKeyFinding!]!
+  "The first report that the key leaked; null: none."
+  leak: ApiKeyLeak
 
   """
   The retrievers that the key's scopes name by exact id, in any namespace, in the order of the scopes. It shows only retrievers that exist and
@@ -2475,6 +2886,8 @@ input ApiKeyFilter {
   expiresBefore: DateTime
   "True: keys that never expire. False sets no condition."
   neverExpires: Boolean
+  "Keys with at least one of these findings. For leaked keys that are not active, set ` + "`" + `includeRevoked` + "`" + `."
+  finding: [ApiKeyFinding!]
 }
 
 """
@@ -2598,6 +3011,10 @@ func (ec *executionContext) childFields_ApiKey(ctx context.Context, field graphq
 		return ec.fieldContext_ApiKey_revokeReason(ctx, field)
 	case "reach":
 		return ec.fieldContext_ApiKey_reach(ctx, field)
+	case "findings":
+		return ec.fieldContext_ApiKey_findings(ctx, field)
+	case "leak":
+		return ec.fieldContext_ApiKey_leak(ctx, field)
 	case "retrievers":
 		return ec.fieldContext_ApiKey_retrievers(ctx, field)
 	case "usage":
@@ -2646,6 +3063,60 @@ func (ec *executionContext) childFields_ApiKeyEdge(ctx context.Context, field gr
 		return ec.fieldContext_ApiKeyEdge_node(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type ApiKeyEdge", field.Name)
+}
+
+func (ec *executionContext) childFields_ApiKeyLeak(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "reportedAt":
+		return ec.fieldContext_ApiKeyLeak_reportedAt(ctx, field)
+	case "source":
+		return ec.fieldContext_ApiKeyLeak_source(ctx, field)
+	case "url":
+		return ec.fieldContext_ApiKeyLeak_url(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ApiKeyLeak", field.Name)
+}
+
+func (ec *executionContext) childFields_ApiKeyPolicy(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "defaultLifetimeSeconds":
+		return ec.fieldContext_ApiKeyPolicy_defaultLifetimeSeconds(ctx, field)
+	case "maxLifetimeSeconds":
+		return ec.fieldContext_ApiKeyPolicy_maxLifetimeSeconds(ctx, field)
+	case "staleAfterSeconds":
+		return ec.fieldContext_ApiKeyPolicy_staleAfterSeconds(ctx, field)
+	case "expiryNoticeSeconds":
+		return ec.fieldContext_ApiKeyPolicy_expiryNoticeSeconds(ctx, field)
+	case "leakAction":
+		return ec.fieldContext_ApiKeyPolicy_leakAction(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ApiKeyPolicy", field.Name)
+}
+
+func (ec *executionContext) childFields_ApiKeyReport(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "active":
+		return ec.fieldContext_ApiKeyReport_active(ctx, field)
+	case "revoked":
+		return ec.fieldContext_ApiKeyReport_revoked(ctx, field)
+	case "expired":
+		return ec.fieldContext_ApiKeyReport_expired(ctx, field)
+	case "neverExpires":
+		return ec.fieldContext_ApiKeyReport_neverExpires(ctx, field)
+	case "beyondMaxLifetime":
+		return ec.fieldContext_ApiKeyReport_beyondMaxLifetime(ctx, field)
+	case "expiresSoon":
+		return ec.fieldContext_ApiKeyReport_expiresSoon(ctx, field)
+	case "unused":
+		return ec.fieldContext_ApiKeyReport_unused(ctx, field)
+	case "stale":
+		return ec.fieldContext_ApiKeyReport_stale(ctx, field)
+	case "leaked":
+		return ec.fieldContext_ApiKeyReport_leaked(ctx, field)
+	case "unlisted":
+		return ec.fieldContext_ApiKeyReport_unlisted(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ApiKeyReport", field.Name)
 }
 
 func (ec *executionContext) childFields_ApiKeyScope(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -2760,6 +3231,16 @@ func (ec *executionContext) childFields_CreateApiKeyPayload(ctx context.Context,
 	return nil, fmt.Errorf("no field named %q was found under type CreateApiKeyPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_LeakedKeyResult(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "apiKey":
+		return ec.fieldContext_LeakedKeyResult_apiKey(ctx, field)
+	case "revoked":
+		return ec.fieldContext_LeakedKeyResult_revoked(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type LeakedKeyResult", field.Name)
+}
+
 func (ec *executionContext) childFields_Namespace(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "id":
@@ -2822,6 +3303,10 @@ func (ec *executionContext) childFields_Organization(ctx context.Context, field 
 		return ec.fieldContext_Organization_apiKeys(ctx, field)
 	case "auditEvents":
 		return ec.fieldContext_Organization_auditEvents(ctx, field)
+	case "apiKeyReport":
+		return ec.fieldContext_Organization_apiKeyReport(ctx, field)
+	case "apiKeyPolicy":
+		return ec.fieldContext_Organization_apiKeyPolicy(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type Organization", field.Name)
 }
@@ -2838,6 +3323,14 @@ func (ec *executionContext) childFields_PageInfo(ctx context.Context, field grap
 		return ec.fieldContext_PageInfo_endCursor(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type PageInfo", field.Name)
+}
+
+func (ec *executionContext) childFields_ReportLeakedKeysPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "results":
+		return ec.fieldContext_ReportLeakedKeysPayload_results(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ReportLeakedKeysPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_Retriever(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {

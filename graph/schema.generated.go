@@ -28,12 +28,16 @@ type ApiKeyResolver interface {
 	ViewerCanRevoke(ctx context.Context, objs []*apikey.Key) ([]bool, error)
 	Check(ctx context.Context, objs []*apikey.Key, retrieverID string, origin *string) ([]*APIKeyCheck, error)
 }
+type LeakedKeyResultResolver interface {
+	APIKey(ctx context.Context, obj *LeakedKeyResult) (*apikey.Key, error)
+}
 type MutationResolver interface {
 	CreateAPIKey(ctx context.Context, input CreateAPIKeyInput) (*CreateAPIKeyPayload, error)
 	UpdateAPIKey(ctx context.Context, input UpdateAPIKeyInput) (*UpdateAPIKeyPayload, error)
 	RotateAPIKey(ctx context.Context, input RotateAPIKeyInput) (*RotateAPIKeyPayload, error)
 	RevokeAPIKey(ctx context.Context, input RevokeAPIKeyInput) (*RevokeAPIKeyPayload, error)
 	RevokeAPIKeys(ctx context.Context, input RevokeAPIKeysInput) (*RevokeAPIKeysPayload, error)
+	ReportLeakedKeys(ctx context.Context, input ReportLeakedKeysInput) (*ReportLeakedKeysPayload, error)
 }
 type NamespaceResolver interface {
 	Retriever(ctx context.Context, obj *apikey.Namespace, id string) (*apikey.Retriever, error)
@@ -48,6 +52,8 @@ type OrganizationResolver interface {
 	Namespaces(ctx context.Context, obj *Organization, first *int, after *string, last *int, before *string, search *string) (*NamespaceConnection, error)
 	APIKeys(ctx context.Context, obj *Organization, includeRevoked *bool, first *int, after *string, last *int, before *string, filter *apikey.Filter, orderBy *apikey.Order) (*ApiKeyConnection, error)
 	AuditEvents(ctx context.Context, obj *Organization, first *int, after *string, last *int, before *string, filter *apikey.EventFilter) (*AuditEventConnection, error)
+	APIKeyReport(ctx context.Context, obj *Organization) (*apikey.Report, error)
+	APIKeyPolicy(ctx context.Context, obj *Organization) (*ApiKeyPolicy, error)
 }
 type QueryResolver interface {
 	Retriever(ctx context.Context, id string) (*apikey.Retriever, error)
@@ -65,6 +71,9 @@ type RetrieverResolver interface {
 	APIKeys(ctx context.Context, objs []*apikey.Retriever, includeRevoked *bool, first *int, after *string, last *int, before *string, filter *apikey.Filter, orderBy *apikey.Order) ([]*ApiKeyConnection, error)
 	AuditEvents(ctx context.Context, obj *apikey.Retriever, first *int, after *string, last *int, before *string, keyID *string, filter *apikey.EventFilter) (*AuditEventConnection, error)
 	ViewerCanCreateAPIKey(ctx context.Context, obj *apikey.Retriever) (bool, error)
+}
+type SubscriptionResolver interface {
+	AuditEventAdded(ctx context.Context, filter *apikey.EventFilter) (<-chan *apikey.Event, error)
 }
 type ViewerResolver interface {
 	Namespace(ctx context.Context, obj *Viewer) (*apikey.Namespace, error)
@@ -164,6 +173,20 @@ func (ec *executionContext) field_Mutation_createApiKey_args(ctx context.Context
 	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
 		func(ctx context.Context, v any) (CreateAPIKeyInput, error) {
 			return ec.unmarshalNCreateApiKeyInput2retrieverkeysᚋgraphᚐCreateAPIKeyInput(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["input"] = arg0
+	return args, nil
+}
+
+func (ec *executionContext) field_Mutation_reportLeakedKeys_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
+		func(ctx context.Context, v any) (ReportLeakedKeysInput, error) {
+			return ec.unmarshalNReportLeakedKeysInput2retrieverkeysᚋgraphᚐReportLeakedKeysInput(ctx, v)
 		})
 	if err != nil {
 		return nil, err
@@ -824,6 +847,20 @@ func (ec *executionContext) field_Retriever_auditEvents_args(ctx context.Context
 	return args, nil
 }
 
+func (ec *executionContext) field_Subscription_auditEventAdded_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "filter",
+		func(ctx context.Context, v any) (*apikey.EventFilter, error) {
+			return ec.unmarshalOAuditEventFilter2ᚖretrieverkeysᚋapikeyᚐEventFilter(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["filter"] = arg0
+	return args, nil
+}
+
 // endregion ***************************** args.gotpl *****************************
 
 // region    **************************** field.gotpl *****************************
@@ -1481,6 +1518,61 @@ func (ec *executionContext) fieldContext_ApiKey_reach(_ context.Context, field g
 	return graphql.NewScalarFieldContext("ApiKey", field, true, false, "ApiKeyReach")
 }
 
+func (ec *executionContext) _ApiKey_findings(ctx context.Context, field graphql.CollectedField, obj *apikey.Key) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ApiKey_findings(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Findings(), nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []apikey.Finding) graphql.Marshaler {
+			return ec.marshalNApiKeyFinding2ᚕretrieverkeysᚋapikeyᚐFindingᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ApiKey_findings(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ApiKey", field, true, false, "ApiKeyFinding")
+}
+
+func (ec *executionContext) _ApiKey_leak(ctx context.Context, field graphql.CollectedField, obj *apikey.Key) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ApiKey_leak(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Leak(), nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *apikey.Leak) graphql.Marshaler {
+			return ec.marshalOApiKeyLeak2ᚖretrieverkeysᚋapikeyᚐLeak(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_ApiKey_leak(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "ApiKey",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_ApiKeyLeak(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
 func (ec *executionContext) _ApiKey_retrievers(ctx context.Context, field graphql.CollectedField, obj *apikey.Key) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -2038,6 +2130,420 @@ func (ec *executionContext) fieldContext_ApiKeyEdge_node(_ context.Context, fiel
 		},
 	}
 	return fc, nil
+}
+
+func (ec *executionContext) _ApiKeyLeak_reportedAt(ctx context.Context, field graphql.CollectedField, obj *apikey.Leak) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ApiKeyLeak_reportedAt(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ReportedAt, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v time.Time) graphql.Marshaler {
+			return ec.marshalNDateTime2timeᚐTime(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ApiKeyLeak_reportedAt(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ApiKeyLeak", field, false, false, "DateTime")
+}
+
+func (ec *executionContext) _ApiKeyLeak_source(ctx context.Context, field graphql.CollectedField, obj *apikey.Leak) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ApiKeyLeak_source(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Source, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_ApiKeyLeak_source(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ApiKeyLeak", field, false, false, "String")
+}
+
+func (ec *executionContext) _ApiKeyLeak_url(ctx context.Context, field graphql.CollectedField, obj *apikey.Leak) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ApiKeyLeak_url(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.URL, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_ApiKeyLeak_url(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ApiKeyLeak", field, false, false, "String")
+}
+
+func (ec *executionContext) _ApiKeyPolicy_defaultLifetimeSeconds(ctx context.Context, field graphql.CollectedField, obj *ApiKeyPolicy) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ApiKeyPolicy_defaultLifetimeSeconds(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.DefaultLifetimeSeconds, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *int) graphql.Marshaler {
+			return ec.marshalOInt2ᚖint(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_ApiKeyPolicy_defaultLifetimeSeconds(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ApiKeyPolicy", field, false, false, "Int")
+}
+
+func (ec *executionContext) _ApiKeyPolicy_maxLifetimeSeconds(ctx context.Context, field graphql.CollectedField, obj *ApiKeyPolicy) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ApiKeyPolicy_maxLifetimeSeconds(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.MaxLifetimeSeconds, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *int) graphql.Marshaler {
+			return ec.marshalOInt2ᚖint(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_ApiKeyPolicy_maxLifetimeSeconds(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ApiKeyPolicy", field, false, false, "Int")
+}
+
+func (ec *executionContext) _ApiKeyPolicy_staleAfterSeconds(ctx context.Context, field graphql.CollectedField, obj *ApiKeyPolicy) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ApiKeyPolicy_staleAfterSeconds(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.StaleAfterSeconds, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int) graphql.Marshaler {
+			return ec.marshalNInt2int(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ApiKeyPolicy_staleAfterSeconds(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ApiKeyPolicy", field, false, false, "Int")
+}
+
+func (ec *executionContext) _ApiKeyPolicy_expiryNoticeSeconds(ctx context.Context, field graphql.CollectedField, obj *ApiKeyPolicy) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ApiKeyPolicy_expiryNoticeSeconds(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ExpiryNoticeSeconds, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int) graphql.Marshaler {
+			return ec.marshalNInt2int(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ApiKeyPolicy_expiryNoticeSeconds(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ApiKeyPolicy", field, false, false, "Int")
+}
+
+func (ec *executionContext) _ApiKeyPolicy_leakAction(ctx context.Context, field graphql.CollectedField, obj *ApiKeyPolicy) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ApiKeyPolicy_leakAction(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.LeakAction, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v apikey.LeakAction) graphql.Marshaler {
+			return ec.marshalNLeakAction2retrieverkeysᚋapikeyᚐLeakAction(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ApiKeyPolicy_leakAction(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ApiKeyPolicy", field, false, false, "LeakAction")
+}
+
+func (ec *executionContext) _ApiKeyReport_active(ctx context.Context, field graphql.CollectedField, obj *apikey.Report) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ApiKeyReport_active(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Active, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int) graphql.Marshaler {
+			return ec.marshalNInt2int(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ApiKeyReport_active(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ApiKeyReport", field, false, false, "Int")
+}
+
+func (ec *executionContext) _ApiKeyReport_revoked(ctx context.Context, field graphql.CollectedField, obj *apikey.Report) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ApiKeyReport_revoked(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Revoked, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int) graphql.Marshaler {
+			return ec.marshalNInt2int(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ApiKeyReport_revoked(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ApiKeyReport", field, false, false, "Int")
+}
+
+func (ec *executionContext) _ApiKeyReport_expired(ctx context.Context, field graphql.CollectedField, obj *apikey.Report) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ApiKeyReport_expired(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Expired, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int) graphql.Marshaler {
+			return ec.marshalNInt2int(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ApiKeyReport_expired(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ApiKeyReport", field, false, false, "Int")
+}
+
+func (ec *executionContext) _ApiKeyReport_neverExpires(ctx context.Context, field graphql.CollectedField, obj *apikey.Report) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ApiKeyReport_neverExpires(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.NeverExpires, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int) graphql.Marshaler {
+			return ec.marshalNInt2int(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ApiKeyReport_neverExpires(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ApiKeyReport", field, false, false, "Int")
+}
+
+func (ec *executionContext) _ApiKeyReport_beyondMaxLifetime(ctx context.Context, field graphql.CollectedField, obj *apikey.Report) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ApiKeyReport_beyondMaxLifetime(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.BeyondMaxLifetime, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int) graphql.Marshaler {
+			return ec.marshalNInt2int(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ApiKeyReport_beyondMaxLifetime(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ApiKeyReport", field, false, false, "Int")
+}
+
+func (ec *executionContext) _ApiKeyReport_expiresSoon(ctx context.Context, field graphql.CollectedField, obj *apikey.Report) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ApiKeyReport_expiresSoon(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ExpiresSoon, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int) graphql.Marshaler {
+			return ec.marshalNInt2int(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ApiKeyReport_expiresSoon(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ApiKeyReport", field, false, false, "Int")
+}
+
+func (ec *executionContext) _ApiKeyReport_unused(ctx context.Context, field graphql.CollectedField, obj *apikey.Report) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ApiKeyReport_unused(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Unused, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int) graphql.Marshaler {
+			return ec.marshalNInt2int(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ApiKeyReport_unused(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ApiKeyReport", field, false, false, "Int")
+}
+
+func (ec *executionContext) _ApiKeyReport_stale(ctx context.Context, field graphql.CollectedField, obj *apikey.Report) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ApiKeyReport_stale(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Stale, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int) graphql.Marshaler {
+			return ec.marshalNInt2int(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ApiKeyReport_stale(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ApiKeyReport", field, false, false, "Int")
+}
+
+func (ec *executionContext) _ApiKeyReport_leaked(ctx context.Context, field graphql.CollectedField, obj *apikey.Report) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ApiKeyReport_leaked(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Leaked, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int) graphql.Marshaler {
+			return ec.marshalNInt2int(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ApiKeyReport_leaked(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ApiKeyReport", field, false, false, "Int")
+}
+
+func (ec *executionContext) _ApiKeyReport_unlisted(ctx context.Context, field graphql.CollectedField, obj *apikey.Report) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ApiKeyReport_unlisted(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Unlisted, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int) graphql.Marshaler {
+			return ec.marshalNInt2int(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ApiKeyReport_unlisted(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ApiKeyReport", field, false, false, "Int")
 }
 
 func (ec *executionContext) _ApiKeyScope_resourceType(ctx context.Context, field graphql.CollectedField, obj *apikey.Scope) (ret graphql.Marshaler) {
@@ -2839,6 +3345,61 @@ func (ec *executionContext) fieldContext_CreateApiKeyPayload_key(_ context.Conte
 	return graphql.NewScalarFieldContext("CreateApiKeyPayload", field, false, false, "String")
 }
 
+func (ec *executionContext) _LeakedKeyResult_apiKey(ctx context.Context, field graphql.CollectedField, obj *LeakedKeyResult) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_LeakedKeyResult_apiKey(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return ec.Resolvers.LeakedKeyResult().APIKey(ctx, obj)
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *apikey.Key) graphql.Marshaler {
+			return ec.marshalOApiKey2ᚖretrieverkeysᚋapikeyᚐKey(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_LeakedKeyResult_apiKey(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "LeakedKeyResult",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_ApiKey(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _LeakedKeyResult_revoked(ctx context.Context, field graphql.CollectedField, obj *LeakedKeyResult) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_LeakedKeyResult_revoked(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Revoked(), nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v bool) graphql.Marshaler {
+			return ec.marshalNBoolean2bool(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_LeakedKeyResult_revoked(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("LeakedKeyResult", field, true, false, "Boolean")
+}
+
 func (ec *executionContext) _Mutation_createApiKey(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -3053,6 +3614,50 @@ func (ec *executionContext) fieldContext_Mutation_revokeApiKeys(ctx context.Cont
 	}()
 	ctx = graphql.WithFieldContext(ctx, fc)
 	if fc.Args, err = ec.field_Mutation_revokeApiKeys_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Mutation_reportLeakedKeys(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Mutation_reportLeakedKeys(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Mutation().ReportLeakedKeys(ctx, fc.Args["input"].(ReportLeakedKeysInput))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *ReportLeakedKeysPayload) graphql.Marshaler {
+			return ec.marshalOReportLeakedKeysPayload2ᚖretrieverkeysᚋgraphᚐReportLeakedKeysPayload(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Mutation_reportLeakedKeys(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Mutation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_ReportLeakedKeysPayload(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Mutation_reportLeakedKeys_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
 		ec.Error(ctx, err)
 		return fc, err
 	}
@@ -3725,6 +4330,70 @@ func (ec *executionContext) fieldContext_Organization_auditEvents(ctx context.Co
 	return fc, nil
 }
 
+func (ec *executionContext) _Organization_apiKeyReport(ctx context.Context, field graphql.CollectedField, obj *Organization) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Organization_apiKeyReport(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return ec.Resolvers.Organization().APIKeyReport(ctx, obj)
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *apikey.Report) graphql.Marshaler {
+			return ec.marshalOApiKeyReport2ᚖretrieverkeysᚋapikeyᚐReport(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Organization_apiKeyReport(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Organization",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_ApiKeyReport(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Organization_apiKeyPolicy(ctx context.Context, field graphql.CollectedField, obj *Organization) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Organization_apiKeyPolicy(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return ec.Resolvers.Organization().APIKeyPolicy(ctx, obj)
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *ApiKeyPolicy) graphql.Marshaler {
+			return ec.marshalOApiKeyPolicy2ᚖretrieverkeysᚋgraphᚐApiKeyPolicy(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Organization_apiKeyPolicy(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Organization",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_ApiKeyPolicy(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
 func (ec *executionContext) _PageInfo_hasNextPage(ctx context.Context, field graphql.CollectedField, obj *PageInfo) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -4368,6 +5037,38 @@ func (ec *executionContext) fieldContext_Query___schema(_ context.Context, field
 		IsResolver: false,
 		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 			return ec.childFields___Schema(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _ReportLeakedKeysPayload_results(ctx context.Context, field graphql.CollectedField, obj *ReportLeakedKeysPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ReportLeakedKeysPayload_results(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Results, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []LeakedKeyResult) graphql.Marshaler {
+			return ec.marshalNLeakedKeyResult2ᚕretrieverkeysᚋgraphᚐLeakedKeyResultᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ReportLeakedKeysPayload_results(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "ReportLeakedKeysPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_LeakedKeyResult(ctx, field)
 		},
 	}
 	return fc, nil
@@ -5103,6 +5804,50 @@ func (ec *executionContext) fieldContext_ServerInfo_version(_ context.Context, f
 	return graphql.NewScalarFieldContext("ServerInfo", field, false, false, "String")
 }
 
+func (ec *executionContext) _Subscription_auditEventAdded(ctx context.Context, field graphql.CollectedField) (ret func(ctx context.Context) graphql.Marshaler) {
+	return graphql.ResolveFieldStream(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Subscription_auditEventAdded(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Subscription().AuditEventAdded(ctx, fc.Args["filter"].(*apikey.EventFilter))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *apikey.Event) graphql.Marshaler {
+			return ec.marshalNAuditEvent2ᚖretrieverkeysᚋapikeyᚐEvent(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Subscription_auditEventAdded(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Subscription",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_AuditEvent(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Subscription_auditEventAdded_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
 func (ec *executionContext) _UpdateApiKeyPayload_apiKey(ctx context.Context, field graphql.CollectedField, obj *UpdateAPIKeyPayload) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -5430,7 +6175,7 @@ func (ec *executionContext) unmarshalInputApiKeyFilter(ctx context.Context, obj 
 		asMap[k] = v
 	}
 
-	fieldsInOrder := [...]string{"status", "keyType", "search", "createdBy", "createdAfter", "createdBefore", "unusedSince", "neverUsed", "expiresAfter", "expiresBefore", "neverExpires"}
+	fieldsInOrder := [...]string{"status", "keyType", "search", "createdBy", "createdAfter", "createdBefore", "unusedSince", "neverUsed", "expiresAfter", "expiresBefore", "neverExpires", "finding"}
 	for _, k := range fieldsInOrder {
 		v, ok := asMap[k]
 		if !ok {
@@ -5514,6 +6259,13 @@ func (ec *executionContext) unmarshalInputApiKeyFilter(ctx context.Context, obj 
 				return it, err
 			}
 			it.NeverExpires = data
+		case "finding":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("finding"))
+			data, err := ec.unmarshalOApiKeyFinding2ᚕretrieverkeysᚋapikeyᚐFindingᚄ(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Finding = data
 		}
 	}
 	return it, nil
@@ -5762,6 +6514,104 @@ func UnmarshalCreateApiKeyInput(ctx context.Context, raw any) (CreateAPIKeyInput
 	return out, err
 }
 
+func (ec *executionContext) unmarshalInputLeakedKeyInput(ctx context.Context, obj any) (LeakedKeyInput, error) {
+	var it LeakedKeyInput
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	fieldsInOrder := [...]string{"hash", "url", "source"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "hash":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("hash"))
+			data, err := ec.unmarshalNString2string(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Hash = data
+		case "url":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("url"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.URL = graphql.OmittableOf(data)
+		case "source":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("source"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Source = graphql.OmittableOf(data)
+		}
+	}
+	return it, nil
+}
+
+// UnmarshalLeakedKeyInput unmarshals raw into the LeakedKeyInput input type, using the
+// unmarshaler bound to ctx's request. Call it from a resolver to decode an input
+// object that was not passed as a field argument.
+//
+// ctx must come from a gqlgen request; outside one there is no unmarshaler to use
+// and the returned error says so.
+func UnmarshalLeakedKeyInput(ctx context.Context, raw any) (LeakedKeyInput, error) {
+	var out LeakedKeyInput
+	err := graphql.UnmarshalNamedInputFromContext(ctx, "LeakedKeyInput", raw, &out)
+	return out, err
+}
+
+func (ec *executionContext) unmarshalInputReportLeakedKeysInput(ctx context.Context, obj any) (ReportLeakedKeysInput, error) {
+	var it ReportLeakedKeysInput
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	fieldsInOrder := [...]string{"leaks"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "leaks":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("leaks"))
+			data, err := ec.unmarshalNLeakedKeyInput2ᚕretrieverkeysᚋgraphᚐLeakedKeyInputᚄ(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Leaks = data
+		}
+	}
+	return it, nil
+}
+
+// UnmarshalReportLeakedKeysInput unmarshals raw into the ReportLeakedKeysInput input type, using the
+// unmarshaler bound to ctx's request. Call it from a resolver to decode an input
+// object that was not passed as a field argument.
+//
+// ctx must come from a gqlgen request; outside one there is no unmarshaler to use
+// and the returned error says so.
+func UnmarshalReportLeakedKeysInput(ctx context.Context, raw any) (ReportLeakedKeysInput, error) {
+	var out ReportLeakedKeysInput
+	err := graphql.UnmarshalNamedInputFromContext(ctx, "ReportLeakedKeysInput", raw, &out)
+	return out, err
+}
+
 func (ec *executionContext) unmarshalInputRevokeApiKeyInput(ctx context.Context, obj any) (RevokeAPIKeyInput, error) {
 	var it RevokeAPIKeyInput
 	if obj == nil {
@@ -5886,7 +6736,7 @@ func (ec *executionContext) unmarshalInputRotateApiKeyInput(ctx context.Context,
 		asMap["overlapSeconds"] = 0
 	}
 
-	fieldsInOrder := [...]string{"id", "overlapSeconds"}
+	fieldsInOrder := [...]string{"id", "overlapSeconds", "expiresAt"}
 	for _, k := range fieldsInOrder {
 		v, ok := asMap[k]
 		if !ok {
@@ -5907,6 +6757,13 @@ func (ec *executionContext) unmarshalInputRotateApiKeyInput(ctx context.Context,
 				return it, err
 			}
 			it.OverlapSeconds = graphql.OmittableOf(data)
+		case "expiresAt":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("expiresAt"))
+			data, err := ec.unmarshalODateTime2ᚖtimeᚐTime(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.ExpiresAt = graphql.OmittableOf(data)
 		}
 	}
 	return it, nil
@@ -6201,6 +7058,16 @@ func (ec *executionContext) _ApiKey(ctx context.Context, sel ast.SelectionSet, o
 			if out.Values[i] == graphql.Null {
 				atomic.AddUint32(&out.Invalids, 1)
 			}
+		case "findings":
+			out.Values[i] = ec._ApiKey_findings(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
+		case "leak":
+			out.Values[i] = ec._ApiKey_leak(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
 		case "retrievers":
 			out.ResolveConcurrently(ec.OperationContext, &deferred, i,
 				true, false,
@@ -6358,6 +7225,180 @@ func (ec *executionContext) _ApiKeyEdge(ctx context.Context, sel ast.SelectionSe
 			}
 		case "node":
 			out.Values[i] = ec._ApiKeyEdge_node(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var apiKeyLeakImplementors = []string{"ApiKeyLeak"}
+
+func (ec *executionContext) _ApiKeyLeak(ctx context.Context, sel ast.SelectionSet, obj *apikey.Leak) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, apiKeyLeakImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("ApiKeyLeak")
+		case "reportedAt":
+			out.Values[i] = ec._ApiKeyLeak_reportedAt(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "source":
+			out.Values[i] = ec._ApiKeyLeak_source(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "url":
+			out.Values[i] = ec._ApiKeyLeak_url(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var apiKeyPolicyImplementors = []string{"ApiKeyPolicy"}
+
+func (ec *executionContext) _ApiKeyPolicy(ctx context.Context, sel ast.SelectionSet, obj *ApiKeyPolicy) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, apiKeyPolicyImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("ApiKeyPolicy")
+		case "defaultLifetimeSeconds":
+			out.Values[i] = ec._ApiKeyPolicy_defaultLifetimeSeconds(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "maxLifetimeSeconds":
+			out.Values[i] = ec._ApiKeyPolicy_maxLifetimeSeconds(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "staleAfterSeconds":
+			out.Values[i] = ec._ApiKeyPolicy_staleAfterSeconds(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "expiryNoticeSeconds":
+			out.Values[i] = ec._ApiKeyPolicy_expiryNoticeSeconds(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "leakAction":
+			out.Values[i] = ec._ApiKeyPolicy_leakAction(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var apiKeyReportImplementors = []string{"ApiKeyReport"}
+
+func (ec *executionContext) _ApiKeyReport(ctx context.Context, sel ast.SelectionSet, obj *apikey.Report) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, apiKeyReportImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("ApiKeyReport")
+		case "active":
+			out.Values[i] = ec._ApiKeyReport_active(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "revoked":
+			out.Values[i] = ec._ApiKeyReport_revoked(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "expired":
+			out.Values[i] = ec._ApiKeyReport_expired(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "neverExpires":
+			out.Values[i] = ec._ApiKeyReport_neverExpires(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "beyondMaxLifetime":
+			out.Values[i] = ec._ApiKeyReport_beyondMaxLifetime(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "expiresSoon":
+			out.Values[i] = ec._ApiKeyReport_expiresSoon(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "unused":
+			out.Values[i] = ec._ApiKeyReport_unused(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "stale":
+			out.Values[i] = ec._ApiKeyReport_stale(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "leaked":
+			out.Values[i] = ec._ApiKeyReport_leaked(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "unlisted":
+			out.Values[i] = ec._ApiKeyReport_unlisted(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
 				out.Invalids++
 			}
@@ -6762,6 +7803,45 @@ func (ec *executionContext) _CreateApiKeyPayload(ctx context.Context, sel ast.Se
 	return out
 }
 
+var leakedKeyResultImplementors = []string{"LeakedKeyResult"}
+
+func (ec *executionContext) _LeakedKeyResult(ctx context.Context, sel ast.SelectionSet, obj *LeakedKeyResult) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, leakedKeyResultImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("LeakedKeyResult")
+		case "apiKey":
+			out.ResolveConcurrently(ec.OperationContext, &deferred, i,
+				true, false,
+				func(ctx context.Context) graphql.Marshaler {
+					return ec._LeakedKeyResult_apiKey(ctx, field, obj)
+				})
+		case "revoked":
+			out.Values[i] = ec._LeakedKeyResult_revoked(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
 var mutationImplementors = []string{"Mutation"}
 
 func (ec *executionContext) _Mutation(ctx context.Context, sel ast.SelectionSet) graphql.Marshaler {
@@ -6812,6 +7892,13 @@ func (ec *executionContext) _Mutation(ctx context.Context, sel ast.SelectionSet)
 		case "revokeApiKeys":
 			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
 				return ec._Mutation_revokeApiKeys(ctx, field)
+			})
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "reportLeakedKeys":
+			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
+				return ec._Mutation_reportLeakedKeys(ctx, field)
 			})
 			if out.Values[i] == graphql.RequiredNull {
 				out.Invalids++
@@ -7042,6 +8129,18 @@ func (ec *executionContext) _Organization(ctx context.Context, sel ast.Selection
 				func(ctx context.Context) graphql.Marshaler {
 					return ec._Organization_auditEvents(ctx, field, obj)
 				})
+		case "apiKeyReport":
+			out.ResolveConcurrently(ec.OperationContext, &deferred, i,
+				true, false,
+				func(ctx context.Context) graphql.Marshaler {
+					return ec._Organization_apiKeyReport(ctx, field, obj)
+				})
+		case "apiKeyPolicy":
+			out.ResolveConcurrently(ec.OperationContext, &deferred, i,
+				true, false,
+				func(ctx context.Context) graphql.Marshaler {
+					return ec._Organization_apiKeyPolicy(ctx, field, obj)
+				})
 		default:
 			panic("unknown field " + strconv.Quote(field.Name))
 		}
@@ -7211,6 +8310,39 @@ func (ec *executionContext) _Query(ctx context.Context, sel ast.SelectionSet) gr
 			})
 			if out.Values[i] == graphql.Null {
 				atomic.AddUint32(&out.Invalids, 1)
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var reportLeakedKeysPayloadImplementors = []string{"ReportLeakedKeysPayload"}
+
+func (ec *executionContext) _ReportLeakedKeysPayload(ctx context.Context, sel ast.SelectionSet, obj *ReportLeakedKeysPayload) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, reportLeakedKeysPayloadImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("ReportLeakedKeysPayload")
+		case "results":
+			out.Values[i] = ec._ReportLeakedKeysPayload_results(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
 			}
 		default:
 			panic("unknown field " + strconv.Quote(field.Name))
@@ -7581,6 +8713,26 @@ func (ec *executionContext) _ServerInfo(ctx context.Context, sel ast.SelectionSe
 	return out
 }
 
+var subscriptionImplementors = []string{"Subscription"}
+
+func (ec *executionContext) _Subscription(ctx context.Context, sel ast.SelectionSet) func(ctx context.Context) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, subscriptionImplementors)
+	ctx = graphql.WithFieldContext(ctx, &graphql.FieldContext{
+		Object: "Subscription",
+	})
+	if len(fields) != 1 {
+		graphql.AddErrorf(ctx, "must subscribe to exactly one stream")
+		return nil
+	}
+
+	switch fields[0].Name {
+	case "auditEventAdded":
+		return ec._Subscription_auditEventAdded(ctx, fields[0])
+	default:
+		panic("unknown field " + strconv.Quote(fields[0].Name))
+	}
+}
+
 var updateApiKeyPayloadImplementors = []string{"UpdateApiKeyPayload"}
 
 func (ec *executionContext) _UpdateApiKeyPayload(ctx context.Context, sel ast.SelectionSet, obj *UpdateAPIKeyPayload) graphql.Marshaler {
@@ -7750,6 +8902,70 @@ func (ec *executionContext) marshalNApiKeyEdge2ᚕretrieverkeysᚋgraphᚐApiKey
 		fc := graphql.GetFieldContext(ctx)
 		fc.Result = &v[i]
 		return ec.marshalNApiKeyEdge2retrieverkeysᚋgraphᚐApiKeyEdge(ctx, sel, v[i])
+	})
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
+}
+
+func (ec *executionContext) unmarshalNApiKeyFinding2retrieverkeysᚋapikeyᚐFinding(ctx context.Context, v any) (apikey.Finding, error) {
+	tmp, err := graphql.UnmarshalString(v)
+	res := unmarshalNApiKeyFinding2retrieverkeysᚋapikeyᚐFinding[tmp]
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalNApiKeyFinding2retrieverkeysᚋapikeyᚐFinding(ctx context.Context, sel ast.SelectionSet, v apikey.Finding) graphql.Marshaler {
+	_ = sel
+	res := graphql.MarshalString(marshalNApiKeyFinding2retrieverkeysᚋapikeyᚐFinding[v])
+	if res == graphql.Null {
+		graphql.AddInvalidNullFromMarshaler(ctx, "ApiKeyFinding!")
+	}
+	return res
+}
+
+var (
+	unmarshalNApiKeyFinding2retrieverkeysᚋapikeyᚐFinding = map[string]apikey.Finding{
+		"NEVER_EXPIRES":       apikey.NeverExpires,
+		"BEYOND_MAX_LIFETIME": apikey.BeyondMaxLifetime,
+		"EXPIRES_SOON":        apikey.ExpiresSoon,
+		"UNUSED":              apikey.Unused,
+		"STALE":               apikey.Stale,
+		"LEAKED":              apikey.Leaked,
+	}
+	marshalNApiKeyFinding2retrieverkeysᚋapikeyᚐFinding = map[apikey.Finding]string{
+		apikey.NeverExpires:      "NEVER_EXPIRES",
+		apikey.BeyondMaxLifetime: "BEYOND_MAX_LIFETIME",
+		apikey.ExpiresSoon:       "EXPIRES_SOON",
+		apikey.Unused:            "UNUSED",
+		apikey.Stale:             "STALE",
+		apikey.Leaked:            "LEAKED",
+	}
+)
+
+func (ec *executionContext) unmarshalNApiKeyFinding2ᚕretrieverkeysᚋapikeyᚐFindingᚄ(ctx context.Context, v any) ([]apikey.Finding, error) {
+	vSlice := graphql.CoerceList(v)
+	var err error
+	res := make([]apikey.Finding, len(vSlice))
+	for i := range vSlice {
+		ctx := graphql.WithPathContext(ctx, graphql.NewPathWithIndex(i))
+		res[i], err = ec.unmarshalNApiKeyFinding2retrieverkeysᚋapikeyᚐFinding(ctx, vSlice[i])
+		if err != nil {
+			return nil, err
+		}
+	}
+	return res, nil
+}
+
+func (ec *executionContext) marshalNApiKeyFinding2ᚕretrieverkeysᚋapikeyᚐFindingᚄ(ctx context.Context, sel ast.SelectionSet, v []apikey.Finding) graphql.Marshaler {
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 64, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalNApiKeyFinding2retrieverkeysᚋapikeyᚐFinding(ctx, sel, v[i])
 	})
 
 	for _, e := range ret {
@@ -8094,6 +9310,71 @@ func (ec *executionContext) marshalNDateTime2timeᚐTime(ctx context.Context, se
 	return res
 }
 
+func (ec *executionContext) unmarshalNLeakAction2retrieverkeysᚋapikeyᚐLeakAction(ctx context.Context, v any) (apikey.LeakAction, error) {
+	tmp, err := graphql.UnmarshalString(v)
+	res := unmarshalNLeakAction2retrieverkeysᚋapikeyᚐLeakAction[tmp]
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalNLeakAction2retrieverkeysᚋapikeyᚐLeakAction(ctx context.Context, sel ast.SelectionSet, v apikey.LeakAction) graphql.Marshaler {
+	_ = sel
+	res := graphql.MarshalString(marshalNLeakAction2retrieverkeysᚋapikeyᚐLeakAction[v])
+	if res == graphql.Null {
+		graphql.AddInvalidNullFromMarshaler(ctx, "LeakAction!")
+	}
+	return res
+}
+
+var (
+	unmarshalNLeakAction2retrieverkeysᚋapikeyᚐLeakAction = map[string]apikey.LeakAction{
+		"REVOKE": apikey.RevokeLeaked,
+		"REPORT": apikey.ReportLeaked,
+	}
+	marshalNLeakAction2retrieverkeysᚋapikeyᚐLeakAction = map[apikey.LeakAction]string{
+		apikey.RevokeLeaked: "REVOKE",
+		apikey.ReportLeaked: "REPORT",
+	}
+)
+
+func (ec *executionContext) unmarshalNLeakedKeyInput2retrieverkeysᚋgraphᚐLeakedKeyInput(ctx context.Context, v any) (LeakedKeyInput, error) {
+	res, err := ec.unmarshalInputLeakedKeyInput(ctx, v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) unmarshalNLeakedKeyInput2ᚕretrieverkeysᚋgraphᚐLeakedKeyInputᚄ(ctx context.Context, v any) ([]LeakedKeyInput, error) {
+	vSlice := graphql.CoerceList(v)
+	var err error
+	res := make([]LeakedKeyInput, len(vSlice))
+	for i := range vSlice {
+		ctx := graphql.WithPathContext(ctx, graphql.NewPathWithIndex(i))
+		res[i], err = ec.unmarshalNLeakedKeyInput2retrieverkeysᚋgraphᚐLeakedKeyInput(ctx, vSlice[i])
+		if err != nil {
+			return nil, err
+		}
+	}
+	return res, nil
+}
+
+func (ec *executionContext) marshalNLeakedKeyResult2retrieverkeysᚋgraphᚐLeakedKeyResult(ctx context.Context, sel ast.SelectionSet, v LeakedKeyResult) graphql.Marshaler {
+	return ec._LeakedKeyResult(ctx, sel, &v)
+}
+
+func (ec *executionContext) marshalNLeakedKeyResult2ᚕretrieverkeysᚋgraphᚐLeakedKeyResultᚄ(ctx context.Context, sel ast.SelectionSet, v []LeakedKeyResult) graphql.Marshaler {
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 64, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalNLeakedKeyResult2retrieverkeysᚋgraphᚐLeakedKeyResult(ctx, sel, v[i])
+	})
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
+}
+
 func (ec *executionContext) unmarshalNLong2int64(ctx context.Context, v any) (int64, error) {
 	res, err := scalar.UnmarshalLong(v)
 	return res, graphql.ErrorOnPath(ctx, err)
@@ -8158,6 +9439,11 @@ func (ec *executionContext) marshalNNamespaceEdge2ᚕretrieverkeysᚋgraphᚐNam
 
 func (ec *executionContext) marshalNPageInfo2retrieverkeysᚋgraphᚐPageInfo(ctx context.Context, sel ast.SelectionSet, v PageInfo) graphql.Marshaler {
 	return ec._PageInfo(ctx, sel, &v)
+}
+
+func (ec *executionContext) unmarshalNReportLeakedKeysInput2retrieverkeysᚋgraphᚐReportLeakedKeysInput(ctx context.Context, v any) (ReportLeakedKeysInput, error) {
+	res, err := ec.unmarshalInputReportLeakedKeysInput(ctx, v)
+	return res, graphql.ErrorOnPath(ctx, err)
 }
 
 func (ec *executionContext) unmarshalNResourceType2retrieverkeysᚋapikeyᚐResourceType(ctx context.Context, v any) (apikey.ResourceType, error) {
@@ -8374,12 +9660,62 @@ func (ec *executionContext) unmarshalOApiKeyFilter2ᚖretrieverkeysᚋapikeyᚐF
 	return &res, graphql.ErrorOnPath(ctx, err)
 }
 
+func (ec *executionContext) unmarshalOApiKeyFinding2ᚕretrieverkeysᚋapikeyᚐFindingᚄ(ctx context.Context, v any) ([]apikey.Finding, error) {
+	if v == nil {
+		return nil, nil
+	}
+	vSlice := graphql.CoerceList(v)
+	var err error
+	res := make([]apikey.Finding, len(vSlice))
+	for i := range vSlice {
+		ctx := graphql.WithPathContext(ctx, graphql.NewPathWithIndex(i))
+		res[i], err = ec.unmarshalNApiKeyFinding2retrieverkeysᚋapikeyᚐFinding(ctx, vSlice[i])
+		if err != nil {
+			return nil, err
+		}
+	}
+	return res, nil
+}
+
+func (ec *executionContext) marshalOApiKeyFinding2ᚕretrieverkeysᚋapikeyᚐFindingᚄ(ctx context.Context, sel ast.SelectionSet, v []apikey.Finding) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 64, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalNApiKeyFinding2retrieverkeysᚋapikeyᚐFinding(ctx, sel, v[i])
+	})
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
+}
+
+func (ec *executionContext) marshalOApiKeyLeak2ᚖretrieverkeysᚋapikeyᚐLeak(ctx context.Context, sel ast.SelectionSet, v *apikey.Leak) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._ApiKeyLeak(ctx, sel, v)
+}
+
 func (ec *executionContext) unmarshalOApiKeyOrder2ᚖretrieverkeysᚋapikeyᚐOrder(ctx context.Context, v any) (*apikey.Order, error) {
 	if v == nil {
 		return nil, nil
 	}
 	res, err := ec.unmarshalInputApiKeyOrder(ctx, v)
 	return &res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalOApiKeyPolicy2ᚖretrieverkeysᚋgraphᚐApiKeyPolicy(ctx context.Context, sel ast.SelectionSet, v *ApiKeyPolicy) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._ApiKeyPolicy(ctx, sel, v)
 }
 
 func (ec *executionContext) unmarshalOApiKeyRefusal2ᚖretrieverkeysᚋapikeyᚐRefusal(ctx context.Context, v any) (*apikey.Refusal, error) {
@@ -8419,6 +9755,13 @@ var (
 		apikey.RefusedOperation:  "OPERATION",
 	}
 )
+
+func (ec *executionContext) marshalOApiKeyReport2ᚖretrieverkeysᚋapikeyᚐReport(ctx context.Context, sel ast.SelectionSet, v *apikey.Report) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._ApiKeyReport(ctx, sel, v)
+}
 
 func (ec *executionContext) unmarshalOApiKeyStatus2ᚕretrieverkeysᚋapikeyᚐStatusᚄ(ctx context.Context, v any) ([]apikey.Status, error) {
 	if v == nil {
@@ -8624,6 +9967,13 @@ func (ec *executionContext) marshalOOrganization2ᚖretrieverkeysᚋgraphᚐOrga
 		return graphql.Null
 	}
 	return ec._Organization(ctx, sel, v)
+}
+
+func (ec *executionContext) marshalOReportLeakedKeysPayload2ᚖretrieverkeysᚋgraphᚐReportLeakedKeysPayload(ctx context.Context, sel ast.SelectionSet, v *ReportLeakedKeysPayload) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._ReportLeakedKeysPayload(ctx, sel, v)
 }
 
 func (ec *executionContext) marshalORetriever2ᚖretrieverkeysᚋapikeyᚐRetriever(ctx context.Context, sel ast.SelectionSet, v *apikey.Retriever) graphql.Marshaler {

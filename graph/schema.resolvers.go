@@ -35,6 +35,13 @@ func (r *apiKeyResolver) Check(ctx context.Context, objs []*apikey.Key, retrieve
 	return loaded(ctx).check(ctx, objs, retrieverID, orZero(origin))
 }
 
+func (r *leakedKeyResultResolver) APIKey(ctx context.Context, obj *LeakedKeyResult) (*apikey.Key, error) {
+	if obj.Err != nil {
+		return nil, obj.Err
+	}
+	return obj.Key, nil
+}
+
 func (r *mutationResolver) CreateAPIKey(ctx context.Context, input CreateAPIKeyInput) (*CreateAPIKeyPayload, error) {
 	return created(r.Service.Create(ctx, apikey.CallerFrom(ctx), apikey.NamespaceFrom(ctx), input.RetrieverID, input.settings()))
 }
@@ -45,7 +52,7 @@ func (r *mutationResolver) UpdateAPIKey(ctx context.Context, input UpdateAPIKeyI
 
 func (r *mutationResolver) RotateAPIKey(ctx context.Context, input RotateAPIKeyInput) (*RotateAPIKeyPayload, error) {
 	overlap := time.Duration(orZero(input.OverlapSeconds.Value())) * time.Second
-	return rotated(r.Service.Rotate(ctx, apikey.CallerFrom(ctx), apikey.NamespaceFrom(ctx), apikey.ID(input.ID), overlap))
+	return rotated(r.Service.Rotate(ctx, apikey.CallerFrom(ctx), apikey.NamespaceFrom(ctx), apikey.ID(input.ID), overlap, input.ExpiresAt.Value()))
 }
 
 func (r *mutationResolver) RevokeAPIKey(ctx context.Context, input RevokeAPIKeyInput) (*RevokeAPIKeyPayload, error) {
@@ -59,6 +66,10 @@ func (r *mutationResolver) RevokeAPIKeys(ctx context.Context, input RevokeAPIKey
 	}
 	results, err := r.Service.RevokeMany(ctx, apikey.CallerFrom(ctx), ids, input.Reason.Value(), orZero(input.DryRun.Value()))
 	return loaded(ctx).revoked(results, err)
+}
+
+func (r *mutationResolver) ReportLeakedKeys(ctx context.Context, input ReportLeakedKeysInput) (*ReportLeakedKeysPayload, error) {
+	return loaded(ctx).leaksReported(r.Service.ReportLeaks(ctx, apikey.CallerFrom(ctx), input.reports()))
 }
 
 func (r *namespaceResolver) Retriever(ctx context.Context, obj *apikey.Namespace, id string) (*apikey.Retriever, error) {
@@ -117,6 +128,14 @@ func (r *organizationResolver) APIKeys(ctx context.Context, obj *Organization, i
 
 func (r *organizationResolver) AuditEvents(ctx context.Context, obj *Organization, first *int, after *string, last *int, before *string, filter *apikey.EventFilter) (*AuditEventConnection, error) {
 	return auditEvents(loaded(ctx).auditEvents(ctx, apikey.EventPlace{}, eventOptions(first, after, last, before, filter)))
+}
+
+func (r *organizationResolver) APIKeyReport(ctx context.Context, obj *Organization) (*apikey.Report, error) {
+	return loaded(ctx).report(ctx)
+}
+
+func (r *organizationResolver) APIKeyPolicy(ctx context.Context, obj *Organization) (*ApiKeyPolicy, error) {
+	return policy(r.Service.Policy, r.Service.LeakAction), nil
 }
 
 func (r *queryResolver) Retriever(ctx context.Context, id string) (*apikey.Retriever, error) {
@@ -198,6 +217,10 @@ func (r *retrieverResolver) ViewerCanCreateAPIKey(ctx context.Context, obj *apik
 	return apikey.CallerFrom(ctx).CanCreate(obj), nil
 }
 
+func (r *subscriptionResolver) AuditEventAdded(ctx context.Context, filter *apikey.EventFilter) (<-chan *apikey.Event, error) {
+	return loaded(ctx).follow(ctx, filter)
+}
+
 func (r *viewerResolver) Namespace(ctx context.Context, obj *Viewer) (*apikey.Namespace, error) {
 	ref := apikey.NamespaceFrom(ctx)
 	if ref == "" {
@@ -220,6 +243,8 @@ func (r *viewerResolver) CanReadOrganization(ctx context.Context, obj *Viewer) (
 
 func (r *Resolver) ApiKey() ApiKeyResolver { return &apiKeyResolver{r} }
 
+func (r *Resolver) LeakedKeyResult() LeakedKeyResultResolver { return &leakedKeyResultResolver{r} }
+
 func (r *Resolver) Mutation() MutationResolver { return &mutationResolver{r} }
 
 func (r *Resolver) Namespace() NamespaceResolver { return &namespaceResolver{r} }
@@ -230,14 +255,18 @@ func (r *Resolver) Query() QueryResolver { return &queryResolver{r} }
 
 func (r *Resolver) Retriever() RetrieverResolver { return &retrieverResolver{r} }
 
+func (r *Resolver) Subscription() SubscriptionResolver { return &subscriptionResolver{r} }
+
 func (r *Resolver) Viewer() ViewerResolver { return &viewerResolver{r} }
 
 type (
-	apiKeyResolver       struct{ *Resolver }
-	mutationResolver     struct{ *Resolver }
-	namespaceResolver    struct{ *Resolver }
-	organizationResolver struct{ *Resolver }
-	queryResolver        struct{ *Resolver }
-	retrieverResolver    struct{ *Resolver }
-	viewerResolver       struct{ *Resolver }
+	apiKeyResolver          struct{ *Resolver }
+	leakedKeyResultResolver struct{ *Resolver }
+	mutationResolver        struct{ *Resolver }
+	namespaceResolver       struct{ *Resolver }
+	organizationResolver    struct{ *Resolver }
+	queryResolver           struct{ *Resolver }
+	retrieverResolver       struct{ *Resolver }
+	subscriptionResolver    struct{ *Resolver }
+	viewerResolver          struct{ *Resolver }
 )

@@ -79,10 +79,16 @@ func (c *command) serve(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, closeLimiter()) }()
 
 	usage := &apikey.Usage{Store: engine, Logger: c.logger, Lost: metrics.UsageLost}
-	service := &apikey.Service{Store: engine, Usage: usage, RateLimit: c.cfg.RateLimit}
+	live := &apikey.Live{Store: engine, Logger: c.logger, Most: c.cfg.MaxStreams}
+	service := &apikey.Service{
+		Store: engine, Usage: usage, Live: live, RateLimit: c.cfg.RateLimit, Policy: apikey.Policy(c.cfg.Policy), LeakAction: apikey.LeakAction(c.cfg.LeakAction),
+	}
 	playground := ""
 	if c.cfg.Playground {
 		playground = "/"
+	}
+	if c.leakKeys != nil {
+		c.leakKeys.Logger = c.logger
 	}
 	connections := web.NewConnections(c.cfg.MaxConnections)
 	share := answersWithin(debug.SetMemoryLimit(-1))
@@ -90,6 +96,7 @@ func (c *command) serve(ctx context.Context) (err error) {
 	if c.cfg.MaxResponseBytes > share/2 {
 		c.logger.WarnContext(ctx, "GOMEMLIMIT is too low for responses of MAX_RESPONSE_BYTES", "largest", share/2)
 	}
+	draining := make(chan struct{})
 	server := &http.Server{
 		Handler: web.NewHandler(web.Options{
 			Service: service,
@@ -97,13 +104,18 @@ func (c *command) serve(ctx context.Context) (err error) {
 				Service: service, Version: build.number, Introspection: graph.Introspection(c.cfg.Introspection),
 				Manifest: c.manifest, ManifestOnly: c.cfg.PersistedOnly, Limits: graph.Limits(c.cfg.Limits), Playground: playground, Logger: c.logger,
 				MaxResponseBytes: min(c.cfg.MaxResponseBytes, share/2), Memory: answers,
-				Metrics: graph.Metrics{Operation: metrics.Operation, LimitRefusal: metrics.LimitRefusal, CacheLookups: metrics.CacheLookups},
-				Tracer:  tracer,
+				Streams: graph.Streams{Lasting: web.Lasting, Stopping: draining},
+				Metrics: graph.Metrics{
+					Operation: metrics.Operation, LimitRefusal: metrics.LimitRefusal, CacheLookups: metrics.CacheLookups,
+					Streams: metrics.Streams, StreamEvents: metrics.StreamEvents, StreamEnded: metrics.StreamEnded,
+				},
+				Tracer: tracer,
 			}),
 			RefuseGraphQL:  graph.WriteError,
 			Ready:          engine.Ping,
 			Stopping:       ctx.Done(),
 			Playground:     c.cfg.Playground,
+			LeakKeys:       c.leakKeys,
 			WithoutREST:    !c.cfg.REST,
 			CORS:           c.cors,
 			Timeout:        c.cfg.RequestTimeout,
@@ -131,12 +143,24 @@ func (c *command) serve(ctx context.Context) (err error) {
 		ErrorLog:          slog.NewLogLogger(c.logger.Handler(), slog.LevelWarn),
 	}
 
+	server.RegisterOnShutdown(func() { close(draining) })
+
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	var working sync.WaitGroup
-	working.Go(func() { c.prepare(background, engine, prepare, url, metrics) })
+	notices := apikey.Notices{Service: service, Logger: c.logger, Count: metrics.ExpiringKeys}
+	working.Go(func() {
+		if c.prepare(background, engine, prepare, url) {
+			working.Go(func() { notices.Run(background) }) // needs an index
+			c.countUnusable(background, engine, metrics)
+		}
+	})
 	working.Go(func() { usage.Run(background) })
+	working.Go(func() { live.Run(background) })
 	working.Go(func() { usage.Forget(background, c.cfg.UsageDays, time.Now) })
 	working.Go(func() { service.StoreDenials(background, c.logger) })
+	if c.leakKeys != nil {
+		working.Go(func() { c.leakKeys.Load(background) })
+	}
 	if c.cfg.AuditDays > 0 {
 		c.logger.WarnContext(ctx, "AUDIT_RETENTION_DAYS is set: audit events that are older are deleted for good", "days", c.cfg.AuditDays)
 		working.Go(func() { service.ForgetEvents(background, c.logger, c.cfg.AuditDays) })

@@ -98,7 +98,7 @@ func (c *chaos) step() {
 		}
 		e := c.event(k.ID)
 		if c.dies(func(s *Store) error {
-			_, err := s.ChangeKey(ctx, apikey.Change{Key: k, Fields: apikey.FieldName, Event: e})
+			_, err := s.ChangeKey(ctx, apikey.Change{Key: k, Fields: apikey.FieldName, Events: []apikey.Event{e}})
 			return err
 		}) {
 			c.stored = append(c.stored, e)
