@@ -24,7 +24,7 @@ type setting struct {
 // settings declares every environment variable except OpenTelemetry's, and stores the defaults in c.
 func (c *Config) settings() []setting {
 	c.ListenAddr, c.AdminAddr = "127.0.0.1:8080", "127.0.0.1:8081"
-	c.Playground, c.REST = true, true
+	c.Playground, c.Console, c.REST = true, true, true
 	c.MaxBodyBytes, c.MaxResponseBytes = 1<<20, 32<<20
 	c.AuthFailures = 6_000
 	c.MaxConcurrent, c.MaxConnections = turnsPerCore*runtime.GOMAXPROCS(0), 10_000
@@ -49,6 +49,7 @@ func (c *Config) settings() []setting {
 		{"DEMO", "true when the program is started without a command and without MongoDB, else false", "true fills an empty store with demo data", boolean(&c.Demo)},
 		{"INTROSPECTION", "public on the embedded store, else authenticated", "Who may read the schema: public, authenticated or off", choice(&c.Introspection, "public", "authenticated", "off")},
 		{"PLAYGROUND", "on", "The GraphQL playground: on or off", switched(&c.Playground)},
+		{"CONSOLE", "on", "The console, a page for people at /: on or off. Its operations run with PERSISTED_ONLY too", switched(&c.Console)},
 		{"REST", "on", "The vendor's REST endpoints and /openapi.json: on, or off, which answers 404", switched(&c.REST)},
 		{"GATE_PATH", c.GatePath, "Path at which clients execute a retriever through a gateway. /v1/authorize uses it to find the retriever's id in the path that the gateway sends", text(&c.GatePath)},
 		{"CORS_ALLOWED_ORIGINS", "none; pages on localhost for the demo", "Comma-separated origins whose pages may call the server: exact, or https://*.example.com for all subdomains", list(&c.CORSOrigins)},

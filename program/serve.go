@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"runtime/debug"
@@ -82,7 +83,7 @@ func (c *command) serve(ctx context.Context) (err error) {
 	service := &apikey.Service{Store: engine, Usage: usage, RateLimit: c.cfg.RateLimit}
 	playground := ""
 	if c.cfg.Playground {
-		playground = "/"
+		playground = "playground"
 	}
 	connections := web.NewConnections(c.cfg.MaxConnections)
 	share := answersWithin(debug.SetMemoryLimit(-1))
@@ -95,7 +96,7 @@ func (c *command) serve(ctx context.Context) (err error) {
 			Service: service,
 			GraphQL: graph.NewHandler(graph.Options{
 				Service: service, Version: build.number, Introspection: graph.Introspection(c.cfg.Introspection),
-				Manifest: c.manifest, ManifestOnly: c.cfg.PersistedOnly, Limits: graph.Limits(c.cfg.Limits), Playground: playground, Logger: c.logger,
+				Manifest: c.operations(), ManifestOnly: c.cfg.PersistedOnly, Limits: graph.Limits(c.cfg.Limits), Playground: playground, Logger: c.logger,
 				MaxResponseBytes: min(c.cfg.MaxResponseBytes, share/2), Memory: answers,
 				Metrics: graph.Metrics{Operation: metrics.Operation, LimitRefusal: metrics.LimitRefusal, CacheLookups: metrics.CacheLookups},
 				Tracer:  tracer,
@@ -104,6 +105,7 @@ func (c *command) serve(ctx context.Context) (err error) {
 			Ready:          engine.Ping,
 			Stopping:       ctx.Done(),
 			Playground:     c.cfg.Playground,
+			Console:        c.cfg.Console,
 			WithoutREST:    !c.cfg.REST,
 			CORS:           c.cors,
 			Timeout:        c.cfg.RequestTimeout,
@@ -153,6 +155,16 @@ func (c *command) serve(ctx context.Context) (err error) {
 	cancel() // after the last request, so that its usage is stored too
 	working.Wait()
 	return err
+}
+
+// operations returns the operations that run with PERSISTED_ONLY: the manifest's, and the console's while it is on.
+func (c *command) operations() graph.Manifest {
+	if !c.cfg.Console {
+		return c.manifest
+	}
+	all := graph.Manifest(web.ConsoleOperations())
+	maps.Copy(all, c.manifest)
+	return all
 }
 
 // drain shuts the server down. Requests that are still running after the given time are aborted.
