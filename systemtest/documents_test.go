@@ -91,7 +91,8 @@ func TestRESTIsClosed(t *testing.T) {
 	}
 }
 
-// A person who opens the GraphQL endpoint in a browser is redirected to the playground.
+// A person who opens the GraphQL endpoint in a browser is redirected to the playground, by a relative URL: behind a path prefix an absolute one
+// would lead elsewhere.
 func TestBrowsersAreSentToThePlayground(t *testing.T) {
 	const accept = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 	visit := func(s *programtest.Server, path string) programtest.Answer {
@@ -110,9 +111,9 @@ func TestBrowsersAreSentToThePlayground(t *testing.T) {
 	d := programtest.Seeded(t, programtest.Embedded(t))
 	s := programtest.Serve(t, d.Env)
 	for path, want := range map[string]string{
-		"/graphql":                           "/",
-		"/graphql?query=%7B+viewer+%7D&x=1":  "/#query=%7B+viewer+%7D",
-		"/graphql?query=%7B%7D&variables={}": "/#query=%7B%7D&variables=%7B%7D",
+		"/graphql":                           "playground",
+		"/graphql?query=%7B+viewer+%7D&x=1":  "playground#query=%7B+viewer+%7D",
+		"/graphql?query=%7B%7D&variables={}": "playground#query=%7B%7D&variables=%7B%7D",
 	} {
 		if got := visit(s, path); got.Status != http.StatusSeeOther || got.Header.Get("Location") != want {
 			t.Errorf("%s: %d %s", path, got.Status, got.Header.Get("Location"))
@@ -120,7 +121,7 @@ func TestBrowsersAreSentToThePlayground(t *testing.T) {
 	}
 	d.Env["PLAYGROUND"] = "off"
 	s = programtest.Serve(t, d.Env)
-	if got := visit(s, "/"); got.Status != http.StatusNotFound {
+	if got := visit(s, "/playground"); got.Status != http.StatusNotFound {
 		t.Errorf("with PLAYGROUND=off: %d", got.Status)
 	}
 	if got := visit(s, "/graphql?query=%7B+__typename+%7D"); got.Status != http.StatusOK || !strings.HasPrefix(got.Header.Get("Content-Type"), "application/json") {

@@ -35,22 +35,22 @@ func routeConsole(mux *http.ServeMux) {
 	names, _ := fs.Glob(consoleFiles, "console/*")
 	for _, name := range names {
 		content, _ := consoleFiles.ReadFile(name)
-		pattern := "GET /" + name
+		pattern, cache := "GET /"+name, "no-cache"
 		if name == "console/index.html" {
-			pattern = "GET /{$}"
+			pattern, cache = "GET /{$}", "no-store" // so that browsers do not keep a page that has a key when people leave it
 		}
-		mux.Handle(pattern, compress(consoleFile(path.Ext(name), content)))
+		mux.Handle(pattern, compress(consoleFile(path.Ext(name), cache, content)))
 	}
 }
 
-// consoleFile serves a file that browsers check for a new version each time, so that the files of two versions never mix for long.
-func consoleFile(extension string, content []byte) http.Handler {
+// consoleFile serves a file that browsers check for a new version each time, so that files of two versions do not mix.
+func consoleFile(extension, cache string, content []byte) http.Handler {
 	sum := sha256.Sum256(content)
 	tag := `"` + hex.EncodeToString(sum[:12]) + `"`
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Content-Type", consoleTypes[extension])
-		h.Set("Cache-Control", "no-cache")
+		h.Set("Cache-Control", cache)
 		h.Set("ETag", tag)
 		h.Set("Content-Security-Policy", consolePolicy)
 		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))

@@ -1,40 +1,54 @@
 // Makes elements. Text from the API becomes text nodes only; nothing here parses HTML.
+import { Failure } from "./api.js";
 
-const properties = new Set(["value", "checked", "disabled", "indeterminate", "selected", "hidden", "open"]);
+const properties = new Set(["value", "checked", "disabled", "indeterminate", "selected", "hidden"]);
+const svgTags = new Set(["svg", "g", "rect", "path", "title"]);
 
-// h("a.open", { href: "#/keys" }, "Keys") makes an element. Attributes that are null, undefined or false are left out, and names that
-// begin with "on" are listeners. Children that are null, undefined or false are left out too.
-export function h(tag, attributes, ...children) {
+// h("a.open", { href: "#/keys" }, "Keys") makes an element. The attributes are optional. Those that are null, undefined or false are left
+// out, and those that begin with "on" are listeners. Children that are null, undefined or false are left out too.
+export function h(tag, ...children) {
+  const attributes = children[0] && Object.getPrototypeOf(children[0]) === Object.prototype ? children.shift() : {};
   const [name, ...classes] = tag.split(".");
-  const element = document.createElement(name);
-  if (classes.length) element.className = classes.join(" ");
-  for (const [key, value] of Object.entries(attributes ?? {})) {
+  const element = svgTags.has(name) ? document.createElementNS("http://www.w3.org/2000/svg", name) : document.createElement(name);
+  if (classes.length) element.setAttribute("class", classes.join(" "));
+  for (const [key, value] of Object.entries(attributes)) {
     if (value === null || value === undefined) continue;
     if (key.startsWith("on")) element.addEventListener(key.slice(2), value);
     else if (properties.has(key)) element[key] = value;
     else if (value !== false) element.setAttribute(key, value === true ? "" : value);
   }
-  element.append(...present(children));
+  return put(element, children);
+}
+
+export function put(element, ...children) {
+  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
   return element;
 }
 
-const svgNames = "http://www.w3.org/2000/svg";
+export const button = (text, onclick, kind = "", more = {}) => h(`button${kind}`, { type: "button", onclick, ...more }, text);
 
-export function svg(name, attributes, ...children) {
-  const element = document.createElementNS(svgNames, name);
-  for (const [key, value] of Object.entries(attributes ?? {})) element.setAttribute(key, value);
-  element.append(...present(children));
-  return element;
-}
-
-const present = (children) => children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false);
+// options turns { value: text } into options.
+export const options = (choices, chosen) => Object.entries(choices).map(([value, text]) => h("option", { value, selected: value === chosen }, text));
 
 // show replaces the content of a region. The focus stays on the element with the same data-focus, so that a list that is read again does
 // not throw keyboard users out of it.
 export function show(region, ...children) {
-  const focused = region.contains(document.activeElement) ? document.activeElement.closest("[data-focus]")?.dataset.focus : undefined;
-  region.replaceChildren(...present(children));
-  if (focused) [...region.querySelectorAll("[data-focus]")].find((element) => element.dataset.focus === focused)?.focus({ preventScroll: true });
+  const focused = region.contains(document.activeElement) && document.activeElement.dataset.focus;
+  region.replaceChildren();
+  put(region, children);
+  if (focused) region.querySelector(`[data-focus="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
+}
+
+// attempt runs an action that reads for a region. If it fails, the region says why and offers to try again.
+export async function attempt(region, signal, action, words = (failure) => failure.message) {
+  try {
+    await action();
+  } catch (failure) {
+    if (signal.aborted) return;
+    if (!(failure instanceof Failure)) throw failure;
+    show(region, h("div.message", h("p", { role: "alert" }, words(failure)), button("Try again", () => attempt(region, signal, action, words)),
+      failure.requestId && h("p.hint", "Request ", h("code", failure.requestId))));
+  }
 }
 
 // say tells screen readers something that others see elsewhere.
@@ -46,25 +60,17 @@ export function say(text) {
 
 // copyButton copies a text and says so in place, without changing its width.
 export function copyButton(text, what) {
-  const label = h("span", null, "Copy");
-  const button = h("button.copy", {
-    type: "button",
-    "aria-label": what && `Copy ${what}`,
-    async onclick() {
-      try {
-        await navigator.clipboard.writeText(text());
-        label.textContent = "Copied";
-        say("Copied.");
-      } catch {
-        label.textContent = "Press Ctrl C";
-        const shown = button.parentElement.querySelector("code");
-        if (shown) getSelection().selectAllChildren(shown);
-      }
-      setTimeout(() => { label.textContent = "Copy"; }, 2500);
-    },
-  }, label);
-  return button;
+  const copy = button(h("span", "Copy"), async () => {
+    const label = copy.firstChild;
+    try {
+      await navigator.clipboard.writeText(text());
+      label.textContent = "Copied";
+      say("Copied.");
+    } catch { // not on HTTPS, or not permitted
+      getSelection().selectAllChildren(copy.parentElement.querySelector("code"));
+      label.textContent = "Ctrl C";
+    }
+    setTimeout(() => { label.textContent = "Copy"; }, 2500);
+  }, ".copy", { "aria-label": `Copy ${what}` });
+  return copy;
 }
-
-let ids = 0;
-export const newId = () => `n${++ids}`;

@@ -1,115 +1,88 @@
 // The frame: the key, the routes, and what all views share.
-import { Failure, ask, asked, headers, hooks, loadOperations, setKey } from "./api.js";
+import { ask, asked, headers, hooks, loadOperations, setKey } from "./api.js";
 import { graphqlDialog, helpDialog } from "./dialogs.js";
-import { h, say, show } from "./dom.js";
-import { bdi, who, words } from "./format.js";
+import { attempt, button, h, options, show } from "./dom.js";
+import { bdi, isolate, who, words } from "./format.js";
 import { keysView } from "./keys.js";
-import { placePicker } from "./picker.js";
 import { reportView } from "./report.js";
 import { search } from "./search.js";
 import { trailView } from "./trail.js";
 
 const $ = (selector) => document.querySelector(selector);
 const views = { keys: keysView, trail: trailView, report: reportView };
-const keptItem = "retrieverkeys:key"; // in session storage, while the person wants the key kept in the tab
+const keptItem = "retrieverkeys:key"; // in session storage, if the person wants the key kept in the tab
 const shortcutsItem = "retrieverkeys:shortcuts";
 
-// app is what views share.
+// Routes are #/VIEW/ID?PARAMETERS. They never contain a key. The parameter "in" is a namespace or a retriever.
+function hash(view, id = "", params = {}) {
+  const query = new URLSearchParams([...new URLSearchParams(params)].filter(([, value]) => value));
+  return `#/${view}${id && `/${encodeURIComponent(id)}`}${query.size ? `?${query}` : ""}`;
+}
+
+function parse(text) {
+  const [path, query] = text.slice(2).split("?");
+  const [view, id = ""] = path.split("/");
+  return { view: Object.hasOwn(views, view) ? view : "keys", id: decodeURIComponent(id), params: new URLSearchParams(query) };
+}
+
+// app is what views share: the caller, the places, and the way to other routes.
 const app = {
-  viewer: null,
-  organization: null,
-  version: "",
-  home: null, // the place where lists start
-  place: null, // where lists look now: {kind, id, name}
-  can: (permission) => app.viewer.permissions.some((own) => rank.indexOf(own) >= rank.indexOf(permission)),
-  go: (view, id, params, { replace } = {}) => {
-    const url = hash(view, id, params);
-    if (replace) history.replaceState(null, "", url);
-    else history.pushState(null, "", url);
+  hash,
+  go(view, id, params, replace = false) {
+    history[replace ? "replaceState" : "pushState"](null, "", hash(view, id, params));
     route();
   },
-  hash,
-  refresh: () => current?.update(at, { again: true }),
 };
-const rank = ["UNKNOWN", "READ", "WRITE", "DELETE", "ADMIN"];
-
-let current = null; // the view that is shown: {name, update, leave}
-let at = parse(""); // the route
-
-// Routes are #/VIEW/ID?PARAMETERS. They never contain a key.
-function parse(text) {
-  const [path, query] = text.replace(/^#\/?/, "").split("?");
-  const [view, id] = path.split("/");
-  return { view: Object.hasOwn(views, view) ? view : "keys", id: id ? decodeURIComponent(id) : "", params: new URLSearchParams(query) };
-}
-
-function hash(view, id, params) {
-  const query = new URLSearchParams([...params].filter(([, value]) => value)).toString();
-  return `#/${view}${id ? `/${encodeURIComponent(id)}` : ""}${query && `?${query}`}`;
-}
+let current; // the view that is shown
+let at = parse("#/"); // the route
 
 async function route() {
   if (takeKey() || !app.viewer) return;
-  at = parse(location.hash);
+  const mine = at = parse(location.hash);
   asked.clear();
-  const title = { keys: "Keys", trail: "Trail", report: "Report" }[at.view];
-  document.title = `${title} · ${app.organization.name ?? app.organization.id} · retrieverkeys`;
-  const inside = new URLSearchParams([["in", at.params.get("in") ?? ""]]);
+  document.title = `${{ keys: "Keys", trail: "Trail", report: "Report" }[at.view]} · ${app.organization.name ?? app.organization.id}`;
+  const inside = at.params.get("in") ?? "";
   for (const link of document.querySelectorAll("nav a")) {
-    link.href = hash(link.dataset.view, "", inside);
-    if (link.dataset.view === at.view) link.setAttribute("aria-current", "page");
+    link.href = hash(link.dataset.view, "", { in: inside });
+    if (link.dataset.view === at.view) link.ariaCurrent = "page";
     else link.removeAttribute("aria-current");
   }
-  const mine = at;
-  try {
-    app.place = await placeOf(at.params.get("in"));
-  } catch (failure) {
-    if (mine === at && failure instanceof Failure) lostPlace(failure.message);
-    return;
-  }
-  if (mine !== at) return;
-  if (!app.place) {
-    lostPlace("There is no such namespace or retriever, or your key may not see it.");
-    return;
-  }
-  $("#place input").value = "";
-  $("#place input").placeholder = app.place.label;
-  if (current?.name !== at.view) {
-    current?.leave();
-    $("#main").replaceChildren();
-    const controller = new AbortController();
-    current = { name: at.view, leave: () => controller.abort(), update: views[at.view](app, $("#main"), controller.signal) };
-  }
-  current.update(at, {});
+  if (document.activeElement !== $("#find input")) $("#find input").value = at.params.get("search") ?? "";
+  await attempt($("#main"), { get aborted() { return mine !== at; } }, async () => {
+    const place = inside ? app.places.get(inside) ?? await findPlace(inside) : app.home;
+    if (mine !== at) return;
+    $("#place").value = inside || app.home.id;
+    app.place = place;
+    if (current?.name !== at.view || !place) {
+      current?.controller.abort();
+      current = null;
+      show($("#main"), !place && h("div.message", h("p", "There is no such namespace or retriever, or your key may not see it."), h("a", { href: "#/keys" }, "Show all keys")));
+      if (!place) return;
+      const controller = new AbortController();
+      $("#main").className = at.view;
+      current = { name: at.view, controller, update: views[at.view](app, $("#main"), controller.signal) };
+    }
+    current.update(at);
+  });
 }
 
-function lostPlace(message) {
-  current?.leave();
-  current = null;
-  show($("#main"), h("div.message", null, h("p", null, message), h("a", { href: "#/keys" }, "Show all keys")));
+// findPlace finds a place that is not in the picker, because there are too many.
+async function findPlace(id) {
+  const { nodes: [node] } = await ask("Names", { ids: [id] });
+  const kind = { Namespace: "namespace", Retriever: "retriever" }[node?.__typename];
+  if (!kind) return null;
+  $("#place").append(h("option", { value: id }, isolate(node.name)));
+  app.places.set(id, { ...node, kind, canCreate: node.viewerCanCreateApiKey });
+  return app.places.get(id);
 }
 
-const places = new Map();
-
-// placeOf resolves to a namespace, a retriever or the place where lists start.
-async function placeOf(id) {
-  if (!id) return app.home;
-  if (!places.has(id)) {
-    const { nodes: [node] } = await ask("Names", { ids: [id] }, { quiet: true });
-    const kind = { Namespace: "namespace", Retriever: "retriever" }[node?.__typename];
-    if (!kind) return null;
-    places.set(id, { kind, id, name: node.name, label: node.name, namespace: node.namespace, canCreate: node.viewerCanCreateApiKey });
-  }
-  return places.get(id);
-}
-
-// takeKey takes a key from the URL's fragment. It leaves the address bar at once, and counts only on this machine, because a link to
-// another host is a way to hand somebody else's key to a person who does not notice.
+// takeKey takes a key from the URL. It leaves the address bar at once, and counts only on this machine, because a link to another host is
+// a way to slip somebody a key that is not theirs.
 function takeKey() {
   const given = /^#key=(.*)$/.exec(location.hash)?.[1];
   if (given === undefined) return false;
   history.replaceState(null, "", "#/keys");
-  if (/^(127\.\d+\.\d+\.\d+|localhost|\[::1\])$/.test(location.hostname)) open(decodeURIComponent(given));
+  if (/^(127(\.\d+){3}|localhost|\[::1\])$/.test(location.hostname)) open(given);
   else door("A link can bring a key only to a server on your own machine. Enter the key here.");
   return true;
 }
@@ -117,27 +90,30 @@ function takeKey() {
 async function open(key) {
   leave();
   key = key.trim();
-  if (!/^[\w.~+/-]{8,512}=*$/.test(key)) return door("This is not an API key: it contains characters that no key has.");
+  if (!/^[\w.~+/-]{8,512}=*$/.test(key)) return door("This is not an API key: keys are 8 to 512 letters, digits and a few signs.");
   setKey(key);
   try {
     const { viewer, serverInfo } = await ask("Start");
     const { organization } = viewer;
-    const namespace = organization.namespaces.results[0];
-    Object.assign(app, { viewer, organization, version: serverInfo.version });
-    app.home = viewer.canReadOrganization || !namespace
-      ? { kind: "organization", id: organization.id, name: organization.name ?? organization.id, label: "The whole organization" }
-      : { kind: "namespace", id: namespace.id, name: namespace.name, label: namespace.name };
+    Object.assign(app, { viewer, organization, version: serverInfo.version, namespaces: organization.namespaces.results, places: new Map() });
   } catch (failure) {
-    if (failure.code === "FORBIDDEN") {
-      return door("This key may not read keys. Keys of retrievers can only execute them: use a key of your organization.");
-    }
-    return failure.code === "UNAUTHENTICATED" ? undefined : door(failure.message);
+    if (failure.code !== "UNAUTHENTICATED") door(failure.code === "FORBIDDEN" ? "This key may not read keys. A retriever's key can only execute it: use a key of your organization." : failure.message);
+    return;
   }
+  for (const namespace of app.namespaces) {
+    app.places.set(namespace.id, { ...namespace, kind: "namespace" });
+    for (const retriever of namespace.retrievers.results) app.places.set(retriever.id, { ...retriever, kind: "retriever", namespace, canCreate: retriever.viewerCanCreateApiKey });
+  }
+  const [first] = app.namespaces;
+  const whole = app.viewer.canReadOrganization || !first;
+  app.home = whole ? { kind: "organization", id: "" } : app.places.get(first.id);
+  show($("#place"), whole && h("option", { value: "" }, "All namespaces"), app.namespaces.map(({ id, name, retrievers }) => h("optgroup", { label: isolate(name) },
+    options({ [id]: `All of ${isolate(name)}`, ...Object.fromEntries(retrievers.results.map((retriever) => [retriever.id, isolate(retriever.name)])) }))));
   if ($("#door-keep").checked) sessionStorage.setItem(keptItem, key);
   $("#door-key").value = "";
   $("#door").hidden = true;
   $("#app").hidden = false;
-  show($("#organization"), bdi(app.organization.name ?? app.organization.id));
+  show($(".brand span"), bdi(app.organization.name ?? app.organization.id));
   account();
   await route();
   if (at.view === "keys" && !at.id) $("#find input").focus({ preventScroll: true });
@@ -145,12 +121,11 @@ async function open(key) {
 
 // leave forgets everything that was read.
 function leave() {
-  current?.leave();
+  current?.controller.abort();
   current = null;
   setKey("");
-  places.clear();
-  asked.clear();
   app.viewer = null;
+  asked.clear();
   $("#main").replaceChildren();
   $("#app").hidden = true;
 }
@@ -161,8 +136,9 @@ function door(why = "") {
   hooks.connection(null);
   sessionStorage.removeItem(keptItem);
   document.title = "retrieverkeys";
-  $("#door-why").textContent = why;
-  $("#door-why").hidden = !why;
+  const warning = $("#door .warning");
+  warning.textContent = why;
+  warning.hidden = !why;
   $("#door").hidden = false;
   $("#door-key").value = "";
   $("#door-key").focus();
@@ -170,29 +146,24 @@ function door(why = "") {
 
 function account() {
   const { viewer } = app;
-  const kept = h("input", {
-    type: "checkbox", checked: sessionStorage.getItem(keptItem) !== null,
-    onchange() {
-      if (kept.checked) sessionStorage.setItem(keptItem, headers().Authorization.slice("Bearer ".length));
-      else sessionStorage.removeItem(keptItem);
-    },
-  });
+  const hide = () => $("#account").hidePopover();
+  const kept = h("input", { type: "checkbox", checked: sessionStorage.getItem(keptItem) !== null, onchange() {
+    if (kept.checked) sessionStorage.setItem(keptItem, headers().Authorization.slice("Bearer ".length));
+    else sessionStorage.removeItem(keptItem);
+  } });
   show($("#me"), viewer.userId ? who(viewer.userId) : "Your key");
   show($("#account"),
-    h("dl", null,
-      h("dt", null, "User"), h("dd", null, bdi(viewer.userId || "not recorded")),
-      h("dt", null, "May"), h("dd", null, viewer.permissions.map(words).join(", ") || "nothing"),
-      h("dt", null, "Sees"), h("dd", null, viewer.canReadOrganization ? "the whole organization" : "what its scopes cover"),
-      h("dt", null, "Key"), h("dd", null, h("a", { href: hash("keys", viewer.keyId, new URLSearchParams()), onclick: () => $("#account").hidePopover() }, viewer.keyId)),
-      h("dt", null, "Server"), h("dd", null, app.version)),
-    h("label.check", null, kept, " Keep the key until I close this tab"),
-    h("button", { type: "button", onclick: () => { $("#account").hidePopover(); door("The key is forgotten."); } }, "Forget this key"));
+    h("dl.facts",
+      h("dt", "User"), h("dd", bdi(viewer.userId || "not recorded")),
+      h("dt", "May"), h("dd", viewer.permissions.map(words).join(", ") || "do nothing"),
+      h("dt", "Sees"), h("dd", viewer.canReadOrganization ? "the whole organization" : "what its scopes cover"),
+      h("dt", "Key"), h("dd", h("a", { href: hash("keys", viewer.keyId), onclick: hide }, viewer.keyId)),
+      h("dt", "Server"), h("dd", app.version)),
+    h("label.check", kept, " Keep the key until I close this tab"),
+    button("Forget this key", () => { hide(); door("The key is forgotten."); }));
 }
 
-hooks.refused = () => {
-  const known = app.viewer !== null;
-  door(known ? "Your key has stopped working: it was revoked, or it has expired. Enter another to go on." : "This key is unknown, revoked or expired.");
-};
+hooks.refused = () => door(app.viewer ? "Your key has stopped working: it was revoked, or it has expired. Enter another to go on." : "This key is unknown, revoked or expired.");
 
 // The connection's trouble is shown above everything, and views keep what they have.
 let countdown;
@@ -201,74 +172,61 @@ hooks.connection = (trouble) => {
   clearInterval(countdown);
   bar.hidden = !trouble;
   if (!trouble) return;
-  const why = { RATE_LIMITED: "Your key has sent too many requests.", UNAVAILABLE: "The server is overloaded." }[trouble.failure.code] ?? "No connection to the server.";
-  const [text, button] = bar.children;
-  button.onclick = trouble.now;
-  const tick = () => {
-    const seconds = Math.ceil((trouble.until - Date.now()) / 1000);
-    text.textContent = seconds > 0 ? `${why} Trying again in ${seconds} s.` : `${why} Trying again …`;
-  };
+  const why = { RATE_LIMITED: "Your key has sent too many requests.", UNAVAILABLE: "The server is overloaded." }[trouble.code] ?? "No connection to the server.";
+  const [text, again] = bar.children;
+  again.onclick = trouble.now;
+  const tick = () => { text.textContent = `${why} Trying again in ${Math.max(0, Math.ceil((trouble.until - Date.now()) / 1000))} s.`; };
   tick();
   countdown = setInterval(tick, 1000);
 };
 
-// The playground reads the key from this page, so that it is in no URL.
+// The playground reads the key from this window, so that it is in no URL.
 function openPlayground({ text, variables, namespace } = {}) {
-  const fragment = new URLSearchParams();
-  if (text) fragment.set("query", text);
-  if (variables) fragment.set("variables", JSON.stringify(variables, null, 2));
-  window.playgroundHeaders = () => ({ ...headers(), "X-Namespace": namespace ?? (app.place.kind === "namespace" ? app.place.id : app.place.namespace?.id) });
+  const fragment = new URLSearchParams(text && { query: text, variables: JSON.stringify(variables, null, 2) });
+  window.playgroundHeaders = () => ({ ...headers(), "X-Namespace": namespace ?? app.place.namespace?.id ?? (app.place.id || app.namespaces[0]?.id) });
   window.open(new URL(`playground#${fragment}`, document.baseURI));
 }
 
-$("nav").addEventListener("click", ({ target }) => {
-  const wanted = target.closest("[data-do]")?.dataset.do;
-  if (wanted === "graphql") graphqlDialog([...asked], openPlayground);
-  if (wanted === "playground") openPlayground([...asked.values()].at(-1));
-  if (wanted === "help") help();
-});
-$("[data-do=skip]").addEventListener("click", () => $("#main").focus());
-
 const shortcuts = () => localStorage.getItem(shortcutsItem) !== "off";
-const help = () => helpDialog(shortcuts(), (on) => on ? localStorage.removeItem(shortcutsItem) : localStorage.setItem(shortcutsItem, "off"));
+const actions = {
+  skip: () => $("#main").focus(),
+  graphql: () => graphqlDialog([...asked], openPlayground),
+  playground: () => openPlayground([...asked.values()].at(-1)),
+  help: () => helpDialog(shortcuts(), (on) => localStorage.setItem(shortcutsItem, on ? "on" : "off")),
+};
+$("#app").addEventListener("click", ({ target }) => actions[target.closest("[data-do]")?.dataset.do]?.());
 
 addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || !app.viewer || document.querySelector("dialog[open]")) return;
-  if (event.key === "Escape" && at.id && !event.defaultPrevented && !document.querySelector(":popover-open")) {
-    if (!event.target.matches("input, textarea, select")) app.go("keys", "", at.params);
-    return;
-  }
-  if (!shortcuts() || event.target.matches("input:not([type=checkbox]), textarea, select")) return;
-  const act = { "/": () => $("#find input").focus(), "?": help, n: () => document.querySelector("[data-do=new]")?.click() }[event.key]
-    ?? (["j", "k", "x"].includes(event.key) ? () => document.dispatchEvent(new CustomEvent("row", { detail: event.key })) : null);
+  const { key, target } = event;
+  if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || !app.viewer || $("dialog[open], :popover-open")) return;
+  if (target.matches("input:not([type=checkbox]), textarea, select")) return;
+  if (key === "Escape" && at.id) return app.go("keys", "", at.params);
+  if (!shortcuts()) return;
+  const act = { "/": () => $("#find input").focus(), "?": actions.help, n: () => $("#new")?.click() }[key]
+    ?? (/^[jkx]$/.test(key) && (() => document.dispatchEvent(new CustomEvent("row", { detail: key }))));
   if (!act) return;
   event.preventDefault();
   act();
 });
 
-$("#door form").addEventListener("submit", (event) => {
-  event.preventDefault();
-  open($("#door-key").value);
+$("#door form").addEventListener("submit", (event) => { event.preventDefault(); open($("#door-key").value); });
+$("#place").addEventListener("change", ({ target }) => app.go(at.view, "", { in: target.value }));
+search($("#find"), ({ id, type, text }) => {
+  if (type === "ApiKey") return app.go("keys", id, at.params);
+  if (id) return app.go("keys", "", { in: id });
+  const params = { ...Object.fromEntries(at.params), search: text, after: "", before: "", at: "" };
+  if (text !== (at.params.get("search") ?? "")) app.go("keys", "", params, at.params.has("search"));
 });
-
-search($("#find"), app, () => at);
-placePicker($("#place"), { label: "Where to look", places: true, app, choose: (id) => {
-  app.go(at.view, "", new URLSearchParams([["in", id]]));
-  say("Showing another place.");
-} });
-
 addEventListener("hashchange", route);
-addEventListener("popstate", () => { if (!location.hash.startsWith("#key=")) route(); });
 
 try {
   await loadOperations();
+  const kept = sessionStorage.getItem(keptItem);
+  $("#door-keep").checked = kept !== null;
   if (!takeKey()) {
-    const kept = sessionStorage.getItem(keptItem);
-    if (kept) $("#door-keep").checked = true;
-    if (kept) await open(kept);
+    if (kept) open(kept);
     else door();
   }
 } catch {
   document.body.append(h("p.alone", { role: "alert" }, "The console did not load completely. Reload the page."));
 }
-

@@ -1,101 +1,76 @@
-// The search box: a name, an id, or a whole key. A key is hashed here; it is not sent, and not put into the URL.
-import { ask } from "./api.js";
-import { h, say, show } from "./dom.js";
-
-// looksLikeKey errs on the safe side: what could be a key is not sent as text unless the person says so.
-export function looksLikeKey(text) {
-  if (/^(ret_)?sk_\S{8,}$/.test(text)) return true;
-  return /^[\w.~+/-]{32,}=*$/.test(text) && /\d/.test(text) && /[a-z]/i.test(text) && !/^(key|ret|ns|org|usr)_/.test(text);
-}
+// The search box: a name, an id, or a whole key. A key is hashed here; it is not sent, and never in the URL.
+import { Failure, ask } from "./api.js";
+import { button, show } from "./dom.js";
 
 const isHash = (text) => /^[0-9a-f]{64}$/i.test(text);
+const isId = (text) => /^(key|ret|ns)_\w{6,}$/.test(text);
+
+// isKey errs on the safe side: what could be a key is not sent as text unless the person says so.
+const isKey = (text) => /^(ret_)?sk_\S{8,}$/.test(text)
+  || /^[\w.~+/-]{32,}=*$/.test(text) && /\d/.test(text) && /[a-z]/i.test(text) && !isHash(text) && !/^(key|ret|ns)_/.test(text);
 
 async function hashOf(text) {
   const sum = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text));
-  return [...new Uint8Array(sum)].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  return Array.from(new Uint8Array(sum), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-export function search(form, app, route) {
-  const box = form.elements.q;
-  const note = h("p", { id: "found", role: "status", hidden: true });
-  form.append(note);
+// search calls found with an id or a text.
+export function search(form, found) {
+  const [box] = form.elements;
+  const note = form.querySelector("[role=status]");
   let timer;
   let latest = 0;
 
-  function tell(...what) {
-    note.hidden = what.length === 0;
-    show(note, ...what);
+  function tell(...content) {
+    note.hidden = content.length === 0;
+    show(note, content);
   }
 
   function asText(text) {
     tell();
-    const { view, params } = route();
-    const next = new URLSearchParams(params);
-    for (const name of ["after", "before", "at"]) next.delete(name);
-    next.set("search", text);
-    app.go("keys", "", next, { replace: view === "keys" && params.has("search") });
+    box.value = text;
+    found({ text });
   }
 
   async function byHash(text) {
-    const mine = ++latest;
-    if (!isHash(text) && !globalThis.crypto?.subtle) {
-      tell("Browsers hash keys only on HTTPS or localhost. Search for the first ten characters instead.");
-      return;
-    }
-    const hash = isHash(text) ? text : await hashOf(text);
-    if (!isHash(text)) box.value = ""; // the plaintext is not needed any more
-    try {
-      const { apiKeysByHash: [key] } = await ask("KeysByHash", { hashes: [hash] });
-      if (mine !== latest) return;
-      if (key) {
-        tell();
-        say("Found the key.");
-        app.go("keys", key.keyId, route().params);
-        return;
-      }
-      const begin = /^(ret_)?sk_/.test(text) ? text.slice(0, 10) : "";
-      tell("No key that you can see has this hash. ", begin
-        ? h("button", { type: "button", onclick: () => { box.value = begin; asText(begin); } }, `Keys that begin with ${begin}`)
-        : !isHash(text) && h("button", { type: "button", onclick: () => { box.value = text; asText(text); } }, "Search for it as text"));
-    } catch (failure) {
-      tell(failure.message);
-    }
+    const key = isKey(text);
+    if (key && !globalThis.crypto.subtle) return tell("Browsers hash keys only on HTTPS and localhost. Search for the key's first ten characters.");
+    const hash = key ? await hashOf(text) : text;
+    box.value = ""; // the plaintext is not needed any more
+    const { apiKeysByHash: [match] } = await ask("KeysByHash", { hashes: [hash] });
+    if (match) return found({ id: match.keyId, type: "ApiKey" });
+    const start = /sk_/.test(text) && text.slice(0, 10);
+    tell("No key that you can see has this hash. ", start ? button(`Keys that begin with ${start}`, () => asText(start)) : key && button("Search for it as text", () => asText(text)));
   }
 
-  async function byId(text) {
-    const mine = ++latest;
-    try {
-      const { nodes: [node] } = await ask("Names", { ids: [text] });
-      if (mine !== latest) return;
-      if (node?.__typename === "ApiKey") app.go("keys", text, route().params);
-      else if (node) app.go("keys", "", new URLSearchParams([["in", text]]));
-      else asText(text);
-    } catch (failure) {
-      tell(failure.message);
-    }
+  async function byId(id) {
+    const { nodes: [node] } = await ask("Names", { ids: [id] });
+    if (node) found({ id, type: node.__typename });
+    else asText(id);
   }
 
-  function run() {
+  async function run() {
     clearTimeout(timer);
+    tell();
     const text = box.value.trim();
-    if (isHash(text) || looksLikeKey(text)) byHash(text);
-    else if (/^(key|ret|ns)_\w{6,}$/.test(text)) byId(text);
-    else if (text !== (route().params.get("search") ?? "")) asText(text.slice(0, 200));
+    const mine = ++latest;
+    try {
+      if (isKey(text) || isHash(text)) await byHash(text);
+      else if (isId(text)) await byId(text);
+      else found({ text: text.slice(0, 200) });
+    } catch (failure) {
+      if (!(failure instanceof Failure)) throw failure;
+      if (mine === latest) tell(failure.message);
+    }
   }
 
   form.addEventListener("submit", (event) => { event.preventDefault(); run(); });
-  box.addEventListener("input", () => {
-    tell();
-    clearTimeout(timer);
-    timer = setTimeout(run, looksLikeKey(box.value.trim()) ? 500 : 250);
-  });
-  box.addEventListener("paste", () => setTimeout(run)); // after the text has arrived
+  box.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(run, isKey(box.value.trim()) ? 600 : 250); });
+  box.addEventListener("paste", () => setTimeout(run)); // when the text has arrived
   box.addEventListener("keydown", (event) => {
     if (event.key !== "Escape") return;
     event.preventDefault();
     box.value = "";
     run();
-    tell();
   });
-  addEventListener("hashchange", () => { if (document.activeElement !== box) box.value = route().params.get("search") ?? ""; });
 }
