@@ -225,7 +225,7 @@ function secretDialog(title, secret, key, note) {
   const sure = h("div.warning", { role: "alert", hidden: true }, h("p", "Nobody can show this key again."), h("p.actions", back, button("Close without storing it", finish)));
   const { element, close } = dialog(title, [
     h("p", bdi(nameOf(key)), ". ", h("b", "This is the only time that you can see it.")),
-    h("div.secret", h("code", { "aria-label": "Plaintext" }, secret), copy),
+    h("div.secret", h("code", secret), copy),
     note && h("p", note),
     command && h("details", h("summary", "Try it"), h("div.secret", h("code", command), copyButton(() => tryIt(key, secret), "the command"))),
     sure, button("I have stored it", finish, ".primary"),

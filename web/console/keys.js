@@ -189,7 +189,7 @@ export function keysView(app, root, signal) {
   // nothing says why the list is empty, and what to do next.
   function nothing() {
     if (page.total) return [];
-    if (Object.keys(variablesOf(params).filter).length) return [h("p", "No key matches."), button("Remove all filters", () => app.go("keys", "", { in: params.in }))];
+    if (Object.keys(variablesOf(params).filter).length) return [h("p", "No key matches."), button("Remove all filters", () => app.go("keys", "", { in: params.in ?? "" }))];
     return [h("p", "There are no active keys here. With a key, a website, an app or a partner can execute a retriever."), button("Show revoked and expired keys", () => change({ status: "all" }))];
   }
 

@@ -40,7 +40,9 @@ async function route() {
   if (takeKey() || !app.viewer) return;
   const mine = at = parse(location.hash);
   asked.clear();
-  document.title = `${{ keys: "Keys", trail: "Trail", report: "Report" }[at.view]} · ${app.organization.name ?? app.organization.id}`;
+  const title = { keys: "Keys", trail: "Trail", report: "Report" }[at.view];
+  document.title = `${title} · ${app.organization.name ?? app.organization.id}`;
+  $("#app h1").textContent = title;
   const inside = at.params.get("in") ?? "";
   for (const link of document.querySelectorAll("nav a")) {
     link.href = hash(link.dataset.view, "", { in: inside });

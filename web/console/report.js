@@ -42,7 +42,7 @@ export function reportView(app, root, signal) {
     const { organization: { apiKeyReport: report, apiKeyPolicy: policy } } = await ask("Report", {}, { signal });
     const { defaultLifetimeSeconds: usual, maxLifetimeSeconds: most, staleAfterSeconds: stale, expiryNoticeSeconds: notice } = policy;
     show(root, h("section",
-      h("h1", count(report.active + report.revoked + report.expired, "key")),
+      h("h2", count(report.active + report.revoked + report.expired, "key")),
       bars("States", [
         { text: "Active", total: report.active, mark: "good" },
         { text: "Expired", total: report.expired, mark: "warn", status: "EXPIRED" },
