@@ -207,7 +207,7 @@ test("search finds names and ids, and a pasted key by its hash alone", async () 
 });
 
 test("a key is created, and its plaintext cannot be lost by accident", async () => {
-  const page = await visit();
+  const page = await visit({}, "#/keys?order=-created");
   await page.getByRole("button", { name: "New key" }).click();
   const form = dialog(page, "New key");
   await form.getByLabel("Retriever").selectOption({ label: "\u2068support-articles\u2069" });
@@ -236,6 +236,9 @@ test("a key is created, and its plaintext cannot be lost by accident", async () 
   await page.keyboard.press("Escape");
   await page.mouse.click(5, 5);
   await page.goBack();
+  const leaving = page.waitForEvent("dialog");
+  await page.evaluate(() => { setTimeout(() => location.reload()); });
+  await (await leaving).dismiss();
   assert.equal(await plaintext.textContent(), key);
   await shown.getByRole("button", { name: "Back" }).click();
   await shown.getByRole("button", { name: "Copy the key" }).click();
