@@ -5,7 +5,7 @@ CYCLONEDX     = github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
 BENCHSTAT     = golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 REDOCLY       = @redocly/cli@2.77.0
 
-.PHONY: help run build playground pictures generate generated test engine bench benchstat fuzz e2e lint openapi vuln sbom check
+.PHONY: help run build assets playground pictures generate generated test engine bench benchstat fuzz e2e lint openapi vuln sbom check
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,9 +16,11 @@ run: ## serve the embedded store on http://127.0.0.1:8080
 build: ## build the static binary, ./retrieverkeys
 	CGO_ENABLED=0 go build -trimpath -o retrieverkeys .
 
-playground: ## build it with the playground's assets, so that the playground needs no internet; needs Node.js
+assets: ## fetch the playground's assets, which the next build contains; needs Node.js
 	npm --prefix web/playground ci
 	node web/playground/assets.js
+
+playground: assets ## build it with the playground's assets, so that the playground needs no internet; needs Node.js
 	$(MAKE) build
 
 pictures: playground ## make the README's picture from the demo; needs Node.js and Chromium
@@ -28,11 +30,14 @@ pictures: playground ## make the README's picture from the demo; needs Node.js a
 generate: ## regenerate code after a change of the schema
 	go generate ./...
 
+# go starts packages in this order. The longest come first, so that none of them runs alone at the end.
+PACKAGES = ./systemtest ./store/sqlite ./store/mongodb ./program ./...
 test: ## run every test, with the race detector, in random order
-	go test -race -shuffle=on ./...
+	go test -race -shuffle=on $(TESTFLAGS) $(PACKAGES)
 
+# Subtests on the embedded store are left out: they do what they do in the target test.
 engine: ## run the MongoDB engine's tests on a server with unique indexes and atomic updates; builds it with Rust if it is missing
-	.ci/engine go test -race -shuffle=on -p 1 ./store/mongodb/... ./program/... ./systemtest
+	.ci/engine go test -race -shuffle=on -p 2 -skip '/^embedded$$' $(TESTFLAGS) ./systemtest ./store/mongodb/... ./program/...
 
 bench: ## run every benchmark COUNT times, and no tests
 	go test -run='^$$' -bench=. -benchmem -count=$(COUNT) ./...
@@ -78,8 +83,12 @@ vuln: ## look for known vulnerabilities; fails if the database cannot be reached
 	$(if_unreachable);; *) exit $$status;; esac
 if_unreachable = false
 
-sbom: build ## list the contents of the binary, with licenses, in ./retrieverkeys.cdx.json
-	go run $(CYCLONEDX) bin -json -licenses -output retrieverkeys.cdx.json retrieverkeys
+BINARY = retrieverkeys
+SBOM   = $(BINARY).cdx.json
+sbom: $(BINARY) ## list the contents of BINARY, with licenses, in SBOM: ./retrieverkeys in ./retrieverkeys.cdx.json
+	go run $(CYCLONEDX) bin -json -licenses -output $(SBOM) $(BINARY)
+
+retrieverkeys: build
 
 check: generated lint test vuln ## run all checks that a change must pass before review
 check: if_unreachable = true

@@ -82,18 +82,22 @@ func (s *Scope) namesExactly(id RetrieverID) bool {
 }
 
 // MayExecute returns nil if the caller's key may execute the retriever with that id, and records that the key was used. Otherwise it
-// returns Forbidden with the reason, Unauthenticated if the key is not active anymore, or Unavailable if the store cannot be read.
+// returns Forbidden with the reason, Unauthenticated if the key is not active anymore, or Unavailable if the store cannot be read. It counts
+// what it allows and what it forbids.
 func (s *Service) MayExecute(ctx context.Context, c Caller, id RetrieverID, origin string) error {
-	refusal, err := s.refusesExecution(ctx, c.Key, Execution{Retriever: id, Origin: origin, At: s.now()})
+	now := s.now()
+	refusal, err := s.refusesExecution(ctx, c.Key, Execution{Retriever: id, Origin: origin, At: now})
 	switch {
 	case err != nil:
 		return err
 	case refusal == "":
 		s.used(c)
+		s.answered(c, now, Answers{Allowed: 1})
 		return nil
 	case refusal == RefusedRevoked || refusal == RefusedExpired:
 		return unauthenticated(refusedBecause[refusal])
 	default:
+		s.answered(c, now, Answers{Refused: 1})
 		return &Error{Code: Forbidden, Message: refusedBecause[refusal], Reason: refusal}
 	}
 }

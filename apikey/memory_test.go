@@ -17,6 +17,7 @@ type memory struct {
 	namespaces []Namespace
 	retrievers []Retriever
 	events     []Event
+	days       []KeyDay
 	down       error         // the error of every read
 	fails      string        // the read that fails, in the form that reads returns
 	delay      time.Duration // how long every read takes
@@ -261,6 +262,44 @@ func (m *memory) UseKeys(ctx context.Context, uses []Use) error {
 		}
 	}
 	return nil
+}
+
+func (m *memory) AddAnswers(ctx context.Context, days []KeyDay) (NotAdded, error) {
+	if err := m.read(ctx, "AddAnswers"); err != nil {
+		return NotAdded{Left: days}, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.days = append(m.days, days...)
+	return NotAdded{}, nil
+}
+
+func (m *memory) AnswersOf(ctx context.Context, tenant InternalID, ids []ID, from, to Day) ([]KeyDay, error) {
+	if err := m.read(ctx, "AnswersOf"); err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return selected(m.days, func(d *KeyDay) bool {
+		return d.InternalID == tenant && slices.Contains(ids, d.ID) && from <= d.Day && d.Day <= to
+	}), nil
+}
+
+func (m *memory) DeleteAnswers(ctx context.Context, before Day, limit int) (more bool, err error) {
+	if err := m.read(ctx, "DeleteAnswers"); err != nil {
+		return false, err
+	}
+	deleted := 0
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.days = slices.DeleteFunc(m.days, func(d KeyDay) bool {
+		old := d.Day < before && deleted < limit
+		if old {
+			deleted++
+		}
+		return old
+	})
+	return deleted == limit, nil
 }
 
 func (m *memory) InsertEvent(ctx context.Context, e Event) error {

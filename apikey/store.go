@@ -25,6 +25,17 @@ type Store interface {
 	// keys are ignored.
 	UseKeys(ctx context.Context, uses []Use) error
 
+	// AddAnswers adds to what gateways were answered about keys on days, at most one KeyDay for each. If it fails, it returns those that were
+	// not added. It never adds one twice.
+	AddAnswers(ctx context.Context, days []KeyDay) (NotAdded, error)
+
+	// AnswersOf returns what gateways were answered about the keys with these ids, from one day to another, both included. They are in any order,
+	// and a day can be there more than once. Days without answers can be left out.
+	AnswersOf(ctx context.Context, tenant InternalID, ids []ID, from, to Day) ([]KeyDay, error)
+
+	// DeleteAnswers deletes up to limit of all tenants' KeyDays that are before a day, and reports whether there can be more.
+	DeleteAnswers(ctx context.Context, before Day, limit int) (more bool, err error)
+
 	// InsertEvent stores an event without a change. If an event with its id is stored already, it does nothing.
 	InsertEvent(ctx context.Context, e Event) error
 
@@ -87,6 +98,12 @@ type Change struct {
 	// start, read or change. It is never stored twice.
 	Successor *Key
 	Event     Event
+}
+
+// NotAdded are the KeyDays that AddAnswers could not add.
+type NotAdded struct {
+	Left []KeyDay // certainly not added; they can be added later
+	Lost []KeyDay // can have been added, or cannot be added at all
 }
 
 // Use records that a key was used.

@@ -9,14 +9,19 @@ import (
 	"time"
 )
 
-// Usage records when callers' keys are used, outside their requests. It collects one use per key and stores them together. What the store
-// does not accept is tried again. If the process is killed, or the store is down for long, these times are lost and nothing else.
+// Usage records when callers' keys are used and what gateways are answered about keys, outside their requests. It collects one use per key, and
+// the counts of each key and day, and stores them together. What the store does not accept is tried again. If the process is killed, or the store
+// is down for long, these times and counts are lost and nothing else.
 type Usage struct {
 	Store  Store
 	Logger *slog.Logger
+	Lost   func(reason string, answers int64) // reports answers that are not counted; nil: nobody
 
-	mu   sync.Mutex
-	uses map[useOf]time.Time
+	mu     sync.Mutex
+	uses   map[useOf]time.Time
+	counts map[answeredOf]*Answers
+
+	failing bool // answers could not be stored the last time; only storeAnswers uses it
 }
 
 type useOf struct {
@@ -32,7 +37,7 @@ const (
 	useBatch = 500
 	// storeUsesEvery is how often uses are stored.
 	storeUsesEvery = 2 * time.Second
-	// lastStoreOfUses limits the time to store uses at shutdown.
+	// lastStoreOfUses limits the time to store everything at shutdown.
 	lastStoreOfUses = 5 * time.Second
 )
 
@@ -55,25 +60,31 @@ func (u *Usage) note(k *Key, now time.Time) {
 	}
 }
 
-// Run stores the collected uses until the context ends, and then once more.
+// Run stores what was collected until the context ends, and then once more. A write that is running when the context ends is not canceled:
+// its counts would be lost.
 func (u *Usage) Run(ctx context.Context) {
+	storing, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(lastStoreOfUses, cancel) })()
 	tick := time.NewTicker(storeUsesEvery)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
-			u.flush(ctx)
+			u.flush(storing)
 		case <-ctx.Done():
-			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastStoreOfUses)
-			defer cancel()
-			u.flush(ctx)
+			u.flush(storing)
+			if lost := u.uncounted(); lost > 0 {
+				u.Logger.WarnContext(ctx, "usage could not be stored before the end", "lost", lost)
+			}
 			return
 		}
 	}
 }
 
-// flush stores all collected uses.
+// flush stores everything that was collected.
 func (u *Usage) flush(ctx context.Context) {
+	u.storeAnswers(ctx)
 	u.mu.Lock()
 	noted := u.uses
 	u.uses = nil

@@ -4,10 +4,14 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 )
 
-// completions has the script of each shell.
+var shells = []string{"bash", "zsh", "fish"}
+
+// completions has the script of each of the shells. The scripts are made from Commands, so they have every command and flag.
 var completions = map[string]func(*strings.Builder){"bash": bash, "zsh": zsh, "fish": fish}
 
 // WriteCompletion writes the completion script of a shell.
@@ -18,71 +22,180 @@ func WriteCompletion(w io.Writer, shell string) error {
 	return err
 }
 
-// words returns the words that may follow the first words of a command.
-func words(before string) []string {
-	var found []string
-	seen := map[string]bool{}
+// word is a word that a shell can complete, with its meaning.
+type word struct{ text, meaning string }
+
+// firstWords are the words that can follow the program's name.
+func firstWords() []word {
+	var found []word
 	for _, c := range Commands[1:] {
-		rest, within := strings.CutPrefix(c.Name, before)
-		if word, _, _ := strings.Cut(strings.TrimSpace(rest), " "); within && word != "" && !seen[word] {
-			seen[word] = true
-			found = append(found, word)
+		first, _, two := strings.Cut(c.Name, " ")
+		if slices.ContainsFunc(found, func(w word) bool { return w.text == first }) {
+			continue
+		}
+		meaning := brief(c.Summary)
+		if two {
+			meaning = alternatives(group(first)) + " " + first
+		}
+		found = append(found, word{first, meaning})
+	}
+	return append(found, word{"help", "describe a command"})
+}
+
+// secondWords are the words that can follow the first word of several commands.
+func secondWords(first string) []word {
+	var found []word
+	for _, c := range Commands {
+		if second, within := strings.CutPrefix(c.Name, first+" "); within {
+			found = append(found, word{second, brief(c.Summary)})
 		}
 	}
 	return found
 }
 
-func (c *Command) flagNames() []string {
-	names := []string{"--help"}
+// brief is the first part of a text.
+func brief(text string) string {
+	text, _, _ = strings.Cut(text, ";")
+	text, _, _ = strings.Cut(text, ": ")
+	return strings.ReplaceAll(text, "`", "")
+}
+
+// words are the operands that are known in advance, and the flags.
+func (c *Command) words() []word {
+	var found []word
+	if c.operand == "shell" {
+		for _, shell := range shells {
+			found = append(found, word{shell, "print the script for " + shell})
+		}
+	}
+	for _, f := range c.flagList() {
+		found = append(found, word{"--" + f.Name, brief(f.Usage)})
+	}
+	return append(found, word{"--help", "describe the command"})
+}
+
+func (c *Command) flagList() (flags []*flag.Flag) {
 	if c.flags != nil {
 		fs := flag.NewFlagSet("", flag.ContinueOnError)
 		c.flags(new(Config), fs)
-		fs.VisitAll(func(f *flag.Flag) { names = append(names, "--"+f.Name) })
+		fs.VisitAll(func(f *flag.Flag) { flags = append(flags, f) })
 	}
-	return names
+	return flags
 }
 
-// operands are the operands of a command that are known in advance.
-func (c *Command) operands() []string {
-	if c.operand == "shell" {
-		return []string{"bash", "zsh", "fish"}
+// flagValues has the values of flags that have few.
+var flagValues = map[string][]string{"status": KeyStatuses, "type": KeyTypes, "rules": Scanners, "with": OptionalFields}
+
+// valuedFlags returns the flags that need a value, each with the values that are known.
+func valuedFlags() map[string][]string {
+	found := map[string][]string{}
+	for _, c := range Commands {
+		for _, f := range c.flagList() {
+			if b, is := f.Value.(interface{ IsBoolFlag() bool }); !is || !b.IsBoolFlag() {
+				found[f.Name] = flagValues[f.Name]
+			}
+		}
 	}
-	return nil
+	return found
 }
 
-func bash(b *strings.Builder) {
-	b.WriteString("# bash completion of retrieverkeys\n_retrieverkeys() {\n  local words files=\n  case \"$COMP_CWORD ${COMP_WORDS[1]} ${COMP_WORDS[2]}\" in\n")
-	fmt.Fprintf(b, "    \"1 \"*) words=\"%s help --help --version\" ;;\n", strings.Join(words(""), " "))
-	for _, first := range words("") {
-		if seconds := group(first); len(seconds) > 0 {
-			fmt.Fprintf(b, "    \"2 %s \"*) words=\"%s --help\" ;;\n", first, strings.Join(seconds, " "))
+// cases writes the cases that bash and zsh share: what can follow which words. The subject of the case is the number of the current word,
+// counted from the program's name as 0, and the two words that follow the name. write writes the words.
+func cases(b *strings.Builder, write func([]word) string) {
+	add := func(pattern string, words []word, files bool) {
+		fmt.Fprintf(b, "    %s) words=(%s)", pattern, write(words))
+		if files {
+			b.WriteString(" files=yes")
+		}
+		b.WriteString(" ;;\n")
+	}
+	add(`"1 "*`, append(firstWords(), word{"--help", "describe all commands and settings"}, word{"--version", "print the version"}), false)
+	for _, first := range firstWords() {
+		if seconds := secondWords(first.text); len(seconds) > 0 {
+			add(fmt.Sprintf(`"2 %s "*`, first.text), append(seconds, word{"--help", "describe these commands"}), false)
 		}
 	}
 	for _, c := range Commands[1:] {
-		files := ""
-		if c.operand == "file" {
-			files = " files=yes"
-		}
 		name := c.Name
 		if !strings.Contains(name, " ") {
 			name += " "
 		}
-		fmt.Fprintf(b, "    *\" %s\"*) words=\"%s\"%s ;;\n", name, strings.Join(append(c.operands(), c.flagNames()...), " "), files)
+		add(fmt.Sprintf(`*" %s"*`, name), c.words(), c.operand == "file")
 	}
+}
+
+// valueCases writes the cases of the flag before the current word. After one that needs a value, the shell offers only its values.
+func valueCases(b *strings.Builder, write func([]word) string) {
+	flags := valuedFlags()
+	var others []string
+	for _, name := range slices.Sorted(maps.Keys(flags)) {
+		if flags[name] == nil {
+			others = append(others, "--"+name)
+			continue
+		}
+		var words []word
+		for _, value := range flags[name] {
+			words = append(words, word{text: value})
+		}
+		fmt.Fprintf(b, "    --%s) words=(%s) files= ;;\n", name, write(words))
+	}
+	fmt.Fprintf(b, "    %s) words=() files= ;;\n", strings.Join(others, "|"))
+}
+
+func bash(b *strings.Builder) {
+	texts := func(words []word) string {
+		var all []string
+		for _, w := range words {
+			all = append(all, w.text)
+		}
+		return strings.Join(all, " ")
+	}
+	b.WriteString("# bash completion of retrieverkeys\n_retrieverkeys() {\n  local words=() files=\n  case \"$COMP_CWORD ${COMP_WORDS[1]} ${COMP_WORDS[2]}\" in\n")
+	cases(b, texts)
+	b.WriteString("  esac\n  case \"${COMP_WORDS[COMP_CWORD-1]}\" in\n")
+	valueCases(b, texts)
 	b.WriteString(`  esac
-  COMPREPLY=($(compgen -W "$words" -- "${COMP_WORDS[COMP_CWORD]}"))
+  COMPREPLY=($(compgen -W "${words[*]}" -- "${COMP_WORDS[COMP_CWORD]}"))
   if [ -n "$files" ]; then
     COMPREPLY+=($(compgen -f -- "${COMP_WORDS[COMP_CWORD]}"))
   fi
 }
-complete -F _retrieverkeys retrieverkeys
+complete -o filenames -F _retrieverkeys retrieverkeys
 `)
 }
 
-// zsh runs the script of bash.
 func zsh(b *strings.Builder) {
-	b.WriteString("#compdef retrieverkeys\nautoload -U +X bashcompinit && bashcompinit\n")
-	bash(b)
+	described := func(words []word) string {
+		var all []string
+		for _, w := range words {
+			all = append(all, quoted(strings.TrimSuffix(w.text+":"+strings.ReplaceAll(w.meaning, ":", `\:`), ":")))
+		}
+		return strings.Join(all, " ")
+	}
+	// The variable words is zsh's own, so the function copies it before it uses the name as bash does.
+	b.WriteString(`#compdef retrieverkeys
+# zsh completion of retrieverkeys
+_retrieverkeys() {
+  local before="${words[CURRENT-1]}" line="$((CURRENT-1)) ${words[2]} ${words[3]}" files=
+  local -a words
+  case "$line" in
+`)
+	cases(b, described)
+	b.WriteString("  esac\n  case \"$before\" in\n")
+	valueCases(b, described)
+	b.WriteString(`  esac
+  _describe retrieverkeys words
+  if [[ -n $files ]]; then
+    _files
+  fi
+}
+# The file works both in a folder of fpath and when it is sourced.
+if [[ ${funcstack[1]} == _retrieverkeys ]]; then
+  _retrieverkeys
+else
+  compdef _retrieverkeys retrieverkeys
+fi
+`)
 }
 
 func fish(b *strings.Builder) {
@@ -90,28 +203,53 @@ func fish(b *strings.Builder) {
 	add := func(condition, rest string) {
 		fmt.Fprintf(b, "complete -c retrieverkeys -n '%s' %s\n", condition, rest)
 	}
-	firsts := words("")
-	add("not __fish_seen_subcommand_from "+strings.Join(firsts, " "), "-a '"+strings.Join(append(firsts, "help"), " ")+"'")
-	for _, first := range firsts {
-		if seconds := group(first); len(seconds) > 0 {
-			names := strings.Join(seconds, " ")
-			add("__fish_seen_subcommand_from "+first+"; and not __fish_seen_subcommand_from "+names, "-a '"+names+"'")
+	offer := func(condition string, words []word) {
+		for _, w := range words {
+			add(condition, fmt.Sprintf("-a %s -d %s", w.text, quotedForFish(w.meaning)))
 		}
 	}
+	var texts []string
+	for _, first := range firstWords() {
+		texts = append(texts, first.text)
+	}
+	none := "not __fish_seen_subcommand_from " + strings.Join(texts, " ")
+	offer(none, firstWords())
+	add(none, "-l help -d 'describe all commands and settings'")
+	add(none, "-l version -d 'print the version'")
+	for _, first := range texts {
+		if seconds := group(first); len(seconds) > 0 {
+			offer("__fish_seen_subcommand_from "+first+"; and not __fish_seen_subcommand_from "+strings.Join(seconds, " "), secondWords(first))
+		}
+	}
+	valued := valuedFlags()
 	for _, c := range Commands[1:] {
 		var seen []string
-		for word := range strings.FieldsSeq(c.Name) {
-			seen = append(seen, "__fish_seen_subcommand_from "+word)
+		for part := range strings.FieldsSeq(c.Name) {
+			seen = append(seen, "__fish_seen_subcommand_from "+part)
 		}
 		condition := strings.Join(seen, "; and ")
-		for _, name := range c.flagNames() {
-			add(condition, "-l "+strings.TrimPrefix(name, "--"))
-		}
-		if operands := c.operands(); operands != nil {
-			add(condition, "-a '"+strings.Join(operands, " ")+"'")
+		for _, w := range c.words() {
+			name, isFlag := strings.CutPrefix(w.text, "--")
+			if !isFlag {
+				offer(condition, []word{w})
+				continue
+			}
+			rest := "-l " + name
+			if values, needsValue := valued[name]; needsValue {
+				rest += " -x"
+				if values != nil {
+					rest += " -a '" + strings.Join(values, " ") + "'"
+				}
+			}
+			add(condition, rest+" -d "+quotedForFish(w.meaning))
 		}
 		if c.operand == "file" {
 			add(condition, "-F")
 		}
 	}
 }
+
+// quoted quotes a text for bash and zsh.
+func quoted(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+
+func quotedForFish(s string) string { return "'" + strings.ReplaceAll(s, "'", `\'`) + "'" }

@@ -51,6 +51,7 @@ type Config struct {
 	MaxConcurrent    int
 	MaxConnections   int
 	GatePath         string
+	UsageDays        int // for which usage is kept
 	RequestTimeout   time.Duration
 	ShutdownDelay    time.Duration
 	TrustedProxies   []netip.Prefix

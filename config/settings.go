@@ -30,6 +30,7 @@ func (c *Config) settings() []setting {
 	c.MaxConcurrent, c.MaxConnections = turnsPerCore*runtime.GOMAXPROCS(0), 10_000
 	c.RequestTimeout = 10 * time.Second
 	c.GatePath = "/v1/retrievers/{retriever_id}/execute"
+	c.UsageDays = 400
 	c.Limits = Limits{Depth: 12, Aliases: 100, RootFields: 100, Directives: 10, Tokens: 15_000, Entities: 500, Complexity: 2_000_000, Reads: 200_000}
 	return []setting{
 		{"LISTEN_ADDR", "127.0.0.1:8080", "Address to listen on", addressOf(&c.ListenAddr)},
@@ -52,6 +53,7 @@ func (c *Config) settings() []setting {
 		{"CONSOLE", "on", "The console, a page for people at /: on or off. Its operations run with PERSISTED_ONLY too", switched(&c.Console)},
 		{"REST", "on", "The vendor's REST endpoints and /openapi.json: on, or off, which answers 404", switched(&c.REST)},
 		{"GATE_PATH", c.GatePath, "Path at which clients execute a retriever through a gateway. /v1/authorize uses it to find the retriever's id in the path that the gateway sends", text(&c.GatePath)},
+		{"USAGE_RETENTION_DAYS", strconv.Itoa(c.UsageDays), "Days for which the usage of keys at the gate is kept. Older days are deleted in the background", number(&c.UsageDays)},
 		{"CORS_ALLOWED_ORIGINS", "none; pages on localhost for the demo", "Comma-separated origins whose pages may call the server: exact, or https://*.example.com for all subdomains", list(&c.CORSOrigins)},
 		{"CORS_ALLOWED_HEADERS", "", "Comma-separated request headers that these pages may send, in addition to those that GraphQL clients and browser tracers send", list(&c.CORSHeaders)},
 		{"MAX_BODY_BYTES", "1048576", "Maximum size of a request body, in bytes", size(&c.MaxBodyBytes)},

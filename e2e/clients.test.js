@@ -41,7 +41,7 @@ before(async () => {
       "app/gql/": {
         preset: "client",
         presetConfig: { fragmentMasking: false, persistedDocuments: { hashAlgorithm: "sha256" } },
-        config: { strictScalars: true, scalars: { DateTime: "string", _Any: "unknown" }, nonOptionalTypename: true, importExtension: ".js" },
+        config: { strictScalars: true, scalars: { Date: "string", DateTime: "string", Long: "number", _Any: "unknown" }, nonOptionalTypename: true, importExtension: ".js" },
         documentTransforms: [addTypenameSelectionDocumentTransform],
       },
       "app/gql/possible-types.ts": { plugins: ["fragment-matcher"] },

@@ -56,12 +56,13 @@ const search = (page) => page.getByRole("searchbox", { name: "Search" });
 const rows = (page) => page.locator("tbody tr");
 const row = (page, name) => rows(page).filter({ has: page.getByRole("rowheader", { name }) });
 const summary = (page, text) => page.getByRole("status").getByText(text, { exact: true }).waitFor();
+const range = (page) => page.getByRole("navigation").getByRole("status").textContent();
 const names = (page) => rows(page).locator("th").evaluateAll((cells) => cells.map((cell) => cell.firstChild.textContent));
 
-test("a wrong key is rejected with its code", async () => {
+test("a wrong key is rejected in a person's words", async () => {
   const page = await openPage();
   await connect(page, "wrong");
-  await page.getByRole("alert").getByText("UNAUTHENTICATED").waitFor();
+  await page.getByRole("alert").getByText("This API key is unknown, revoked or expired.", { exact: true }).waitFor();
   assert.ok(await page.getByLabel("API key").isVisible());
   assert.ok(page.complaints.every((complaint) => complaint.includes("401")), `${page.complaints}`);
 });
@@ -69,10 +70,16 @@ test("a wrong key is rejected with its code", async () => {
 test("the list pages forward and back through all keys", async () => {
   const page = await openPage();
   await connect(page);
-  await summary(page, `${total} keys`);
+  await summary(page, `1–25 of ${total}`);
   const next = page.getByRole("button", { name: "Next" });
   const previous = page.getByRole("button", { name: "Previous" });
   const pages = [await names(page)];
+  const ranges = [await range(page)];
+  const layout = () => page.locator("thead th, nav button").evaluateAll((elements) => elements.map((element) => {
+    const { left, top, width } = element.getBoundingClientRect();
+    return [left, top, width];
+  }));
+  const places = await layout();
   assert.ok(await previous.isDisabled());
   while (await next.isEnabled()) {
     const [first] = pages.at(-1);
@@ -82,7 +89,10 @@ test("the list pages forward and back through all keys", async () => {
       return shown && shown !== first;
     }, first);
     pages.push(await names(page));
+    ranges.push(await range(page));
+    assert.deepEqual(await layout(), places, "columns or buttons moved");
   }
+  assert.deepEqual(ranges, [`1–25 of ${total}`, `26–50 of ${total}`, `51–${total} of ${total}`]);
   assert.deepEqual(pages.map((page) => page.length), [25, 25, total - 50]);
   assert.equal(new Set(pages.flat()).size, total, "a key is missing or listed twice");
   const { data } = await ask("{ retriever(id: \"product-search\") { apiKeys(includeRevoked: true) { results { name } } } }");
@@ -91,15 +101,16 @@ test("the list pages forward and back through all keys", async () => {
   await previous.click();
   await page.waitForFunction((first) => document.querySelector("table[aria-busy=false] tbody th")?.firstChild.textContent === first, pages[1][0]);
   assert.deepEqual(await names(page), pages[1]);
+  assert.equal(await range(page), ranges[1]);
   assert.deepEqual(page.complaints, []);
 });
 
 test("search and status narrow the list", async () => {
   const page = await openPage();
   await connect(page);
-  await summary(page, `${total} keys`);
+  await summary(page, `1–25 of ${total}`);
   await search(page).fill("seed");
-  await summary(page, `${total - 34} keys`);
+  await summary(page, `1–25 of ${total - 34}`);
   await page.getByRole("button", { name: "Next" }).click();
   await search(page).fill("partner");
   await page.getByRole("combobox", { name: "Status" }).selectOption("Revoked");
@@ -108,7 +119,7 @@ test("search and status narrow the list", async () => {
   } }`);
   const wanted = data.retriever.apiKeys.results.map(({ name }) => name);
   assert.ok(wanted.length > 0);
-  await summary(page, `${wanted.length} ${wanted.length === 1 ? "key" : "keys"}`);
+  await summary(page, `1–${wanted.length} of ${wanted.length}`);
   assert.deepEqual(await names(page), wanted);
   assert.equal(await rows(page).getByText("Revoked", { exact: true }).count(), wanted.length);
 
@@ -118,26 +129,35 @@ test("search and status narrow the list", async () => {
   await search(page).fill("");
   await page.getByRole("combobox", { name: "Status" }).selectOption("All");
   await page.getByRole("combobox", { name: "Retriever" }).selectOption("video-moments");
-  await summary(page, "10 keys");
+  await summary(page, "1–10 of 10");
   assert.deepEqual(page.complaints, []);
 });
 
 test("a key is created, its plaintext shown once, and revoked", async () => {
   const page = await openPage({ permissions: ["clipboard-read", "clipboard-write"] });
   await connect(page);
-  await summary(page, `${total} keys`);
+  await summary(page, `1–25 of ${total}`);
   const create = page.getByRole("button", { name: "Create key" });
   await create.click();
   await page.getByLabel("Name").fill("Made here");
   await page.getByLabel("Expires").fill("2001-01-01");
   await page.getByRole("button", { name: "Create", exact: true }).click();
-  await page.getByRole("dialog").getByRole("alert").getByText("BAD_USER_INPUT").waitFor();
+  await page.getByRole("dialog").getByRole("alert").getByText("Must be in the future.", { exact: true }).waitFor();
+  assert.equal(await page.getByRole("dialog").getByRole("alert").count(), 1, "the error is repeated");
+  assert.equal(await page.getByLabel("Expires").getAttribute("aria-invalid"), "true");
+  assert.equal(await page.getByLabel("Name").getAttribute("aria-invalid"), "false");
   await page.getByLabel("Expires").fill("");
   await page.keyboard.press("Enter");
 
   const dialog = page.getByRole("dialog", { name: "Your new key" });
   const key = await dialog.getByText(/^ret_sk_\w{53}$/).textContent();
-  await page.keyboard.press("Enter"); // the focus is on Copy
+  for (let presses = 0; presses < 3; presses++) { // a page can refuse the first one only
+    await page.keyboard.press("Escape");
+    await dialog.getByText("You have not copied the key.").waitFor();
+    assert.equal(await dialog.getByText(key).count(), 1, "Escape discarded the key");
+  }
+  await dialog.getByRole("button", { name: "Copy" }).focus();
+  await page.keyboard.press("Enter");
   await dialog.getByText("Copied.").waitFor();
   assert.equal(await page.evaluate(() => navigator.clipboard.readText()), key);
   await dialog.getByRole("button", { name: "Done" }).click();
@@ -145,7 +165,7 @@ test("a key is created, its plaintext shown once, and revoked", async () => {
   assert.ok(await create.evaluate((button) => button === document.activeElement), "the focus did not return to the button");
   assert.doesNotMatch(await page.content(), new RegExp(key));
   assert.doesNotMatch(await page.evaluate(() => JSON.stringify([{ ...localStorage }, { ...sessionStorage }])), /sk_/);
-  await summary(page, `${total + 1} keys`);
+  await summary(page, `1–25 of ${total + 1}`);
 
   await page.getByRole("button", { name: "Revoke Made here" }).click();
   await page.keyboard.press("Escape");

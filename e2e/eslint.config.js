@@ -21,7 +21,7 @@ export default [
       "@graphql-eslint/description-style": "off",
       // These types are values or positions in a list, so they have no id.
       "@graphql-eslint/strict-id-in-types": ["error", {
-        exceptions: { suffixes: ["Connection", "Edge", "Payload", "Info"], types: ["Viewer", "ApiKeyScope", "AuditChange"] },
+        exceptions: { suffixes: ["Connection", "Edge", "Payload", "Info"], types: ["Viewer", "ApiKeyScope", "AuditChange", "ApiKeyCheck", "ApiKeyUsage", "ApiKeyUsageDay", "ApiKeyPolicy", "ApiKeyReport", "ApiKeyLeak", "LeakedKeyResult"] },
       }],
       "@graphql-eslint/relay-edge-types": ["error", {
         // Connections also have `results`, for clients that need no cursors, and keys have lists of values.

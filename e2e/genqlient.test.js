@@ -24,8 +24,12 @@ generated: generated.go
 package: main
 optional: pointer
 bindings:
+  Date:
+    type: string
   DateTime:
     type: string
+  Long:
+    type: int64
 `);
   write("operations.graphql", `query Keys($id: ID!) {
   retriever(id: $id) {

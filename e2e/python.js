@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-// environment installs a requirements file of this folder and returns a function that runs a function of a script in the environment, with
+// environment installs a requirements file of this folder and returns a function that runs functions of a script in the environment, with
 // additional environment variables. It returns the script's output if stdio is "pipe". Its bin is the folder of the programs that the packages
 // have. The environment is deleted when the process ends.
 export function environment(requirements) {
@@ -14,6 +14,6 @@ export function environment(requirements) {
   const python = join(venv, "bin/python");
   execFileSync("python3", ["-m", "venv", venv], { stdio: "inherit" });
   execFileSync(python, ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement", join(here, requirements)], { stdio: "inherit" });
-  const run = (script, name, env, stdio = "inherit") => execFileSync(python, [join(here, script), name], { env: { ...process.env, ...env }, stdio: ["inherit", stdio, "inherit"] });
+  const run = (script, names, env, stdio = "inherit") => execFileSync(python, [join(here, script), ...[names].flat()], { env: { ...process.env, ...env }, stdio: ["inherit", stdio, "inherit"] });
   return Object.assign(run, { bin: join(venv, "bin") });
 }

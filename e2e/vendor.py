@@ -1,10 +1,14 @@
-"""Tests for e2e/vendor.test.js: vendor.py TEST, with REST_URL and others in the environment."""
+"""Tests for e2e/vendor.test.js: vendor.py TEST..., with REST_URL and others in the environment.
+
+Prints the failures, as a JSON object of tracebacks by test. One process runs all tests, because importing the SDK takes seconds.
+"""
 
 import datetime
 import importlib.metadata
 import json
 import os
 import sys
+import traceback
 
 import mixpeek
 from mixpeek.exceptions import ApiException, NotFoundException, UnprocessableEntityException
@@ -111,4 +115,10 @@ def limited(_):
 
 if __name__ == "__main__":
     tests = {"create": create, "lists": lists, "newer": newer, "revoke": revoke, "invalid": invalid, "missing": missing, "limited": limited}
-    tests[sys.argv[1]](connect(os.environ["REST_KEY"]))
+    failures = {}
+    for name in sys.argv[1:]:
+        try:
+            tests[name](connect(os.environ["REST_KEY"]))
+        except Exception:
+            failures[name] = traceback.format_exc()
+    print(json.dumps(failures))

@@ -35,7 +35,7 @@ func schemaNames() map[string]bool {
 			}
 		}
 	}
-	for _, english := range []string{"field", "fields", "operations", "type", "types", "name", "include", "input", "key", "if", "first", "args", "reason"} {
+	for _, english := range []string{"field", "fields", "operations", "type", "types", "name", "include", "input", "key", "if", "first", "args", "reason", "from", "to", "date", "days"} {
 		delete(names, english) // these are English words in messages too
 	}
 	return names

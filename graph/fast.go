@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/vektah/gqlparser/v2/ast"
@@ -44,6 +45,11 @@ func fast(ctx context.Context, next graphql.Resolver) (any, error) {
 		if v != nil {
 			s := shapeOf(ctx)
 			return planned(ctx, res, s.namespaces, v, s.itemSlots*len(v.Items))
+		}
+	case *apikey.KeyUsage:
+		if v != nil {
+			s := shapeOf(ctx)
+			return planned(ctx, res, s.usage, v, s.itemSlots*len(v.Days))
 		}
 	case []*apikey.Key:
 		s := shapeOf(ctx)
@@ -284,6 +290,29 @@ var changeObject = object[*apikey.FieldChange]{
 	},
 }
 
+var usageObject = object[*apikey.KeyUsage]{
+	types:  apiKeyUsageImplementors,
+	fields: answersFields(func(u *apikey.KeyUsage) *apikey.Answers { return &u.Answers }),
+	nested: map[string]func(*compiler, ast.SelectionSet) (writer[*apikey.KeyUsage], bool){
+		"days": listing(&usageDayObject, func(u *apikey.KeyUsage) []apikey.UsageDay { return u.Days }),
+	},
+}
+
+var usageDayObject = func() object[*apikey.UsageDay] {
+	fields := answersFields(func(d *apikey.UsageDay) *apikey.Answers { return &d.Answers })
+	fields["date"] = func(b []byte, d *apikey.UsageDay) []byte {
+		return append(d.Day.Start().AppendFormat(append(b, '"'), time.DateOnly), '"')
+	}
+	return object[*apikey.UsageDay]{types: apiKeyUsageDayImplementors, fields: fields}
+}()
+
+func answersFields[T any](of func(v T) *apikey.Answers) map[string]appender[T] {
+	return map[string]appender[T]{
+		"allowed": func(b []byte, v T) []byte { return strconv.AppendInt(b, of(v).Allowed, 10) },
+		"refused": func(b []byte, v T) []byte { return strconv.AppendInt(b, of(v).Refused, 10) },
+	}
+}
+
 // upper writes an enum value: in the schema, the vendor's values are in upper case.
 func upper[S ~string](b []byte, s S) []byte {
 	b = append(append(b, '"'), s...)
@@ -311,6 +340,7 @@ type shape struct {
 	events     writer[*AuditEventConnection]
 	retrievers writer[*RetrieverConnection]
 	namespaces writer[*NamespaceConnection]
+	usage      writer[*apikey.KeyUsage]
 	keys       writer[[]*apikey.Key]
 	scopes     writer[[]apikey.Scope]
 }
@@ -355,6 +385,8 @@ func (s *shapes) of(ctx context.Context, op *graphql.OperationContext, f graphql
 		made.retrievers, made.itemSlots = writerOf(&c, f.Selections, &retrieversObject)
 	case "NamespaceConnection":
 		made.namespaces, made.itemSlots = writerOf(&c, f.Selections, &namespacesObject)
+	case "ApiKeyUsage":
+		made.usage, made.itemSlots = writerOf(&c, f.Selections, &usageObject)
 	case "ApiKey":
 		if p, ok := compile(&c, f.Selections, &keyObject); ok && f.Definition.Type.Elem != nil {
 			made.itemSlots = c.slots

@@ -47,6 +47,16 @@ func (s shelf) KeyPages(_ context.Context, _ apikey.InternalID, ids []apikey.Ret
 	return pages, nil
 }
 
+// AnswersOf returns some answers about each key on the first and the last day.
+func (s shelf) AnswersOf(_ context.Context, tenant apikey.InternalID, ids []apikey.ID, from, to apikey.Day) (days []apikey.KeyDay, err error) {
+	for i, id := range ids {
+		for _, day := range []apikey.Day{from, to} {
+			days = append(days, apikey.KeyDay{InternalID: tenant, ID: id, Day: day, Answers: apikey.Answers{Allowed: apikey.MaxCount - 1, Refused: int64(i)}})
+		}
+	}
+	return days, nil
+}
+
 // KeysWithHashes returns the keys as those with the first hashes.
 func (s shelf) KeysWithHashes(_ context.Context, _ apikey.InternalID, hashes []string, _ apikey.Fields) ([]apikey.Key, error) {
 	found := slices.Clone(s.keys[:min(len(s.keys), len(hashes))])
@@ -106,7 +116,7 @@ func drawKey(t *rapid.T) apikey.Key {
 }
 
 // below are the types that fast.go writes.
-var below = []string{"ApiKeyConnection", "ApiKeyEdge", "PageInfo", "ApiKey", "ApiKeyScope"}
+var below = []string{"ApiKeyConnection", "ApiKeyEdge", "PageInfo", "ApiKey", "ApiKeyScope", "ApiKeyUsage", "ApiKeyUsageDay"}
 
 // drawnOperation generates operations over everything that fast.go writes.
 type drawnOperation struct {
@@ -262,7 +272,8 @@ func TestFastKnowsEveryField(t *testing.T) {
 	}
 	known := map[string]func(field string) bool{
 		"ApiKeyConnection": knows(&connectionObject), "PageInfo": knows(&pageInfoObject), "ApiKeyScope": knows(&scopeObject),
-		"ApiKey":               func(field string) bool { return knows(&keyObject)(field) != resolved(field) },
+		"ApiKey":      func(field string) bool { return knows(&keyObject)(field) != resolved(field) },
+		"ApiKeyUsage": knows(&usageObject), "ApiKeyUsageDay": knows(&usageDayObject),
 		"AuditEventConnection": knows(&eventsObject), "AuditEvent": knows(&eventObject), "AuditChange": knows(&changeObject),
 	}
 	edge := func(field string) bool { return field == "cursor" || field == "node" }
@@ -290,6 +301,7 @@ func TestFastKnowsEveryField(t *testing.T) {
 		}
 	}
 	walk("ApiKeyConnection")
+	walk("ApiKeyUsage")
 	walk("AuditEventConnection")
 	if len(walked) != len(known) {
 		t.Errorf("walked %v", walked)

@@ -60,7 +60,8 @@ func ReadManifest(ctx context.Context, text []byte, limits Limits) (Manifest, []
 func operationConfig(limits Limits, suggestions bool) operation.Config {
 	return operation.Config{
 		Schema: served, Scalars: scalar.Readers, Limits: limits, Suggestions: suggestions, MaxPage: apikey.MaxPage, DefaultPage: defaultPage,
-		Known: func(ctx context.Context) bool { return apikey.CallerFrom(ctx).Known() },
+		ListLength: listLength,
+		Known:      func(ctx context.Context) bool { return apikey.CallerFrom(ctx).Known() },
 		Tenant: func(ctx context.Context) string {
 			if c := apikey.CallerFrom(ctx); c.Key != nil {
 				return string(c.Key.InternalID)

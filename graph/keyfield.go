@@ -50,6 +50,7 @@ var keyFields = map[string]keyField{
 	"rotatedFrom":       {apikey.FieldRotatedFrom, func(b []byte, k *apikey.Key) []byte { return wire.OptionalText(b, k.RotatedFrom) }, nil},
 	"reach":             {apikey.ReachFields, func(b []byte, k *apikey.Key) []byte { return upper(b, k.Reach()) }, nil},
 	"retrievers":        {shows: apikey.FieldScopes},
+	"usage":             {},
 	"viewerCanUpdate":   {shows: apikey.CanFields},
 	"viewerCanRotate":   {shows: apikey.CanFields},
 	"viewerCanRevoke":   {shows: apikey.CanFields},

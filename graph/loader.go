@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/vektah/gqlparser/v2/ast"
@@ -352,6 +353,31 @@ func (l *loader) retrieversOf(ctx context.Context, keys []*apikey.Key, p apikey.
 	}, retrieverConnection)
 }
 
+// usageOf returns, for each key, what gateways were answered about it in a period.
+func (l *loader) usageOf(ctx context.Context, keys []*apikey.Key, from, to *apikey.Day) ([]*apikey.KeyUsage, error) {
+	return ofKeys(ctx, l, "usageOf", currentArguments(ctx), keys, func(ctx context.Context, keys []*apikey.Key) ([]*apikey.KeyUsage, error) {
+		return l.service.UsageOf(ctx, l.caller, keys, from, to)
+	}, func(u *apikey.KeyUsage) *apikey.KeyUsage { return u })
+}
+
+// listLength is how many days ApiKey.usage shows. A period that it refuses counts once.
+func listLength(f *ast.Field, variables map[string]any) int {
+	if f.Definition.Type.Name() != "ApiKeyUsage" {
+		return 0
+	}
+	day := func(name string) *apikey.Day {
+		if d, err := scalar.UnmarshalDate(operation.Argument(f, name, variables)); err == nil {
+			return &d
+		}
+		return nil
+	}
+	first, last, err := apikey.UsagePeriod(apikey.DayOf(time.Now()), day("from"), day("to"))
+	if err != nil {
+		return 0
+	}
+	return int(last-first) + 1
+}
+
 // ofKeys reads something of keys, and returns a part of it for each. It reads it once for all keys that were read together. Keys that are nil,
 // which stand for what was not found, get the zero value.
 func ofKeys[T, U any](ctx context.Context, l *loader, what, how string, keys []*apikey.Key, read func(context.Context, []*apikey.Key) ([]T, error), part func(T) U) ([]U, error) {
@@ -385,11 +411,16 @@ type keyGroup struct {
 	keys   []*apikey.Key
 }
 
-// keepKeys notes that these keys were read together.
+// keepKeys notes that these keys were read together. Fields that share a list note the same keys.
 func (l *loader) keepKeys(keys []*apikey.Key) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.join(keys)
+	if len(keys) == 0 {
+		return
+	}
+	if group := l.together[keys[0]]; group == nil || !slices.Equal(group.keys, keys) {
+		l.join(keys)
+	}
 }
 
 // keysReadWith returns the keys that were read together with these, or else these, without those that are nil. What is asked of one of them is

@@ -66,6 +66,7 @@ type ComplexityRoot struct {
 		Status            func(childComplexity int) int
 		SubscriptionID    func(childComplexity int) int
 		Type              func(childComplexity int) int
+		Usage             func(childComplexity int, from *apikey.Day, to *apikey.Day) int
 		UserID            func(childComplexity int) int
 		ViewerCanRevoke   func(childComplexity int) int
 		ViewerCanRotate   func(childComplexity int) int
@@ -93,6 +94,18 @@ type ComplexityRoot struct {
 		Operations   func(childComplexity int) int
 		ResourceID   func(childComplexity int) int
 		ResourceType func(childComplexity int) int
+	}
+
+	ApiKeyUsage struct {
+		Allowed func(childComplexity int) int
+		Days    func(childComplexity int) int
+		Refused func(childComplexity int) int
+	}
+
+	ApiKeyUsageDay struct {
+		Allowed func(childComplexity int) int
+		Day     func(childComplexity int) int
+		Refused func(childComplexity int) int
 	}
 
 	AuditChange struct {
@@ -460,6 +473,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.ApiKey.Type(childComplexity), true
+	case "ApiKey.usage":
+		if e.ComplexityRoot.ApiKey.Usage == nil {
+			break
+		}
+
+		args, err := ec.field_ApiKey_usage_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.ApiKey.Usage(childComplexity, args["from"].(*apikey.Day), args["to"].(*apikey.Day)), true
 	case "ApiKey.userId":
 		if e.ComplexityRoot.ApiKey.UserID == nil {
 			break
@@ -554,6 +578,44 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.ApiKeyScope.ResourceType(childComplexity), true
+
+	case "ApiKeyUsage.allowed":
+		if e.ComplexityRoot.ApiKeyUsage.Allowed == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKeyUsage.Allowed(childComplexity), true
+	case "ApiKeyUsage.days":
+		if e.ComplexityRoot.ApiKeyUsage.Days == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKeyUsage.Days(childComplexity), true
+	case "ApiKeyUsage.refused":
+		if e.ComplexityRoot.ApiKeyUsage.Refused == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKeyUsage.Refused(childComplexity), true
+
+	case "ApiKeyUsageDay.allowed":
+		if e.ComplexityRoot.ApiKeyUsageDay.Allowed == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKeyUsageDay.Allowed(childComplexity), true
+	case "ApiKeyUsageDay.date":
+		if e.ComplexityRoot.ApiKeyUsageDay.Day == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKeyUsageDay.Day(childComplexity), true
+	case "ApiKeyUsageDay.refused":
+		if e.ComplexityRoot.ApiKeyUsageDay.Refused == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKeyUsageDay.Refused(childComplexity), true
 
 	case "AuditChange.after":
 		if e.ComplexityRoot.AuditChange.After == nil {
@@ -1429,6 +1491,12 @@ and drops digits beyond milliseconds.
 """
 scalar DateTime @specifiedBy(url: "https://www.rfc-editor.org/rfc/rfc3339")
 
+"A day, such as ` + "`" + `2026-03-01` + "`" + `: a full-date of RFC 3339."
+scalar Date @specifiedBy(url: "https://www.rfc-editor.org/rfc/rfc3339#section-5.6")
+
+"A count: a whole number from 0 to 9007199254740991, which JSON numbers represent exactly. A larger count is shown as the largest."
+scalar Long
+
 "An object with an id that ` + "`" + `Query.node` + "`" + ` finds."
 interface Node {
   "The ` + "`" + `keyId` + "`" + ` of a key, or the platform's id of a retriever, a namespace or an organization."
@@ -2174,6 +2242,17 @@ type ApiKey implements Node {
     before: String
   ): RetrieverConnection
 
+  """
+  How often gateways asked whether the key may execute a retriever, and what they were answered, by day in UTC. It is complete to a few seconds.
+  See docs/gate.md for what counts.
+  """
+  usage(
+    "The first day. Default: 29 days before ` + "`" + `to` + "`" + `."
+    from: Date
+    "The last day, at most 399 days after ` + "`" + `from` + "`" + `. Default: today in UTC."
+    to: Date
+  ): ApiKeyUsage
+
   "Whether ` + "`" + `updateApiKey` + "`" + ` would change this key now. A change can still be refused for what it would give the key."
   viewerCanUpdate: Boolean!
   "Whether ` + "`" + `rotateApiKey` + "`" + ` would replace this key now."
@@ -2215,6 +2294,26 @@ enum ApiKeyRefusal {
   RETRIEVER
   "The scopes that cover the retriever have operations, and none of these is ` + "`" + `EXECUTE_RETRIEVER` + "`" + `."
   OPERATION
+}
+
+"What gateways were answered about a key in a period."
+type ApiKeyUsage {
+  "The requests that were allowed, on all days."
+  allowed: Long!
+  "The requests that were refused because of the key's origins, permissions, scopes or rate limit, on all days."
+  refused: Long!
+  "Each day of the period, oldest first, also those without requests."
+  days: [ApiKeyUsageDay!]!
+}
+
+"What gateways were answered about a key on one day."
+type ApiKeyUsageDay {
+  "The day, in UTC."
+  date: Date!
+  "The requests that were allowed."
+  allowed: Long!
+  "The requests that were refused."
+  refused: Long!
 }
 
 "How much of an organization a key reaches. The widest of its scopes counts."
@@ -2501,6 +2600,8 @@ func (ec *executionContext) childFields_ApiKey(ctx context.Context, field graphq
 		return ec.fieldContext_ApiKey_reach(ctx, field)
 	case "retrievers":
 		return ec.fieldContext_ApiKey_retrievers(ctx, field)
+	case "usage":
+		return ec.fieldContext_ApiKey_usage(ctx, field)
 	case "viewerCanUpdate":
 		return ec.fieldContext_ApiKey_viewerCanUpdate(ctx, field)
 	case "viewerCanRotate":
@@ -2557,6 +2658,30 @@ func (ec *executionContext) childFields_ApiKeyScope(ctx context.Context, field g
 		return ec.fieldContext_ApiKeyScope_operations(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type ApiKeyScope", field.Name)
+}
+
+func (ec *executionContext) childFields_ApiKeyUsage(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "allowed":
+		return ec.fieldContext_ApiKeyUsage_allowed(ctx, field)
+	case "refused":
+		return ec.fieldContext_ApiKeyUsage_refused(ctx, field)
+	case "days":
+		return ec.fieldContext_ApiKeyUsage_days(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ApiKeyUsage", field.Name)
+}
+
+func (ec *executionContext) childFields_ApiKeyUsageDay(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "date":
+		return ec.fieldContext_ApiKeyUsageDay_date(ctx, field)
+	case "allowed":
+		return ec.fieldContext_ApiKeyUsageDay_allowed(ctx, field)
+	case "refused":
+		return ec.fieldContext_ApiKeyUsageDay_refused(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ApiKeyUsageDay", field.Name)
 }
 
 func (ec *executionContext) childFields_AuditChange(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {

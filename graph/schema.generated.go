@@ -22,6 +22,7 @@ import (
 
 type ApiKeyResolver interface {
 	Retrievers(ctx context.Context, objs []*apikey.Key, first *int, after *string, last *int, before *string) ([]*RetrieverConnection, error)
+	Usage(ctx context.Context, objs []*apikey.Key, from *apikey.Day, to *apikey.Day) ([]*apikey.KeyUsage, error)
 	ViewerCanUpdate(ctx context.Context, objs []*apikey.Key) ([]bool, error)
 	ViewerCanRotate(ctx context.Context, objs []*apikey.Key) ([]bool, error)
 	ViewerCanRevoke(ctx context.Context, objs []*apikey.Key) ([]bool, error)
@@ -132,6 +133,28 @@ func (ec *executionContext) field_ApiKey_retrievers_args(ctx context.Context, ra
 		return nil, err
 	}
 	args["before"] = arg3
+	return args, nil
+}
+
+func (ec *executionContext) field_ApiKey_usage_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "from",
+		func(ctx context.Context, v any) (*apikey.Day, error) {
+			return ec.unmarshalODate2ᚖretrieverkeysᚋapikeyᚐDay(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["from"] = arg0
+	arg1, err := graphql.ProcessArgField(ctx, rawArgs, "to",
+		func(ctx context.Context, v any) (*apikey.Day, error) {
+			return ec.unmarshalODate2ᚖretrieverkeysᚋapikeyᚐDay(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["to"] = arg1
 	return args, nil
 }
 
@@ -1525,6 +1548,73 @@ func (ec *executionContext) resolveBatch_ApiKey_retrievers(ctx context.Context, 
 	)
 }
 
+func (ec *executionContext) _ApiKey_usage(ctx context.Context, field graphql.CollectedField, obj *apikey.Key) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ApiKey_usage(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return ec.resolveBatch_ApiKey_usage(ctx, field, obj)
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *apikey.KeyUsage) graphql.Marshaler {
+			return ec.marshalOApiKeyUsage2ᚖretrieverkeysᚋapikeyᚐKeyUsage(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_ApiKey_usage(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "ApiKey",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_ApiKeyUsage(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_ApiKey_usage_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+func (ec *executionContext) resolveBatch_ApiKey_usage(ctx context.Context, field graphql.CollectedField, obj *apikey.Key) (any, error) {
+	resolver := ec.Resolvers.ApiKey()
+	fc := graphql.GetFieldContext(ctx)
+	if batch, ok := graphql.BatchParentsFor[*apikey.Key](ctx, "ApiKey"); ok {
+		result := batch.FieldResult(field, func() (any, error) {
+			return resolver.Usage(ctx, batch.Parents, fc.Args["from"].(*apikey.Day), fc.Args["to"].(*apikey.Day))
+		})
+		return graphql.ResolveBatchGroupResult[*apikey.KeyUsage](
+			ctx,
+			batch.Index,
+			len(batch.Parents),
+			result,
+			"ApiKey.usage",
+			batch.IndexMap,
+		)
+	}
+	results, err := resolver.Usage(ctx, []*apikey.Key{obj}, fc.Args["from"].(*apikey.Day), fc.Args["to"].(*apikey.Day))
+	return graphql.ResolveBatchSingleResult[*apikey.KeyUsage](
+		ctx,
+		results,
+		err,
+		"ApiKey.usage",
+	)
+}
+
 func (ec *executionContext) _ApiKey_viewerCanUpdate(ctx context.Context, field graphql.CollectedField, obj *apikey.Key) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -2017,6 +2107,153 @@ func (ec *executionContext) _ApiKeyScope_operations(ctx context.Context, field g
 }
 func (ec *executionContext) fieldContext_ApiKeyScope_operations(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
 	return graphql.NewScalarFieldContext("ApiKeyScope", field, false, false, "ApiKeyOperation")
+}
+
+func (ec *executionContext) _ApiKeyUsage_allowed(ctx context.Context, field graphql.CollectedField, obj *apikey.KeyUsage) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ApiKeyUsage_allowed(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Allowed, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int64) graphql.Marshaler {
+			return ec.marshalNLong2int64(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ApiKeyUsage_allowed(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ApiKeyUsage", field, false, false, "Long")
+}
+
+func (ec *executionContext) _ApiKeyUsage_refused(ctx context.Context, field graphql.CollectedField, obj *apikey.KeyUsage) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ApiKeyUsage_refused(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Refused, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int64) graphql.Marshaler {
+			return ec.marshalNLong2int64(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ApiKeyUsage_refused(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ApiKeyUsage", field, false, false, "Long")
+}
+
+func (ec *executionContext) _ApiKeyUsage_days(ctx context.Context, field graphql.CollectedField, obj *apikey.KeyUsage) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ApiKeyUsage_days(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Days, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []apikey.UsageDay) graphql.Marshaler {
+			return ec.marshalNApiKeyUsageDay2ᚕretrieverkeysᚋapikeyᚐUsageDayᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ApiKeyUsage_days(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "ApiKeyUsage",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_ApiKeyUsageDay(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _ApiKeyUsageDay_date(ctx context.Context, field graphql.CollectedField, obj *apikey.UsageDay) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ApiKeyUsageDay_date(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Day, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v apikey.Day) graphql.Marshaler {
+			return ec.marshalNDate2retrieverkeysᚋapikeyᚐDay(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ApiKeyUsageDay_date(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ApiKeyUsageDay", field, false, false, "Date")
+}
+
+func (ec *executionContext) _ApiKeyUsageDay_allowed(ctx context.Context, field graphql.CollectedField, obj *apikey.UsageDay) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ApiKeyUsageDay_allowed(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Allowed, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int64) graphql.Marshaler {
+			return ec.marshalNLong2int64(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ApiKeyUsageDay_allowed(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ApiKeyUsageDay", field, false, false, "Long")
+}
+
+func (ec *executionContext) _ApiKeyUsageDay_refused(ctx context.Context, field graphql.CollectedField, obj *apikey.UsageDay) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ApiKeyUsageDay_refused(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Refused, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int64) graphql.Marshaler {
+			return ec.marshalNLong2int64(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ApiKeyUsageDay_refused(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ApiKeyUsageDay", field, false, false, "Long")
 }
 
 func (ec *executionContext) _AuditChange_field(ctx context.Context, field graphql.CollectedField, obj *apikey.FieldChange) (ret graphql.Marshaler) {
@@ -5970,6 +6207,12 @@ func (ec *executionContext) _ApiKey(ctx context.Context, sel ast.SelectionSet, o
 				func(ctx context.Context) graphql.Marshaler {
 					return ec._ApiKey_retrievers(ctx, field, obj)
 				})
+		case "usage":
+			out.ResolveConcurrently(ec.OperationContext, &deferred, i,
+				true, false,
+				func(ctx context.Context) graphql.Marshaler {
+					return ec._ApiKey_usage(ctx, field, obj)
+				})
 		case "viewerCanUpdate":
 			out.ResolveConcurrently(ec.OperationContext, &deferred, i,
 				true, true,
@@ -6158,6 +6401,92 @@ func (ec *executionContext) _ApiKeyScope(ctx context.Context, sel ast.SelectionS
 			}
 		case "operations":
 			out.Values[i] = ec._ApiKeyScope_operations(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var apiKeyUsageImplementors = []string{"ApiKeyUsage"}
+
+func (ec *executionContext) _ApiKeyUsage(ctx context.Context, sel ast.SelectionSet, obj *apikey.KeyUsage) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, apiKeyUsageImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("ApiKeyUsage")
+		case "allowed":
+			out.Values[i] = ec._ApiKeyUsage_allowed(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "refused":
+			out.Values[i] = ec._ApiKeyUsage_refused(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "days":
+			out.Values[i] = ec._ApiKeyUsage_days(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var apiKeyUsageDayImplementors = []string{"ApiKeyUsageDay"}
+
+func (ec *executionContext) _ApiKeyUsageDay(ctx context.Context, sel ast.SelectionSet, obj *apikey.UsageDay) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, apiKeyUsageDayImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("ApiKeyUsageDay")
+		case "date":
+			out.Values[i] = ec._ApiKeyUsageDay_date(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "allowed":
+			out.Values[i] = ec._ApiKeyUsageDay_allowed(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "refused":
+			out.Values[i] = ec._ApiKeyUsageDay_refused(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
 				out.Invalids++
 			}
@@ -7644,6 +7973,26 @@ func (ec *executionContext) marshalNApiKeyType2retrieverkeysᚋapikeyᚐType(ctx
 	return res
 }
 
+func (ec *executionContext) marshalNApiKeyUsageDay2retrieverkeysᚋapikeyᚐUsageDay(ctx context.Context, sel ast.SelectionSet, v apikey.UsageDay) graphql.Marshaler {
+	return ec._ApiKeyUsageDay(ctx, sel, &v)
+}
+
+func (ec *executionContext) marshalNApiKeyUsageDay2ᚕretrieverkeysᚋapikeyᚐUsageDayᚄ(ctx context.Context, sel ast.SelectionSet, v []apikey.UsageDay) graphql.Marshaler {
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 64, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalNApiKeyUsageDay2retrieverkeysᚋapikeyᚐUsageDay(ctx, sel, v[i])
+	})
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
+}
+
 func (ec *executionContext) marshalNAuditChange2retrieverkeysᚋapikeyᚐFieldChange(ctx context.Context, sel ast.SelectionSet, v apikey.FieldChange) graphql.Marshaler {
 	return ec._AuditChange(ctx, sel, &v)
 }
@@ -7717,6 +8066,20 @@ func (ec *executionContext) unmarshalNCreateApiKeyInput2retrieverkeysᚋgraphᚐ
 	return res, graphql.ErrorOnPath(ctx, err)
 }
 
+func (ec *executionContext) unmarshalNDate2retrieverkeysᚋapikeyᚐDay(ctx context.Context, v any) (apikey.Day, error) {
+	res, err := scalar.UnmarshalDate(v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalNDate2retrieverkeysᚋapikeyᚐDay(ctx context.Context, sel ast.SelectionSet, v apikey.Day) graphql.Marshaler {
+	_ = sel
+	res := scalar.MarshalDate(v)
+	if res == graphql.Null {
+		graphql.AddInvalidNullFromMarshaler(ctx, "Date!")
+	}
+	return res
+}
+
 func (ec *executionContext) unmarshalNDateTime2timeᚐTime(ctx context.Context, v any) (time.Time, error) {
 	res, err := scalar.UnmarshalDateTime(v)
 	return res, graphql.ErrorOnPath(ctx, err)
@@ -7727,6 +8090,20 @@ func (ec *executionContext) marshalNDateTime2timeᚐTime(ctx context.Context, se
 	res := scalar.MarshalDateTime(v)
 	if res == graphql.Null {
 		graphql.AddInvalidNullFromMarshaler(ctx, "DateTime!")
+	}
+	return res
+}
+
+func (ec *executionContext) unmarshalNLong2int64(ctx context.Context, v any) (int64, error) {
+	res, err := scalar.UnmarshalLong(v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalNLong2int64(ctx context.Context, sel ast.SelectionSet, v int64) graphql.Marshaler {
+	_ = sel
+	res := scalar.MarshalLong(v)
+	if res == graphql.Null {
+		graphql.AddInvalidNullFromMarshaler(ctx, "Long!")
 	}
 	return res
 }
@@ -8115,6 +8492,13 @@ func (ec *executionContext) marshalOApiKeyType2ᚕretrieverkeysᚋapikeyᚐType�
 	return ret
 }
 
+func (ec *executionContext) marshalOApiKeyUsage2ᚖretrieverkeysᚋapikeyᚐKeyUsage(ctx context.Context, sel ast.SelectionSet, v *apikey.KeyUsage) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._ApiKeyUsage(ctx, sel, v)
+}
+
 func (ec *executionContext) marshalOAuditEventConnection2ᚖretrieverkeysᚋgraphᚐAuditEventConnection(ctx context.Context, sel ast.SelectionSet, v *AuditEventConnection) graphql.Marshaler {
 	if v == nil {
 		return graphql.Null
@@ -8135,6 +8519,24 @@ func (ec *executionContext) marshalOCreateApiKeyPayload2ᚖretrieverkeysᚋgraph
 		return graphql.Null
 	}
 	return ec._CreateApiKeyPayload(ctx, sel, v)
+}
+
+func (ec *executionContext) unmarshalODate2ᚖretrieverkeysᚋapikeyᚐDay(ctx context.Context, v any) (*apikey.Day, error) {
+	if v == nil {
+		return nil, nil
+	}
+	res, err := scalar.UnmarshalDate(v)
+	return &res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalODate2ᚖretrieverkeysᚋapikeyᚐDay(ctx context.Context, sel ast.SelectionSet, v *apikey.Day) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	_ = sel
+	_ = ctx
+	res := scalar.MarshalDate(*v)
+	return res
 }
 
 func (ec *executionContext) unmarshalODateTime2ᚖtimeᚐTime(ctx context.Context, v any) (*time.Time, error) {

@@ -15,6 +15,10 @@ func (r *apiKeyResolver) Retrievers(ctx context.Context, objs []*apikey.Key, fir
 	return loaded(ctx).retrieversOf(ctx, objs, apikey.Page{First: first, After: after, Last: last, Before: before})
 }
 
+func (r *apiKeyResolver) Usage(ctx context.Context, objs []*apikey.Key, from *apikey.Day, to *apikey.Day) ([]*apikey.KeyUsage, error) {
+	return loaded(ctx).usageOf(ctx, objs, from, to)
+}
+
 func (r *apiKeyResolver) ViewerCanUpdate(ctx context.Context, objs []*apikey.Key) ([]bool, error) {
 	return loaded(ctx).can(ctx, objs, func(c apikey.Can) bool { return c.Update })
 }

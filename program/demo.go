@@ -34,6 +34,7 @@ func (c *command) demo(ctx context.Context, engine store.Engine, serverURL strin
 	if err != nil {
 		return err
 	}
+	c.addDemoUsage(ctx, engine, batch.Keys, now)
 	_, err = fmt.Fprintf(c.stdout, `
   Created demo data: %s, with %d retrievers and %d API keys.
 

@@ -38,6 +38,9 @@ func TestDemo(t *testing.T) {
 		!strings.Contains(got, `"STANDARD","reach":"ORGANIZATION"`) || !strings.Contains(got, `"NAMESPACES"`) || !strings.Contains(got, `"PATTERN"`) || !strings.Contains(got, `"stale":{"total":1}`) || !strings.Contains(got, `{"retrievers":{"total":2}}`) {
 		t.Error(got)
 	}
+	if got := ask(`{ organization { apiKeys(filter: { search: \"Mobile apps\" }) { results { usage { allowed days { allowed } } } } } }`); !regexp.MustCompile(`"usage":\{"allowed":[1-9]`).MatchString(got) {
+		t.Error(got)
+	}
 	if code := s.Stop(); code != program.ExitOK {
 		t.Errorf("exit code %d", code)
 	}

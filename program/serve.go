@@ -79,7 +79,7 @@ func (c *command) serve(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, closeLimiter()) }()
 
-	usage := &apikey.Usage{Store: engine, Logger: c.logger}
+	usage := &apikey.Usage{Store: engine, Logger: c.logger, Lost: metrics.UsageLost}
 	service := &apikey.Service{Store: engine, Usage: usage, RateLimit: c.cfg.RateLimit}
 	playground := ""
 	if c.cfg.Playground {
@@ -137,6 +137,7 @@ func (c *command) serve(ctx context.Context) (err error) {
 	var working sync.WaitGroup
 	working.Go(func() { c.prepare(background, engine, prepare, url, metrics) })
 	working.Go(func() { usage.Run(background) })
+	working.Go(func() { usage.Forget(background, c.cfg.UsageDays, time.Now) })
 	working.Go(func() { service.StoreDenials(background, c.logger) })
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()

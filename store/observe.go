@@ -108,6 +108,12 @@ func (o observed) CountKeys(ctx context.Context, tenant apikey.InternalID, where
 	return see(ctx, &o.observer, "CountKeys", func(ctx context.Context) (int, error) { return o.engine.CountKeys(ctx, tenant, where) })
 }
 
+func (o observed) AnswersOf(ctx context.Context, tenant apikey.InternalID, ids []apikey.ID, from, to apikey.Day) ([]apikey.KeyDay, error) {
+	return see(ctx, &o.observer, "AnswersOf", func(ctx context.Context) ([]apikey.KeyDay, error) {
+		return o.engine.AnswersOf(ctx, tenant, ids, from, to)
+	})
+}
+
 func (o observed) Namespaces(ctx context.Context, tenant apikey.InternalID, refs []string) ([]apikey.Namespace, error) {
 	return see(ctx, &o.observer, "Namespaces", func(ctx context.Context) ([]apikey.Namespace, error) { return o.engine.Namespaces(ctx, tenant, refs) })
 }
@@ -152,6 +158,16 @@ func (o observed) ChangeKey(ctx context.Context, c apikey.Change) (bool, error) 
 
 func (o observed) UseKeys(ctx context.Context, uses []apikey.Use) error {
 	return done(ctx, &o.observer, "UseKeys", func(ctx context.Context) error { return o.engine.UseKeys(ctx, uses) })
+}
+
+func (o observed) AddAnswers(ctx context.Context, days []apikey.KeyDay) (apikey.NotAdded, error) {
+	return see(ctx, &o.observer, "AddAnswers", func(ctx context.Context) (apikey.NotAdded, error) { return o.engine.AddAnswers(ctx, days) })
+}
+
+func (o observed) DeleteAnswers(ctx context.Context, before apikey.Day, limit int) (bool, error) {
+	return see(ctx, &o.observer, "DeleteAnswers", func(ctx context.Context) (bool, error) {
+		return o.engine.DeleteAnswers(ctx, before, limit)
+	})
 }
 
 func (o observed) InsertEvent(ctx context.Context, e apikey.Event) error {

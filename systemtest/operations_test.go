@@ -17,6 +17,7 @@ import (
 	"github.com/vektah/gqlparser/v2"
 	"github.com/vektah/gqlparser/v2/ast"
 
+	"retrieverkeys/apikey"
 	"retrieverkeys/graph"
 	"retrieverkeys/program/programtest"
 )
@@ -62,13 +63,31 @@ func operations(t *testing.T, folder string) []operation {
 // test with -update and review the difference.
 func TestOperations(t *testing.T) {
 	programtest.OnEveryStore(t, func(t *testing.T, d programtest.Deployment) {
-		s := programtest.Serve(t, programtest.Seeded(t, d).Env)
+		s := programtest.Serve(t, withUsage(t, programtest.Seeded(t, d)).Env)
 		for _, op := range operations(t, "operations") {
 			t.Run(filepath.Base(op.name), func(t *testing.T) {
 				golden(t, op, s.Query(op.caller, op.namespace, op.text), d.Name == "embedded", func(body string) string { return body })
 			})
 		}
 	})
+}
+
+// withUsage adds what gateways were answered about a key in March 2026.
+func withUsage(t *testing.T, d programtest.Deployment) programtest.Deployment {
+	t.Helper()
+	engine := d.Open(t)
+	var days []apikey.KeyDay
+	for day, answers := range map[string]apikey.Answers{"2026-03-01": {Allowed: 7, Refused: 2}, "2026-03-02": {Allowed: apikey.MaxCount}, "2026-03-04": {Refused: 1}} {
+		at, _ := apikey.ParseDay(day)
+		days = append(days, apikey.KeyDay{InternalID: "int_a", ID: "key_full", Day: at, Answers: answers}, apikey.KeyDay{InternalID: "int_b", ID: "key_full", Day: at, Answers: answers})
+	}
+	if _, err := engine.AddAnswers(t.Context(), days); err != nil {
+		t.Fatal(err)
+	}
+	if err := engine.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return d
 }
 
 // TestMutations does the same for operations that change the store, in the order of their names. Generated values are replaced by placeholders.

@@ -18,6 +18,7 @@ type Metrics struct {
 	authentications    *prometheus.CounterVec
 	authorizations     *prometheus.CounterVec
 	authorizationTimes *prometheus.HistogramVec
+	usageLost          *prometheus.CounterVec
 	unusableKeys       prometheus.Gauge
 	operations         *prometheus.CounterVec
 	operationTimes     *prometheus.HistogramVec

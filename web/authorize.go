@@ -199,6 +199,9 @@ func (a authorizer) allowed(ctx context.Context, h http.Header, r *http.Request,
 		return nil, &apikey.Error{Code: apikey.Unauthenticated}
 	}
 	if err := a.who.budgets.take(ctx, h, caller); err != nil {
+		if apikey.Classify(err).Code == apikey.RateLimited {
+			a.who.service.RefusedForBudget(caller)
+		}
 		return nil, err
 	}
 	// Several Origin headers are one that matches no origin.

@@ -8,7 +8,7 @@ export default {
     "src/gql/": {
       preset: "client",
       presetConfig: { fragmentMasking: false },
-      config: { enumsAsTypes: true, useTypeImports: true, strictScalars: true, scalars: { DateTime: "string" } },
+      config: { enumsAsTypes: true, useTypeImports: true, strictScalars: true, scalars: { Date: "string", DateTime: "string", Long: "number" } },
     },
   },
 } satisfies CodegenConfig;

@@ -227,6 +227,7 @@ type measure struct {
 
 	variables map[string]any
 	sizes     map[string]int // of variables
+	length    int            // ListLength of the field around the current one
 	entities  int            // representations of the largest _entities
 	unclear   string         // a variable that is null and decides whether something is selected
 }
@@ -260,7 +261,10 @@ func (m *measure) conditions(list ast.DirectiveList) {
 }
 
 func (m *measure) field(f *ast.Field) int {
+	length := m.length
+	m.length = m.ListLength(f, m.variables)
 	own, below := 1, m.selections(f.SelectionSet)
+	m.length = length
 	for _, a := range f.Arguments {
 		own = saturated(own + m.value(a.Value))
 	}
@@ -270,6 +274,8 @@ func (m *measure) field(f *ast.Field) int {
 		below = saturated(m.longest(f) * below)
 	case strings.HasSuffix(f.Definition.Type.Name(), "Connection"):
 		below = saturated(m.page(f) * below)
+	case length > 0 && f.Definition.Type.Elem != nil:
+		below = saturated(length * below)
 	case f.ObjectDefinition == m.Schema.Query || f.ObjectDefinition == m.Schema.Mutation: // nodes, apiKeysByHash, revokeApiKeys
 		below = saturated(max(1, m.longest(f)) * below)
 	case strings.HasPrefix(f.Definition.Type.Name(), "__") && f.Definition.Type.Elem != nil: // of the schema

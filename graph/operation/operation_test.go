@@ -32,7 +32,8 @@ var limits = Limits{Depth: 12, Aliases: 100, RootFields: 100, Directives: 10, To
 func configured(limits Limits) Config {
 	return Config{
 		Schema: schema, Scalars: scalar.Readers, Limits: limits, Suggestions: true, MaxPage: apikey.MaxPage, DefaultPage: func(string, string) int { return apikey.MaxPage },
-		Known: known, HoldsKey: apikey.HoldsKey,
+		ListLength: func(*ast.Field, map[string]any) int { return 0 },
+		Known:      known, HoldsKey: apikey.HoldsKey,
 		Tenant: func(ctx context.Context) string {
 			if c := apikey.CallerFrom(ctx); c.Key != nil {
 				return string(c.Key.InternalID)

@@ -28,6 +28,8 @@ type Config struct {
 	MaxPage     int                            // items that a connection shows at most
 	DefaultPage func(parent, field string) int // items that it shows without first and last
 
+	ListLength func(f *ast.Field, variables map[string]any) int // items of the lists right below a field; 0: they count once
+
 	Known    func(context.Context) bool   // whether the caller is known: nothing is kept of what unknown callers send
 	Tenant   func(context.Context) string // the caller's organization, which its registered texts belong to
 	HoldsKey func(text string) bool       // whether a text contains a secret: then it is not kept

@@ -47,6 +47,11 @@ var Readers = map[string]func(v any) (any, error){
 		_, err := UnmarshalDateTime(v)
 		return v, err
 	},
+	"Date": func(v any) (any, error) {
+		_, err := UnmarshalDate(v)
+		return v, err
+	},
+	"Long": func(v any) (any, error) { return UnmarshalLong(v) },
 	"_Any": func(v any) (any, error) {
 		_, err := UnmarshalRepresentation(v)
 		return v, err

@@ -75,6 +75,40 @@ func UnmarshalDateTime(v any) (time.Time, error) {
 	return time.Time{}, errors.New("must be an RFC 3339 date and time, such as 2026-03-01T09:30:00Z")
 }
 
+// MarshalDate writes a day.
+func MarshalDate(d apikey.Day) graphql.Marshaler { return graphql.MarshalString(d.String()) }
+
+// UnmarshalDate reads a day.
+func UnmarshalDate(v any) (apikey.Day, error) {
+	if s, ok := v.(string); ok {
+		if d, ok := apikey.ParseDay(s); ok {
+			return d, nil
+		}
+	}
+	return 0, errors.New("must be a date, such as 2026-03-01")
+}
+
+// MarshalLong writes a count as a JSON number, which is exact up to apikey.MaxCount.
+func MarshalLong(n int64) graphql.Marshaler { return graphql.MarshalInt64(apikey.Count(n)) }
+
+// UnmarshalLong reads a count in any JSON notation, as UnmarshalInt does.
+func UnmarshalLong(v any) (int64, error) {
+	var n int64
+	whole := true
+	switch v := v.(type) {
+	case int64:
+		n = v
+	case json.Number:
+		n, whole = wire.WholeNumber(v)
+	default:
+		whole = false
+	}
+	if !whole || n != apikey.Count(n) {
+		return 0, errors.New("must be a Long: a whole number from 0 to 9007199254740991")
+	}
+	return n, nil
+}
+
 // Word is an enum value of documents, as stored.
 type Word interface {
 	~string

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"retrieverkeys/apikey"
 )
 
 // A scalar that accepts more than the schema says leads to clients that work only with this server.
@@ -13,6 +15,8 @@ func TestInputsAreStrict(t *testing.T) {
 		"ID":       func(v any) (any, error) { return UnmarshalID(v) },
 		"Int":      func(v any) (any, error) { return UnmarshalInt(v) },
 		"DateTime": func(v any) (any, error) { return UnmarshalDateTime(v) },
+		"Date":     func(v any) (any, error) { return UnmarshalDate(v) },
+		"Long":     func(v any) (any, error) { return UnmarshalLong(v) },
 	}
 	for _, c := range []struct {
 		scalar string
@@ -31,6 +35,12 @@ func TestInputsAreStrict(t *testing.T) {
 		{"DateTime", "9999-12-31T23:59:59.999-01:00", nil}, {"DateTime", "0000-01-01T00:00:00+01:00", nil}, // a year that RFC 3339 cannot write
 		{"DateTime", "2026-03-01T09:30:00,5Z", nil}, {"DateTime", "2026-03-01T09:30:00+24:00", nil}, {"DateTime", "2026-03-01T9:30:00Z", nil}, // package time accepts these
 		{"DateTime", "2026-03-01", nil}, {"DateTime", "2026-02-30T00:00:00Z", nil}, {"DateTime", "", nil}, {"DateTime", int64(5), nil}, {"DateTime", nil, nil},
+		{"Date", "2026-03-01", apikey.DayOf(time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC))}, {"Date", "0000-01-01", apikey.DayOf(time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC))},
+		{"Date", "9999-12-31", apikey.DayOf(time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC))},
+		{"Date", "2026-02-29", nil}, {"Date", "2026-3-1", nil}, {"Date", "2026-03-01T00:00:00Z", nil}, {"Date", "10000-01-01", nil}, {"Date", "-001-01-01", nil},
+		{"Date", "", nil}, {"Date", int64(20260301), nil}, {"Date", json.Number("2026"), nil}, {"Date", nil, nil}, {"Date", []any{"2026-03-01"}, nil},
+		{"Long", int64(0), int64(0)}, {"Long", json.Number("9007199254740991"), int64(9007199254740991)}, {"Long", json.Number("3.0"), int64(3)},
+		{"Long", json.Number("9007199254740992"), nil}, {"Long", int64(-1), nil}, {"Long", json.Number("-1"), nil}, {"Long", json.Number("1.5"), nil}, {"Long", "5", nil}, {"Long", nil, nil},
 	} {
 		got, err := read[c.scalar](c.in)
 		if c.want == nil {
@@ -55,6 +65,22 @@ func TestDateTimeOutput(t *testing.T) {
 		if b.String() != want {
 			t.Errorf("%v is written as %s, want %s", in, b.String(), want)
 		}
+	}
+}
+
+// Counts and days are written as clients read them: a number that is exact in JSON, and a day without a time.
+func TestUsageOutput(t *testing.T) {
+	for n, want := range map[int64]string{0: "0", 17: "17", 1 << 53: "9007199254740991", -4: "0"} {
+		var b strings.Builder
+		MarshalLong(n).MarshalGQL(&b)
+		if b.String() != want {
+			t.Errorf("%d is written as %s, want %s", n, b.String(), want)
+		}
+	}
+	var b strings.Builder
+	MarshalDate(-1).MarshalGQL(&b)
+	if b.String() != `"1969-12-31"` {
+		t.Errorf("the day before 1970 is written as %s", b.String())
 	}
 }
 

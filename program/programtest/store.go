@@ -225,7 +225,7 @@ func Dump(t *testing.T, d Deployment) map[string][]string {
 			t.Fatal(err)
 		}
 		defer func() { _ = db.Close() }()
-		for _, table := range []string{"namespaces", "retrievers", "api_keys", "api_key_retrievers", "audit_events", "audit_event_retrievers"} {
+		for _, table := range []string{"namespaces", "retrievers", "api_keys", "api_key_retrievers", "audit_events", "audit_event_retrievers", "api_key_usage"} {
 			all[table] = rowsOf(t, db, table)
 		}
 		return all

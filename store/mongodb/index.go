@@ -32,7 +32,7 @@ func down(field string) bson.E { return bson.E{Key: field, Value: int32(-1)} }
 var pendingIndex = index{document.Keys, bson.D{up("pending_events.audit_id"), up("internal_id")}, false}
 
 // indexes is in the order in which serve builds them, the most needed first: for authentication, a retriever's lists, changes,
-// unfinished changes, audit events, an organization's lists and commands. All unique indexes except key_hash begin with internal_id, the
+// unfinished changes, audit events, an organization's lists, commands and usage. All unique indexes except key_hash begin with internal_id, the
 // recommended shard key, because a unique index of a sharded collection must begin with the shard key.
 var indexes = []index{
 	{document.Keys, bson.D{up("key_hash")}, true},
@@ -56,7 +56,13 @@ var indexes = []index{
 	{document.Namespaces, bson.D{up("organization_name")}, false},
 	{document.Namespaces, bson.D{up("namespace_id")}, false},
 	{document.Namespaces, bson.D{up("namespace_name")}, false},
+	// Last, because a user of an older version has no rights on this collection, and the server then builds no more indexes.
+	{document.Usage, usageOfKey, true},
+	{document.Usage, bson.D{up("day")}, false},
 }
+
+// usageOfKey has the days of a key.
+var usageOfKey = bson.D{up("internal_id"), up("key_id"), up("day")}
 
 // eventIndex has the events of a tenant with the same value of a field, newest first.
 func eventIndex(fields ...string) bson.D {

@@ -197,6 +197,15 @@ func TestEngine(t *testing.T) {
 // place means the same.
 type onFerretDB struct{ *Store }
 
+// oneAtATime is for its updates, which are not atomic.
+var oneAtATime sync.Mutex
+
+func (s onFerretDB) AddAnswers(ctx context.Context, days []apikey.KeyDay) (apikey.NotAdded, error) {
+	oneAtATime.Lock()
+	defer oneAtATime.Unlock()
+	return s.Store.AddAnswers(ctx, days)
+}
+
 func (s onFerretDB) Import(ctx context.Context, from document.Source, o document.ImportOptions) (document.Imported, error) {
 	return s.Store.Import(ctx, unnested{from}, o)
 }

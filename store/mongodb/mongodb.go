@@ -30,6 +30,7 @@ type Store struct {
 	namespaces, retrievers, keys collection
 	fresh                        collection // api_keys as the primary has them
 	events                       collection // read from the primary: an audit trail must not lag behind
+	usage                        collection
 
 	settler *settler
 	left    leftovers
@@ -88,6 +89,7 @@ func open(uri, database string, logger *slog.Logger, configure func(*options.Cli
 		namespaces: db.Collection(document.Namespaces),
 		retrievers: db.Collection(document.Retrievers),
 		keys:       db.Collection(document.Keys),
+		usage:      db.Collection(document.Usage),
 	}
 	s.settler.settle = s.FinishAll
 	s.settler.start()

@@ -221,6 +221,10 @@ func TestNoStormOfRetries(t *testing.T) {
 		"UseKeys": func(ctx context.Context) error {
 			return s.UseKeys(ctx, []apikey.Use{{InternalID: "int_1", ID: "key_1", Hash: "hash", At: time.Now()}})
 		},
+		"AddAnswers": func(ctx context.Context) error {
+			_, err := s.AddAnswers(ctx, []apikey.KeyDay{aDay("key_1", 1, 0)})
+			return err
+		},
 		"finish": func(ctx context.Context) error {
 			_, err := s.finish(ctx, unfinished)
 			return err
@@ -262,7 +266,12 @@ func TestEveryCallIsBounded(t *testing.T) {
 	for name, call := range map[string]func(ctx context.Context) error{
 		"OrganizationNamespaces": func(ctx context.Context) error { _, err := s.OrganizationNamespaces(ctx, "a"); return err },
 		"CountUnusable":          func(ctx context.Context) error { _, err := s.CountUnusable(ctx); return err },
-		"FinishAll":              func(ctx context.Context) error { _, err := s.FinishAll(ctx); return err },
+		"DeleteAnswers":          func(ctx context.Context) error { _, err := s.DeleteAnswers(ctx, 1, 1); return err },
+		"AnswersOf": func(ctx context.Context) error {
+			_, err := s.AnswersOf(ctx, "int_1", []apikey.ID{"key_1"}, 0, 1)
+			return err
+		},
+		"FinishAll": func(ctx context.Context) error { _, err := s.FinishAll(ctx); return err },
 		"EventPage": func(ctx context.Context) error {
 			_, err := s.EventPage(ctx, "int_1", ofRetriever("ret_1", 25))
 			return err
@@ -274,6 +283,10 @@ func TestEveryCallIsBounded(t *testing.T) {
 		},
 		"UseKeys": func(ctx context.Context) error {
 			return s.UseKeys(ctx, []apikey.Use{{InternalID: "int_1", ID: "key_1", Hash: "hash", At: time.Now()}})
+		},
+		"AddAnswers": func(ctx context.Context) error {
+			_, err := s.AddAnswers(ctx, []apikey.KeyDay{aDay("key_1", 1, 0)})
+			return err
 		},
 		"Import": func(ctx context.Context) error {
 			_, err := s.Import(ctx, manyKeys(1), document.ImportOptions{OnlyIfEmpty: true})

@@ -57,6 +57,7 @@ type query struct {
 func queries(v example) []query {
 	tenant, key, retriever := apikey.InternalID(v.tenant), []apikey.ID{apikey.ID(v.key)}, []apikey.RetrieverID{apikey.RetrieverID(v.retriever)}
 	namespace := apikey.NamespaceID(v.namespace)
+	today := apikey.DayOf(v.at)
 	byID, byTenant := bson.D{up("_id")}, bson.E{Key: "internal_id", Value: is(v.tenant)}
 	retrievers := bson.D{up("internal_id"), up("namespace_id"), up("retriever_name"), up("retriever_id")}
 	afterName := withinNames(apikey.RetrieverRange{After: &apikey.RetrieverPosition{Name: v.name, ID: retriever[0]}})
@@ -82,6 +83,11 @@ func queries(v example) []query {
 		{"keys …: the tenants", document.Keys, bson.D{{Key: "internal_id", Value: someText}}, bson.D{up("internal_id")}, 1, []bson.D{byKeyID, keysOfRetriever}, false},
 		{"keys …: a namespace of any tenant", document.Namespaces, namespacesCalled(v.namespace, v.name), nil, 0, []bson.D{{up("namespace_id")}, {up("namespace_name")}}, false},
 		{"bootstrap: an organization by name", document.Namespaces, bson.D{{Key: "organization_name", Value: v.organization}}, nil, 0, []bson.D{{up("organization_name")}}, false},
+		{"usage of keys", document.Usage, keyDays(tenant, []apikey.ID{apikey.ID(v.key)}, today-apikey.UsageDays, today), nil, 0, []bson.D{usageOfKey}, true},
+		{"usage that is added", document.Usage, keyDay(apikey.KeyDay{InternalID: tenant, ID: apikey.ID(v.key), Day: today}), nil, 0, []bson.D{usageOfKey}, true},
+		{"usage that is too old", document.Usage, daysBefore(today - apikey.MaxUsageDays), bson.D{up("day")}, 500, []bson.D{{up("day")}}, true},
+		{"usage that is deleted", document.Usage, append(daysBefore(today-apikey.MaxUsageDays), bson.E{Key: "_id", Value: bson.D{{Key: "$in", Value: bson.A{v.key}}}},
+			bson.E{Key: "internal_id", Value: bson.D{{Key: "$in", Value: bson.A{v.tenant}}}}), nil, 0, []bson.D{byID, {up("day")}, usageOfKey}, false},
 		{"import: namespaces that are stored", document.Namespaces, storedLike("namespace_id", []owned{{tenant, v.namespace}}, bson.A{v.key}, nil), nil, 0, []bson.D{byID, {up("internal_id"), up("namespace_id")}}, false},
 		{"import: retrievers that are stored", document.Retrievers, storedLike("retriever_id", []owned{{tenant, v.retriever}}, bson.A{v.key}, nil), nil, 0, []bson.D{byID, {up("internal_id"), up("retriever_id")}}, false},
 		{"import: keys that are stored", document.Keys, storedLike("key_id", []owned{{tenant, v.key}}, bson.A{v.key}, bson.A{v.hash}), nil, 0, []bson.D{byID, byKeyID, {up("key_hash")}}, false},

@@ -30,6 +30,9 @@ import (
 //	                                    resource_id, actor_id and actor_key_id, or none. If two can find the events, two more commands count
 //	                                    which finds fewer.
 //	InsertEvent             audit_events _id
+//	AddAnswers              api_key_usage internal_id, key_id, day; in one command for all
+//	AnswersOf               api_key_usage the same
+//	DeleteAnswers           api_key_usage day; then _id
 //	KeysWithID              api_keys    internal_id (after reading all tenants); then as Keys
 //	KeysWithPrefix          api_keys    none: reads every key, for an operator
 //	AllNamespaces           namespaces  none: returns all

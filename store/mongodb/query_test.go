@@ -201,6 +201,17 @@ func TestCommands(t *testing.T) {
 			uses := []apikey.Use{{InternalID: "int_1", ID: "key_00001", Hash: "hash of int_1key_00001", At: aTime}, {InternalID: "int_1", ID: "key_00002", At: aTime}}
 			return 0, s.UseKeys(ctx, uses)
 		}, 0, "update api_keys"},
+		{"AddAnswers", func(ctx context.Context) (int, error) {
+			not, err := s.AddAnswers(ctx, []apikey.KeyDay{aDay("key_1", 1, 0), aDay("key_2", 1, 0)})
+			return len(not.Left) + len(not.Lost), err
+		}, 0, "update api_key_usage"},
+		{"AnswersOf", func(ctx context.Context) (int, error) {
+			return number(s.AnswersOf(ctx, "int_1", []apikey.ID{"key_1", "key_2", "key_3"}, march, march+29))
+		}, 2, "find api_key_usage internal_id key_id day allowed refused"},
+		{"DeleteAnswers", func(ctx context.Context) (int, error) {
+			_, err := s.DeleteAnswers(ctx, march+1, 500)
+			return 0, err
+		}, 0, "find api_key_usage internal_id; delete api_key_usage"},
 		{"Ping", func(ctx context.Context) (int, error) { return 0, s.Ping(ctx) }, 0, "ping"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -211,7 +222,7 @@ func TestCommands(t *testing.T) {
 			for _, command := range w.take() {
 				sent = append(sent, summary(command))
 				isExplained(t, command)
-				ofAnyTenant := slices.Contains([]string{"KeysByHash", "CountUnusable", "OrganizationNamespaces", "NamespacesCalled", "AllNamespaces", "KeysWithID", "KeysWithPrefix", "no CurrentKeys", "Ping"}, c.name)
+				ofAnyTenant := slices.Contains([]string{"KeysByHash", "CountUnusable", "OrganizationNamespaces", "NamespacesCalled", "AllNamespaces", "KeysWithID", "KeysWithPrefix", "no CurrentKeys", "DeleteAnswers", "Ping"}, c.name)
 				if !ofAnyTenant && !strings.Contains(command.String(), `"internal_id": {"$eq": "int_1","$not"`) && !strings.Contains(command.String(), `{"internal_id": "int_1"`) {
 					t.Errorf("no tenant in %s", command)
 				}

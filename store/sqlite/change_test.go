@@ -189,7 +189,7 @@ func TestFilesOfOlderVersionsAreMigrated(t *testing.T) {
 		"DROP INDEX api_keys_by_creation", "DROP INDEX api_keys_by_expiry", "DROP INDEX api_keys_by_creator",
 		"ALTER TABLE api_keys DROP COLUMN created_at", "ALTER TABLE api_keys DROP COLUMN expires_at",
 		"ALTER TABLE api_keys DROP COLUMN active_until", "ALTER TABLE api_keys DROP COLUMN created_by",
-		"DROP TABLE audit_events", "DROP TABLE audit_event_retrievers", "DROP INDEX namespaces_by_id", "DROP INDEX namespaces_by_any_name", "PRAGMA user_version = 1",
+		"DROP TABLE audit_events", "DROP TABLE audit_event_retrievers", "DROP INDEX namespaces_by_id", "DROP INDEX namespaces_by_any_name", "DROP TABLE api_key_usage", "PRAGMA user_version = 1",
 	} {
 		if _, err := s.write.ExecContext(t.Context(), statement); err != nil {
 			t.Fatal(err)
@@ -269,7 +269,7 @@ func TestEventsOfOlderVersionsAreMigrated(t *testing.T) {
 		"ALTER TABLE audit_events DROP COLUMN actor_key_id",
 		"ALTER TABLE audit_event_retrievers ADD COLUMN resource_id TEXT NOT NULL DEFAULT ''",
 		"CREATE INDEX audit_event_retrievers_by_resource ON audit_event_retrievers (tenant, retriever_id, resource_id, happened_at, id, audit_event)",
-		"PRAGMA user_version = 3",
+		"DROP TABLE api_key_usage", "PRAGMA user_version = 3",
 	} {
 		if _, err := s.write.ExecContext(t.Context(), statement); err != nil {
 			t.Fatal(err)

@@ -13,7 +13,7 @@ import (
 // The file identifies its program by an application id ("rkey") and the version of the schema.
 const (
 	applicationID = 0x726b6579
-	schemaVersion = 4
+	schemaVersion = 5
 )
 
 // migration brings a file from the previous version of the schema to the next one.
@@ -29,6 +29,7 @@ var schema = [schemaVersion]migration{
 	{tables: auditTrail},
 	{keyColumns, fill(unfilledKeys, fillKeyColumns, documentDates), keyIndexes},
 	{eventColumns, fill(unfilledEvents, fillEventColumns, eventValues), eventIndexes},
+	{tables: usageTable},
 }
 
 // documents is the schema of version 1. Its tables have one row per document: the BSON as imported, and the columns
@@ -130,6 +131,20 @@ CREATE INDEX audit_events_by_actor_key ON audit_events (tenant, actor_key_id, ha
 `
 )
 
+// usageTable, of version 5, has what gateways were answered about each key on each day, the number of days since 1970-01-01. The index is for
+// deleting old days.
+const usageTable = `
+CREATE TABLE api_key_usage (
+	tenant  TEXT NOT NULL,
+	key_id  TEXT NOT NULL,
+	day     INTEGER NOT NULL,
+	allowed INTEGER NOT NULL,
+	refused INTEGER NOT NULL,
+	PRIMARY KEY (tenant, key_id, day)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX api_key_usage_by_day ON api_key_usage (day);
+`
+
 // auditTrail, of version 2, stores audit events as documents are stored. audit_event_retrievers is the order of every retriever's
 // events, with times in milliseconds. The indexes of namespaces are for commands that work on all organizations.
 const auditTrail = `
@@ -182,6 +197,7 @@ const (
 	countKeyDocuments
 	lastKeyRow
 	keysOfRows
+	answersOfKey
 	keyOrderReads
 	eventOrderReads = keyOrderReads + readStatement(keyOrders)*readsOfKeyOrder
 	reads           = eventOrderReads + readStatement(eventOrders)*readsOfEventOrder
@@ -322,7 +338,8 @@ var readSQL = [reads]string{
 	countKeyDocuments: `SELECT count(*), count(*) FROM (SELECT 1 FROM api_keys WHERE pk > 0 LIMIT ?)`,
 	lastKeyRow:        `SELECT coalesce(max(pk), 0) FROM api_keys`,
 	// The + keeps the indexes of tenant out of the choice.
-	keysOfRows: `SELECT document FROM api_keys WHERE pk > ? AND pk <= ? AND +tenant = ? AND id IS NOT NULL`,
+	keysOfRows:   `SELECT document FROM api_keys WHERE pk > ? AND pk <= ? AND +tenant = ? AND id IS NOT NULL`,
+	answersOfKey: `SELECT day, allowed, refused FROM api_key_usage WHERE tenant = ? AND key_id = ? AND day >= ? AND day <= ?`,
 }
 
 // writeStatement identifies a statement of a transaction, prepared on first use.
@@ -350,6 +367,8 @@ const (
 	repairKey
 	insertEvent
 	insertEventRetriever
+	addAnswers
+	deleteAnswers
 	writes
 )
 
@@ -391,6 +410,13 @@ var writeSQL = [writes]string{
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
 	insertEventRetriever: `
 		INSERT INTO audit_event_retrievers (tenant, retriever_id, happened_at, id, audit_event) VALUES (?, ?, ?, ?, ?)`,
+	addAnswers: fmt.Sprintf(`
+		INSERT INTO api_key_usage (tenant, key_id, day, allowed, refused) VALUES (?, ?, ?, ?, ?)
+		ON CONFLICT DO UPDATE SET allowed = min(max(allowed, 0) + excluded.allowed, %[1]d), refused = min(max(refused, 0) + excluded.refused, %[1]d)`,
+		apikey.MaxCount),
+	deleteAnswers: `
+		DELETE FROM api_key_usage WHERE (tenant, key_id, day) IN (
+			SELECT tenant, key_id, day FROM api_key_usage INDEXED BY api_key_usage_by_day WHERE day < ? LIMIT ?)`,
 }
 
 // The statements that fill the columns of new versions.

@@ -41,6 +41,11 @@ func Run(t *testing.T, open func(t *testing.T) store.Engine) {
 		{"a successor", successor},
 		{"changes of odd keys", oddChanges},
 		{"uses", useKeys},
+		{"usage", usage},
+		{"large usage", largeUsage},
+		{"concurrent usage", concurrentUsage},
+		{"old usage", oldUsage},
+		{"reads of usage are charged", readsOfUsageAreCharged},
 		{"events", events},
 		{"events agree with the model", eventsAgreeWithModel},
 		{"events of many retrievers", eventsOfManyRetrievers},
@@ -334,6 +339,12 @@ func contextEnded(t *testing.T, e store.Engine) {
 			},
 			"KeyPages": func() error {
 				_, err := e.KeyPages(ctx, OddTenant, []apikey.RetrieverID{OddRetriever}, apikey.KeyList{Limit: 1})
+				return err
+			},
+			"AnswersOf":     func() error { _, err := e.AnswersOf(ctx, OddTenant, []apikey.ID{"key_1"}, 0, 1); return err },
+			"DeleteAnswers": func() error { _, err := e.DeleteAnswers(ctx, 1, 1); return err },
+			"AddAnswers": func() error {
+				_, err := e.AddAnswers(ctx, []apikey.KeyDay{{InternalID: OddTenant, ID: "key_1", Answers: apikey.Answers{Allowed: 1}}})
 				return err
 			},
 			"CountKeys": func() error {

@@ -1,8 +1,8 @@
 import { useMutation } from "@apollo/client/react";
-import { type FormEvent, useState } from "react";
+import { type FormEvent, useEffect, useState } from "react";
 import { Dialog } from "./Dialog";
 import { graphql } from "./gql";
-import { Problem } from "./Problem";
+import { Field, Problem } from "./Problem";
 
 const Create = graphql(`
   mutation CreateKey($input: CreateApiKeyInput!) {
@@ -18,12 +18,15 @@ const Create = graphql(`
 export function CreateKey({ retriever, onClose }: { retriever: string; onClose: () => void }) {
   // The plaintext exists only in this dialog. It is not cached, and is gone when the dialog closes.
   const [create, { data, error, loading }] = useMutation(Create, { fetchPolicy: "no-cache", refetchQueries: ["Keys"] });
+  const key = data?.createApiKey?.key;
+  const [copied, setCopied] = useState(false);
+  const [message, setMessage] = useState("");
 
   function submit(event: FormEvent<HTMLFormElement>) {
     event.preventDefault();
     const form = new FormData(event.currentTarget);
     const text = (name: string) => String(form.get(name)).trim();
-    const expires = text("expires");
+    const expires = text("expiresAt");
     create({
       variables: {
         input: {
@@ -35,52 +38,46 @@ export function CreateKey({ retriever, onClose }: { retriever: string; onClose: 
       },
     }).catch(() => {}); // the hook returns the error
   }
-
-  const key = data?.createApiKey?.key;
-  if (key) {
-    return (
-      <Dialog title="Your new key" onClose={onClose}>
-        {(close) => (
-          <>
-            <p>Copy it now. It is shown only once and cannot be retrieved again.</p>
-            <code className="plaintext">{key}</code>
-            <div className="actions">
-              <Copy text={key} />
-              <button type="button" onClick={close}>Done</button>
-            </div>
-          </>
-        )}
-      </Dialog>
-    );
+  function stored() {
+    setCopied(true);
+    setMessage("Copied.");
   }
+
+  // A dialog that closes while the API answers, or before the key is copied, would lose the key.
+  const losing = loading || (key && !copied);
+  const remind = () => setMessage(key ? "You have not copied the key." : "");
+  useEffect(() => {
+    if (!losing) return;
+    const warn = (event: BeforeUnloadEvent) => event.preventDefault();
+    addEventListener("beforeunload", warn);
+    return () => removeEventListener("beforeunload", warn);
+  }, [losing]);
+
   return (
-    <Dialog title="Create a key" onClose={onClose}>
-      {(close) => (
-        <form onSubmit={submit}>
-          <label>Name<input name="name" required maxLength={100} autoComplete="off" /></label>
-          <label>Description<input name="description" maxLength={500} autoComplete="off" /></label>
-          <label>Expires at the start of<input name="expires" type="date" /></label>
-          <Problem error={error} />
+    <Dialog title={key ? "Your new key" : "Create a key"} onClose={onClose} onKept={losing ? remind : undefined}>
+      {(close) => key ? (
+        <>
+          <p>Copy it now. It is shown only once and cannot be retrieved again.</p>
+          <code className="plaintext" onCopy={stored}>{key}</code>
+          <p role="status">{message}</p>
           <div className="actions">
-            <button type="button" onClick={close}>Cancel</button>
+            <button type="button" onClick={close}>{copied ? "Done" : "Discard the key"}</button>
+            <button type="button" className="main" autoFocus onClick={() => navigator.clipboard.writeText(key).then(stored,
+              () => setMessage("The browser did not allow copying. Select the key and copy it."))}>Copy</button>
+          </div>
+        </>
+      ) : (
+        <form onSubmit={submit}>
+          <Field label="Name" name="name" error={error} required maxLength={100} />
+          <Field label="Description" name="description" error={error} maxLength={500} />
+          <Field label="Expires at the start of" name="expiresAt" error={error} type="date" />
+          <Problem error={error} fields={["name", "description", "expiresAt"]} />
+          <div className="actions">
+            <button type="button" disabled={loading} onClick={close}>Cancel</button>
             <button className="main" disabled={loading}>{loading ? "Creating…" : "Create"}</button>
           </div>
         </form>
       )}
     </Dialog>
-  );
-}
-
-function Copy({ text }: { text: string }) {
-  const [message, setMessage] = useState("");
-  const copy = () => navigator.clipboard.writeText(text).then(
-    () => setMessage("Copied."),
-    () => setMessage("The browser did not allow copying. Select the key and copy it yourself."),
-  );
-  return (
-    <>
-      <span role="status">{message}</span>
-      <button type="button" className="main" autoFocus onClick={copy}>Copy</button>
-    </>
   );
 }

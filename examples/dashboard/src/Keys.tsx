@@ -33,12 +33,18 @@ const KeysDocument = graphql(`
   }
 `);
 
-export type Key = NonNullable<KeysQuery["retriever"]>["apiKeys"]["results"][number];
-type Page = Pick<KeysQueryVariables, "first" | "after" | "last" | "before">;
+type List = NonNullable<KeysQuery["retriever"]>["apiKeys"];
+export type Key = List["results"][number];
+
+// A page is where a list goes on, and how many keys are before it.
+interface Page {
+  at: Pick<KeysQueryVariables, "first" | "after" | "last" | "before">;
+  start: number;
+}
 
 const statuses: Record<ApiKeyStatus, string> = { ACTIVE: "Active", EXPIRED: "Expired", REVOKED: "Revoked" };
 const pageSize = 25;
-const firstPage: Page = { first: pageSize };
+const firstPage: Page = { at: { first: pageSize }, start: 0 };
 
 export function Keys({ retrievers }: { retrievers: { id: string; name: string }[] }) {
   const [retriever, setRetriever] = useState(retrievers[0]!.id);
@@ -57,13 +63,16 @@ export function Keys({ retrievers }: { retrievers: { id: string; name: string }[
     setPage(firstPage);
   }
 
-  const { data, previousData, error, loading } = useQuery(KeysDocument, {
-    variables: { retriever, filter: { status: status ? [status] : null, search: search || null }, ...page },
+  const { data, error, loading } = useQuery(KeysDocument, {
+    variables: { retriever, filter: { status: status ? [status] : null, search: search || null }, ...page.at },
     notifyOnNetworkStatusChange: true,
     fetchPolicy: "cache-and-network",
   });
-  const list = (data ?? previousData)?.retriever?.apiKeys; // the previous list stays visible until the new one arrives
-  const pageInfo = list?.pageInfo;
+  // The previous list stays visible until the new one arrives.
+  const [shown, setShown] = useState<{ list: List; start: number }>();
+  const arrived = data?.retriever?.apiKeys;
+  if (arrived && arrived !== shown?.list) setShown({ list: arrived, start: startOf(arrived, page.start) });
+  const list = shown?.list;
 
   return (
     <>
@@ -86,18 +95,18 @@ export function Keys({ retrievers }: { retrievers: { id: string; name: string }[
       </form>
 
       <Problem error={error} />
-      {list && !error && (
+      {shown && list && !error && (
         <>
-          <p role="status" className="quiet">{loading ? "Loading…" : count(list.total)}</p>
+          <nav aria-label="Pages">
+            <p role="status" className="quiet">{range(shown.start, list)}</p>
+            <button type="button" disabled={loading || !list.pageInfo.hasPreviousPage}
+              onClick={() => setPage({ at: { last: pageSize, before: list.pageInfo.startCursor }, start: shown.start - pageSize })}>Previous</button>
+            <button type="button" disabled={loading || !list.pageInfo.hasNextPage}
+              onClick={() => setPage({ at: { first: pageSize, after: list.pageInfo.endCursor }, start: shown.start + list.results.length })}>Next</button>
+          </nav>
           {list.results.length > 0
             ? <Table keys={list.results} busy={loading} onRevoke={setRevoking} />
             : !loading && <p className="empty">{status || search ? "No key matches." : "This retriever has no keys yet."}</p>}
-          <nav aria-label="Pages">
-            <button type="button" disabled={loading || !pageInfo?.hasPreviousPage}
-              onClick={() => setPage({ last: pageSize, before: pageInfo?.startCursor ?? null })}>Previous</button>
-            <button type="button" disabled={loading || !pageInfo?.hasNextPage}
-              onClick={() => setPage({ first: pageSize, after: pageInfo?.endCursor ?? null })}>Next</button>
-          </nav>
         </>
       )}
       {!list && !error && <p role="status" className="empty">Loading…</p>}
@@ -148,7 +157,16 @@ function Day({ at, none = "–" }: { at: string | null | undefined; none?: strin
   return <time dateTime={at} title={date.toLocaleString()}>{date.toLocaleDateString(undefined, { dateStyle: "medium" })}</time>;
 }
 
-const count = (total: number) => `${total.toLocaleString()} ${total === 1 ? "key" : "keys"}`;
+// startOf corrects the count of the keys before a page at both ends of the list: keys are created and revoked while somebody pages.
+function startOf({ results, total, pageInfo }: List, start: number) {
+  if (!pageInfo.hasPreviousPage) return 0;
+  return pageInfo.hasNextPage ? Math.max(start, 1) : total - results.length;
+}
+
+function range(start: number, { results, total }: List) {
+  if (results.length === 0) return "0 keys";
+  return `${(start + 1).toLocaleString()}–${(start + results.length).toLocaleString()} of ${total.toLocaleString()}`;
+}
 
 // useSettled returns a value after it has not changed for a moment, so that not every keystroke sends a request.
 function useSettled(value: string) {
