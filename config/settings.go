@@ -84,7 +84,7 @@ func (c *Config) settings() []setting {
 		}},
 		{"TRUSTED_PROXIES", "", "Comma-separated addresses or CIDRs of proxies and gateways whose X-Forwarded-For and X-Forwarded-Uri are believed", prefixes(&c.TrustedProxies)},
 		{"PERSISTED_OPERATIONS", "", "File of operations that clients may send by id: a manifest of Apollo's generate-persisted-query-manifest or of graphql-codegen's client preset", text(&c.Persisted)},
-		{"PERSISTED_ONLY", "false", "true runs only operations of that file, without introspection. Close the REST endpoints with REST=off", boolean(&c.PersistedOnly)},
+		{"PERSISTED_ONLY", "false", "true runs only operations of that file, and the console's while it is on, without introspection. Close the REST endpoints with REST=off", boolean(&c.PersistedOnly)},
 		{"LOG_FORMAT", "text on a terminal, else json", "text or json", choice(&c.LogFormat, "text", "json")},
 		{"LOG_LEVEL", "info", "debug, info, warn or error", func(s string) error {
 			if c.LogLevel.UnmarshalText([]byte(s)) != nil {

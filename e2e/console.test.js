@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import axe from "axe-core";
 import { openPage } from "./browser.js";
+import { consolePicture } from "./pictures.js";
 import { start } from "./server.js";
 
 const tenant = { internal_id: "int_fjord_media", organization_id: "org_fjord_media" };
@@ -454,6 +455,24 @@ test("a slow network shows rows that wait, and nothing jumps", async () => {
   assert.deepEqual(page.complaints, []);
 });
 
+test("the README's picture can be made and shows no key", async () => {
+  const page = await consolePicture(server);
+  assert.doesNotMatch(await page.locator("body").innerText(), /sk_\w{20}/);
+  assert.deepEqual(page.complaints, []);
+});
+
+test("a chart of use has its numbers as a table", async () => {
+  const { organization } = await ask("{ organization { apiKeys(first: 1, filter: { search: \"Kiosk\" }) { results { keyId usage { allowed days { date allowed refused } } } } } }");
+  const [{ keyId, usage }] = organization.apiKeys.results;
+  assert.ok(usage.allowed > 0, "the demo has no usage");
+  const page = await visit({}, `#/keys/${keyId}`);
+  await panel(page).getByText("As a table").click();
+  const cells = await panel(page).locator("tbody tr").evaluateAll((rows) => rows.map((row) => [...row.cells].map((cell) => cell.textContent.replaceAll(",", ""))));
+  assert.deepEqual(cells, usage.days.toReversed().map(({ date, allowed, refused }) => [date, String(allowed), String(refused)]));
+  assert.equal(await panel(page).locator("rect.allowed").count(), 30);
+  assert.deepEqual(page.complaints, []);
+});
+
 test("stored names are text", async () => {
   const page = await visit({}, "#/keys?order=created");
   await page.getByLabel("Order").selectOption("Oldest first");
@@ -470,7 +489,7 @@ test("stored names are text", async () => {
   assert.deepEqual(page.complaints, []);
 });
 
-test("the trail tells what happened, and what happens now", async () => {
+test("the trail shows past events, and new ones as they happen", async () => {
   const page = await visit({}, "#/trail");
   await page.getByText("created admin-key").waitFor();
   const { apiKey } = await create("Seen live");

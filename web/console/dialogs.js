@@ -90,7 +90,7 @@ function settings({ policy }, key) {
     name: field("Name", text(key?.name, { maxlength: 100 }), "Who or what uses it, such as “Storefront”."),
     description: field("Description", text(key?.description, { maxlength: 500 })),
     expiresAt: field("Expires", end, most && `At most ${duration(most)} from now.`, date),
-    allowedOrigins: field("Origins", h("textarea", { rows: 2, spellcheck: "false", value: key?.allowedOrigins?.join("\n") ?? "", placeholder: "https://app.example.com" }), "Web pages that may use it, one a line. https://*.example.com are all subdomains. Empty: any."),
+    allowedOrigins: field("Origins", h("textarea", { rows: 2, spellcheck: "false", value: key?.allowedOrigins?.join("\n") ?? "", placeholder: "https://app.example.com" }), "Of web pages that may use it, one a line. https://*.example.com are all subdomains. Empty: any."),
     rateLimitOverride: field("Requests a minute", text(String(key?.rateLimitOverride ?? ""), { inputmode: "numeric" }), "Empty: the organization's limit."),
   };
   function values() {
@@ -105,8 +105,8 @@ function settings({ policy }, key) {
 
 export function createDialog({ places, namespaces, policy }, place, created) {
   const choices = namespaces.map(({ name, retrievers }) => h("optgroup", { label: isolate(name) }, retrievers.results.filter((retriever) => retriever.viewerCanCreateApiKey)
-    .map((retriever) => h("option", { value: retriever.id, selected: retriever.id === place.id }, isolate(retriever.name)))));
-  if (place.canCreate && !namespaces.some(({ retrievers }) => retrievers.results.some(({ id }) => id === place.id))) choices.push(h("option", { value: place.id, selected: true }, isolate(place.name)));
+    .map((retriever) => h("option", { value: retriever.id }, isolate(retriever.name)))));
+  if (place.canCreate) choices.unshift(h("option", { value: place.id, selected: true }, isolate(place.name)));
   const { fields, values } = settings({ policy });
   const all = { retrieverId: field("Retriever", h("select", choices), "The key executes it, and can do nothing else."), ...fields };
   const { element } = dialog("New key", null, {
@@ -118,7 +118,7 @@ export function createDialog({ places, namespaces, policy }, place, created) {
       secretDialog("Your new key", made.key, made.apiKey);
       created();
     },
-    lost: "There was no answer. The key may exist, but its plaintext is lost: look for its name in the list, and revoke it before you create another.",
+    lost: "There was no answer. The key may exist without its plaintext: look for it in the list, and revoke it before you create another.",
   });
   if (place.canCreate) fields.name.control.focus();
 }
@@ -150,7 +150,7 @@ export function rotateDialog(app, key, rotated) {
       secretDialog("The new key", made.key, made.apiKey, made.previous.status === "ACTIVE" ? ["The old key works until ", time(made.previous.expiresAt), "."] : "The old key has stopped working.");
       rotated(made.apiKey);
     },
-    lost: "There was no answer. If the key was rotated, the new plaintext is lost: look at the key before you go on.",
+    lost: "There was no answer. If the key was rotated, the new plaintext is lost: look at the key first.",
   });
 }
 
@@ -163,7 +163,7 @@ export function revokeDialog(app, ids, revoked) {
   const done = ["REVOKED", "ALREADY_REVOKED"];
   const list = (results, about) => h("ul.outcomes", results.slice(0, 8).map((result) => h("li", h("b", bdi(result.apiKey ? nameOf(result.apiKey) : result.id)), " ", h("span.hint", about(result)))),
     results.length > 8 && h("li.hint", `and ${number(results.length - 8)} more`));
-  const why = ({ outcome, message }) => message || { ALREADY_REVOKED: "was revoked before", NOT_FOUND: "does not exist" }[outcome] || outcome.toLowerCase().replace("_", " ");
+  const why = ({ outcome, message }) => message || outcome.toLowerCase().replace("_", " ");
 
   const { send } = dialog("Revoke", body, {
     fields: { reason, ...sure && { sure } }, submit: "Revoke", kind: ".danger",
@@ -237,13 +237,11 @@ function secretDialog(title, secret, key, note) {
 export function graphqlDialog(asked, openPlayground) {
   const shown = h("div");
   function fill() {
-    const { text, variables, namespace } = asked[chosen.value][1];
-    const endpoint = url(`graphql${namespace ? `?namespace=${encodeURIComponent(namespace)}` : ""}`);
-    const command = `curl ${quote(endpoint)} -H "Authorization: Bearer $KEY" \\\n  -H "Content-Type: application/json" -d ${quote(JSON.stringify({ query: text, variables }))}`;
+    const { text, variables } = asked[chosen.value][1];
     show(shown,
       h("pre", { tabindex: 0, "aria-label": "Operation" }, h("code", text)),
       h("pre", { tabindex: 0, "aria-label": "Variables" }, h("code", JSON.stringify(variables, null, 2))),
-      h("p.actions", button("Open in the playground", () => openPlayground(asked[chosen.value][1])), copyButton(() => text, "the operation"), h("span", "as curl", copyButton(() => command, "a curl command"))));
+      h("p.actions", button("Open in the playground", () => openPlayground(asked[chosen.value][1])), copyButton(() => text, "the operation")));
   }
   const chosen = h("select", { "aria-label": "Operation", onchange: fill }, options(Object.fromEntries(asked.map(([name], i) => [i, name]))));
   if (asked.length) fill();

@@ -60,7 +60,7 @@ export function say(text) {
 
 // copyButton copies a text and says so in place, without changing its width.
 export function copyButton(text, what) {
-  const copy = button(h("span", "Copy"), async () => {
+  const copy = button([h("span", "Copy"), h("span.unseen", ` ${what}`)], async () => {
     const label = copy.firstChild;
     try {
       await navigator.clipboard.writeText(text());
@@ -71,6 +71,6 @@ export function copyButton(text, what) {
       label.textContent = "Ctrl C";
     }
     setTimeout(() => { label.textContent = "Copy"; }, 2500);
-  }, ".copy", { "aria-label": `Copy ${what}` });
+  }, ".copy");
   return copy;
 }

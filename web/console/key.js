@@ -1,5 +1,5 @@
 // One key, beside the list: its state, what may be done, everything that is known, its use and its trail.
-import { ask, has } from "./api.js";
+import { ask } from "./api.js";
 import { editDialog, revokeDialog, rotateDialog } from "./dialogs.js";
 import { attempt, button, copyButton, h, put, show } from "./dom.js";
 import { bdi, exact, nameOf, number, reach, state, time, types, who, words } from "./format.js";
@@ -65,7 +65,7 @@ export function keyPanel(root, app, close, changed, signal) {
     reading?.abort();
     reading = new AbortController();
     const options = { signal: AbortSignal.any([reading.signal, signal]) };
-    const wait = setTimeout(() => { if (shown !== id) show(root, header(h("h2", "…")), h("div.skeleton", Array.from({ length: 9 }, () => h("i")))); }, 150);
+    const wait = setTimeout(() => { if (shown !== id) show(root, header(h("h2", "…"))); }, 150);
     options.signal.addEventListener("abort", () => clearTimeout(wait));
     await attempt(root, options.signal, async () => {
       try {
@@ -87,12 +87,10 @@ export function keyPanel(root, app, close, changed, signal) {
       } finally {
         clearTimeout(wait);
       }
-      if (has("KeyUsage")) {
-        attempt(usage, options.signal, async () => {
-          const { apiKey } = await ask("KeyUsage", { id }, options);
-          show(usage, h("h3", "Use"), usageChart(apiKey.usage));
-        });
-      }
+      attempt(usage, options.signal, async () => {
+        const { apiKey } = await ask("KeyUsage", { id }, options);
+        show(usage, h("h3", "Use"), usageChart(apiKey.usage));
+      });
       if (app.viewer.canReadOrganization) {
         attempt(trail, options.signal, async () => {
           const { organization: { auditEvents: { results, total } } } = await ask("OrganizationTrail", { first: 10, filter: { keyId: id } }, options);
@@ -100,7 +98,7 @@ export function keyPanel(root, app, close, changed, signal) {
             total > results.length && h("a", { href: app.hash("trail", "", { key: id }) }, `All ${number(total)} events`));
         });
       }
-    }, ({ code, message }) => code === "NOT_FOUND" ? "There is no key with this id, or your key may not see it." : message);
+    }, ({ code, message }) => code === "NOT_FOUND" ? "You cannot see a key with this id." : message);
     if (!shown && !options.signal.aborted) root.prepend(header());
   }
 

@@ -160,16 +160,15 @@ export function keysView(app, root, signal) {
     reading?.abort();
     reading = new AbortController();
     const either = AbortSignal.any([reading.signal, signal]);
-    const { kind, id } = app.place;
+    const { id } = app.place;
     table.ariaBusy = "true";
     const wait = setTimeout(() => { if (!page) drawSkeletons(); }, 150);
     either.addEventListener("abort", () => clearTimeout(wait));
     tell();
     await attempt(message, either, async () => {
-      const operation = { organization: "OrganizationKeys", namespace: "NamespaceKeys", retriever: "RetrieverKeys" }[kind];
       try {
-        const data = await ask(operation, { ...kind !== "organization" && { id }, ...variablesOf(params) }, { signal: either });
-        page = (data.organization ?? data.namespace ?? data.node).apiKeys;
+        const data = await ask(id ? "PlaceKeys" : "OrganizationKeys", { ...id && { id }, ...variablesOf(params) }, { signal: either });
+        page = (data.organization ?? data.node).apiKeys;
       } catch (failure) {
         page = null;
         show(body);
@@ -190,7 +189,7 @@ export function keysView(app, root, signal) {
   function nothing() {
     if (page.total) return [];
     if (Object.keys(variablesOf(params).filter).length) return [h("p", "No key matches."), button("Remove all filters", () => app.go("keys", "", { in: params.in ?? "" }))];
-    return [h("p", "There are no active keys here. With a key, a website, an app or a partner can execute a retriever."), button("Show revoked and expired keys", () => change({ status: "all" }))];
+    return [h("p", "There are no active keys here."), button("Show revoked and expired keys", () => change({ status: "all" }))];
   }
 
   async function readAttention() {

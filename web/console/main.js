@@ -58,7 +58,7 @@ async function route() {
     if (current?.name !== at.view || !place) {
       current?.controller.abort();
       current = null;
-      show($("#main"), !place && h("div.message", h("p", "There is no such namespace or retriever, or your key may not see it."), h("a", { href: "#/keys" }, "Show all keys")));
+      show($("#main"), !place && h("div.message", h("p", "You cannot see a namespace or retriever with this id."), h("a", { href: "#/keys" }, "Show all keys")));
       if (!place) return;
       const controller = new AbortController();
       $("#main").className = at.view;
@@ -85,21 +85,21 @@ function takeKey() {
   if (given === undefined) return false;
   history.replaceState(null, "", "#/keys");
   if (/^(127(\.\d+){3}|localhost|\[::1\])$/.test(location.hostname)) open(given);
-  else door("A link can bring a key only to a server on your own machine. Enter the key here.");
+  else door("Links bring keys only to a server on your own machine.");
   return true;
 }
 
 async function open(key) {
   leave();
   key = key.trim();
-  if (!/^[\w.~+/-]{8,512}=*$/.test(key)) return door("This is not an API key: keys are 8 to 512 letters, digits and a few signs.");
+  if (!/^[\w.~+/-]{8,512}=*$/.test(key)) return door("This is not an API key.");
   setKey(key);
   try {
     const { viewer, serverInfo } = await ask("Start");
     const { organization } = viewer;
     Object.assign(app, { viewer, organization, version: serverInfo.version, namespaces: organization.namespaces.results, places: new Map() });
   } catch (failure) {
-    if (failure.code !== "UNAUTHENTICATED") door(failure.code === "FORBIDDEN" ? "This key may not read keys. A retriever's key can only execute it: use a key of your organization." : failure.message);
+    if (failure.code !== "UNAUTHENTICATED") door(failure.code === "FORBIDDEN" ? "A retriever's key can only execute it. Use a key of your organization." : failure.message);
     return;
   }
   for (const namespace of app.namespaces) {
@@ -158,14 +158,13 @@ function account() {
     h("dl.facts",
       h("dt", "User"), h("dd", bdi(viewer.userId || "not recorded")),
       h("dt", "May"), h("dd", viewer.permissions.map(words).join(", ") || "do nothing"),
-      h("dt", "Sees"), h("dd", viewer.canReadOrganization ? "the whole organization" : "what its scopes cover"),
       h("dt", "Key"), h("dd", h("a", { href: hash("keys", viewer.keyId), onclick: hide }, viewer.keyId)),
       h("dt", "Server"), h("dd", app.version)),
     h("label.check", kept, " Keep the key until I close this tab"),
     button("Forget this key", () => { hide(); door("The key is forgotten."); }));
 }
 
-hooks.refused = () => door(app.viewer ? "Your key has stopped working: it was revoked, or it has expired. Enter another to go on." : "This key is unknown, revoked or expired.");
+hooks.refused = () => door(app.viewer ? "Your key has stopped working: it was revoked or has expired." : "This key is unknown, revoked or expired.");
 
 // The connection's trouble is shown above everything, and views keep what they have.
 let countdown;
@@ -230,5 +229,5 @@ try {
     else door();
   }
 } catch {
-  document.body.append(h("p.alone", { role: "alert" }, "The console did not load completely. Reload the page."));
+  document.body.append(h("p.alone", { role: "alert" }, "The console did not load. Reload the page."));
 }

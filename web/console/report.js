@@ -40,7 +40,7 @@ export function reportView(app, root, signal) {
 
   return () => attempt(root, signal, async () => {
     const { organization: { apiKeyReport: report, apiKeyPolicy: policy } } = await ask("Report", {}, { signal });
-    const { defaultLifetimeSeconds: usual, maxLifetimeSeconds: most, staleAfterSeconds: stale, expiryNoticeSeconds: notice } = policy;
+    const { defaultLifetimeSeconds: usual, maxLifetimeSeconds: most, staleAfterSeconds: stale } = policy;
     show(root, h("section",
       h("h2", count(report.active + report.revoked + report.expired, "key")),
       bars("States", [
@@ -52,8 +52,7 @@ export function reportView(app, root, signal) {
       report.unlisted > 0 && h("p.warning", `${count(report.unlisted, "key")} cannot be listed, because a field is missing. “retrieverkeys repair” helps.`),
       h("p.hint", [
         usual && `New keys expire after ${duration(usual)} unless they say otherwise.`, most && `No new key may live longer than ${duration(most)}.`,
-        `A key is stale if it was not used for ${duration(stale)}.`, notice && `It expires soon in its last ${duration(notice)}.`,
-        policy.leakAction === "REVOKE" ? "A leaked key is revoked at once." : "A leaked key is only reported.",
+        `A key is stale if it was not used for ${duration(stale)}.`, policy.leakAction === "REVOKE" && "A leaked key is revoked at once.",
       ].filter(Boolean).join(" "))));
-  }, ({ code, message }) => code === "FORBIDDEN" ? "The report is about all keys of the organization, which your key may not read." : message);
+  }, ({ code, message }) => code === "FORBIDDEN" ? "The report is about all keys of the organization. Your key may not read it." : message);
 }

@@ -34,7 +34,7 @@ export function search(form, found) {
 
   async function byHash(text) {
     const key = isKey(text);
-    if (key && !globalThis.crypto.subtle) return tell("Browsers hash keys only on HTTPS and localhost. Search for the key's first ten characters.");
+    if (key && !globalThis.crypto.subtle) return tell("Browsers hash keys only on HTTPS and localhost. Search for its first ten characters.");
     const hash = key ? await hashOf(text) : text;
     box.value = ""; // the plaintext is not needed any more
     const { apiKeysByHash: [match] } = await ask("KeysByHash", { hashes: [hash] });

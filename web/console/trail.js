@@ -68,11 +68,10 @@ export function trailView(app, root, signal) {
   }
 
   async function readPage(variables, settings) {
-    const { kind, id } = app.place;
+    const { id } = app.place;
     const filter = { ...params.action && { action: [params.action] }, ...params.result && { status: params.result }, ...params.key && { keyId: params.key } };
-    const operation = { organization: "OrganizationTrail", namespace: "NamespaceTrail", retriever: "RetrieverTrail" }[kind];
-    const data = await ask(operation, { ...kind !== "organization" && { id }, filter, ...variables }, settings);
-    const { auditEvents } = data.organization ?? data.namespace ?? data.node;
+    const data = await ask(id ? "PlaceTrail" : "OrganizationTrail", { ...id && { id }, filter, ...variables }, settings);
+    const { auditEvents } = data.organization ?? data.node;
     await readNames(auditEvents.results, settings);
     return auditEvents;
   }
@@ -86,7 +85,7 @@ export function trailView(app, root, signal) {
   }
 
   function draw() {
-    show(list, events.length ? sentences(events, names, app) : h("p.message", "Nothing is recorded here. Every change of a key, and every attempt that was not permitted, appears at once."));
+    show(list, events.length ? sentences(events, names, app) : h("p.message", "Nothing is recorded here."));
     more.hidden = !page.pageInfo.hasNextPage;
     pill.hidden = !waiting.length;
     pill.textContent = `${waiting.length} new`;
