@@ -13,7 +13,7 @@ func TestSuccessorsGoOnWithTheBudget(t *testing.T) {
 	s := newService(store)
 	id := ID("key_1")
 	for i := range 5 {
-		rotated, err := s.Rotate(t.Context(), writer(Write), "shop", id, time.Hour)
+		rotated, err := s.Rotate(t.Context(), writer(Write), "shop", id, time.Hour, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -25,10 +25,14 @@ func (s *Service) May(ctx context.Context, c Caller, keys []*Key) ([]Can, error)
 	}
 	now := s.now()
 	for i, key := range keys {
-		k := key.asOf(now)
+		k := s.Policy.at(*key, now)
+		end, err := s.Policy.successorExpiry(k, nil, now)
+		if err != nil { // a rotation needs an expiry, and can have the caller's
+			end = c.Key.ExpiresAt
+		}
 		can[i] = Can{
 			Update: c.mayChange(k, KeyUpdated, homes) == nil && mustBeActive(k) == nil,
-			Rotate: c.mayChange(k, KeyRotated, homes) == nil && s.mayRotate(c, c.Key, k) == nil,
+			Rotate: c.mayChange(k, KeyRotated, homes) == nil && s.mayRotate(c, c.Key, k, end) == nil,
 			Revoke: c.mayChange(k, KeyRevoked, homes) == nil,
 		}
 	}

@@ -40,10 +40,14 @@ func (s *Service) Create(ctx context.Context, c Caller, namespace, retriever str
 	key, secret := newRetrieverKey(r.ID, c.Key.UserID, now)
 	key.InternalID, key.OrganizationID, key.PrincipalID = c.tenant(), c.Key.OrganizationID, c.Key.PrincipalID
 	settings.Name.Given = true
+	s.Policy.lifetime(&settings, now)
 	if err := settings.apply(&key, now); err != nil {
 		return nil, err
 	}
-	key.Status = Active
+	if err := s.Policy.checkExpiry(key.ExpiresAt, now); err != nil {
+		return nil, err
+	}
+	s.Policy.asOf(&key, now)
 	if err := s.Store.InsertKey(ctx, key, c.Made(&key, r.NamespaceID, now)); err != nil {
 		return nil, err
 	}
@@ -72,6 +76,11 @@ func (s *Service) Update(ctx context.Context, c Caller, namespace string, id ID,
 		to := from
 		if err := settings.apply(&to, now); err != nil {
 			return Change{}, err
+		}
+		if settings.ExpiresAt.Given {
+			if err := s.Policy.checkExpiry(to.ExpiresAt, now); err != nil {
+				return Change{}, err
+			}
 		}
 		if err := s.mayGive(c, own, &to, s.wider(&from, &to)); err != nil {
 			return Change{}, err
@@ -128,7 +137,7 @@ var errLost = conflict("The key was changed by somebody else at the same time. R
 // attempt reads it.
 func (s *Service) attempt(ctx context.Context, c Caller, own *Key, t *target, as wish, decide decision) (key *Key, won bool, err error) {
 	from, now := t.key, s.instant()
-	from.Status = from.StatusAt(now)
+	s.Policy.asOf(&from, now)
 	e := c.event(as.action, ResourceAPIKey, string(from.ID), now, t.namespace, from.Retrievers())
 	refused := c.mayChange(&from, as.action, t.homes)
 	if refused != nil || own == nil {
@@ -144,7 +153,7 @@ func (s *Service) attempt(ctx context.Context, c Caller, own *Key, t *target, as
 		return nil, false, err
 	}
 	to := &change.Key
-	to.Status = to.StatusAt(now)
+	s.Policy.asOf(to, now)
 	if e.Changes = changes(&from, to); len(e.Changes) == 0 {
 		return to, true, nil
 	}

@@ -226,7 +226,7 @@ func TestUpdateChangesWhatIsGiven(t *testing.T) {
 		if diff := cmp.Diff(want, find(t, store, "key_1")); diff != "" {
 			t.Errorf("%s: stored (-want +got):\n%s", name, diff)
 		}
-		want.Status = Active
+		new(Policy).asOf(&want, noon)
 		if diff := cmp.Diff(want, got.Key); diff != "" {
 			t.Errorf("%s: returned (-want +got):\n%s", name, diff)
 		}
@@ -286,7 +286,7 @@ func TestOnlyActiveKeysChange(t *testing.T) {
 				return err
 			},
 			"rotate": func(s *Service) error {
-				_, err := s.Rotate(t.Context(), writer(Write), "shop", "key_1", time.Hour)
+				_, err := s.Rotate(t.Context(), writer(Write), "shop", "key_1", time.Hour, nil)
 				return err
 			},
 		} {
@@ -362,7 +362,7 @@ func TestRotate(t *testing.T) {
 		old.OrganizationID, old.PrincipalID, old.SubscriptionID, old.Revision, old.RotatedFrom = new("org_1"), new("prn"), new("sub"), 4, new(ID("key_0"))
 		old.IsInternal = true
 		before := *old
-		got, err := newService(store).Rotate(t.Context(), writer(Write), "shop", "key_1", tt.overlap)
+		got, err := newService(store).Rotate(t.Context(), writer(Write), "shop", "key_1", tt.overlap, nil)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -384,8 +384,8 @@ func TestRotate(t *testing.T) {
 		if diff := cmp.Diff(previous, find(t, store, "key_1")); diff != "" {
 			t.Errorf("%s: the old key (-want +got):\n%s", name, diff)
 		}
-		previous.Status = previous.StatusAt(noon)
-		successor.Status = Active
+		new(Policy).asOf(&previous, noon)
+		new(Policy).asOf(&successor, noon)
 		if diff := cmp.Diff([]Key{successor, previous}, []Key{got.Key, got.Previous}); diff != "" {
 			t.Errorf("%s: returned (-want +got):\n%s", name, diff)
 		}
@@ -396,7 +396,7 @@ func TestRotate(t *testing.T) {
 		if all := strings.Join(changed, " "); all != tt.changed || len(store.events) != 1 || store.events[0].ResourceID != "key_1" {
 			t.Errorf("%s: the trail has changes to %q, want %q, in %d events", name, all, tt.changed, len(store.events))
 		}
-		if _, err := newService(store).Rotate(t.Context(), writer(Write), "shop", "key_1", time.Hour); codeAndField(t, err) != "CONFLICT" {
+		if _, err := newService(store).Rotate(t.Context(), writer(Write), "shop", "key_1", time.Hour, nil); codeAndField(t, err) != "CONFLICT" {
 			t.Errorf("%s: rotated again: %v", name, err)
 		}
 	}
@@ -429,19 +429,19 @@ func TestRotateRefuses(t *testing.T) {
 	} {
 		store := fixture()
 		tt.edit(&store.keys[0])
-		_, err := newService(store).Rotate(t.Context(), writer(Admin), "shop", "key_1", tt.overlap)
+		_, err := newService(store).Rotate(t.Context(), writer(Admin), "shop", "key_1", tt.overlap, nil)
 		if got := codeAndField(t, err); got != tt.want {
 			t.Errorf("%s: %q, want %q", name, got, tt.want)
 		}
 	}
 	store := fixture()
 	store.keys[0].Permissions = []Permission{UnknownPermission}
-	if _, err := newService(store).Rotate(t.Context(), writer(Admin), "shop", "key_1", 0); codeAndField(t, err) == "" {
+	if _, err := newService(store).Rotate(t.Context(), writer(Admin), "shop", "key_1", 0, nil); codeAndField(t, err) == "" {
 		t.Error("a key with an unreadable permission was copied")
 	}
 	store = fixture()
 	store.keys[0].Type = Standard
-	if got, err := newService(store).Rotate(t.Context(), writer(Admin), "shop", "key_1", 0); err != nil || !strings.HasPrefix(got.Secret.Reveal(), "sk_") {
+	if got, err := newService(store).Rotate(t.Context(), writer(Admin), "shop", "key_1", 0, nil); err != nil || !strings.HasPrefix(got.Secret.Reveal(), "sk_") {
 		t.Errorf("an organization's key: %v", err)
 	}
 }
@@ -455,7 +455,7 @@ func TestLostRaces(t *testing.T) {
 			return err
 		},
 		"rotate": func(s *Service) error {
-			_, err := s.Rotate(t.Context(), writer(Delete), "shop", "key_1", 0)
+			_, err := s.Rotate(t.Context(), writer(Delete), "shop", "key_1", 0, nil)
 			return err
 		},
 		"revoke": func(s *Service) error {
@@ -506,7 +506,7 @@ func TestLostRaces(t *testing.T) {
 }
 
 // changes4 are the four changes. Each changes key_1 or, for a creation, adds a key to its retriever.
-var changes4 = map[Action]func(context.Context, *Service, Caller, string) error{
+var changes4 = map[Action]func(context.Context, *Service, Caller, string) error{ //nolint:exhaustive // a notice is no change
 	KeyCreated: func(ctx context.Context, s *Service, c Caller, ns string) error {
 		_, err := s.Create(ctx, c, ns, "ret_1", named("new"))
 		return err
@@ -516,7 +516,7 @@ var changes4 = map[Action]func(context.Context, *Service, Caller, string) error{
 		return err
 	},
 	KeyRotated: func(ctx context.Context, s *Service, c Caller, ns string) error {
-		_, err := s.Rotate(ctx, c, ns, "key_1", 0)
+		_, err := s.Rotate(ctx, c, ns, "key_1", 0, nil)
 		return err
 	},
 	KeyRevoked: func(ctx context.Context, s *Service, c Caller, ns string) error {
@@ -531,7 +531,7 @@ func TestWhoMayChangeWhat(t *testing.T) {
 	for _, of := range append([]Permission{""}, ladder...) { // the permissions of key_1
 		for i, held := range ladder {
 			for action, change := range changes4 {
-				need := map[Action]Permission{KeyCreated: Write, KeyUpdated: Write, KeyRotated: Write, KeyRevoked: Delete}[action]
+				need := map[Action]Permission{KeyCreated: Write, KeyUpdated: Write, KeyRotated: Write, KeyRevoked: Delete}[action] //nolint:exhaustive // a notice is no change
 				if (action == KeyUpdated || action == KeyRotated) && slices.Index(ladder, of) > slices.Index(ladder, need) {
 					need = of
 				}
@@ -650,7 +650,7 @@ func TestOverlapIsNotPutOff(t *testing.T) {
 	} {
 		store := fixture()
 		s := newService(store)
-		if _, err := s.Rotate(t.Context(), writer(Write), "shop", "key_1", time.Minute); err != nil {
+		if _, err := s.Rotate(t.Context(), writer(Write), "shop", "key_1", time.Minute, nil); err != nil {
 			t.Fatal(err)
 		}
 		_, err := s.Update(t.Context(), writer(Write), "shop", "key_1", Settings{ExpiresAt: Given(tt.to)})

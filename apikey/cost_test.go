@@ -214,7 +214,7 @@ func TestLongDocumentsCountMore(t *testing.T) {
 func TestFiltersAreComparedOnce(t *testing.T) {
 	q, err := ListOptions{IncludeRevoked: true, Filter: Filter{
 		Status: slices.Repeat([]Status{Revoked, Active}, 50_000), KeyType: slices.Repeat([]Type{RetrieverKey}, 50_000),
-	}}.query(frozen(), MaxPage)
+	}}.query(Policy{}, frozen(), MaxPage)
 	if err != nil || len(q.where.Status) != 2 || len(q.where.Types) != 1 {
 		t.Errorf("%d states and %d types are compared, %v", len(q.where.Status), len(q.where.Types), err)
 	}

@@ -342,7 +342,7 @@ func TestRefusalsByLimitsAreDecidedAnew(t *testing.T) {
 	store, c := limitedWriter(Write, limitsOf(at(60), nil, nil), limitsOf(nil, nil, nil))
 	s := newService(store)
 	for range 3 {
-		if _, err := s.Rotate(t.Context(), c, "shop", "key_1", 0); codeAndField(t, err) != "FORBIDDEN" || !kept(store, KeyRotated) {
+		if _, err := s.Rotate(t.Context(), c, "shop", "key_1", 0, nil); codeAndField(t, err) != "FORBIDDEN" || !kept(store, KeyRotated) {
 			t.Fatalf("%v, %d events", err, len(store.events))
 		}
 	}
@@ -352,7 +352,7 @@ func TestRefusalsByLimitsAreDecidedAnew(t *testing.T) {
 	if _, err := s.Update(t.Context(), c, "shop", "key_1", Settings{ExpiresAt: Given(at(60))}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Rotate(t.Context(), c, "shop", "key_1", 0); err != nil {
+	if _, err := s.Rotate(t.Context(), c, "shop", "key_1", 0, nil); err != nil {
 		t.Errorf("within the limits: %v", err)
 	}
 }

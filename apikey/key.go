@@ -53,7 +53,9 @@ type Key struct {
 	Budget       string  // the hash of the key whose budget this one uses; if empty, see Service.BudgetOf
 	Revision     int64   // how often the key was changed here, not counting last_used_at
 
-	Status Status // StatusAt the time of the request; set by the Service
+	// The Service sets these, as of the time of the request.
+	Status Status     // StatusAt that time
+	Found  FindingSet // what needs attention; see Findings
 }
 
 // word is a value of one of the vendor's enums, as stored, known or not.

@@ -31,6 +31,8 @@ type KeyConditions struct {
 	NeverExpires bool
 	UnusedSince  *time.Time // not used at or after this instant; includes keys that were never used
 	NeverUsed    bool
+	Findings     FindingSet // it has one of these at the instant At, by Policy; empty: any key
+	Policy       Policy
 	Search       Search
 }
 
@@ -66,7 +68,7 @@ func (c KeyConditions) Of(retrievers ...RetrieverID) KeyConditions {
 
 // OnlyActive returns the instant at which keys must be active, or the zero time if other keys can match too.
 func (c *KeyConditions) OnlyActive() time.Time {
-	if c.Status != nil && !slices.ContainsFunc(c.Status, func(s Status) bool { return s != Active }) {
+	if len(c.Status) > 0 && !slices.ContainsFunc(c.Status, func(s Status) bool { return s != Active }) {
 		return c.At
 	}
 	return time.Time{}
@@ -83,7 +85,8 @@ func (c *KeyConditions) Matches(k *Key) bool {
 		!c.Expires.has(k.ExpiresAt),
 		c.NeverExpires && k.ExpiresAt != nil,
 		c.UnusedSince != nil && k.LastUsedAt != nil && !k.LastUsedAt.Before(*c.UnusedSince),
-		c.NeverUsed && k.LastUsedAt != nil:
+		c.NeverUsed && k.LastUsedAt != nil,
+		c.Findings != 0 && c.Findings&c.Policy.FindingsAt(k, c.At) == 0:
 		return false
 	}
 	return c.Search.finds(k)
@@ -103,6 +106,7 @@ func (c *KeyConditions) Fields() Fields {
 		{!c.Created.Open(), FieldCreatedAt},
 		{!c.Expires.Open() || c.NeverExpires, FieldExpiresAt},
 		{c.UnusedSince != nil || c.NeverUsed, FieldLastUsedAt},
+		{c.Findings != 0, FindingFields},
 		{!c.Search.Empty(), FieldName | FieldDescription | FieldPrefix},
 	} {
 		if need.when {

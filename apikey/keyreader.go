@@ -41,7 +41,7 @@ func (s *Service) ReadNamespaceKeys(ctx context.Context, c Caller, ns *Namespace
 }
 
 func (s *Service) readKeys(c Caller, of keySource, o ListOptions) (*KeyReader, error) {
-	q, err := o.query(s.now(), firstRead)
+	q, err := o.query(s.Policy, s.now(), firstRead)
 	return &KeyReader{service: s, tenant: c.tenant(), of: of, query: q}, err
 }
 
@@ -81,7 +81,7 @@ func (r *KeyReader) read(ctx context.Context) ([]Key, error) {
 		return nil, err
 	}
 	for i := range keys {
-		keys[i].Status = keys[i].StatusAt(r.query.now)
+		r.query.policy.asOf(&keys[i], r.query.now)
 	}
 	if r.done = len(keys) < r.query.window.limit; !r.done {
 		last := r.query.position(&keys[len(keys)-1])

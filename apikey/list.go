@@ -32,6 +32,7 @@ type Filter struct {
 	NeverExpires  *bool      // true: only these; false restricts nothing
 	UnusedSince   *time.Time // not used at or after this instant; includes keys that were never used
 	NeverUsed     *bool      // true: only these; false restricts nothing
+	Finding       []Finding  // one of these; empty: any key
 }
 
 // Order is the order of a list. Its zero value is newest first.
@@ -81,12 +82,13 @@ type query struct {
 	where  KeyConditions // without Naming
 	order  KeyOrder      // of what is read; ranked lists are ordered afterwards
 	now    time.Time
+	policy Policy
 	scan   *scan // nil: the list is read within the request's budget
 }
 
 // query checks the options. Without a page size, the page has that many keys.
-func (o ListOptions) query(now time.Time, size int) (query, error) {
-	q := query{ListOptions: o, now: now, kind: o.Order.Field.kind()}
+func (o ListOptions) query(p Policy, now time.Time, size int) (query, error) {
+	q := query{ListOptions: o, policy: p, now: now, kind: o.Order.Field.kind()}
 	if !q.ranks() {
 		q.order = KeyOrder{ByExpiry: o.Order.Field == ByExpiresAt, Ascending: o.Order.Direction == Ascending}
 	}
@@ -118,6 +120,7 @@ func (o ListOptions) query(now time.Time, size int) (query, error) {
 	case len(q.where.Status) == 0:
 		q.where.Status = nil
 	}
+	q.where.addFindings(p, f.Finding...)
 	if err := q.where.Search.check("filter.search"); err != nil {
 		return q, err
 	}

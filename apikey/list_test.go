@@ -594,7 +594,7 @@ func TestCaseIsFolded(t *testing.T) {
 // Without this, one operation with many ordered lists holds all keys of as many retrievers at once, and keeps them until it is answered.
 func TestRankedListsKeepOnlyTheirPage(t *testing.T) {
 	store := listOf(3 * MaxPage)
-	q, err := ListOptions{Order: Order{Field: ByName}, Page: Page{First: new(2)}, Wants: everything}.query(frozen(), MaxPage)
+	q, err := ListOptions{Order: Order{Field: ByName}, Page: Page{First: new(2)}, Wants: everything}.query(Policy{}, frozen(), MaxPage)
 	if err != nil {
 		t.Fatal(err)
 	}

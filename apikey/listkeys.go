@@ -86,7 +86,7 @@ func (s *Service) List(ctx context.Context, c Caller, rs []*Retriever, o ListOpt
 	if err := s.authorize(c, Read); err != nil {
 		return nil, err
 	}
-	q, err := o.query(s.now(), MaxPage)
+	q, err := o.query(s.Policy, s.now(), MaxPage)
 	if err != nil {
 		return nil, err
 	}
@@ -136,7 +136,7 @@ func (s *Service) NamespaceKeys(ctx context.Context, c Caller, ns *Namespace, o 
 
 // listKeys returns a page of the source's keys.
 func (s *Service) listKeys(ctx context.Context, c Caller, of keySource, o ListOptions) (*Connection[Key], error) {
-	q, err := o.query(s.now(), KeyPage)
+	q, err := o.query(s.Policy, s.now(), KeyPage)
 	if err != nil {
 		return nil, err
 	}
@@ -252,7 +252,7 @@ func (s *Service) connectKeys(ctx context.Context, tenant InternalID, of keySour
 		return s.rank(ctx, tenant, of, q, first)
 	}
 	for i := range first {
-		first[i].Status = first[i].StatusAt(q.now)
+		q.policy.asOf(&first[i], q.now)
 	}
 	src := source[Key]{
 		at:    q.position,

@@ -66,7 +66,7 @@ func (s *Service) lookUp(ctx context.Context, c Caller, n Names) (*Found, error)
 	}
 	for i, of := range n.Listings {
 		listings[i] = &listing{first: map[RetrieverID][]Key{}}
-		if listings[i].query, listings[i].err = of.Options.query(f.now, MaxPage); listings[i].err == nil {
+		if listings[i].query, listings[i].err = of.Options.query(s.Policy, f.now, MaxPage); listings[i].err == nil {
 			ids := idsOf(of.Retrievers)
 			if len(c.Key.Scopes) > 0 {
 				continue // what a list costs would show whether a retriever exists that the caller does not see
@@ -82,7 +82,7 @@ func (s *Service) lookUp(ctx context.Context, c Caller, n Names) (*Found, error)
 		f.byHash[withHashes[i].Hash] = &withHashes[i]
 	}
 	for _, k := range slices.AppendSeq(slices.Collect(maps.Values(f.keys)), maps.Values(f.byHash)) {
-		k.Status = k.StatusAt(f.now)
+		s.Policy.asOf(k, f.now)
 	}
 	if err := f.readNamed(ctx, n); err != nil {
 		return nil, err
@@ -451,12 +451,6 @@ func (f *Found) keyAnywhere(k *Key) *Key {
 		return nil
 	}
 	return k
-}
-
-// asOf returns a copy of the key with its status at that time.
-func (k Key) asOf(now time.Time) *Key {
-	k.Status = k.StatusAt(now)
-	return &k
 }
 
 // Listing returns the result of the i-th listing for a retriever. It reports false if the retriever was not named for it.

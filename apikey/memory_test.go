@@ -17,6 +17,7 @@ type memory struct {
 	namespaces []Namespace
 	retrievers []Retriever
 	events     []Event
+	unlisted   int // documents that no list shows
 	days       []KeyDay
 	down       error         // the error of every read
 	fails      string        // the read that fails, in the form that reads returns
@@ -121,6 +122,16 @@ func (m *memory) CountKeys(ctx context.Context, tenant InternalID, where KeyCond
 	return len(selected(m.keys, func(k *Key) bool { return k.InternalID == tenant && where.Matches(k) })), nil
 }
 
+func (m *memory) EachKey(ctx context.Context, tenant InternalID, fields Fields, f func(*Key)) (unlisted int, err error) {
+	if err := m.read(ctx, "EachKey"); err != nil {
+		return 0, err
+	}
+	for _, k := range projected(selected(m.keys, func(k *Key) bool { return k.InternalID == tenant }), fields) {
+		f(&k)
+	}
+	return m.unlisted, nil
+}
+
 func (m *memory) Namespaces(ctx context.Context, tenant InternalID, refs []string) ([]Namespace, error) {
 	if err := m.read(ctx, "Namespaces"); err != nil {
 		return nil, err
@@ -191,7 +202,7 @@ func (m *memory) InsertKey(ctx context.Context, k Key, e Event) error {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	k.Status = ""
+	k.Status, k.Found = "", 0
 	m.keys, m.events = append(m.keys, k), append(m.events, e)
 	return nil
 }
@@ -212,7 +223,7 @@ func (m *memory) ChangeKey(ctx context.Context, c Change) (bool, error) {
 	m.keys[i].Revision++
 	if c.Successor != nil {
 		successor := *c.Successor
-		successor.Status = ""
+		successor.Status, successor.Found = "", 0
 		m.keys = append(m.keys, successor)
 	}
 	m.events = append(m.events, c.Event)
@@ -300,6 +311,35 @@ func (m *memory) DeleteAnswers(ctx context.Context, before Day, limit int) (more
 		return old
 	})
 	return deleted == limit, nil
+}
+
+func (m *memory) ExpiringKeys(ctx context.Context, after ExpiryPosition, before time.Time, limit int) ([]Key, error) {
+	if err := m.read(ctx, "ExpiringKeys"); err != nil {
+		return nil, err
+	}
+	place := func(k *Key) ExpiryPosition { return ExpiryPosition{*k.ExpiresAt, k.ID, k.InternalID} }
+	compare := func(a, b ExpiryPosition) int {
+		return cmp.Or(a.At.Compare(b.At), strings.Compare(string(a.ID), string(b.ID)), strings.Compare(string(a.Tenant), string(b.Tenant)))
+	}
+	keys := selected(m.keys, func(k *Key) bool {
+		return k.ExpiresAt != nil && k.ExpiresAt.Before(before) && compare(place(k), after) > 0
+	})
+	slices.SortFunc(keys, func(a, b Key) int { return compare(place(&a), place(&b)) })
+	return projected(keys[:min(limit, len(keys))], NoticeFields), nil
+}
+
+func (m *memory) StoredEvents(ctx context.Context, events []EventRef) (stored []EventRef, err error) {
+	if err := m.read(ctx, "StoredEvents"); err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i := range m.events {
+		if ref := (EventRef{m.events[i].InternalID, m.events[i].ID}); slices.Contains(events, ref) {
+			stored = append(stored, ref)
+		}
+	}
+	return stored, nil
 }
 
 func (m *memory) InsertEvent(ctx context.Context, e Event) error {

@@ -40,3 +40,13 @@ func homesOf(retrievers []Retriever) homes {
 	}
 	return h
 }
+
+// first returns the namespace of the first existing retriever that the key names, or an empty id.
+func (h homes) first(k *Key) NamespaceID {
+	for _, id := range k.Retrievers() {
+		if in, exists := h[id]; exists {
+			return in
+		}
+	}
+	return ""
+}

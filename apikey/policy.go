@@ -286,9 +286,11 @@ func (c Caller) reaches(s *Scope, op Operation, homes homes) bool {
 	return c.coversNamespace(op, &ns)
 }
 
-// mayRotate returns nil if a caller who may change the key, with this key of its own, may rotate it.
-func (s *Service) mayRotate(c Caller, own, k *Key) error {
-	if err := s.mayGive(c, own, k, limits); err != nil { // the successor inherits them
+// mayRotate returns nil if a caller who may change the key, with this key of its own, may rotate it to a successor with this expiry.
+func (s *Service) mayRotate(c Caller, own, k *Key, end *time.Time) error {
+	successor := *k // it inherits the other limits
+	successor.ExpiresAt = end
+	if err := s.mayGive(c, own, &successor, limits); err != nil {
 		return err
 	}
 	return k.canBeRotated()

@@ -92,7 +92,7 @@ func TestRotationIsNoWayUp(t *testing.T) {
 		rotate := func(c Caller, store *memory) error {
 			s := newService(store)
 			s.RateLimit = tt.general
-			_, err := s.Rotate(t.Context(), c, "shop", "key_1", time.Minute)
+			_, err := s.Rotate(t.Context(), c, "shop", "key_1", time.Minute, nil)
 			return err
 		}
 		store, c := limitedWriter(Delete, tt.own, tt.target)
@@ -247,11 +247,11 @@ func TestRelativesDoNotLiftEachOthersLimits(t *testing.T) {
 	// caller returns the holder of a key as it is stored now.
 	caller := func(id ID) Caller { k := find(t, store, id); return Caller{Key: &k} }
 
-	second, err := s.Rotate(t.Context(), caller("key_1"), "shop", "key_1", time.Minute)
+	second, err := s.Rotate(t.Context(), caller("key_1"), "shop", "key_1", time.Minute, nil)
 	if err != nil {
 		t.Fatalf("a key rotates itself: %v", err)
 	}
-	third, err := s.Rotate(t.Context(), caller(second.Key.ID), "shop", second.Key.ID, time.Minute)
+	third, err := s.Rotate(t.Context(), caller(second.Key.ID), "shop", second.Key.ID, time.Minute, nil)
 	if err != nil {
 		t.Fatalf("its successor rotates itself: %v", err)
 	}
@@ -271,7 +271,7 @@ func TestRelativesDoNotLiftEachOthersLimits(t *testing.T) {
 		}
 	}
 	// A key in its overlap expires soon. It cannot rotate a key that expires later.
-	if _, err := s.Rotate(t.Context(), caller("key_1"), "shop", third.Key.ID, 0); codeAndField(t, err) != "FORBIDDEN" {
+	if _, err := s.Rotate(t.Context(), caller("key_1"), "shop", third.Key.ID, 0, nil); codeAndField(t, err) != "FORBIDDEN" {
 		t.Errorf("a key in its overlap rotates one that expires later: %v", err)
 	}
 	// Nobody can extend the overlap, not even within their own limits.
@@ -302,7 +302,7 @@ func TestLimitsAreThoseOfTheMoment(t *testing.T) {
 		change func(context.Context, *Service, Caller) error
 	}{
 		{KeyRotated, func(ctx context.Context, s *Service, c Caller) error {
-			_, err := s.Rotate(ctx, c, "shop", "key_1", 0)
+			_, err := s.Rotate(ctx, c, "shop", "key_1", 0, nil)
 			return err
 		}},
 		{KeyUpdated, func(ctx context.Context, s *Service, c Caller) error {
@@ -347,7 +347,7 @@ func TestLimitsAreThoseOfTheMoment(t *testing.T) {
 func TestOutageWhileLimitsAreCompared(t *testing.T) {
 	store, c := limitedWriter(Write, limitsOf(at(60), nil, nil), limitsOf(nil, nil, nil))
 	store.fails = "KeysByHash"
-	if _, err := newService(store).Rotate(t.Context(), c, "shop", "key_1", 0); codeAndField(t, err) != "UNAVAILABLE" || len(store.events) > 0 || find(t, store, "key_1").RotatedTo != nil {
+	if _, err := newService(store).Rotate(t.Context(), c, "shop", "key_1", 0, nil); codeAndField(t, err) != "UNAVAILABLE" || len(store.events) > 0 || find(t, store, "key_1").RotatedTo != nil {
 		t.Errorf("%v, %d events", err, len(store.events))
 	}
 }
@@ -362,7 +362,7 @@ func TestTheOwnKeyIsReadOnce(t *testing.T) {
 			return err
 		},
 		"a rotation": func(s *Service, c Caller) error {
-			_, err := s.Rotate(t.Context(), c, "shop", "key_1", 0)
+			_, err := s.Rotate(t.Context(), c, "shop", "key_1", 0, nil)
 			return err
 		},
 	} {
@@ -394,7 +394,7 @@ func TestNarrowingAndRotatingIsNoWayUp(t *testing.T) {
 		store, c := limitedWriter(Write, own, edit)
 		s := newService(store)
 		before := find(t, store, "key_1")
-		rotate := func(id ID) (*Rotated, error) { return s.Rotate(t.Context(), c, "shop", id, MaxOverlap) }
+		rotate := func(id ID) (*Rotated, error) { return s.Rotate(t.Context(), c, "shop", id, MaxOverlap, nil) }
 		if _, err := rotate("key_1"); codeAndField(t, err) != "FORBIDDEN" {
 			t.Errorf("%s was rotated without limiting it: %v", name, err)
 		}
@@ -455,7 +455,7 @@ func TestKeysOfPersonsAreNotRotated(t *testing.T) {
 				before := slices.Clone(store.keys)
 				s := newService(store)
 				for _, overlap := range []time.Duration{0, time.Hour} {
-					_, err := s.Rotate(t.Context(), c, "shop", "key_1", overlap)
+					_, err := s.Rotate(t.Context(), c, "shop", "key_1", overlap, nil)
 					if codeAndField(t, err) != "CONFLICT" || !strings.Contains(err.Error(), string(typ)) || !strings.Contains(err.Error(), "Revoke it") {
 						t.Errorf("%s rotated a key of type %s: %v", who, typ, err)
 					}
@@ -481,7 +481,7 @@ func TestKeysOfPersonsAreNotRotated(t *testing.T) {
 	// A caller who cannot rotate any key learns only that, and nothing about this key.
 	store := fixture()
 	store.keys[0].Type = Session
-	if _, err := newService(store).Rotate(t.Context(), writer(Read), "shop", "key_1", 0); codeAndField(t, err) != "FORBIDDEN" || !kept(store, KeyRotated) {
+	if _, err := newService(store).Rotate(t.Context(), writer(Read), "shop", "key_1", 0, nil); codeAndField(t, err) != "FORBIDDEN" || !kept(store, KeyRotated) {
 		t.Errorf("by a reader: %v", err)
 	}
 }
@@ -577,7 +577,7 @@ func TestWhoManagesMakesKeysThatExecute(t *testing.T) {
 	if diff := cmp.Diff(want, made.Key.Scopes); diff != "" || made.Key.Type != RetrieverKey {
 		t.Errorf("%s: (-want +got)\n%s", made.Key.Type, diff)
 	}
-	if _, err := newService(store).Rotate(t.Context(), manager, "shop", made.Key.ID, 0); err != nil {
+	if _, err := newService(store).Rotate(t.Context(), manager, "shop", made.Key.ID, 0, nil); err != nil {
 		t.Errorf("rotating the new key: %v", err)
 	}
 }
@@ -625,7 +625,7 @@ func TestNoKeysForIDsThatArePatterns(t *testing.T) {
 	} {
 		store := fixture()
 		store.retrievers = append(store.retrievers, Retriever{ID: "ret_*", Name: "odd", NamespaceID: "ns_1", InternalID: "int_1"})
-		_, err := newService(store).Rotate(t.Context(), writer(Admin, tt.scopes...), "shop", "key_pattern", 0)
+		_, err := newService(store).Rotate(t.Context(), writer(Admin, tt.scopes...), "shop", "key_pattern", 0, nil)
 		if got := codeAndField(t, err); got != tt.want {
 			t.Errorf("rotated by a caller who manages %s: got %q, want %q", tt.name, got, tt.want)
 		}

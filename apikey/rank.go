@@ -99,7 +99,7 @@ func (r *ranking) add(page []Key) {
 	r.total += len(page)
 	for i := range page {
 		k := &page[i]
-		k.Status = k.StatusAt(r.query.now)
+		r.query.policy.asOf(k, r.query.now)
 		if at := r.query.position(k); r.within(&at) {
 			r.found = append(r.found, ranked{*k, at})
 		}

@@ -138,7 +138,7 @@ func (m *revocations) result(ctx context.Context, id ID, t *target) RevokeResult
 
 // try is result for a key that was found. It reports false if another change of the key won.
 func (m *revocations) try(ctx context.Context, t *target) (result RevokeResult, decided bool) {
-	key := t.key.asOf(m.service.now())
+	key := m.service.Policy.at(t.key, m.service.now())
 	refused := m.caller.mayChange(key, KeyRevoked, t.homes)
 	switch {
 	case refused == nil && key.Status == Revoked:
@@ -184,5 +184,5 @@ func (m *revocations) failed(ctx context.Context, t *target, err error) RevokeRe
 		m.stopped = cmp.Or(m.stopped, err)
 	default:
 	}
-	return RevokeResult{ID: t.key.ID, Key: t.key.asOf(m.service.now()), Outcome: outcome, Err: err}
+	return RevokeResult{ID: t.key.ID, Key: m.service.Policy.at(t.key, m.service.now()), Outcome: outcome, Err: err}
 }

@@ -155,7 +155,7 @@ func TestReasonOfARevocation(t *testing.T) {
 	// A program that revived a key left the reason of an earlier revocation.
 	i := slices.IndexFunc(store.keys, func(k Key) bool { return k.ID == "key_26" })
 	store.keys[i].RevokeReason, store.keys[i].Scopes = new("old"), []Scope{on(ResourceRetriever, "ret_2")}
-	rotated, err := s.Rotate(t.Context(), writer(Admin), "", "key_26", 0)
+	rotated, err := s.Rotate(t.Context(), writer(Admin), "", "key_26", 0, nil)
 	if err != nil || rotated.Key.RevokeReason != nil || rotated.Previous.RevokeReason != nil || find(t, store, "key_26").RevokeReason != nil {
 		t.Errorf("a rotation: %+v, %v", rotated, err)
 	}
@@ -485,7 +485,7 @@ func TestKeysOfAnOrganization(t *testing.T) {
 		}
 		for i, k := range seen {
 			_, updateErr := newService(copied()).Update(ctx, c, "", k.ID, named("new"))
-			_, rotateErr := newService(copied()).Rotate(ctx, c, "", k.ID, time.Second)
+			_, rotateErr := newService(copied()).Rotate(ctx, c, "", k.ID, time.Second, nil)
 			_, revokeErr := newService(copied()).Revoke(ctx, c, "", k.ID, nil)
 			if want := (Can{updateErr == nil, rotateErr == nil, revokeErr == nil}); can[i] != want {
 				t.Fatalf("%s of %s: can %+v, but the mutations say %v, %v, %v", k.ID, k.Type, can[i], updateErr, rotateErr, revokeErr)

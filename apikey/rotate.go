@@ -15,17 +15,21 @@ type Rotated struct {
 	Previous Key
 }
 
-// Rotate replaces an active key by a new one with the same name, description, expiry, origins, limit, budget and rights, and returns the
-// new plaintext. The old key keeps working for the overlap, but not beyond its own expiry; without an overlap it is revoked immediately.
+// Rotate replaces an active key by a new one with the same name, description, origins, limit, budget and rights, and returns the new plaintext.
+// Its expiry is the given one or, if that is nil, the old key's, as the policy allows. The old key keeps working for the overlap, but not beyond its own expiry; without an overlap it is revoked immediately.
 // A key can be rotated once. It requires Write, a caller who holds everything that the key holds, and what mayGive requires.
-func (s *Service) Rotate(ctx context.Context, c Caller, namespace string, id ID, overlap time.Duration) (*Rotated, error) {
+func (s *Service) Rotate(ctx context.Context, c Caller, namespace string, id ID, overlap time.Duration, expiresAt *time.Time) (*Rotated, error) {
 	var successor Key
 	var secret Secret
 	previous, err := s.change(ctx, c, c.wish(KeyRotated, namespace, string(id)), func(from Key, own *Key, now time.Time) (Change, error) {
 		if overlap < 0 || overlap > MaxOverlap {
 			return Change{}, Invalid("overlapSeconds", "overlapSeconds must be 0 to %d, which is 30 days.", int(MaxOverlap/time.Second))
 		}
-		if err := s.mayRotate(c, own, &from); err != nil {
+		end, err := s.Policy.successorExpiry(&from, expiresAt, now)
+		if err != nil {
+			return Change{}, err
+		}
+		if err := s.mayRotate(c, own, &from, end); err != nil {
 			return Change{}, err
 		}
 		budget, err := s.BudgetOf(ctx, &from)
@@ -44,6 +48,8 @@ func (s *Service) Rotate(ctx context.Context, c Caller, namespace string, id ID,
 			successor.PrincipalID = c.Key.PrincipalID
 		}
 		successor.RotatedFrom, successor.Budget, successor.Revision = &from.ID, budget, 0
+		successor.ExpiresAt = end
+		s.Policy.asOf(&successor, now)
 
 		to := from
 		to.RotatedTo = &successor.ID

@@ -89,7 +89,7 @@ const indexSort = 20_000
 func (q *query) scans(of keySource) (look KeyConditions, scans bool) {
 	w := &q.where
 	byExpiry := !w.Expires.Open() || w.NeverExpires
-	other := w.Status != nil && w.OnlyActive().IsZero() || w.Types != nil || w.UnusedSince != nil || w.NeverUsed || !w.Search.Empty()
+	other := w.Status != nil && w.OnlyActive().IsZero() || w.Types != nil || w.UnusedSince != nil || w.NeverUsed || w.Findings != 0 || !w.Search.Empty()
 	look = of.of(KeyConditions{Created: w.Created})
 	switch {
 	case look.Naming != nil:
@@ -164,15 +164,22 @@ func (q *query) startScan(cost *Cost, n int, over bool) error {
 			passes++
 		}
 	}
+	sc, err := newScan(cost, n*passes, over)
+	if err == nil {
+		q.scan = sc
+	}
+	return err
+}
+
+// newScan charges a scan of n documents, or more if over is set.
+func newScan(cost *Cost, n int, over bool) (*scan, error) {
 	switch {
-	case !over && n*passes <= cost.Left():
-		q.scan = &scan{cost: cost.unlimited()}
-		return cost.Look(n * passes)
+	case !over && n <= cost.Left():
+		return &scan{cost: cost.unlimited()}, cost.Look(n)
 	case cost.takeScan():
-		q.scan = &scan{cost: cost.unlimited(), long: true}
-		return nil
+		return &scan{cost: cost.unlimited(), long: true}, nil
 	default:
-		return cost.exceed(Invalid("filter", "The request searches too many keys: more than %d (MAX_READS). One list of a request may do that. Ask for the others in requests of their own.", cost.reads), "MAX_READS")
+		return nil, cost.exceed(Invalid("filter", "The request searches too many keys: more than %d (MAX_READS). One list of a request may do that. Ask for the others in requests of their own.", cost.reads), "MAX_READS")
 	}
 }
 

@@ -14,6 +14,7 @@ type Service struct {
 	Usage *Usage           // nil records nothing
 	// RateLimit is how many requests per minute a key without a limit of its own may make; 0 means any number.
 	RateLimit int
+	Policy    Policy
 
 	denials denials
 	scans   scans

@@ -36,6 +36,13 @@ type Store interface {
 	// DeleteAnswers deletes up to limit of all tenants' KeyDays that are before a day, and reports whether there can be more.
 	DeleteAnswers(ctx context.Context, before Day, limit int) (more bool, err error)
 
+	// ExpiringKeys returns up to that many keys of all tenants that expire after a place and before an instant, in the order of ExpiryPosition, with
+	// NoticeFields and as the primary has them. It finds them by an index, and fails while that is missing.
+	ExpiringKeys(ctx context.Context, after ExpiryPosition, before time.Time, limit int) ([]Key, error)
+
+	// StoredEvents returns those of the events that are stored, in any order.
+	StoredEvents(ctx context.Context, events []EventRef) ([]EventRef, error)
+
 	// InsertEvent stores an event without a change. If an event with its id is stored already, it does nothing.
 	InsertEvent(ctx context.Context, e Event) error
 
@@ -69,6 +76,10 @@ type Reader interface {
 
 	// CountKeys counts the tenant's keys that meet the conditions.
 	CountKeys(ctx context.Context, tenant InternalID, where KeyConditions) (int, error)
+
+	// EachKey calls f with each of the tenant's keys that lists show, in no order, and returns how many documents of the tenant no list shows. It
+	// ends with the context. f must not keep the key.
+	EachKey(ctx context.Context, tenant InternalID, fields Fields, f func(*Key)) (unlisted int, err error)
 
 	// Namespaces returns the namespaces whose id or name is in refs, in any order.
 	Namespaces(ctx context.Context, tenant InternalID, refs []string) ([]Namespace, error)

@@ -31,10 +31,11 @@ var Scanners = []string{"gitleaks", "detect-secrets"}
 // OptionalFields are the fields of Query that the subgraph schema has only if --with names them.
 var OptionalFields = []string{"node", "nodes", "viewer"}
 
-// KeyStatuses and KeyTypes are the statuses and types that keys list can filter by.
+// KeyStatuses, KeyTypes and KeyFindings are the statuses, types and findings that keys list can filter by.
 var (
 	KeyStatuses = []string{"active", "revoked", "expired"}
 	KeyTypes    = []string{"standard", "marketplace_subscription", "retriever", "user_scoped", "session"}
+	KeyFindings = []string{"never_expires", "beyond_max_lifetime", "expires_soon", "unused", "stale"}
 )
 
 // Commands are all commands, the bare one first.
@@ -90,6 +91,7 @@ var Commands = []Command{
 			fs.BoolVar(&f.NeverExpires, "never-expires", false, "only keys without an expiry")
 			fs.Func("unused-since", "only keys that were not used at `TIME` or later, and those that were never used", instant(&f.UnusedSince))
 			fs.BoolVar(&f.NeverUsed, "never-used", false, "only keys that were never used")
+			fs.Func("finding", "only active keys with this `FINDING`: "+alternatives(KeyFindings)+"; may be repeated", oneOf(&f.Findings, KeyFindings))
 		},
 	},
 	{
@@ -101,14 +103,7 @@ var Commands = []Command{
 			fs.Func("retriever", "retriever `R` that the key may execute, by id or name", notEmpty(&c.Keys.Retriever))
 			fs.StringVar(&c.Keys.Name, "name", "", "`NAME` of the key, 1 to 100 characters")
 			fs.StringVar(&c.Keys.Description, "description", "", "description `D`, up to 500 characters")
-			fs.Func("expires-at", "expiry, an RFC 3339 `TIME` such as 2030-01-31T12:00:00Z; default never", func(s string) error {
-				t, err := time.Parse(time.RFC3339, s)
-				if err != nil {
-					return errors.New("must be an RFC 3339 time, such as 2027-01-31T12:00:00Z")
-				}
-				c.Keys.ExpiresAt = &t
-				return nil
-			})
+			fs.Func("expires-at", "expiry, an RFC 3339 `TIME` such as 2030-01-31T12:00:00Z; default KEY_DEFAULT_LIFETIME from now, else never", expiry(&c.Keys.ExpiresAt))
 			fs.Func("origin", "origin `O` whose pages may use the key, such as https://app.example.com or https://*.example.com; may be repeated; default all",
 				func(s string) error { c.Keys.Origins = append(c.Keys.Origins, s); return nil })
 			fs.Func("rate-limit", "limit of `N` requests per minute", func(s string) error {
@@ -121,7 +116,7 @@ var Commands = []Command{
 		required: []string{"namespace", "retriever", "name"},
 	},
 	{
-		Name: "keys rotate", Arguments: "--namespace NS [--overlap DURATION] [--json] KEY_ID",
+		Name: "keys rotate", Arguments: "--namespace NS [--overlap DURATION] [--expires-at TIME] [--json] KEY_ID",
 		Summary: "replace an active key by a new one and print its plaintext once; the old key keeps working for the overlap",
 		Example: "--namespace production --overlap 24h key_0123456789abcdefghijABCD",
 		flags: func(c *Config, fs *flag.FlagSet) {
@@ -132,6 +127,7 @@ var Commands = []Command{
 				}
 				return nil
 			})
+			fs.Func("expires-at", "expiry of the new key, an RFC 3339 `TIME` such as 2030-01-31T12:00:00Z; default that of the old key", expiry(&c.Keys.ExpiresAt))
 		},
 		required: []string{"namespace"}, operand: "key id",
 	},

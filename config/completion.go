@@ -84,7 +84,7 @@ func (c *Command) flagList() (flags []*flag.Flag) {
 }
 
 // flagValues has the values of flags that have few.
-var flagValues = map[string][]string{"status": KeyStatuses, "type": KeyTypes, "rules": Scanners, "with": OptionalFields}
+var flagValues = map[string][]string{"status": KeyStatuses, "type": KeyTypes, "finding": KeyFindings, "rules": Scanners, "with": OptionalFields}
 
 // valuedFlags returns the flags that need a value, each with the values that are known.
 func valuedFlags() map[string][]string {

@@ -54,6 +54,7 @@ type Config struct {
 	UsageDays        int // for which usage is kept
 	RequestTimeout   time.Duration
 	ShutdownDelay    time.Duration
+	Policy           Policy
 	TrustedProxies   []netip.Prefix
 	Persisted        string // a file
 	PersistedOnly    bool
@@ -65,6 +66,9 @@ type Config struct {
 // Limits are the limits of one GraphQL request.
 type Limits struct{ Depth, Aliases, RootFields, Directives, Tokens, Entities, Complexity, Reads int }
 
+// Policy says how long keys may live, and when they need attention. Zero lifetimes set no limit, and a notice of zero is off.
+type Policy struct{ DefaultLifetime, MaxLifetime, StaleAfter, ExpiryNotice time.Duration }
+
 // Keys are the arguments of the keys commands.
 type Keys struct {
 	Retriever      string    // list, create: its id or name
@@ -75,7 +79,7 @@ type Keys struct {
 	ExpiresAt      *time.Time
 	Origins        []string
 	RateLimit      *int
-	Overlap        time.Duration // rotate
+	Overlap        time.Duration // rotate, which also has ExpiresAt
 	Yes            bool          // revoke: do not ask
 	Reason         *string       // revoke
 	DryRun         bool          // revoke: only report
@@ -96,6 +100,7 @@ type KeyFilter struct {
 	NeverExpires  bool
 	UnusedSince   *time.Time
 	NeverUsed     bool
+	Findings      []string // of KeyFindings
 }
 
 // Parse reads the arguments, without the program's name, and the environment. It returns every problem that it finds. If there is one,
@@ -134,6 +139,7 @@ func Parse(args []string, getenv func(string) string) (Config, []error) {
 	if c.PersistedOnly && c.Persisted == "" {
 		problems = append(problems, errors.New("PERSISTED_ONLY needs PERSISTED_OPERATIONS"))
 	}
+	problems = append(problems, c.Policy.check(getenv("KEY_EXPIRY_NOTICE") != "")...)
 	embedded := c.MongoURI == ""
 	if getenv("DEMO") == "" {
 		c.Demo = c.Command == "" && embedded

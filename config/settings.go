@@ -30,6 +30,7 @@ func (c *Config) settings() []setting {
 	c.MaxConcurrent, c.MaxConnections = turnsPerCore*runtime.GOMAXPROCS(0), 10_000
 	c.RequestTimeout = 10 * time.Second
 	c.GatePath = "/v1/retrievers/{retriever_id}/execute"
+	c.Policy = Policy{StaleAfter: 90 * day, ExpiryNotice: 14 * day}
 	c.UsageDays = 400
 	c.Limits = Limits{Depth: 12, Aliases: 100, RootFields: 100, Directives: 10, Tokens: 15_000, Entities: 500, Complexity: 2_000_000, Reads: 200_000}
 	return []setting{
@@ -59,6 +60,10 @@ func (c *Config) settings() []setting {
 		{"MAX_BODY_BYTES", "1048576", "Maximum size of a request body, in bytes", size(&c.MaxBodyBytes)},
 		{"MAX_RESPONSE_BYTES", "33554432", "Maximum size of a GraphQL response, in bytes. The REST list is streamed and has no limit", size(&c.MaxResponseBytes)},
 		{"RATE_LIMIT_PER_MINUTE", "0", "Requests per minute for each key without a limit of its own. 0 is unlimited. Refused requests count too, and a rotated key shares its limit with its successors", count(&c.RateLimit)},
+		{"KEY_DEFAULT_LIFETIME", "", "How long a new key lives if its creator gives no expiry, such as 90d, 36h or 1d12h. Without it, such a key never expires", lifetime(&c.Policy.DefaultLifetime, 1)},
+		{"KEY_MAX_LIFETIME", "", "How long a key may live, counted from when its expiry is set. Stored keys keep working", lifetime(&c.Policy.MaxLifetime, 1)},
+		{"KEY_STALE_AFTER", "90d", "How long a key can be unused before it is found to be unused or stale", lifetime(&c.Policy.StaleAfter, 1)},
+		{"KEY_EXPIRY_NOTICE", "14d; half of KEY_MAX_LIFETIME if that is less", "How long before its expiry a key is found to expire soon, and an audit event says so. 0 is off", lifetime(&c.Policy.ExpiryNotice, 0)},
 		{"AUTH_FAILURES_PER_MINUTE", "6000", "Failed authentications allowed per IP address (or IPv6 /64) per minute. Above that, only keys that this process accepted recently are checked. 0 is unlimited", count(&c.AuthFailures)},
 		{"REDIS_URL", "", "Redis server that shares rate limits between processes, such as redis://user:password@host:6379/0, or rediss:// for TLS. Without it, or while it is down, each process counts by itself", text(&c.RedisURL)},
 		{"REDIS_URL_FILE", "", "File that contains REDIS_URL", fromFile(&c.RedisURL)},

@@ -49,6 +49,7 @@ var keyFields = map[string]keyField{
 	"rotatedTo":         {apikey.FieldRotatedTo, func(b []byte, k *apikey.Key) []byte { return wire.OptionalText(b, k.RotatedTo) }, nil},
 	"rotatedFrom":       {apikey.FieldRotatedFrom, func(b []byte, k *apikey.Key) []byte { return wire.OptionalText(b, k.RotatedFrom) }, nil},
 	"reach":             {apikey.ReachFields, func(b []byte, k *apikey.Key) []byte { return upper(b, k.Reach()) }, nil},
+	"findings":          {apikey.FindingFields, func(b []byte, k *apikey.Key) []byte { return findings(b, k.Findings()) }, nil},
 	"retrievers":        {shows: apikey.FieldScopes},
 	"usage":             {},
 	"viewerCanUpdate":   {shows: apikey.CanFields},
@@ -83,4 +84,8 @@ func origins(*compiler, ast.SelectionSet) (writer[*apikey.Key], bool) {
 		}
 		appendTexts(a, k.AllowedOrigins)
 	}, true
+}
+
+func findings(b []byte, list []apikey.Finding) []byte {
+	return wire.Array(b, len(list), func(b []byte, i int) []byte { return upper(b, list[i]) })
 }

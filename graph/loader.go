@@ -181,6 +181,11 @@ func (l *loader) organization(ctx context.Context) (*apikey.Organization, error)
 	})
 }
 
+// report counts the organization's keys once.
+func (l *loader) report(ctx context.Context) (*apikey.Report, error) {
+	return once(ctx, l, "report", "", func(ctx context.Context) (*apikey.Report, error) { return l.service.Report(ctx, l.caller) })
+}
+
 // node returns the object with that id. It looks for the organization last.
 func (l *loader) node(ctx context.Context, id string) (Node, error) {
 	found, err := l.found(ctx)

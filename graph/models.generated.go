@@ -25,7 +25,8 @@ type CreateAPIKeyInput struct {
 	Name string `json:"name"`
 	// What the key is for: at most 500 characters.
 	Description graphql.Omittable[*string] `json:"description,omitempty"`
-	// When the key expires; must be in the future. Null: never.
+	// When the key expires; must be in the future, and not later than the maximum lifetime from now. Null or left out: after the default lifetime, or
+	// never if there is none. If there is a maximum but no default, it is required. See `Organization.apiKeyPolicy`.
 	ExpiresAt graphql.Omittable[*time.Time] `json:"expiresAt,omitempty"`
 	// The origins from which browsers may use the key, at most 50: exact ones such as `https://app.example.com`, or all
 	// subdomains as in `https://*.example.com`. Null or empty: unrestricted.
@@ -120,6 +121,10 @@ type RotateAPIKeyInput struct {
 	ID string `json:"id"`
 	// How many seconds the old key still works: at most 2592000 (30 days), and not beyond its own expiry. 0 or null revokes it at once.
 	OverlapSeconds graphql.Omittable[*int] `json:"overlapSeconds,omitempty"`
+	// When the new key expires; must be in the future, and not later than the maximum lifetime from now. Null or left out: when the old key does. If the
+	// old key never expires: after the default lifetime, or never if there is none. These are cut to the maximum lifetime. If the old key never expires
+	// and there is a maximum but no default, it is required. See `Organization.apiKeyPolicy`.
+	ExpiresAt graphql.Omittable[*time.Time] `json:"expiresAt,omitempty"`
 }
 
 // The rotated key and its replacement.
@@ -152,7 +157,8 @@ type UpdateAPIKeyInput struct {
 	Name graphql.Omittable[*string] `json:"name,omitempty"`
 	// The new description: at most 500 characters.
 	Description graphql.Omittable[*string] `json:"description,omitempty"`
-	// The new expiry, which must be in the future; null: never.
+	// The new expiry, which must be in the future, and not later than the maximum lifetime from now. Null: never, which a maximum lifetime does not
+	// allow. See `Organization.apiKeyPolicy`.
 	ExpiresAt graphql.Omittable[*time.Time] `json:"expiresAt,omitempty"`
 	// The new origins, at most 50. They replace all old ones. Null or empty: unrestricted.
 	AllowedOrigins graphql.Omittable[[]string] `json:"allowedOrigins,omitempty"`

@@ -44,6 +44,7 @@ type ComplexityRoot struct {
 		CreatedBy         func(childComplexity int) int
 		Description       func(childComplexity int) int
 		ExpiresAt         func(childComplexity int) int
+		Findings          func(childComplexity int) int
 		Hash              func(childComplexity int) int
 		ID                func(childComplexity int) int
 		InternalID        func(childComplexity int) int
@@ -88,6 +89,25 @@ type ComplexityRoot struct {
 	ApiKeyEdge struct {
 		Cursor func(childComplexity int) int
 		Node   func(childComplexity int) int
+	}
+
+	ApiKeyPolicy struct {
+		DefaultLifetimeSeconds func(childComplexity int) int
+		ExpiryNoticeSeconds    func(childComplexity int) int
+		MaxLifetimeSeconds     func(childComplexity int) int
+		StaleAfterSeconds      func(childComplexity int) int
+	}
+
+	ApiKeyReport struct {
+		Active            func(childComplexity int) int
+		BeyondMaxLifetime func(childComplexity int) int
+		Expired           func(childComplexity int) int
+		ExpiresSoon       func(childComplexity int) int
+		NeverExpires      func(childComplexity int) int
+		Revoked           func(childComplexity int) int
+		Stale             func(childComplexity int) int
+		Unlisted          func(childComplexity int) int
+		Unused            func(childComplexity int) int
 	}
 
 	ApiKeyScope struct {
@@ -179,12 +199,14 @@ type ComplexityRoot struct {
 	}
 
 	Organization struct {
-		APIKeys     func(childComplexity int, includeRevoked *bool, first *int, after *string, last *int, before *string, filter *apikey.Filter, orderBy *apikey.Order) int
-		AuditEvents func(childComplexity int, first *int, after *string, last *int, before *string, filter *apikey.EventFilter) int
-		ID          func(childComplexity int) int
-		InternalID  func(childComplexity int) int
-		Name        func(childComplexity int) int
-		Namespaces  func(childComplexity int, first *int, after *string, last *int, before *string, search *string) int
+		APIKeyPolicy func(childComplexity int) int
+		APIKeyReport func(childComplexity int) int
+		APIKeys      func(childComplexity int, includeRevoked *bool, first *int, after *string, last *int, before *string, filter *apikey.Filter, orderBy *apikey.Order) int
+		AuditEvents  func(childComplexity int, first *int, after *string, last *int, before *string, filter *apikey.EventFilter) int
+		ID           func(childComplexity int) int
+		InternalID   func(childComplexity int) int
+		Name         func(childComplexity int) int
+		Namespaces   func(childComplexity int, first *int, after *string, last *int, before *string, search *string) int
 	}
 
 	PageInfo struct {
@@ -336,6 +358,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.ApiKey.ExpiresAt(childComplexity), true
+	case "ApiKey.findings":
+		if e.ComplexityRoot.ApiKey.Findings == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKey.Findings(childComplexity), true
 	case "ApiKey.keyHash":
 		if e.ComplexityRoot.ApiKey.Hash == nil {
 			break
@@ -559,6 +587,86 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.ApiKeyEdge.Node(childComplexity), true
+
+	case "ApiKeyPolicy.defaultLifetimeSeconds":
+		if e.ComplexityRoot.ApiKeyPolicy.DefaultLifetimeSeconds == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKeyPolicy.DefaultLifetimeSeconds(childComplexity), true
+	case "ApiKeyPolicy.expiryNoticeSeconds":
+		if e.ComplexityRoot.ApiKeyPolicy.ExpiryNoticeSeconds == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKeyPolicy.ExpiryNoticeSeconds(childComplexity), true
+	case "ApiKeyPolicy.maxLifetimeSeconds":
+		if e.ComplexityRoot.ApiKeyPolicy.MaxLifetimeSeconds == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKeyPolicy.MaxLifetimeSeconds(childComplexity), true
+	case "ApiKeyPolicy.staleAfterSeconds":
+		if e.ComplexityRoot.ApiKeyPolicy.StaleAfterSeconds == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKeyPolicy.StaleAfterSeconds(childComplexity), true
+
+	case "ApiKeyReport.active":
+		if e.ComplexityRoot.ApiKeyReport.Active == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKeyReport.Active(childComplexity), true
+	case "ApiKeyReport.beyondMaxLifetime":
+		if e.ComplexityRoot.ApiKeyReport.BeyondMaxLifetime == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKeyReport.BeyondMaxLifetime(childComplexity), true
+	case "ApiKeyReport.expired":
+		if e.ComplexityRoot.ApiKeyReport.Expired == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKeyReport.Expired(childComplexity), true
+	case "ApiKeyReport.expiresSoon":
+		if e.ComplexityRoot.ApiKeyReport.ExpiresSoon == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKeyReport.ExpiresSoon(childComplexity), true
+	case "ApiKeyReport.neverExpires":
+		if e.ComplexityRoot.ApiKeyReport.NeverExpires == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKeyReport.NeverExpires(childComplexity), true
+	case "ApiKeyReport.revoked":
+		if e.ComplexityRoot.ApiKeyReport.Revoked == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKeyReport.Revoked(childComplexity), true
+	case "ApiKeyReport.stale":
+		if e.ComplexityRoot.ApiKeyReport.Stale == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKeyReport.Stale(childComplexity), true
+	case "ApiKeyReport.unlisted":
+		if e.ComplexityRoot.ApiKeyReport.Unlisted == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKeyReport.Unlisted(childComplexity), true
+	case "ApiKeyReport.unused":
+		if e.ComplexityRoot.ApiKeyReport.Unused == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKeyReport.Unused(childComplexity), true
 
 	case "ApiKeyScope.operations":
 		if e.ComplexityRoot.ApiKeyScope.Operations == nil {
@@ -929,6 +1037,18 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.NamespaceEdge.Node(childComplexity), true
 
+	case "Organization.apiKeyPolicy":
+		if e.ComplexityRoot.Organization.APIKeyPolicy == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Organization.APIKeyPolicy(childComplexity), true
+	case "Organization.apiKeyReport":
+		if e.ComplexityRoot.Organization.APIKeyReport == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Organization.APIKeyReport(childComplexity), true
 	case "Organization.apiKeys":
 		if e.ComplexityRoot.Organization.APIKeys == nil {
 			break
@@ -1615,10 +1735,10 @@ type Mutation {
   ): UpdateApiKeyPayload
 
   """
-  Replaces an active key with a new one that has the same name, description, expiry, origins, limit and rights. The new key belongs to the
-  caller, and both keys share one rate limit. A key that is not active, or was rotated before, gets ` + "`" + `CONFLICT` + "`" + `. The caller's key must have all
-  permissions of the key, and its scopes must allow all of the key's operations. Without the permission ` + "`" + `admin` + "`" + `, the caller cannot rotate a
-  key that has a later expiry, wider origins or a higher limit than its own, unless it is a retriever's key: the error is ` + "`" + `FORBIDDEN` + "`" + `. Keys of
+  Replaces an active key with a new one that has the same name, description, origins, limit and rights, and the same expiry unless the input or
+  the maximum lifetime says otherwise. The new key belongs to the caller, and both keys share one rate limit. A key that is not active, or was rotated before, gets ` + "`" + `CONFLICT` + "`" + `. The caller's key must have all
+  permissions of the key, and its scopes must allow all of the key's operations. Without the permission ` + "`" + `admin` + "`" + `, the new key
+  cannot have a later expiry, wider origins or a higher limit than the caller's own, unless it is a retriever's key: the error is ` + "`" + `FORBIDDEN` + "`" + `. Keys of
   the types ` + "`" + `USER_SCOPED` + "`" + ` and ` + "`" + `SESSION` + "`" + `, which the platform issues to one person, and keys with a value that this version does not know,
   cannot be rotated: the error is ` + "`" + `CONFLICT` + "`" + `.
   """
@@ -1655,7 +1775,10 @@ input CreateApiKeyInput {
   name: String!
   "What the key is for: at most 500 characters."
   description: String
-  "When the key expires; must be in the future. Null: never."
+  """
+  When the key expires; must be in the future, and not later than the maximum lifetime from now. Null or left out: after the default lifetime, or
+  never if there is none. If there is a maximum but no default, it is required. See ` + "`" + `Organization.apiKeyPolicy` + "`" + `.
+  """
   expiresAt: DateTime
   """
   The origins from which browsers may use the key, at most 50: exact ones such as ` + "`" + `https://app.example.com` + "`" + `, or all
@@ -1682,7 +1805,10 @@ input UpdateApiKeyInput {
   name: String
   "The new description: at most 500 characters."
   description: String
-  "The new expiry, which must be in the future; null: never."
+  """
+  The new expiry, which must be in the future, and not later than the maximum lifetime from now. Null: never, which a maximum lifetime does not
+  allow. See ` + "`" + `Organization.apiKeyPolicy` + "`" + `.
+  """
   expiresAt: DateTime
   "The new origins, at most 50. They replace all old ones. Null or empty: unrestricted."
   allowedOrigins: [String!]
@@ -1698,6 +1824,12 @@ input RotateApiKeyInput {
   How many seconds the old key still works: at most 2592000 (30 days), and not beyond its own expiry. 0 or null revokes it at once.
   """
   overlapSeconds: Int = 0
+  """
+  When the new key expires; must be in the future, and not later than the maximum lifetime from now. Null or left out: when the old key does. If the
+  old key never expires: after the default lifetime, or never if there is none. These are cut to the maximum lifetime. If the old key never expires
+  and there is a maximum but no default, it is required. See ` + "`" + `Organization.apiKeyPolicy` + "`" + `.
+  """
+  expiresAt: DateTime
 }
 
 "The key to revoke."
@@ -1889,6 +2021,65 @@ type Organization implements Node {
     "Only events that meet all of these conditions."
     filter: AuditEventFilter
   ): AuditEventConnection
+
+  """
+  The numbers of the organization's keys by state and by what needs attention, at the moment of the request. It needs the permission ` + "`" + `admin` + "`" + `, and
+  no scopes or one that covers the organization. The server looks at every key once.
+  """
+  apiKeyReport: ApiKeyReport
+  "How long keys may live, and when they need attention. The operator of the server sets it."
+  apiKeyPolicy: ApiKeyPolicy
+}
+
+"""
+The numbers of an organization's keys. Every key that a list shows counts as active, revoked or expired. The other numbers are about active keys,
+and one key can count in several: see ` + "`" + `ApiKeyFinding` + "`" + `.
+"""
+type ApiKeyReport {
+  "Keys that work."
+  active: Int!
+  "Keys that were revoked."
+  revoked: Int!
+  "Keys whose ` + "`" + `expiresAt` + "`" + ` is past."
+  expired: Int!
+  "Keys with the finding ` + "`" + `NEVER_EXPIRES` + "`" + `."
+  neverExpires: Int!
+  "Keys with the finding ` + "`" + `BEYOND_MAX_LIFETIME` + "`" + `."
+  beyondMaxLifetime: Int!
+  "Keys with the finding ` + "`" + `EXPIRES_SOON` + "`" + `."
+  expiresSoon: Int!
+  "Keys with the finding ` + "`" + `UNUSED` + "`" + `."
+  unused: Int!
+  "Keys with the finding ` + "`" + `STALE` + "`" + `."
+  stale: Int!
+  "Documents of the organization that no list shows, because they have no usable ` + "`" + `key_id` + "`" + ` or ` + "`" + `key_hash` + "`" + `. ` + "`" + `retrieverkeys repair` + "`" + ` says more."
+  unlisted: Int!
+}
+
+"How long keys may live, and when they need attention. Applies to all organizations of the server."
+type ApiKeyPolicy {
+  "How long a new key lives if its creator gives no expiry; null: it never expires."
+  defaultLifetimeSeconds: Int
+  "How long a key may live, counted from the call that sets its expiry; null: any time."
+  maxLifetimeSeconds: Int
+  "How long a key can be unused before it has the finding ` + "`" + `UNUSED` + "`" + ` or ` + "`" + `STALE` + "`" + `."
+  staleAfterSeconds: Int!
+  "How long before its expiry a key has the finding ` + "`" + `EXPIRES_SOON` + "`" + ` and an audit event ` + "`" + `api_key_expiring` + "`" + `; 0: never."
+  expiryNoticeSeconds: Int!
+}
+
+"Something about an active key that needs attention."
+enum ApiKeyFinding {
+  "It has no expiry."
+  NEVER_EXPIRES
+  "There is a maximum lifetime, and the key has no expiry, or one that is later than the maximum after its creation."
+  BEYOND_MAX_LIFETIME
+  "It expires within ` + "`" + `ApiKeyPolicy.expiryNoticeSeconds` + "`" + `."
+  EXPIRES_SOON
+  "It was never used, and was created more than ` + "`" + `ApiKeyPolicy.staleAfterSeconds` + "`" + ` ago."
+  UNUSED
+  "It was used, but not within ` + "`" + `ApiKeyPolicy.staleAfterSeconds` + "`" + `."
+  STALE
 }
 
 "A page of namespaces."
@@ -2118,21 +2309,27 @@ type AuditEventEdge {
   node: AuditEvent!
 }
 
-"A change of a key or a denied attempt: who made it, when and from where. It never contains a plaintext or a hash."
+"""
+A change of a key, a denied attempt, or a notice that a key expires soon: who made it, when and from where. It never contains a plaintext or a hash.
+"""
 type AuditEvent {
   "The event's id."
   id: ID!
   "When it happened."
   timestamp: DateTime!
-  "What was done: ` + "`" + `api_key_created` + "`" + `, ` + "`" + `api_key_updated` + "`" + `, ` + "`" + `api_key_rotated` + "`" + ` or ` + "`" + `api_key_revoked` + "`" + `. Other programs can write other actions. All but ` + "`" + `api_key_updated` + "`" + ` are the platform's own."
+  """
+  What was done: ` + "`" + `api_key_created` + "`" + `, ` + "`" + `api_key_updated` + "`" + `, ` + "`" + `api_key_rotated` + "`" + ` or ` + "`" + `api_key_revoked` + "`" + `, or ` + "`" + `api_key_expiring` + "`" + `, once for each expiry of a key
+  that comes within ` + "`" + `ApiKeyPolicy.expiryNoticeSeconds` + "`" + `. Other programs can write other actions. All but ` + "`" + `api_key_updated` + "`" + ` and ` + "`" + `api_key_expiring` + "`" + ` are
+  the platform's own.
+  """
   action: String!
   "The kind of resource: a key, or the retriever if creating a key was denied."
   resourceType: ResourceType!
   "The id of the key or the retriever."
   resourceId: ID!
-  "The user who did it, or the system's name of an operator."
+  "The user who did it, or the system's name of an operator, or ` + "`" + `system` + "`" + `."
   actorId: String!
-  "` + "`" + `user` + "`" + ` for an API key, ` + "`" + `operator` + "`" + ` for a person with access to the store itself."
+  "` + "`" + `user` + "`" + ` for an API key, ` + "`" + `operator` + "`" + ` for a person with access to the store itself, ` + "`" + `system` + "`" + ` for this server."
   actorType: String!
   "The key that sent the request; null if there was none."
   actorKeyId: ID
@@ -2142,7 +2339,7 @@ type AuditEvent {
   """
   status: String!
   """
-  The changed fields. A rotation has the new key's id as ` + "`" + `rotated_to` + "`" + `. With the status ` + "`" + `denied` + "`" + `, ` + "`" + `denied_attempts` + "`" + ` is the number of attempts
+  The changed fields. A rotation has the new key's id as ` + "`" + `rotated_to` + "`" + `. An ` + "`" + `api_key_expiring` + "`" + ` has the key's expiry as ` + "`" + `expires_at` + "`" + `. With the status ` + "`" + `denied` + "`" + `, ` + "`" + `denied_attempts` + "`" + ` is the number of attempts
   without an event of their own.
   """
   changes: [AuditChange!]!
@@ -2226,6 +2423,8 @@ type ApiKey implements Node {
   revokeReason: String
   "How much of the organization the key reaches, by the widest of its scopes."
   reach: ApiKeyReach!
+  "What needs attention about the key at the moment of the request, in the order of ` + "`" + `ApiKeyFinding` + "`" + `."
+  findings: [ApiKeyFinding!]!
 
   """
   The retrievers that the key's scopes name by exact id, in any namespace, in the order of the scopes. It shows only retrievers that exist and
@@ -2475,6 +2674,8 @@ input ApiKeyFilter {
   expiresBefore: DateTime
   "True: keys that never expire. False sets no condition."
   neverExpires: Boolean
+  "Keys with at least one of these findings."
+  finding: [ApiKeyFinding!]
 }
 
 """
@@ -2598,6 +2799,8 @@ func (ec *executionContext) childFields_ApiKey(ctx context.Context, field graphq
 		return ec.fieldContext_ApiKey_revokeReason(ctx, field)
 	case "reach":
 		return ec.fieldContext_ApiKey_reach(ctx, field)
+	case "findings":
+		return ec.fieldContext_ApiKey_findings(ctx, field)
 	case "retrievers":
 		return ec.fieldContext_ApiKey_retrievers(ctx, field)
 	case "usage":
@@ -2646,6 +2849,44 @@ func (ec *executionContext) childFields_ApiKeyEdge(ctx context.Context, field gr
 		return ec.fieldContext_ApiKeyEdge_node(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type ApiKeyEdge", field.Name)
+}
+
+func (ec *executionContext) childFields_ApiKeyPolicy(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "defaultLifetimeSeconds":
+		return ec.fieldContext_ApiKeyPolicy_defaultLifetimeSeconds(ctx, field)
+	case "maxLifetimeSeconds":
+		return ec.fieldContext_ApiKeyPolicy_maxLifetimeSeconds(ctx, field)
+	case "staleAfterSeconds":
+		return ec.fieldContext_ApiKeyPolicy_staleAfterSeconds(ctx, field)
+	case "expiryNoticeSeconds":
+		return ec.fieldContext_ApiKeyPolicy_expiryNoticeSeconds(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ApiKeyPolicy", field.Name)
+}
+
+func (ec *executionContext) childFields_ApiKeyReport(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "active":
+		return ec.fieldContext_ApiKeyReport_active(ctx, field)
+	case "revoked":
+		return ec.fieldContext_ApiKeyReport_revoked(ctx, field)
+	case "expired":
+		return ec.fieldContext_ApiKeyReport_expired(ctx, field)
+	case "neverExpires":
+		return ec.fieldContext_ApiKeyReport_neverExpires(ctx, field)
+	case "beyondMaxLifetime":
+		return ec.fieldContext_ApiKeyReport_beyondMaxLifetime(ctx, field)
+	case "expiresSoon":
+		return ec.fieldContext_ApiKeyReport_expiresSoon(ctx, field)
+	case "unused":
+		return ec.fieldContext_ApiKeyReport_unused(ctx, field)
+	case "stale":
+		return ec.fieldContext_ApiKeyReport_stale(ctx, field)
+	case "unlisted":
+		return ec.fieldContext_ApiKeyReport_unlisted(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ApiKeyReport", field.Name)
 }
 
 func (ec *executionContext) childFields_ApiKeyScope(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -2822,6 +3063,10 @@ func (ec *executionContext) childFields_Organization(ctx context.Context, field 
 		return ec.fieldContext_Organization_apiKeys(ctx, field)
 	case "auditEvents":
 		return ec.fieldContext_Organization_auditEvents(ctx, field)
+	case "apiKeyReport":
+		return ec.fieldContext_Organization_apiKeyReport(ctx, field)
+	case "apiKeyPolicy":
+		return ec.fieldContext_Organization_apiKeyPolicy(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type Organization", field.Name)
 }

@@ -48,6 +48,8 @@ type OrganizationResolver interface {
 	Namespaces(ctx context.Context, obj *Organization, first *int, after *string, last *int, before *string, search *string) (*NamespaceConnection, error)
 	APIKeys(ctx context.Context, obj *Organization, includeRevoked *bool, first *int, after *string, last *int, before *string, filter *apikey.Filter, orderBy *apikey.Order) (*ApiKeyConnection, error)
 	AuditEvents(ctx context.Context, obj *Organization, first *int, after *string, last *int, before *string, filter *apikey.EventFilter) (*AuditEventConnection, error)
+	APIKeyReport(ctx context.Context, obj *Organization) (*apikey.Report, error)
+	APIKeyPolicy(ctx context.Context, obj *Organization) (*ApiKeyPolicy, error)
 }
 type QueryResolver interface {
 	Retriever(ctx context.Context, id string) (*apikey.Retriever, error)
@@ -1481,6 +1483,29 @@ func (ec *executionContext) fieldContext_ApiKey_reach(_ context.Context, field g
 	return graphql.NewScalarFieldContext("ApiKey", field, true, false, "ApiKeyReach")
 }
 
+func (ec *executionContext) _ApiKey_findings(ctx context.Context, field graphql.CollectedField, obj *apikey.Key) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ApiKey_findings(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Findings(), nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []apikey.Finding) graphql.Marshaler {
+			return ec.marshalNApiKeyFinding2ᚕretrieverkeysᚋapikeyᚐFindingᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ApiKey_findings(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ApiKey", field, true, false, "ApiKeyFinding")
+}
+
 func (ec *executionContext) _ApiKey_retrievers(ctx context.Context, field graphql.CollectedField, obj *apikey.Key) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -2038,6 +2063,305 @@ func (ec *executionContext) fieldContext_ApiKeyEdge_node(_ context.Context, fiel
 		},
 	}
 	return fc, nil
+}
+
+func (ec *executionContext) _ApiKeyPolicy_defaultLifetimeSeconds(ctx context.Context, field graphql.CollectedField, obj *ApiKeyPolicy) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ApiKeyPolicy_defaultLifetimeSeconds(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.DefaultLifetimeSeconds, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *int) graphql.Marshaler {
+			return ec.marshalOInt2ᚖint(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_ApiKeyPolicy_defaultLifetimeSeconds(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ApiKeyPolicy", field, false, false, "Int")
+}
+
+func (ec *executionContext) _ApiKeyPolicy_maxLifetimeSeconds(ctx context.Context, field graphql.CollectedField, obj *ApiKeyPolicy) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ApiKeyPolicy_maxLifetimeSeconds(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.MaxLifetimeSeconds, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *int) graphql.Marshaler {
+			return ec.marshalOInt2ᚖint(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_ApiKeyPolicy_maxLifetimeSeconds(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ApiKeyPolicy", field, false, false, "Int")
+}
+
+func (ec *executionContext) _ApiKeyPolicy_staleAfterSeconds(ctx context.Context, field graphql.CollectedField, obj *ApiKeyPolicy) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ApiKeyPolicy_staleAfterSeconds(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.StaleAfterSeconds, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int) graphql.Marshaler {
+			return ec.marshalNInt2int(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ApiKeyPolicy_staleAfterSeconds(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ApiKeyPolicy", field, false, false, "Int")
+}
+
+func (ec *executionContext) _ApiKeyPolicy_expiryNoticeSeconds(ctx context.Context, field graphql.CollectedField, obj *ApiKeyPolicy) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ApiKeyPolicy_expiryNoticeSeconds(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ExpiryNoticeSeconds, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int) graphql.Marshaler {
+			return ec.marshalNInt2int(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ApiKeyPolicy_expiryNoticeSeconds(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ApiKeyPolicy", field, false, false, "Int")
+}
+
+func (ec *executionContext) _ApiKeyReport_active(ctx context.Context, field graphql.CollectedField, obj *apikey.Report) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ApiKeyReport_active(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Active, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int) graphql.Marshaler {
+			return ec.marshalNInt2int(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ApiKeyReport_active(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ApiKeyReport", field, false, false, "Int")
+}
+
+func (ec *executionContext) _ApiKeyReport_revoked(ctx context.Context, field graphql.CollectedField, obj *apikey.Report) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ApiKeyReport_revoked(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Revoked, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int) graphql.Marshaler {
+			return ec.marshalNInt2int(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ApiKeyReport_revoked(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ApiKeyReport", field, false, false, "Int")
+}
+
+func (ec *executionContext) _ApiKeyReport_expired(ctx context.Context, field graphql.CollectedField, obj *apikey.Report) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ApiKeyReport_expired(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Expired, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int) graphql.Marshaler {
+			return ec.marshalNInt2int(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ApiKeyReport_expired(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ApiKeyReport", field, false, false, "Int")
+}
+
+func (ec *executionContext) _ApiKeyReport_neverExpires(ctx context.Context, field graphql.CollectedField, obj *apikey.Report) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ApiKeyReport_neverExpires(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.NeverExpires, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int) graphql.Marshaler {
+			return ec.marshalNInt2int(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ApiKeyReport_neverExpires(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ApiKeyReport", field, false, false, "Int")
+}
+
+func (ec *executionContext) _ApiKeyReport_beyondMaxLifetime(ctx context.Context, field graphql.CollectedField, obj *apikey.Report) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ApiKeyReport_beyondMaxLifetime(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.BeyondMaxLifetime, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int) graphql.Marshaler {
+			return ec.marshalNInt2int(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ApiKeyReport_beyondMaxLifetime(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ApiKeyReport", field, false, false, "Int")
+}
+
+func (ec *executionContext) _ApiKeyReport_expiresSoon(ctx context.Context, field graphql.CollectedField, obj *apikey.Report) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ApiKeyReport_expiresSoon(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ExpiresSoon, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int) graphql.Marshaler {
+			return ec.marshalNInt2int(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ApiKeyReport_expiresSoon(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ApiKeyReport", field, false, false, "Int")
+}
+
+func (ec *executionContext) _ApiKeyReport_unused(ctx context.Context, field graphql.CollectedField, obj *apikey.Report) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ApiKeyReport_unused(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Unused, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int) graphql.Marshaler {
+			return ec.marshalNInt2int(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ApiKeyReport_unused(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ApiKeyReport", field, false, false, "Int")
+}
+
+func (ec *executionContext) _ApiKeyReport_stale(ctx context.Context, field graphql.CollectedField, obj *apikey.Report) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ApiKeyReport_stale(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Stale, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int) graphql.Marshaler {
+			return ec.marshalNInt2int(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ApiKeyReport_stale(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ApiKeyReport", field, false, false, "Int")
+}
+
+func (ec *executionContext) _ApiKeyReport_unlisted(ctx context.Context, field graphql.CollectedField, obj *apikey.Report) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ApiKeyReport_unlisted(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Unlisted, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int) graphql.Marshaler {
+			return ec.marshalNInt2int(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ApiKeyReport_unlisted(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ApiKeyReport", field, false, false, "Int")
 }
 
 func (ec *executionContext) _ApiKeyScope_resourceType(ctx context.Context, field graphql.CollectedField, obj *apikey.Scope) (ret graphql.Marshaler) {
@@ -3721,6 +4045,70 @@ func (ec *executionContext) fieldContext_Organization_auditEvents(ctx context.Co
 	if fc.Args, err = ec.field_Organization_auditEvents_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
 		ec.Error(ctx, err)
 		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Organization_apiKeyReport(ctx context.Context, field graphql.CollectedField, obj *Organization) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Organization_apiKeyReport(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return ec.Resolvers.Organization().APIKeyReport(ctx, obj)
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *apikey.Report) graphql.Marshaler {
+			return ec.marshalOApiKeyReport2ᚖretrieverkeysᚋapikeyᚐReport(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Organization_apiKeyReport(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Organization",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_ApiKeyReport(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Organization_apiKeyPolicy(ctx context.Context, field graphql.CollectedField, obj *Organization) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Organization_apiKeyPolicy(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return ec.Resolvers.Organization().APIKeyPolicy(ctx, obj)
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *ApiKeyPolicy) graphql.Marshaler {
+			return ec.marshalOApiKeyPolicy2ᚖretrieverkeysᚋgraphᚐApiKeyPolicy(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Organization_apiKeyPolicy(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Organization",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_ApiKeyPolicy(ctx, field)
+		},
 	}
 	return fc, nil
 }
@@ -5430,7 +5818,7 @@ func (ec *executionContext) unmarshalInputApiKeyFilter(ctx context.Context, obj 
 		asMap[k] = v
 	}
 
-	fieldsInOrder := [...]string{"status", "keyType", "search", "createdBy", "createdAfter", "createdBefore", "unusedSince", "neverUsed", "expiresAfter", "expiresBefore", "neverExpires"}
+	fieldsInOrder := [...]string{"status", "keyType", "search", "createdBy", "createdAfter", "createdBefore", "unusedSince", "neverUsed", "expiresAfter", "expiresBefore", "neverExpires", "finding"}
 	for _, k := range fieldsInOrder {
 		v, ok := asMap[k]
 		if !ok {
@@ -5514,6 +5902,13 @@ func (ec *executionContext) unmarshalInputApiKeyFilter(ctx context.Context, obj 
 				return it, err
 			}
 			it.NeverExpires = data
+		case "finding":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("finding"))
+			data, err := ec.unmarshalOApiKeyFinding2ᚕretrieverkeysᚋapikeyᚐFindingᚄ(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Finding = data
 		}
 	}
 	return it, nil
@@ -5886,7 +6281,7 @@ func (ec *executionContext) unmarshalInputRotateApiKeyInput(ctx context.Context,
 		asMap["overlapSeconds"] = 0
 	}
 
-	fieldsInOrder := [...]string{"id", "overlapSeconds"}
+	fieldsInOrder := [...]string{"id", "overlapSeconds", "expiresAt"}
 	for _, k := range fieldsInOrder {
 		v, ok := asMap[k]
 		if !ok {
@@ -5907,6 +6302,13 @@ func (ec *executionContext) unmarshalInputRotateApiKeyInput(ctx context.Context,
 				return it, err
 			}
 			it.OverlapSeconds = graphql.OmittableOf(data)
+		case "expiresAt":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("expiresAt"))
+			data, err := ec.unmarshalODateTime2ᚖtimeᚐTime(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.ExpiresAt = graphql.OmittableOf(data)
 		}
 	}
 	return it, nil
@@ -6201,6 +6603,11 @@ func (ec *executionContext) _ApiKey(ctx context.Context, sel ast.SelectionSet, o
 			if out.Values[i] == graphql.Null {
 				atomic.AddUint32(&out.Invalids, 1)
 			}
+		case "findings":
+			out.Values[i] = ec._ApiKey_findings(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
 		case "retrievers":
 			out.ResolveConcurrently(ec.OperationContext, &deferred, i,
 				true, false,
@@ -6358,6 +6765,127 @@ func (ec *executionContext) _ApiKeyEdge(ctx context.Context, sel ast.SelectionSe
 			}
 		case "node":
 			out.Values[i] = ec._ApiKeyEdge_node(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var apiKeyPolicyImplementors = []string{"ApiKeyPolicy"}
+
+func (ec *executionContext) _ApiKeyPolicy(ctx context.Context, sel ast.SelectionSet, obj *ApiKeyPolicy) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, apiKeyPolicyImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("ApiKeyPolicy")
+		case "defaultLifetimeSeconds":
+			out.Values[i] = ec._ApiKeyPolicy_defaultLifetimeSeconds(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "maxLifetimeSeconds":
+			out.Values[i] = ec._ApiKeyPolicy_maxLifetimeSeconds(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "staleAfterSeconds":
+			out.Values[i] = ec._ApiKeyPolicy_staleAfterSeconds(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "expiryNoticeSeconds":
+			out.Values[i] = ec._ApiKeyPolicy_expiryNoticeSeconds(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var apiKeyReportImplementors = []string{"ApiKeyReport"}
+
+func (ec *executionContext) _ApiKeyReport(ctx context.Context, sel ast.SelectionSet, obj *apikey.Report) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, apiKeyReportImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("ApiKeyReport")
+		case "active":
+			out.Values[i] = ec._ApiKeyReport_active(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "revoked":
+			out.Values[i] = ec._ApiKeyReport_revoked(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "expired":
+			out.Values[i] = ec._ApiKeyReport_expired(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "neverExpires":
+			out.Values[i] = ec._ApiKeyReport_neverExpires(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "beyondMaxLifetime":
+			out.Values[i] = ec._ApiKeyReport_beyondMaxLifetime(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "expiresSoon":
+			out.Values[i] = ec._ApiKeyReport_expiresSoon(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "unused":
+			out.Values[i] = ec._ApiKeyReport_unused(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "stale":
+			out.Values[i] = ec._ApiKeyReport_stale(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "unlisted":
+			out.Values[i] = ec._ApiKeyReport_unlisted(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
 				out.Invalids++
 			}
@@ -7041,6 +7569,18 @@ func (ec *executionContext) _Organization(ctx context.Context, sel ast.Selection
 				true, false,
 				func(ctx context.Context) graphql.Marshaler {
 					return ec._Organization_auditEvents(ctx, field, obj)
+				})
+		case "apiKeyReport":
+			out.ResolveConcurrently(ec.OperationContext, &deferred, i,
+				true, false,
+				func(ctx context.Context) graphql.Marshaler {
+					return ec._Organization_apiKeyReport(ctx, field, obj)
+				})
+		case "apiKeyPolicy":
+			out.ResolveConcurrently(ec.OperationContext, &deferred, i,
+				true, false,
+				func(ctx context.Context) graphql.Marshaler {
+					return ec._Organization_apiKeyPolicy(ctx, field, obj)
 				})
 		default:
 			panic("unknown field " + strconv.Quote(field.Name))
@@ -7761,6 +8301,68 @@ func (ec *executionContext) marshalNApiKeyEdge2ᚕretrieverkeysᚋgraphᚐApiKey
 	return ret
 }
 
+func (ec *executionContext) unmarshalNApiKeyFinding2retrieverkeysᚋapikeyᚐFinding(ctx context.Context, v any) (apikey.Finding, error) {
+	tmp, err := graphql.UnmarshalString(v)
+	res := unmarshalNApiKeyFinding2retrieverkeysᚋapikeyᚐFinding[tmp]
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalNApiKeyFinding2retrieverkeysᚋapikeyᚐFinding(ctx context.Context, sel ast.SelectionSet, v apikey.Finding) graphql.Marshaler {
+	_ = sel
+	res := graphql.MarshalString(marshalNApiKeyFinding2retrieverkeysᚋapikeyᚐFinding[v])
+	if res == graphql.Null {
+		graphql.AddInvalidNullFromMarshaler(ctx, "ApiKeyFinding!")
+	}
+	return res
+}
+
+var (
+	unmarshalNApiKeyFinding2retrieverkeysᚋapikeyᚐFinding = map[string]apikey.Finding{
+		"NEVER_EXPIRES":       apikey.NeverExpires,
+		"BEYOND_MAX_LIFETIME": apikey.BeyondMaxLifetime,
+		"EXPIRES_SOON":        apikey.ExpiresSoon,
+		"UNUSED":              apikey.Unused,
+		"STALE":               apikey.Stale,
+	}
+	marshalNApiKeyFinding2retrieverkeysᚋapikeyᚐFinding = map[apikey.Finding]string{
+		apikey.NeverExpires:      "NEVER_EXPIRES",
+		apikey.BeyondMaxLifetime: "BEYOND_MAX_LIFETIME",
+		apikey.ExpiresSoon:       "EXPIRES_SOON",
+		apikey.Unused:            "UNUSED",
+		apikey.Stale:             "STALE",
+	}
+)
+
+func (ec *executionContext) unmarshalNApiKeyFinding2ᚕretrieverkeysᚋapikeyᚐFindingᚄ(ctx context.Context, v any) ([]apikey.Finding, error) {
+	vSlice := graphql.CoerceList(v)
+	var err error
+	res := make([]apikey.Finding, len(vSlice))
+	for i := range vSlice {
+		ctx := graphql.WithPathContext(ctx, graphql.NewPathWithIndex(i))
+		res[i], err = ec.unmarshalNApiKeyFinding2retrieverkeysᚋapikeyᚐFinding(ctx, vSlice[i])
+		if err != nil {
+			return nil, err
+		}
+	}
+	return res, nil
+}
+
+func (ec *executionContext) marshalNApiKeyFinding2ᚕretrieverkeysᚋapikeyᚐFindingᚄ(ctx context.Context, sel ast.SelectionSet, v []apikey.Finding) graphql.Marshaler {
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 64, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalNApiKeyFinding2retrieverkeysᚋapikeyᚐFinding(ctx, sel, v[i])
+	})
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
+}
+
 func (ec *executionContext) unmarshalNApiKeyOperation2retrieverkeysᚋapikeyᚐOperation(ctx context.Context, v any) (apikey.Operation, error) {
 	res, err := scalar.UnmarshalOperation(v)
 	return res, graphql.ErrorOnPath(ctx, err)
@@ -8374,12 +8976,55 @@ func (ec *executionContext) unmarshalOApiKeyFilter2ᚖretrieverkeysᚋapikeyᚐF
 	return &res, graphql.ErrorOnPath(ctx, err)
 }
 
+func (ec *executionContext) unmarshalOApiKeyFinding2ᚕretrieverkeysᚋapikeyᚐFindingᚄ(ctx context.Context, v any) ([]apikey.Finding, error) {
+	if v == nil {
+		return nil, nil
+	}
+	vSlice := graphql.CoerceList(v)
+	var err error
+	res := make([]apikey.Finding, len(vSlice))
+	for i := range vSlice {
+		ctx := graphql.WithPathContext(ctx, graphql.NewPathWithIndex(i))
+		res[i], err = ec.unmarshalNApiKeyFinding2retrieverkeysᚋapikeyᚐFinding(ctx, vSlice[i])
+		if err != nil {
+			return nil, err
+		}
+	}
+	return res, nil
+}
+
+func (ec *executionContext) marshalOApiKeyFinding2ᚕretrieverkeysᚋapikeyᚐFindingᚄ(ctx context.Context, sel ast.SelectionSet, v []apikey.Finding) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 64, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalNApiKeyFinding2retrieverkeysᚋapikeyᚐFinding(ctx, sel, v[i])
+	})
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
+}
+
 func (ec *executionContext) unmarshalOApiKeyOrder2ᚖretrieverkeysᚋapikeyᚐOrder(ctx context.Context, v any) (*apikey.Order, error) {
 	if v == nil {
 		return nil, nil
 	}
 	res, err := ec.unmarshalInputApiKeyOrder(ctx, v)
 	return &res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalOApiKeyPolicy2ᚖretrieverkeysᚋgraphᚐApiKeyPolicy(ctx context.Context, sel ast.SelectionSet, v *ApiKeyPolicy) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._ApiKeyPolicy(ctx, sel, v)
 }
 
 func (ec *executionContext) unmarshalOApiKeyRefusal2ᚖretrieverkeysᚋapikeyᚐRefusal(ctx context.Context, v any) (*apikey.Refusal, error) {
@@ -8419,6 +9064,13 @@ var (
 		apikey.RefusedOperation:  "OPERATION",
 	}
 )
+
+func (ec *executionContext) marshalOApiKeyReport2ᚖretrieverkeysᚋapikeyᚐReport(ctx context.Context, sel ast.SelectionSet, v *apikey.Report) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._ApiKeyReport(ctx, sel, v)
+}
 
 func (ec *executionContext) unmarshalOApiKeyStatus2ᚕretrieverkeysᚋapikeyᚐStatusᚄ(ctx context.Context, v any) ([]apikey.Status, error) {
 	if v == nil {

@@ -45,7 +45,7 @@ func (r *mutationResolver) UpdateAPIKey(ctx context.Context, input UpdateAPIKeyI
 
 func (r *mutationResolver) RotateAPIKey(ctx context.Context, input RotateAPIKeyInput) (*RotateAPIKeyPayload, error) {
 	overlap := time.Duration(orZero(input.OverlapSeconds.Value())) * time.Second
-	return rotated(r.Service.Rotate(ctx, apikey.CallerFrom(ctx), apikey.NamespaceFrom(ctx), apikey.ID(input.ID), overlap))
+	return rotated(r.Service.Rotate(ctx, apikey.CallerFrom(ctx), apikey.NamespaceFrom(ctx), apikey.ID(input.ID), overlap, input.ExpiresAt.Value()))
 }
 
 func (r *mutationResolver) RevokeAPIKey(ctx context.Context, input RevokeAPIKeyInput) (*RevokeAPIKeyPayload, error) {
@@ -117,6 +117,14 @@ func (r *organizationResolver) APIKeys(ctx context.Context, obj *Organization, i
 
 func (r *organizationResolver) AuditEvents(ctx context.Context, obj *Organization, first *int, after *string, last *int, before *string, filter *apikey.EventFilter) (*AuditEventConnection, error) {
 	return auditEvents(loaded(ctx).auditEvents(ctx, apikey.EventPlace{}, eventOptions(first, after, last, before, filter)))
+}
+
+func (r *organizationResolver) APIKeyReport(ctx context.Context, obj *Organization) (*apikey.Report, error) {
+	return loaded(ctx).report(ctx)
+}
+
+func (r *organizationResolver) APIKeyPolicy(ctx context.Context, obj *Organization) (*ApiKeyPolicy, error) {
+	return policy(r.Service.Policy), nil
 }
 
 func (r *queryResolver) Retriever(ctx context.Context, id string) (*apikey.Retriever, error) {

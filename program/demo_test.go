@@ -4,6 +4,7 @@ import (
 	"maps"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -15,7 +16,7 @@ import (
 // The first run creates demo data and prints a working key and a link. The next run on the same store changes nothing.
 func TestDemo(t *testing.T) {
 	d := programtest.Embedded(t)
-	d.Env["DEMO"] = "true"
+	d.Env["DEMO"], d.Env["KEY_MAX_LIFETIME"] = "true", "90d" // which the demo's keys are exempt from
 	s := programtest.Serve(t, d.Env)
 	key := regexp.MustCompile(`sk_[0-9A-Za-z]{53}\b`).FindString(s.Stdout.Await("Admin key", s.Ended))
 	if link := s.Stdout.Await("Console", s.Ended); strings.TrimRight(link, "\r\n") != "  Console     "+s.URL+"/#key="+key || len(link) > 100 {
@@ -41,10 +42,15 @@ func TestDemo(t *testing.T) {
 	if got := ask(`{ organization { apiKeys(filter: { search: \"Mobile apps\" }) { results { usage { allowed days { allowed } } } } } }`); !regexp.MustCompile(`"usage":\{"allowed":[1-9]`).MatchString(got) {
 		t.Error(got)
 	}
+	report := ask(`{ organization { apiKeyReport { active revoked expired neverExpires beyondMaxLifetime expiresSoon unused stale } } }`)
+	if n := regexp.MustCompile(`":[1-9]`).FindAllString(report, -1); len(n) != 8 {
+		t.Errorf("the demo does not show every finding: %s", report)
+	}
 	if code := s.Stop(); code != program.ExitOK {
 		t.Errorf("exit code %d", code)
 	}
-	if trail := programtest.StoredEvents(t, d); len(trail) != 1 || trail[0].Action != apikey.KeyCreated || trail[0].ActorType != apikey.Operator || trail[0].ActorID != program.Operator() {
+	notice := func(e apikey.Event) bool { return e.Action == apikey.KeyExpiring }
+	if trail := slices.DeleteFunc(programtest.StoredEvents(t, d), notice); len(trail) != 1 || trail[0].Action != apikey.KeyCreated || trail[0].ActorType != apikey.Operator || trail[0].ActorID != program.Operator() {
 		t.Errorf("the admin key's audit trail: %+v", trail)
 	}
 	if strings.Contains(s.Stderr.String(), key) {

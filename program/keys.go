@@ -27,7 +27,7 @@ func (c *command) createKey(ctx context.Context) error {
 
 func (c *command) rotateKey(ctx context.Context) error {
 	return c.inNamespace(ctx, func(ctx context.Context, w workspace) error {
-		r, err := w.service.Rotate(ctx, w.caller, string(w.namespace.ID), apikey.ID(c.cfg.Operands[0]), c.cfg.Keys.Overlap)
+		r, err := w.service.Rotate(ctx, w.caller, string(w.namespace.ID), apikey.ID(c.cfg.Operands[0]), c.cfg.Keys.Overlap, c.cfg.Keys.ExpiresAt)
 		if err != nil {
 			return err
 		}

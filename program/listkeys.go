@@ -28,7 +28,7 @@ func (c *command) listKeys(ctx context.Context) error {
 		}
 		out := c.listing("key", columns...)
 		for i := range places {
-			if err := c.listKeysOf(ctx, newWorkspace(engine, &places[i]), search, out); err != nil {
+			if err := c.listKeysOf(ctx, c.workspace(engine, &places[i]), search, out); err != nil {
 				return withFlag(err)
 			}
 		}
@@ -116,6 +116,7 @@ func (c *command) listOptions(search string) apikey.ListOptions {
 			Status: as[apikey.Status](f.Statuses), KeyType: as[apikey.Type](f.Types), Search: search, CreatedBy: f.CreatedBy,
 			CreatedAfter: f.CreatedAfter, CreatedBefore: f.CreatedBefore, ExpiresAfter: f.ExpiresAfter, ExpiresBefore: f.ExpiresBefore,
 			NeverExpires: &f.NeverExpires, UnusedSince: f.UnusedSince, NeverUsed: &f.NeverUsed,
+			Finding: as[apikey.Finding](f.Findings),
 		},
 	}
 }

@@ -181,6 +181,9 @@ func TestKeysListFilters(t *testing.T) {
 	if got, want := config.KeyTypes, apikey.Types; fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("the types are %v, want %v", got, want)
 	}
+	if got, want := config.KeyFindings, apikey.Findings; fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
 	if got, want := config.KeyStatuses, []apikey.Status{apikey.Active, apikey.Revoked, apikey.Expired}; fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("the statuses are %v, want %v", got, want)
 	}
@@ -225,6 +228,12 @@ func TestKeysListFilters(t *testing.T) {
 			"--search NAME.of":                  "",
 			"--search y_7":                      "7",
 			"--never-used --created-by usr_bob": "",
+			"--finding never_expires":           "5",
+			"--finding unused":                  "4",
+			"--finding stale":                   "5 3 2 1",
+			"--finding expires_soon":            "",
+			"--finding beyond_max_lifetime":     "",
+			"--finding stale --finding unused --created-before 2026-03-05": "4 3 2 1",
 			"--type retriever --created-before 2026-03-05 --status active": "4 3",
 		} {
 			var ids []string

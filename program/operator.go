@@ -29,8 +29,15 @@ func (c *command) inNamespace(ctx context.Context, f func(context.Context, works
 		if err != nil {
 			return err
 		}
-		return withFlag(f(ctx, newWorkspace(engine, ns)))
+		return withFlag(f(ctx, c.workspace(engine, ns)))
 	})
+}
+
+// workspace returns a workspace in which the policy of the settings applies.
+func (c *command) workspace(engine store.Engine, ns *apikey.Namespace) workspace {
+	w := newWorkspace(engine, ns)
+	w.service.Policy = apikey.Policy(c.cfg.Policy)
+	return w
 }
 
 func newWorkspace(engine store.Engine, ns *apikey.Namespace) workspace {

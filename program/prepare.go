@@ -15,9 +15,9 @@ const (
 	lastRetry  = 30 * time.Second
 )
 
-// prepare creates the indexes as soon as the store can be reached and adds the demo data if DEMO is set. Then it reports, every hour, how
-// many keys cannot be listed. It has no deadline, because building an index can take hours. The server handles requests meanwhile.
-func (c *command) prepare(ctx context.Context, engine store.Engine, prepare func(context.Context) error, url string, metrics *telemetry.Metrics) {
+// prepare creates the indexes as soon as the store can be reached and adds the demo data if DEMO is set. It has no deadline, because building
+// an index can take hours. The server handles requests meanwhile. It reports false if ctx is done first.
+func (c *command) prepare(ctx context.Context, engine store.Engine, prepare func(context.Context) error, url string) bool {
 	for wait := firstRetry; ; wait = min(2*wait, lastRetry) {
 		err := prepare(ctx)
 		if err == nil && c.cfg.Demo {
@@ -29,15 +29,19 @@ func (c *command) prepare(ctx context.Context, engine store.Engine, prepare func
 			if wait > firstRetry {
 				c.logger.InfoContext(ctx, "the store is ready")
 			}
-			break
+			return true
 		}
 		if ctx.Err() == nil {
 			c.logger.WarnContext(ctx, "the store is not ready yet", "error", err, "cause", errors.Unwrap(err), "retry_in", wait.String())
 		}
 		if !pause(ctx, wait) {
-			return
+			return false
 		}
 	}
+}
+
+// countUnusable reports every hour how many keys cannot be listed.
+func (c *command) countUnusable(ctx context.Context, engine store.Engine, metrics *telemetry.Metrics) {
 	for {
 		unusable, err := engine.CountUnusable(ctx)
 		switch {

@@ -80,7 +80,7 @@ func (c *command) serve(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, closeLimiter()) }()
 
 	usage := &apikey.Usage{Store: engine, Logger: c.logger, Lost: metrics.UsageLost}
-	service := &apikey.Service{Store: engine, Usage: usage, RateLimit: c.cfg.RateLimit}
+	service := &apikey.Service{Store: engine, Usage: usage, RateLimit: c.cfg.RateLimit, Policy: apikey.Policy(c.cfg.Policy)}
 	playground := ""
 	if c.cfg.Playground {
 		playground = "playground"
@@ -135,7 +135,13 @@ func (c *command) serve(ctx context.Context) (err error) {
 
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	var working sync.WaitGroup
-	working.Go(func() { c.prepare(background, engine, prepare, url, metrics) })
+	notices := apikey.Notices{Service: service, Logger: c.logger, Count: metrics.ExpiringKeys}
+	working.Go(func() {
+		if c.prepare(background, engine, prepare, url) {
+			working.Go(func() { notices.Run(background) }) // needs an index
+			c.countUnusable(background, engine, metrics)
+		}
+	})
 	working.Go(func() { usage.Run(background) })
 	working.Go(func() { usage.Forget(background, c.cfg.UsageDays, time.Now) })
 	working.Go(func() { service.StoreDenials(background, c.logger) })

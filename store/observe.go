@@ -114,6 +114,10 @@ func (o observed) AnswersOf(ctx context.Context, tenant apikey.InternalID, ids [
 	})
 }
 
+func (o observed) EachKey(ctx context.Context, tenant apikey.InternalID, fields apikey.Fields, f func(*apikey.Key)) (int, error) {
+	return see(ctx, &o.observer, "EachKey", func(ctx context.Context) (int, error) { return o.engine.EachKey(ctx, tenant, fields, f) })
+}
+
 func (o observed) Namespaces(ctx context.Context, tenant apikey.InternalID, refs []string) ([]apikey.Namespace, error) {
 	return see(ctx, &o.observer, "Namespaces", func(ctx context.Context) ([]apikey.Namespace, error) { return o.engine.Namespaces(ctx, tenant, refs) })
 }
@@ -168,6 +172,16 @@ func (o observed) DeleteAnswers(ctx context.Context, before apikey.Day, limit in
 	return see(ctx, &o.observer, "DeleteAnswers", func(ctx context.Context) (bool, error) {
 		return o.engine.DeleteAnswers(ctx, before, limit)
 	})
+}
+
+func (o observed) ExpiringKeys(ctx context.Context, after apikey.ExpiryPosition, before time.Time, limit int) ([]apikey.Key, error) {
+	return see(ctx, &o.observer, "ExpiringKeys", func(ctx context.Context) ([]apikey.Key, error) {
+		return o.engine.ExpiringKeys(ctx, after, before, limit)
+	})
+}
+
+func (o observed) StoredEvents(ctx context.Context, events []apikey.EventRef) ([]apikey.EventRef, error) {
+	return see(ctx, &o.observer, "StoredEvents", func(ctx context.Context) ([]apikey.EventRef, error) { return o.engine.StoredEvents(ctx, events) })
 }
 
 func (o observed) InsertEvent(ctx context.Context, e apikey.Event) error {

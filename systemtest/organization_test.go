@@ -31,7 +31,7 @@ type randomKey struct {
 	permission      string
 	createdBy       string
 	created         time.Time
-	expires         *time.Time
+	expires, used   *time.Time
 	revoked         bool
 	scopes          []programtest.Fields
 }
@@ -65,8 +65,14 @@ func randomOrganization(r *rand.Rand, name string) organization {
 			permission: pick("read", "write", "delete", "admin"), createdBy: pick("usr_ada", "usr_bob"), revoked: r.IntN(4) == 0,
 			created: time.Date(2026, 1, 1+r.IntN(5), 0, 0, 0, 0, time.UTC), scopes: []programtest.Fields{},
 		}
-		if r.IntN(2) == 0 {
+		switch r.IntN(4) {
+		case 0:
 			k.expires = new(time.Date(2020+20*r.IntN(2), 1, 1+r.IntN(5), 0, 0, 0, 0, time.UTC))
+		case 1:
+			k.expires = new(time.Now().Add(5 * 24 * time.Hour))
+		}
+		if year := 2000 + 50*r.IntN(3); year > 2000 {
+			k.used = new(time.Date(year-25, 1, 1, 0, 0, 0, 0, time.UTC))
 		}
 		for range r.IntN(most + 1) {
 			k.scopes = append(k.scopes, scope(operation))
@@ -82,6 +88,7 @@ func randomOrganization(r *rand.Rand, name string) organization {
 	for i := range 4 {
 		k := key("read_data", 2)
 		k.token, k.revoked, k.expires = fmt.Sprintf("%s_%d", name, i), false, nil
+		k.used = new(time.Date(2075, 1, 1, 0, 0, 0, 0, time.UTC)) // later than the test's own uses
 		k.id, k.hash = "key_caller_"+k.token, programtest.HashOf(programtest.Token(k.token))
 		o.callers = append(o.callers, k)
 	}
@@ -105,6 +112,9 @@ func (o *organization) addTo(b *document.Batch) {
 		}
 		if k.expires != nil {
 			fields["expires_at"] = programtest.Date(k.expires.Format(time.RFC3339))
+		}
+		if k.used != nil {
+			fields["last_used_at"] = programtest.Date(k.used.Format(time.RFC3339))
 		}
 		if k.revoked {
 			fields["status"], fields["revoked_at"] = "revoked", programtest.Date("2026-02-01T00:00:00Z")
@@ -134,6 +144,48 @@ func (o *organization) covers(c randomKey, ns, retriever string) bool {
 		whole := names(s, "organization", "org_"+o.name) || names(s, "organization", "int_"+o.name)
 		return allowsReading(s) && (whole || ns != "" && names(s, "namespace", ns) || retriever != "" && names(s, "retriever", retriever))
 	})
+}
+
+// active reports whether the key works. None expires during the test.
+func active(k randomKey) bool { return !k.revoked && (k.expires == nil || k.expires.After(time.Now())) }
+
+// findings are what needs attention about the key, by the sentences of the schema, with a maximum of 4,000 days and the default settings.
+func findings(k randomKey) (found []string) {
+	const day = 24 * time.Hour
+	for _, f := range []struct {
+		name string
+		is   bool
+	}{
+		{"NEVER_EXPIRES", k.expires == nil},
+		{"BEYOND_MAX_LIFETIME", k.expires == nil || k.expires.After(k.created.Add(4000*day))},
+		{"EXPIRES_SOON", k.expires != nil && time.Until(*k.expires) < 14*day},
+		{"UNUSED", k.used == nil && time.Since(k.created) > 90*day},
+		{"STALE", k.used != nil && time.Since(*k.used) > 90*day},
+	} {
+		if f.is && active(k) {
+			found = append(found, f.name)
+		}
+	}
+	return found
+}
+
+// report counts the organization's keys by state and by finding.
+func (o *organization) report() map[string]int {
+	counts := map[string]int{}
+	for _, k := range o.keys {
+		switch {
+		case active(k):
+			counts["active"]++
+		case k.revoked:
+			counts["revoked"]++
+		default:
+			counts["expired"]++
+		}
+		for _, f := range findings(k) {
+			counts[f]++
+		}
+	}
+	return counts
 }
 
 func (o *organization) readsAll(c randomKey) bool {
@@ -214,6 +266,7 @@ func TestOrganizationsAreReadAsTheModelSays(t *testing.T) {
 	}
 	programtest.OnEveryStore(t, func(t *testing.T, d programtest.Deployment) {
 		programtest.Insert(t, d, all)
+		d.Env["KEY_DEFAULT_LIFETIME"], d.Env["KEY_MAX_LIFETIME"] = "30d", "4000d"
 		s := programtest.Serve(t, d.Env)
 		some := len(organizations)
 		if d.Name == "mongodb" { // the engine of the tests has no indexes
@@ -238,7 +291,6 @@ func (o *organization) compare(t *testing.T, s *programtest.Server, c randomKey,
 			t.Fatalf("%s of %s with %s %v: got %v, want %v", what, c.token, c.permission, c.scopes, got, want)
 		}
 	}
-	active := func(k randomKey) bool { return !k.revoked && (k.expires == nil || k.expires.Year() > 2030) }
 	anyKey := func(randomKey) bool { return true }
 	seen := func(k randomKey) bool { return o.readsAll(c) || len(o.named(c, k)) > 0 }
 
@@ -248,7 +300,10 @@ func (o *organization) compare(t *testing.T, s *programtest.Server, c randomKey,
 		code = "FORBIDDEN"
 	}
 	got := data(t, s, c.token, `{ organization {
-		all: apiKeys(includeRevoked: true) { total results { id } }
+		all: apiKeys(includeRevoked: true) { total results { id findings } }
+		apiKeyReport { active revoked expired NEVER_EXPIRES: neverExpires BEYOND_MAX_LIFETIME: beyondMaxLifetime EXPIRES_SOON: expiresSoon UNUSED: unused STALE: stale unlisted }
+		beyond: apiKeys(filter: { finding: [BEYOND_MAX_LIFETIME] }) { total results { id } }
+		some: apiKeys(includeRevoked: true, filter: { finding: [UNUSED, EXPIRES_SOON], createdBy: "usr_bob" }) { total results { id } }
 		first: apiKeys(includeRevoked: true, first: 3) { results { id } pageInfo { endCursor } }
 		active: apiKeys { total results { id } }
 		bob: apiKeys(filter: { createdBy: "usr_bob", createdAfter: "2026-01-02T00:00:00Z", createdBefore: "2026-01-05T00:00:00Z" }) { results { id } }
@@ -256,6 +311,25 @@ func (o *organization) compare(t *testing.T, s *programtest.Server, c randomKey,
 		auditEvents { total } } }`, nil, code)
 	if code == "" {
 		same("all keys", listed(got, "id", "organization", "all", "results"), o.ids(anyKey))
+		of, _ := got["organization"].(map[string]any)
+		all, _ := of["all"].(map[string]any)
+		results, _ := all["results"].([]any)
+		for _, result := range results {
+			shown, _ := result.(map[string]any)
+			i := slices.IndexFunc(o.keys, func(k randomKey) bool { return k.id == shown["id"] })
+			same("findings of "+o.keys[i].id, shown["findings"], findings(o.keys[i]))
+		}
+		has := func(k randomKey, some ...string) bool {
+			return slices.ContainsFunc(findings(k), func(f string) bool { return slices.Contains(some, f) })
+		}
+		same("keys that live too long", listed(got, "id", "organization", "beyond", "results"), o.ids(func(k randomKey) bool { return has(k, "BEYOND_MAX_LIFETIME") }))
+		same("Bob's keys that need attention", listed(got, "id", "organization", "some", "results"), o.ids(func(k randomKey) bool {
+			return has(k, "UNUSED", "EXPIRES_SOON") && k.createdBy == "usr_bob"
+		}))
+		report, _ := of["apiKeyReport"].(map[string]any)
+		for name, n := range report {
+			same("the report's "+name, n, o.report()[name])
+		}
 		same("active keys", listed(got, "id", "organization", "active", "results"), o.ids(active))
 		same("Bob's keys", listed(got, "id", "organization", "bob", "results"), o.ids(func(k randomKey) bool {
 			return active(k) && k.createdBy == "usr_bob" && k.created.Day() >= 2 && k.created.Day() < 5
@@ -265,7 +339,7 @@ func (o *organization) compare(t *testing.T, s *programtest.Server, c randomKey,
 		rest := data(t, s, c.token, `query($after: String) { organization { apiKeys(includeRevoked: true, after: $after) { results { id } } } }`, programtest.Fields{"after": cursor}, "")
 		same("pages", append(listed(got, "id", "organization", "first", "results"), listed(rest, "id", "organization", "apiKeys", "results")...), o.ids(anyKey))
 	} else {
-		same("what is forbidden", fmt.Sprint(got), "map[organization:map[active:<nil> all:<nil> auditEvents:<nil> bob:<nil> endless:<nil> first:<nil>]]")
+		same("what is forbidden", fmt.Sprint(got), "map[organization:map[active:<nil> all:<nil> apiKeyReport:<nil> auditEvents:<nil> beyond:<nil> bob:<nil> endless:<nil> first:<nil> some:<nil>]]")
 	}
 
 	// The namespaces and their keys.

@@ -69,7 +69,7 @@ func raceOn(t *testing.T, engine store.Engine, service *apikey.Service, id apike
 				_, err = service.Revoke(ctx, caller, "ns_1", id, nil)
 			case 1:
 				action = apikey.KeyRotated
-				_, err = service.Rotate(ctx, caller, "ns_1", id, time.Duration(n)*time.Minute)
+				_, err = service.Rotate(ctx, caller, "ns_1", id, time.Duration(n)*time.Minute, nil)
 			default:
 				action = apikey.KeyUpdated
 				name := fmt.Sprintf("name %d", n)

@@ -107,15 +107,26 @@ func TestUsageIsTrue(t *testing.T) {
 		foreign := programtest.KeyDoc("key_abroad", "ret_b", programtest.Fields{"key_id": "key_tie_a", "internal_id": "int_b", "organization_id": "org_b"})
 		programtest.Insert(t, programtest.Seeded(t, d), document.Batch{Keys: []bson.Raw{limited, foreign}})
 		var servers [3]*programtest.Server
+		model := answers{of: map[string]apikey.Answers{}}
 		env, fail := d.Env, func(during func()) { locked(t, d, during) }
 		if d.Name == "mongodb" {
 			proxy, through := programtest.ThroughProxy(t, d, "serverSelectionTimeoutMS=200")
 			proxy.Start()
 			var once sync.Once
 			env, fail = through, func(during func()) {
+				once.Do(func() { // a write that certainly fails is repeated
+					proxy.On(func(command string, _ bson.Raw) *mongodbtest.Fault {
+						if command == "update" {
+							return mongodbtest.Refusing(13) // Unauthorized
+						}
+						return nil
+					})
+					model.ask(servers[0], "key_full", gatedPath)
+					servers[0].Stderr.Await("usage could not be stored", servers[0].Ended)
+					proxy.On(nil)
+				})
 				proxy.Stop()
 				during()
-				once.Do(func() { servers[0].Stderr.Await("usage could not be stored", servers[0].Ended) })
 				proxy.Start()
 			}
 		}
@@ -124,7 +135,6 @@ func TestUsageIsTrue(t *testing.T) {
 			servers[i] = programtest.Serve(t, env)
 			programtest.AwaitReady(t, servers[i])
 		}
-		model := answers{of: map[string]apikey.Answers{}}
 		random := rand.New(rand.NewPCG(1, uint64(len(d.Name))))
 		keys := []string{"key_tie_a", "key_tie_b", "key_full", "key_limited", "key_revoked", "key_nowhere"}
 		paths := []string{gatedPath, gatedPath, gatedPath, "/v1/retrievers/ret_stage/authorize", "/v1/retrievers/ret_b/authorize"}

@@ -20,6 +20,7 @@ type Metrics struct {
 	authorizationTimes *prometheus.HistogramVec
 	usageLost          *prometheus.CounterVec
 	unusableKeys       prometheus.Gauge
+	expiringKeys       prometheus.Gauge
 	operations         *prometheus.CounterVec
 	operationTimes     *prometheus.HistogramVec
 	limits             *prometheus.CounterVec
@@ -48,6 +49,10 @@ func NewMetrics(version, commit string) *Metrics {
 		unusableKeys: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "retrieverkeys_unusable_keys", Help: "Key documents that no list shows, because they have no usable key_id or key_hash. Counted hourly.",
 		}),
+		expiringKeys: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "retrieverkeys_expiring_keys",
+			Help: "Active keys of all organizations that expire within KEY_EXPIRY_NOTICE, were not rotated, and live longer than it. 0 if that is off.",
+		}),
 	}
 	m.describeGate()
 	m.describeOperations()
@@ -69,7 +74,7 @@ func NewMetrics(version, commit string) *Metrics {
 		ConstLabels: prometheus.Labels{"version": version, "commit": commit},
 	})
 	build.Set(1)
-	m.registry.MustRegister(m.requests, m.authentications, m.unusableKeys, m.sharedLimits, m.working, m.waiting, m.refused, build,
+	m.registry.MustRegister(m.requests, m.authentications, m.unusableKeys, m.expiringKeys, m.sharedLimits, m.working, m.waiting, m.refused, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -89,6 +94,9 @@ func (m *Metrics) Authentication(outcome string) { m.authentications.WithLabelVa
 
 // UnusableKeys sets the number of key documents that no list shows.
 func (m *Metrics) UnusableKeys(n int) { m.unusableKeys.Set(float64(n)) }
+
+// ExpiringKeys sets the number of keys that expire soon.
+func (m *Metrics) ExpiringKeys(n int) { m.expiringKeys.Set(float64(n)) }
 
 // SharedLimits sets whether rate limits are shared with other processes.
 func (m *Metrics) SharedLimits(shared bool) {

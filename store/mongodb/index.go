@@ -49,6 +49,7 @@ var indexes = []index{
 	{document.Keys, keysOfTenant, false},
 	{document.Keys, keysByExpiry, false},
 	{document.Keys, keysOfCreator, false},
+	endIndex,
 	{document.Events, eventIndex(), false},
 	{document.Events, eventIndex("namespace_id"), false},
 	{document.Events, eventIndex("actor_id"), false},
@@ -153,6 +154,8 @@ func (s *Store) ensure(ctx context.Context, ix index, existing []existingIndex) 
 		return nil
 	case err == nil && ix.id() == pendingIndex.id():
 		s.pending.set(name)
+	case err == nil && ix.id() == endIndex.id():
+		s.ending.set(name)
 	}
 	return err
 }

@@ -76,6 +76,7 @@ func TestEnsureIndexes(t *testing.T) {
 		"api_keys internal_id_1_scopes.resource_id_1_created_at_-1_key_id_-1": false,
 		"api_keys internal_id_1_created_at_-1_key_id_-1":                      false, "api_keys internal_id_1_expires_at_-1_key_id_-1": false,
 		"api_keys internal_id_1_created_by_1_created_at_-1_key_id_-1": false,
+		"api_keys expires_at_1_key_id_1_internal_id_1":                false,
 		"namespaces _id_": false, "namespaces ours": false, "namespaces internal_id_1_namespace_id_1": true,
 		"namespaces internal_id_1_namespace_name_1_namespace_id_1": false,
 		"api_keys pending_events.audit_id_1_internal_id_1":         false,
@@ -162,7 +163,7 @@ func TestShardedCluster(t *testing.T) {
 		t.Errorf("logged %s", got)
 	}
 	specs, err := s.primary.Collection(document.Keys).Indexes().ListSpecifications(t.Context())
-	if err != nil || len(specs) != 8 {
+	if err != nil || len(specs) != 9 {
 		t.Errorf("api_keys has %d indexes, %v", len(specs), err)
 	}
 }
@@ -267,6 +268,7 @@ func TestIndexesAreBuiltInOrderAndWithoutADeadline(t *testing.T) {
 		"audit_events internal_id_1_resource_id_1_timestamp_-1_audit_id_-1",
 		"api_keys internal_id_1_created_at_-1_key_id_-1", "api_keys internal_id_1_expires_at_-1_key_id_-1", // lists of the organization
 		"api_keys internal_id_1_created_by_1_created_at_-1_key_id_-1",
+		"api_keys expires_at_1_key_id_1_internal_id_1", // notices
 		"audit_events internal_id_1_timestamp_-1_audit_id_-1", "audit_events internal_id_1_namespace_id_1_timestamp_-1_audit_id_-1",
 		"audit_events internal_id_1_actor_id_1_timestamp_-1_audit_id_-1", "audit_events internal_id_1_actor_key_id_1_timestamp_-1_audit_id_-1",
 		"namespaces organization_name_1", "namespaces namespace_id_1", "namespaces namespace_name_1", // commands

@@ -60,6 +60,9 @@ func keysThat(tenant apikey.InternalID, l *apikey.KeyList) keyFilter {
 	if w.UnusedSince != nil {
 		f.out = append(f.out, bson.D{{Key: "last_used_at", Value: within(apikey.Period{From: w.UnusedSince})}})
 	}
+	if w.Findings != 0 {
+		f.require(false, bson.E{Key: "$or", Value: withFindings(w)})
+	}
 	if !w.Search.Empty() {
 		f.require(false, bson.E{Key: "$or", Value: found(&w.Search)})
 	}

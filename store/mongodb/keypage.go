@@ -27,7 +27,7 @@ func (s *Store) keyPages(ctx context.Context, tenant apikey.InternalID, retrieve
 	pages := make([][]apikey.Key, len(retrievers))
 	l.Walk = false
 	var left []int
-	if _, ok := oneRun(&l); ok && len(retrievers) > 1 && l.Limit >= apikey.MaxPage && l.After == nil && l.Before == nil && !l.FromEnd && !matchesNone(&l.Where) {
+	if _, ok := oneRun(&l); ok && len(retrievers) > 1 && l.Limit >= apikey.MaxPage && l.After == nil && l.Before == nil && !l.FromEnd && !matchesNone(&l.Where) && !onlyNarrows(&l.Where) {
 		pages = pages[:min(len(pages), maxTogether)]
 		short, err := s.keyPagesTogether(ctx, tenant, retrievers[:len(pages)], l, pages)
 		if err != nil {
@@ -113,8 +113,11 @@ func (s *Store) keyPage(ctx context.Context, tenant apikey.InternalID, l apikey.
 	if matchesNone(&l.Where) {
 		return nil, nil
 	}
-	read := s.listing(tenant, &l)
-	keys, err := read.page(ctx)
+	read := s.listing(tenant, &l).page
+	if onlyNarrows(&l.Where) {
+		read = func(ctx context.Context) ([]apikey.Key, error) { return s.checkedPage(ctx, tenant, l) }
+	}
+	keys, err := read(ctx)
 	if l.FromEnd {
 		slices.Reverse(keys)
 	}
@@ -391,5 +394,10 @@ func (s *Store) CountKeys(ctx context.Context, tenant apikey.InternalID, where a
 		}
 		conditions = bson.D{{Key: "$or", Value: alternatives}}
 	}
-	return settling(ctx, s, func() (int, error) { return count(ctx, s.keys, l.usable(conditions...)) })
+	return settling(ctx, s, func() (int, error) {
+		if onlyNarrows(&where) {
+			return s.checkedCount(ctx, &where, l.usable(conditions...))
+		}
+		return count(ctx, s.keys, l.usable(conditions...))
+	})
 }

@@ -87,9 +87,9 @@ func (l *leftovers) find(is func(leftover) bool) (leftover, bool) {
 	return leftover{}, false
 }
 
-// pending caches the name of the index of pending events. Without that index no read looks for pending events, because
-// it would scan all keys.
-type pending struct {
+// indexName caches the name of an index. Without the index of pending events no read looks for these, because it would
+// scan all keys.
+type indexName struct {
 	mu    sync.Mutex
 	name  string    // empty if there is none, or it is unknown
 	asked time.Time // when the server was last asked for it
@@ -98,14 +98,14 @@ type pending struct {
 // askAgainAfter is how long a missing index is assumed to be still missing. Another process can build it.
 const askAgainAfter = time.Minute
 
-func (p *pending) set(name string) {
+func (p *indexName) set(name string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.name, p.asked = name, time.Now()
 }
 
 // look returns the index's name. It lists the indexes if the name is unknown and was not asked for recently.
-func (p *pending) look(list func() (name string, err error)) (string, error) {
+func (p *indexName) look(list func() (name string, err error)) (string, error) {
 	p.mu.Lock()
 	name, known := p.name, p.name != "" || time.Since(p.asked) < askAgainAfter
 	p.mu.Unlock()
@@ -121,12 +121,17 @@ func (p *pending) look(list func() (name string, err error)) (string, error) {
 
 // lookForPending returns the name of the index of pending events, or an empty name.
 func (s *Store) lookForPending(ctx context.Context) (string, error) {
-	return s.pending.look(func() (string, error) {
+	return s.lookFor(ctx, &s.pending, pendingIndex)
+}
+
+// lookFor returns the name of an index of keys, or an empty name.
+func (s *Store) lookFor(ctx context.Context, cache *indexName, ix index) (string, error) {
+	return cache.look(func() (string, error) {
 		existing, err := s.listIndexes(ctx, document.Keys)
 		if hasCode(err, codeUnauthorized) {
 			return "", nil
 		}
-		ours, _ := pendingIndex.among(existing)
+		ours, _ := ix.among(existing)
 		return ours.name, err
 	})
 }

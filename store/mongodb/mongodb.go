@@ -34,7 +34,8 @@ type Store struct {
 
 	settler *settler
 	left    leftovers
-	pending pending
+	pending indexName // of pendingIndex
+	ending  indexName // of endIndex
 	sweep   sweep
 	scan    atomic.Bool // the next sweep scans all keys, because the index of pending events cannot be built
 

@@ -73,6 +73,8 @@ func queries(v example) []query {
 		{"unfinished changes", document.Keys, bson.D{somethingPending}, nil, finishBatch, []bson.D{pendingIndex.keys}, false},
 		{"a successor that is not in its place", document.Keys, bson.D{somethingPending, byTenant, {Key: "successor.key_id", Value: v.key}}, nil, 1, []bson.D{pendingIndex.keys}, false},
 		{"unfinished changes of a tenant", document.Keys, bson.D{somethingPending, byTenant}, nil, maxPending, []bson.D{pendingIndex.keys}, false},
+		{"keys of all tenants that expire soon", document.Keys, expiringKeys(apikey.ExpiryPosition{At: v.at}, v.at.AddDate(0, 0, 14)), endIndex.keys, 500, []bson.D{endIndex.keys}, false},
+		{"events that are stored", document.Events, bson.D{{Key: "_id", Value: v.key}}, nil, 0, []bson.D{byID}, false},
 		{"the request's namespace", document.Namespaces, namespacesOf(tenant, []string{v.namespace, v.name}), nil, 0, []bson.D{{up("internal_id"), up("namespace_id")}, {up("internal_id"), up("namespace_name"), up("namespace_id")}}, false},
 		{"an organization's namespaces", document.Namespaces, namespacesOfTenant(tenant), nil, 0, []bson.D{{up("internal_id"), up("namespace_id")}}, false},
 		{"retrievers by id", document.Retrievers, retrieversWithIDs(tenant, retriever), nil, 0, []bson.D{{up("internal_id"), up("retriever_id")}}, false},

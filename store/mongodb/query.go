@@ -18,6 +18,9 @@ import (
 //	                                    a page of retrievers or of a creator by expiry: the server sorts their keys
 //	                                    a page with odd dates, or with the last dated key and the first undated one: up to two more commands, and
 //	                                    by expiry another one, which asks MongoDB whether the index has lists
+//	                                    with the finding BEYOND_MAX_LIFETIME: first the dates of the list's keys, 5,000 at a time, then the page as Keys
+//	EachKey                 api_keys    internal_id, in any index
+//	ExpiringKeys            api_keys    expires_at, key_id, internal_id, which is their order too
 //	CountUnusable           api_keys    key_hash; internal_id (after reading all tenants), key_id
 //	Repair                  api_keys    none: reads every key, for an operator; then as Keys, and _id
 //	CurrentKeys             api_keys    as Keys; if there is none, pending_events.audit_id, internal_id
@@ -30,6 +33,7 @@ import (
 //	                                    resource_id, actor_id and actor_key_id, or none. If two can find the events, two more commands count
 //	                                    which finds fewer.
 //	InsertEvent             audit_events _id
+//	StoredEvents            audit_events _id
 //	AddAnswers              api_key_usage internal_id, key_id, day; in one command for all
 //	AnswersOf               api_key_usage the same
 //	DeleteAnswers           api_key_usage day; then _id

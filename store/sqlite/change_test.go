@@ -186,7 +186,7 @@ func TestFilesOfOlderVersionsAreMigrated(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, statement := range []string{
-		"DROP INDEX api_keys_by_creation", "DROP INDEX api_keys_by_expiry", "DROP INDEX api_keys_by_creator",
+		"DROP INDEX api_keys_by_end", "DROP INDEX api_keys_by_creation", "DROP INDEX api_keys_by_expiry", "DROP INDEX api_keys_by_creator",
 		"ALTER TABLE api_keys DROP COLUMN created_at", "ALTER TABLE api_keys DROP COLUMN expires_at",
 		"ALTER TABLE api_keys DROP COLUMN active_until", "ALTER TABLE api_keys DROP COLUMN created_by",
 		"DROP TABLE audit_events", "DROP TABLE audit_event_retrievers", "DROP INDEX namespaces_by_id", "DROP INDEX namespaces_by_any_name", "DROP TABLE api_key_usage", "PRAGMA user_version = 1",
@@ -225,6 +225,9 @@ func TestFilesOfOlderVersionsAreMigrated(t *testing.T) {
 	if err := migrated.InsertKey(t.Context(), newKey("key_1"), newEvent("evt_0", "key_1")); err != nil {
 		t.Error(err)
 	}
+	if _, err := migrated.ExpiringKeys(t.Context(), apikey.ExpiryPosition{}, march, 1); err != nil {
+		t.Errorf("keys of all tenants that expire: %v", err)
+	}
 }
 
 // insertEvents stores n events of one millisecond after the other in one transaction.
@@ -262,7 +265,7 @@ func TestEventsOfOlderVersionsAreMigrated(t *testing.T) {
 		}
 	})
 	for _, statement := range []string{
-		"DROP INDEX audit_events_by_time", "DROP INDEX audit_events_by_namespace", "DROP INDEX audit_events_by_resource",
+		"DROP INDEX api_keys_by_end", "DROP INDEX audit_events_by_time", "DROP INDEX audit_events_by_namespace", "DROP INDEX audit_events_by_resource",
 		"DROP INDEX audit_events_by_actor", "DROP INDEX audit_events_by_actor_key",
 		"ALTER TABLE audit_events DROP COLUMN happened_at", "ALTER TABLE audit_events DROP COLUMN namespace_id",
 		"ALTER TABLE audit_events DROP COLUMN resource_id", "ALTER TABLE audit_events DROP COLUMN actor_id",

@@ -102,7 +102,7 @@ func (s *Store) importAll(ctx context.Context, from document.Source, o document.
 		if err := setCache(ctx, tx, sortCacheKiB); err != nil {
 			return document.Imported{}, err
 		}
-		if _, err := tx.ExecContext(ctx, keyIndexes); err != nil {
+		if _, err := tx.ExecContext(ctx, keyIndexes+expiryIndex); err != nil {
 			return document.Imported{}, err
 		}
 	}

@@ -13,7 +13,7 @@ import (
 // The file identifies its program by an application id ("rkey") and the version of the schema.
 const (
 	applicationID = 0x726b6579
-	schemaVersion = 5
+	schemaVersion = 6
 )
 
 // migration brings a file from the previous version of the schema to the next one.
@@ -30,6 +30,7 @@ var schema = [schemaVersion]migration{
 	{keyColumns, fill(unfilledKeys, fillKeyColumns, documentDates), keyIndexes},
 	{eventColumns, fill(unfilledEvents, fillEventColumns, eventValues), eventIndexes},
 	{tables: usageTable},
+	{indexes: expiryIndex},
 }
 
 // documents is the schema of version 1. Its tables have one row per document: the BSON as imported, and the columns
@@ -103,8 +104,14 @@ CREATE INDEX api_keys_by_creator ON api_keys (tenant, created_by, created_at, id
 `
 )
 
-// dropKeyIndexes removes keyIndexes. An import into an empty table builds them at its end.
+// expiryIndex, of version 6, is the order of the keys of all tenants that expire. The number is noDate.
+const expiryIndex = `
+CREATE INDEX api_keys_by_end ON api_keys (expires_at, id, tenant) WHERE expires_at > -9223372036854775808;
+`
+
+// dropKeyIndexes removes keyIndexes and expiryIndex. An import into an empty table builds them at its end.
 const dropKeyIndexes = `
+DROP INDEX api_keys_by_end;
 DROP INDEX api_keys_by_creation;
 DROP INDEX api_keys_by_expiry;
 DROP INDEX api_keys_by_creator;
@@ -198,6 +205,8 @@ const (
 	lastKeyRow
 	keysOfRows
 	answersOfKey
+	expiringKeys
+	eventStored
 	keyOrderReads
 	eventOrderReads = keyOrderReads + readStatement(keyOrders)*readsOfKeyOrder
 	reads           = eventOrderReads + readStatement(eventOrders)*readsOfEventOrder
@@ -337,6 +346,10 @@ var readSQL = [reads]string{
 	keysFrom:          `SELECT pk, document FROM api_keys WHERE pk > ? ORDER BY pk LIMIT ?`,
 	countKeyDocuments: `SELECT count(*), count(*) FROM (SELECT 1 FROM api_keys WHERE pk > 0 LIMIT ?)`,
 	lastKeyRow:        `SELECT coalesce(max(pk), 0) FROM api_keys`,
+	expiringKeys: `
+		SELECT document FROM api_keys INDEXED BY api_keys_by_end
+		WHERE expires_at > -9223372036854775808 AND (expires_at, id, tenant) > (?, ?, ?) AND expires_at < ? AND tenant > '' ORDER BY expires_at, id, tenant LIMIT ?`,
+	eventStored: `SELECT id FROM audit_events WHERE tenant = ? AND id = ?`,
 	// The + keeps the indexes of tenant out of the choice.
 	keysOfRows:   `SELECT document FROM api_keys WHERE pk > ? AND pk <= ? AND +tenant = ? AND id IS NOT NULL`,
 	answersOfKey: `SELECT day, allowed, refused FROM api_key_usage WHERE tenant = ? AND key_id = ? AND day >= ? AND day <= ?`,

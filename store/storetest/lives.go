@@ -151,7 +151,7 @@ func (l *lives) update(t *rapid.T) {
 func (l *lives) rotate(t *rapid.T) {
 	k := l.any(t)
 	overlap := time.Duration(rapid.IntRange(0, 3).Draw(t, "overlap")) * time.Second
-	r, err := l.service.Rotate(t.Context(), l.caller, l.ns, k.id, overlap)
+	r, err := l.service.Rotate(t.Context(), l.caller, l.ns, k.id, overlap, nil)
 	if k.rotated && k.status(l.now) == apikey.Active {
 		if apikey.Classify(err).Code != apikey.Conflict {
 			t.Fatalf("second rotation: got %v, want a conflict", err)

@@ -58,6 +58,56 @@ func (m model) CountKeys(_ context.Context, tenant apikey.InternalID, where apik
 	return len(m.keys(0, func(k apikey.Key) bool { return meets(k, tenant, where) })), nil
 }
 
+func (m model) EachKey(_ context.Context, tenant apikey.InternalID, fields apikey.Fields, f func(*apikey.Key)) (unlisted int, err error) {
+	for _, k := range m.keys(fields|apikey.FieldInternalID, func(k apikey.Key) bool { return k.InternalID == tenant }) {
+		if fields&apikey.FieldInternalID == 0 {
+			k.InternalID = ""
+		}
+		f(&k)
+	}
+	for _, doc := range m.batch.Keys {
+		if k, ok := document.Key(doc, apikey.FieldInternalID); !ok && k.InternalID == tenant {
+			unlisted++
+		}
+	}
+	return unlisted, nil
+}
+
+func (m model) ExpiringKeys(_ context.Context, after apikey.ExpiryPosition, before time.Time, limit int) ([]apikey.Key, error) {
+	compare := func(k apikey.Key, at apikey.ExpiryPosition) int {
+		return cmp.Or(k.ExpiresAt.Compare(at.At), cmp.Compare(k.ID, at.ID), cmp.Compare(k.InternalID, at.Tenant))
+	}
+	keys := m.keys(apikey.NoticeFields, func(k apikey.Key) bool {
+		return k.ExpiresAt != nil && k.InternalID != "" && k.ExpiresAt.Before(before) && compare(k, after) > 0
+	})
+	slices.SortFunc(keys, func(a, b apikey.Key) int {
+		return compare(a, apikey.ExpiryPosition{At: *b.ExpiresAt, ID: b.ID, Tenant: b.InternalID})
+	})
+	return cut(keys, false, limit), nil
+}
+
+// findings returns what needs attention about the key, as apikey.Finding documents it.
+func findings(k apikey.Key, p apikey.Policy, at time.Time) (found []apikey.Finding) {
+	if k.StatusAt(at) != apikey.Active {
+		return nil
+	}
+	before := func(t *time.Time, limit time.Time) bool { return t != nil && t.Compare(limit) < 0 }
+	stale := p.StaleAfter != 0
+	for f, is := range map[apikey.Finding]bool{
+		apikey.NeverExpires: k.ExpiresAt == nil,
+		apikey.BeyondMaxLifetime: p.MaxLifetime != 0 &&
+			(k.ExpiresAt == nil || before(k.CreatedAt, k.ExpiresAt.Add(-p.MaxLifetime))),
+		apikey.ExpiresSoon: before(k.ExpiresAt, at.Add(p.ExpiryNotice)),
+		apikey.Unused:      stale && k.LastUsedAt == nil && before(k.CreatedAt, at.Add(-p.StaleAfter)),
+		apikey.Stale:       stale && before(k.LastUsedAt, at.Add(-p.StaleAfter)),
+	} {
+		if is {
+			found = append(found, f)
+		}
+	}
+	return found
+}
+
 // meets reports whether the key belongs to the tenant and meets the conditions, one by one as they are documented.
 func meets(k apikey.Key, tenant apikey.InternalID, where apikey.KeyConditions) bool {
 	within := func(t *time.Time, p apikey.Period) bool {
@@ -68,6 +118,7 @@ func meets(k apikey.Key, tenant apikey.InternalID, where apikey.KeyConditions) b
 	}
 	found := where.Search.Text() == "" || contains(&k.Name) || contains(&k.Description) || contains(k.Prefix) ||
 		where.Search.Hash() == k.Hash || where.Search.Prefix() != "" && k.Prefix != nil && *k.Prefix == where.Search.Prefix()
+	found = found && (where.Findings == 0 || slices.ContainsFunc(findings(k, where.Policy, where.At), where.Findings.Has))
 	return k.InternalID == tenant && found &&
 		(where.Naming == nil || slices.ContainsFunc(where.Naming, func(id apikey.RetrieverID) bool { return names(k, tenant, id) })) &&
 		(where.Status == nil || slices.Contains(where.Status, k.StatusAt(where.At))) &&

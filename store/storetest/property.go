@@ -209,6 +209,7 @@ type question struct {
 type questioned interface {
 	apikey.Reader
 	OrganizationNamespaces(ctx context.Context, name string) ([]apikey.Namespace, error)
+	ExpiringKeys(ctx context.Context, after apikey.ExpiryPosition, before time.Time, limit int) ([]apikey.Key, error)
 }
 
 func (w *world) drawQuestion(t *rapid.T) question {
@@ -218,7 +219,7 @@ func (w *world) drawQuestion(t *rapid.T) question {
 	fields := one(t, "fields", []apikey.Fields{apikey.AllFields, 0, apikey.StatusFields | apikey.FieldName, apikey.FieldCreatedAt | apikey.FieldScopes})
 	at := one(t, "at", instants)
 
-	switch method := rapid.IntRange(0, 25).Draw(t, "method"); method {
+	switch method := rapid.IntRange(0, 27).Draw(t, "method"); method {
 	case 0:
 		ids := some(t, slices.Concat(keyIDs, w.legacy, []string{"key_nowhere"}))
 		return question{fmt.Sprintf("Keys(%s, %q, %b)", tenant, ids, fields), func(ctx context.Context, s questioned) (any, error) {
@@ -241,6 +242,18 @@ func (w *world) drawQuestion(t *rapid.T) question {
 		where := w.drawConditions(t)
 		return question{fmt.Sprintf("CountKeys(%s, %s)", tenant, shown(where)), func(ctx context.Context, s questioned) (any, error) {
 			return s.CountKeys(ctx, tenant, where)
+		}}
+	case 26:
+		return question{fmt.Sprintf("EachKey(%s, %b)", tenant, fields), func(ctx context.Context, s questioned) (any, error) {
+			var keys []apikey.Key
+			unlisted, err := s.EachKey(ctx, tenant, fields, func(k *apikey.Key) { keys = append(keys, *k) })
+			keys, err = inOrder(keys, err)
+			return append(keys, apikey.Key{Revision: int64(unlisted)}), err
+		}}
+	case 27:
+		from, before, limit := one(t, "expires from", instants[1:]), one(t, "expires before", append(instants[1:], instant.AddDate(2, 0, 0))), one(t, "limit", []int{7, 50})
+		return question{fmt.Sprintf("ExpiringKeys(%v, %v, %d)", from, before, limit), func(ctx context.Context, s questioned) (any, error) {
+			return w.allExpiring(ctx, s, from, before, limit)
 		}}
 	case 4:
 		refs := some(t, slices.Concat(namespaceIDs, namespaceNames))
@@ -310,7 +323,7 @@ func (w *world) drawConditions(t *rapid.T) (where apikey.KeyConditions) {
 		return &at
 	}
 	for range rapid.IntRange(0, 3).Draw(t, "conditions") {
-		switch rapid.IntRange(0, 13).Draw(t, "condition") {
+		switch rapid.IntRange(0, 15).Draw(t, "condition") {
 		case 0, 1:
 			where.Naming = some(t, as[apikey.RetrieverID](append(retrieverIDs, "ret_nowhere")))
 			if where.Naming == nil {
@@ -319,7 +332,7 @@ func (w *world) drawConditions(t *rapid.T) (where apikey.KeyConditions) {
 		case 2:
 			where.Status, where.At = distinct(t, []apikey.Status{apikey.Active, apikey.Revoked, apikey.Expired}), *date("at")
 		case 3:
-			where.Status, where.At = []apikey.Status{apikey.Active}, *date("at")
+			where.Status, where.At = one(t, "statuses", [][]apikey.Status{{apikey.Active}, {apikey.Active}, {}}), *date("at")
 		case 4:
 			where.Types = distinct(t, []apikey.Type{apikey.Standard, apikey.RetrieverKey, apikey.Session})
 		case 5:
@@ -339,6 +352,12 @@ func (w *world) drawConditions(t *rapid.T) (where apikey.KeyConditions) {
 			where.NeverUsed = true
 		case 12:
 			where.UnusedSince = date("unused since")
+		case 13, 14:
+			where.Findings, where.At = apikey.FindingsOf(distinct(t, apikey.Findings)...), *date("at")
+			life := func(label string) time.Duration {
+				return one(t, label, []time.Duration{0, time.Millisecond, 24 * time.Hour, 500 * 24 * time.Hour})
+			}
+			where.Policy = apikey.Policy{MaxLifetime: life("maximum"), StaleAfter: life("stale after"), ExpiryNotice: life("notice")}
 		default:
 			where.Search = apikey.NewSearch(one(t, "search", []string{
 				"key", "KEY", "The", "STRASSE", "σίσυφος", ".b*", "\n", "ret_sk_ab", "ret_sk_abc9", "ret_sk_abc" + strings.Repeat("0", 50), hashOf("x"),
@@ -356,6 +375,25 @@ func drawOrder(t *rapid.T) apikey.KeyOrder {
 func shown(where apikey.KeyConditions) string {
 	text, _ := json.Marshal(where) // nothing in it cannot be encoded
 	return string(text) + " " + where.Search.Text()
+}
+
+// allExpiring reads, page by page, the keys of all tenants that expire, and returns those of the world's tenants. Others share the store.
+func (w *world) allExpiring(ctx context.Context, s questioned, from, before time.Time, limit int) (keys []apikey.Key, err error) {
+	for after := (apikey.ExpiryPosition{At: from}); ; {
+		page, err := s.ExpiringKeys(ctx, after, before, limit)
+		if err != nil || len(page) > limit {
+			return nil, errors.Join(err, fmt.Errorf("%d keys", len(page)))
+		}
+		for _, k := range page {
+			if slices.Contains(w.tenants[:], k.InternalID) {
+				keys = append(keys, k)
+			}
+			after = apikey.ExpiryPosition{At: *k.ExpiresAt, ID: k.ID, Tenant: k.InternalID}
+		}
+		if len(page) < limit {
+			return keys, nil
+		}
+	}
 }
 
 // allPages reads the pages of all retrievers. One call can return those of the first retrievers only.

@@ -50,6 +50,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Engine) {
 		{"events agree with the model", eventsAgreeWithModel},
 		{"events of many retrievers", eventsOfManyRetrievers},
 		{"lives of keys", lifecycle},
+		{"notices", notices},
 		{"namespaces of all tenants", namespacesCalled},
 		{"keys of all tenants", keysOfAllTenants},
 		{"import twice", importTwice},

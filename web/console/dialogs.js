@@ -81,7 +81,7 @@ const select = (choices, chosen) => h("select", options(choices, chosen));
 
 // settings are the fields that creating and changing a key share. values() has no expiresAt if it stays as it is, or is the default.
 function settings({ policy }, key) {
-  const { defaultLifetimeSeconds: usual, maxLifetimeSeconds: most } = policy ?? {};
+  const { defaultLifetimeSeconds: usual, maxLifetimeSeconds: most } = policy;
   const as = key ? `As it is: ${key.expiresAt ? day(key.expiresAt) : "never"}` : usual ? `After ${duration(usual)}, the default` : "";
   const ends = { ...as && { as }, ...Object.fromEntries([7, 30, 90, 365].filter((days) => !most || days * 86_400 <= most).map((days) => [`${days} days`, `In ${days} days`])), ...!most && (key || !usual) && { never: "Never" }, date: "On a date" };
   const date = h("input", { type: "date", "aria-label": "Last day", hidden: true });

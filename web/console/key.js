@@ -55,7 +55,7 @@ export function keyPanel(root, app, close, changed, signal) {
           active && key.viewerCanRotate && button("Rotate …", () => rotateDialog(app, key, (made) => { changed(); app.go("keys", made.keyId); }), "", { "data-focus": "rotate" }),
           active && key.viewerCanUpdate && button("Edit …", () => editDialog(app, key, again), "", { "data-focus": "edit" }),
           key.status !== "REVOKED" && key.viewerCanRevoke && button("Revoke …", () => revokeDialog(app, [key.keyId], again), ".danger", { "data-focus": "revoke" }))),
-      key.findings?.length > 0 && h("ul.findings", key.findings.map((finding) => h(`li.${findings[finding]?.mark ?? "calm"}`, h("b", findings[finding]?.text ?? words(finding)), ". ", findings[finding]?.why,
+      key.findings.length > 0 && h("ul.findings", key.findings.map((finding) => h(`li.${findings[finding]?.mark ?? "calm"}`, h("b", findings[finding]?.text ?? words(finding)), ". ", findings[finding]?.why,
         finding === "LEAKED" && key.leak && [" Reported ", time(key.leak.reportedAt), key.leak.source && [" by ", bdi(key.leak.source)], ".",
           /^https?:/.test(key.leak.url) && [" ", h("a", { href: key.leak.url, rel: "noreferrer", target: "_blank" }, "Where it was")]]))),
       facts, usage, trail);

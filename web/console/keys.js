@@ -122,12 +122,12 @@ export function keysView(app, root, signal) {
 
   function row(key) {
     const { keyId: id, status } = key;
-    const soon = status === "ACTIVE" && new Date(key.expiresAt ?? Infinity) - Date.now() < (app.policy?.expiryNoticeSeconds ?? 14 * 86_400) * 1000;
+    const soon = status === "ACTIVE" && new Date(key.expiresAt ?? Infinity) - Date.now() < app.policy.expiryNoticeSeconds * 1000;
     return h("tr", { "aria-current": id === route.id && "true", "data-selected": selected.has(id),
       onclick: ({ target }) => { if (!target.closest("a, input, label") && getSelection().isCollapsed) app.go("keys", id, params); } },
     h("td.select", h("label", h("input", { type: "checkbox", "aria-label": `Select ${isolate(nameOf(key))}`, "data-focus": `select ${id}`, checked: selected.has(id), disabled: !canEnd(key), onchange: ({ target }) => select([id], target.checked) }))),
     h("th.name", { scope: "row" }, h("a", { href: app.hash("keys", id, params), "data-focus": id }, bdi(nameOf(key))),
-      h("span.under", h("code", key.keyPrefix ?? id), key.findings?.map((finding) => findings[finding]?.mark && h(`span.mark.${findings[finding].mark}`, findings[finding].text)))),
+      h("span.under", h("code", key.keyPrefix ?? id), key.findings.map((finding) => findings[finding]?.mark && h(`span.mark.${findings[finding].mark}`, findings[finding].text)))),
     h("td.status", state(status)),
     h("td.reach", reach(key), key.keyType !== "RETRIEVER" && h("span.under", `${types[key.keyType] ?? "Unknown"} key`)),
     h("td.made", key.createdBy ? who(key.createdBy) : h("span.none", "unknown"), h("span.under", time(key.createdAt, ""))),
@@ -168,7 +168,7 @@ export function keysView(app, root, signal) {
     await attempt(message, either, async () => {
       try {
         const data = await ask(id ? "PlaceKeys" : "OrganizationKeys", { ...id && { id }, ...variablesOf(params) }, { signal: either });
-        page = (data.organization ?? data.node).apiKeys;
+        page = (data.organization ?? data.node).apiKeys ?? data.node.keys;
       } catch (failure) {
         page = null;
         show(body);

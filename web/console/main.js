@@ -97,7 +97,7 @@ async function open(key) {
   try {
     const { viewer, serverInfo } = await ask("Start");
     const { organization } = viewer;
-    Object.assign(app, { viewer, organization, version: serverInfo.version, namespaces: organization.namespaces.results, places: new Map() });
+    Object.assign(app, { viewer, organization, policy: organization.apiKeyPolicy, version: serverInfo.version, namespaces: organization.namespaces.results, places: new Map() });
   } catch (failure) {
     if (failure.code !== "UNAUTHENTICATED") door(failure.code === "FORBIDDEN" ? "A retriever's key can only execute it. Use a key of your organization." : failure.message);
     return;

@@ -1,5 +1,5 @@
 // The report: how many keys are in which state, and what needs attention. Each piece is a filter of the list.
-import { Failure, ask, has } from "./api.js";
+import { Failure, ask } from "./api.js";
 import { attempt, h, show } from "./dom.js";
 import { count, duration, number } from "./format.js";
 
@@ -16,10 +16,9 @@ export const findings = {
 
 // attention resolves to the findings that some keys have, with their numbers, or to null if the caller may not know.
 export async function attention(app, signal) {
-  if (!app.viewer.canReadOrganization || !has("Report")) return null;
+  if (!app.viewer.canReadOrganization) return null;
   try {
-    const { organization: { apiKeyReport, apiKeyPolicy } } = await ask("Report", {}, { signal });
-    app.policy = apiKeyPolicy;
+    const { organization: { apiKeyReport } } = await ask("Report", {}, { signal });
     return Object.entries(findings).map(([finding, { field }]) => [finding, apiKeyReport[field]]).filter(([, total]) => total > 0);
   } catch (failure) {
     if (failure instanceof Failure || signal.aborted) return null;
@@ -39,8 +38,8 @@ export function reportView(app, root, signal) {
   }
 
   return () => attempt(root, signal, async () => {
-    const { organization: { apiKeyReport: report, apiKeyPolicy: policy } } = await ask("Report", {}, { signal });
-    const { defaultLifetimeSeconds: usual, maxLifetimeSeconds: most, staleAfterSeconds: stale } = policy;
+    const { organization: { apiKeyReport: report } } = await ask("Report", {}, { signal });
+    const { defaultLifetimeSeconds: usual, maxLifetimeSeconds: most, staleAfterSeconds: stale, leakAction } = app.policy;
     show(root, h("section",
       h("h2", count(report.active + report.revoked + report.expired, "key")),
       bars("States", [
@@ -52,7 +51,7 @@ export function reportView(app, root, signal) {
       report.unlisted > 0 && h("p.warning", `${count(report.unlisted, "key")} cannot be listed, because a field is missing. “retrieverkeys repair” helps.`),
       h("p.hint", [
         usual && `New keys expire after ${duration(usual)} unless they say otherwise.`, most && `No new key may live longer than ${duration(most)}.`,
-        `A key is stale if it was not used for ${duration(stale)}.`, policy.leakAction === "REVOKE" && "A leaked key is revoked at once.",
+        `A key is stale if it was not used for ${duration(stale)}.`, leakAction === "REVOKE" && "A leaked key is revoked at once.",
       ].filter(Boolean).join(" "))));
   }, ({ code, message }) => code === "FORBIDDEN" ? "The report is about all keys of the organization. Your key may not read it." : message);
 }

@@ -1,0 +1,68 @@
+package config
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+func parsed(env map[string]string) (Config, string) {
+	c, problems := Parse(nil, func(name string) string { return env[name] })
+	return c, fmt.Sprint(problems)
+}
+
+// Without this, an operator's lifetimes mean something else than they say, or a mistake starts a server without them.
+func TestLifetimeSettings(t *testing.T) {
+	hours := func(n int) time.Duration { return time.Duration(n) * time.Hour }
+	for value, want := range map[string]time.Duration{
+		"90d": hours(90 * 24), "36h": hours(36), "1d12h": hours(36), "2d30m": hours(48) + 30*time.Minute, "1s": time.Second, "24855d": hours(24855 * 24),
+	} {
+		c, problems := parsed(map[string]string{"KEY_MAX_LIFETIME": value})
+		if problems != "[]" || c.Policy.MaxLifetime != want {
+			t.Errorf("%s: got %v %s, want %v", value, c.Policy.MaxLifetime, problems, want)
+		}
+	}
+	for _, value := range []string{"0", "0d", "-1h", "-1d", "1", "d", "1.5d", "90D", "1d-1h", "1d24h", "12h1d", "90d ", "1500ms", "1d1ms", "24856d", "99999d", "9999999h", "x"} {
+		for _, name := range []string{"KEY_DEFAULT_LIFETIME", "KEY_MAX_LIFETIME", "KEY_STALE_AFTER"} {
+			c, problems := parsed(map[string]string{name: value})
+			if !strings.HasPrefix(problems, fmt.Sprintf("[%s=%q must be ", name, value)) {
+				t.Errorf("%s=%s: %v, %s", name, value, c.Policy, problems)
+			}
+		}
+	}
+	if c, problems := parsed(map[string]string{"KEY_EXPIRY_NOTICE": "0"}); problems != "[]" || c.Policy.ExpiryNotice != 0 {
+		t.Errorf("off: %v %s", c.Policy, problems)
+	}
+}
+
+// Settings that contradict each other are reported together with all other problems. An unset notice adapts to a short maximum.
+func TestLifetimesThatMakeNoSenseTogether(t *testing.T) {
+	d := 24 * time.Hour
+	for _, tt := range []struct {
+		defaults, most, notice string
+		want                   Policy
+		problems               int
+	}{
+		{"", "", "", Policy{0, 0, 90 * d, 14 * d}, 0},
+		{"30d", "90d", "", Policy{30 * d, 90 * d, 90 * d, 14 * d}, 0},
+		{"90d", "90d", "90d", Policy{90 * d, 90 * d, 90 * d, 90 * d}, 0},
+		{"", "7d", "", Policy{0, 7 * d, 90 * d, 7 * d / 2}, 0},
+		{"", "1s", "", Policy{0, time.Second, 90 * d, 0}, 0},
+		{"", "7d", "0", Policy{0, 7 * d, 90 * d, 0}, 0},
+		{"", "", "900d", Policy{0, 0, 90 * d, 900 * d}, 0},
+		{"91d", "90d", "", Policy{}, 1},
+		{"", "7d", "14d", Policy{}, 1},
+		{"8d", "7d", "14d", Policy{}, 2},
+	} {
+		env := map[string]string{"KEY_DEFAULT_LIFETIME": tt.defaults, "KEY_MAX_LIFETIME": tt.most, "KEY_EXPIRY_NOTICE": tt.notice}
+		c, problems := Parse(nil, func(name string) string { return env[name] })
+		if len(problems) != tt.problems || tt.problems == 0 && c.Policy != tt.want {
+			t.Errorf("%v: got %v %v, want %v and %d problems", env, c.Policy, problems, tt.want, tt.problems)
+		}
+		env["LOG_LEVEL"] = "loud"
+		if _, all := Parse(nil, func(name string) string { return env[name] }); len(all) != tt.problems+1 {
+			t.Errorf("%v: not all problems are reported: %v", env, all)
+		}
+	}
+}
