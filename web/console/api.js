@@ -88,6 +88,26 @@ async function once(name, variables, options) {
   return result.data;
 }
 
+// events yields null at first and when it is connected, and then the data of each event, until the stream ends.
+export async function* events(name, variables, options) {
+  yield null;
+  const response = await send(name, variables, { ...options, accept: "text/event-stream", within: 0 });
+  if (!/^text\/event-stream/.test(response.headers.get("Content-Type"))) throw new Failure("", "");
+  yield null;
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  for (let text = ""; ;) {
+    const { value, done } = await reader.read().catch(() => ({ done: true }));
+    if (done) return;
+    const blocks = (text + value).split("\n\n");
+    text = blocks.pop();
+    for (const block of blocks) {
+      const { data, errors } = JSON.parse(/^data: (.+)/m.exec(block)?.[1] ?? "{}");
+      if (errors) throw new Failure("", errors[0].message);
+      if (data) yield data;
+    }
+  }
+}
+
 // ask runs an operation and resolves to its data, or rejects with the first Failure. Queries are repeated while there is no answer, and
 // twice if the server is overloaded; hooks.connection hears about it. Mutations are never repeated.
 export async function ask(name, variables = {}, options = {}) {
@@ -116,3 +136,5 @@ export async function ask(name, variables = {}, options = {}) {
     }
   }
 }
+
+export const has = (name) => operations.has(name);

@@ -199,14 +199,12 @@ export function revokeDialog(app, ids, revoked) {
 }
 
 const quote = (text) => `'${text.replaceAll("'", "'\\''")}'`;
-const url = (path) => new URL(path, document.baseURI).href;
 
-// tryIt is a command that shows whether the key works.
+// tryIt is a command that shows whether a retriever's key works.
 function tryIt({ keyType, reached: { results: [retriever] }, allowedOrigins }, secret) {
-  const key = `\\\n  -H "Authorization: Bearer ${secret}"`;
-  if (keyType !== "RETRIEVER") return `curl ${quote(url("graphql"))} ${key} \\\n  -H "Content-Type: application/json" -d '{"query":"{ viewer { keyId permissions } }"}'`;
   const origin = allowedOrigins ? ` \\\n  -H ${quote(`Origin: ${allowedOrigins[0].replace("*", "www")}`)}` : "";
-  return retriever && `curl -i ${quote(url(`v1/retrievers/${encodeURIComponent(retriever.id)}/authorize`))} ${key}${origin}`;
+  const endpoint = new URL(`v1/retrievers/${encodeURIComponent(retriever?.id)}/authorize`, document.baseURI).href;
+  return retriever && keyType === "RETRIEVER" && `curl -i ${quote(endpoint)} \\\n  -H "Authorization: Bearer ${secret}"${origin}`;
 }
 
 // secretDialog shows a plaintext once. Only the person closes it, and nothing keeps the plaintext afterwards.

@@ -2,7 +2,7 @@
 import { Failure } from "./api.js";
 
 const properties = new Set(["value", "checked", "disabled", "indeterminate", "selected", "hidden"]);
-const svgTags = new Set(["svg", "g", "rect", "path", "title"]);
+const svgTags = new Set(["svg", "rect", "path"]);
 
 // h("a.open", { href: "#/keys" }, "Keys") makes an element. The attributes are optional. Those that are null, undefined or false are left
 // out, and those that begin with "on" are listeners. Children that are null, undefined or false are left out too.

@@ -193,7 +193,9 @@ export function keysView(app, root, signal) {
   }
 
   async function readAttention() {
-    const found = await attention(app, signal);
+    if (!app.viewer.canReadOrganization) return;
+    if (!attentions.firstChild) show(attentions, h("span.hint", "Needs attention")); // holds the place
+    const found = await attention(signal);
     show(attentions, found && [h("span.hint", "Needs attention"), found.length ? found.map(([finding, total]) => {
       const on = params.finding === finding;
       return button([h("b", number(total)), ` ${findings[finding].text.toLowerCase()}`], () => change({ finding: on ? "" : finding, status: !on && finding === "LEAKED" ? "all" : "" }),

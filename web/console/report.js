@@ -6,17 +6,16 @@ import { count, duration, number } from "./format.js";
 // findings are the values of ApiKeyFinding, worst first: what they are called, why they matter, and their field in ApiKeyReport. Those
 // with a mark are marked in lists too.
 export const findings = {
-  LEAKED: { text: "Leaked", why: "Its plaintext was seen where others can read it.", mark: "bad", field: "leaked" },
-  EXPIRES_SOON: { text: "Expires soon", why: "Rotate it, or give it a later end, before it stops working.", mark: "warn", field: "expiresSoon" },
-  BEYOND_MAX_LIFETIME: { text: "Lives too long", why: "It lives longer than this server's maximum.", mark: "warn", field: "beyondMaxLifetime" },
-  NEVER_EXPIRES: { text: "Never expires", why: "Anyone who finds it can use it until it is revoked.", field: "neverExpires" },
-  STALE: { text: "Stale", why: "It was not used for a long time. Revoke it if nobody needs it.", field: "stale" },
-  UNUSED: { text: "Never used", why: "It is old, and was never used. Revoke it if nobody needs it.", field: "unused" },
+  LEAKED: { text: "Leaked", why: "Others can read its plaintext.", mark: "bad", field: "leaked" },
+  EXPIRES_SOON: { text: "Expiring soon", why: "Rotate it, or give it a later end.", mark: "warn", field: "expiresSoon" },
+  BEYOND_MAX_LIFETIME: { text: "Living too long", why: "Longer than this server's maximum.", mark: "warn", field: "beyondMaxLifetime" },
+  NEVER_EXPIRES: { text: "Without an end", why: "Anyone who finds it can use it until it is revoked.", field: "neverExpires" },
+  STALE: { text: "Stale", why: "Not used for a long time. Revoke it if nobody needs it.", field: "stale" },
+  UNUSED: { text: "Never used", why: "Old, and never used. Revoke it if nobody needs it.", field: "unused" },
 };
 
-// attention resolves to the findings that some keys have, with their numbers, or to null if the caller may not know.
-export async function attention(app, signal) {
-  if (!app.viewer.canReadOrganization) return null;
+// attention resolves to the findings that some keys have, with their numbers, or to null if they cannot be read.
+export async function attention(signal) {
   try {
     const { organization: { apiKeyReport } } = await ask("Report", {}, { signal });
     return Object.entries(findings).map(([finding, { field }]) => [finding, apiKeyReport[field]]).filter(([, total]) => total > 0);

@@ -1,5 +1,5 @@
 // The trail: what happened, as sentences, newest first. New events wait above while older ones are read.
-import { Failure, ask } from "./api.js";
+import { Failure, ask, events, has } from "./api.js";
 import { attempt, button, h, options, put, say, show } from "./dom.js";
 import { bdi, count, day, exact, time, who, words } from "./format.js";
 
@@ -42,7 +42,7 @@ export function trailView(app, root, signal) {
   const names = new Map();
   let params;
   let place;
-  let events = [];
+  let shown = []; // the events that are shown
   let waiting = []; // new events that are not shown yet
   let page;
   let reading;
@@ -52,7 +52,7 @@ export function trailView(app, root, signal) {
   const pill = button("", showWaiting, ".pill", { hidden: true });
   const more = button("Older events", () => attempt(list, signal, async () => {
     page = await readPage({ first: perPage, after: page.pageInfo.endCursor }, { signal });
-    events.push(...page.results);
+    shown.push(...page.results);
     draw();
   }), "", { hidden: true });
   const scroll = h("div.scroll", pill, list, h("p", more));
@@ -67,10 +67,11 @@ export function trailView(app, root, signal) {
       params.key && h("span.chip", "one key", button("×", () => change({ key: "" }), "", { "aria-label": "Remove this filter" })));
   }
 
+  const filterOf = () => ({ ...params.action && { action: [params.action] }, ...params.result && { status: params.result }, ...params.key && { keyId: params.key } });
+
   async function readPage(variables, settings) {
     const { id } = app.place;
-    const filter = { ...params.action && { action: [params.action] }, ...params.result && { status: params.result }, ...params.key && { keyId: params.key } };
-    const data = await ask(id ? "PlaceTrail" : "OrganizationTrail", { ...id && { id }, filter, ...variables }, settings);
+    const data = await ask(id ? "PlaceTrail" : "OrganizationTrail", { ...id && { id }, filter: filterOf(), ...variables }, settings);
     const { auditEvents } = data.organization ?? data.node;
     await readNames(auditEvents.results, settings);
     return auditEvents;
@@ -85,14 +86,14 @@ export function trailView(app, root, signal) {
   }
 
   function draw() {
-    show(list, events.length ? sentences(events, names, app) : h("p.message", "Nothing is recorded here."));
+    show(list, shown.length ? sentences(shown, names, app) : h("p.message", "Nothing is recorded here."));
     more.hidden = !page.pageInfo.hasNextPage;
     pill.hidden = !waiting.length;
     pill.textContent = `${waiting.length} new`;
   }
 
   function showWaiting() {
-    events = [...waiting, ...events];
+    shown = [...waiting, ...shown];
     waiting = [];
     draw();
     scroll.scrollTop = 0;
@@ -105,7 +106,7 @@ export function trailView(app, root, signal) {
     more.hidden = true;
     await attempt(list, settings.signal, async () => {
       page = await readPage({ first: perPage }, settings);
-      events = page.results;
+      shown = page.results;
       waiting = [];
       draw();
       follow(settings);
@@ -114,7 +115,7 @@ export function trailView(app, root, signal) {
 
   // arrived takes new events, newest first. They wait if the list is scrolled or used, because nothing may move what is read.
   async function arrived(some, settings) {
-    const known = new Set([...waiting, ...events].map(({ id }) => id));
+    const known = new Set([...waiting, ...shown].map(({ id }) => id));
     const fresh = some.filter(({ id }) => !known.has(id));
     if (!fresh.length) return;
     await readNames(fresh, settings);
@@ -124,16 +125,20 @@ export function trailView(app, root, signal) {
     say(`${count(fresh.length, "new event")}.`);
   }
 
-  // follow asks for new events every few seconds, as long as the page is visible.
+  // follow takes events as they happen. It reads the newest whenever a stream begins, and every few seconds where there is none.
   async function follow(settings) {
+    const { kind, id } = app.place;
+    const streams = app.viewer.canReadOrganization && kind !== "namespace" && has("Live");
+    const filter = { ...filterOf(), ...kind === "retriever" && { retrieverId: id } };
     while (!settings.signal.aborted) {
-      await new Promise((resolve) => setTimeout(resolve, 4000));
-      if (settings.signal.aborted || document.hidden) continue;
       try {
-        await arrived((await readPage({ first: 20 }, settings)).results, settings);
+        for await (const data of streams ? events("Live", { filter }, settings) : [null]) {
+          await arrived(data ? [data.auditEventAdded] : (await readPage({ first: 20 }, settings)).results, settings);
+        }
       } catch (failure) {
         if (!(failure instanceof Failure) && !settings.signal.aborted) throw failure;
       }
+      await new Promise((resolve) => setTimeout(resolve, 4000));
     }
   }
 
