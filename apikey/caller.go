@@ -7,6 +7,8 @@ type Caller struct {
 	Key *Key
 	// Operator is the name of a person with access to the store itself. Key is then not a stored key.
 	Operator bool
+	// System is set if this server acts by itself. Key is then not a stored key either.
+	System bool
 
 	// Where the request came from, for audit events. Empty for requests that did not come over the network.
 	Address   string

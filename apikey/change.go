@@ -157,7 +157,7 @@ func (s *Service) attempt(ctx context.Context, c Caller, own *Key, t *target, as
 	if e.Changes = changes(&from, to); len(e.Changes) == 0 {
 		return to, true, nil
 	}
-	change.Event = e
+	change.Events = []Event{e}
 	if won, err = s.Store.ChangeKey(ctx, change); err != nil || !won {
 		return nil, false, err
 	}
@@ -221,8 +221,17 @@ func (s *Service) targets(ctx context.Context, c Caller, ids ...ID) (map[ID]*tar
 
 // targetsAmong is targets for keys that were read.
 func (s *Service) targetsAmong(ctx context.Context, c Caller, keys []Key) (map[ID]*target, error) {
-	found := byID(keys)
-	retrievers, err := s.retrieversOf(ctx, c, slices.Collect(maps.Values(found)))
+	found, err := s.seenAmong(ctx, c, slices.Collect(maps.Values(byID(keys))))
+	all := make(map[ID]*target, len(found))
+	for _, t := range found {
+		all[t.key.ID] = t
+	}
+	return all, err
+}
+
+// seenAmong returns those of the keys that the caller sees in the organization, in the same order.
+func (s *Service) seenAmong(ctx context.Context, c Caller, keys []*Key) ([]*target, error) {
+	retrievers, err := s.retrieversOf(ctx, c, keys)
 	if err != nil {
 		return nil, err
 	}
@@ -232,18 +241,20 @@ func (s *Service) targetsAmong(ctx context.Context, c Caller, keys []Key) (map[I
 			return nil, err
 		}
 	}
-	homes, all := homesOf(retrievers), make(map[ID]*target, len(found))
-	for id, k := range found {
+	homes := homesOf(retrievers)
+	var all []*target
+	for _, k := range keys {
 		if !c.seesKey(k, seen) {
 			continue
 		}
-		all[id] = &target{key: *k, homes: homes}
+		t := &target{key: *k, homes: homes}
 		for _, named := range k.Retrievers() {
 			if in, exists := homes[named]; exists && (seen == nil || seen[named] != nil) {
-				all[id].namespace = in
+				t.namespace = in
 				break
 			}
 		}
+		all = append(all, t)
 	}
 	return all, nil
 }

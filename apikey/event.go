@@ -49,6 +49,8 @@ const (
 	KeyUpdated Action = "api_key_updated"
 	KeyRotated Action = "api_key_rotated" // of the old key; the changes name the new one
 	KeyRevoked Action = "api_key_revoked"
+	// KeyLeakReported is this server's own, too.
+	KeyLeakReported Action = "api_key_leak_reported"
 )
 
 // ActorType is the type of an actor.
@@ -77,9 +79,12 @@ func (c Caller) event(action Action, of ResourceType, id string, at time.Time, n
 		IPAddress: optional(c.Address), UserAgent: optional(shortened(harmless(c.UserAgent))),
 		InternalID: c.tenant(), NamespaceID: ns, RetrieverIDs: retrievers,
 	}
-	if c.Operator {
+	switch {
+	case c.System:
+		e.ActorType = System
+	case c.Operator:
 		e.ActorType = Operator
-	} else {
+	default:
 		e.ActorKeyID = &c.Key.ID
 	}
 	return e
@@ -151,6 +156,9 @@ func changes(from, to *Key) []FieldChange {
 		{"rate_limit_override", numberText(from.RateLimitOverride), numberText(to.RateLimitOverride)},
 		{"status", optional(string(from.Status)), optional(string(to.Status))},
 		{"revoke_reason", from.RevokeReason, to.RevokeReason},
+		{"leaked_at", dateText(from.LeakedAt), dateText(to.LeakedAt)},
+		{"leak_source", from.LeakSource, to.LeakSource},
+		{"leak_url", from.LeakURL, to.LeakURL},
 		{"rotated_to", idText(from.RotatedTo), idText(to.RotatedTo)},
 		{"rotated_from", idText(from.RotatedFrom), idText(to.RotatedFrom)},
 	} {

@@ -16,17 +16,18 @@ type Policy struct {
 // Finding is something about a key that needs attention.
 type Finding string
 
-// The findings. All are about active keys.
+// The findings. All but Leaked are about active keys.
 const (
 	NeverExpires      Finding = "never_expires"
 	BeyondMaxLifetime Finding = "beyond_max_lifetime" // it has no expiry, or one later than Policy.MaxLifetime after its creation
 	ExpiresSoon       Finding = "expires_soon"        // within Policy.ExpiryNotice
 	Unused            Finding = "unused"              // it was never used, and is older than Policy.StaleAfter
 	Stale             Finding = "stale"               // it was used, but not for Policy.StaleAfter
+	Leaked            Finding = "leaked"              // a leak of it was reported; of keys in every state
 )
 
 // Findings are all findings, in the order in which keys have them.
-var Findings = []Finding{NeverExpires, BeyondMaxLifetime, ExpiresSoon, Unused, Stale}
+var Findings = []Finding{NeverExpires, BeyondMaxLifetime, ExpiresSoon, Unused, Stale, Leaked}
 
 // FindingSet is a set of findings.
 type FindingSet uint8
@@ -57,18 +58,19 @@ func (s FindingSet) List() []Finding {
 func (k *Key) Findings() []Finding { return k.Found.List() }
 
 // FindingFields are the fields that decide about findings.
-const FindingFields = StatusFields | FieldCreatedAt | FieldLastUsedAt
+const FindingFields = StatusFields | FieldCreatedAt | FieldLastUsedAt | FieldLeakedAt
 
 // FindingsAt returns what needs attention about a key at an instant. A date that is missing or cannot be read is not early or late, except that
 // such a key never expires, or was never used.
 func (p *Policy) FindingsAt(k *Key, now time.Time) (found FindingSet) {
-	if k.StatusAt(now) != Active {
-		return 0
-	}
 	add := func(f Finding, is bool) {
 		if is {
 			found |= FindingsOf(f)
 		}
+	}
+	add(Leaked, k.LeakedAt != nil)
+	if k.StatusAt(now) != Active {
+		return found
 	}
 	stale := p.StaleSince(now)
 	add(NeverExpires, k.ExpiresAt == nil)
@@ -101,8 +103,11 @@ func (c *KeyConditions) addFindings(p Policy, findings ...Finding) {
 	if len(findings) == 0 {
 		return
 	}
-	c.onlyActive() // all findings are about active keys
-	switch set := FindingsOf(findings...); set {
+	set := FindingsOf(findings...)
+	if !set.Has(Leaked) {
+		c.onlyActive()
+	}
+	switch set {
 	case FindingsOf(NeverExpires):
 		c.NeverExpires = true
 	case FindingsOf(ExpiresSoon):

@@ -18,6 +18,10 @@ func TestFindings(t *testing.T) {
 		want string
 	}{
 		"fresh":                     {func(*Key) {}, "[]"},
+		"leaked":                    {func(k *Key) { k.LeakedAt = ago(day) }, "[leaked]"},
+		"leaked and revoked":        {func(k *Key) { k.LeakedAt, k.Stored, k.ExpiresAt = ago(day), Revoked, nil }, "[leaked]"},
+		"leaked and expired":        {func(k *Key) { k.LeakedAt, k.ExpiresAt = ago(day), ago(1) }, "[leaked]"},
+		"leaked and stale":          {func(k *Key) { k.LeakedAt, k.LastUsedAt = ago(day), ago(40*day) }, "[stale leaked]"},
 		"without an expiry":         {func(k *Key) { k.ExpiresAt = nil }, "[never_expires beyond_max_lifetime]"},
 		"the longest life":          {func(k *Key) { k.ExpiresAt = after(89 * day) }, "[]"},
 		"a longer life":             {func(k *Key) { k.ExpiresAt = after(89*day + time.Millisecond) }, "[beyond_max_lifetime]"},
@@ -112,6 +116,8 @@ func TestFilterByFinding(t *testing.T) {
 	add("never_revoked", func(k *Key) { k.ExpiresAt, k.Stored = nil, Revoked })
 	add("past", func(k *Key) { k.ExpiresAt = after(-1) })
 	add("stale", func(k *Key) { k.LastUsedAt = after(-100 * day) })
+	add("leaked", func(k *Key) { k.LeakedAt = after(-day) })
+	add("leaked_revoked", func(k *Key) { k.LeakedAt, k.Stored, k.ExpiresAt = after(-day), Revoked, nil })
 	add("unused", func(k *Key) { k.LastUsedAt, k.CreatedAt = nil, after(-100*day) })
 	s := newService(store)
 	s.Policy = Policy{MaxLifetime: 90 * day, StaleAfter: 30 * day, ExpiryNotice: 14 * day}
@@ -126,8 +132,12 @@ func TestFilterByFinding(t *testing.T) {
 		{Filter{Finding: []Finding{Unused}}, "[unused]"},
 		{Filter{Finding: []Finding{BeyondMaxLifetime}}, "[never unused]"},
 		{Filter{Finding: []Finding{ExpiresSoon, Stale, NeverExpires}}, "[never soon stale]"},
-		{Filter{Finding: []Finding{}}, "[fresh never never_revoked past soon stale unused]"},
+		{Filter{Finding: []Finding{}}, "[fresh leaked leaked_revoked never never_revoked past soon stale unused]"},
 		{Filter{Finding: []Finding{NeverExpires}, Status: []Status{Revoked}}, "[]"},
+		{Filter{Finding: []Finding{Leaked}}, "[leaked leaked_revoked]"},
+		{Filter{Finding: []Finding{Leaked, NeverExpires}}, "[leaked leaked_revoked never]"},
+		{Filter{Finding: []Finding{Leaked}, Status: []Status{Revoked}}, "[leaked_revoked]"},
+		{Filter{Finding: []Finding{Leaked}, Status: []Status{Active}}, "[leaked]"},
 		{Filter{Finding: []Finding{NeverExpires}, Status: []Status{Revoked, Active}}, "[never]"},
 		{Filter{Finding: []Finding{ExpiresSoon}, ExpiresBefore: after(2 * day)}, "[soon]"},
 		{Filter{Finding: []Finding{ExpiresSoon}, ExpiresBefore: after(time.Hour)}, "[]"},
@@ -163,17 +173,17 @@ func TestReport(t *testing.T) {
 			k.CreatedAt, k.LastUsedAt, k.ExpiresAt = after(-day), after(-day), after(60*day)
 		}, edit))
 	}
-	add(func(*Key) {})
+	add(func(k *Key) { k.LeakedAt = after(-day) })
 	add(func(k *Key) { k.ExpiresAt, k.LastUsedAt, k.CreatedAt = nil, nil, after(-100*day) })
 	add(func(k *Key) { k.ExpiresAt, k.LastUsedAt = after(day), after(-100*day) })
-	add(func(k *Key) { k.Stored = Revoked })
+	add(func(k *Key) { k.Stored, k.LeakedAt = Revoked, after(-day) })
 	add(func(k *Key) { k.RevokedAt = after(-day) })
 	add(func(k *Key) { k.ExpiresAt = after(-day) })
 	add(func(k *Key) { k.InternalID = "int_2" })
 	s := newService(store)
 	s.Policy = Policy{MaxLifetime: 90 * day, StaleAfter: 30 * day, ExpiryNotice: 14 * day}
 	got, err := s.Report(t.Context(), writer(Admin))
-	want := Report{Active: 3, Revoked: 2, Expired: 1, NeverExpires: 1, BeyondMaxLifetime: 1, ExpiresSoon: 1, Unused: 1, Stale: 1, Unlisted: 3}
+	want := Report{Active: 3, Revoked: 2, Expired: 1, NeverExpires: 1, BeyondMaxLifetime: 1, ExpiresSoon: 1, Unused: 1, Stale: 1, Leaked: 2, Unlisted: 3}
 	if err != nil || *got != want {
 		t.Errorf("got %+v, %v, want %+v", got, err, want)
 	}

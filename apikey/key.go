@@ -47,11 +47,14 @@ type Key struct {
 	IsInternal        bool
 
 	// Fields that this server adds to the vendor's.
-	RevokeReason *string // why it was revoked, if somebody said so
-	RotatedTo    *ID     // the key that replaced this one
-	RotatedFrom  *ID     // the key that this one replaced
-	Budget       string  // the hash of the key whose budget this one uses; if empty, see Service.BudgetOf
-	Revision     int64   // how often the key was changed here, not counting last_used_at
+	RevokeReason *string    // why it was revoked, if somebody said so
+	LeakedAt     *time.Time // when a leak of it was first reported
+	LeakSource   *string
+	LeakURL      *string
+	RotatedTo    *ID    // the key that replaced this one
+	RotatedFrom  *ID    // the key that this one replaced
+	Budget       string // the hash of the key whose budget this one uses; if empty, see Service.BudgetOf
+	Revision     int64  // how often the key was changed here, not counting last_used_at
 
 	// The Service sets these, as of the time of the request.
 	Status Status     // StatusAt that time
@@ -174,6 +177,9 @@ const (
 	FieldPrincipalID
 	FieldIsInternal
 	FieldRevokeReason
+	FieldLeakedAt
+	FieldLeakSource
+	FieldLeakURL
 	FieldRotatedTo
 	FieldRotatedFrom
 	FieldBudget
@@ -181,12 +187,13 @@ const (
 
 	AllFields    = FieldRevision<<1 - 1
 	StatusFields = FieldStatus | FieldExpiresAt | FieldRevokedAt
+	LeakFields   = FieldLeakedAt | FieldLeakSource | FieldLeakURL
 )
 
 // Size is the approximate memory of the key in bytes. Stored keys may have texts and lists of any length.
 func (k *Key) Size() int {
 	const key, scope, word = 512, 64, 16
-	n := key + len(k.ID) + len(k.Hash) + len(k.UserID) + len(k.Name) + len(k.Description) + len(k.Type) + len(text(k.RevokeReason))
+	n := key + len(k.ID) + len(k.Hash) + len(k.UserID) + len(k.Name) + len(k.Description) + len(k.Type) + len(text(k.RevokeReason)) + len(text(k.LeakSource)) + len(text(k.LeakURL))
 	for _, p := range k.Permissions {
 		n += word + len(p)
 	}

@@ -66,7 +66,7 @@ func TestFieldsAreDistinct(t *testing.T) {
 		FieldPrefix, FieldType, FieldSubscriptionID, FieldInternalID, FieldOrganizationID, FieldUserID, FieldName,
 		FieldDescription, FieldPermissions, FieldScopes, FieldRateLimitOverride, FieldStatus, FieldExpiresAt,
 		FieldLastUsedAt, FieldCreatedAt, FieldCreatedBy, FieldRevokedAt, FieldRevokedBy, FieldAllowedOrigins,
-		FieldPrincipalID, FieldIsInternal, FieldRevokeReason, FieldRotatedTo, FieldRotatedFrom, FieldBudget, FieldRevision,
+		FieldPrincipalID, FieldIsInternal, FieldRevokeReason, FieldLeakedAt, FieldLeakSource, FieldLeakURL, FieldRotatedTo, FieldRotatedFrom, FieldBudget, FieldRevision,
 	}
 	var union Fields
 	for _, f := range all {

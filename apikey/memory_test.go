@@ -187,6 +187,17 @@ func (m *memory) CountRetrievers(ctx context.Context, tenant InternalID, ns Name
 	return len(m.retrieversOf(tenant, ns)), nil
 }
 
+func (m *memory) CurrentKeysWithHashes(ctx context.Context, tenant *InternalID, hashes []string) ([]Key, error) {
+	if err := m.read(ctx, "CurrentKeysWithHashes"); err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return selected(m.keys, func(k *Key) bool {
+		return (tenant == nil || k.InternalID == *tenant) && slices.Contains(hashes, k.Hash)
+	}), nil
+}
+
 func (m *memory) CurrentKeys(ctx context.Context, tenant InternalID, ids ...ID) ([]Key, error) {
 	if err := m.read(ctx, "CurrentKeys"); err != nil {
 		return nil, err
@@ -216,7 +227,7 @@ func (m *memory) ChangeKey(ctx context.Context, c Change) (bool, error) {
 	i := slices.IndexFunc(m.keys, func(k Key) bool {
 		return k.InternalID == c.Key.InternalID && k.ID == c.Key.ID && k.Hash == c.Key.Hash && k.Revision == c.Key.Revision
 	})
-	if i < 0 || m.keys[i].StatusAt(c.ActiveAt) == Revoked || !c.ActiveAt.IsZero() && m.keys[i].StatusAt(c.ActiveAt) != Active {
+	if i < 0 || !c.AnyState && (m.keys[i].StatusAt(c.ActiveAt) == Revoked || !c.ActiveAt.IsZero() && m.keys[i].StatusAt(c.ActiveAt) != Active) {
 		return false, nil
 	}
 	m.keys[i] = merged(m.keys[i], c.Key, c.Fields)
@@ -226,7 +237,7 @@ func (m *memory) ChangeKey(ctx context.Context, c Change) (bool, error) {
 		successor.Status, successor.Found = "", 0
 		m.keys = append(m.keys, successor)
 	}
-	m.events = append(m.events, c.Event)
+	m.events = append(m.events, c.Events...)
 	return true, nil
 }
 
@@ -245,6 +256,9 @@ func merged(stored, written Key, fields Fields) Key {
 		{FieldRevokedBy, func() { stored.RevokedBy = written.RevokedBy }},
 		{FieldAllowedOrigins, func() { stored.AllowedOrigins = written.AllowedOrigins }},
 		{FieldRevokeReason, func() { stored.RevokeReason = written.RevokeReason }},
+		{FieldLeakedAt, func() { stored.LeakedAt = written.LeakedAt }},
+		{FieldLeakSource, func() { stored.LeakSource = written.LeakSource }},
+		{FieldLeakURL, func() { stored.LeakURL = written.LeakURL }},
 		{FieldRotatedTo, func() { stored.RotatedTo = written.RotatedTo }},
 	} {
 		if fields&f.field != 0 {
@@ -431,6 +445,9 @@ func projected(keys []Key, fields Fields) []Key {
 			{FieldPrincipalID, func() { p.PrincipalID = k.PrincipalID }},
 			{FieldIsInternal, func() { p.IsInternal = k.IsInternal }},
 			{FieldRevokeReason, func() { p.RevokeReason = k.RevokeReason }},
+			{FieldLeakedAt, func() { p.LeakedAt = k.LeakedAt }},
+			{FieldLeakSource, func() { p.LeakSource = k.LeakSource }},
+			{FieldLeakURL, func() { p.LeakURL = k.LeakURL }},
 			{FieldRotatedTo, func() { p.RotatedTo = k.RotatedTo }},
 			{FieldRotatedFrom, func() { p.RotatedFrom = k.RotatedFrom }},
 			{FieldBudget, func() { p.Budget = k.Budget }},

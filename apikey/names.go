@@ -136,12 +136,21 @@ func readHashes(hashes []string) ([]string, error) {
 	}
 	lower := make([]string, len(hashes))
 	for i, hash := range hashes {
-		if sum, err := hex.DecodeString(hash); err != nil || len(sum) != sha256.Size {
-			return nil, Invalid("hashes", "hashes[%d] must be the SHA-256 of a key, in %d hexadecimal digits.", i, hex.EncodedLen(sha256.Size))
+		if !isHash(hash) {
+			return nil, Invalid("hashes", "hashes[%d] must be the SHA-256 of a key, in %d hexadecimal digits.", i, hashDigits)
 		}
 		lower[i] = strings.ToLower(hash)
 	}
 	return lower, nil
+}
+
+// hashDigits is the length of a hash.
+const hashDigits = 2 * sha256.Size
+
+// isHash reports whether the text is a hash, in upper or lower case.
+func isHash(text string) bool {
+	sum, err := hex.DecodeString(text)
+	return err == nil && len(sum) == sha256.Size
 }
 
 // idsOf are the possible ids of retrievers in named namespaces.

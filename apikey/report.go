@@ -11,6 +11,7 @@ type Report struct {
 	Active, Revoked, Expired int
 	// The active keys by their findings. A key can have several.
 	NeverExpires, BeyondMaxLifetime, ExpiresSoon, Unused, Stale int
+	Leaked                                                      int // keys in every state
 	Unlisted                                                    int // documents of the organization that no list shows
 }
 
@@ -69,7 +70,7 @@ func (r *Report) add(status Status, found FindingSet) {
 		finding Finding
 		count   *int
 	}{
-		{NeverExpires, &r.NeverExpires}, {BeyondMaxLifetime, &r.BeyondMaxLifetime}, {ExpiresSoon, &r.ExpiresSoon}, {Unused, &r.Unused}, {Stale, &r.Stale},
+		{NeverExpires, &r.NeverExpires}, {BeyondMaxLifetime, &r.BeyondMaxLifetime}, {ExpiresSoon, &r.ExpiresSoon}, {Unused, &r.Unused}, {Stale, &r.Stale}, {Leaked, &r.Leaked},
 	} {
 		if found.Has(of.finding) {
 			*of.count++

@@ -43,6 +43,7 @@ func (s *Service) Rotate(ctx context.Context, c Caller, namespace string, id ID,
 		successor = from
 		secret = successor.mint(prefix, now)
 		successor.CreatedBy, successor.LastUsedAt, successor.RevokeReason = &c.Key.UserID, nil, nil
+		successor.LeakedAt, successor.LeakSource, successor.LeakURL = nil, nil, nil // only the old plaintext leaked
 		successor.UserID = c.Key.UserID
 		if c.Key.PrincipalID != nil { // otherwise the key would act for its previous user
 			successor.PrincipalID = c.Key.PrincipalID

@@ -15,6 +15,8 @@ type Service struct {
 	// RateLimit is how many requests per minute a key without a limit of its own may make; 0 means any number.
 	RateLimit int
 	Policy    Policy
+	// LeakAction is what reports of leaks do to active keys; empty means RevokeLeaked.
+	LeakAction LeakAction
 
 	denials denials
 	scans   scans

@@ -14,10 +14,14 @@ type Store interface {
 	// decided. If another process was stopped while changing one, it finishes that change first.
 	CurrentKeys(ctx context.Context, tenant InternalID, ids ...ID) ([]Key, error)
 
+	// CurrentKeysWithHashes is CurrentKeys for the keys with these hashes. If the tenant is nil, it returns the keys of all tenants. If
+	// several documents have a hash, it returns all of them that are usable.
+	CurrentKeysWithHashes(ctx context.Context, tenant *InternalID, hashes []string) ([]Key, error)
+
 	// InsertKey stores a new key and its event: both or neither.
 	InsertKey(ctx context.Context, k Key, e Event) error
 
-	// ChangeKey changes a key by one conditional write, which carries its event. If the key is not as the change expects it, it writes
+	// ChangeKey changes a key by one conditional write, which carries its events. If the key is not as the change expects it, it writes
 	// nothing and reports false.
 	ChangeKey(ctx context.Context, c Change) (bool, error)
 
@@ -105,10 +109,11 @@ type Change struct {
 	Key      Key       // the new state, except Revision, which must still be stored and which a change increments
 	Fields   Fields    // the fields that are written; all others stay
 	ActiveAt time.Time // the instant at which the key must be active; if zero, it must not be revoked
+	AnyState bool      // the key may have any state, and ActiveAt has no meaning: only the revision counts
 	// Successor is the key that replaces it. It exists as soon as the change does, however the process ends: at the latest after the next
 	// start, read or change. It is never stored twice.
 	Successor *Key
-	Event     Event
+	Events    []Event // at least one, in order
 }
 
 // NotAdded are the KeyDays that AddAnswers could not add.

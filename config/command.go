@@ -35,7 +35,7 @@ var OptionalFields = []string{"node", "nodes", "viewer"}
 var (
 	KeyStatuses = []string{"active", "revoked", "expired"}
 	KeyTypes    = []string{"standard", "marketplace_subscription", "retriever", "user_scoped", "session"}
-	KeyFindings = []string{"never_expires", "beyond_max_lifetime", "expires_soon", "unused", "stale"}
+	KeyFindings = []string{"never_expires", "beyond_max_lifetime", "expires_soon", "unused", "stale", "leaked"}
 )
 
 // Commands are all commands, the bare one first.
@@ -91,7 +91,7 @@ var Commands = []Command{
 			fs.BoolVar(&f.NeverExpires, "never-expires", false, "only keys without an expiry")
 			fs.Func("unused-since", "only keys that were not used at `TIME` or later, and those that were never used", instant(&f.UnusedSince))
 			fs.BoolVar(&f.NeverUsed, "never-used", false, "only keys that were never used")
-			fs.Func("finding", "only active keys with this `FINDING`: "+alternatives(KeyFindings)+"; may be repeated", oneOf(&f.Findings, KeyFindings))
+			fs.Func("finding", "only keys with this `FINDING`, and active ones unless it is leaked: "+alternatives(KeyFindings)+"; may be repeated", oneOf(&f.Findings, KeyFindings))
 		},
 	},
 	{
@@ -147,11 +147,12 @@ var Commands = []Command{
 		operand: "key id", many: true,
 	},
 	{
-		Name: "keys scan", Arguments: "[--exit-code] [--json] FILE... | --rules gitleaks|detect-secrets",
+		Name: "keys scan", Arguments: "[--exit-code] [--report] [--json] FILE... | --rules gitleaks|detect-secrets",
 		Summary: "find keys and fragments of keys in files and say which are active; reads gzip, UTF-16 and UTF-32; - is standard input; with --rules, print a rule file by which another scanner finds keys",
 		Example: "--exit-code app.log app.log.1.gz",
 		flags: func(c *Config, fs *flag.FlagSet) {
 			fs.BoolVar(&c.Keys.ExitCode, "exit-code", false, "exit with 3 if a key is active")
+			fs.BoolVar(&c.Keys.Report, "report", false, "report the keys as leaked, by their hashes; active ones are revoked unless LEAK_ACTION is report")
 			fs.Func("rules", "print a rule file for the scanner `TOOL` and read no file: "+alternatives(Scanners), func(s string) error {
 				c.Keys.Rules = s
 				return choice(new(string), Scanners...)(s)

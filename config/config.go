@@ -52,6 +52,8 @@ type Config struct {
 	MaxConnections   int
 	GatePath         string
 	UsageDays        int // for which usage is kept
+	LeakAction       string
+	LeakKeys         string // a file or an https URL; empty: GitHub's reports are off
 	RequestTimeout   time.Duration
 	ShutdownDelay    time.Duration
 	Policy           Policy
@@ -84,6 +86,7 @@ type Keys struct {
 	Reason         *string       // revoke
 	DryRun         bool          // revoke: only report
 	ExitCode       bool          // scan: exit with 3 if a key is active
+	Report         bool          // scan: report the keys as leaked
 	Rules          string        // scan: print the rules for this scanner and read no file
 }
 

@@ -29,6 +29,7 @@ func (c *Config) settings() []setting {
 	c.AuthFailures = 6_000
 	c.MaxConcurrent, c.MaxConnections = turnsPerCore*runtime.GOMAXPROCS(0), 10_000
 	c.RequestTimeout = 10 * time.Second
+	c.LeakAction = "revoke"
 	c.GatePath = "/v1/retrievers/{retriever_id}/execute"
 	c.Policy = Policy{StaleAfter: 90 * day, ExpiryNotice: 14 * day}
 	c.UsageDays = 400
@@ -53,6 +54,8 @@ func (c *Config) settings() []setting {
 		{"PLAYGROUND", "on", "The GraphQL playground: on or off", switched(&c.Playground)},
 		{"CONSOLE", "on", "The console, a page for people at /: on or off. Its operations run with PERSISTED_ONLY too", switched(&c.Console)},
 		{"REST", "on", "The vendor's REST endpoints and /openapi.json: on, or off, which answers 404", switched(&c.REST)},
+		{"LEAK_ACTION", "revoke", "What a report of a leaked key does: revoke, which also revokes an active key, or report, which only notes the leak", choice(&c.LeakAction, "revoke", "report")},
+		{"GITHUB_LEAK_KEYS", "", "File or https URL of the public keys with which GitHub signs its reports of leaked keys: SECURITY.md has the URL. Without it, /v1/leaks/github answers 404", fileOrHTTPS(&c.LeakKeys)},
 		{"GATE_PATH", c.GatePath, "Path at which clients execute a retriever through a gateway. /v1/authorize uses it to find the retriever's id in the path that the gateway sends", text(&c.GatePath)},
 		{"USAGE_RETENTION_DAYS", strconv.Itoa(c.UsageDays), "Days for which the usage of keys at the gate is kept. Older days are deleted in the background", number(&c.UsageDays)},
 		{"CORS_ALLOWED_ORIGINS", "none; pages on localhost for the demo", "Comma-separated origins whose pages may call the server: exact, or https://*.example.com for all subdomains", list(&c.CORSOrigins)},

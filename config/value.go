@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"net"
 	"net/netip"
+	"net/url"
 	"os"
 	"slices"
 	"strconv"
@@ -39,6 +40,20 @@ func fromFile(to *string) func(string) error {
 			return errors.New("must contain only the setting, on one line")
 		}
 		*to = value
+		return nil
+	}
+}
+
+// fileOrHTTPS takes the name of a file or an https URL.
+func fileOrHTTPS(to *string) func(string) error {
+	return func(s string) error {
+		lower := strings.ToLower(s)
+		if strings.Contains(s, "://") || strings.HasPrefix(lower, "http:") || strings.HasPrefix(lower, "https:") {
+			if u, err := url.Parse(s); err != nil || u.Scheme != "https" || u.Hostname() == "" {
+				return errors.New("must be a file or an https URL")
+			}
+		}
+		*to = s
 		return nil
 	}
 }

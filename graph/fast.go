@@ -234,6 +234,15 @@ var scopeObject = object[*apikey.Scope]{
 	},
 }
 
+var leakObject = object[*apikey.Leak]{
+	types: apiKeyLeakImplementors,
+	fields: map[string]appender[*apikey.Leak]{
+		"reportedAt": func(b []byte, l *apikey.Leak) []byte { return wire.Time(b, l.ReportedAt) },
+		"source":     func(b []byte, l *apikey.Leak) []byte { return wire.OptionalText(b, l.Source) },
+		"url":        func(b []byte, l *apikey.Leak) []byte { return wire.OptionalText(b, l.URL) },
+	},
+}
+
 // retrieverObject has the fields of retrievers without resolvers.
 var retrieverObject = object[*apikey.Retriever]{
 	types: retrieverImplementors,

@@ -96,6 +96,9 @@ func drawKey(t *rapid.T) apikey.Key {
 		ExpiresAt:   date("expiry"), LastUsedAt: date("use"), CreatedAt: date("creation"), CreatedBy: optional("creator"), RevokedAt: date("revocation"),
 		RevokedBy: optional("revoker"), RevokeReason: optional("reason"), PrincipalID: optional("principal"), IsInternal: rapid.Bool().Draw(t, "internal"),
 	}
+	if k.LeakedAt = date("leak"); k.LeakedAt != nil {
+		k.LeakSource, k.LeakURL = optional("leak's source"), optional("leak's URL")
+	}
 	if rapid.Bool().Draw(t, "limited") {
 		k.RateLimitOverride = new(rapid.Int32().Draw(t, "limit"))
 	}
@@ -116,7 +119,7 @@ func drawKey(t *rapid.T) apikey.Key {
 }
 
 // below are the types that fast.go writes.
-var below = []string{"ApiKeyConnection", "ApiKeyEdge", "PageInfo", "ApiKey", "ApiKeyScope", "ApiKeyUsage", "ApiKeyUsageDay"}
+var below = []string{"ApiKeyConnection", "ApiKeyEdge", "PageInfo", "ApiKey", "ApiKeyScope", "ApiKeyUsage", "ApiKeyUsageDay", "ApiKeyLeak"}
 
 // drawnOperation generates operations over everything that fast.go writes.
 type drawnOperation struct {
@@ -274,6 +277,7 @@ func TestFastKnowsEveryField(t *testing.T) {
 		"ApiKeyConnection": knows(&connectionObject), "PageInfo": knows(&pageInfoObject), "ApiKeyScope": knows(&scopeObject),
 		"ApiKey":      func(field string) bool { return knows(&keyObject)(field) != resolved(field) },
 		"ApiKeyUsage": knows(&usageObject), "ApiKeyUsageDay": knows(&usageDayObject),
+		"ApiKeyLeak":           knows(&leakObject),
 		"AuditEventConnection": knows(&eventsObject), "AuditEvent": knows(&eventObject), "AuditChange": knows(&changeObject),
 	}
 	edge := func(field string) bool { return field == "cursor" || field == "node" }

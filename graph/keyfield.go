@@ -45,6 +45,7 @@ var keyFields = map[string]keyField{
 	"revokedAt":         {apikey.FieldRevokedAt, func(b []byte, k *apikey.Key) []byte { return wire.OptionalTime(b, k.RevokedAt) }, nil},
 	"revokedBy":         {apikey.FieldRevokedBy, func(b []byte, k *apikey.Key) []byte { return wire.OptionalText(b, k.RevokedBy) }, nil},
 	"revokeReason":      {apikey.FieldRevokeReason, func(b []byte, k *apikey.Key) []byte { return wire.OptionalText(b, k.RevokeReason) }, nil},
+	"leak":              {apikey.LeakFields, nil, leaks},
 	"allowedOrigins":    {apikey.FieldAllowedOrigins, nil, origins},
 	"rotatedTo":         {apikey.FieldRotatedTo, func(b []byte, k *apikey.Key) []byte { return wire.OptionalText(b, k.RotatedTo) }, nil},
 	"rotatedFrom":       {apikey.FieldRotatedFrom, func(b []byte, k *apikey.Key) []byte { return wire.OptionalText(b, k.RotatedFrom) }, nil},
@@ -74,6 +75,18 @@ var keyObject = func() object[*apikey.Key] {
 	}
 	return o
 }()
+
+// leaks makes the writer of a key's leak.
+func leaks(c *compiler, selections ast.SelectionSet) (writer[*apikey.Key], bool) {
+	p, ok := compile(c, selections, &leakObject)
+	return func(a *answer, k *apikey.Key) {
+		if leak := k.Leak(); leak != nil {
+			p.write(a, leak)
+		} else {
+			a.b = wire.Null(a.b)
+		}
+	}, ok
+}
 
 // origins makes the writer of a list that can have any length in documents.
 func origins(*compiler, ast.SelectionSet) (writer[*apikey.Key], bool) {

@@ -43,6 +43,16 @@ type CreateAPIKeyPayload struct {
 	Key string `json:"key"`
 }
 
+// A key that somebody found in a place where it should not be.
+type LeakedKeyInput struct {
+	// SHA-256 of the plaintext in hexadecimal, in upper or lower case. Never send the plaintext.
+	Hash string `json:"hash"`
+	// Where it was found: an http or https URL of at most 2,048 characters, without a password and without the key.
+	URL graphql.Omittable[*string] `json:"url,omitempty"`
+	// What kind of place it is, such as `commit` or `log`: 1 to 100 characters.
+	Source graphql.Omittable[*string] `json:"source,omitempty"`
+}
+
 // Changes. `createApiKey` needs a namespace, as in `Query`. The other fields find keys as `Query.apiKey` does. To create, update or
 // rotate a key, the caller's key needs the permission `write`; to revoke one, `delete`. Its scopes must allow `manage_permissions` on
 // everything that the key reaches. Keys of the types `USER_SCOPED`, `SESSION` and `UNKNOWN` cannot change anything, whatever their
@@ -71,6 +81,18 @@ type PageInfo struct {
 // Anything outside your organization or your key's scopes looks as if it did not exist: the field is null, and its error has the code
 // `NOT_FOUND`.
 type Query struct {
+}
+
+// The leaks to report.
+type ReportLeakedKeysInput struct {
+	// The leaks: at most 100.
+	Leaks []LeakedKeyInput `json:"leaks"`
+}
+
+// What became of each report.
+type ReportLeakedKeysPayload struct {
+	// One result for each leak of the input, in the same order.
+	Results []LeakedKeyResult `json:"results"`
 }
 
 // The key to revoke.

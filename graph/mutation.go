@@ -79,6 +79,33 @@ func (l *loader) revoked(all []apikey.RevokeResult, err error) (*RevokeAPIKeysPa
 	return p, nil
 }
 
+// LeakedKeyResult is the type of the schema. Its key is null with the error of a report that was not stored.
+type LeakedKeyResult struct{ apikey.LeakResult }
+
+func (input ReportLeakedKeysInput) reports() []apikey.LeakReport {
+	reports := make([]apikey.LeakReport, len(input.Leaks))
+	for i, l := range input.Leaks {
+		reports[i] = apikey.LeakReport{Hash: l.Hash, URL: l.URL.Value(), Source: l.Source.Value()}
+	}
+	return reports
+}
+
+func (l *loader) leaksReported(all []apikey.LeakResult, err error) (*ReportLeakedKeysPayload, error) {
+	if err != nil {
+		return nil, err
+	}
+	p := &ReportLeakedKeysPayload{Results: make([]LeakedKeyResult, len(all))}
+	var keys []*apikey.Key
+	for i, r := range all {
+		p.Results[i] = LeakedKeyResult{r}
+		if r.Key != nil && r.Err == nil {
+			keys = append(keys, r.Key)
+		}
+	}
+	l.keepKeys(keys)
+	return p, nil
+}
+
 func revoked(k *apikey.Key, err error) (*RevokeAPIKeyPayload, error) {
 	if err != nil {
 		return nil, err

@@ -25,6 +25,7 @@ type Config = graphql.Config[ResolverRoot, DirectiveRoot, ComplexityRoot]
 
 type ResolverRoot interface {
 	ApiKey() ApiKeyResolver
+	LeakedKeyResult() LeakedKeyResultResolver
 	Mutation() MutationResolver
 	Namespace() NamespaceResolver
 	Organization() OrganizationResolver
@@ -50,6 +51,7 @@ type ComplexityRoot struct {
 		InternalID        func(childComplexity int) int
 		IsInternal        func(childComplexity int) int
 		LastUsedAt        func(childComplexity int) int
+		Leak              func(childComplexity int) int
 		Name              func(childComplexity int) int
 		OrganizationID    func(childComplexity int) int
 		Permissions       func(childComplexity int) int
@@ -91,9 +93,16 @@ type ComplexityRoot struct {
 		Node   func(childComplexity int) int
 	}
 
+	ApiKeyLeak struct {
+		ReportedAt func(childComplexity int) int
+		Source     func(childComplexity int) int
+		URL        func(childComplexity int) int
+	}
+
 	ApiKeyPolicy struct {
 		DefaultLifetimeSeconds func(childComplexity int) int
 		ExpiryNoticeSeconds    func(childComplexity int) int
+		LeakAction             func(childComplexity int) int
 		MaxLifetimeSeconds     func(childComplexity int) int
 		StaleAfterSeconds      func(childComplexity int) int
 	}
@@ -103,6 +112,7 @@ type ComplexityRoot struct {
 		BeyondMaxLifetime func(childComplexity int) int
 		Expired           func(childComplexity int) int
 		ExpiresSoon       func(childComplexity int) int
+		Leaked            func(childComplexity int) int
 		NeverExpires      func(childComplexity int) int
 		Revoked           func(childComplexity int) int
 		Stale             func(childComplexity int) int
@@ -166,12 +176,18 @@ type ComplexityRoot struct {
 		Key    func(childComplexity int) int
 	}
 
+	LeakedKeyResult struct {
+		APIKey  func(childComplexity int) int
+		Revoked func(childComplexity int) int
+	}
+
 	Mutation struct {
-		CreateAPIKey  func(childComplexity int, input CreateAPIKeyInput) int
-		RevokeAPIKey  func(childComplexity int, input RevokeAPIKeyInput) int
-		RevokeAPIKeys func(childComplexity int, input RevokeAPIKeysInput) int
-		RotateAPIKey  func(childComplexity int, input RotateAPIKeyInput) int
-		UpdateAPIKey  func(childComplexity int, input UpdateAPIKeyInput) int
+		CreateAPIKey     func(childComplexity int, input CreateAPIKeyInput) int
+		ReportLeakedKeys func(childComplexity int, input ReportLeakedKeysInput) int
+		RevokeAPIKey     func(childComplexity int, input RevokeAPIKeyInput) int
+		RevokeAPIKeys    func(childComplexity int, input RevokeAPIKeysInput) int
+		RotateAPIKey     func(childComplexity int, input RotateAPIKeyInput) int
+		UpdateAPIKey     func(childComplexity int, input UpdateAPIKeyInput) int
 	}
 
 	Namespace struct {
@@ -229,6 +245,10 @@ type ComplexityRoot struct {
 		Viewer             func(childComplexity int) int
 		__resolve__service func(childComplexity int) int
 		__resolve_entities func(childComplexity int, representations []scalar.Representation) int
+	}
+
+	ReportLeakedKeysPayload struct {
+		Results func(childComplexity int) int
 	}
 
 	Retriever struct {
@@ -394,6 +414,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.ApiKey.LastUsedAt(childComplexity), true
+	case "ApiKey.leak":
+		if e.ComplexityRoot.ApiKey.Leak == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKey.Leak(childComplexity), true
 	case "ApiKey.name":
 		if e.ComplexityRoot.ApiKey.Name == nil {
 			break
@@ -588,6 +614,25 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.ApiKeyEdge.Node(childComplexity), true
 
+	case "ApiKeyLeak.reportedAt":
+		if e.ComplexityRoot.ApiKeyLeak.ReportedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKeyLeak.ReportedAt(childComplexity), true
+	case "ApiKeyLeak.source":
+		if e.ComplexityRoot.ApiKeyLeak.Source == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKeyLeak.Source(childComplexity), true
+	case "ApiKeyLeak.url":
+		if e.ComplexityRoot.ApiKeyLeak.URL == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKeyLeak.URL(childComplexity), true
+
 	case "ApiKeyPolicy.defaultLifetimeSeconds":
 		if e.ComplexityRoot.ApiKeyPolicy.DefaultLifetimeSeconds == nil {
 			break
@@ -600,6 +645,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.ApiKeyPolicy.ExpiryNoticeSeconds(childComplexity), true
+	case "ApiKeyPolicy.leakAction":
+		if e.ComplexityRoot.ApiKeyPolicy.LeakAction == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKeyPolicy.LeakAction(childComplexity), true
 	case "ApiKeyPolicy.maxLifetimeSeconds":
 		if e.ComplexityRoot.ApiKeyPolicy.MaxLifetimeSeconds == nil {
 			break
@@ -637,6 +688,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.ApiKeyReport.ExpiresSoon(childComplexity), true
+	case "ApiKeyReport.leaked":
+		if e.ComplexityRoot.ApiKeyReport.Leaked == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKeyReport.Leaked(childComplexity), true
 	case "ApiKeyReport.neverExpires":
 		if e.ComplexityRoot.ApiKeyReport.NeverExpires == nil {
 			break
@@ -868,6 +925,19 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.CreateApiKeyPayload.Key(childComplexity), true
 
+	case "LeakedKeyResult.apiKey":
+		if e.ComplexityRoot.LeakedKeyResult.APIKey == nil {
+			break
+		}
+
+		return e.ComplexityRoot.LeakedKeyResult.APIKey(childComplexity), true
+	case "LeakedKeyResult.revoked":
+		if e.ComplexityRoot.LeakedKeyResult.Revoked == nil {
+			break
+		}
+
+		return e.ComplexityRoot.LeakedKeyResult.Revoked(childComplexity), true
+
 	case "Mutation.createApiKey":
 		if e.ComplexityRoot.Mutation.CreateAPIKey == nil {
 			break
@@ -879,6 +949,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.CreateAPIKey(childComplexity, args["input"].(CreateAPIKeyInput)), true
+	case "Mutation.reportLeakedKeys":
+		if e.ComplexityRoot.Mutation.ReportLeakedKeys == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_reportLeakedKeys_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.ReportLeakedKeys(childComplexity, args["input"].(ReportLeakedKeysInput)), true
 	case "Mutation.revokeApiKey":
 		if e.ComplexityRoot.Mutation.RevokeAPIKey == nil {
 			break
@@ -1240,6 +1321,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.Query.__resolve_entities(childComplexity, args["representations"].([]scalar.Representation)), true
 
+	case "ReportLeakedKeysPayload.results":
+		if e.ComplexityRoot.ReportLeakedKeysPayload.Results == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ReportLeakedKeysPayload.Results(childComplexity), true
+
 	case "Retriever.apiKeys":
 		if e.ComplexityRoot.Retriever.APIKeys == nil {
 			break
@@ -1502,6 +1590,8 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 			graphql.NewInputUnmarshaler("ApiKeyOrder", ec.unmarshalInputApiKeyOrder),
 			graphql.NewInputUnmarshaler("AuditEventFilter", ec.unmarshalInputAuditEventFilter),
 			graphql.NewInputUnmarshaler("CreateApiKeyInput", ec.unmarshalInputCreateApiKeyInput),
+			graphql.NewInputUnmarshaler("LeakedKeyInput", ec.unmarshalInputLeakedKeyInput),
+			graphql.NewInputUnmarshaler("ReportLeakedKeysInput", ec.unmarshalInputReportLeakedKeysInput),
 			graphql.NewInputUnmarshaler("RevokeApiKeyInput", ec.unmarshalInputRevokeApiKeyInput),
 			graphql.NewInputUnmarshaler("RevokeApiKeysInput", ec.unmarshalInputRevokeApiKeysInput),
 			graphql.NewInputUnmarshaler("RotateApiKeyInput", ec.unmarshalInputRotateApiKeyInput),
@@ -1765,6 +1855,17 @@ type Mutation {
     "The keys."
     input: RevokeApiKeysInput!
   ): RevokeApiKeysPayload
+
+  """
+  Reports that up to 100 keys leaked, by their hashes, for scanners of your own. Each key keeps the first report as ` + "`" + `ApiKey.leak` + "`" + `. If the
+  server is so configured (` + "`" + `LEAK_ACTION` + "`" + `, which is ` + "`" + `revoke` + "`" + ` unless set), an active key is also revoked, with the reason ` + "`" + `leaked` + "`" + `. Reporting a
+  key again changes nothing. The server looks in the whole organization, whatever namespace the request names. If the caller's own key is
+  among them, it comes last. Without the permission ` + "`" + `delete` + "`" + `, the whole call is ` + "`" + `FORBIDDEN` + "`" + `.
+  """
+  reportLeakedKeys(
+    "The leaks."
+    input: ReportLeakedKeysInput!
+  ): ReportLeakedKeysPayload
 }
 
 "The settings of a new key."
@@ -1848,6 +1949,49 @@ input RevokeApiKeysInput {
   reason: String
   "True: say what would happen, and write nothing."
   dryRun: Boolean = false
+}
+
+"The leaks to report."
+input ReportLeakedKeysInput {
+  "The leaks: at most 100."
+  leaks: [LeakedKeyInput!]!
+}
+
+"A key that somebody found in a place where it should not be."
+input LeakedKeyInput {
+  "SHA-256 of the plaintext in hexadecimal, in upper or lower case. Never send the plaintext."
+  hash: String!
+  "Where it was found: an http or https URL of at most 2,048 characters, without a password and without the key."
+  url: String
+  "What kind of place it is, such as ` + "`" + `commit` + "`" + ` or ` + "`" + `log` + "`" + `: 1 to 100 characters."
+  source: String
+}
+
+"What became of each report."
+type ReportLeakedKeysPayload {
+  "One result for each leak of the input, in the same order."
+  results: [LeakedKeyResult!]!
+}
+
+"What became of one report."
+type LeakedKeyResult {
+  """
+  The key as it is now; null if no key has this hash, or if the caller may not see it. If the report of this key was not stored, it is null with
+  an error: ` + "`" + `FORBIDDEN` + "`" + ` if the caller may not revoke the key, ` + "`" + `UNAVAILABLE` + "`" + ` if the time ran out or the store failed. Then send the call again.
+  """
+  apiKey: ApiKey
+  "Whether the key is revoked now, by this report or before."
+  revoked: Boolean!
+}
+
+"A leak of a key."
+type ApiKeyLeak {
+  "When it was first reported."
+  reportedAt: DateTime!
+  "What kind of place the key was found in, in the words of the report."
+  source: String
+  "Where the key was found. It begins with ` + "`" + `http://` + "`" + ` or ` + "`" + `https://` + "`" + `. Treat it as the text of a stranger."
+  url: String
 }
 
 "The created key."
@@ -2032,8 +2176,8 @@ type Organization implements Node {
 }
 
 """
-The numbers of an organization's keys. Every key that a list shows counts as active, revoked or expired. The other numbers are about active keys,
-and one key can count in several: see ` + "`" + `ApiKeyFinding` + "`" + `.
+The numbers of an organization's keys. Every key that a list shows counts as active, revoked or expired. The other numbers, except ` + "`" + `leaked` + "`" + `, are about
+active keys, and one key can count in several: see ` + "`" + `ApiKeyFinding` + "`" + `.
 """
 type ApiKeyReport {
   "Keys that work."
@@ -2052,6 +2196,8 @@ type ApiKeyReport {
   unused: Int!
   "Keys with the finding ` + "`" + `STALE` + "`" + `."
   stale: Int!
+  "Keys with the finding ` + "`" + `LEAKED` + "`" + `, active or not."
+  leaked: Int!
   "Documents of the organization that no list shows, because they have no usable ` + "`" + `key_id` + "`" + ` or ` + "`" + `key_hash` + "`" + `. ` + "`" + `retrieverkeys repair` + "`" + ` says more."
   unlisted: Int!
 }
@@ -2066,9 +2212,19 @@ type ApiKeyPolicy {
   staleAfterSeconds: Int!
   "How long before its expiry a key has the finding ` + "`" + `EXPIRES_SOON` + "`" + ` and an audit event ` + "`" + `api_key_expiring` + "`" + `; 0: never."
   expiryNoticeSeconds: Int!
+  "What a report of a leaked key does."
+  leakAction: LeakAction!
 }
 
-"Something about an active key that needs attention."
+"What a report of a leaked key does."
+enum LeakAction {
+  "It notes the leak, and revokes an active key."
+  REVOKE
+  "It notes the leak."
+  REPORT
+}
+
+"Something about a key that needs attention. All but ` + "`" + `LEAKED` + "`" + ` are about active keys."
 enum ApiKeyFinding {
   "It has no expiry."
   NEVER_EXPIRES
@@ -2080,6 +2236,8 @@ enum ApiKeyFinding {
   UNUSED
   "It was used, but not within ` + "`" + `ApiKeyPolicy.staleAfterSeconds` + "`" + `."
   STALE
+  "A leak of it was reported. Keys in every state can have this finding: see ` + "`" + `ApiKey.leak` + "`" + `."
+  LEAKED
 }
 
 "A page of namespaces."
@@ -2318,18 +2476,18 @@ type AuditEvent {
   "When it happened."
   timestamp: DateTime!
   """
-  What was done: ` + "`" + `api_key_created` + "`" + `, ` + "`" + `api_key_updated` + "`" + `, ` + "`" + `api_key_rotated` + "`" + ` or ` + "`" + `api_key_revoked` + "`" + `, or ` + "`" + `api_key_expiring` + "`" + `, once for each expiry of a key
-  that comes within ` + "`" + `ApiKeyPolicy.expiryNoticeSeconds` + "`" + `. Other programs can write other actions. All but ` + "`" + `api_key_updated` + "`" + ` and ` + "`" + `api_key_expiring` + "`" + ` are
-  the platform's own.
+  What was done: ` + "`" + `api_key_created` + "`" + `, ` + "`" + `api_key_updated` + "`" + `, ` + "`" + `api_key_rotated` + "`" + `, ` + "`" + `api_key_revoked` + "`" + `, ` + "`" + `api_key_leak_reported` + "`" + `, or ` + "`" + `api_key_expiring` + "`" + `, once for
+  each expiry of a key that comes within ` + "`" + `ApiKeyPolicy.expiryNoticeSeconds` + "`" + `. Other programs can write other actions. All but ` + "`" + `api_key_updated` + "`" + `,
+  ` + "`" + `api_key_leak_reported` + "`" + ` and ` + "`" + `api_key_expiring` + "`" + ` are the platform's own.
   """
   action: String!
   "The kind of resource: a key, or the retriever if creating a key was denied."
   resourceType: ResourceType!
   "The id of the key or the retriever."
   resourceId: ID!
-  "The user who did it, or the system's name of an operator, or ` + "`" + `system` + "`" + `."
+  "The user who did it, the system's name of an operator, or ` + "`" + `system` + "`" + `."
   actorId: String!
-  "` + "`" + `user` + "`" + ` for an API key, ` + "`" + `operator` + "`" + ` for a person with access to the store itself, ` + "`" + `system` + "`" + ` for this server."
+  "` + "`" + `user` + "`" + ` for an API key, ` + "`" + `operator` + "`" + ` for a person with access to the store itself, ` + "`" + `system` + "`" + ` for the server, such as when GitHub reports a leak."
   actorType: String!
   "The key that sent the request; null if there was none."
   actorKeyId: ID
@@ -2408,7 +2566,7 @@ type ApiKey implements Node {
   createdBy: String
   "When the key was revoked; null: not revoked."
   revokedAt: DateTime
-  "The id of the user who revoked the key."
+  "The id of the user who revoked the key; ` + "`" + `system` + "`" + ` if the server did, because of a leak that GitHub reported."
   revokedBy: String
   """
   The origins from which browsers may use the key: exact ones such as ` + "`" + `https://app.example.com` + "`" + `, or all subdomains as
@@ -2419,12 +2577,14 @@ type ApiKey implements Node {
   rotatedTo: ID
   "The id of the key that this one replaced."
   rotatedFrom: ID
-  "Why the key was revoked, in the words of the user who revoked it; null if none were given."
+  "Why the key was revoked, in the words of the user who revoked it; ` + "`" + `leaked` + "`" + ` after a report of a leak; null if none were given."
   revokeReason: String
   "How much of the organization the key reaches, by the widest of its scopes."
   reach: ApiKeyReach!
   "What needs attention about the key at the moment of the request, in the order of ` + "`" + `ApiKeyFinding` + "`" + `."
   findings: [ApiKeyFinding!]!
+  "The first report that the key leaked; null: none."
+  leak: ApiKeyLeak
 
   """
   The retrievers that the key's scopes name by exact id, in any namespace, in the order of the scopes. It shows only retrievers that exist and
@@ -2674,7 +2834,7 @@ input ApiKeyFilter {
   expiresBefore: DateTime
   "True: keys that never expire. False sets no condition."
   neverExpires: Boolean
-  "Keys with at least one of these findings."
+  "Keys with at least one of these findings. For leaked keys that are not active, set ` + "`" + `includeRevoked` + "`" + `."
   finding: [ApiKeyFinding!]
 }
 
@@ -2801,6 +2961,8 @@ func (ec *executionContext) childFields_ApiKey(ctx context.Context, field graphq
 		return ec.fieldContext_ApiKey_reach(ctx, field)
 	case "findings":
 		return ec.fieldContext_ApiKey_findings(ctx, field)
+	case "leak":
+		return ec.fieldContext_ApiKey_leak(ctx, field)
 	case "retrievers":
 		return ec.fieldContext_ApiKey_retrievers(ctx, field)
 	case "usage":
@@ -2851,6 +3013,18 @@ func (ec *executionContext) childFields_ApiKeyEdge(ctx context.Context, field gr
 	return nil, fmt.Errorf("no field named %q was found under type ApiKeyEdge", field.Name)
 }
 
+func (ec *executionContext) childFields_ApiKeyLeak(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "reportedAt":
+		return ec.fieldContext_ApiKeyLeak_reportedAt(ctx, field)
+	case "source":
+		return ec.fieldContext_ApiKeyLeak_source(ctx, field)
+	case "url":
+		return ec.fieldContext_ApiKeyLeak_url(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ApiKeyLeak", field.Name)
+}
+
 func (ec *executionContext) childFields_ApiKeyPolicy(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "defaultLifetimeSeconds":
@@ -2861,6 +3035,8 @@ func (ec *executionContext) childFields_ApiKeyPolicy(ctx context.Context, field 
 		return ec.fieldContext_ApiKeyPolicy_staleAfterSeconds(ctx, field)
 	case "expiryNoticeSeconds":
 		return ec.fieldContext_ApiKeyPolicy_expiryNoticeSeconds(ctx, field)
+	case "leakAction":
+		return ec.fieldContext_ApiKeyPolicy_leakAction(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type ApiKeyPolicy", field.Name)
 }
@@ -2883,6 +3059,8 @@ func (ec *executionContext) childFields_ApiKeyReport(ctx context.Context, field 
 		return ec.fieldContext_ApiKeyReport_unused(ctx, field)
 	case "stale":
 		return ec.fieldContext_ApiKeyReport_stale(ctx, field)
+	case "leaked":
+		return ec.fieldContext_ApiKeyReport_leaked(ctx, field)
 	case "unlisted":
 		return ec.fieldContext_ApiKeyReport_unlisted(ctx, field)
 	}
@@ -3001,6 +3179,16 @@ func (ec *executionContext) childFields_CreateApiKeyPayload(ctx context.Context,
 	return nil, fmt.Errorf("no field named %q was found under type CreateApiKeyPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_LeakedKeyResult(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "apiKey":
+		return ec.fieldContext_LeakedKeyResult_apiKey(ctx, field)
+	case "revoked":
+		return ec.fieldContext_LeakedKeyResult_revoked(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type LeakedKeyResult", field.Name)
+}
+
 func (ec *executionContext) childFields_Namespace(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "id":
@@ -3083,6 +3271,14 @@ func (ec *executionContext) childFields_PageInfo(ctx context.Context, field grap
 		return ec.fieldContext_PageInfo_endCursor(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type PageInfo", field.Name)
+}
+
+func (ec *executionContext) childFields_ReportLeakedKeysPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "results":
+		return ec.fieldContext_ReportLeakedKeysPayload_results(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ReportLeakedKeysPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_Retriever(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {

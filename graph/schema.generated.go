@@ -28,12 +28,16 @@ type ApiKeyResolver interface {
 	ViewerCanRevoke(ctx context.Context, objs []*apikey.Key) ([]bool, error)
 	Check(ctx context.Context, objs []*apikey.Key, retrieverID string, origin *string) ([]*APIKeyCheck, error)
 }
+type LeakedKeyResultResolver interface {
+	APIKey(ctx context.Context, obj *LeakedKeyResult) (*apikey.Key, error)
+}
 type MutationResolver interface {
 	CreateAPIKey(ctx context.Context, input CreateAPIKeyInput) (*CreateAPIKeyPayload, error)
 	UpdateAPIKey(ctx context.Context, input UpdateAPIKeyInput) (*UpdateAPIKeyPayload, error)
 	RotateAPIKey(ctx context.Context, input RotateAPIKeyInput) (*RotateAPIKeyPayload, error)
 	RevokeAPIKey(ctx context.Context, input RevokeAPIKeyInput) (*RevokeAPIKeyPayload, error)
 	RevokeAPIKeys(ctx context.Context, input RevokeAPIKeysInput) (*RevokeAPIKeysPayload, error)
+	ReportLeakedKeys(ctx context.Context, input ReportLeakedKeysInput) (*ReportLeakedKeysPayload, error)
 }
 type NamespaceResolver interface {
 	Retriever(ctx context.Context, obj *apikey.Namespace, id string) (*apikey.Retriever, error)
@@ -166,6 +170,20 @@ func (ec *executionContext) field_Mutation_createApiKey_args(ctx context.Context
 	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
 		func(ctx context.Context, v any) (CreateAPIKeyInput, error) {
 			return ec.unmarshalNCreateApiKeyInput2retrieverkeysᚋgraphᚐCreateAPIKeyInput(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["input"] = arg0
+	return args, nil
+}
+
+func (ec *executionContext) field_Mutation_reportLeakedKeys_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
+		func(ctx context.Context, v any) (ReportLeakedKeysInput, error) {
+			return ec.unmarshalNReportLeakedKeysInput2retrieverkeysᚋgraphᚐReportLeakedKeysInput(ctx, v)
 		})
 	if err != nil {
 		return nil, err
@@ -1506,6 +1524,38 @@ func (ec *executionContext) fieldContext_ApiKey_findings(_ context.Context, fiel
 	return graphql.NewScalarFieldContext("ApiKey", field, true, false, "ApiKeyFinding")
 }
 
+func (ec *executionContext) _ApiKey_leak(ctx context.Context, field graphql.CollectedField, obj *apikey.Key) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ApiKey_leak(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Leak(), nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *apikey.Leak) graphql.Marshaler {
+			return ec.marshalOApiKeyLeak2ᚖretrieverkeysᚋapikeyᚐLeak(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_ApiKey_leak(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "ApiKey",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_ApiKeyLeak(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
 func (ec *executionContext) _ApiKey_retrievers(ctx context.Context, field graphql.CollectedField, obj *apikey.Key) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -2065,6 +2115,75 @@ func (ec *executionContext) fieldContext_ApiKeyEdge_node(_ context.Context, fiel
 	return fc, nil
 }
 
+func (ec *executionContext) _ApiKeyLeak_reportedAt(ctx context.Context, field graphql.CollectedField, obj *apikey.Leak) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ApiKeyLeak_reportedAt(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ReportedAt, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v time.Time) graphql.Marshaler {
+			return ec.marshalNDateTime2timeᚐTime(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ApiKeyLeak_reportedAt(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ApiKeyLeak", field, false, false, "DateTime")
+}
+
+func (ec *executionContext) _ApiKeyLeak_source(ctx context.Context, field graphql.CollectedField, obj *apikey.Leak) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ApiKeyLeak_source(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Source, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_ApiKeyLeak_source(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ApiKeyLeak", field, false, false, "String")
+}
+
+func (ec *executionContext) _ApiKeyLeak_url(ctx context.Context, field graphql.CollectedField, obj *apikey.Leak) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ApiKeyLeak_url(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.URL, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_ApiKeyLeak_url(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ApiKeyLeak", field, false, false, "String")
+}
+
 func (ec *executionContext) _ApiKeyPolicy_defaultLifetimeSeconds(ctx context.Context, field graphql.CollectedField, obj *ApiKeyPolicy) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -2155,6 +2274,29 @@ func (ec *executionContext) _ApiKeyPolicy_expiryNoticeSeconds(ctx context.Contex
 }
 func (ec *executionContext) fieldContext_ApiKeyPolicy_expiryNoticeSeconds(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
 	return graphql.NewScalarFieldContext("ApiKeyPolicy", field, false, false, "Int")
+}
+
+func (ec *executionContext) _ApiKeyPolicy_leakAction(ctx context.Context, field graphql.CollectedField, obj *ApiKeyPolicy) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ApiKeyPolicy_leakAction(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.LeakAction, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v apikey.LeakAction) graphql.Marshaler {
+			return ec.marshalNLeakAction2retrieverkeysᚋapikeyᚐLeakAction(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ApiKeyPolicy_leakAction(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ApiKeyPolicy", field, false, false, "LeakAction")
 }
 
 func (ec *executionContext) _ApiKeyReport_active(ctx context.Context, field graphql.CollectedField, obj *apikey.Report) (ret graphql.Marshaler) {
@@ -2338,6 +2480,29 @@ func (ec *executionContext) _ApiKeyReport_stale(ctx context.Context, field graph
 	)
 }
 func (ec *executionContext) fieldContext_ApiKeyReport_stale(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ApiKeyReport", field, false, false, "Int")
+}
+
+func (ec *executionContext) _ApiKeyReport_leaked(ctx context.Context, field graphql.CollectedField, obj *apikey.Report) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ApiKeyReport_leaked(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Leaked, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int) graphql.Marshaler {
+			return ec.marshalNInt2int(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ApiKeyReport_leaked(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
 	return graphql.NewScalarFieldContext("ApiKeyReport", field, false, false, "Int")
 }
 
@@ -3163,6 +3328,61 @@ func (ec *executionContext) fieldContext_CreateApiKeyPayload_key(_ context.Conte
 	return graphql.NewScalarFieldContext("CreateApiKeyPayload", field, false, false, "String")
 }
 
+func (ec *executionContext) _LeakedKeyResult_apiKey(ctx context.Context, field graphql.CollectedField, obj *LeakedKeyResult) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_LeakedKeyResult_apiKey(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return ec.Resolvers.LeakedKeyResult().APIKey(ctx, obj)
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *apikey.Key) graphql.Marshaler {
+			return ec.marshalOApiKey2ᚖretrieverkeysᚋapikeyᚐKey(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_LeakedKeyResult_apiKey(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "LeakedKeyResult",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_ApiKey(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _LeakedKeyResult_revoked(ctx context.Context, field graphql.CollectedField, obj *LeakedKeyResult) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_LeakedKeyResult_revoked(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Revoked(), nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v bool) graphql.Marshaler {
+			return ec.marshalNBoolean2bool(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_LeakedKeyResult_revoked(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("LeakedKeyResult", field, true, false, "Boolean")
+}
+
 func (ec *executionContext) _Mutation_createApiKey(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -3377,6 +3597,50 @@ func (ec *executionContext) fieldContext_Mutation_revokeApiKeys(ctx context.Cont
 	}()
 	ctx = graphql.WithFieldContext(ctx, fc)
 	if fc.Args, err = ec.field_Mutation_revokeApiKeys_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Mutation_reportLeakedKeys(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Mutation_reportLeakedKeys(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Mutation().ReportLeakedKeys(ctx, fc.Args["input"].(ReportLeakedKeysInput))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *ReportLeakedKeysPayload) graphql.Marshaler {
+			return ec.marshalOReportLeakedKeysPayload2ᚖretrieverkeysᚋgraphᚐReportLeakedKeysPayload(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Mutation_reportLeakedKeys(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Mutation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_ReportLeakedKeysPayload(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Mutation_reportLeakedKeys_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
 		ec.Error(ctx, err)
 		return fc, err
 	}
@@ -4756,6 +5020,38 @@ func (ec *executionContext) fieldContext_Query___schema(_ context.Context, field
 		IsResolver: false,
 		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 			return ec.childFields___Schema(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _ReportLeakedKeysPayload_results(ctx context.Context, field graphql.CollectedField, obj *ReportLeakedKeysPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ReportLeakedKeysPayload_results(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Results, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []LeakedKeyResult) graphql.Marshaler {
+			return ec.marshalNLeakedKeyResult2ᚕretrieverkeysᚋgraphᚐLeakedKeyResultᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ReportLeakedKeysPayload_results(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "ReportLeakedKeysPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_LeakedKeyResult(ctx, field)
 		},
 	}
 	return fc, nil
@@ -6157,6 +6453,104 @@ func UnmarshalCreateApiKeyInput(ctx context.Context, raw any) (CreateAPIKeyInput
 	return out, err
 }
 
+func (ec *executionContext) unmarshalInputLeakedKeyInput(ctx context.Context, obj any) (LeakedKeyInput, error) {
+	var it LeakedKeyInput
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	fieldsInOrder := [...]string{"hash", "url", "source"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "hash":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("hash"))
+			data, err := ec.unmarshalNString2string(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Hash = data
+		case "url":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("url"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.URL = graphql.OmittableOf(data)
+		case "source":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("source"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Source = graphql.OmittableOf(data)
+		}
+	}
+	return it, nil
+}
+
+// UnmarshalLeakedKeyInput unmarshals raw into the LeakedKeyInput input type, using the
+// unmarshaler bound to ctx's request. Call it from a resolver to decode an input
+// object that was not passed as a field argument.
+//
+// ctx must come from a gqlgen request; outside one there is no unmarshaler to use
+// and the returned error says so.
+func UnmarshalLeakedKeyInput(ctx context.Context, raw any) (LeakedKeyInput, error) {
+	var out LeakedKeyInput
+	err := graphql.UnmarshalNamedInputFromContext(ctx, "LeakedKeyInput", raw, &out)
+	return out, err
+}
+
+func (ec *executionContext) unmarshalInputReportLeakedKeysInput(ctx context.Context, obj any) (ReportLeakedKeysInput, error) {
+	var it ReportLeakedKeysInput
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	fieldsInOrder := [...]string{"leaks"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "leaks":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("leaks"))
+			data, err := ec.unmarshalNLeakedKeyInput2ᚕretrieverkeysᚋgraphᚐLeakedKeyInputᚄ(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Leaks = data
+		}
+	}
+	return it, nil
+}
+
+// UnmarshalReportLeakedKeysInput unmarshals raw into the ReportLeakedKeysInput input type, using the
+// unmarshaler bound to ctx's request. Call it from a resolver to decode an input
+// object that was not passed as a field argument.
+//
+// ctx must come from a gqlgen request; outside one there is no unmarshaler to use
+// and the returned error says so.
+func UnmarshalReportLeakedKeysInput(ctx context.Context, raw any) (ReportLeakedKeysInput, error) {
+	var out ReportLeakedKeysInput
+	err := graphql.UnmarshalNamedInputFromContext(ctx, "ReportLeakedKeysInput", raw, &out)
+	return out, err
+}
+
 func (ec *executionContext) unmarshalInputRevokeApiKeyInput(ctx context.Context, obj any) (RevokeAPIKeyInput, error) {
 	var it RevokeAPIKeyInput
 	if obj == nil {
@@ -6608,6 +7002,11 @@ func (ec *executionContext) _ApiKey(ctx context.Context, sel ast.SelectionSet, o
 			if out.Values[i] == graphql.Null {
 				atomic.AddUint32(&out.Invalids, 1)
 			}
+		case "leak":
+			out.Values[i] = ec._ApiKey_leak(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
 		case "retrievers":
 			out.ResolveConcurrently(ec.OperationContext, &deferred, i,
 				true, false,
@@ -6785,6 +7184,49 @@ func (ec *executionContext) _ApiKeyEdge(ctx context.Context, sel ast.SelectionSe
 	return out
 }
 
+var apiKeyLeakImplementors = []string{"ApiKeyLeak"}
+
+func (ec *executionContext) _ApiKeyLeak(ctx context.Context, sel ast.SelectionSet, obj *apikey.Leak) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, apiKeyLeakImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("ApiKeyLeak")
+		case "reportedAt":
+			out.Values[i] = ec._ApiKeyLeak_reportedAt(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "source":
+			out.Values[i] = ec._ApiKeyLeak_source(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "url":
+			out.Values[i] = ec._ApiKeyLeak_url(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
 var apiKeyPolicyImplementors = []string{"ApiKeyPolicy"}
 
 func (ec *executionContext) _ApiKeyPolicy(ctx context.Context, sel ast.SelectionSet, obj *ApiKeyPolicy) graphql.Marshaler {
@@ -6813,6 +7255,11 @@ func (ec *executionContext) _ApiKeyPolicy(ctx context.Context, sel ast.Selection
 			}
 		case "expiryNoticeSeconds":
 			out.Values[i] = ec._ApiKeyPolicy_expiryNoticeSeconds(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "leakAction":
+			out.Values[i] = ec._ApiKeyPolicy_leakAction(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
 				out.Invalids++
 			}
@@ -6881,6 +7328,11 @@ func (ec *executionContext) _ApiKeyReport(ctx context.Context, sel ast.Selection
 			}
 		case "stale":
 			out.Values[i] = ec._ApiKeyReport_stale(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "leaked":
+			out.Values[i] = ec._ApiKeyReport_leaked(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
 				out.Invalids++
 			}
@@ -7290,6 +7742,45 @@ func (ec *executionContext) _CreateApiKeyPayload(ctx context.Context, sel ast.Se
 	return out
 }
 
+var leakedKeyResultImplementors = []string{"LeakedKeyResult"}
+
+func (ec *executionContext) _LeakedKeyResult(ctx context.Context, sel ast.SelectionSet, obj *LeakedKeyResult) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, leakedKeyResultImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("LeakedKeyResult")
+		case "apiKey":
+			out.ResolveConcurrently(ec.OperationContext, &deferred, i,
+				true, false,
+				func(ctx context.Context) graphql.Marshaler {
+					return ec._LeakedKeyResult_apiKey(ctx, field, obj)
+				})
+		case "revoked":
+			out.Values[i] = ec._LeakedKeyResult_revoked(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
 var mutationImplementors = []string{"Mutation"}
 
 func (ec *executionContext) _Mutation(ctx context.Context, sel ast.SelectionSet) graphql.Marshaler {
@@ -7340,6 +7831,13 @@ func (ec *executionContext) _Mutation(ctx context.Context, sel ast.SelectionSet)
 		case "revokeApiKeys":
 			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
 				return ec._Mutation_revokeApiKeys(ctx, field)
+			})
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "reportLeakedKeys":
+			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
+				return ec._Mutation_reportLeakedKeys(ctx, field)
 			})
 			if out.Values[i] == graphql.RequiredNull {
 				out.Invalids++
@@ -7751,6 +8249,39 @@ func (ec *executionContext) _Query(ctx context.Context, sel ast.SelectionSet) gr
 			})
 			if out.Values[i] == graphql.Null {
 				atomic.AddUint32(&out.Invalids, 1)
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var reportLeakedKeysPayloadImplementors = []string{"ReportLeakedKeysPayload"}
+
+func (ec *executionContext) _ReportLeakedKeysPayload(ctx context.Context, sel ast.SelectionSet, obj *ReportLeakedKeysPayload) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, reportLeakedKeysPayloadImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("ReportLeakedKeysPayload")
+		case "results":
+			out.Values[i] = ec._ReportLeakedKeysPayload_results(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
 			}
 		default:
 			panic("unknown field " + strconv.Quote(field.Name))
@@ -8323,6 +8854,7 @@ var (
 		"EXPIRES_SOON":        apikey.ExpiresSoon,
 		"UNUSED":              apikey.Unused,
 		"STALE":               apikey.Stale,
+		"LEAKED":              apikey.Leaked,
 	}
 	marshalNApiKeyFinding2retrieverkeysᚋapikeyᚐFinding = map[apikey.Finding]string{
 		apikey.NeverExpires:      "NEVER_EXPIRES",
@@ -8330,6 +8862,7 @@ var (
 		apikey.ExpiresSoon:       "EXPIRES_SOON",
 		apikey.Unused:            "UNUSED",
 		apikey.Stale:             "STALE",
+		apikey.Leaked:            "LEAKED",
 	}
 )
 
@@ -8696,6 +9229,71 @@ func (ec *executionContext) marshalNDateTime2timeᚐTime(ctx context.Context, se
 	return res
 }
 
+func (ec *executionContext) unmarshalNLeakAction2retrieverkeysᚋapikeyᚐLeakAction(ctx context.Context, v any) (apikey.LeakAction, error) {
+	tmp, err := graphql.UnmarshalString(v)
+	res := unmarshalNLeakAction2retrieverkeysᚋapikeyᚐLeakAction[tmp]
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalNLeakAction2retrieverkeysᚋapikeyᚐLeakAction(ctx context.Context, sel ast.SelectionSet, v apikey.LeakAction) graphql.Marshaler {
+	_ = sel
+	res := graphql.MarshalString(marshalNLeakAction2retrieverkeysᚋapikeyᚐLeakAction[v])
+	if res == graphql.Null {
+		graphql.AddInvalidNullFromMarshaler(ctx, "LeakAction!")
+	}
+	return res
+}
+
+var (
+	unmarshalNLeakAction2retrieverkeysᚋapikeyᚐLeakAction = map[string]apikey.LeakAction{
+		"REVOKE": apikey.RevokeLeaked,
+		"REPORT": apikey.ReportLeaked,
+	}
+	marshalNLeakAction2retrieverkeysᚋapikeyᚐLeakAction = map[apikey.LeakAction]string{
+		apikey.RevokeLeaked: "REVOKE",
+		apikey.ReportLeaked: "REPORT",
+	}
+)
+
+func (ec *executionContext) unmarshalNLeakedKeyInput2retrieverkeysᚋgraphᚐLeakedKeyInput(ctx context.Context, v any) (LeakedKeyInput, error) {
+	res, err := ec.unmarshalInputLeakedKeyInput(ctx, v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) unmarshalNLeakedKeyInput2ᚕretrieverkeysᚋgraphᚐLeakedKeyInputᚄ(ctx context.Context, v any) ([]LeakedKeyInput, error) {
+	vSlice := graphql.CoerceList(v)
+	var err error
+	res := make([]LeakedKeyInput, len(vSlice))
+	for i := range vSlice {
+		ctx := graphql.WithPathContext(ctx, graphql.NewPathWithIndex(i))
+		res[i], err = ec.unmarshalNLeakedKeyInput2retrieverkeysᚋgraphᚐLeakedKeyInput(ctx, vSlice[i])
+		if err != nil {
+			return nil, err
+		}
+	}
+	return res, nil
+}
+
+func (ec *executionContext) marshalNLeakedKeyResult2retrieverkeysᚋgraphᚐLeakedKeyResult(ctx context.Context, sel ast.SelectionSet, v LeakedKeyResult) graphql.Marshaler {
+	return ec._LeakedKeyResult(ctx, sel, &v)
+}
+
+func (ec *executionContext) marshalNLeakedKeyResult2ᚕretrieverkeysᚋgraphᚐLeakedKeyResultᚄ(ctx context.Context, sel ast.SelectionSet, v []LeakedKeyResult) graphql.Marshaler {
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 64, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalNLeakedKeyResult2retrieverkeysᚋgraphᚐLeakedKeyResult(ctx, sel, v[i])
+	})
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
+}
+
 func (ec *executionContext) unmarshalNLong2int64(ctx context.Context, v any) (int64, error) {
 	res, err := scalar.UnmarshalLong(v)
 	return res, graphql.ErrorOnPath(ctx, err)
@@ -8760,6 +9358,11 @@ func (ec *executionContext) marshalNNamespaceEdge2ᚕretrieverkeysᚋgraphᚐNam
 
 func (ec *executionContext) marshalNPageInfo2retrieverkeysᚋgraphᚐPageInfo(ctx context.Context, sel ast.SelectionSet, v PageInfo) graphql.Marshaler {
 	return ec._PageInfo(ctx, sel, &v)
+}
+
+func (ec *executionContext) unmarshalNReportLeakedKeysInput2retrieverkeysᚋgraphᚐReportLeakedKeysInput(ctx context.Context, v any) (ReportLeakedKeysInput, error) {
+	res, err := ec.unmarshalInputReportLeakedKeysInput(ctx, v)
+	return res, graphql.ErrorOnPath(ctx, err)
 }
 
 func (ec *executionContext) unmarshalNResourceType2retrieverkeysᚋapikeyᚐResourceType(ctx context.Context, v any) (apikey.ResourceType, error) {
@@ -9010,6 +9613,13 @@ func (ec *executionContext) marshalOApiKeyFinding2ᚕretrieverkeysᚋapikeyᚐFi
 	}
 
 	return ret
+}
+
+func (ec *executionContext) marshalOApiKeyLeak2ᚖretrieverkeysᚋapikeyᚐLeak(ctx context.Context, sel ast.SelectionSet, v *apikey.Leak) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._ApiKeyLeak(ctx, sel, v)
 }
 
 func (ec *executionContext) unmarshalOApiKeyOrder2ᚖretrieverkeysᚋapikeyᚐOrder(ctx context.Context, v any) (*apikey.Order, error) {
@@ -9276,6 +9886,13 @@ func (ec *executionContext) marshalOOrganization2ᚖretrieverkeysᚋgraphᚐOrga
 		return graphql.Null
 	}
 	return ec._Organization(ctx, sel, v)
+}
+
+func (ec *executionContext) marshalOReportLeakedKeysPayload2ᚖretrieverkeysᚋgraphᚐReportLeakedKeysPayload(ctx context.Context, sel ast.SelectionSet, v *ReportLeakedKeysPayload) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._ReportLeakedKeysPayload(ctx, sel, v)
 }
 
 func (ec *executionContext) marshalORetriever2ᚖretrieverkeysᚋapikeyᚐRetriever(ctx context.Context, sel ast.SelectionSet, v *apikey.Retriever) graphql.Marshaler {

@@ -35,6 +35,13 @@ func (r *apiKeyResolver) Check(ctx context.Context, objs []*apikey.Key, retrieve
 	return loaded(ctx).check(ctx, objs, retrieverID, orZero(origin))
 }
 
+func (r *leakedKeyResultResolver) APIKey(ctx context.Context, obj *LeakedKeyResult) (*apikey.Key, error) {
+	if obj.Err != nil {
+		return nil, obj.Err
+	}
+	return obj.Key, nil
+}
+
 func (r *mutationResolver) CreateAPIKey(ctx context.Context, input CreateAPIKeyInput) (*CreateAPIKeyPayload, error) {
 	return created(r.Service.Create(ctx, apikey.CallerFrom(ctx), apikey.NamespaceFrom(ctx), input.RetrieverID, input.settings()))
 }
@@ -59,6 +66,10 @@ func (r *mutationResolver) RevokeAPIKeys(ctx context.Context, input RevokeAPIKey
 	}
 	results, err := r.Service.RevokeMany(ctx, apikey.CallerFrom(ctx), ids, input.Reason.Value(), orZero(input.DryRun.Value()))
 	return loaded(ctx).revoked(results, err)
+}
+
+func (r *mutationResolver) ReportLeakedKeys(ctx context.Context, input ReportLeakedKeysInput) (*ReportLeakedKeysPayload, error) {
+	return loaded(ctx).leaksReported(r.Service.ReportLeaks(ctx, apikey.CallerFrom(ctx), input.reports()))
 }
 
 func (r *namespaceResolver) Retriever(ctx context.Context, obj *apikey.Namespace, id string) (*apikey.Retriever, error) {
@@ -124,7 +135,7 @@ func (r *organizationResolver) APIKeyReport(ctx context.Context, obj *Organizati
 }
 
 func (r *organizationResolver) APIKeyPolicy(ctx context.Context, obj *Organization) (*ApiKeyPolicy, error) {
-	return policy(r.Service.Policy), nil
+	return policy(r.Service.Policy, r.Service.LeakAction), nil
 }
 
 func (r *queryResolver) Retriever(ctx context.Context, id string) (*apikey.Retriever, error) {
@@ -228,6 +239,8 @@ func (r *viewerResolver) CanReadOrganization(ctx context.Context, obj *Viewer) (
 
 func (r *Resolver) ApiKey() ApiKeyResolver { return &apiKeyResolver{r} }
 
+func (r *Resolver) LeakedKeyResult() LeakedKeyResultResolver { return &leakedKeyResultResolver{r} }
+
 func (r *Resolver) Mutation() MutationResolver { return &mutationResolver{r} }
 
 func (r *Resolver) Namespace() NamespaceResolver { return &namespaceResolver{r} }
@@ -241,11 +254,12 @@ func (r *Resolver) Retriever() RetrieverResolver { return &retrieverResolver{r} 
 func (r *Resolver) Viewer() ViewerResolver { return &viewerResolver{r} }
 
 type (
-	apiKeyResolver       struct{ *Resolver }
-	mutationResolver     struct{ *Resolver }
-	namespaceResolver    struct{ *Resolver }
-	organizationResolver struct{ *Resolver }
-	queryResolver        struct{ *Resolver }
-	retrieverResolver    struct{ *Resolver }
-	viewerResolver       struct{ *Resolver }
+	apiKeyResolver          struct{ *Resolver }
+	leakedKeyResultResolver struct{ *Resolver }
+	mutationResolver        struct{ *Resolver }
+	namespaceResolver       struct{ *Resolver }
+	organizationResolver    struct{ *Resolver }
+	queryResolver           struct{ *Resolver }
+	retrieverResolver       struct{ *Resolver }
+	viewerResolver          struct{ *Resolver }
 )

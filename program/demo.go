@@ -156,6 +156,9 @@ func demoBatch(now time.Time) (document.Batch, apikey.Namespace, apikey.Secret, 
 		for k := range r.keys {
 			key := demoKey(n, k, r.id, now)
 			key.InternalID, key.OrganizationID = tenant, &organizationID
+			if n == demoLeaked {
+				foundByGitHub(&key)
+			}
 			b.Keys = append(b.Keys, document.FromKey(key))
 			n++
 		}
@@ -169,6 +172,16 @@ func demoBatch(now time.Time) (document.Batch, apikey.Namespace, apikey.Secret, 
 	doc, err := operatorKey(&admin, production, now)
 	b.Keys = append(b.Keys, doc)
 	return b, production, secret, err
+}
+
+// demoLeaked is the number of a key that was revoked.
+const demoLeaked = 12
+
+// foundByGitHub makes a revoked key one that was revoked because GitHub found it.
+func foundByGitHub(k *apikey.Key) {
+	by := string(apikey.System)
+	k.RevokedBy, k.RevokeReason = &by, new("leaked")
+	k.LeakedAt, k.LeakSource, k.LeakURL = k.RevokedAt, new("commit"), new("https://github.com/fjord-media/newsletter/blob/main/send.py#L12")
 }
 
 // demoOther describes a key that is not of one retriever alone. The times are days ago, and days ahead for expires; 0 means never.

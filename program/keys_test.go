@@ -197,7 +197,7 @@ func TestKeysCommandsRefuse(t *testing.T) {
 		{"--rules needs a value", program.ExitUsage, []string{"keys", "scan", "--rules"}},
 		{"--rules cannot be combined with a file", program.ExitUsage, []string{"keys", "scan", "--rules", "gitleaks", "app.log"}},
 		{"--rules cannot be combined with --exit-code: it prints rules and scans nothing\nretrieverkeys: --rules cannot be combined with --json", program.ExitUsage, []string{"keys", "scan", "--json", "--exit-code", "--rules", "gitleaks"}},
-		{"unknown flag --report", program.ExitUsage, []string{"keys", "scan", "--rules", "gitleaks", "--report"}},
+		{"--rules cannot be combined with --report", program.ExitUsage, []string{"keys", "scan", "--rules", "gitleaks", "--report"}},
 		{`no namespace "nowhere"`, program.ExitFailed, []string{"keys", "list", "--namespace", "nowhere", "--retriever", "main"}},
 		{"several organizations have a namespace \"production\": use one of these ids\n  ns_b_prod   of int_b\n  ns_prod   of int_a\n", program.ExitFailed, []string{"keys", "list", "--namespace", "production", "--retriever", "main"}},
 		{"No such retriever", program.ExitFailed, []string{"keys", "list", "--namespace", "ns_prod", "--retriever", "nothing"}},
@@ -280,8 +280,8 @@ func TestLeakedKeyPage(t *testing.T) {
 		t.Fatal(err)
 	}
 	blocks := regexp.MustCompile("(?s)```(sh|graphql)\n(.*?)```").FindAllStringSubmatch(string(page), -1)
-	if len(blocks) != 10 {
-		t.Fatalf("got %d blocks, want 10", len(blocks))
+	if len(blocks) != 12 {
+		t.Fatalf("got %d blocks, want 12", len(blocks))
 	}
 	path, err := programtest.Binary()
 	if err != nil {
@@ -304,6 +304,7 @@ func TestLeakedKeyPage(t *testing.T) {
 		for i, wants := range [][]string{
 			{id}, {id, "1 key."}, {id}, {"was revoked at", "Reason: Leaked"}, {`"status":"REVOKED"`},
 			{both, "key_of_mallory_too", "2 keys."}, {both, "WOULD_REVOKE", "2 keys."}, {both, "  REVOKED", "2 keys."}, {`"outcome":"ALREADY_REVOKED"`, `"outcome":"WOULD_REVOKE"`}, {"api_key_revoked", `"after":"Leaked"`},
+			{"1 key reported as leaked."}, {`"revoked":true`, `"leak":{"reportedAt":`, `"source":"keys scan"`},
 		} {
 			language, text := blocks[i][1], blocks[i][2]
 			var got string
@@ -320,7 +321,7 @@ func TestLeakedKeyPage(t *testing.T) {
 				got = string(out)
 			} else {
 				variables := programtest.Fields{}
-				for name, v := range (programtest.Fields{"hash": programtest.HashOf(secret), "key": id, "keys": []string{id, "key_tie_a"}}) {
+				for name, v := range (programtest.Fields{"hash": programtest.HashOf(secret), "key": id, "keys": []string{id, "key_tie_a"}, "leaks": []programtest.Fields{{"hash": programtest.HashOf(secret)}}}) {
 					if strings.Contains(text, "$"+name+":") {
 						variables[name] = v
 					}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"retrieverkeys/apikey"
@@ -107,11 +108,11 @@ func nextPage(ctx context.Context, reader *apikey.KeyReader) ([]apikey.Key, erro
 	return reader.Next(ctx)
 }
 
-// listOptions returns the options of keys list. A status or a search that needs keys that are not active includes them.
+// listOptions returns the options of keys list. A status, a search or a finding that needs keys that are not active includes them.
 func (c *command) listOptions(search string) apikey.ListOptions {
 	f := &c.cfg.Keys.Filter
 	return apikey.ListOptions{
-		IncludeRevoked: c.cfg.Keys.IncludeRevoked || f.Statuses != nil || search != "" && c.cfg.Keys.Retriever == "",
+		IncludeRevoked: c.cfg.Keys.IncludeRevoked || f.Statuses != nil || search != "" && c.cfg.Keys.Retriever == "" || slices.Contains(f.Findings, string(apikey.Leaked)),
 		Filter: apikey.Filter{
 			Status: as[apikey.Status](f.Statuses), KeyType: as[apikey.Type](f.Types), Search: search, CreatedBy: f.CreatedBy,
 			CreatedAfter: f.CreatedAfter, CreatedBefore: f.CreatedBefore, ExpiresAfter: f.ExpiresAfter, ExpiresBefore: f.ExpiresBefore,

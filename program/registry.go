@@ -80,6 +80,7 @@ func (r registry) known(ctx context.Context, k *apikey.Key) (known, error) {
 	found := known{
 		Status: string(status), KeyID: apikey.ID(strings.Clone(string(k.ID))), Name: strings.Clone(k.Name), // cloned, so that the document can be freed
 		Organization: strings.Clone(r.organization(k)), active: status == apikey.Active,
+		tenant: apikey.InternalID(strings.Clone(string(k.InternalID))),
 	}
 	if found.active {
 		same, err := r.engine.KeysWithID(ctx, k.ID)
@@ -103,6 +104,8 @@ type known struct {
 	Organization string             `json:"organization,omitempty"`
 	Namespace    apikey.NamespaceID `json:"namespace_id,omitempty"`
 	Retriever    apikey.RetrieverID `json:"retriever_id,omitempty"`
-	Revoke       string             `json:"revoke,omitempty"` // the command that revokes the key
+	Revoke       string             `json:"revoke,omitempty"`        // the command that revokes the key
+	Reported     bool               `json:"leak_reported,omitempty"` // by --report
 	active       bool
+	tenant       apikey.InternalID
 }

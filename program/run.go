@@ -14,6 +14,7 @@ import (
 
 	"retrieverkeys/apikey"
 	"retrieverkeys/config"
+	"retrieverkeys/github"
 	"retrieverkeys/graph"
 	"retrieverkeys/ratelimit"
 	"retrieverkeys/store/mongodb"
@@ -50,14 +51,16 @@ func Run(ctx context.Context, args []string, getenv func(string) string, stdin i
 	}
 	c := command{cfg: cfg, stdin: stdin, stdout: stdout, stderr: stderr}
 	var errs []error
+	var err error
 	if c.manifest, errs = readManifest(ctx, cfg); errs != nil {
 		problems = append(problems, prefixed("PERSISTED_OPERATIONS", errs)...)
 	}
-	gatePath, err := web.NewGatePath(cfg.GatePath)
-	if err != nil {
+	if c.leakKeys, err = readLeakKeys(cfg); err != nil {
+		problems = append(problems, err)
+	}
+	if c.gatePath, err = web.NewGatePath(cfg.GatePath); err != nil {
 		problems = append(problems, fmt.Errorf("GATE_PATH=%q %w", cfg.GatePath, err))
 	}
-	c.gatePath = gatePath
 	c.cors, errs = web.NewCORS(cfg.CORSOrigins, cfg.CORSHeaders...)
 	problems = append(problems, errs...)
 	if len(problems) > 0 {
@@ -134,6 +137,7 @@ type command struct {
 	manifest       graph.Manifest
 	cors           web.CORS
 	gatePath       web.GatePath
+	leakKeys       *github.Keys
 }
 
 // readManifest reads the file of persisted operations, if one is configured.
@@ -147,6 +151,18 @@ func readManifest(ctx context.Context, cfg config.Config) (graph.Manifest, []err
 	}
 	manifest, errs := graph.ReadManifest(ctx, text, graph.Limits(cfg.Limits))
 	return manifest, prefixed(cfg.Persisted, errs)
+}
+
+// readLeakKeys reads the file of GitHub's public keys, if one is configured. A URL is read by the server.
+func readLeakKeys(cfg config.Config) (*github.Keys, error) {
+	if cfg.LeakKeys == "" {
+		return nil, nil
+	}
+	keys := &github.Keys{Source: cfg.LeakKeys}
+	if err := keys.Check(); err != nil {
+		return nil, fmt.Errorf("GITHUB_LEAK_KEYS=%q %w", cfg.LeakKeys, err)
+	}
+	return keys, nil
 }
 
 // prefixed adds a prefix to each error's message.

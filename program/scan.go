@@ -37,8 +37,12 @@ func (c *command) scanFiles(ctx context.Context) error {
 		if err := s.report(ctx, &result); err != nil {
 			return errors.Join(append(failed, err)...)
 		}
+		active := result.active()
+		if c.cfg.Keys.Report {
+			failed = append(failed, c.reportLeaks(ctx, engine, result.Leaks))
+		}
 		failed = append(failed, c.writeScan(&result))
-		if n := result.active(); n > 0 && c.cfg.Keys.ExitCode {
+		if active > 0 && c.cfg.Keys.ExitCode {
 			failed = append(failed, errActive)
 		}
 		return errors.Join(failed...)

@@ -55,6 +55,7 @@ type leak struct {
 	places
 	Prefix string `json:"key_prefix"`
 	known
+	hash string
 }
 
 // fragment is a part of a key that was found in files.
@@ -128,6 +129,17 @@ func (s *scan) active() int {
 	return n
 }
 
+// reported returns how many keys were reported as leaked.
+func (s *scan) reported() int {
+	n := 0
+	for _, l := range s.Leaks {
+		if l.Reported {
+			n++
+		}
+	}
+	return n
+}
+
 func (c *command) writeScan(s *scan) error {
 	if c.cfg.JSON {
 		return c.writeJSON(s)
@@ -143,6 +155,9 @@ func (c *command) writeScan(s *scan) error {
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s found, %d active.\n", counted(len(s.Leaks), "key"), s.active())
+	if n := s.reported(); n > 0 {
+		fmt.Fprintf(&b, "%s reported as leaked.\n", counted(n, "key"))
+	}
 	for _, l := range s.Leaks {
 		if l.active {
 			fmt.Fprintf(&b, "\n%s is active.\n", printable(string(l.KeyID)))

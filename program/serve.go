@@ -80,10 +80,15 @@ func (c *command) serve(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, closeLimiter()) }()
 
 	usage := &apikey.Usage{Store: engine, Logger: c.logger, Lost: metrics.UsageLost}
-	service := &apikey.Service{Store: engine, Usage: usage, RateLimit: c.cfg.RateLimit, Policy: apikey.Policy(c.cfg.Policy)}
+	service := &apikey.Service{
+		Store: engine, Usage: usage, RateLimit: c.cfg.RateLimit, Policy: apikey.Policy(c.cfg.Policy), LeakAction: apikey.LeakAction(c.cfg.LeakAction),
+	}
 	playground := ""
 	if c.cfg.Playground {
 		playground = "playground"
+	}
+	if c.leakKeys != nil {
+		c.leakKeys.Logger = c.logger
 	}
 	connections := web.NewConnections(c.cfg.MaxConnections)
 	share := answersWithin(debug.SetMemoryLimit(-1))
@@ -106,6 +111,7 @@ func (c *command) serve(ctx context.Context) (err error) {
 			Stopping:       ctx.Done(),
 			Playground:     c.cfg.Playground,
 			Console:        c.cfg.Console,
+			LeakKeys:       c.leakKeys,
 			WithoutREST:    !c.cfg.REST,
 			CORS:           c.cors,
 			Timeout:        c.cfg.RequestTimeout,
@@ -145,6 +151,9 @@ func (c *command) serve(ctx context.Context) (err error) {
 	working.Go(func() { usage.Run(background) })
 	working.Go(func() { usage.Forget(background, c.cfg.UsageDays, time.Now) })
 	working.Go(func() { service.StoreDenials(background, c.logger) })
+	if c.leakKeys != nil {
+		working.Go(func() { c.leakKeys.Load(background) })
+	}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	c.logger.InfoContext(ctx, "serving", "url", url, "store", c.storeName())

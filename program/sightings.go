@@ -144,7 +144,7 @@ func (s *sightings) report(ctx context.Context, result *scan) error {
 	var cut []*sighting
 	for _, at := range slices.SortedFunc(maps.Values(s.kept), byOrder) {
 		if at.whole {
-			result.Leaks = append(result.Leaks, leak{places: at.places, Prefix: at.prefix, known: at.known})
+			result.Leaks = append(result.Leaks, leak{places: at.places, Prefix: at.prefix, known: at.known, hash: at.hash})
 		} else {
 			cut = append(cut, at)
 		}

@@ -152,6 +152,12 @@ func (o observed) CurrentKeys(ctx context.Context, tenant apikey.InternalID, ids
 	})
 }
 
+func (o observed) CurrentKeysWithHashes(ctx context.Context, tenant *apikey.InternalID, hashes []string) ([]apikey.Key, error) {
+	return see(ctx, &o.observer, "CurrentKeysWithHashes", func(ctx context.Context) ([]apikey.Key, error) {
+		return o.engine.CurrentKeysWithHashes(ctx, tenant, hashes)
+	})
+}
+
 func (o observed) InsertKey(ctx context.Context, k apikey.Key, e apikey.Event) error {
 	return done(ctx, &o.observer, "InsertKey", func(ctx context.Context) error { return o.engine.InsertKey(ctx, k, e) })
 }

@@ -45,6 +45,7 @@ func TestOpenAPIDocument(t *testing.T) {
 		{keysPath, "post", "[200 400 401 403 404 413 415 422 429 500 503]"},
 		{one, "delete", "[200 400 401 403 404 409 429 500 503]"},
 		{namedPath, "get", "[200 401 403 429 503]"},
+		{leaksPath, "post", "[200 400 401 404 413 429 500 503]"},
 		{authorizePath, "get", "[200 401 403 429 503]"},
 		{authorizePath + "/{original_path}", "get", "[200 401 403 429 503]"},
 	} {

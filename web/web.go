@@ -14,6 +14,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"retrieverkeys/apikey"
+	"retrieverkeys/github"
 	"retrieverkeys/ratelimit"
 )
 
@@ -30,6 +31,8 @@ type Options struct {
 	Playground bool
 	// Console serves the page for people at /.
 	Console bool
+	// LeakKeys verify what GitHub reports as leaked; nil removes the endpoint.
+	LeakKeys *github.Keys
 	// WithoutREST removes the vendor's endpoints and the document that describes them.
 	WithoutREST bool
 	CORS        CORS
@@ -114,6 +117,13 @@ func NewHandler(o Options) http.Handler {
 		mux.HandleFunc(keysPath, methodNotAllowed("GET", "POST"))
 		mux.HandleFunc(keysPath+"/{key_id}", methodNotAllowed("DELETE"))
 		mux.Handle("GET /openapi.json", compress(http.HandlerFunc(openAPI)))
+	}
+	if o.LeakKeys != nil {
+		l := leaks{service: o.Service, keys: o.LeakKeys, who: who, logger: o.Logger}
+		reported := l.handler(func(h http.Handler) http.Handler { return gate.admit(h, o.Timeout, refuseREST) })
+		full := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { gate.refuse(w, r, refuseREST) })
+		mux.Handle("POST "+leaksPath, withTimeout(o.Timeout, maxLeaksBytes, bodies.read(reported, refuseREST, full)))
+		mux.HandleFunc(leaksPath, methodNotAllowed("POST"))
 	}
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, status{"ok"}) })
 	mux.HandleFunc("GET /readyz", ready(o.Ready, o.Stopping))

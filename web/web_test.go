@@ -119,7 +119,7 @@ func (s *shelf) InsertKey(_ context.Context, k apikey.Key, e apikey.Event) error
 func (s *shelf) ChangeKey(_ context.Context, c apikey.Change) (bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.events = append(s.events, c.Event)
+	s.events = append(s.events, c.Events...)
 	return true, nil
 }
 

@@ -198,7 +198,7 @@ func TestKeyReadsOnlyRequestedFields(t *testing.T) {
 	for _, e := range elements {
 		names = append(names, e.Key())
 	}
-	names = append(names, "revoke_reason", "rotated_to", "rotated_from", "budget_hash", "revision")
+	names = append(names, "revoke_reason", "leaked_at", "leak_source", "leak_url", "rotated_to", "rotated_from", "budget_hash", "revision")
 	if diff := cmp.Diff(names, document.KeyFieldNames(apikey.AllFields)); diff != "" {
 		t.Errorf("the names of all fields: (-want +got)\n%s", diff)
 	}

@@ -24,6 +24,12 @@ func FromKey(k apikey.Key) bson.Raw {
 	if k.Budget != "" {
 		d = append(d, KeyFields(k, apikey.FieldBudget)...)
 	}
+	if k.RevokeReason != nil {
+		d = append(d, KeyFields(k, apikey.FieldRevokeReason)...)
+	}
+	if k.LeakedAt != nil {
+		d = append(d, KeyFields(k, apikey.LeakFields)...)
+	}
 	return raw(d)
 }
 

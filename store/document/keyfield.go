@@ -150,6 +150,21 @@ var keyFields = []keyField{
 		encode: func(k *apikey.Key) any { return k.RevokeReason },
 	},
 	{
+		name: "leaked_at", field: apikey.FieldLeakedAt, kind: isDate, own: true,
+		decode: func(r *KeyReader, v value) { r.key.LeakedAt = r.date(v, apikey.FieldLeakedAt) },
+		encode: func(k *apikey.Key) any { return date(k.LeakedAt) },
+	},
+	{
+		name: "leak_source", field: apikey.FieldLeakSource, own: true,
+		decode: func(r *KeyReader, v value) { r.key.LeakSource = r.optionalText(v) },
+		encode: func(k *apikey.Key) any { return k.LeakSource },
+	},
+	{
+		name: "leak_url", field: apikey.FieldLeakURL, own: true,
+		decode: func(r *KeyReader, v value) { r.key.LeakURL = r.optionalText(v) },
+		encode: func(k *apikey.Key) any { return k.LeakURL },
+	},
+	{
 		name: "rotated_to", field: apikey.FieldRotatedTo, kind: isID, own: true,
 		decode: func(r *KeyReader, v value) { r.key.RotatedTo = v.keyID() },
 		encode: func(k *apikey.Key) any { return k.RotatedTo },

@@ -73,7 +73,7 @@ func BenchmarkQueries(b *testing.B) {
 		{"ChangeKey", func(ctx context.Context) error {
 			k.Revision = revision
 			e := apikey.Event{ID: apikey.EventID(fmt.Sprintf("evt_%d", revision)), Timestamp: aTime, InternalID: "int_1", ResourceID: string(k.ID), RetrieverIDs: []apikey.RetrieverID{"ret_1"}}
-			changed, err := s.ChangeKey(ctx, apikey.Change{Key: k, Fields: apikey.FieldName, Event: e})
+			changed, err := s.ChangeKey(ctx, apikey.Change{Key: k, Fields: apikey.FieldName, Events: []apikey.Event{e}})
 			if err == nil && !changed {
 				return fmt.Errorf("not changed at revision %d", revision)
 			}

@@ -48,10 +48,33 @@ func (s *Store) CurrentKeys(ctx context.Context, tenant apikey.InternalID, ids .
 	return append(keys, successors...), err
 }
 
+// CurrentKeysWithHashes implements apikey.Store. It looks by equality, as KeysByHash does, and checks the result.
+func (s *Store) CurrentKeysWithHashes(ctx context.Context, tenant *apikey.InternalID, hashes []string) ([]apikey.Key, error) {
+	if len(hashes) == 0 {
+		return nil, nil
+	}
+	asked := make(map[string]bool, len(hashes))
+	for _, hash := range hashes {
+		asked[hash] = true
+	}
+	filter := bson.D{{Key: "key_hash", Value: equal(hashes...)}}
+	if tenant != nil {
+		filter = keysWithHashes(*tenant, hashes)
+	}
+	return settling(ctx, s, func() ([]apikey.Key, error) {
+		keys, _, err := s.currentKeysIn(ctx, filter)
+		return slices.DeleteFunc(keys, func(k apikey.Key) bool { return !asked[k.Hash] }), err
+	})
+}
+
 // currentKeys reads the keys and finishes their unfinished changes, as far as it can. It reports whether there were any.
 func (s *Store) currentKeys(ctx context.Context, tenant apikey.InternalID, ids []apikey.ID) (keys []apikey.Key, finished bool, err error) {
+	return s.currentKeysIn(ctx, keysWithIDs(tenant, ids))
+}
+
+func (s *Store) currentKeysIn(ctx context.Context, filter bson.D) (keys []apikey.Key, finished bool, err error) {
 	var unfinished []bson.Raw
-	_, err = find{filter: keysWithIDs(tenant, ids)}.each(ctx, s.primaryKeys(), func(doc bson.Raw, _ int) {
+	_, err = find{filter: filter}.each(ctx, s.primaryKeys(), func(doc bson.Raw, _ int) {
 		if k, ok := document.Key(doc, apikey.AllFields); ok {
 			keys = append(keys, k)
 		}
@@ -88,19 +111,25 @@ func (s *Store) ChangeKey(ctx context.Context, c apikey.Change) (bool, error) {
 		bson.E{Key: "key_hash", Value: c.Key.Hash},
 		atRevision(c.Key.Revision),
 	)
-	if c.ActiveAt.IsZero() {
+	switch {
+	case c.AnyState:
+	case c.ActiveAt.IsZero():
 		filter = append(filter, notRevoked...)
-	} else {
+	default:
 		filter = append(filter, bson.E{Key: "$nor", Value: bson.A{except(active(c.ActiveAt))}})
 	}
 	set := document.KeyFields(c.Key, c.Fields)
 	if c.Successor != nil {
 		set = append(set, bson.E{Key: "successor", Value: newKey(*c.Successor)})
 	}
+	events := make(bson.A, len(c.Events))
+	for i, e := range c.Events {
+		events[i] = document.FromEvent(e)
+	}
 	update := bson.D{
 		{Key: "$set", Value: set},
 		{Key: "$inc", Value: bson.D{{Key: "revision", Value: int64(1)}}},
-		{Key: "$push", Value: bson.D{{Key: "pending_events", Value: document.FromEvent(c.Event)}}},
+		{Key: "$push", Value: bson.D{{Key: "pending_events", Value: bson.D{{Key: "$each", Value: events}}}}},
 	}
 	ctx, cancel := writing(ctx)
 	defer cancel()

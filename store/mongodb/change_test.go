@@ -59,11 +59,11 @@ func TestCrashBetweenAnyTwoWrites(t *testing.T) {
 	}{
 		{"creation", nil, func(s *Store) error { return s.InsertKey(t.Context(), crashKey("key_1"), crashEvent("evt_1")) }, []apikey.Key{crashKey("key_1")}, 3},
 		{"update", []apikey.Key{crashKey("key_1")}, func(s *Store) error {
-			_, err := s.ChangeKey(t.Context(), apikey.Change{Key: changed, Fields: apikey.FieldName, ActiveAt: now, Event: crashEvent("evt_1")})
+			_, err := s.ChangeKey(t.Context(), apikey.Change{Key: changed, Fields: apikey.FieldName, ActiveAt: now, Events: []apikey.Event{crashEvent("evt_1")}})
 			return err
 		}, []apikey.Key{atOne(changed)}, 3},
 		{"rotation", []apikey.Key{crashKey("key_1")}, func(s *Store) error {
-			_, err := s.ChangeKey(t.Context(), apikey.Change{Key: rotated, Fields: apikey.FieldRotatedTo, ActiveAt: now, Successor: &next, Event: crashEvent("evt_1")})
+			_, err := s.ChangeKey(t.Context(), apikey.Change{Key: rotated, Fields: apikey.FieldRotatedTo, ActiveAt: now, Successor: &next, Events: []apikey.Event{crashEvent("evt_1")}})
 			return err
 		}, []apikey.Key{atOne(rotated), next}, 4},
 	} {
@@ -224,7 +224,7 @@ func TestSuccessorsAuthenticateAtOnce(t *testing.T) {
 		return nil
 	})
 	old.RotatedTo = &next.ID
-	won, err := s.ChangeKey(t.Context(), apikey.Change{Key: old, Fields: apikey.FieldRotatedTo, ActiveAt: time.Now(), Successor: &next, Event: crashEvent("evt_1")})
+	won, err := s.ChangeKey(t.Context(), apikey.Change{Key: old, Fields: apikey.FieldRotatedTo, ActiveAt: time.Now(), Successor: &next, Events: []apikey.Event{crashEvent("evt_1")}})
 	if err != nil || !won {
 		t.Fatal(won, err)
 	}
@@ -259,7 +259,7 @@ func TestEventsThatCannotBeMoved(t *testing.T) {
 		k.Name, k.Revision = fmt.Sprint(i), int64(i)
 		e := crashEvent(fmt.Sprintf("evt_%d", i+1))
 		e.Timestamp = e.Timestamp.Add(time.Duration(i/2) * time.Second)
-		won, err := s.ChangeKey(t.Context(), apikey.Change{Key: k, Fields: apikey.FieldName, ActiveAt: time.Now(), Event: e})
+		won, err := s.ChangeKey(t.Context(), apikey.Change{Key: k, Fields: apikey.FieldName, ActiveAt: time.Now(), Events: []apikey.Event{e}})
 		if err != nil || !won {
 			t.Fatal(won, err)
 		}
@@ -304,7 +304,7 @@ func TestFinishingLeavesLaterChanges(t *testing.T) {
 	for i := range 2 {
 		k := crashKey("key_1")
 		k.Name, k.Revision = fmt.Sprint(i), int64(i)
-		won, err := s.ChangeKey(t.Context(), apikey.Change{Key: k, Fields: apikey.FieldName, ActiveAt: time.Now(), Event: crashEvent(fmt.Sprintf("evt_%d", i))})
+		won, err := s.ChangeKey(t.Context(), apikey.Change{Key: k, Fields: apikey.FieldName, ActiveAt: time.Now(), Events: []apikey.Event{crashEvent(fmt.Sprintf("evt_%d", i))}})
 		if err != nil || !won {
 			t.Fatal(won, err)
 		}
@@ -377,7 +377,7 @@ func TestChangeKeepsWhatItDoesNotKnow(t *testing.T) {
 		{Key: "allowed_origins", Value: "unreadable"}, {Key: "vendor_last", Value: bson.A{int64(2), nil}},
 	})
 	k := apikey.Key{ID: "key_1", InternalID: crashTenant, Hash: "h", Name: "new"}
-	won, err := s.ChangeKey(t.Context(), apikey.Change{Key: k, Fields: apikey.FieldName, ActiveAt: time.Now(), Event: crashEvent("evt_1")})
+	won, err := s.ChangeKey(t.Context(), apikey.Change{Key: k, Fields: apikey.FieldName, ActiveAt: time.Now(), Events: []apikey.Event{crashEvent("evt_1")}})
 	if err != nil || !won {
 		t.Fatal(won, err)
 	}

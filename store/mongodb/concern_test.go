@@ -38,7 +38,7 @@ func TestWriteConcern(t *testing.T) {
 			return nil
 		})
 		_ = s.InsertKey(t.Context(), crashKey("key_1"), crashEvent("evt_1"))
-		_, _ = s.ChangeKey(t.Context(), apikey.Change{Key: crashKey("key_1"), Fields: apikey.FieldName, Event: crashEvent("evt_1")})
+		_, _ = s.ChangeKey(t.Context(), apikey.Change{Key: crashKey("key_1"), Fields: apikey.FieldName, Events: []apikey.Event{crashEvent("evt_1")}})
 		_ = s.InsertEvent(t.Context(), crashEvent("evt_1"))
 		_ = s.UseKeys(t.Context(), []apikey.Use{{InternalID: "int_1", ID: "key_1", Hash: "hash", At: time.Now()}})
 		commands := w.take()

@@ -17,7 +17,7 @@ func withFindings(w *apikey.KeyConditions) bson.A {
 	p := &w.Policy
 	never := bson.D{{Key: "expires_at", Value: nil}}
 	stale := within(apikey.Period{Until: new(p.StaleSince(w.At))})
-	conditions := bson.A{}
+	conditions, inEveryState := bson.A{}, bson.A{}
 	for _, f := range w.Findings.List() {
 		switch {
 		case f == apikey.NeverExpires:
@@ -33,13 +33,17 @@ func withFindings(w *apikey.KeyConditions) bson.A {
 			})
 		case f == apikey.Stale && p.StaleAfter > 0:
 			conditions = append(conditions, bson.D{{Key: "last_used_at", Value: stale}})
+		case f == apikey.Leaked:
+			inEveryState = append(inEveryState, bson.D{{Key: "leaked_at", Value: within(apikey.Period{})}})
 		}
 	}
-	if len(conditions) == 0 {
+	if len(conditions) > 0 {
+		inEveryState = append(inEveryState, bson.D{{Key: "$and", Value: bson.A{active(w.At), bson.D{{Key: "$or", Value: conditions}}}}})
+	}
+	if len(inEveryState) == 0 {
 		return bson.A{bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: bson.A{}}}}}} // no document
 	}
-	// All findings are about active keys.
-	return bson.A{bson.D{{Key: "$and", Value: bson.A{active(w.At), bson.D{{Key: "$or", Value: conditions}}}}}}
+	return inEveryState
 }
 
 // onlyNarrows reports whether the query of a list can select keys that do not meet the conditions. Whether a key lives too long depends on two of

@@ -49,7 +49,7 @@ func TestEngineIsKilledInMidWrite(t *testing.T) {
 				for ctx.Err() == nil {
 					k := writersKey(w, revisions[w]+1)
 					k.Revision = revisions[w]
-					changed, err := s.ChangeKey(ctx, apikey.Change{Key: k, Fields: apikey.FieldName, Event: writersEvent(w, revisions[w]+1)})
+					changed, err := s.ChangeKey(ctx, apikey.Change{Key: k, Fields: apikey.FieldName, Events: []apikey.Event{writersEvent(w, revisions[w]+1)}})
 					if err != nil {
 						return // the change may or may not be stored
 					}

@@ -214,7 +214,7 @@ func TestNoStormOfRetries(t *testing.T) {
 		"count":     func(ctx context.Context) error { _, err := s.CountRetrievers(ctx, "int_1", "ns_1"); return err },
 		"InsertKey": func(ctx context.Context) error { return s.InsertKey(ctx, crashKey("key_1"), crashEvent("evt_1")) },
 		"ChangeKey": func(ctx context.Context) error {
-			_, err := s.ChangeKey(ctx, apikey.Change{Key: crashKey("key_1"), Fields: apikey.FieldName, Event: crashEvent("evt_1")})
+			_, err := s.ChangeKey(ctx, apikey.Change{Key: crashKey("key_1"), Fields: apikey.FieldName, Events: []apikey.Event{crashEvent("evt_1")}})
 			return err
 		},
 		"InsertEvent": func(ctx context.Context) error { return s.InsertEvent(ctx, crashEvent("evt_1")) },
@@ -278,7 +278,7 @@ func TestEveryCallIsBounded(t *testing.T) {
 		},
 		"InsertKey": func(ctx context.Context) error { return s.InsertKey(ctx, crashKey("key_1"), crashEvent("evt_1")) },
 		"ChangeKey": func(ctx context.Context) error {
-			_, err := s.ChangeKey(ctx, apikey.Change{Key: crashKey("key_1"), Fields: apikey.FieldName, Event: crashEvent("evt_1")})
+			_, err := s.ChangeKey(ctx, apikey.Change{Key: crashKey("key_1"), Fields: apikey.FieldName, Events: []apikey.Event{crashEvent("evt_1")}})
 			return err
 		},
 		"UseKeys": func(ctx context.Context) error {

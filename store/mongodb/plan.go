@@ -66,6 +66,7 @@ func queries(v example) []query {
 		{"authentication", document.Keys, bson.D{{Key: "key_hash", Value: v.hash}}, nil, 2, []bson.D{{up("key_hash")}}, false},
 		{"a key by id", document.Keys, keysWithIDs(tenant, key), nil, 0, []bson.D{byKeyID, byID}, false},
 		{"keys by hash", document.Keys, keysWithHashes(tenant, []string{v.hash}), nil, 0, []bson.D{{up("key_hash")}}, false},
+		{"leaked keys of all tenants", document.Keys, bson.D{{Key: "key_hash", Value: equal(v.hash, v.hash+"0")}}, nil, 0, []bson.D{{up("key_hash")}}, false},
 		{"changes and uses of a key", document.Keys, append(keysWithIDs(tenant, key), bson.E{Key: "key_hash", Value: v.hash}), nil, 0, []bson.D{byKeyID, byID, {up("key_hash")}}, false},
 		{"a change's end", document.Keys, bson.D{{Key: "_id", Value: v.key}, {Key: "internal_id", Value: v.tenant}}, nil, 0, []bson.D{byID}, false},
 		{"keys without a hash", document.Keys, bson.D{{Key: "key_hash", Value: notText}}, nil, 0, []bson.D{{up("key_hash")}}, false},

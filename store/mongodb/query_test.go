@@ -72,7 +72,7 @@ func TestCommands(t *testing.T) {
 	at := &apikey.KeyPosition{At: &aTime, ID: "key_00000"}
 	const (
 		everyKeyField = "key_id key_hash key_prefix key_type subscription_id internal_id organization_id user_id name description " +
-			"permissions scopes rate_limit_override status expires_at last_used_at created_at created_by revoked_at revoked_by allowed_origins principal_id is_internal revoke_reason rotated_to rotated_from budget_hash revision"
+			"permissions scopes rate_limit_override status expires_at last_used_at created_at created_by revoked_at revoked_by allowed_origins principal_id is_internal revoke_reason leaked_at leak_source leak_url rotated_to rotated_from budget_hash revision"
 		namespace = "namespace_id namespace_name description internal_id organization_id organization_name created_at updated_at"
 		retriever = "retriever_id retriever_name description namespace_id internal_id created_at updated_at"
 	)
@@ -196,6 +196,14 @@ func TestCommands(t *testing.T) {
 		{"several CurrentKeys", func(ctx context.Context) (int, error) {
 			return number(s.CurrentKeys(ctx, "int_1", "key_00001", "key_00003"))
 		}, 2, "find api_keys"},
+		{"CurrentKeysWithHashes", func(ctx context.Context) (int, error) {
+			tenant := apikey.InternalID("int_1")
+			return number(s.CurrentKeysWithHashes(ctx, &tenant, []string{"hash of int_1key_00001", "hash of int_1key_00003", "hash"}))
+		}, 2, "find api_keys"},
+		{"CurrentKeysWithHashes of all tenants", func(ctx context.Context) (int, error) {
+			return number(s.CurrentKeysWithHashes(ctx, nil, []string{"hash of int_1key_00001", "hash"}))
+		}, 1, "find api_keys"},
+		{"no CurrentKeysWithHashes", func(ctx context.Context) (int, error) { return number(s.CurrentKeysWithHashes(ctx, nil, nil)) }, 0, ""},
 		{"no CurrentKeys", func(ctx context.Context) (int, error) { return number(s.CurrentKeys(ctx, "int_1", "absent")) }, 0, "find api_keys; find api_keys internal_id key_id revision pending_events successor"},
 		{"UseKeys", func(ctx context.Context) (int, error) {
 			uses := []apikey.Use{{InternalID: "int_1", ID: "key_00001", Hash: "hash of int_1key_00001", At: aTime}, {InternalID: "int_1", ID: "key_00002", At: aTime}}
@@ -222,7 +230,7 @@ func TestCommands(t *testing.T) {
 			for _, command := range w.take() {
 				sent = append(sent, summary(command))
 				isExplained(t, command)
-				ofAnyTenant := slices.Contains([]string{"KeysByHash", "CountUnusable", "OrganizationNamespaces", "NamespacesCalled", "AllNamespaces", "KeysWithID", "KeysWithPrefix", "no CurrentKeys", "DeleteAnswers", "Ping"}, c.name)
+				ofAnyTenant := slices.Contains([]string{"KeysByHash", "CountUnusable", "OrganizationNamespaces", "NamespacesCalled", "AllNamespaces", "KeysWithID", "KeysWithPrefix", "no CurrentKeys", "DeleteAnswers", "CurrentKeysWithHashes of all tenants", "Ping"}, c.name)
 				if !ofAnyTenant && !strings.Contains(command.String(), `"internal_id": {"$eq": "int_1","$not"`) && !strings.Contains(command.String(), `{"internal_id": "int_1"`) {
 					t.Errorf("no tenant in %s", command)
 				}

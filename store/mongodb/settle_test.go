@@ -509,7 +509,7 @@ func TestSuccessorsThatCannotBePlaced(t *testing.T) {
 		return nil
 	})
 	old.RotatedTo = &next.ID
-	won, err := s.ChangeKey(t.Context(), apikey.Change{Key: old, Fields: apikey.FieldRotatedTo, ActiveAt: time.Now(), Successor: &next, Event: crashEvent("evt_1")})
+	won, err := s.ChangeKey(t.Context(), apikey.Change{Key: old, Fields: apikey.FieldRotatedTo, ActiveAt: time.Now(), Successor: &next, Events: []apikey.Event{crashEvent("evt_1")}})
 	if err != nil || !won {
 		t.Fatal(won, err)
 	}

@@ -104,17 +104,26 @@ func (s *Store) ChangeKey(ctx context.Context, c apikey.Change) (won bool, err e
 				return err
 			}
 		}
+		for _, e := range c.Events {
+			if err := w.insertEvent(ctx, e); err != nil {
+				return err
+			}
+		}
 		won = true
-		return w.insertEvent(ctx, c.Event)
+		return nil
 	})
 	return won && err == nil, err
 }
 
 func allows(c *apikey.Change, stored *apikey.Key) bool {
-	if c.ActiveAt.IsZero() {
+	switch {
+	case c.AnyState:
+		return true
+	case c.ActiveAt.IsZero():
 		return stored.StatusAt(c.ActiveAt) != apikey.Revoked
+	default:
+		return stored.StatusAt(c.ActiveAt) == apikey.Active
 	}
-	return stored.StatusAt(c.ActiveAt) == apikey.Active
 }
 
 // key reads a key before a change. The document is nil if there is no such key.

@@ -42,7 +42,7 @@ func newEvent(id string, about apikey.ID) apikey.Event {
 func renamed(id apikey.ID, revision int) apikey.Change {
 	k := newKey(id)
 	k.Name, k.Revision = fmt.Sprint("revision ", revision+1), int64(revision)
-	return apikey.Change{Key: k, Fields: apikey.FieldName, ActiveAt: march, Event: newEvent(fmt.Sprintf("evt_%s_%d", id, revision+1), id)}
+	return apikey.Change{Key: k, Fields: apikey.FieldName, ActiveAt: march, Events: []apikey.Event{newEvent(fmt.Sprintf("evt_%s_%d", id, revision+1), id)}}
 }
 
 // If processes change one key at once, exactly one must win each time. Otherwise an acknowledged change could be lost,
@@ -160,7 +160,7 @@ func TestChangeKeepsWhatItDoesNotKnow(t *testing.T) {
 		t.Fatal(err)
 	}
 	k := apikey.Key{ID: "key_1", InternalID: tenant, Hash: "h", Name: "new"}
-	won, err := s.ChangeKey(t.Context(), apikey.Change{Key: k, Fields: apikey.FieldName, ActiveAt: march, Event: newEvent("evt_1", "key_1")})
+	won, err := s.ChangeKey(t.Context(), apikey.Change{Key: k, Fields: apikey.FieldName, ActiveAt: march, Events: []apikey.Event{newEvent("evt_1", "key_1")}})
 	if err != nil || !won {
 		t.Fatal(won, err)
 	}

@@ -51,6 +51,19 @@ func (s *Store) CurrentKeys(ctx context.Context, tenant apikey.InternalID, ids .
 	return s.Keys(ctx, tenant, ids, apikey.AllFields)
 }
 
+// CurrentKeysWithHashes implements apikey.Store.
+func (s *Store) CurrentKeysWithHashes(ctx context.Context, tenant *apikey.InternalID, hashes []string) (keys []apikey.Key, err error) {
+	if tenant != nil {
+		return s.KeysWithHashes(ctx, *tenant, hashes, apikey.AllFields)
+	}
+	for _, hash := range distinct(hashes) {
+		if keys, err = query(ctx, s, keysByHash, keys, key(apikey.AllFields), hash); err != nil {
+			return nil, err
+		}
+	}
+	return keys, nil
+}
+
 // activeUntil returns the instant at which the key stops being active.
 func activeUntil(k *apikey.Key) int64 {
 	switch {

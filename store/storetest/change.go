@@ -106,7 +106,7 @@ func changeKey(t *testing.T, e store.Engine) {
 		to := current(t, e, "key_1")
 		want := to
 		edit(&to)
-		c := apikey.Change{Key: to, Fields: fields, ActiveAt: activeAt, Event: newEvent(fmt.Sprintf("evt_%d", to.Revision), "key_1", instant.Add(time.Minute))}
+		c := apikey.Change{Key: to, Fields: fields, ActiveAt: activeAt, Events: []apikey.Event{newEvent(fmt.Sprintf("evt_%d", to.Revision), "key_1", instant.Add(time.Minute))}}
 		c.Key.UserID = "not to be written"
 		won, err := e.ChangeKey(t.Context(), c)
 		equal(t, "ChangeKey", true, won, err)
@@ -164,7 +164,7 @@ func lostChange(t *testing.T, e store.Engine) {
 			t.Fatal(err)
 		}
 		successor, _ := newKey(k.ID + "_successor")
-		change := apikey.Change{Key: k, Fields: apikey.FieldName, ActiveAt: instant, Successor: &successor, Event: newEvent(string(k.ID)+"_lost", k.ID, instant)}
+		change := apikey.Change{Key: k, Fields: apikey.FieldName, ActiveAt: instant, Successor: &successor, Events: []apikey.Event{newEvent(string(k.ID)+"_lost", k.ID, instant)}}
 		change.Key.Name = "lost"
 		if c.to != nil {
 			c.to(&change)
@@ -191,7 +191,7 @@ func successor(t *testing.T, e store.Engine) {
 	next, _ := newKey("key_next")
 	next.RotatedFrom = &old.ID
 	old.RotatedTo, old.ExpiresAt = &next.ID, &instant
-	c := apikey.Change{Key: old, Fields: apikey.FieldRotatedTo | apikey.FieldExpiresAt, ActiveAt: instant.Add(-time.Hour), Successor: &next, Event: newEvent("evt_rotated", old.ID, instant)}
+	c := apikey.Change{Key: old, Fields: apikey.FieldRotatedTo | apikey.FieldExpiresAt, ActiveAt: instant.Add(-time.Hour), Successor: &next, Events: []apikey.Event{newEvent("evt_rotated", old.ID, instant)}}
 	won, err := e.ChangeKey(t.Context(), c)
 	equal(t, "ChangeKey", true, won, err)
 	won, err = e.ChangeKey(t.Context(), c)
@@ -202,7 +202,7 @@ func successor(t *testing.T, e store.Engine) {
 	byHash, err := e.KeysByHash(t.Context(), next.Hash)
 	equal(t, "KeysByHash", []apikey.Key{next}, byHash, err)
 	next.Name = "renamed"
-	won, err = e.ChangeKey(t.Context(), apikey.Change{Key: next, Fields: apikey.FieldName, ActiveAt: instant, Event: newEvent("evt_renamed", next.ID, instant)})
+	won, err = e.ChangeKey(t.Context(), apikey.Change{Key: next, Fields: apikey.FieldName, ActiveAt: instant, Events: []apikey.Event{newEvent("evt_renamed", next.ID, instant)}})
 	equal(t, "ChangeKey of the successor", true, won, err)
 	next.Revision++
 	equal(t, "the successor", next, current(t, e, next.ID), nil)
@@ -220,7 +220,7 @@ func oddChanges(t *testing.T, e store.Engine) {
 		revokedAt := instant
 		k.Stored, k.RevokedAt = apikey.Revoked, &revokedAt
 		won, err := e.ChangeKey(t.Context(), apikey.Change{
-			Key: k, Fields: apikey.FieldStatus | apikey.FieldRevokedAt, Event: newEvent("evt_"+string(k.ID), k.ID, instant),
+			Key: k, Fields: apikey.FieldStatus | apikey.FieldRevokedAt, Events: []apikey.Event{newEvent("evt_"+string(k.ID), k.ID, instant)},
 		})
 		equal(t, odd.Name, true, won, err)
 		k.Revision++

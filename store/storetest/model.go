@@ -88,8 +88,11 @@ func (m model) ExpiringKeys(_ context.Context, after apikey.ExpiryPosition, befo
 
 // findings returns what needs attention about the key, as apikey.Finding documents it.
 func findings(k apikey.Key, p apikey.Policy, at time.Time) (found []apikey.Finding) {
+	if k.LeakedAt != nil {
+		found = append(found, apikey.Leaked)
+	}
 	if k.StatusAt(at) != apikey.Active {
-		return nil
+		return found
 	}
 	before := func(t *time.Time, limit time.Time) bool { return t != nil && t.Compare(limit) < 0 }
 	stale := p.StaleAfter != 0

@@ -134,6 +134,10 @@ func OddKeys() []OddKey {
 			apikey.Scope{ResourceType: apikey.ResourceSecret, ResourceID: "sec_1"}, apikey.Scope{ResourceType: apikey.ResourceWebhook, ResourceID: "whk_1"})},
 		{"revoke_reason", doc("revoke_reason", "Lost"), func(k *apikey.Key) { k.RevokeReason = new("Lost") }},
 		{"revoke_reason of a wrong type", doc("revoke_reason", 7), unchanged},
+		{"a leak", doc("leaked_at", bson.NewDateTimeFromTime(instant), "leak_source", "commit", "leak_url", "https://example.com/"), func(k *apikey.Key) {
+			k.LeakedAt, k.LeakSource, k.LeakURL = new(instant), new("commit"), new("https://example.com/")
+		}},
+		{"a leak of wrong types", doc("leaked_at", "yesterday", "leak_source", 7, "leak_url", bson.A{"a"}), unchanged},
 		{"budget_hash", doc("budget_hash", "0123"), func(k *apikey.Key) { k.Budget = "0123" }},
 		{"budget_hash of a wrong type", doc("budget_hash", 7), unchanged},
 

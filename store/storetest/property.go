@@ -162,6 +162,7 @@ func drawKey(t *rapid.T, tenant, id string) bson.D {
 		{"permissions", []any{nil, "read", bson.A{"read", "admin"}, bson.A{7}}},
 		{"allowed_origins", []any{nil, bson.A{}, bson.A{"https://a.example"}, 7}},
 		{"rate_limit_override", []any{nil, 7, 7.0, int64(7), "7"}},
+		{"leaked_at", []any{nil, nil, instant, "yesterday", beyondDates, bson.A{instant}}},
 		{"last_used_at", []any{nil, instant, instant.Add(-time.Millisecond), 7, beyondDates, bson.A{instant}}},
 	} {
 		d = append(d, optional(t, field.name, field.values...)...)

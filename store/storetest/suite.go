@@ -38,6 +38,8 @@ func Run(t *testing.T, open func(t *testing.T) store.Engine) {
 		{"insert a key", insertKey},
 		{"change a key", changeKey},
 		{"lost changes", lostChange},
+		{"leaks", leaks},
+		{"current keys by hash", currentKeysWithHashes},
 		{"a successor", successor},
 		{"changes of odd keys", oddChanges},
 		{"uses", useKeys},
@@ -87,6 +89,11 @@ func oddKeys(t *testing.T, e store.Engine) {
 			equal(t, "CurrentKeys", ofTenant, byID, err)
 			withHash, err := e.KeysWithHashes(t.Context(), OddTenant, []string{odd.Want.Hash, hashOf("nobody's")}, apikey.AllFields)
 			equal(t, "KeysWithHashes", ofTenant, withHash, err)
+			tenant := OddTenant
+			withHash, err = e.CurrentKeysWithHashes(t.Context(), &tenant, []string{odd.Want.Hash, hashOf("nobody's")})
+			equal(t, "CurrentKeysWithHashes", ofTenant, withHash, err)
+			withHash, err = e.CurrentKeysWithHashes(t.Context(), nil, []string{odd.Want.Hash, hashOf("nobody's")})
+			equal(t, "CurrentKeysWithHashes of all tenants", []apikey.Key{odd.Want}, withHash, err)
 		})
 		if names(odd.Want, OddTenant, OddRetriever) {
 			listed = append(listed, odd.Want)
@@ -119,6 +126,8 @@ func unusableKeys(t *testing.T, e store.Engine) {
 	equal(t, "KeysByHash", nil, found, err)
 	found, err = e.KeysWithHashes(t.Context(), OddTenant, []string{hashOf("key_gone"), ""}, 0)
 	equal(t, "KeysWithHashes", nil, found, err)
+	found, err = e.CurrentKeysWithHashes(t.Context(), nil, []string{hashOf("key_gone"), ""})
+	equal(t, "CurrentKeysWithHashes", nil, found, err)
 	unusable, err := e.CountUnusable(t.Context())
 	equal(t, "CountUnusable", document.Unusable{NoHash: 2, NoID: 1}, unusable, err)
 }
@@ -334,6 +343,10 @@ func contextEnded(t *testing.T, e store.Engine) {
 		for method, call := range map[string]func() error{
 			"KeysByHash": func() error { _, err := e.KeysByHash(ctx, hashOf("x")); return err },
 			"Keys":       func() error { _, err := e.Keys(ctx, OddTenant, []apikey.ID{"key_odd_00"}, 0); return err },
+			"CurrentKeysWithHashes": func() error {
+				_, err := e.CurrentKeysWithHashes(ctx, nil, []string{hashOf("x")})
+				return err
+			},
 			"KeysWithHashes": func() error {
 				_, err := e.KeysWithHashes(ctx, OddTenant, []string{hashOf("x")}, 0)
 				return err

@@ -87,8 +87,8 @@ function settings({ policy }, key) {
   const date = h("input", { type: "date", "aria-label": "Last day", hidden: true });
   const end = h("select", { onchange: () => { date.hidden = end.value !== "date"; } }, options(ends, as ? "as" : "90 days"));
   const fields = {
-    name: field("Name", text(key?.name, { maxlength: 100 }), "Who or what uses it, such as “Storefront”."),
-    description: field("Description", text(key?.description, { maxlength: 500 })),
+    name: field("Name", text(key?.name), "Who or what uses it, such as “Storefront”."),
+    description: field("Description", text(key?.description)),
     expiresAt: field("Expires", end, most && `At most ${duration(most)} from now.`, date),
     allowedOrigins: field("Origins", h("textarea", { rows: 2, spellcheck: "false", value: key?.allowedOrigins?.join("\n") ?? "", placeholder: "https://app.example.com" }), "Of web pages that may use it, one a line. https://*.example.com are all subdomains. Empty: any."),
     rateLimitOverride: field("Requests a minute", text(String(key?.rateLimitOverride ?? ""), { inputmode: "numeric" }), "Empty: the organization's limit."),
@@ -157,7 +157,7 @@ export function rotateDialog(app, key, rotated) {
 // revokeDialog asks the server what would happen, shows it, and then does it.
 export function revokeDialog(app, ids, revoked) {
   const body = h("div", { role: "status" }, "Asking what would happen …");
-  const reason = field("Reason", text("", { maxlength: 200 }), "It is kept with the key and in the trail.");
+  const reason = field("Reason", text(), "It is kept with the key and in the trail.");
   const sure = ids.length > 10 && field(`Type ${ids.length} to confirm`, text("", { inputmode: "numeric" }));
   let left = ids;
   const done = ["REVOKED", "ALREADY_REVOKED"];
@@ -248,6 +248,6 @@ export function graphqlDialog(asked, openPlayground) {
 
 export function helpDialog(on, set) {
   const box = h("input", { type: "checkbox", checked: on, onchange: () => set(box.checked) });
-  const keys = { "/": "Search", "j k": "Next and previous row", Enter: "Open the key", x: "Select the row", n: "New key", Esc: "Close", "?": "This list" };
+  const keys = { "/": "Search", "j k": "Next and previous row", Enter: "Open the key", x: "Select the row", n: "New key", Esc: "Close" };
   dialog("Keyboard", [h("dl.facts", Object.entries(keys).map(([key, what]) => [h("dt", h("kbd", key)), h("dd", what)])), h("label.check", box, " Single letters are shortcuts")], {});
 }

@@ -121,18 +121,17 @@ export function keysView(app, root, signal) {
   }
 
   function row(key) {
-    const { keyId: id, status } = key;
-    const soon = status === "ACTIVE" && new Date(key.expiresAt ?? Infinity) - Date.now() < app.policy.expiryNoticeSeconds * 1000;
+    const { keyId: id } = key;
     return h("tr", { "aria-current": id === route.id && "true", "data-selected": selected.has(id),
       onclick: ({ target }) => { if (!target.closest("a, input, label") && getSelection().isCollapsed) app.go("keys", id, params); } },
     h("td.select", h("label", h("input", { type: "checkbox", "aria-label": `Select ${isolate(nameOf(key))}`, "data-focus": `select ${id}`, checked: selected.has(id), disabled: !canEnd(key), onchange: ({ target }) => select([id], target.checked) }))),
     h("th.name", { scope: "row" }, h("a", { href: app.hash("keys", id, params), "data-focus": id }, bdi(nameOf(key))),
       h("span.under", h("code", key.keyPrefix ?? id), key.findings.map((finding) => findings[finding]?.mark && h(`span.mark.${findings[finding].mark}`, findings[finding].text)))),
-    h("td.status", state(status)),
+    h("td.status", state(key.status)),
     h("td.reach", reach(key), key.keyType !== "RETRIEVER" && h("span.under", `${types[key.keyType] ?? "Unknown"} key`)),
     h("td.made", key.createdBy ? who(key.createdBy) : h("span.none", "unknown"), h("span.under", time(key.createdAt, ""))),
     h("td.used", time(key.lastUsedAt)),
-    h(`td.expires${soon ? ".soon" : ""}`, time(key.expiresAt)));
+    h(`td.expires${key.findings.includes("EXPIRES_SOON") ? ".soon" : ""}`, time(key.expiresAt)));
   }
 
   function drawRows() {

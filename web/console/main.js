@@ -41,7 +41,7 @@ async function route() {
   const mine = at = parse(location.hash);
   asked.clear();
   const title = { keys: "Keys", trail: "Trail", report: "Report" }[at.view];
-  document.title = `${title} · ${app.organization.name ?? app.organization.id}`;
+  document.title = `${title} · ${app.name}`;
   $("#app h1").textContent = title;
   const inside = at.params.get("in") ?? "";
   for (const link of document.querySelectorAll("nav a")) {
@@ -97,7 +97,7 @@ async function open(key) {
   try {
     const { viewer, serverInfo } = await ask("Start");
     const { organization } = viewer;
-    Object.assign(app, { viewer, organization, policy: organization.apiKeyPolicy, version: serverInfo.version, namespaces: organization.namespaces.results, places: new Map() });
+    Object.assign(app, { viewer, policy: organization.apiKeyPolicy, name: organization.name ?? organization.id, version: serverInfo.version, namespaces: organization.namespaces.results, places: new Map() });
   } catch (failure) {
     if (failure.code !== "UNAUTHENTICATED") door(failure.code === "FORBIDDEN" ? "A retriever's key can only execute it. Use a key of your organization." : failure.message);
     return;
@@ -115,7 +115,7 @@ async function open(key) {
   $("#door-key").value = "";
   $("#door").hidden = true;
   $("#app").hidden = false;
-  show($(".brand span"), bdi(app.organization.name ?? app.organization.id));
+  show($(".brand span"), bdi(app.name));
   account();
   await route();
   if (at.view === "keys" && !at.id) $("#find input").focus({ preventScroll: true });

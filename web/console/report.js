@@ -38,7 +38,7 @@ export function reportView(app, root, signal) {
 
   return () => attempt(root, signal, async () => {
     const { organization: { apiKeyReport: report } } = await ask("Report", {}, { signal });
-    const { defaultLifetimeSeconds: usual, maxLifetimeSeconds: most, staleAfterSeconds: stale, leakAction } = app.policy;
+    const { defaultLifetimeSeconds: usual, maxLifetimeSeconds: most, staleAfterSeconds: stale } = app.policy;
     show(root, h("section",
       h("h2", count(report.active + report.revoked + report.expired, "key")),
       bars("States", [
@@ -46,11 +46,11 @@ export function reportView(app, root, signal) {
         { text: "Expired", total: report.expired, mark: "warn", status: "EXPIRED" },
         { text: "Revoked", total: report.revoked, mark: "bad", status: "REVOKED" },
       ]),
-      bars("Needs attention", Object.entries(findings).map(([finding, { field, ...rest }]) => ({ ...rest, total: report[field], finding, status: finding === "LEAKED" ? "all" : "" })).filter(({ total }) => total !== undefined)),
+      bars("Needs attention", Object.entries(findings).map(([finding, { field, ...rest }]) => ({ ...rest, total: report[field], finding, status: finding === "LEAKED" ? "all" : "" }))),
       report.unlisted > 0 && h("p.warning", `${count(report.unlisted, "key")} cannot be listed, because a field is missing. “retrieverkeys repair” helps.`),
       h("p.hint", [
-        usual && `New keys expire after ${duration(usual)} unless they say otherwise.`, most && `No new key may live longer than ${duration(most)}.`,
-        `A key is stale if it was not used for ${duration(stale)}.`, leakAction === "REVOKE" && "A leaked key is revoked at once.",
+        usual && `New keys expire after ${duration(usual)}.`, most && `No new key may live longer than ${duration(most)}.`,
+        `A key is stale if it was not used for ${duration(stale)}.`,
       ].filter(Boolean).join(" "))));
   }, ({ code, message }) => code === "FORBIDDEN" ? "The report is about all keys of the organization. Your key may not read it." : message);
 }

@@ -23,7 +23,7 @@ function sentence({ action, status, resourceId, resourceType, actorId, actorType
       short ? "it" : resourceType === "API_KEY" ? key(resourceId, name) : ["a key of ", h("b", name)],
       next && [", into ", key(next, "a new key")], attempts && ` ${attempts} more times`, reason && [": “", bdi(reason), "”"]),
     action === "api_key_updated" && h("p.under", changes.map(({ field, before, after }, i) => [i > 0 && " · ", words(field), ": ", value(before), " → ", value(after)])),
-    h("p.hint", time(timestamp), ipAddress && ` · ${ipAddress}`, userAgent && [" · ", h("bdi", { title: userAgent }, userAgent.slice(0, 40))]));
+    h("p.hint", time(timestamp), ipAddress && ` · ${ipAddress}`, userAgent && [" · ", bdi(userAgent.slice(0, 60))]));
 }
 
 export function sentences(events, names, app, short) {
