@@ -372,6 +372,8 @@ func (m *memory) EventPage(ctx context.Context, tenant InternalID, l EventList) 
 	if err := m.read(ctx, fmt.Sprintf("EventPage(%d)", l.Limit)); err != nil {
 		return nil, err
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	all := selected(m.eventsOf(tenant, l.Where), func(e *Event) bool { return l.Has(e.Position()) })
 	slices.SortFunc(all, func(a, b Event) int { return a.Position().Compare(b.Position()) })
 	return limited(all, l.FromEnd, l.Limit), nil

@@ -36,8 +36,8 @@ const NoticeFields = StatusFields | FieldInternalID | FieldCreatedAt | FieldScop
 const (
 	// noticeBatch is how many keys are read at a time.
 	noticeBatch = 500
-	// lookEvery is how often keys that come within the notice are looked for.
-	lookEvery = 10 * time.Second
+	// noticeEvery is how often keys that come within the notice are looked for.
+	noticeEvery = 10 * time.Second
 	// lookAfterFailure is how long to wait after a failure.
 	lookAfterFailure = time.Minute
 	// lookAllPause is how long to wait, per key, before all keys within the notice are looked at again. It keeps the store's work for this small.
@@ -66,7 +66,7 @@ func (n *Notices) Run(ctx context.Context) {
 		return
 	}
 	for {
-		wait := lookEvery
+		wait := noticeEvery
 		if err := n.Look(ctx); err != nil && ctx.Err() == nil {
 			wait = lookAfterFailure
 			n.Logger.WarnContext(ctx, "events of keys that expire soon could not be stored", "error", err, "cause", errors.Unwrap(err), "retry_in", wait.String())
@@ -93,7 +93,7 @@ func (n *Notices) Look(ctx context.Context) error {
 	}
 	n.looked = until
 	if all {
-		n.again = now.Add(min(max(lookEvery, time.Duration(keys)*lookAllPause), mostLookAllPause))
+		n.again = now.Add(min(max(noticeEvery, time.Duration(keys)*lookAllPause), mostLookAllPause))
 		n.Count(keys)
 	}
 	return nil

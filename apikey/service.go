@@ -12,6 +12,7 @@ type Service struct {
 	Store Store
 	Now   func() time.Time // nil means time.Now
 	Usage *Usage           // nil records nothing
+	Live  *Live            // nil means that nobody can follow events
 	// RateLimit is how many requests per minute a key without a limit of its own may make; 0 means any number.
 	RateLimit int
 	Policy    Policy
@@ -32,11 +33,17 @@ func (s *Service) now() time.Time {
 // Authenticate returns the caller whose key the bearer token is. Every invalid token returns the same Unauthenticated error, whatever is
 // wrong with it. If the store cannot be read, it returns Unavailable.
 func (s *Service) Authenticate(ctx context.Context, token string) (Caller, error) {
-	refused := unauthenticated("The bearer token is not a valid API key.")
 	if !plausible(token) {
-		return Caller{}, refused
+		return Caller{}, refusedBearer()
 	}
-	hash := digest(token)
+	return s.authenticate(ctx, digest(token))
+}
+
+func refusedBearer() *Error { return unauthenticated("The bearer token is not a valid API key.") }
+
+// authenticate returns the caller whose token has that hash.
+func (s *Service) authenticate(ctx context.Context, hash string) (Caller, error) {
+	refused := refusedBearer()
 	keys, err := s.Store.KeysByHash(ctx, hash)
 	if err != nil {
 		return Caller{}, err

@@ -49,6 +49,7 @@ type Config struct {
 	AuthFailures     int // a minute; 0: unlimited
 	RedisURL         string
 	MaxConcurrent    int
+	MaxStreams       int
 	MaxConnections   int
 	GatePath         string
 	UsageDays        int // for which usage is kept

@@ -27,7 +27,7 @@ func (c *Config) settings() []setting {
 	c.Playground, c.Console, c.REST = true, true, true
 	c.MaxBodyBytes, c.MaxResponseBytes = 1<<20, 32<<20
 	c.AuthFailures = 6_000
-	c.MaxConcurrent, c.MaxConnections = turnsPerCore*runtime.GOMAXPROCS(0), 10_000
+	c.MaxConcurrent, c.MaxConnections, c.MaxStreams = turnsPerCore*runtime.GOMAXPROCS(0), 10_000, 100
 	c.RequestTimeout = 10 * time.Second
 	c.LeakAction = "revoke"
 	c.GatePath = "/v1/retrievers/{retriever_id}/execute"
@@ -80,7 +80,8 @@ func (c *Config) settings() []setting {
 		{"MAX_ENTITIES", "500", "Maximum representations in one _entities field", number(&c.Limits.Entities)},
 		{"MAX_COMPLEXITY", "2000000", "Maximum number of fields in a response if every page were full. A connection counts first or last times, or its default page size", number(&c.Limits.Complexity)},
 		{"MAX_READS", "200000", "Maximum number of documents that one request may read from the store, for pages, filters, searches and totals together. Each list counts ten more, and a large document counts once per KiB. One list with conditions may read more, until REQUEST_TIMEOUT", number(&c.Limits.Reads)},
-		{"REQUEST_TIMEOUT", "10s", "Maximum duration of a request, including store calls", func(s string) (err error) {
+		{"MAX_STREAMS", "100", "Maximum open subscriptions. One organization can have a quarter of them. Others are refused with 503", number(&c.MaxStreams)},
+		{"REQUEST_TIMEOUT", "10s", "Maximum duration of a request, including store calls. Subscriptions last longer", func(s string) (err error) {
 			c.RequestTimeout, err = time.ParseDuration(s)
 			return positive(c.RequestTimeout, err, "a duration such as 10s,")
 		}},

@@ -386,13 +386,18 @@ func (a *answer) length() int64 {
 func (a *answer) send(w http.ResponseWriter, media string) {
 	a.cancel()
 	a.ctx, a.cancel = nil, func() {} // do not keep what was read while a slow client receives
-	setHeaders(w, media, a.length())
+	length, head, tail := a.length(), a.head(), "}"
+	if media == mediaEvents {
+		head, tail = slices.Concat([]byte(nextHead), head), tail+nextTail+complete
+		length += int64(len(nextHead + nextTail + complete))
+	}
+	setHeaders(w, media, length)
 	w.WriteHeader(http.StatusOK)
-	if _, err := w.Write(a.head()); err != nil {
+	if _, err := w.Write(head); err != nil {
 		return
 	}
 	a.errors = nil
-	a.b = append(a.b, '}') // usually fits into the last part, which saves a write to the connection
+	a.b = append(a.b, tail...) // usually fits into the last part, which saves a write to the connection
 	parts := append(a.parts, a.b)
 	a.parts, a.b = nil, nil
 	for i, p := range parts {

@@ -94,7 +94,8 @@ type Options struct {
 	// MaxResponseBytes is the maximum length of a response; 0 means any length.
 	MaxResponseBytes int64
 	// Memory limits the memory of all responses together; nil means no limit.
-	Memory Memory
+	Memory  Memory
+	Streams Streams
 	// Playground is the page to which browsers are redirected, relative to the endpoint; may be empty.
 	Playground string
 	Logger     *slog.Logger
@@ -107,25 +108,24 @@ type Options struct {
 // NewHandler returns the handler of GraphQL over HTTP. It expects the caller and the namespace in the request's context, from
 // apikey.WithCaller and apikey.WithNamespace.
 func NewHandler(o Options) http.Handler {
+	o.Metrics = o.Metrics.withDefaults()
 	exec := executor.New(NewExecutableSchema(Config{Resolvers: &Resolver{Service: o.Service, Version: o.Version}}))
 	exec.SetErrorPresenter(unlessEnded(presenter(o.Logger)))
 	exec.SetRecoverFunc(recoverer(o.Logger))
 	exec.SetQueryCache(parsed{})
 	exec.Use(introspectionGate{o.Introspection})
 	config := operationConfig(o.Limits, o.Introspection == IntrospectionPublic)
-	lookups := o.Metrics.CacheLookups
-	if lookups == nil {
-		lookups = func(string) func(bool) { return nil }
-	}
-	parser := operation.NewParser(config, lookups("documents"))
+	parser := operation.NewParser(config, o.Metrics.CacheLookups("documents"))
+	observer := newObserver(o)
 	exec.Use(measured{parser})
-	exec.Use(newObserver(o))
+	exec.Use(observer)
 	limits := answerLimits{o.MaxResponseBytes, int64(o.Limits.Complexity / slowerBy), o.Memory}
 	exec.Use(limits)
 	loaders := loaders{o.Service, o.Tracer, func() *apikey.Cost { return apikey.NewCost(o.Limits.Reads, retained(o.MaxResponseBytes)) }}
 	exec.Use(loaders)
 	h := handler{
-		exec: exec, loaders: loaders, answerLimits: limits, fields: fast, persisted: operation.NewPersisted(config, o.Manifest, o.ManifestOnly, lookups("texts")), parser: parser,
+		exec: exec, loaders: loaders, answerLimits: limits, fields: fast, persisted: operation.NewPersisted(config, o.Manifest, o.ManifestOnly, o.Metrics.CacheLookups("texts")), parser: parser,
+		streams: o.Streams, observer: observer, metrics: o.Metrics,
 		introspection: o.Introspection, playground: o.Playground, logger: o.Logger,
 	}
 	if o.slow {

@@ -47,6 +47,9 @@ type loader struct {
 	reads map[readKey]*sharedRead
 	pages map[apikey.RetrieverID]page // the page in which the retriever was last read
 
+	follower *apikey.Follower   // of a subscription
+	events   chan *apikey.Event // has room for one
+
 	together map[*apikey.Key]*keyGroup
 	groups   int // that were made
 }

@@ -165,6 +165,12 @@ type ServerInfo struct {
 	Version string `json:"version"`
 }
 
+// Events as they happen, as Server-Sent Events: send the operation with `Accept: text/event-stream`, by POST or GET. The stream follows the
+// protocol GraphQL over SSE in its mode of distinct connections. It ends when the client closes the connection. Before the server ends it, it
+// sends an error that says why. A stream that breaks off without `complete` should be opened again.
+type Subscription struct {
+}
+
 // The changes of a key. Fields that you leave out stay as they are. **Null clears a field**, also if a variable is null: a rename with nulls
 // also removes the key's expiry, origins and limit.
 //

@@ -24,6 +24,33 @@ type Metrics struct {
 	Operation    func(operation, kind, outcome string, took time.Duration)
 	LimitRefusal func(limit string)
 	CacheLookups func(cache string) func(hit bool)
+	// Subscriptions: how many streams are open, the events that they sent, and why each ended.
+	Streams      func(more int)
+	StreamEvents func(n int)
+	StreamEnded  func(reason string)
+}
+
+// withDefaults returns the metrics with functions that do nothing instead of nil ones.
+func (m Metrics) withDefaults() Metrics {
+	if m.Operation == nil {
+		m.Operation = func(string, string, string, time.Duration) {}
+	}
+	if m.LimitRefusal == nil {
+		m.LimitRefusal = func(string) {}
+	}
+	if m.CacheLookups == nil {
+		m.CacheLookups = func(string) func(bool) { return nil }
+	}
+	if m.Streams == nil {
+		m.Streams = func(int) {}
+	}
+	if m.StreamEvents == nil {
+		m.StreamEvents = func(int) {}
+	}
+	if m.StreamEnded == nil {
+		m.StreamEnded = func(string) {}
+	}
+	return m
 }
 
 // observer reports each operation, its outcome and its duration.
@@ -34,12 +61,6 @@ type observer struct {
 }
 
 func newObserver(o Options) observer {
-	if o.Metrics.Operation == nil {
-		o.Metrics.Operation = func(string, string, string, time.Duration) {}
-	}
-	if o.Metrics.LimitRefusal == nil {
-		o.Metrics.LimitRefusal = func(string) {}
-	}
 	return observer{o.Metrics, o.Tracer, newLabels(o.Manifest)}
 }
 
@@ -49,8 +70,16 @@ func (observer) Validate(graphql.ExecutableSchema) error { return nil }
 // none is the label of requests whose text could not be read.
 const none = "none"
 
-// InterceptResponse is also called for operations that were refused before execution.
+// InterceptResponse is also called for operations that were refused before execution. The responses of a stream are not operations.
 func (o observer) InterceptResponse(ctx context.Context, next graphql.ResponseHandler) *graphql.Response {
+	if l := loaded(ctx); l != nil && l.follower != nil {
+		return next(ctx)
+	}
+	return o.observe(ctx, next)
+}
+
+// observe reports an operation with the response of next.
+func (o observer) observe(ctx context.Context, next graphql.ResponseHandler) *graphql.Response {
 	op := graphql.GetOperationContext(ctx)
 	start := graphql.GetStartTime(ctx)
 	label, kind := none, none

@@ -26,6 +26,7 @@ const (
 	mediaResponse = "application/graphql-response+json"
 	mediaJSON     = "application/json"
 	mediaPage     = "text/html"
+	mediaEvents   = "text/event-stream"
 )
 
 // responseMedia returns the offered media type that the client prefers, or the first if it has no preference or accepts none of them.
@@ -47,6 +48,45 @@ func responseMedia(accept []string, offered ...string) string {
 		}
 	}
 	return best
+}
+
+// streamed says whether a client accepts event streams.
+type streamed int
+
+const (
+	never streamed = iota // JSON alone
+	also                  // event streams in addition to JSON
+	only                  // event streams, and no JSON
+)
+
+// acceptsEvents reports whether the client accepts event streams. One that says nothing accepts JSON.
+func acceptsEvents(accept []string) streamed {
+	switch {
+	case !accepts(accept, mediaEvents):
+		return never
+	case accepts(accept, mediaJSON) || accepts(accept, mediaResponse):
+		return also
+	default:
+		return only
+	}
+}
+
+// accepts reports whether a client accepts a media type. The most specific range that matches it decides.
+func accepts(accept []string, media string) bool {
+	kind, _, _ := strings.Cut(media, "/")
+	most, accepted := 0, false
+	for part := range strings.SplitSeq(strings.Join(accept, ","), ",") {
+		sent, attributes, err := mime.ParseMediaType(part)
+		if err != nil {
+			continue
+		}
+		specific := 1 + slices.Index([]string{"*/*", kind + "/*", media}, sent)
+		if q, err := strconv.ParseFloat(attributes["q"], 64); specific > 0 && specific >= most {
+			accepted = err != nil || q > 0 || specific == most && accepted
+			most = specific
+		}
+	}
+	return accepted
 }
 
 // playgroundFragment converts a query in a URL to the fragment that the playground reads.

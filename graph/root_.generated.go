@@ -31,6 +31,7 @@ type ResolverRoot interface {
 	Organization() OrganizationResolver
 	Query() QueryResolver
 	Retriever() RetrieverResolver
+	Subscription() SubscriptionResolver
 	Viewer() ViewerResolver
 }
 
@@ -298,6 +299,10 @@ type ComplexityRoot struct {
 
 	ServerInfo struct {
 		Version func(childComplexity int) int
+	}
+
+	Subscription struct {
+		AuditEventAdded func(childComplexity int, filter *apikey.EventFilter) int
 	}
 
 	UpdateApiKeyPayload struct {
@@ -1496,6 +1501,18 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.ServerInfo.Version(childComplexity), true
 
+	case "Subscription.auditEventAdded":
+		if e.ComplexityRoot.Subscription.AuditEventAdded == nil {
+			break
+		}
+
+		args, err := ec.field_Subscription_auditEventAdded_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Subscription.AuditEventAdded(childComplexity, args["filter"].(*apikey.EventFilter)), true
+
 	case "UpdateApiKeyPayload.apiKey":
 		if e.ComplexityRoot.UpdateApiKeyPayload.APIKey == nil {
 			break
@@ -1646,6 +1663,23 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 				Data: buf.Bytes(),
 			}
 		}
+	case ast.Subscription:
+		next := ec._Subscription(ctx, opCtx.Operation.SelectionSet)
+
+		var buf bytes.Buffer
+		return func(ctx context.Context) *graphql.Response {
+			buf.Reset()
+			data := next(ctx)
+
+			if data == nil {
+				return nil
+			}
+			data.MarshalGQL(&buf)
+
+			return &graphql.Response{
+				Data: buf.Bytes(),
+			}
+		}
 
 	default:
 		return graphql.OneShot(graphql.ErrorResponse(ctx, "unsupported GraphQL operation"))
@@ -1693,6 +1727,7 @@ Send an API key of your organization in ` + "`" + `Authorization: Bearer …` + 
 schema {
   query: Query
   mutation: Mutation
+  subscription: Subscription
 }
 
 """
@@ -1866,6 +1901,23 @@ type Mutation {
     "The leaks."
     input: ReportLeakedKeysInput!
   ): ReportLeakedKeysPayload
+}
+
+"""
+Events as they happen, as Server-Sent Events: send the operation with ` + "`" + `Accept: text/event-stream` + "`" + `, by POST or GET. The stream follows the
+protocol GraphQL over SSE in its mode of distinct connections. It ends when the client closes the connection. Before the server ends it, it
+sends an error that says why. A stream that breaks off without ` + "`" + `complete` + "`" + ` should be opened again.
+"""
+type Subscription {
+  """
+  The audit events of the caller's organization, each once, usually within two seconds of the change. Needs what ` + "`" + `Organization.auditEvents` + "`" + `
+  needs, and the server checks that again every 10 seconds. Events from before the subscription, and events that reach the store more than a
+  few seconds late, are only in ` + "`" + `Organization.auditEvents` + "`" + `: read it after you subscribe, and again whenever a stream has ended.
+  """
+  auditEventAdded(
+    "Which events. Default: all."
+    filter: AuditEventFilter
+  ): AuditEvent!
 }
 
 "The settings of a new key."

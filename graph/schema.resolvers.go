@@ -217,6 +217,10 @@ func (r *retrieverResolver) ViewerCanCreateAPIKey(ctx context.Context, obj *apik
 	return apikey.CallerFrom(ctx).CanCreate(obj), nil
 }
 
+func (r *subscriptionResolver) AuditEventAdded(ctx context.Context, filter *apikey.EventFilter) (<-chan *apikey.Event, error) {
+	return loaded(ctx).follow(ctx, filter)
+}
+
 func (r *viewerResolver) Namespace(ctx context.Context, obj *Viewer) (*apikey.Namespace, error) {
 	ref := apikey.NamespaceFrom(ctx)
 	if ref == "" {
@@ -251,6 +255,8 @@ func (r *Resolver) Query() QueryResolver { return &queryResolver{r} }
 
 func (r *Resolver) Retriever() RetrieverResolver { return &retrieverResolver{r} }
 
+func (r *Resolver) Subscription() SubscriptionResolver { return &subscriptionResolver{r} }
+
 func (r *Resolver) Viewer() ViewerResolver { return &viewerResolver{r} }
 
 type (
@@ -261,5 +267,6 @@ type (
 	organizationResolver    struct{ *Resolver }
 	queryResolver           struct{ *Resolver }
 	retrieverResolver       struct{ *Resolver }
+	subscriptionResolver    struct{ *Resolver }
 	viewerResolver          struct{ *Resolver }
 )

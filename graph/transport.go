@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strconv"
 
 	"github.com/99designs/gqlgen/graphql"
@@ -18,7 +19,7 @@ import (
 	"retrieverkeys/graph/operation"
 )
 
-// handler is GraphQL over HTTP: POST with a JSON body, and GET for queries. Unlike gqlgen's own transports, it never repeats unreadable
+// handler is GraphQL over HTTP: POST with a JSON body, and GET for queries and subscriptions. Unlike gqlgen's own transports, it never repeats unreadable
 // input, and leaves out data if nothing was executed.
 type handler struct {
 	exec          *executor.Executor
@@ -27,6 +28,9 @@ type handler struct {
 	fields        graphql.FieldMiddleware // the middleware of each field, without the closures of an extension
 	persisted     *operation.Persisted
 	parser        *operation.Parser
+	streams       Streams
+	observer      observer
+	metrics       Metrics
 	introspection Introspection
 	playground    string // the page to which browsers are redirected; may be empty
 	logger        *slog.Logger
@@ -35,6 +39,9 @@ type handler struct {
 func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer func() {
 		if p := recover(); p != nil {
+			if p == http.ErrAbortHandler { //nolint:errorlint // net/http compares the value itself
+				panic(p) // a stream breaks off
+			}
 			err := recoverer(h.logger)(r.Context(), p)
 			refuse(w, mediaJSON, http.StatusInternalServerError, apikey.Classify(err))
 		}
@@ -54,6 +61,10 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		media = responseMedia(r.Header.Values("Accept"), mediaJSON, mediaResponse)
+	}
+	streamed := acceptsEvents(r.Header.Values("Accept"))
+	if streamed == only {
+		media = mediaEvents
 	}
 	var req *request
 	var status int
@@ -84,7 +95,7 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, media, status, &apikey.Error{Code: apikey.Code(err.Code), Field: err.Field, Message: err.Message})
 		return
 	}
-	h.execute(w, r, media, &graphql.RawParams{Query: req.Query, OperationName: req.OperationName, Variables: req.Variables, Extensions: req.Extensions})
+	h.execute(w, r, media, streamed != never, &graphql.RawParams{Query: req.Query, OperationName: req.OperationName, Variables: req.Variables, Extensions: req.Extensions})
 }
 
 // requestErrorStatus is the status of a request that was read but not executed. Clients of the older media type expect 200 for every
@@ -96,7 +107,7 @@ func requestErrorStatus(media string) int {
 	return http.StatusOK
 }
 
-func (h handler) execute(w http.ResponseWriter, r *http.Request, media string, params *graphql.RawParams) {
+func (h handler) execute(w http.ResponseWriter, r *http.Request, media string, streamed bool, params *graphql.RawParams) {
 	ctx := graphql.StartOperationTrace(r.Context())
 	params.Headers = r.Header
 	op := &graphql.OperationContext{RawQuery: params.Query}
@@ -107,6 +118,14 @@ func (h handler) execute(w http.ResponseWriter, r *http.Request, media string, p
 	}
 	if errs == nil {
 		op.Operation, errs = doc.Operation(params.OperationName)
+	}
+	subscription := errs == nil && op.Operation.Operation == ast.Subscription
+	if subscription {
+		if !streamed {
+			refuse(w, media, http.StatusNotAcceptable, apikey.Invalid("Accept", "A subscription is answered as an event stream: send Accept: text/event-stream."))
+			return
+		}
+		media = mediaEvents
 	}
 	if errs == nil {
 		params.Variables, errs = h.parser.Coerce(op.Operation, params.Variables, told)
@@ -120,9 +139,13 @@ func (h handler) execute(w http.ResponseWriter, r *http.Request, media string, p
 		write(w, media, requestErrorStatus(media), response.Errors)
 		return
 	}
-	if r.Method == http.MethodGet && op.Operation.Operation != ast.Query {
+	if r.Method == http.MethodGet && op.Operation.Operation == ast.Mutation {
 		w.Header().Set("Allow", "POST")
-		refuse(w, media, http.StatusMethodNotAllowed, apikey.Invalid("", "GET runs queries only; send other operations by POST."))
+		refuse(w, media, http.StatusMethodNotAllowed, apikey.Invalid("", "GET does not run mutations: send them by POST."))
+		return
+	}
+	if subscription {
+		h.subscribe(ctx, w, r, op)
 		return
 	}
 	ctx, answer := h.answerLimits.begin(ctx, op)
@@ -172,23 +195,46 @@ func WriteError(w http.ResponseWriter, r *http.Request, status int, e *apikey.Er
 	refuse(w, responseMedia(r.Header.Values("Accept"), mediaJSON, mediaResponse), status, e)
 }
 
-// write answers with errors without data.
+// write answers with errors without data. An event stream contains them only if its status is 200, because clients read no other.
 func write(w http.ResponseWriter, media string, status int, errs gqlerror.List) {
-	text, err := json.Marshal(errs)
-	if err != nil {
-		panic(fmt.Errorf("errors that cannot be written as JSON: %w", err))
+	text := errorsText(errs, nil)
+	if media == mediaEvents {
+		if status == http.StatusOK {
+			text = slices.Concat([]byte(nextHead), text, []byte(nextTail+complete))
+		} else {
+			media = mediaJSON
+		}
 	}
-	text = append(append([]byte(`{"errors":`), text...), '}')
 	setHeaders(w, media, int64(len(text)))
 	w.WriteHeader(status)
 	_, _ = w.Write(text)
 }
 
+// errorsText is the JSON of a response with errors. Data can be nil.
+func errorsText(errs gqlerror.List, data []byte) []byte {
+	text, err := json.Marshal(errs)
+	if err != nil {
+		panic(fmt.Errorf("errors that cannot be written as JSON: %w", err))
+	}
+	text = append([]byte(`{"errors":`), text...)
+	if data != nil {
+		text = append(append(text, `,"data":`...), data...)
+	}
+	return append(text, '}')
+}
+
+// setHeaders sets the headers of a response of that length; negative if it is not known.
 func setHeaders(w http.ResponseWriter, media string, length int64) {
 	h := w.Header()
 	h.Set("Content-Type", media+"; charset=utf-8")
 	h.Set("Cache-Control", "no-store")
-	h.Set("Content-Length", strconv.FormatInt(length, 10))
+	if media == mediaEvents {
+		h.Set("Cache-Control", "no-store, no-transform") // proxies that compress keep events back
+		h.Set("X-Accel-Buffering", "no")
+	}
+	if length >= 0 {
+		h.Set("Content-Length", strconv.FormatInt(length, 10))
+	}
 }
 
 // parsed gives gqlgen's executor the document that the transport has parsed, in the form of a cache.

@@ -80,8 +80,9 @@ func (c *command) serve(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, closeLimiter()) }()
 
 	usage := &apikey.Usage{Store: engine, Logger: c.logger, Lost: metrics.UsageLost}
+	live := &apikey.Live{Store: engine, Logger: c.logger, Most: c.cfg.MaxStreams}
 	service := &apikey.Service{
-		Store: engine, Usage: usage, RateLimit: c.cfg.RateLimit, Policy: apikey.Policy(c.cfg.Policy), LeakAction: apikey.LeakAction(c.cfg.LeakAction),
+		Store: engine, Usage: usage, Live: live, RateLimit: c.cfg.RateLimit, Policy: apikey.Policy(c.cfg.Policy), LeakAction: apikey.LeakAction(c.cfg.LeakAction),
 	}
 	playground := ""
 	if c.cfg.Playground {
@@ -96,6 +97,7 @@ func (c *command) serve(ctx context.Context) (err error) {
 	if c.cfg.MaxResponseBytes > share/2 {
 		c.logger.WarnContext(ctx, "GOMEMLIMIT is too low for responses of MAX_RESPONSE_BYTES", "largest", share/2)
 	}
+	draining := make(chan struct{})
 	server := &http.Server{
 		Handler: web.NewHandler(web.Options{
 			Service: service,
@@ -103,8 +105,12 @@ func (c *command) serve(ctx context.Context) (err error) {
 				Service: service, Version: build.number, Introspection: graph.Introspection(c.cfg.Introspection),
 				Manifest: c.operations(), ManifestOnly: c.cfg.PersistedOnly, Limits: graph.Limits(c.cfg.Limits), Playground: playground, Logger: c.logger,
 				MaxResponseBytes: min(c.cfg.MaxResponseBytes, share/2), Memory: answers,
-				Metrics: graph.Metrics{Operation: metrics.Operation, LimitRefusal: metrics.LimitRefusal, CacheLookups: metrics.CacheLookups},
-				Tracer:  tracer,
+				Streams: graph.Streams{Lasting: web.Lasting, Stopping: draining},
+				Metrics: graph.Metrics{
+					Operation: metrics.Operation, LimitRefusal: metrics.LimitRefusal, CacheLookups: metrics.CacheLookups,
+					Streams: metrics.Streams, StreamEvents: metrics.StreamEvents, StreamEnded: metrics.StreamEnded,
+				},
+				Tracer: tracer,
 			}),
 			RefuseGraphQL:  graph.WriteError,
 			Ready:          engine.Ping,
@@ -139,6 +145,8 @@ func (c *command) serve(ctx context.Context) (err error) {
 		ErrorLog:          slog.NewLogLogger(c.logger.Handler(), slog.LevelWarn),
 	}
 
+	server.RegisterOnShutdown(func() { close(draining) })
+
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	var working sync.WaitGroup
 	notices := apikey.Notices{Service: service, Logger: c.logger, Count: metrics.ExpiringKeys}
@@ -149,6 +157,7 @@ func (c *command) serve(ctx context.Context) (err error) {
 		}
 	})
 	working.Go(func() { usage.Run(background) })
+	working.Go(func() { live.Run(background) })
 	working.Go(func() { usage.Forget(background, c.cfg.UsageDays, time.Now) })
 	working.Go(func() { service.StoreDenials(background, c.logger) })
 	if c.leakKeys != nil {

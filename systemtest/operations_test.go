@@ -179,7 +179,7 @@ func TestOperationsAskForEveryField(t *testing.T) {
 			}
 		}
 	}
-	for _, op := range slices.Concat(operations(t, "operations"), operations(t, "mutations")) {
+	for _, op := range slices.Concat(operations(t, "operations"), operations(t, "mutations"), operations(t, "subscriptions")) {
 		doc, err := gqlparser.LoadQueryWithRules(parsed, op.text, nil)
 		if err != nil {
 			t.Fatalf("%s: %v", op.name, err)

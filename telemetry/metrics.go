@@ -25,6 +25,9 @@ type Metrics struct {
 	operationTimes     *prometheus.HistogramVec
 	limits             *prometheus.CounterVec
 	cacheLookups       *prometheus.CounterVec
+	streams            prometheus.Gauge
+	streamEvents       prometheus.Counter
+	streamsEnded       *prometheus.CounterVec
 	storeCalls         *prometheus.HistogramVec
 	pool               *prometheus.GaugeVec
 	checkouts          *prometheus.CounterVec
@@ -56,6 +59,7 @@ func NewMetrics(version, commit string) *Metrics {
 	}
 	m.describeGate()
 	m.describeOperations()
+	m.describeStreams()
 	m.describeStore()
 	m.sharedLimits = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "retrieverkeys_rate_limits_shared", Help: "With REDIS_URL: 1 while rate limits are shared through Redis, 0 while this process counts by itself.",

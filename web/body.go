@@ -69,11 +69,16 @@ func (b *bodies) read(next http.Handler, refuse refuse, overloaded http.Handler)
 		}
 		var taken int64
 		address := ""
-		defer func() {
+		give := func() {
 			if taken > 0 {
 				b.give(address, taken)
+				taken = 0
 			}
-		}()
+		}
+		defer give()
+		if x := exchangeOf(r.Context()); x != nil {
+			x.forget = give
+		}
 		var body bytes.Buffer
 		if r.ContentLength > 0 {
 			body.Grow(int(min(r.ContentLength, smallBody)) + bytes.MinRead)

@@ -204,11 +204,29 @@ func requirePreflight(refuse refuse, next http.Handler) http.Handler {
 // compressedFrom is the length from which responses are compressed. A shorter one fits into a packet.
 const compressedFrom = 1 << 10
 
-// compress compresses responses for clients that accept gzip or zstd. It prefers gzip: Node.js 20 accepts zstd but cannot read it.
+// compress compresses responses for clients that accept gzip or zstd. It prefers gzip: Node.js 20 accepts zstd but cannot read it. Event
+// streams are not compressed, because events would wait for each other.
 func compress(next http.Handler) http.Handler {
 	wrap, err := gzhttp.NewWrapper(gzhttp.MinSize(compressedFrom), gzhttp.PreferZstd(false))
 	if err != nil {
 		panic(err) // the options are constants
 	}
-	return wrap(next)
+	return wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { next.ServeHTTP(&unlessEvents{w}, r) }))
+}
+
+// unlessEvents makes gzhttp send event streams as they are. Otherwise it holds the first kilobyte of a response back.
+type unlessEvents struct{ http.ResponseWriter }
+
+func (u *unlessEvents) WriteHeader(status int) {
+	if isEventStream(u.Header()) {
+		u.Header().Set(gzhttp.HeaderNoCompression, "1")
+	}
+	u.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (u *unlessEvents) Unwrap() http.ResponseWriter { return u.ResponseWriter }
+
+func isEventStream(h http.Header) bool {
+	return strings.HasPrefix(h.Get("Content-Type"), "text/event-stream")
 }

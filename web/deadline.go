@@ -10,7 +10,7 @@ import (
 // withTimeout limits the time of a request and the size of its body.
 func withTimeout(timeout time.Duration, bodyBytes int64, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(r.Context(), timeout)
+		ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), clientKey{}, r.Context()), timeout)
 		defer cancel()
 		if r.ContentLength != 0 {
 			setReadDeadline(w, time.Now().Add(timeout))
@@ -63,6 +63,21 @@ func withResponseDeadline(timeout time.Duration, next http.Handler) http.Handler
 		defer cancel()
 		next.ServeHTTP(w, r.WithContext(ctx))
 	})
+}
+
+// Lasting returns a context for a response that lasts until the client leaves or the server ends it, whatever the timeout of requests. It
+// has the request's values and is canceled when the client leaves. The body, which has been read, counts as gone from now on.
+func Lasting(ctx context.Context) (context.Context, context.CancelFunc) {
+	if x := exchangeOf(ctx); x != nil && x.forget != nil {
+		x.forget()
+	}
+	client, ok := ctx.Value(clientKey{}).(context.Context)
+	if !ok {
+		return context.WithCancel(ctx)
+	}
+	lasting, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(client, cancel)
+	return lasting, func() { stop(); cancel() }
 }
 
 type clientKey struct{}

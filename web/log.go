@@ -32,7 +32,11 @@ func logRequests(logger *slog.Logger, count func(route, method string, status in
 			if !methods[method] {
 				method = "other"
 			}
-			count(r.Pattern, method, rec.status, time.Since(start))
+			took := time.Since(start)
+			if rec.streams { // it lasts as long as the client likes
+				took = rec.began.Sub(start)
+			}
+			count(r.Pattern, method, rec.status, took)
 			level := slog.LevelInfo
 			if x := exchangeOf(r.Context()); x != nil && x.routine {
 				level = slog.LevelDebug
@@ -55,13 +59,18 @@ var methods = map[string]bool{"GET": true, "HEAD": true, "POST": true, "PUT": tr
 // recorder records the status and length of the response.
 type recorder struct {
 	http.ResponseWriter
-	status int
-	bytes  int64
+	status  int
+	bytes   int64
+	streams bool      // the response is an event stream
+	began   time.Time // when an event stream began
 }
 
 func (r *recorder) WriteHeader(status int) {
 	if r.status == 0 {
 		r.status = status
+		if r.streams = isEventStream(r.Header()); r.streams {
+			r.began = time.Now()
+		}
 	}
 	r.ResponseWriter.WriteHeader(status)
 }
@@ -83,7 +92,8 @@ type exchangeKey struct{}
 // exchange is what several middlewares know about a request.
 type exchange struct {
 	id      string
-	routine bool // logged at debug: refused because of overload, which the gate logs together, or an allowed request of a gateway, which logs it
+	forget  func() // returns the memory of the request's body; may be nil
+	routine bool   // logged at debug: refused because of overload, which the gate logs together, or an allowed request of a gateway, which logs it
 }
 
 // exchangeOf returns nil if the context does not belong to a request.

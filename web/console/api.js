@@ -136,5 +136,3 @@ export async function ask(name, variables = {}, options = {}) {
     }
   }
 }
-
-export const has = (name) => operations.has(name);

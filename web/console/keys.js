@@ -126,7 +126,7 @@ export function keysView(app, root, signal) {
       onclick: ({ target }) => { if (!target.closest("a, input, label") && getSelection().isCollapsed) app.go("keys", id, params); } },
     h("td.select", h("label", h("input", { type: "checkbox", "aria-label": `Select ${isolate(nameOf(key))}`, "data-focus": `select ${id}`, checked: selected.has(id), disabled: !canEnd(key), onchange: ({ target }) => select([id], target.checked) }))),
     h("th.name", { scope: "row" }, h("a", { href: app.hash("keys", id, params), "data-focus": id }, bdi(nameOf(key))),
-      h("span.under", h("code", key.keyPrefix ?? id), key.findings.map((finding) => findings[finding]?.mark && h(`span.mark.${findings[finding].mark}`, findings[finding].text)))),
+      h("span.under", key.findings.map((finding) => findings[finding]?.mark && finding !== "EXPIRES_SOON" && h(`span.mark.${findings[finding].mark}`, findings[finding].text)), h("code", key.keyPrefix ?? id))),
     h("td.status", state(key.status)),
     h("td.reach", reach(key), key.keyType !== "RETRIEVER" && h("span.under", `${types[key.keyType] ?? "Unknown"} key`)),
     h("td.made", key.createdBy ? who(key.createdBy) : h("span.none", "unknown"), h("span.under", time(key.createdAt, ""))),

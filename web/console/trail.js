@@ -1,5 +1,5 @@
 // The trail: what happened, as sentences, newest first. New events wait above while older ones are read.
-import { Failure, ask, events, has } from "./api.js";
+import { Failure, ask, events } from "./api.js";
 import { attempt, button, h, options, put, say, show } from "./dom.js";
 import { bdi, count, day, exact, time, who, words } from "./format.js";
 
@@ -128,7 +128,7 @@ export function trailView(app, root, signal) {
   // follow takes events as they happen. It reads the newest whenever a stream begins, and every few seconds where there is none.
   async function follow(settings) {
     const { kind, id } = app.place;
-    const streams = app.viewer.canReadOrganization && kind !== "namespace" && has("Live");
+    const streams = app.viewer.canReadOrganization && kind !== "namespace";
     const filter = { ...filterOf(), ...kind === "retriever" && { retrieverId: id } };
     while (!settings.signal.aborted) {
       try {

@@ -1,0 +1,181 @@
+package systemtest
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"retrieverkeys/program/programtest"
+	"retrieverkeys/store/document"
+)
+
+var (
+	streamsFor     = flag.Duration("streams", time.Second, "how long TestStreamsKeepUp makes changes")
+	streamsOpen    = flag.Int("streams-open", 20, "how many streams follow them")
+	streamsChanges = flag.Int("streams-changes", 200, "changes per second")
+)
+
+// processorTime returns the processor time that the process has used; 0 if the system has no /proc.
+func processorTime(t *testing.T, p programtest.Process) time.Duration {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.Cmd.Process.Pid))
+	if err != nil {
+		return 0
+	}
+	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
+	var ticks time.Duration
+	for _, field := range fields[11:13] { // in user mode and in the kernel
+		n, err := strconv.Atoi(field)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ticks += time.Duration(n)
+	}
+	return ticks * time.Second / 100
+}
+
+// changing makes changes of one organization's keys, in requests of several, and remembers when each was answered.
+type changing struct {
+	t        *testing.T
+	s        *programtest.Server
+	name     string
+	answered []time.Time
+}
+
+// changesAtOnce is how many changes a request makes.
+const changesAtOnce = 25
+
+func (c *changing) change() {
+	var text strings.Builder
+	first := len(c.answered)
+	for n := first; n < first+changesAtOnce; n++ {
+		fmt.Fprintf(&text, ` c%d: updateApiKey(input: {id: "key_%s_%02d", description: "change %d."}) { apiKey { id } }`, n, c.name, n%100, n)
+	}
+	if got := c.s.Query(c.name, "", "mutation {"+text.String()+"}"); strings.Contains(got.Body, "errors") {
+		c.t.Errorf("%.500s", got.Body)
+	}
+	for range changesAtOnce {
+		c.answered = append(c.answered, time.Now())
+	}
+}
+
+// arrival is when a stream received the event of a change.
+type arrival struct {
+	change int
+	at     time.Time
+}
+
+// receive returns the events from the first change to the last, whose number comes when it is known.
+func (c *changing) receive(s *stream, first int, last <-chan int) (all []arrival) {
+	end := -1
+	for end < 0 || len(all) == 0 || all[len(all)-1].change < end {
+		_, data, err := s.next()
+		_, text, found := strings.Cut(data, `"after":"change `)
+		if err != nil || !found {
+			c.t.Errorf("%s, %v", data, err)
+			return all
+		}
+		number, _, _ := strings.Cut(text, ".")
+		n, _ := strconv.Atoi(number)
+		if n >= first { // others happened just before the first stream was open
+			all = append(all, arrival{n, time.Now()})
+		}
+		select {
+		case end = <-last:
+		default:
+		}
+	}
+	return all
+}
+
+// Every stream of several organizations gets each change of its own once, in order. The log has the figures of docs/performance.md: how long after
+// the answer to a change its event arrives, and the server's processor time for one event on one stream.
+func TestStreamsKeepUp(t *testing.T) {
+	t.Parallel()
+	const organizations = 4
+	d := programtest.Seeded(t, programtest.Embedded(t))
+	var batch document.Batch
+	all := make([]*changing, organizations)
+	for i := range all {
+		all[i] = &changing{t: t, name: fmt.Sprint("load_", i)}
+		of := programtest.Fields{"internal_id": "int_" + all[i].name, "organization_id": "org_" + all[i].name}
+		batch.Keys = append(batch.Keys, programtest.CallerDoc(all[i].name, "int_"+all[i].name, "org_"+all[i].name, programtest.Fields{"permissions": []string{"admin"}}))
+		for k := range 100 {
+			batch.Keys = append(batch.Keys, programtest.KeyDoc(fmt.Sprintf("key_%s_%02d", all[i].name, k), "ret_main", of))
+		}
+	}
+	programtest.ImportBatch(t, d, batch)
+	d.Env["MAX_STREAMS"] = *streamsOpen
+	p := programtest.StartProcess(t, d.Env)
+	// changes makes changes for a while and returns their number and the server's processor time.
+	changes := func() (n int, used time.Duration) {
+		before, began := processorTime(t, p), time.Now()
+		var writing sync.WaitGroup
+		for _, c := range all {
+			c.s = p.Server
+			n -= len(c.answered)
+			writing.Go(func() {
+				tick := time.NewTicker(time.Second * changesAtOnce * organizations / time.Duration(*streamsChanges))
+				defer tick.Stop()
+				for time.Since(began) < *streamsFor {
+					c.change()
+					<-tick.C
+				}
+			})
+		}
+		writing.Wait()
+		for _, c := range all {
+			n += len(c.answered)
+		}
+		return n, processorTime(t, p) - before
+	}
+	alone, usedAlone := changes()
+
+	var reading sync.WaitGroup
+	arrivals, lasts := make([][]arrival, *streamsOpen), make([]chan int, *streamsOpen)
+	firsts := make([]int, organizations)
+	for i := range arrivals {
+		c := all[i%organizations]
+		first := len(c.answered)
+		firsts[i%organizations], lasts[i] = first, make(chan int, 1)
+		s := subscribe(t, p.Server, programtest.Token(c.name), `subscription { auditEventAdded(filter: { action: "api_key_updated" }) { id timestamp action resourceId actorId status changes { field before after } } }`)
+		reading.Go(func() { arrivals[i] = c.receive(s, first, lasts[i]) })
+	}
+	began := time.Now()
+	made, used := changes()
+	took := time.Since(began)
+	for i := range lasts {
+		lasts[i] <- len(all[i%organizations].answered) + changesAtOnce - 1
+	}
+	for _, c := range all {
+		c.change()
+	}
+	reading.Wait()
+
+	var delays []time.Duration
+	for i, of := range arrivals {
+		c, first := all[i%organizations], firsts[i%organizations]
+		for j, a := range of {
+			if a.change != first+j {
+				t.Fatalf("stream %d got change %d in the place of %d", i, a.change, first+j)
+			}
+			delays = append(delays, a.at.Sub(c.answered[a.change]))
+		}
+		if want := len(c.answered) - first; len(of) != want {
+			t.Errorf("stream %d got %d changes of %d", i, len(of), want)
+		}
+	}
+	slices.Sort(delays)
+	of := func(share float64) time.Duration {
+		return delays[int(share*float64(len(delays)-1))].Round(time.Millisecond)
+	}
+	t.Logf("%d streams, %.0f changes per second: p50 %v, p99 %v, %v at most after the answer", *streamsOpen, float64(made)/took.Seconds(), of(.5), of(.99), of(1))
+	t.Logf("%v for %d changes alone, %v for %d with %d events: %.1f µs per event and stream", usedAlone, alone, used, made, len(delays),
+		(float64(used.Microseconds())-float64(usedAlone.Microseconds())/float64(alone)*float64(made))/float64(len(delays)))
+}
