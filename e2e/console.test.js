@@ -415,6 +415,15 @@ test("a key that is revoked under the page ends it, and another goes on", async 
   assert.ok(page.complaints.every((complaint) => complaint.includes("401")), `${page.complaints}`);
 });
 
+test("the trail goes on without streams", async () => {
+  const page = await visit();
+  await page.route("**/graphql", (route) => route.request().postDataJSON().operationName === "Live" ? route.abort() : route.continue());
+  await page.getByRole("link", { name: "Trail" }).click();
+  await page.locator(".sentences").waitFor();
+  await create("Without a stream");
+  await page.getByText("created Without a stream").waitFor();
+});
+
 test("a server that restarts under the page is noticed, and the page goes on", async (t) => {
   let own = await start();
   t.after(() => own.stop());
@@ -473,6 +482,55 @@ test("a chart of use has its numbers as a table", async () => {
   assert.deepEqual(page.complaints, []);
 });
 
+test("what needs attention is a filter, and the report counts it", async () => {
+  const { organization } = await ask(`{ organization { apiKeyReport { active expired neverExpires expiresSoon leaked }
+    apiKeys(first: 100, includeRevoked: true, filter: { finding: [LEAKED] }) { results { keyId name } } } }`);
+  const { apiKeyReport: report, apiKeys: { results: [leaked] } } = organization;
+  const page = await visit();
+  await page.getByRole("button", { name: `${report.expiresSoon} expiring soon` }).click();
+  await range(page, `1–${report.expiresSoon} of ${report.expiresSoon}`);
+  assert.equal(params(page).finding, "EXPIRES_SOON");
+  await row(page).first().click();
+  await panel(page).getByText("Rotate it, or give it a later end.").waitFor();
+  await page.getByRole("button", { name: `${report.expiresSoon} expiring soon`, pressed: true }).click();
+  await page.waitForURL((url) => !url.hash.includes("finding"));
+
+  await page.getByRole("button", { name: `${report.leaked} leaked` }).click();
+  await row(page, leaked.name).getByText("Leaked").waitFor();
+  await row(page, leaked.name).click();
+  await panel(page).getByText("Others can read its plaintext. Reported").waitFor();
+
+  await page.getByRole("link", { name: "Report" }).click();
+  await page.getByRole("row", { name: "Active" }).getByRole("cell", { name: String(report.active), exact: true }).waitFor();
+  await check(page, "the report");
+  await page.getByRole("link", { name: "Without an end" }).click();
+  await page.getByText(`of ${report.neverExpires}`).waitFor();
+  await page.getByRole("link", { name: "Report" }).click();
+  await page.getByRole("link", { name: "Expired" }).click();
+  await page.getByText(`of ${report.expired}`).waitFor();
+
+  await enter(page, plaintexts.staging);
+  await row(page).first().waitFor();
+  assert.equal(await page.locator(".attention *").count(), 0);
+  await page.getByRole("link", { name: "Report" }).click();
+  await page.getByText("The report is about all keys of the organization.").waitFor();
+  assert.deepEqual(page.complaints, []);
+});
+
+test("lifetimes that the policy does not allow are not offered", async (t) => {
+  const strict = await start({ KEY_DEFAULT_LIFETIME: "30d", KEY_MAX_LIFETIME: "90d" });
+  t.after(() => strict.stop());
+  const page = await visit({}, "", strict);
+  await page.getByRole("button", { name: "New key" }).click();
+  await dialog(page).getByText("At most 90 days from now.").waitFor();
+  assert.deepEqual(await dialog(page).getByLabel("Expires").locator("option").allTextContents(), ["After 30 days, the default", "In 7 days", "In 30 days", "In 90 days", "On a date"]);
+  await dialog(page).getByLabel("Name").fill("By default");
+  await page.keyboard.press("Enter");
+  await dialog(page, "Your new key").getByRole("button", { name: "I have stored it" }).click();
+  await row(page, "By default").getByText(/in 30 days|next mo/).waitFor();
+  assert.deepEqual(page.complaints, []);
+});
+
 test("stored names are text", async () => {
   const page = await visit({}, "#/keys?order=created");
   await page.getByLabel("Order").selectOption("Oldest first");
@@ -490,8 +548,11 @@ test("stored names are text", async () => {
 });
 
 test("the trail shows past events, and new ones as they happen", async () => {
-  const page = await visit({}, "#/trail");
+  const page = await visit();
+  const streamed = page.waitForResponse((response) => response.headers()["content-type"].startsWith("text/event-stream"));
+  await page.getByRole("link", { name: "Trail" }).click();
   await page.getByText("created admin-key").waitFor();
+  await streamed;
   const { apiKey } = await create("Seen live");
   await page.getByText("created Seen live").waitFor();
   await page.getByRole("link", { name: "Seen live" }).focus();
