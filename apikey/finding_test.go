@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -213,5 +214,13 @@ func TestReportsAreCharged(t *testing.T) {
 	defer cancel()
 	if _, err := s.Report(ended, writer(Admin)); codeAndField(t, err) != "UNAVAILABLE" {
 		t.Errorf("after the deadline: %v", err)
+	}
+	end, err := s.scans.begin(t.Context(), "int_1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer end()
+	if _, err := s.Report(ended, writer(Admin)); codeAndField(t, err) != "UNAVAILABLE" || strings.Contains(err.Error(), "filter") {
+		t.Errorf("a report, which has no filter, that waited for another scan: %v", err)
 	}
 }
