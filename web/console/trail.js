@@ -132,7 +132,7 @@ export function trailView(app, root, signal) {
     const filter = { ...filterOf(), ...kind === "retriever" && { retrieverId: id } };
     while (!settings.signal.aborted) {
       try {
-        for await (const data of streams ? events("Live", { filter }, settings) : [null]) {
+        if (!document.hidden) for await (const data of streams ? events("Live", { filter }, settings) : [null]) {
           await arrived(data ? [data.auditEventAdded] : (await readPage({ first: 20 }, settings)).results, settings);
         }
       } catch (failure) {
