@@ -424,6 +424,20 @@ test("the trail goes on without streams", async () => {
   await page.getByText("created Without a stream").waitFor();
 });
 
+test("a list that fails says why, and can be tried again", async () => {
+  const page = await openPage();
+  await page.route("**/graphql", (route) => route.request().postDataJSON().operationName !== "OrganizationKeys" ? route.continue()
+    : route.fulfill({ headers: { "X-Request-Id": "REQUEST" }, json: { errors: [{ message: "Order by creation instead.", extensions: { code: "BAD_USER_INPUT", field: "orderBy" } }] } }));
+  await page.goto(server.console);
+  await page.getByRole("alert").getByText("Order by creation instead.").waitFor();
+  await page.getByText("REQUEST").waitFor();
+  await page.unroute("**/graphql");
+  await page.getByRole("button", { name: "Try again" }).click();
+  await row(page).first().waitFor();
+  assert.equal(await page.getByRole("button", { name: "Try again" }).count(), 0);
+  assert.deepEqual(page.complaints, []);
+});
+
 test("a server that restarts under the page is noticed, and the page goes on", async (t) => {
   let own = await start();
   t.after(() => own.stop());

@@ -191,7 +191,7 @@ const shortcuts = () => localStorage.getItem(shortcutsItem) !== "off";
 const actions = {
   skip: () => $("#main").focus(),
   graphql: () => graphqlDialog([...asked], openPlayground),
-  playground: () => openPlayground([...asked.values()].at(-1)),
+  playground: () => openPlayground(asked.values().next().value),
   help: () => helpDialog(shortcuts(), (on) => localStorage.setItem(shortcutsItem, on ? "on" : "off")),
 };
 $("#app").addEventListener("click", ({ target }) => actions[target.closest("[data-do]")?.dataset.do]?.());
