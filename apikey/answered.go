@@ -177,33 +177,11 @@ func (u *Usage) uncounted() (answers int64) {
 	return answers
 }
 
-// How old days are deleted.
-const (
-	forgetEvery = time.Hour
-	forgetBatch = 500                    // days of keys at a time
-	forgetPause = 100 * time.Millisecond // between two batches, so that others can write too
-)
-
-// Forget deletes the days of keys that are more than that many days old, now and every hour, in small steps, until the context ends. Several
-// processes can do so at the same time.
+// Forget deletes the days of keys that are more than that many days old, now and every hour, in small steps, until the context ends.
 func (u *Usage) Forget(ctx context.Context, days int, now func() time.Time) {
-	for {
-		wait := forgetPause
-		more, err := u.Store.DeleteAnswers(ctx, DayOf(now())-Day(days), forgetBatch)
-		if err != nil && ctx.Err() == nil {
-			u.Logger.WarnContext(ctx, "old usage could not be deleted", "error", err, "cause", errors.Unwrap(err))
-		}
-		if !more {
-			wait = forgetEvery
-		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return
-		}
-	}
+	forget(ctx, u.Logger, "old usage could not be deleted", func(ctx context.Context) (more bool, err error) {
+		return u.Store.DeleteAnswers(ctx, DayOf(now())-Day(days), forgetBatch)
+	})
 }
 
 // answered counts what a gateway was answered about the caller's key.

@@ -19,6 +19,7 @@ type memory struct {
 	events     []Event
 	unlisted   int // documents that no list shows
 	days       []KeyDay
+	deleted    FeedPlace     // the last deletion of an event
 	down       error         // the error of every read
 	fails      string        // the read that fails, in the form that reads returns
 	delay      time.Duration // how long every read takes

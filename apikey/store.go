@@ -47,7 +47,8 @@ type Store interface {
 	// StoredEvents returns those of the events that are stored, in any order.
 	StoredEvents(ctx context.Context, events []EventRef) ([]EventRef, error)
 
-	// InsertEvent stores an event without a change. If an event with its id is stored already, it does nothing.
+	// InsertEvent stores an event without a change. If an event with its id is stored already, it stays as it is; its place in the feed can move to
+	// the end.
 	InsertEvent(ctx context.Context, e Event) error
 
 	// EventPage returns the tenant's events that are in the list.
@@ -55,6 +56,17 @@ type Store interface {
 
 	// CountEvents counts the tenant's events that meet the conditions.
 	CountEvents(ctx context.Context, tenant InternalID, where EventConditions) (int, error)
+
+	// ArrivedEvents returns a part of the feed of the tenant's events. The place of an event is decided when it is stored. It is after the places
+	// of all events that ArrivedEvents has returned, no matter which process stores it, what its clock says, or how often it tries.
+	ArrivedEvents(ctx context.Context, tenant InternalID, r FeedRange) (FeedPage, error)
+
+	// TenantsOfEvents returns the tenants that have events, each once, in any order.
+	TenantsOfEvents(ctx context.Context) ([]InternalID, error)
+
+	// DeleteEvents deletes up to limit of the tenant's events that happened before an instant, and reports whether there can be more. The feed
+	// remembers the last place from which it deleted one. It keeps an event that the store needs to number others.
+	DeleteEvents(ctx context.Context, tenant InternalID, before time.Time, limit int) (more bool, err error)
 }
 
 // Reader has the reads of a Store. Every read except KeysByHash is confined to one tenant. Old and odd documents are returned with the

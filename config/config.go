@@ -54,6 +54,7 @@ type Config struct {
 	UsageDays        int // for which usage is kept
 	LeakAction       string
 	LeakKeys         string // a file or an https URL; empty: GitHub's reports are off
+	AuditDays        int // for which audit events are kept; 0: forever
 	RequestTimeout   time.Duration
 	ShutdownDelay    time.Duration
 	Policy           Policy
@@ -143,6 +144,9 @@ func Parse(args []string, getenv func(string) string) (Config, []error) {
 		problems = append(problems, errors.New("PERSISTED_ONLY needs PERSISTED_OPERATIONS"))
 	}
 	problems = append(problems, c.Policy.check(getenv("KEY_EXPIRY_NOTICE") != "")...)
+	if kept := time.Duration(c.AuditDays) * day; c.AuditDays > 0 && kept <= c.Policy.ExpiryNotice {
+		problems = append(problems, errors.New("AUDIT_RETENTION_DAYS must be longer than KEY_EXPIRY_NOTICE: the event that a key expires soon would be deleted, and stored again, while it is still true"))
+	}
 	embedded := c.MongoURI == ""
 	if getenv("DEMO") == "" {
 		c.Demo = c.Command == "" && embedded

@@ -66,3 +66,31 @@ func TestLifetimesThatMakeNoSenseTogether(t *testing.T) {
 		}
 	}
 }
+
+// Events must be kept longer than the notice: otherwise an event that a key expires soon would be stored, deleted and stored again. A typo must not
+// start a server that deletes what it should keep.
+func TestAuditRetention(t *testing.T) {
+	for _, tt := range []struct {
+		days, notice string
+		want         int
+		problem      string
+	}{
+		{"", "", 0, ""},
+		{"off", "", 0, ""},
+		{"15", "", 15, ""},
+		{"36500", "", 36500, ""},
+		{"1", "0", 1, ""},
+		{"90", "89d", 90, ""},
+		{"14", "", 0, "must be longer than KEY_EXPIRY_NOTICE"},
+		{"90", "90d", 0, "must be longer than KEY_EXPIRY_NOTICE"},
+		{"0", "0", 0, "must be off or a number of days from 1 to 36500"},
+		{"36501", "", 0, "must be off"},
+		{"90d", "", 0, "must be off"},
+		{"OFF", "", 0, "must be off"},
+	} {
+		c, problems := parsed(map[string]string{"AUDIT_RETENTION_DAYS": tt.days, "KEY_EXPIRY_NOTICE": tt.notice})
+		if tt.problem == "" && (problems != "[]" || c.AuditDays != tt.want) || !strings.Contains(problems, tt.problem) {
+			t.Errorf("%s days, notice %q: got %d, %s, want %d, %q", tt.days, tt.notice, c.AuditDays, problems, tt.want, tt.problem)
+		}
+	}
+}

@@ -21,6 +21,9 @@ type setting struct {
 	set      func(string) error
 }
 
+// maxAuditDays is the largest AUDIT_RETENTION_DAYS: about a hundred years.
+const maxAuditDays = 36_500
+
 // settings declares every environment variable except OpenTelemetry's, and stores the defaults in c.
 func (c *Config) settings() []setting {
 	c.ListenAddr, c.AdminAddr = "127.0.0.1:8080", "127.0.0.1:8081"
@@ -57,6 +60,16 @@ func (c *Config) settings() []setting {
 		{"GITHUB_LEAK_KEYS", "", "File or https URL of the public keys with which GitHub signs its reports of leaked keys: SECURITY.md has the URL. Without it, /v1/leaks/github answers 404", fileOrHTTPS(&c.LeakKeys)},
 		{"GATE_PATH", c.GatePath, "Path at which clients execute a retriever through a gateway. /v1/authorize uses it to find the retriever's id in the path that the gateway sends", text(&c.GatePath)},
 		{"USAGE_RETENTION_DAYS", strconv.Itoa(c.UsageDays), "Days for which the usage of keys at the gate is kept. Older days are deleted in the background", number(&c.UsageDays)},
+		{"AUDIT_RETENTION_DAYS", "off", "Days for which audit events are kept, or off, which keeps them forever. Older events are deleted in the background, from every list and from GET /v1/audit-events", func(s string) error {
+			if s == "off" {
+				c.AuditDays = 0
+				return nil
+			}
+			if number(&c.AuditDays)(s) != nil || c.AuditDays > maxAuditDays {
+				return fmt.Errorf("must be off or a number of days from 1 to %d", maxAuditDays)
+			}
+			return nil
+		}},
 		{"CORS_ALLOWED_ORIGINS", "none; pages on localhost for the demo", "Comma-separated origins whose pages may call the server: exact, or https://*.example.com for all subdomains", list(&c.CORSOrigins)},
 		{"CORS_ALLOWED_HEADERS", "", "Comma-separated request headers that these pages may send, in addition to those that GraphQL clients and browser tracers send", list(&c.CORSHeaders)},
 		{"MAX_BODY_BYTES", "1048576", "Maximum size of a request body, in bytes", size(&c.MaxBodyBytes)},

@@ -161,6 +161,10 @@ func (c *command) serve(ctx context.Context) (err error) {
 	if c.leakKeys != nil {
 		working.Go(func() { c.leakKeys.Load(background) })
 	}
+	if c.cfg.AuditDays > 0 {
+		c.logger.WarnContext(ctx, "AUDIT_RETENTION_DAYS is set: audit events that are older are deleted for good", "days", c.cfg.AuditDays)
+		working.Go(func() { service.ForgetEvents(background, c.logger, c.cfg.AuditDays) })
+	}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	c.logger.InfoContext(ctx, "serving", "url", url, "store", c.storeName())

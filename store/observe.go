@@ -202,6 +202,18 @@ func (o observed) CountEvents(ctx context.Context, tenant apikey.InternalID, whe
 	return see(ctx, &o.observer, "CountEvents", func(ctx context.Context) (int, error) { return o.engine.CountEvents(ctx, tenant, where) })
 }
 
+func (o observed) ArrivedEvents(ctx context.Context, tenant apikey.InternalID, r apikey.FeedRange) (apikey.FeedPage, error) {
+	return see(ctx, &o.observer, "ArrivedEvents", func(ctx context.Context) (apikey.FeedPage, error) { return o.engine.ArrivedEvents(ctx, tenant, r) })
+}
+
+func (o observed) TenantsOfEvents(ctx context.Context) ([]apikey.InternalID, error) {
+	return see(ctx, &o.observer, "TenantsOfEvents", o.engine.TenantsOfEvents)
+}
+
+func (o observed) DeleteEvents(ctx context.Context, tenant apikey.InternalID, before time.Time, limit int) (bool, error) {
+	return see(ctx, &o.observer, "DeleteEvents", func(ctx context.Context) (bool, error) { return o.engine.DeleteEvents(ctx, tenant, before, limit) })
+}
+
 func (o observed) Import(ctx context.Context, from document.Source, options document.ImportOptions) (document.Imported, error) {
 	return see(ctx, &o.observer, "Import", func(ctx context.Context) (document.Imported, error) { return o.engine.Import(ctx, from, options) })
 }

@@ -45,7 +45,7 @@ func NewCORS(origins []string, headers ...string) (CORS, []error) {
 		Origins:         slices.DeleteFunc(slices.Clone(origins), func(o string) bool { return o == "*" }),
 		Methods:         corsMethods,
 		RequestHeaders:  slices.Concat(requestHeaders, slices.DeleteFunc(slices.Clone(headers), func(h string) bool { return h == "*" })),
-		ResponseHeaders: []string{"X-Request-Id", "Retry-After", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "X-RateLimit-Window"},
+		ResponseHeaders: []string{"X-Request-Id", "Retry-After", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "X-RateLimit-Window", "X-Next-Cursor", "Link"},
 		MaxAgeInSeconds: 600,
 	}
 	if len(config.Origins) == 0 { // the headers are still checked

@@ -123,6 +123,9 @@ func NewHandler(o Options) http.Handler {
 		mux.Handle("POST "+leaksPath, withTimeout(o.Timeout, maxLeaksBytes, bodies.read(reported, refuseREST, full)))
 		mux.HandleFunc(leaksPath, methodNotAllowed("POST"))
 	}
+	// This endpoint is the product's own, so it does not close with the vendor's.
+	mux.Handle("GET "+feedPath, withResponseDeadline(o.Timeout, admit(http.HandlerFunc(endpoints.feed), refuseREST)))
+	mux.HandleFunc(feedPath, methodNotAllowed("GET"))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, status{"ok"}) })
 	mux.HandleFunc("GET /readyz", ready(o.Ready, o.Stopping))
 	if o.Playground {

@@ -141,6 +141,9 @@ const (
 // Events is the collection of audit events. An import file has no list of events, but key documents can carry some.
 const Events = "audit_events"
 
+// Deletions is the collection that says, for each tenant, which of its events was the last in the feed that was deleted because of its age.
+const Deletions = "audit_deletions"
+
 // Identity identifies a stored document within its list, in the form that engines compare.
 type Identity struct {
 	Tenant     apikey.InternalID

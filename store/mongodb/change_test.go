@@ -243,7 +243,7 @@ func TestEventsThatCannotBeMoved(t *testing.T) {
 	s, w := dropped(t, uri)
 	looksEvery(s, 0)
 	p.On(func(command string, doc bson.Raw) *mongodbtest.Fault {
-		if command == "insert" && doc.Lookup("insert").StringValue() == document.Events {
+		if ofEvent(command, doc, func(string) bool { return true }) {
 			return mongodbtest.Refusing(codeUnauthorized)
 		}
 		return nil
@@ -294,8 +294,8 @@ func TestFinishingLeavesLaterChanges(t *testing.T) {
 	}
 	s.settler.close() // otherwise it can finish the changes first
 	insert(t, s, document.Keys, elements(t, newKey(crashKey("key_1"))))
-	p.On(func(command string, _ bson.Raw) *mongodbtest.Fault {
-		if command == "insert" {
+	p.On(func(command string, doc bson.Raw) *mongodbtest.Fault {
+		if ofEvent(command, doc, func(string) bool { return true }) {
 			return mongodbtest.Refusing(codeUnauthorized)
 		}
 		return nil

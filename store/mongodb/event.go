@@ -2,12 +2,9 @@ package mongodb
 
 import (
 	"context"
-	"errors"
 	"slices"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
-	"go.mongodb.org/mongo-driver/v2/mongo"
-	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"retrieverkeys/apikey"
 	"retrieverkeys/store/document"
@@ -16,19 +13,6 @@ import (
 // InsertEvent implements apikey.Store.
 func (s *Store) InsertEvent(ctx context.Context, e apikey.Event) error {
 	return s.insertEvents(ctx, []bson.Raw{document.FromEvent(e)})
-}
-
-// insertEvents stores those of the events that are not stored yet.
-func (s *Store) insertEvents(ctx context.Context, events []bson.Raw) error {
-	ctx, cancel := writing(ctx)
-	defer cancel()
-	_, err := s.events.InsertMany(ctx, events, options.InsertMany().SetOrdered(false))
-	var bulk mongo.BulkWriteException
-	if errors.As(err, &bulk) && bulk.WriteConcernError == nil &&
-		!slices.ContainsFunc(bulk.WriteErrors, func(e mongo.BulkWriteError) bool { return e.Code != codeDuplicateKey }) {
-		return nil
-	}
-	return failure(err)
 }
 
 // EventPage implements apikey.Store.

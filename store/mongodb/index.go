@@ -46,6 +46,7 @@ var indexes = []index{
 	{document.Events, bson.D{up("internal_id"), up("audit_id")}, true},
 	{document.Events, eventIndex("retriever_ids"), false},
 	{document.Events, eventIndex("resource_id"), false},
+	{document.Events, arrivalOrder, false},
 	{document.Keys, keysOfTenant, false},
 	{document.Keys, keysByExpiry, false},
 	{document.Keys, keysOfCreator, false},

@@ -81,7 +81,7 @@ func TestEnsureIndexes(t *testing.T) {
 		"namespaces internal_id_1_namespace_name_1_namespace_id_1": false,
 		"api_keys pending_events.audit_id_1_internal_id_1":         false,
 		"namespaces namespace_id_1":                                false, "namespaces namespace_name_1": false,
-		"audit_events _id_": false, "audit_events internal_id_1_audit_id_1": true,
+		"audit_events _id_": false, "audit_events internal_id_1_audit_id_1": true, "audit_events internal_id_1_arrived_at_1_audit_id_1": false,
 		"audit_events internal_id_1_retriever_ids_1_timestamp_-1_audit_id_-1": false,
 		"audit_events internal_id_1_resource_id_1_timestamp_-1_audit_id_-1":   false,
 		"audit_events internal_id_1_timestamp_-1_audit_id_-1":                 false,
@@ -266,6 +266,7 @@ func TestIndexesAreBuiltInOrderAndWithoutADeadline(t *testing.T) {
 		"audit_events internal_id_1_audit_id_1", // the trail
 		"audit_events internal_id_1_retriever_ids_1_timestamp_-1_audit_id_-1",
 		"audit_events internal_id_1_resource_id_1_timestamp_-1_audit_id_-1",
+		"audit_events internal_id_1_arrived_at_1_audit_id_1",                                               // the feed
 		"api_keys internal_id_1_created_at_-1_key_id_-1", "api_keys internal_id_1_expires_at_-1_key_id_-1", // lists of the organization
 		"api_keys internal_id_1_created_by_1_created_at_-1_key_id_-1",
 		"api_keys expires_at_1_key_id_1_internal_id_1", // notices

@@ -31,6 +31,7 @@ type Store struct {
 	fresh                        collection // api_keys as the primary has them
 	events                       collection // read from the primary: an audit trail must not lag behind
 	usage                        collection
+	deletions                    collection // of events
 
 	settler *settler
 	left    leftovers
@@ -38,6 +39,8 @@ type Store struct {
 	ending  indexName // of endIndex
 	sweep   sweep
 	scan    atomic.Bool // the next sweep scans all keys, because the index of pending events cannot be built
+
+	margin time.Duration // feedMargin, which tests change
 
 	explains atomic.Pointer[bool] // explainsTruly, once it was asked
 
@@ -87,6 +90,8 @@ func open(uri, database string, logger *slog.Logger, configure func(*options.Cli
 		primary:    primary,
 		fresh:      primary.Collection(document.Keys),
 		events:     primary.Collection(document.Events),
+		deletions:  primary.Collection(document.Deletions),
+		margin:     feedMargin,
 		namespaces: db.Collection(document.Namespaces),
 		retrievers: db.Collection(document.Retrievers),
 		keys:       db.Collection(document.Keys),

@@ -95,7 +95,7 @@ func queries(v example) []query {
 		{"import: retrievers that are stored", document.Retrievers, storedLike("retriever_id", []owned{{tenant, v.retriever}}, bson.A{v.key}, nil), nil, 0, []bson.D{byID, {up("internal_id"), up("retriever_id")}}, false},
 		{"import: keys that are stored", document.Keys, storedLike("key_id", []owned{{tenant, v.key}}, bson.A{v.key}, bson.A{v.hash}), nil, 0, []bson.D{byID, byKeyID, {up("key_hash")}}, false},
 	}
-	return slices.Concat(queries, keyQueries(v), eventQueries(v))
+	return slices.Concat(queries, keyQueries(v), eventQueries(v), feedQueries(v))
 }
 
 // eventQueries are those of lists of events.
@@ -122,6 +122,37 @@ func eventQueries(v example) (queries []query) {
 		queries = append(queries, query{"later pages of " + of.events, document.Events, filter.with(), newest, 26, []bson.D{of.index}, true})
 	}
 	return queries
+}
+
+// feedQueries are those of the feed and of the deletion of old events.
+func feedQueries(v example) []query {
+	tenant := apikey.InternalID(v.tenant)
+	byID, byAuditID, ids := bson.D{up("_id")}, bson.D{up("internal_id"), up("audit_id")}, bson.A{v.key}
+	end := v.at.UnixMilli()
+	later := feedAfter(tenant, apikey.FeedPlace{Arrival: v.created.UnixMilli(), ID: "evt_"}, end)
+	return []query{
+		{"events by id", document.Events, eventsWithIDs(tenant, ids), nil, 0, []bson.D{byID}, false},
+		{"an event that is stored already", document.Events, bson.D{{Key: "internal_id", Value: v.tenant}, {Key: "audit_id", Value: v.key}}, nil, 1, []bson.D{byAuditID}, false},
+		{"the feed of events", document.Events, feedAfter(tenant, apikey.FeedPlace{}, end), arrivalOrder[1:], 26, []bson.D{arrivalOrder}, true},
+		{"later pages of the feed of events", document.Events, later, arrivalOrder[1:], 26, []bson.D{arrivalOrder}, true},
+		// The server walks the first index until an event happened late enough, or sorts what the second one has.
+		{"where the feed of events begins", document.Events, happenedSince(tenant, v.created, end), nil, 0, []bson.D{arrivalOrder, eventIndex()}, false},
+		{"events without a place in the feed", document.Events, unstamped(tenant), nil, stampBatch, []bson.D{arrivalOrder}, true},
+		{"old events", document.Events, happenedBefore(tenant, v.created), oldestFirst, 26, []bson.D{eventIndex()}, true},
+		{"old events to delete", document.Events, append(eventsWithIDs(tenant, ids), bson.E{Key: arrivedAt, Value: bson.D{{Key: "$lte", Value: bson.DateTime(end)}}}), nil, 0, []bson.D{byID}, false},
+		{"old events: the tenants", document.Events, bson.D{{Key: "internal_id", Value: someText}}, bson.D{up("internal_id")}, 1, eventIndexes(), false},
+		{"the last deletion of an event", document.Deletions, ofTenant(tenant), nil, 0, []bson.D{byID}, false},
+	}
+}
+
+// eventIndexes are all indexes of events. Each begins with the tenant.
+func eventIndexes() (all []bson.D) {
+	for _, ix := range indexes {
+		if ix.collection == document.Events {
+			all = append(all, ix.keys)
+		}
+	}
+	return all
 }
 
 // The indexes of key lists, each in the list's order.

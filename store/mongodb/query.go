@@ -32,11 +32,17 @@ import (
 //	                        audit_events internal_id, a condition, timestamp, audit_id. The condition is one of retriever_ids, namespace_id,
 //	                                    resource_id, actor_id and actor_key_id, or none. If two can find the events, two more commands count
 //	                                    which finds fewer.
-//	InsertEvent             audit_events _id
 //	StoredEvents            audit_events _id
 //	AddAnswers              api_key_usage internal_id, key_id, day; in one command for all
 //	AnswersOf               api_key_usage the same
 //	DeleteAnswers           api_key_usage day; then _id
+//	InsertEvent             audit_events _id; for an event that is stored already, internal_id, audit_id
+//	ArrivedEvents           audit_events internal_id, arrived_at, audit_id, which is its order too; first the events without arrived_at, by the same.
+//	                                    Since: one more command, by this or by internal_id, timestamp, audit_id
+//	                        audit_deletions _id
+//	TenantsOfEvents         audit_events internal_id, in any of its indexes
+//	DeleteEvents            audit_events internal_id, timestamp, audit_id; then _id
+//	                        audit_deletions _id
 //	KeysWithID              api_keys    internal_id (after reading all tenants); then as Keys
 //	KeysWithPrefix          api_keys    none: reads every key, for an operator
 //	AllNamespaces           namespaces  none: returns all

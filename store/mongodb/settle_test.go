@@ -238,11 +238,14 @@ func insertRaw(t *testing.T, s *Store, doc bson.Raw) {
 
 // ofEvent reports whether a command stores an event with such an id.
 func ofEvent(command string, doc bson.Raw, is func(id string) bool) bool {
-	if command != "insert" || doc.Lookup("insert").StringValue() != document.Events {
+	if command != "update" || doc.Lookup("update").StringValue() != document.Events {
 		return false
 	}
-	documents, _ := doc.Lookup("documents").Array().Values()
-	return slices.ContainsFunc(documents, func(v bson.RawValue) bool { return is(v.Document().Lookup("audit_id").StringValue()) })
+	updates, _ := doc.Lookup("updates").Array().Values()
+	return slices.ContainsFunc(updates, func(v bson.RawValue) bool {
+		id, ok := v.Document().Lookup("q", "_id").StringValueOK()
+		return ok && is(id)
+	})
 }
 
 // If the store refuses to move events, each read must still be one command, and nothing more must be logged.

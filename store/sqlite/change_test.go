@@ -189,7 +189,7 @@ func TestFilesOfOlderVersionsAreMigrated(t *testing.T) {
 		"DROP INDEX api_keys_by_end", "DROP INDEX api_keys_by_creation", "DROP INDEX api_keys_by_expiry", "DROP INDEX api_keys_by_creator",
 		"ALTER TABLE api_keys DROP COLUMN created_at", "ALTER TABLE api_keys DROP COLUMN expires_at",
 		"ALTER TABLE api_keys DROP COLUMN active_until", "ALTER TABLE api_keys DROP COLUMN created_by",
-		"DROP TABLE audit_events", "DROP TABLE audit_event_retrievers", "DROP INDEX namespaces_by_id", "DROP INDEX namespaces_by_any_name", "DROP TABLE api_key_usage", "PRAGMA user_version = 1",
+		"DROP TABLE audit_deletions", "DROP TABLE audit_events", "DROP TABLE audit_event_retrievers", "DROP INDEX namespaces_by_id", "DROP INDEX namespaces_by_any_name", "DROP TABLE api_key_usage", "PRAGMA user_version = 1",
 	} {
 		if _, err := s.write.ExecContext(t.Context(), statement); err != nil {
 			t.Fatal(err)
@@ -231,7 +231,7 @@ func TestFilesOfOlderVersionsAreMigrated(t *testing.T) {
 }
 
 // insertEvents stores n events of one millisecond after the other in one transaction.
-func insertEvents(t *testing.T, s *Store, n int, edit func(i int, e *apikey.Event)) {
+func insertEvents(t testing.TB, s *Store, n int, edit func(i int, e *apikey.Event)) {
 	t.Helper()
 	err := s.writing(t.Context(), func(ctx context.Context, w *writer) error {
 		for i := range n {
@@ -265,7 +265,7 @@ func TestEventsOfOlderVersionsAreMigrated(t *testing.T) {
 		}
 	})
 	for _, statement := range []string{
-		"DROP INDEX api_keys_by_end", "DROP INDEX audit_events_by_time", "DROP INDEX audit_events_by_namespace", "DROP INDEX audit_events_by_resource",
+		"DROP INDEX api_keys_by_end", "DROP TABLE audit_deletions", "DROP INDEX audit_events_by_arrival", "DROP INDEX audit_events_by_time", "DROP INDEX audit_events_by_namespace", "DROP INDEX audit_events_by_resource",
 		"DROP INDEX audit_events_by_actor", "DROP INDEX audit_events_by_actor_key",
 		"ALTER TABLE audit_events DROP COLUMN happened_at", "ALTER TABLE audit_events DROP COLUMN namespace_id",
 		"ALTER TABLE audit_events DROP COLUMN resource_id", "ALTER TABLE audit_events DROP COLUMN actor_id",
@@ -296,6 +296,10 @@ func TestEventsOfOlderVersionsAreMigrated(t *testing.T) {
 	check(n/5, apikey.EventConditions{About: new(apikey.ID("key_3"))})
 	check(n/4, apikey.EventConditions{ActorID: new("usr_2")})
 	check(n*9/10, apikey.EventConditions{ActorKeyID: new(apikey.ID("key_actor"))})
+	feed, err := migrated.ArrivedEvents(t.Context(), tenant, apikey.FeedRange{Limit: n + 1})
+	if err != nil || len(feed.Events) != n || feed.Events[0].ID != "evt_00000" || feed.Events[n-1].ID != "evt_02499" {
+		t.Errorf("the feed has %d events, %v", len(feed.Events), err)
+	}
 	check(100, apikey.EventConditions{Happened: apikey.Period{From: new(march.Add(100 * time.Millisecond)), Until: new(march.Add(200 * time.Millisecond))}})
 	if err := migrated.InsertEvent(t.Context(), newEvent("evt_new", "key_3")); err != nil {
 		t.Fatal(err)

@@ -13,7 +13,7 @@ import (
 // The file identifies its program by an application id ("rkey") and the version of the schema.
 const (
 	applicationID = 0x726b6579
-	schemaVersion = 6
+	schemaVersion = 7
 )
 
 // migration brings a file from the previous version of the schema to the next one.
@@ -31,6 +31,7 @@ var schema = [schemaVersion]migration{
 	{eventColumns, fill(unfilledEvents, fillEventColumns, eventValues), eventIndexes},
 	{tables: usageTable},
 	{indexes: expiryIndex},
+	{tables: deletions, indexes: arrivalIndex},
 }
 
 // documents is the schema of version 1. Its tables have one row per document: the BSON as imported, and the columns
@@ -152,6 +153,21 @@ CREATE TABLE api_key_usage (
 CREATE INDEX api_key_usage_by_day ON api_key_usage (day);
 `
 
+// The feed, of version 7, has events in the order of their rows. A row gets the number after the largest one, in the order of the transactions, so
+// it is after all rows that anybody can have read. The newest row is never deleted, because its number would be used again. The index has the
+// rows of a tenant in order: SQLite puts the row's number at the end of every index. audit_deletions has the last row that was deleted.
+const (
+	arrivalIndex = `
+CREATE INDEX audit_events_by_arrival ON audit_events (tenant);
+`
+	deletions = `
+CREATE TABLE audit_deletions (
+	tenant TEXT PRIMARY KEY,
+	pk     INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+`
+)
+
 // auditTrail, of version 2, stores audit events as documents are stored. audit_event_retrievers is the order of every retriever's
 // events, with times in milliseconds. The indexes of namespaces are for commands that work on all organizations.
 const auditTrail = `
@@ -207,6 +223,12 @@ const (
 	answersOfKey
 	expiringKeys
 	eventStored
+	arrivedEvents
+	eventOfRow
+	lastDeletedEvent
+	firstEventSince
+	lastEventRow
+	tenantsOfEvents
 	keyOrderReads
 	eventOrderReads = keyOrderReads + readStatement(keyOrders)*readsOfKeyOrder
 	reads           = eventOrderReads + readStatement(eventOrders)*readsOfEventOrder
@@ -351,8 +373,19 @@ var readSQL = [reads]string{
 		WHERE expires_at > -9223372036854775808 AND (expires_at, id, tenant) > (?, ?, ?) AND expires_at < ? AND tenant > '' ORDER BY expires_at, id, tenant LIMIT ?`,
 	eventStored: `SELECT id FROM audit_events WHERE tenant = ? AND id = ?`,
 	// The + keeps the indexes of tenant out of the choice.
-	keysOfRows:   `SELECT document FROM api_keys WHERE pk > ? AND pk <= ? AND +tenant = ? AND id IS NOT NULL`,
-	answersOfKey: `SELECT day, allowed, refused FROM api_key_usage WHERE tenant = ? AND key_id = ? AND day >= ? AND day <= ?`,
+	keysOfRows:       `SELECT document FROM api_keys WHERE pk > ? AND pk <= ? AND +tenant = ? AND id IS NOT NULL`,
+	answersOfKey:     `SELECT day, allowed, refused FROM api_key_usage WHERE tenant = ? AND key_id = ? AND day >= ? AND day <= ?`,
+	arrivedEvents:    `SELECT pk, document FROM audit_events INDEXED BY audit_events_by_arrival WHERE tenant = ? AND pk > ? ORDER BY pk LIMIT ?`,
+	eventOfRow:       `SELECT id FROM audit_events WHERE pk = ? AND +tenant = ?`,
+	lastDeletedEvent: `SELECT pk FROM audit_deletions WHERE tenant = ?`,
+	firstEventSince:  `SELECT min(pk) FROM audit_events INDEXED BY audit_events_by_time WHERE tenant = ? AND happened_at >= ?`,
+	lastEventRow:     `SELECT pk, id FROM audit_events INDEXED BY audit_events_by_arrival WHERE tenant = ? AND pk > 0 ORDER BY pk DESC LIMIT 1`,
+	tenantsOfEvents: `
+		WITH RECURSIVE tenants (tenant) AS (
+			SELECT min(tenant) FROM audit_events WHERE tenant >= ''
+			UNION ALL
+			SELECT (SELECT min(e.tenant) FROM audit_events e WHERE e.tenant > t.tenant) FROM tenants t WHERE t.tenant IS NOT NULL)
+		SELECT t.tenant FROM tenants t WHERE t.tenant IS NOT NULL`,
 }
 
 // writeStatement identifies a statement of a transaction, prepared on first use.
@@ -382,6 +415,10 @@ const (
 	insertEventRetriever
 	addAnswers
 	deleteAnswers
+	oldEvents
+	deleteEvent
+	deleteEventRetriever
+	noteDeletion
 	writes
 )
 
@@ -430,6 +467,13 @@ var writeSQL = [writes]string{
 	deleteAnswers: `
 		DELETE FROM api_key_usage WHERE (tenant, key_id, day) IN (
 			SELECT tenant, key_id, day FROM api_key_usage INDEXED BY api_key_usage_by_day WHERE day < ? LIMIT ?)`,
+	oldEvents: `
+		SELECT pk, document FROM audit_events INDEXED BY audit_events_by_time
+		WHERE tenant = ? AND happened_at < ? AND pk < (SELECT max(pk) FROM audit_events WHERE pk > 0) LIMIT ?`,
+	deleteEvent:          `DELETE FROM audit_events WHERE pk = ?`,
+	deleteEventRetriever: `DELETE FROM audit_event_retrievers WHERE tenant = ? AND retriever_id = ? AND happened_at = ? AND id = ?`,
+	noteDeletion: `
+		INSERT INTO audit_deletions (tenant, pk) VALUES (?, ?) ON CONFLICT DO UPDATE SET pk = excluded.pk WHERE excluded.pk > pk`,
 }
 
 // The statements that fill the columns of new versions.
