@@ -50,12 +50,12 @@ func (s *Store) insertEvents(ctx context.Context, events []bson.Raw) error {
 	defer cancel()
 	models := make([]mongo.WriteModel, len(events))
 	for i, e := range events {
-		id, fields := insertable(e)
+		filter, fields := insertable(e)
 		update := bson.D{stamp}
 		if len(fields) > 0 {
 			update = append(update, bson.E{Key: "$setOnInsert", Value: fields})
 		}
-		models[i] = mongo.NewUpdateOneModel().SetUpsert(true).SetFilter(bson.D{{Key: "_id", Value: id}, internalID(e)}).SetUpdate(update)
+		models[i] = mongo.NewUpdateOneModel().SetUpsert(true).SetFilter(filter).SetUpdate(update)
 	}
 	_, err := s.events.BulkWrite(ctx, models, options.BulkWrite().SetOrdered(false))
 	bulk, some := errors.AsType[mongo.BulkWriteException](err)
@@ -80,9 +80,9 @@ func (s *Store) insertEvents(ctx context.Context, events []bson.Raw) error {
 	return failure(err)
 }
 
-// insertable returns the _id of an event and the fields that an upsert stores. It leaves out fields that an upsert sets itself, and those whose
-// names it could not store. No event of this program has such names.
-func insertable(event bson.Raw) (id any, fields bson.D) {
+// insertable returns the filter and the other fields of an upsert that stores an event. The filter has the fields by which the collection can be
+// sharded. The others are without arrived_at, and without those whose names an update cannot store. No event of this program has such names.
+func insertable(event bson.Raw) (filter, fields bson.D) {
 	elements, _ := event.Elements() // it comes from a valid document
 	named := map[string]bool{}
 	for _, e := range elements {
@@ -92,21 +92,21 @@ func insertable(event bson.Raw) (id any, fields bson.D) {
 		}
 		named[name] = true
 		switch name {
-		case "_id":
-			id = e.Value()
-		case "internal_id", arrivedAt:
+		case "_id", "internal_id", "audit_id":
+			filter = append(filter, bson.E{Key: name, Value: e.Value()})
+		case arrivedAt:
 		default:
 			fields = append(fields, bson.E{Key: name, Value: e.Value()})
 		}
 	}
-	switch {
-	case id != nil:
-		return id, fields
-	case named["audit_id"]:
-		return event.Lookup("audit_id"), fields
-	default:
-		return bson.NewObjectID(), fields // no list and no feed has it
+	if !named["_id"] {
+		id := bson.E{Key: "_id", Value: event.Lookup("audit_id")}
+		if !named["audit_id"] {
+			id.Value = bson.NewObjectID() // no list and no feed has it
+		}
+		filter = append(filter, id)
 	}
+	return filter, fields
 }
 
 // ArrivedEvents implements apikey.Store. The arrival of an event is its arrived_at in milliseconds.
