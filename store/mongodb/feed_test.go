@@ -291,6 +291,43 @@ func TestEventsOfOldVersionsAreStampedInSteps(t *testing.T) {
 	}
 }
 
+// A user with the role of earlier versions may insert events and not update them. The trail must be complete all the same, and the feed must have
+// every event when the right is granted.
+func TestEventsWithoutTheRightToUpdate(t *testing.T) {
+	p, uri := mongodbtest.NewProxy(t, testURI)
+	p.Start()
+	s, _ := dropped(t, uri)
+	if err := s.Prepare(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	p.On(func(command string, doc bson.Raw) *mongodbtest.Fault {
+		if command == "update" && doc.Lookup("update").StringValue() == document.Events {
+			return mongodbtest.Refusing(codeUnauthorized)
+		}
+		return nil
+	})
+	if err := s.InsertKey(t.Context(), crashKey("key_1"), crashEvent("evt_1")); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := s.InsertEvent(t.Context(), crashEvent("evt_2")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if left, err := s.unfinishedKeys(t.Context(), 10); err != nil || len(left) > 0 {
+		t.Errorf("left unfinished: %v, %v", left, err)
+	}
+	if n, err := s.CountEvents(t.Context(), crashTenant, apikey.EventConditions{}); err != nil || n != 2 {
+		t.Errorf("%d events, %v, want 2", n, err)
+	}
+	if page, err := s.ArrivedEvents(t.Context(), crashTenant, apikey.FeedRange{Limit: 10}); apikey.Classify(err).Code != apikey.Unavailable {
+		t.Errorf("the feed %+v, %v", page, err)
+	}
+	p.On(nil)
+	f := storetest.Follower{Tenant: crashTenant}
+	f.ReadAll(t, s, 10, []apikey.EventID{"evt_1", "evt_2"})
+}
+
 // An event whose id another document has already must count as stored, and must come again in the feed. Otherwise its key would try to move it
 // forever.
 func TestEventsThatAreStoredUnderAnotherID(t *testing.T) {
