@@ -19,7 +19,7 @@ import (
 func TestFeedMissesNothing(t *testing.T) {
 	for seed := range uint64(5) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
-			random := rand.New(rand.NewPCG(seed, 19)) //nolint:gosec // a test's
+			random := rand.New(rand.NewPCG(seed, 19))
 			path := filepath.Join(t.TempDir(), "store.db")
 			processes := make([]*Store, 3)
 			for i := range processes {
