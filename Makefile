@@ -23,7 +23,7 @@ assets: ## fetch the playground's assets, which the next build contains; needs N
 playground: assets ## build it with the playground's assets, so that the playground needs no internet; needs Node.js
 	$(MAKE) build
 
-pictures: playground ## make the README's picture from the demo; needs Node.js and Chromium
+pictures: build ## make the README's picture from the demo; needs Node.js and Chromium
 	npm --prefix e2e ci
 	RETRIEVERKEYS=$(CURDIR)/retrieverkeys node e2e/pictures.js
 

@@ -38,6 +38,7 @@ type Config struct {
 	Demo             bool
 	Introspection    string
 	Playground       bool
+	Console          bool
 	REST             bool
 	CORSOrigins      []string
 	CORSHeaders      []string

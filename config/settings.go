@@ -27,7 +27,7 @@ const maxAuditDays = 36_500
 // settings declares every environment variable except OpenTelemetry's, and stores the defaults in c.
 func (c *Config) settings() []setting {
 	c.ListenAddr, c.AdminAddr = "127.0.0.1:8080", "127.0.0.1:8081"
-	c.Playground, c.REST = true, true
+	c.Playground, c.Console, c.REST = true, true, true
 	c.MaxBodyBytes, c.MaxResponseBytes = 1<<20, 32<<20
 	c.AuthFailures = 6_000
 	c.MaxConcurrent, c.MaxConnections, c.MaxStreams = turnsPerCore*runtime.GOMAXPROCS(0), 10_000, 100
@@ -55,6 +55,7 @@ func (c *Config) settings() []setting {
 		{"DEMO", "true when the program is started without a command and without MongoDB, else false", "true fills an empty store with demo data", boolean(&c.Demo)},
 		{"INTROSPECTION", "public on the embedded store, else authenticated", "Who may read the schema: public, authenticated or off", choice(&c.Introspection, "public", "authenticated", "off")},
 		{"PLAYGROUND", "on", "The GraphQL playground: on or off", switched(&c.Playground)},
+		{"CONSOLE", "on", "The console, a page for people at /: on or off. Its operations run with PERSISTED_ONLY too", switched(&c.Console)},
 		{"REST", "on", "The vendor's REST endpoints and /openapi.json: on, or off, which answers 404", switched(&c.REST)},
 		{"LEAK_ACTION", "revoke", "What a report of a leaked key does: revoke, which also revokes an active key, or report, which only notes the leak", choice(&c.LeakAction, "revoke", "report")},
 		{"GITHUB_LEAK_KEYS", "", "File or https URL of the public keys with which GitHub signs its reports of leaked keys: SECURITY.md has the URL. Without it, /v1/leaks/github answers 404", fileOrHTTPS(&c.LeakKeys)},
@@ -105,7 +106,7 @@ func (c *Config) settings() []setting {
 		}},
 		{"TRUSTED_PROXIES", "", "Comma-separated addresses or CIDRs of proxies and gateways whose X-Forwarded-For and X-Forwarded-Uri are believed", prefixes(&c.TrustedProxies)},
 		{"PERSISTED_OPERATIONS", "", "File of operations that clients may send by id: a manifest of Apollo's generate-persisted-query-manifest or of graphql-codegen's client preset", text(&c.Persisted)},
-		{"PERSISTED_ONLY", "false", "true runs only operations of that file, without introspection. Close the REST endpoints with REST=off", boolean(&c.PersistedOnly)},
+		{"PERSISTED_ONLY", "false", "true runs only operations of that file, and the console's while it is on, without introspection. Close the REST endpoints with REST=off", boolean(&c.PersistedOnly)},
 		{"LOG_FORMAT", "text on a terminal, else json", "text or json", choice(&c.LogFormat, "text", "json")},
 		{"LOG_LEVEL", "info", "debug, info, warn or error", func(s string) error {
 			if c.LogLevel.UnmarshalText([]byte(s)) != nil {

@@ -23,8 +23,11 @@ export function binary() {
 
 let servers = 0;
 
+const demoQuery = `{ retriever(id: "product-search") { apiKeys(includeRevoked: true) { total results { name status lastUsedAt createdBy } } } }`;
+
 // start serves the demo from a new store on a free port. When the demo is ready, it resolves to an object with the server's URL, the demo's
-// namespace and admin key, the playground link and the log. settings contains environment variables.
+// namespace and admin key, the links to the console and to the playground, and the log. settings contains environment variables; those of a
+// server that has stopped serve its store again, at the same address.
 export function start(settings = {}) {
   const env = {
     PATH: process.env.PATH, HOME: folder, LISTEN_ADDR: "127.0.0.1:0", ADMIN_ADDR: "off", LOG_FORMAT: "json",
@@ -35,6 +38,7 @@ export function start(settings = {}) {
   const exited = new Promise((resolve) => child.once("exit", (code, signal) => resolve(code ?? signal)));
   const server = {
     log,
+    settings: env,
     headers: {},
     // run runs another command on the same store and returns its output.
     run: (...args) => execFileSync(binary(), args, { cwd: folder, env, encoding: "utf8" }),
@@ -53,12 +57,15 @@ export function start(settings = {}) {
     exited.then((code) => reject(new Error(`the server ended with ${code}:\n${log.join("\n")}`)));
     createInterface(child.stderr).on("line", (line) => log.push(line));
     createInterface(child.stdout).on("line", (line) => {
-      const [, name, value] = /^ {2}(Namespace|Admin key|Playground|GraphQL) +(\S+)$/.exec(line) ?? [];
+      const [, name, value] = /^ {2}(Namespace|Admin key|Console|GraphQL) +(\S+)$/.exec(line) ?? [];
       if (!name) return;
-      server[{ Namespace: "namespace", "Admin key": "key", Playground: "playground", GraphQL: "graphql" }[name]] = value;
+      server[{ Namespace: "namespace", "Admin key": "key", Console: "console", GraphQL: "graphql" }[name]] = value;
       if (name !== "GraphQL") return;
       server.url = new URL(value).origin;
       server.headers = { authorization: `Bearer ${server.key}`, "x-namespace": server.namespace };
+      const headers = { Authorization: `Bearer ${server.key}`, "X-Namespace": server.namespace };
+      server.playground = `${server.url}/playground#headers=${encodeURIComponent(JSON.stringify(headers))}&query=${encodeURIComponent(demoQuery)}`;
+      server.settings.LISTEN_ADDR = new URL(value).host;
       resolve(server);
     });
   });

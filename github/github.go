@@ -191,7 +191,7 @@ func (k *Keys) get(ctx context.Context, etag string) (document []byte, newETag s
 	if err != nil {
 		return nil, "", err
 	}
-	defer response.Body.Close() //nolint:errcheck // it was read
+	defer response.Body.Close()
 	switch {
 	case response.StatusCode == http.StatusNotModified && etag != "":
 		return nil, etag, nil

@@ -96,7 +96,7 @@ type Options struct {
 	// Memory limits the memory of all responses together; nil means no limit.
 	Memory  Memory
 	Streams Streams
-	// Playground is the page to which browsers are redirected; may be empty.
+	// Playground is the page to which browsers are redirected, relative to the endpoint; may be empty.
 	Playground string
 	Logger     *slog.Logger
 	Metrics    Metrics

@@ -56,7 +56,8 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if media == mediaPage {
 		asked := r.URL.Query()
 		if r.Method == http.MethodGet && h.playground != "" && !asked.Has("documentId") && !asked.Has("extensions") {
-			http.Redirect(w, r, h.playground+playgroundFragment(asked), http.StatusSeeOther)
+			w.Header().Set("Location", h.playground+playgroundFragment(asked)) // as it is: http.Redirect would make it absolute
+			w.WriteHeader(http.StatusSeeOther)
 			return
 		}
 		media = responseMedia(r.Header.Values("Accept"), mediaJSON, mediaResponse)

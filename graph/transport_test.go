@@ -40,7 +40,7 @@ func TestResponseMedia(t *testing.T) {
 func TestKeysInURLsAreRefused(t *testing.T) {
 	_, admin := apikey.NewAdminKey(apikey.Namespace{}, "", "", "", time.Now())
 	secret := admin.Reveal()
-	h := NewHandler(Options{Service: &apikey.Service{}, Introspection: IntrospectionPublic, Limits: limits, Logger: slog.New(slog.DiscardHandler), Playground: "/"})
+	h := NewHandler(Options{Service: &apikey.Service{}, Introspection: IntrospectionPublic, Limits: limits, Logger: slog.New(slog.DiscardHandler), Playground: "playground"})
 	for _, c := range []struct {
 		name    string
 		asked   url.Values

@@ -42,11 +42,9 @@ func (c *command) demo(ctx context.Context, engine store.Engine, serverURL strin
   Admin key   %s
               (shown only once)
 
-  Playground  %s
-  GraphQL     %s/graphql
+%s  GraphQL     %s/graphql
 
-`, demoOrganization, len(batch.Retrievers), len(batch.Keys)-1, ns.Name, secret.Reveal(),
-		playgroundLink(serverURL, ns.Name, secret), serverURL)
+`, demoOrganization, len(batch.Retrievers), len(batch.Keys)-1, ns.Name, secret.Reveal(), c.pages(serverURL, ns.Name, secret.Reveal()), serverURL)
 	return err
 }
 
@@ -66,11 +64,30 @@ func (c *command) demoHint(ctx context.Context, engine store.Engine, serverURL s
 
   From a source checkout, use "go run ." instead of "retrieverkeys".
 
-  Playground  %s/
-  GraphQL     %s/graphql
+%s  GraphQL     %s/graphql
 
-`, organization, namespace, serverURL, serverURL)
+`, organization, namespace, c.pages(serverURL, "", ""), serverURL)
 	return err
+}
+
+// pages returns the lines that name the pages for people. The first page that is on gets the key, if there is one: in the console's link,
+// which fits into one line of 100 columns, or else in the playground's.
+func (c *command) pages(serverURL, namespace, key string) (lines string) {
+	if c.cfg.Console {
+		lines = "  Console     " + serverURL + "/"
+		if key != "" {
+			lines += "#key=" + key
+		}
+		lines += "\n"
+	}
+	switch {
+	case !c.cfg.Playground:
+	case key != "" && !c.cfg.Console:
+		lines += "  Playground  " + playgroundLink(serverURL, namespace, key) + "\n"
+	default:
+		lines += "  Playground  " + serverURL + "/playground\n"
+	}
+	return lines
 }
 
 // demoQuery is the query that the printed link opens in the playground. It is short and indented by tabs, because the link contains it.
@@ -86,10 +103,10 @@ const demoQuery = `query Keys {
 
 // playgroundLink returns a link that opens the playground with the headers and the query filled in. They are in the URL's fragment, which
 // browsers do not send, so no log and no proxy sees them.
-func playgroundLink(serverURL, namespace string, key apikey.Secret) string {
-	headers, _ := json.Marshal(map[string]string{"Authorization": "Bearer " + key.Reveal(), "X-Namespace": namespace})
+func playgroundLink(serverURL, namespace, key string) string {
+	headers, _ := json.Marshal(map[string]string{"Authorization": "Bearer " + key, "X-Namespace": namespace})
 	escape := func(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+", "%20") }
-	return serverURL + "/#headers=" + escape(string(headers)) + "&query=" + escape(demoQuery)
+	return serverURL + "/playground#headers=" + escape(string(headers)) + "&query=" + escape(demoQuery)
 }
 
 // demoRetriever describes a retriever of the demo and its number of keys.

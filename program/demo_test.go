@@ -1,6 +1,7 @@
 package program_test
 
 import (
+	"maps"
 	"net/http"
 	"regexp"
 	"slices"
@@ -18,8 +19,10 @@ func TestDemo(t *testing.T) {
 	d.Env["DEMO"], d.Env["KEY_MAX_LIFETIME"] = "true", "90d" // which the demo's keys are exempt from
 	s := programtest.Serve(t, d.Env)
 	key := regexp.MustCompile(`sk_[0-9A-Za-z]{53}\b`).FindString(s.Stdout.Await("Admin key", s.Ended))
-	link := s.Stdout.Await("Playground", s.Ended)
-	if !strings.Contains(link, s.URL+"/#headers=%7B%22Authorization%22%3A%22Bearer%20"+key) || strings.ContainsAny(strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(link), "Playground")), " \"") {
+	if link := s.Stdout.Await("Console", s.Ended); strings.TrimRight(link, "\r\n") != "  Console     "+s.URL+"/#key="+key || len(link) > 100 {
+		t.Errorf("link %q: want one line of at most 100 columns", link)
+	}
+	if link := s.Stdout.Await("Playground", s.Ended); strings.TrimSpace(link) != "Playground  "+s.URL+"/playground" {
 		t.Errorf("link %q", link)
 	}
 	ask := func(query string) string {
@@ -63,5 +66,28 @@ func TestDemo(t *testing.T) {
 	}
 	if strings.Contains(again.Stdout.String(), "sk_") {
 		t.Error("a key is printed again")
+	}
+}
+
+// Without the console, the playground's link has the key. Without both pages, no line names one.
+func TestDemoLinksTheFirstPageThatIsOn(t *testing.T) {
+	for name, tt := range map[string]struct {
+		settings programtest.Fields
+		pages    *regexp.Regexp
+	}{
+		"the playground alone": {programtest.Fields{"CONSOLE": "off"}, regexp.MustCompile(`(?m)^  Playground  http://127\.0\.0\.1:\d+/playground#headers=%7B%22Authorization%22%3A%22Bearer%20sk_\w{53}%22%2C[^ "]+&query=[^ "]+$`)},
+		"the console alone":    {programtest.Fields{"PLAYGROUND": "off"}, regexp.MustCompile(`(?m)^  Console     http://127\.0\.0\.1:\d+/#key=sk_\w{53}$`)},
+		"neither":              {programtest.Fields{"CONSOLE": "off", "PLAYGROUND": "off"}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := programtest.Embedded(t)
+			d.Env["DEMO"] = "true"
+			maps.Copy(d.Env, tt.settings)
+			s := programtest.Serve(t, d.Env)
+			s.Stdout.Await("GraphQL", s.Ended)
+			if got := regexp.MustCompile(`(?m)^  (Console|Playground) .*$`).FindAllString(s.Stdout.String(), -1); tt.pages == nil && got != nil || tt.pages != nil && (len(got) != 1 || !tt.pages.MatchString(got[0])) {
+				t.Errorf("pages %q", got)
+			}
+		})
 	}
 }

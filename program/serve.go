@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"runtime/debug"
@@ -85,7 +86,7 @@ func (c *command) serve(ctx context.Context) (err error) {
 	}
 	playground := ""
 	if c.cfg.Playground {
-		playground = "/"
+		playground = "playground"
 	}
 	if c.leakKeys != nil {
 		c.leakKeys.Logger = c.logger
@@ -102,7 +103,7 @@ func (c *command) serve(ctx context.Context) (err error) {
 			Service: service,
 			GraphQL: graph.NewHandler(graph.Options{
 				Service: service, Version: build.number, Introspection: graph.Introspection(c.cfg.Introspection),
-				Manifest: c.manifest, ManifestOnly: c.cfg.PersistedOnly, Limits: graph.Limits(c.cfg.Limits), Playground: playground, Logger: c.logger,
+				Manifest: c.operations(), ManifestOnly: c.cfg.PersistedOnly, Limits: graph.Limits(c.cfg.Limits), Playground: playground, Logger: c.logger,
 				MaxResponseBytes: min(c.cfg.MaxResponseBytes, share/2), Memory: answers,
 				Streams: graph.Streams{Lasting: web.Lasting, Stopping: draining},
 				Metrics: graph.Metrics{
@@ -115,6 +116,7 @@ func (c *command) serve(ctx context.Context) (err error) {
 			Ready:          engine.Ping,
 			Stopping:       ctx.Done(),
 			Playground:     c.cfg.Playground,
+			Console:        c.cfg.Console,
 			LeakKeys:       c.leakKeys,
 			WithoutREST:    !c.cfg.REST,
 			CORS:           c.cors,
@@ -182,6 +184,16 @@ func (c *command) serve(ctx context.Context) (err error) {
 	cancel() // after the last request, so that its usage is stored too
 	working.Wait()
 	return err
+}
+
+// operations returns the operations that run with PERSISTED_ONLY: the manifest's, and the console's while it is on.
+func (c *command) operations() graph.Manifest {
+	if !c.cfg.Console {
+		return c.manifest
+	}
+	all := graph.Manifest(web.ConsoleOperations())
+	maps.Copy(all, c.manifest)
+	return all
 }
 
 // drain shuts the server down. Requests that are still running after the given time are aborted.

@@ -1,6 +1,7 @@
 package systemtest
 
 import (
+	"encoding/json"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 
 	"retrieverkeys/apikey"
 	"retrieverkeys/program/programtest"
+	"retrieverkeys/web"
 )
 
 // With PERSISTED_ONLY, a stolen key can run nothing but the operations of the manifest.
@@ -44,6 +46,33 @@ func TestOnlyTheManifestIsRun(t *testing.T) {
 		got := s.Request(c.method, c.path, c.body, map[string]string{"Authorization": "Bearer " + programtest.Token("admin"), "X-Namespace": "production"})
 		if got.Status != c.status || !strings.Contains(got.Body, c.want) {
 			t.Errorf("%s: %d %s", c.name, got.Status, got.Body)
+		}
+	}
+}
+
+// Without this, people with the console could not see keys while PERSISTED_ONLY is on, or the operations would stay open when the console is off.
+func TestConsoleRunsWithPersistedOnly(t *testing.T) {
+	d := programtest.Seeded(t, programtest.Embedded(t))
+	file := filepath.Join(t.TempDir(), "manifest.json")
+	if err := os.WriteFile(file, []byte(`{"whoami":"query Me { viewer { keyId } }"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d.Env["PERSISTED_OPERATIONS"], d.Env["PERSISTED_ONLY"] = file, "true"
+	s := programtest.Serve(t, d.Env)
+	d.Env["CONSOLE"] = "off"
+	without := programtest.Serve(t, d.Env)
+	for _, text := range web.ConsoleOperations() {
+		body, err := json.Marshal(map[string]any{"query": text})
+		if err != nil {
+			t.Fatal(err)
+		}
+		headers := map[string]string{"Authorization": "Bearer " + programtest.Token("admin")}
+		// Without variables, operations that need some are refused by GraphQL, which is after the manifest.
+		if got := s.Request("POST", "/graphql", string(body), headers); strings.Contains(got.Body, "only runs operations of its manifest") {
+			t.Errorf("with the console: %d %s for\n%s", got.Status, got.Body, text)
+		}
+		if got := without.Request("POST", "/graphql", string(body), headers); got.Status != http.StatusForbidden {
+			t.Errorf("without the console: %d %s for\n%s", got.Status, got.Body, text)
 		}
 	}
 }
@@ -91,7 +120,8 @@ func TestRESTIsClosed(t *testing.T) {
 	}
 }
 
-// A person who opens the GraphQL endpoint in a browser is redirected to the playground.
+// A person who opens the GraphQL endpoint in a browser is redirected to the playground, by a relative URL: behind a path prefix an absolute one
+// would lead elsewhere.
 func TestBrowsersAreSentToThePlayground(t *testing.T) {
 	const accept = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 	visit := func(s *programtest.Server, path string) programtest.Answer {
@@ -110,9 +140,9 @@ func TestBrowsersAreSentToThePlayground(t *testing.T) {
 	d := programtest.Seeded(t, programtest.Embedded(t))
 	s := programtest.Serve(t, d.Env)
 	for path, want := range map[string]string{
-		"/graphql":                           "/",
-		"/graphql?query=%7B+viewer+%7D&x=1":  "/#query=%7B+viewer+%7D",
-		"/graphql?query=%7B%7D&variables={}": "/#query=%7B%7D&variables=%7B%7D",
+		"/graphql":                           "playground",
+		"/graphql?query=%7B+viewer+%7D&x=1":  "playground#query=%7B+viewer+%7D",
+		"/graphql?query=%7B%7D&variables={}": "playground#query=%7B%7D&variables=%7B%7D",
 	} {
 		if got := visit(s, path); got.Status != http.StatusSeeOther || got.Header.Get("Location") != want {
 			t.Errorf("%s: %d %s", path, got.Status, got.Header.Get("Location"))
@@ -120,7 +150,7 @@ func TestBrowsersAreSentToThePlayground(t *testing.T) {
 	}
 	d.Env["PLAYGROUND"] = "off"
 	s = programtest.Serve(t, d.Env)
-	if got := visit(s, "/"); got.Status != http.StatusNotFound {
+	if got := visit(s, "/playground"); got.Status != http.StatusNotFound {
 		t.Errorf("with PLAYGROUND=off: %d", got.Status)
 	}
 	if got := visit(s, "/graphql?query=%7B+__typename+%7D"); got.Status != http.StatusOK || !strings.HasPrefix(got.Header.Get("Content-Type"), "application/json") {

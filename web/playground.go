@@ -26,7 +26,7 @@ var playgroundAssets, _ = fs.Sub(embeddedAssets, "playground/assets")
 
 const (
 	assetsCDN  = "https://cdn.jsdelivr.net/npm/"
-	assetsPath = "/playground/"
+	assetsPath = "playground/" // relative to /playground, so that it works below a path prefix
 )
 
 // routePlayground serves the page around GraphiQL. The page is the same for everyone: keys enter it through the URL's fragment or by
@@ -37,11 +37,11 @@ func routePlayground(mux *http.ServeMux, assets fs.FS) {
 	if files := readAssets(page, assets); files != nil {
 		page = strings.ReplaceAll(page, assetsCDN, assetsPath)
 		for name, content := range files {
-			mux.HandleFunc("GET "+assetsPath+name, asset(name, content))
+			mux.HandleFunc("GET /"+assetsPath+name, asset(name, content))
 		}
 	}
 	policy := policyOf(page)
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc("GET /playground", func(w http.ResponseWriter, _ *http.Request) {
 		h := w.Header()
 		h.Set("Content-Type", "text/html; charset=utf-8")
 		h.Set("Cache-Control", "no-store")
@@ -101,7 +101,7 @@ func policyOf(page string) string {
 	sources := func(url, inline *regexp.Regexp) string {
 		var all []string
 		for _, u := range matches(url, page) {
-			if strings.HasPrefix(u, "/") {
+			if strings.HasPrefix(u, assetsPath) {
 				u = "'self'"
 			}
 			all = append(all, u)

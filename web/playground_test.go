@@ -55,9 +55,9 @@ func allAssets() fstest.MapFS {
 }
 
 func TestPlaygroundHeaders(t *testing.T) {
-	rec := get(t, NewHandler(Options{Playground: true, Logger: slog.New(slog.DiscardHandler)}), "/")
+	rec := get(t, NewHandler(Options{Playground: true, Logger: slog.New(slog.DiscardHandler)}), "/playground")
 	if rec.Code != http.StatusOK {
-		t.Fatalf("GET / answered %d", rec.Code)
+		t.Fatalf("GET /playground answered %d", rec.Code)
 	}
 	for name, want := range map[string]string{
 		"Content-Type":           "text/html; charset=utf-8",
@@ -84,7 +84,7 @@ func TestPlaygroundPolicy(t *testing.T) {
 		"from the binary": {allAssets(), []string{"'self'"}, []string{"'self'"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			rec := get(t, playgroundWith(tt.assets), "/")
+			rec := get(t, playgroundWith(tt.assets), "/playground")
 			page := rec.Body.String()
 			policy := map[string][]string{}
 			for directive := range strings.SplitSeq(rec.Header().Get("Content-Security-Policy"), "; ") {
@@ -125,12 +125,12 @@ func TestPlaygroundPolicy(t *testing.T) {
 	}
 }
 
-var assetElement = regexp.MustCompile(`<(?:script|link)\b[^>]*(?:src|href)="(/[^"]*|https?:[^"]*)"[^>]*>`)
+var assetElement = regexp.MustCompile(`<(?:script|link)\b[^>]*(?:src|href)="(playground/[^"]*|https?:[^"]*)"[^>]*>`)
 
 // Scripts from the CDN run in a page with keys, so they must be exactly the reviewed files. Browsers check hashes only of files that they fetch
 // with CORS.
 func TestPlaygroundPinsItsAssets(t *testing.T) {
-	page := get(t, playgroundWith(fstest.MapFS{}), "/").Body.String()
+	page := get(t, playgroundWith(fstest.MapFS{}), "/playground").Body.String()
 	var names []string
 	for _, m := range assetElement.FindAllStringSubmatch(page, -1) {
 		for _, want := range []string{`@\d+\.\d+\.\d+/`, `integrity="sha256-[A-Za-z0-9+/]{43}="`, `crossorigin="anonymous"`} {
@@ -152,12 +152,12 @@ func TestPlaygroundPinsItsAssets(t *testing.T) {
 // With the assets in the binary, the page needs no internet.
 func TestPlaygroundFromTheBinary(t *testing.T) {
 	handler := playgroundWith(allAssets())
-	page := get(t, handler, "/").Body.String()
+	page := get(t, handler, "/playground").Body.String()
 	if strings.Contains(page, "https://") {
 		t.Error("the page names an address on the internet")
 	}
-	fromCDN := get(t, playgroundWith(fstest.MapFS{}), "/").Body.String()
-	if want := strings.ReplaceAll(fromCDN, npm, "/playground/"); page != want {
+	fromCDN := get(t, playgroundWith(fstest.MapFS{}), "/playground").Body.String()
+	if want := strings.ReplaceAll(fromCDN, npm, "playground/"); page != want {
 		t.Error("the page differs in more than the addresses of its assets")
 	}
 	assets := assetElement.FindAllStringSubmatch(page, -1)
@@ -165,17 +165,17 @@ func TestPlaygroundFromTheBinary(t *testing.T) {
 		t.Fatalf("the page refers to %q", assets)
 	}
 	for _, m := range assets {
-		rec := get(t, handler, m[1])
+		rec := get(t, handler, "/"+m[1])
 		wantType := "text/javascript; charset=utf-8"
 		if strings.HasSuffix(m[1], ".css") {
 			wantType = "text/css; charset=utf-8"
 		}
 		h := rec.Header()
 		if rec.Code != http.StatusOK || h.Get("Content-Type") != wantType || h.Get("Cache-Control") != "public, max-age=31536000, immutable" {
-			t.Errorf("GET %s answered %d with %v", m[1], rec.Code, h)
+			t.Errorf("GET /%s answered %d with %v", m[1], rec.Code, h)
 		}
-		if want := "/* " + strings.TrimPrefix(m[1], "/playground/") + " */"; rec.Body.String() != want {
-			t.Errorf("GET %s answered %q, want %q", m[1], rec.Body, want)
+		if want := "/* " + strings.TrimPrefix(m[1], "playground/") + " */"; rec.Body.String() != want {
+			t.Errorf("GET /%s answered %q, want %q", m[1], rec.Body, want)
 		}
 	}
 	if rec := get(t, handler, "/playground/README.md"); rec.Code != http.StatusNotFound {
@@ -185,12 +185,12 @@ func TestPlaygroundFromTheBinary(t *testing.T) {
 
 // If a page loaded some assets from the binary and some from the CDN, its policy would have to allow both, and a failed build would go unnoticed.
 func TestPlaygroundWithoutAnAssetUsesTheCDN(t *testing.T) {
-	want := get(t, playgroundWith(fstest.MapFS{}), "/").Body.String()
+	want := get(t, playgroundWith(fstest.MapFS{}), "/playground").Body.String()
 	for _, name := range assetNames {
 		assets := allAssets()
 		delete(assets, name)
 		handler := playgroundWith(assets)
-		if get(t, handler, "/").Body.String() != want {
+		if get(t, handler, "/playground").Body.String() != want {
 			t.Errorf("without %s the page is not the one for the CDN", name)
 		}
 		if rec := get(t, handler, "/playground/"+assetNames[(slices.Index(assetNames, name)+1)%len(assetNames)]); rec.Code != http.StatusNotFound {
@@ -209,7 +209,7 @@ func TestPlaygroundExamples(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	page := get(t, playgroundWith(fstest.MapFS{}), "/").Body.String()
+	page := get(t, playgroundWith(fstest.MapFS{}), "/playground").Body.String()
 	examples := regexp.MustCompile(`(?s)<script type="application/graphql"(?: data-variables='([^']*)')?>(.*?)</script>`).FindAllStringSubmatch(page, -1)
 	if len(examples) != strings.Count(page, "application/graphql")-1 { // minus the one in the page's script
 		t.Fatalf("found only %d examples", len(examples))

@@ -29,6 +29,8 @@ type Options struct {
 	// Stopping is closed when shutdown begins. Requests are still answered, but /readyz fails.
 	Stopping   <-chan struct{}
 	Playground bool
+	// Console serves the page for people at /.
+	Console bool
 	// LeakKeys verify what GitHub reports as leaked; nil removes the endpoint.
 	LeakKeys *github.Keys
 	// WithoutREST removes the vendor's endpoints and the document that describes them.
@@ -130,6 +132,9 @@ func NewHandler(o Options) http.Handler {
 	mux.HandleFunc("GET /readyz", ready(o.Ready, o.Stopping))
 	if o.Playground {
 		routePlayground(mux, playgroundAssets)
+	}
+	if o.Console {
+		routeConsole(mux)
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		writeError(w, &apikey.Error{Code: apikey.NotFound, Message: "Nothing exists at this path."})

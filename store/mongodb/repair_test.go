@@ -145,7 +145,7 @@ func TestKeysWithoutKeyID(t *testing.T) {
 		k.Stored, k.RevokedAt = apikey.Revoked, &aTime
 		won, err := s.ChangeKey(t.Context(), apikey.Change{
 			Key: k, Fields: apikey.FieldStatus | apikey.FieldRevokedAt,
-			Events: []apikey.Event{apikey.Event{ID: apikey.EventID("evt_" + string(id)), Timestamp: aTime, InternalID: tenant}},
+			Events: []apikey.Event{{ID: apikey.EventID("evt_" + string(id)), Timestamp: aTime, InternalID: tenant}},
 		})
 		if err != nil || !won {
 			t.Fatalf("ChangeKey(%s) = %t, %v", id, won, err)

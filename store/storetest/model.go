@@ -88,12 +88,6 @@ func (m model) ExpiringKeys(_ context.Context, after apikey.ExpiryPosition, befo
 
 // findings returns what needs attention about the key, as apikey.Finding documents it.
 func findings(k apikey.Key, p apikey.Policy, at time.Time) (found []apikey.Finding) {
-	if k.LeakedAt != nil {
-		found = append(found, apikey.Leaked)
-	}
-	if k.StatusAt(at) != apikey.Active {
-		return found
-	}
 	before := func(t *time.Time, limit time.Time) bool { return t != nil && t.Compare(limit) < 0 }
 	stale := p.StaleAfter != 0
 	for f, is := range map[apikey.Finding]bool{
@@ -103,8 +97,9 @@ func findings(k apikey.Key, p apikey.Policy, at time.Time) (found []apikey.Findi
 		apikey.ExpiresSoon: before(k.ExpiresAt, at.Add(p.ExpiryNotice)),
 		apikey.Unused:      stale && k.LastUsedAt == nil && before(k.CreatedAt, at.Add(-p.StaleAfter)),
 		apikey.Stale:       stale && before(k.LastUsedAt, at.Add(-p.StaleAfter)),
+		apikey.Leaked:      k.LeakedAt != nil,
 	} {
-		if is {
+		if is && (f == apikey.Leaked || k.StatusAt(at) == apikey.Active) {
 			found = append(found, f)
 		}
 	}
