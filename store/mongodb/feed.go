@@ -20,7 +20,7 @@ import (
 )
 
 // The feed has events in the order of arrived_at: the server's clock when it stored them, to which the clocks of this program's processes make no
-// difference. Every write that stores an event stamps it, and stamps it anew if it is stored already. Otherwise an event whose first write became
+// difference. Every write that stores an event stamps it, and stamps it again if it is stored already. Otherwise an event whose first write became
 // visible late would stay at a place that readers of the feed have passed. The feed ends feedMargin before the server's clock. By then every event
 // with an earlier stamp is visible, and the clock of another member that becomes primary is not behind. The feed reads with the read concern local: what
 // a majority of the members has can be older than that.
@@ -305,7 +305,7 @@ var oldestFirst = bson.D{up("timestamp"), up("audit_id")}
 
 // TenantsOfEvents implements apikey.Store.
 func (s *Store) TenantsOfEvents(ctx context.Context) ([]apikey.InternalID, error) {
-	texts, err := distinctTexts(ctx, s.events, "internal_id")
+	texts, err := tenantsIn(ctx, s.events)
 	tenants := make([]apikey.InternalID, len(texts))
 	for i, text := range texts {
 		tenants[i] = apikey.InternalID(text)
@@ -313,7 +313,7 @@ func (s *Store) TenantsOfEvents(ctx context.Context) ([]apikey.InternalID, error
 	return tenants, err
 }
 
-// DeleteEvents implements apikey.Store. It remembers the last place before it deletes. An event that is stamped anew meanwhile stays for the next
+// DeleteEvents implements apikey.Store. It remembers the last place before it deletes. An event that is stamped again meanwhile stays for the next
 // call.
 func (s *Store) DeleteEvents(ctx context.Context, tenant apikey.InternalID, before time.Time, limit int) (more bool, err error) {
 	q := find{filter: happenedBefore(tenant, before), sort: oldestFirst, fields: []string{"audit_id", arrivedAt}, limit: limit}
