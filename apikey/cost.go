@@ -60,7 +60,7 @@ func (c *Cost) Look(documents int) error {
 	if c == nil || c.looked.Add(int64(documents)) <= c.reads {
 		return nil
 	}
-	return c.exceed(Invalid("", "The request looks at too many documents: at most %d are allowed (MAX_READS). Ask for fewer lists, for smaller pages, for audit events of a shorter period, or without total.", c.reads), "MAX_READS")
+	return c.exceed(Invalid("", "The request looks at too many documents: at most %d are allowed (MAX_READS). Ask for fewer lists, for smaller pages, for audit events or usage of a shorter period, or without total.", c.reads), "MAX_READS")
 }
 
 func (c *Cost) exceed(e *Error, limit string) error {

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -214,4 +216,21 @@ func TestReportsAreCharged(t *testing.T) {
 	if _, err := s.Report(ended, writer(Admin)); codeAndField(t, err) != "UNAVAILABLE" {
 		t.Errorf("after the deadline: %v", err)
 	}
+}
+
+// A report has no filter, so the error after it waited for another scan must not advise to set one.
+func TestReportsThatWaitedInVain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(charging{fixture()})
+		end, err := s.scans.begin(t.Context(), "int_1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer end()
+		ctx, cancel := context.WithTimeout(WithCost(t.Context(), NewCost(7, 0)), time.Second)
+		defer cancel()
+		if _, err := s.Report(ctx, writer(Admin)); codeAndField(t, err) != "UNAVAILABLE" || !strings.Contains(err.Error(), "to count them within REQUEST_TIMEOUT") {
+			t.Errorf("got %v", err)
+		}
+	})
 }

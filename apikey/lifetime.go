@@ -18,7 +18,7 @@ func (p *Policy) checkExpiry(end *time.Time, now time.Time) error {
 	case p.MaxLifetime == 0:
 		return nil
 	case end == nil:
-		return Invalid("expiresAt", "expiresAt is required and must not be null, because keys live for at most %s.", inDays(p.MaxLifetime))
+		return Invalid("expiresAt", "expiresAt must be set, because keys live for at most %s.", inDays(p.MaxLifetime))
 	case end.After(now.Add(p.MaxLifetime)):
 		return Invalid("expiresAt", "expiresAt must not be after %s, because keys live for at most %s.", now.Add(p.MaxLifetime).Format(Milliseconds), inDays(p.MaxLifetime))
 	}

@@ -99,7 +99,7 @@ func TestLifetimesAreExplained(t *testing.T) {
 		want string
 	}{
 		{90 * day, after(91 * day), "must not be after 2026-06-12T12:00:00.000Z, because keys live for at most 90 days."},
-		{day, nil, "is required and must not be null, because keys live for at most 1 day."},
+		{day, nil, "must be set, because keys live for at most 1 day."},
 		{36 * time.Hour, nil, "at most 36h0m0s."},
 	} {
 		err := (&Policy{MaxLifetime: tt.most}).checkExpiry(tt.end, noon)

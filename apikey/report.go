@@ -27,7 +27,7 @@ func (s *Service) Report(ctx context.Context, c Caller) (*Report, error) {
 	}
 	within, done, err := s.scanning(ctx, c.tenant(), sc)
 	if err != nil {
-		return nil, err
+		return nil, tooManyToCount(err)
 	}
 	defer done()
 	now, r := s.now(), &Report{}
@@ -36,12 +36,17 @@ func (s *Service) Report(ctx context.Context, c Caller) (*Report, error) {
 	case err == nil:
 		return r, nil
 	case sc != nil && sc.long && errors.Is(ctx.Err(), context.DeadlineExceeded):
-		return nil, &Error{
-			Code: Unavailable, Message: "The organization has too many keys to count them within REQUEST_TIMEOUT. Count fewer with a list's total.",
-			RetryAfter: time.Second, cause: err,
-		}
+		return nil, tooManyToCount(err)
 	}
 	return nil, err
+}
+
+// tooManyToCount is the error of a report that the deadline ended, while it counted or while it waited for another scan.
+func tooManyToCount(cause error) error {
+	return &Error{
+		Code: Unavailable, Message: "The organization has too many keys to count them within REQUEST_TIMEOUT. Count fewer with a list's total.",
+		RetryAfter: time.Second, cause: cause,
+	}
 }
 
 // startReport charges a report to the request's Cost.

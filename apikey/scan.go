@@ -179,7 +179,7 @@ func newScan(cost *Cost, n int, over bool) (*scan, error) {
 	case cost.takeScan():
 		return &scan{cost: cost.unlimited(), long: true}, nil
 	default:
-		return nil, cost.exceed(Invalid("filter", "The request searches too many keys: more than %d (MAX_READS). One list of a request may do that. Ask for the others in requests of their own.", cost.reads), "MAX_READS")
+		return nil, cost.exceed(Invalid("filter", "The request searches too many keys: more than %d (MAX_READS). One list, or the report, of a request may do that. Ask for the others in requests of their own.", cost.reads), "MAX_READS")
 	}
 }
 

@@ -46,7 +46,8 @@ func TestLifetimesThatMakeNoSenseTogether(t *testing.T) {
 	}{
 		{"", "", "", Policy{0, 0, 90 * d, 14 * d}, 0},
 		{"30d", "90d", "", Policy{30 * d, 90 * d, 90 * d, 14 * d}, 0},
-		{"90d", "90d", "90d", Policy{90 * d, 90 * d, 90 * d, 90 * d}, 0},
+		{"90d", "90d", "89d", Policy{90 * d, 90 * d, 90 * d, 89 * d}, 0},
+		{"90d", "90d", "90d", Policy{}, 1},
 		{"", "7d", "", Policy{0, 7 * d, 90 * d, 7 * d / 2}, 0},
 		{"", "1s", "", Policy{0, time.Second, 90 * d, 0}, 0},
 		{"", "7d", "0", Policy{0, 7 * d, 90 * d, 0}, 0},

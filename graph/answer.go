@@ -445,12 +445,19 @@ type presented struct{ as *gqlerror.Error }
 
 func (p presented) Error() string { return p.as.Message }
 
-// unlessEnded presents errors only for responses that have not ended early. The others are not sent, and there can be many.
+// tooManyErrors stands for errors that are not sent.
+var tooManyErrors = &gqlerror.Error{Message: "Too many fields failed.", Extensions: map[string]any{"code": apikey.BadUserInput}}
+
+// unlessEnded presents errors only for responses that have not ended early and queries that do not fail as a whole. The others are not sent, and
+// there can be many.
 func unlessEnded(present graphql.ErrorPresenterFunc) graphql.ErrorPresenterFunc {
 	return func(ctx context.Context, err error) *gqlerror.Error {
 		l := loaded(ctx)
 		if l != nil && l.answer != nil && l.answer.hasEnded() {
 			return l.answer.ended.Load()
+		}
+		if l != nil && l.failedWhole() { // wrong arguments fail a field before unlessFailed can skip it
+			return tooManyErrors
 		}
 		p, ok := errors.AsType[presented](err)
 		if !ok {

@@ -3,6 +3,7 @@ package graph
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -10,6 +11,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+
+	"github.com/vektah/gqlparser/v2/gqlerror"
 
 	"retrieverkeys/apikey"
 )
@@ -124,5 +127,26 @@ func TestDaysCountForComplexity(t *testing.T) {
 		if strings.Contains(answer, "MAX_COMPLEXITY") != refused {
 			t.Errorf("%s: got %.300s", query, answer)
 		}
+	}
+}
+
+// A wrong argument fails a field before it can be skipped, at every key of a list and under every alias. Without a limit, the rendering of errors
+// that are not sent took more than a second.
+func TestWrongArgumentsEndWithTheQuery(t *testing.T) {
+	l := &loader{cost: apikey.NewCost(0, 0)}
+	rendered := 0
+	present := unlessEnded(func(context.Context, error) *gqlerror.Error {
+		rendered++
+		l.failed.Add(1)
+		return &gqlerror.Error{Message: "from must be a date, such as 2026-03-01."}
+	})
+	ctx := context.WithValue(t.Context(), loaderKey{}, l)
+	for range 3 * mostFieldErrors {
+		if e := present(ctx, errors.New("wrong")); e == nil {
+			t.Fatal("an error was lost")
+		}
+	}
+	if want := mostFieldErrors + 1; rendered != want {
+		t.Errorf("%d errors were rendered, want %d", rendered, want)
 	}
 }
