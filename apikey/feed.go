@@ -146,13 +146,13 @@ type feedCursor struct {
 // feedCursorKind distinguishes these cursors from those of lists.
 const feedCursorKind = 'f'
 
-// append appends the cursor as text.
-func (c feedCursor) append(b []byte, tenant InternalID) []byte {
-	return c.encode(b, new([]byte), tenantChecksum(tenant))
+// text returns the cursor as text.
+func (c feedCursor) text(tenant InternalID) string {
+	return string(c.encode(nil, new([]byte), tenantChecksum(tenant)))
 }
 
-// encode is append, with the checksum of the organization and with room for the bytes. A cursor's checksum includes the organization, so that a cursor
-// of another one is refused.
+// encode appends the cursor as text. It uses the room for its bytes. A cursor's checksum includes the organization, so that a cursor of another one is
+// refused.
 func (c feedCursor) encode(b []byte, room *[]byte, tenant uint32) []byte {
 	data := appendPlace(append((*room)[:0], feedCursorKind), c.after)
 	if c.deleted.Compare(c.after) > 0 {
@@ -184,7 +184,7 @@ func parseFeedCursor(text string, tenant InternalID) (c feedCursor, ok bool) {
 	if c.after, rest, ok = cutPlace(rest); ok && len(rest) > 0 {
 		c.deleted, rest, ok = cutPlace(rest)
 	}
-	return c, ok && len(rest) == 0 && string(c.append(nil, tenant)) == text
+	return c, ok && len(rest) == 0 && c.text(tenant) == text
 }
 
 // cutPlace reads a place and returns the bytes after it.

@@ -173,7 +173,7 @@ func TestFeedSaysWhatIsNotKept(t *testing.T) {
 		}
 	}
 	later := feedCursor{after: FeedPlace{Arrival: 99, ID: "evt_99"}}
-	if _, err := s.Feed(ctx, admin, FeedOptions{After: string(later.append(nil, "int_1")), Limit: 10}); !errors.Is(err, ErrFeedReplaced) {
+	if _, err := s.Feed(ctx, admin, FeedOptions{After: later.text("int_1"), Limit: 10}); !errors.Is(err, ErrFeedReplaced) {
 		t.Errorf("a place that the store does not have: %v", err)
 	}
 }
@@ -182,7 +182,7 @@ func TestFeedSaysWhatIsNotKept(t *testing.T) {
 func TestFeedRefusesOtherCursors(t *testing.T) {
 	s := newService(&memory{events: arrived(4)})
 	good := feedCursor{after: FeedPlace{Arrival: 2, ID: "evt_1"}, deleted: FeedPlace{Arrival: 3}}
-	text := string(good.append(nil, "int_1"))
+	text := good.text("int_1")
 	if _, err := s.Feed(t.Context(), holding(Admin), FeedOptions{After: text, Limit: 1}); err != nil {
 		t.Fatal(err)
 	}
@@ -190,7 +190,7 @@ func TestFeedRefusesOtherCursors(t *testing.T) {
 	negative := feedCursor{after: FeedPlace{Arrival: -1}}
 	unread := feedCursor{after: FeedPlace{Arrival: 2, ID: "\xff"}}
 	wrong := []string{
-		string(good.append(nil, "int_2")), of.cursor(), string(negative.append(nil, "int_1")), string(unread.append(nil, "int_1")), text + "=", text + "A", text[:len(text)-1], " " + text, text + "\n",
+		good.text("int_2"), of.cursor(), negative.text("int_1"), unread.text("int_1"), text + "=", text + "A", text[:len(text)-1], " " + text, text + "\n",
 		"x", "AAAA", strings.Repeat("A", maxCursor+4), "\xff", base64.StdEncoding.EncodeToString([]byte(text)),
 	}
 	for i := range text {
@@ -222,7 +222,7 @@ func TestFeedCursorsKeepPlaces(t *testing.T) {
 		})
 		c := feedCursor{after: place.Draw(t, "after"), deleted: place.Draw(t, "deleted")}
 		tenant := InternalID(rapid.String().Draw(t, "tenant"))
-		got, ok := parseFeedCursor(string(c.append(nil, tenant)), tenant)
+		got, ok := parseFeedCursor(c.text(tenant), tenant)
 		if c.deleted.Compare(c.after) <= 0 {
 			c.deleted = FeedPlace{}
 		}

@@ -55,7 +55,7 @@ type Config struct {
 	UsageDays        int // for which usage is kept
 	LeakAction       string
 	LeakKeys         string // a file or an https URL; empty: GitHub's reports are off
-	AuditDays        int // for which audit events are kept; 0: forever
+	AuditDays        int    // for which audit events are kept; 0: forever
 	RequestTimeout   time.Duration
 	ShutdownDelay    time.Duration
 	Policy           Policy

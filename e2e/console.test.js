@@ -424,6 +424,20 @@ test("the trail goes on without streams", async () => {
   await page.getByText("created Without a stream").waitFor();
 });
 
+test("a list that fails says why, and can be tried again", async () => {
+  const page = await openPage();
+  await page.route("**/graphql", (route) => route.request().postDataJSON().operationName !== "OrganizationKeys" ? route.continue()
+    : route.fulfill({ headers: { "X-Request-Id": "REQUEST" }, json: { errors: [{ message: "Order by creation instead.", extensions: { code: "BAD_USER_INPUT", field: "orderBy" } }] } }));
+  await page.goto(server.console);
+  await page.getByRole("alert").getByText("Order by creation instead.").waitFor();
+  await page.getByText("REQUEST").waitFor();
+  await page.unroute("**/graphql");
+  await page.getByRole("button", { name: "Try again" }).click();
+  await row(page).first().waitFor();
+  assert.equal(await page.getByRole("button", { name: "Try again" }).count(), 0);
+  assert.deepEqual(page.complaints, []);
+});
+
 test("a server that restarts under the page is noticed, and the page goes on", async (t) => {
   let own = await start();
   t.after(() => own.stop());
@@ -651,6 +665,7 @@ test("ten thousand keys page without a pause", async (t) => {
 
 for (const colorScheme of ["light", "dark"]) {
   test(`axe finds nothing to complain about, ${colorScheme}`, async () => {
+    const { apiKey } = await create(`Looked at in ${colorScheme}`);
     const page = await openPage({ colorScheme });
     await page.goto(`${server.url}/`);
     await page.getByLabel("API key of your organization").waitFor();
@@ -659,8 +674,8 @@ for (const colorScheme of ["light", "dark"]) {
     await row(page).first().waitFor();
     await check(page, "the list");
     await page.getByLabel("Select this page").check();
-    await row(page).nth(2).click();
-    await panel(page).getByText("SHA-256").waitFor();
+    await row(page, apiKey.name).click();
+    await panel(page).getByText("As a table").waitFor();
     await check(page, "a key");
     for (const name of ["Edit", "Rotate", "Revoke"]) {
       await panel(page).getByRole("button", { name }).click();
@@ -687,6 +702,8 @@ for (const colorScheme of ["light", "dark"]) {
 }
 
 test("every width from 320 to 2,560 px has room", async () => {
+  const { apiKey } = await create("A key to look at");
+  await ask("mutation($id: ID!) { rotateApiKey(input: { id: $id }) { apiKey { id } } }", { id: (await create("A key with a successor")).apiKey.keyId });
   const page = await visit({ viewport: { width: 320, height: 640 }, hasTouch: true });
   const look = async (what) => assert.ok(await fits(page), `${what} scrolls sideways at ${page.viewportSize().width} px`);
   for (const width of [320, 600, 900, 1200, 1440, 2560]) {
@@ -694,8 +711,8 @@ test("every width from 320 to 2,560 px has room", async () => {
     await page.evaluate(() => { location.hash = "#/keys"; });
     await row(page).nth(2).waitFor();
     await look("the list");
-    await row(page).nth(2).getByRole("link").click();
-    await panel(page).getByText("SHA-256").waitFor();
+    await row(page, apiKey.name).getByRole("link").click();
+    await panel(page).getByText("As a table").waitFor();
     await look("a key");
     await panel(page).getByRole("button", { name: "Edit" }).click();
     await dialog(page).getByRole("button", { name: "Save" }).scrollIntoViewIfNeeded();
@@ -706,6 +723,13 @@ test("every width from 320 to 2,560 px has room", async () => {
     await look("the trail");
   }
   await page.setViewportSize({ width: 320, height: 640 });
+  await page.evaluate(() => { location.hash = "#/keys"; });
+  await row(page, "A key with a successor").click();
+  await panel(page).getByText("Replaces").waitFor();
+  await look("a key with a successor");
+  await page.getByRole("button", { name: "ingrid" }).click();
+  await look("the account");
+  await page.keyboard.press("Escape");
   await page.evaluate(() => { location.hash = "#/keys"; });
   await row(page).nth(2).waitFor();
   await check(page, "the narrow list");

@@ -6,7 +6,7 @@ import { start } from "./server.js";
 
 // consolePicture resolves with a page that shows the list and one key of the demo, and no plaintext.
 export async function consolePicture(server) {
-  const page = await openPage({ viewport: { width: 1280, height: 760 }, colorScheme: "light" });
+  const page = await openPage({ viewport: { width: 1280, height: 840 }, colorScheme: "light" });
   await page.goto(server.console);
   await page.getByRole("link", { name: "Kiosk Bergen", exact: true }).first().click();
   await page.locator(".chart").waitFor();

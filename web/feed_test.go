@@ -86,7 +86,7 @@ func TestFeedOfEvents(t *testing.T) {
 	}
 }
 
-// Every wrong request must be told what is wrong. A mistake in a cursor that looked like an empty feed would stop an alarm for good.
+// The response to a wrong request must name what is wrong. A mistake in a cursor that looked like an empty feed would stop an alarm for good.
 func TestWrongRequestsForTheFeed(t *testing.T) {
 	s := newTrail(3)
 	base := servedOn(t, s, &s.shelf)

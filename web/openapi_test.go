@@ -48,6 +48,7 @@ func TestOpenAPIDocument(t *testing.T) {
 		{leaksPath, "post", "[200 400 401 404 413 429 500 503]"},
 		{authorizePath, "get", "[200 401 403 429 503]"},
 		{authorizePath + "/{original_path}", "get", "[200 401 403 429 503]"},
+		{feedPath, "get", "[200 400 401 403 410 429 500 503]"},
 	} {
 		if got := fmt.Sprint(statuses(c.path, c.method)); got != c.want {
 			t.Errorf("%s %s: %s, want %s", c.method, c.path, got, c.want)
@@ -88,6 +89,15 @@ func TestOpenAPIDocument(t *testing.T) {
 	same("Done", answer(http.MethodDelete, keysURL+"/key_1", ""))
 	same("ErrorResponse", answer(http.MethodDelete, keysURL+"/none", ""))
 	same("InvalidRequest", answer(http.MethodPost, keysURL, ""))
+	events := newTrail(1)
+	_, _, line := ask(t, http.MethodGet, servedOn(t, events, &events.shelf)+feedPath, "")
+	var event map[string]any
+	if err := json.Unmarshal([]byte(line), &event); err != nil {
+		t.Fatal(err)
+	}
+	same("AuditEvent", event)
+	changes, _ := event["changes"].([]any)
+	same("AuditChange", changes[0])
 	var settings []string
 	for _, f := range bodyFields {
 		settings = append(settings, f.name)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -19,9 +20,10 @@ import (
 )
 
 // The feed has events in the order of arrived_at: the server's clock when it stored them, to which the clocks of this program's processes make no
-// difference. Every write that stores an event stamps it, and stamps it anew if it is stored already. Otherwise an event whose first write became
+// difference. Every write that stores an event stamps it, and stamps it again if it is stored already. Otherwise an event whose first write became
 // visible late would stay at a place that readers of the feed have passed. The feed ends feedMargin before the server's clock. By then every event
-// with an earlier stamp is visible, and the clock of another member that becomes primary is not behind.
+// with an earlier stamp is visible, and the clock of another member that becomes primary is not behind. The feed reads with the read concern local: what
+// a majority of the members has can be older than that.
 //
 // Old versions of this program, and other programs, store events without arrived_at. The feed stamps them when it finds them.
 
@@ -50,14 +52,17 @@ func (s *Store) insertEvents(ctx context.Context, events []bson.Raw) error {
 	defer cancel()
 	models := make([]mongo.WriteModel, len(events))
 	for i, e := range events {
-		id, fields := insertable(e)
+		filter, fields := insertable(e)
 		update := bson.D{stamp}
 		if len(fields) > 0 {
 			update = append(update, bson.E{Key: "$setOnInsert", Value: fields})
 		}
-		models[i] = mongo.NewUpdateOneModel().SetUpsert(true).SetFilter(bson.D{{Key: "_id", Value: id}, internalID(e)}).SetUpdate(update)
+		models[i] = mongo.NewUpdateOneModel().SetUpsert(true).SetFilter(filter).SetUpdate(update)
 	}
 	_, err := s.events.BulkWrite(ctx, models, options.BulkWrite().SetOrdered(false))
+	if server, ok := errors.AsType[mongo.ServerError](err); ok && server.HasErrorCode(codeUnauthorized) {
+		return s.insertUnstamped(ctx, events)
+	}
 	bulk, some := errors.AsType[mongo.BulkWriteException](err)
 	if !some || bulk.WriteConcernError != nil {
 		return failure(err)
@@ -80,9 +85,27 @@ func (s *Store) insertEvents(ctx context.Context, events []bson.Raw) error {
 	return failure(err)
 }
 
-// insertable returns the _id of an event and the fields that an upsert stores. It leaves out fields that an upsert sets itself, and those whose
-// names it could not store. No event of this program has such names.
-func insertable(event bson.Raw) (id any, fields bson.D) {
+// insertUnstamped stores those of the events that are not stored yet, without their arrival. The role of earlier versions has no right to update
+// events. Without this, all events would stay in the documents of their keys until an operator grants it. The feed is unavailable until then, and
+// stamps these events.
+func (s *Store) insertUnstamped(ctx context.Context, events []bson.Raw) error {
+	s.noUpdates.Do(func() {
+		s.logger.WarnContext(ctx, "the MongoDB user may not update audit_events: events are stored, but GET /v1/audit-events is unavailable. Grant the role's rights of this version")
+	})
+	_, err := s.events.InsertMany(ctx, events, options.InsertMany().SetOrdered(false))
+	bulk, some := errors.AsType[mongo.BulkWriteException](err)
+	other := func(e mongo.BulkWriteError) bool {
+		return e.Code != codeDuplicateKey && e.Code != codeDuplicateKeyOfOld
+	}
+	if some && bulk.WriteConcernError == nil && !slices.ContainsFunc(bulk.WriteErrors, other) {
+		return nil
+	}
+	return failure(err)
+}
+
+// insertable returns the filter and the other fields of an upsert that stores an event. The filter has the fields by which the collection can be
+// sharded. The others are without arrived_at, and without those whose names an update cannot store. No event of this program has such names.
+func insertable(event bson.Raw) (filter, fields bson.D) {
 	elements, _ := event.Elements() // it comes from a valid document
 	named := map[string]bool{}
 	for _, e := range elements {
@@ -92,21 +115,21 @@ func insertable(event bson.Raw) (id any, fields bson.D) {
 		}
 		named[name] = true
 		switch name {
-		case "_id":
-			id = e.Value()
-		case "internal_id", arrivedAt:
+		case "_id", "internal_id", "audit_id":
+			filter = append(filter, bson.E{Key: name, Value: e.Value()})
+		case arrivedAt:
 		default:
 			fields = append(fields, bson.E{Key: name, Value: e.Value()})
 		}
 	}
-	switch {
-	case id != nil:
-		return id, fields
-	case named["audit_id"]:
-		return event.Lookup("audit_id"), fields
-	default:
-		return bson.NewObjectID(), fields // no list and no feed has it
+	if !named["_id"] {
+		id := bson.E{Key: "_id", Value: event.Lookup("audit_id")}
+		if !named["audit_id"] {
+			id.Value = bson.NewObjectID() // no list and no feed has it
+		}
+		filter = append(filter, id)
 	}
+	return filter, fields
 }
 
 // ArrivedEvents implements apikey.Store. The arrival of an event is its arrived_at in milliseconds.
@@ -160,7 +183,7 @@ func (s *Store) stampEvents(ctx context.Context, tenant apikey.InternalID) error
 	for range maxStampBatches {
 		var ids bson.A
 		n, err := find{filter: unstamped(tenant), fields: []string{"_id"}, limit: stampBatch}.
-			each(ctx, s.events, func(doc bson.Raw, _ int) { ids = append(ids, clone(doc.Lookup("_id"))) })
+			each(ctx, s.arrived, func(doc bson.Raw, _ int) { ids = append(ids, clone(doc.Lookup("_id"))) })
 		if err != nil || n == 0 {
 			return err
 		}
@@ -195,7 +218,7 @@ func clone(v bson.RawValue) bson.RawValue {
 func (s *Store) readFeed(ctx context.Context, tenant apikey.InternalID, end int64, limit int, page *apikey.FeedPage) (more bool, err error) {
 	size, after := 0, page.Next
 	n, err := find{filter: feedAfter(tenant, after, end), sort: arrivalOrder[1:], limit: limit}.
-		until(ctx, s.events, func(doc bson.Raw, _ int) (enough bool) {
+		until(ctx, s.arrived, func(doc bson.Raw, _ int) (enough bool) {
 			if page.Events == nil {
 				page.Events = make([]apikey.ArrivedEvent, 0, limit)
 			}
@@ -232,12 +255,12 @@ func feedAfter(tenant apikey.InternalID, after apikey.FeedPlace, end int64) bson
 // feedSince returns the place before the first event to arrive that happened at an instant or later. If there is none, it returns the last place.
 func (s *Store) feedSince(ctx context.Context, tenant apikey.InternalID, since time.Time, end int64) (at apikey.FeedPlace, err error) {
 	first := find{filter: happenedSince(tenant, since, end), sort: arrivalOrder[1:], fields: []string{arrivedAt}, limit: 1}
-	n, err := first.each(ctx, s.events, func(doc bson.Raw, _ int) { at.Arrival, _ = doc.Lookup(arrivedAt).DateTimeOK() })
+	n, err := first.each(ctx, s.arrived, func(doc bson.Raw, _ int) { at.Arrival, _ = doc.Lookup(arrivedAt).DateTimeOK() })
 	if err != nil || n > 0 {
 		return at, err // the feed goes on with the first id at this time
 	}
 	last := find{filter: feedAfter(tenant, at, end), sort: bson.D{down(arrivedAt), down("audit_id")}, fields: []string{arrivedAt, "audit_id"}, limit: 1}
-	_, err = last.each(ctx, s.events, func(doc bson.Raw, _ int) {
+	_, err = last.each(ctx, s.arrived, func(doc bson.Raw, _ int) {
 		at.Arrival, _ = doc.Lookup(arrivedAt).DateTimeOK()
 		id, _ := doc.Lookup("audit_id").StringValueOK()
 		at.ID = apikey.EventID(id)
@@ -282,7 +305,7 @@ var oldestFirst = bson.D{up("timestamp"), up("audit_id")}
 
 // TenantsOfEvents implements apikey.Store.
 func (s *Store) TenantsOfEvents(ctx context.Context) ([]apikey.InternalID, error) {
-	texts, err := distinctTexts(ctx, s.events, "internal_id")
+	texts, err := tenantsIn(ctx, s.events)
 	tenants := make([]apikey.InternalID, len(texts))
 	for i, text := range texts {
 		tenants[i] = apikey.InternalID(text)
@@ -290,13 +313,13 @@ func (s *Store) TenantsOfEvents(ctx context.Context) ([]apikey.InternalID, error
 	return tenants, err
 }
 
-// DeleteEvents implements apikey.Store. It remembers the last place before it deletes. An event that is stamped anew meanwhile stays for the next
+// DeleteEvents implements apikey.Store. It remembers the last place before it deletes. An event that is stamped again meanwhile stays for the next
 // call.
 func (s *Store) DeleteEvents(ctx context.Context, tenant apikey.InternalID, before time.Time, limit int) (more bool, err error) {
 	q := find{filter: happenedBefore(tenant, before), sort: oldestFirst, fields: []string{"audit_id", arrivedAt}, limit: limit}
 	var ids, unstamped bson.A
 	var last apikey.FeedPlace
-	n, err := q.each(ctx, s.events, func(doc bson.Raw, _ int) {
+	n, err := q.each(ctx, s.arrived, func(doc bson.Raw, _ int) {
 		id := clone(doc.Lookup("_id"))
 		at, ok := doc.Lookup(arrivedAt).DateTimeOK()
 		if !ok {

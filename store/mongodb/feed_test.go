@@ -178,7 +178,7 @@ func TestFeedMissesNothing(t *testing.T) {
 				return nil
 			})
 			c := &chaos{
-				T: t, Rand: rand.New(rand.NewPCG(seed, 19)), crashing: crashing, healthy: healthy, //nolint:gosec // a test's
+				T: t, Rand: rand.New(rand.NewPCG(seed, 19)), crashing: crashing, healthy: healthy,
 				limit: func(writes int) { mu.Lock(); defer mu.Unlock(); left = writes },
 			}
 			for i := range c.reader {
@@ -231,13 +231,13 @@ func TestFeedStaysBehindTheServersClock(t *testing.T) {
 		}
 		insert(t, s, document.Events, elements(t, doc))
 	}
-	for after, want := range map[time.Duration]int{0: 2, time.Millisecond: 3, 2 * time.Millisecond: 4, 3 * time.Second: 5, 2 * time.Hour: 6} {
+	for after, want := range map[int]int{0: 2, 1: 3, 2: 4, 3_000: 5, 7_200_000: 6} { // in milliseconds
 		mu.Lock()
-		answer[1].Value = date(now.Add(after))
+		answer[1].Value = date(now.Add(time.Duration(after) * time.Millisecond))
 		mu.Unlock()
 		page, err := s.ArrivedEvents(t.Context(), crashTenant, apikey.FeedRange{Limit: 10})
 		if err != nil || len(page.Events) != want {
-			t.Errorf("%v later: %d events, %v, want %d", after, len(page.Events), err, want)
+			t.Errorf("%d ms later: %d events, %v, want %d", after, len(page.Events), err, want)
 		}
 	}
 	mu.Lock()
@@ -291,6 +291,43 @@ func TestEventsOfOldVersionsAreStampedInSteps(t *testing.T) {
 	}
 }
 
+// A user with the role of earlier versions may insert events and not update them. The trail must be complete all the same, and the feed must have
+// every event when the right is granted.
+func TestEventsWithoutTheRightToUpdate(t *testing.T) {
+	p, uri := mongodbtest.NewProxy(t, testURI)
+	p.Start()
+	s, _ := dropped(t, uri)
+	if err := s.Prepare(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	p.On(func(command string, doc bson.Raw) *mongodbtest.Fault {
+		if command == "update" && doc.Lookup("update").StringValue() == document.Events {
+			return mongodbtest.Refusing(codeUnauthorized)
+		}
+		return nil
+	})
+	if err := s.InsertKey(t.Context(), crashKey("key_1"), crashEvent("evt_1")); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := s.InsertEvent(t.Context(), crashEvent("evt_2")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if left, err := s.unfinishedKeys(t.Context(), 10); err != nil || len(left) > 0 {
+		t.Errorf("left unfinished: %v, %v", left, err)
+	}
+	if n, err := s.CountEvents(t.Context(), crashTenant, apikey.EventConditions{}); err != nil || n != 2 {
+		t.Errorf("%d events, %v, want 2", n, err)
+	}
+	if page, err := s.ArrivedEvents(t.Context(), crashTenant, apikey.FeedRange{Limit: 10}); apikey.Classify(err).Code != apikey.Unavailable {
+		t.Errorf("the feed %+v, %v", page, err)
+	}
+	p.On(nil)
+	f := storetest.Follower{Tenant: crashTenant}
+	f.ReadAll(t, s, 10, []apikey.EventID{"evt_1", "evt_2"})
+}
+
 // An event whose id another document has already must count as stored, and must come again in the feed. Otherwise its key would try to move it
 // forever.
 func TestEventsThatAreStoredUnderAnotherID(t *testing.T) {
@@ -337,7 +374,7 @@ func TestOddEventsAreMoved(t *testing.T) {
 	}
 }
 
-// An event that is stamped anew while old events are deleted must stay. Its new place is after the last deletion that readers know of.
+// An event that is stamped again while old events are deleted must stay. Its new place is after the last deletion that readers know of.
 func TestOldEventsThatMoveStay(t *testing.T) {
 	p, uri := mongodbtest.NewProxy(t, testURI)
 	p.Start()

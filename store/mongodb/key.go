@@ -132,7 +132,7 @@ func (s *Store) KeysWithID(ctx context.Context, ids ...apikey.ID) ([]apikey.Key,
 	}
 	c := s.primary.Collection(document.Keys)
 	return settling(ctx, s, func() ([]apikey.Key, error) {
-		tenants, err := distinctTexts(ctx, c, "internal_id")
+		tenants, err := tenantsIn(ctx, c)
 		if err != nil {
 			return nil, err
 		}
@@ -184,7 +184,7 @@ func (s *Store) CountUnusable(ctx context.Context) (u document.Unusable, err err
 	if u.NoHash, err = count(ctx, s.keys, bson.D{{Key: "key_hash", Value: notText}}); err != nil {
 		return u, err
 	}
-	tenants, err := distinctTexts(ctx, s.keys, "internal_id")
+	tenants, err := tenantsIn(ctx, s.keys)
 	if err != nil {
 		return u, err
 	}

@@ -12,6 +12,7 @@ import (
 
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/mongo/readconcern"
 	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
 	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
 
@@ -31,6 +32,8 @@ type Store struct {
 	fresh                        collection // api_keys as the primary has them
 	events                       collection // read from the primary: an audit trail must not lag behind
 	usage                        collection
+	noUpdates                    sync.Once  // logs that the user may not update events
+	arrived                      collection // the events as the feed reads them: at once, even if they are not on a majority of the members yet
 	deletions                    collection // of events
 
 	settler *settler
@@ -82,6 +85,7 @@ func open(uri, database string, logger *slog.Logger, configure func(*options.Cli
 	db := reading(client.Database(database), cmp.Or(o.ReadPreference, readpref.Primary()), o.ReadConcern)
 	asPrimary := options.Database().SetReadPreference(readpref.Primary()).SetWriteConcern(majority(o.WriteConcern))
 	primary := reading(client.Database(database, asPrimary), readpref.Primary(), o.ReadConcern)
+	latest := reading(client.Database(database, asPrimary), readpref.Primary(), readconcern.Local())
 	s := &Store{
 		client:     client,
 		logger:     logger,
@@ -90,7 +94,8 @@ func open(uri, database string, logger *slog.Logger, configure func(*options.Cli
 		primary:    primary,
 		fresh:      primary.Collection(document.Keys),
 		events:     primary.Collection(document.Events),
-		deletions:  primary.Collection(document.Deletions),
+		arrived:    latest.Collection(document.Events),
+		deletions:  latest.Collection(document.Deletions),
 		margin:     feedMargin,
 		namespaces: db.Collection(document.Namespaces),
 		retrievers: db.Collection(document.Retrievers),

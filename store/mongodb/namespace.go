@@ -61,7 +61,7 @@ func (s *Store) AllNamespaces(ctx context.Context) ([]apikey.Namespace, error) {
 
 // TenantsOfKeys implements store.Engine.
 func (s *Store) TenantsOfKeys(ctx context.Context) ([]apikey.InternalID, error) {
-	texts, err := distinctTexts(ctx, s.primary.Collection(document.Keys), "internal_id")
+	texts, err := tenantsIn(ctx, s.primary.Collection(document.Keys))
 	tenants := make([]apikey.InternalID, len(texts))
 	for i, t := range texts {
 		tenants[i] = apikey.InternalID(t)

@@ -131,6 +131,7 @@ func feedQueries(v example) []query {
 	end := v.at.UnixMilli()
 	later := feedAfter(tenant, apikey.FeedPlace{Arrival: v.created.UnixMilli(), ID: "evt_"}, end)
 	return []query{
+		{"storing an event", document.Events, bson.D{{Key: "_id", Value: v.key}, {Key: "internal_id", Value: v.tenant}, {Key: "audit_id", Value: v.key}}, nil, 1, []bson.D{byID, byAuditID}, false},
 		{"events by id", document.Events, eventsWithIDs(tenant, ids), nil, 0, []bson.D{byID}, false},
 		{"an event that is stored already", document.Events, bson.D{{Key: "internal_id", Value: v.tenant}, {Key: "audit_id", Value: v.key}}, nil, 1, []bson.D{byAuditID}, false},
 		{"the feed of events", document.Events, feedAfter(tenant, apikey.FeedPlace{}, end), arrivalOrder[1:], 26, []bson.D{arrivalOrder}, true},

@@ -311,6 +311,13 @@ func TestFindsTellConcernAndTime(t *testing.T) {
 	if len(commands) != 2 {
 		t.Errorf("%d commands", len(commands))
 	}
+	// What a majority of the members has can be older than the end of the feed.
+	_, _ = s.ArrivedEvents(ctx, "int_1", apikey.FeedRange{Limit: 9})
+	for _, c := range w.take() {
+		if level, _ := c.Lookup("readConcern", "level").StringValueOK(); c.Index(0).Key() == "find" && level != "local" {
+			t.Errorf("the feed reads with the concern %q: %v", level, c)
+		}
+	}
 	for _, c := range commands {
 		level, _ := c.Lookup("readConcern", "level").StringValueOK()
 		if ms, _ := c.Lookup("maxTimeMS").AsInt64OK(); level != "majority" || ms < 1 || ms > 60_000 {

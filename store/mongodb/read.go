@@ -160,9 +160,10 @@ func count(ctx context.Context, c collection, filter bson.D) (int, error) {
 	return int(n), cost.Look(int(n))
 }
 
-// distinctTexts returns the distinct texts of an indexed field. It is an aggregation, because the answer of the command
+// tenantsIn returns the tenants of a collection, each once. It is an aggregation, because the answer of the command
 // distinct must fit into one document.
-func distinctTexts(ctx context.Context, c collection, field string) ([]string, error) {
+func tenantsIn(ctx context.Context, c collection) ([]string, error) {
+	const field = "internal_id"
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	groups, err := withRetry(ctx, func() (groups []struct {

@@ -238,12 +238,16 @@ func insertRaw(t *testing.T, s *Store, doc bson.Raw) {
 
 // ofEvent reports whether a command stores an event with such an id.
 func ofEvent(command string, doc bson.Raw, is func(id string) bool) bool {
-	if command != "update" || doc.Lookup("update").StringValue() != document.Events {
+	list, id := map[string]string{"update": "updates", "insert": "documents"}[command], []string{"_id"}
+	if list == "" || doc.Lookup(command).StringValue() != document.Events {
 		return false
 	}
-	updates, _ := doc.Lookup("updates").Array().Values()
-	return slices.ContainsFunc(updates, func(v bson.RawValue) bool {
-		id, ok := v.Document().Lookup("q", "_id").StringValueOK()
+	if command == "update" {
+		id = []string{"q", "_id"}
+	}
+	items, _ := doc.Lookup(list).Array().Values()
+	return slices.ContainsFunc(items, func(v bson.RawValue) bool {
+		id, ok := v.Document().Lookup(id...).StringValueOK()
 		return ok && is(id)
 	})
 }

@@ -187,40 +187,42 @@ func BenchmarkOrganization(b *testing.B) {
 func BenchmarkFeed(b *testing.B) {
 	caller := apikey.Caller{Key: &apikey.Key{InternalID: tenant, Type: apikey.Standard, Permissions: []apikey.Permission{apikey.Admin}}}
 	for _, n := range []int{10_000, 1_000_000} {
-		s := opened(b, filepath.Join(b.TempDir(), "store.db"))
-		if err := setCache(b.Context(), s.write, importCacheKiB); err != nil {
-			b.Fatal(err)
-		}
-		insertEvents(b, s, n, func(i int, e *apikey.Event) {
-			e.ID, e.ResourceID = apikey.EventID(fmt.Sprintf("evt_%024d", i)), fmt.Sprintf("key_%024d", i%1000)
-			e.IPAddress, e.UserAgent = new("203.0.113.9"), new("Mozilla/5.0 (X11; Linux x86_64)")
-			e.Changes = []apikey.FieldChange{{Field: "name", Before: new("Storefront"), After: new("Storefront of the shop")}, {Field: "status", After: new("active")}}
-		})
-		service := apikey.Service{Store: s}
-		page := func(b *testing.B, o apikey.FeedOptions) *apikey.Feed {
-			o.Limit = apikey.MaxFeedPage
-			page, err := service.Feed(b.Context(), caller, o)
-			if err != nil {
+		b.Run(fmt.Sprintf("events=%d", n), func(b *testing.B) {
+			s := opened(b, filepath.Join(b.TempDir(), "store.db"))
+			if err := setCache(b.Context(), s.write, importCacheKiB); err != nil {
 				b.Fatal(err)
 			}
-			return page
-		}
-		b.Run(fmt.Sprintf("page/events=%d", n), func(b *testing.B) {
-			var o apikey.FeedOptions
-			for b.Loop() {
-				next := page(b, o)
-				if o.After = next.Next(); len(next.Events) < apikey.MaxFeedPage {
-					o.After = ""
+			insertEvents(b, s, n, func(i int, e *apikey.Event) {
+				e.ID, e.ResourceID = apikey.EventID(fmt.Sprintf("evt_%024d", i)), fmt.Sprintf("key_%024d", i%1000)
+				e.IPAddress, e.UserAgent = new("203.0.113.9"), new("Mozilla/5.0 (X11; Linux x86_64)")
+				e.Changes = []apikey.FieldChange{{Field: "name", Before: new("Storefront"), After: new("Storefront of the shop")}, {Field: "status", After: new("active")}}
+			})
+			service := apikey.Service{Store: s}
+			read := func(b *testing.B, o apikey.FeedOptions) *apikey.Feed {
+				o.Limit = apikey.MaxFeedPage
+				page, err := service.Feed(b.Context(), caller, o)
+				if err != nil {
+					b.Fatal(err)
 				}
+				return page
 			}
-		})
-		b.Run(fmt.Sprintf("since/events=%d", n), func(b *testing.B) {
-			since := march.Add(time.Duration(n/2) * time.Millisecond)
-			for b.Loop() {
-				if got := page(b, apikey.FeedOptions{Since: &since}); len(got.Events) != apikey.MaxFeedPage {
-					b.Fatalf("%d events", len(got.Events))
+			b.Run("page", func(b *testing.B) {
+				var o apikey.FeedOptions
+				for b.Loop() {
+					page := read(b, o)
+					if o.After = page.Next(); len(page.Events) < apikey.MaxFeedPage {
+						o.After = ""
+					}
 				}
-			}
+			})
+			b.Run("since", func(b *testing.B) {
+				since := march.Add(time.Duration(n/2) * time.Millisecond)
+				for b.Loop() {
+					if page := read(b, apikey.FeedOptions{Since: &since}); len(page.Events) != apikey.MaxFeedPage {
+						b.Fatalf("%d events", len(page.Events))
+					}
+				}
+			})
 		})
 	}
 }

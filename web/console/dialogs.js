@@ -77,20 +77,26 @@ function field(label, control, hint, more) {
 }
 
 const text = (value = "", more = {}) => h("input", { type: "text", autocomplete: "off", value, ...more });
-const select = (choices, chosen) => h("select", options(choices, chosen));
 
 // settings are the fields that creating and changing a key share. values() has no expiresAt if it stays as it is, or is the default.
 function settings({ policy }, key) {
   const { defaultLifetimeSeconds: usual, maxLifetimeSeconds: most } = policy;
   const as = key ? `As it is: ${key.expiresAt ? day(key.expiresAt) : "never"}` : usual ? `After ${duration(usual)}, the default` : "";
-  const ends = { ...as && { as }, ...Object.fromEntries([7, 30, 90, 365].filter((days) => !most || days * 86_400 <= most).map((days) => [`${days} days`, `In ${days} days`])), ...!most && (key || !usual) && { never: "Never" }, date: "On a date" };
+  const ends = {
+    ...as && { as },
+    ...Object.fromEntries([7, 30, 90, 365].filter((days) => !most || days * 86_400 <= most).map((days) => [`${days} days`, `In ${days} days`])),
+    ...!most && (key || !usual) && { never: "Never" },
+    date: "On a date",
+  };
   const date = h("input", { type: "date", "aria-label": "Last day", hidden: true });
   const end = h("select", { onchange: () => { date.hidden = end.value !== "date"; } }, options(ends, as ? "as" : "90 days"));
   const fields = {
     name: field("Name", text(key?.name), "Who or what uses it, such as “Storefront”."),
     description: field("Description", text(key?.description)),
     expiresAt: field("Expires", end, most && `At most ${duration(most)} from now.`, date),
-    allowedOrigins: field("Origins", h("textarea", { rows: 2, spellcheck: "false", value: key?.allowedOrigins?.join("\n") ?? "", placeholder: "https://app.example.com" }), "Of web pages that may use it, one a line. https://*.example.com are all subdomains. Empty: any."),
+    allowedOrigins: field("Origins",
+      h("textarea", { rows: 2, spellcheck: "false", value: key?.allowedOrigins?.join("\n") ?? "", placeholder: "https://app.example.com" }),
+      "Of web pages that may use it, one a line. https://*.example.com are all subdomains. Empty: any."),
     rateLimitOverride: field("Requests a minute", text(String(key?.rateLimitOverride ?? ""), { inputmode: "numeric" }), "Empty: the organization's limit."),
   };
   function values() {
@@ -98,7 +104,10 @@ function settings({ policy }, key) {
     if (!/^\d{0,9}$/.test(limit)) throw new Failure("", "must be a number.", { field: "rateLimitOverride" });
     const at = end.value === "date" ? new Date(`${date.value}T23:59:59`) : new Date(Date.now() + parseInt(end.value, 10) * 86_400_000);
     if (end.value === "date" && !date.value) throw new Failure("", "Choose a day.", { field: "expiresAt" });
-    return { name, description, ...end.value !== "as" && { expiresAt: end.value === "never" ? null : at.toISOString() }, allowedOrigins: origins.split(/[\s,]+/).filter(Boolean), rateLimitOverride: limit ? Number(limit) : null };
+    return {
+      name, description, ...end.value !== "as" && { expiresAt: end.value === "never" ? null : at.toISOString() },
+      allowedOrigins: origins.split(/[\s,]+/).filter(Boolean), rateLimitOverride: limit ? Number(limit) : null,
+    };
   }
   return { fields, values };
 }
@@ -139,7 +148,9 @@ export function editDialog(app, key, changed) {
 }
 
 export function rotateDialog(app, key, rotated) {
-  const overlap = field("The old key keeps working", select({ "3600s": "for an hour", "86400s": "for a day", "604800s": "for 7 days", "2592000s": "for 30 days", "0s": "not at all: it stops at once" }, "86400s"), "Time to replace it where it is used.");
+  const overlap = field("The old key keeps working", h("select", options({
+    "3600s": "for an hour", "86400s": "for a day", "604800s": "for 7 days", "2592000s": "for 30 days", "0s": "not at all: it stops at once",
+  }, "86400s")), "Time to replace it where it is used.");
   dialog(["Rotate ", bdi(nameOf(key))], [
     h("p", "A new key takes its place, with the same name, reach, origins and limit. It belongs to you."),
     key.keyId === app.viewer.keyId && h("p.warning", "You are using this key now. Enter the new one here before the old one ends."),

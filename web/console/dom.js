@@ -30,6 +30,11 @@ export const button = (text, onclick, kind = "", more = {}) => h(`button${kind}`
 // options turns { value: text } into options.
 export const options = (choices, chosen) => Object.entries(choices).map(([value, text]) => h("option", { value, selected: value === chosen }, text));
 
+// menu is a select that calls change with the value that is chosen.
+export const menu = (label, name, choices, chosen, change) => h("select", {
+  "aria-label": label, "data-focus": name, "data-set": Boolean(chosen), onchange: ({ target }) => change({ [name]: target.value }),
+}, options(choices, chosen));
+
 // show replaces the content of a region. The focus stays on the element with the same data-focus, so that a list that is read again does
 // not throw keyboard users out of it.
 export function show(region, ...children) {

@@ -27,9 +27,13 @@ export function keyPanel(root, app, close, changed, signal) {
     const active = key.status === "ACTIVE";
     const facts = h("dl.facts");
     for (const [label, ...value] of [
-      [key.keyType === "RETRIEVER" ? "Executes" : "Reaches", list(key.reached.results.map(({ id, name, namespace }) => [to({ in: id }, bdi(name)), h("span.hint", " in ", bdi(namespace.name))])) || reach(key)],
+      [key.keyType === "RETRIEVER" ? "Executes" : "Reaches",
+        list(key.reached.results.map(({ id, name, namespace }) => [to({ in: id }, bdi(name)), h("span.hint", " in ", bdi(namespace.name))])) || reach(key)],
       ["May", key.keyType !== "RETRIEVER" && (key.permissions.map(words).join(", ") || "do nothing")],
-      ["Scopes", key.reach !== "RETRIEVERS" && list(key.scopes.map((scope) => [words(scope.resourceType), " ", h("code", scope.resourceId), scope.operations.length > 0 && h("span.hint", `: ${scope.operations.map(words).join(", ")}`)]))],
+      ["Scopes", key.reach !== "RETRIEVERS" && list(key.scopes.map((scope) => [
+        words(scope.resourceType), " ", h("code", scope.resourceId),
+        scope.operations.length > 0 && h("span.hint", `: ${scope.operations.map(words).join(", ")}`),
+      ]))],
       ["Origins", list(key.allowedOrigins?.map(bdi)) || "any"],
       ["Limit", key.rateLimitOverride > 0 && `${number(key.rateLimitOverride)} requests a minute`],
       ["Last used", when(key.lastUsedAt) ?? "never"],
@@ -55,7 +59,8 @@ export function keyPanel(root, app, close, changed, signal) {
           active && key.viewerCanRotate && button("Rotate …", () => rotateDialog(app, key, (made) => { changed(); app.go("keys", made.keyId); }), "", { "data-focus": "rotate" }),
           active && key.viewerCanUpdate && button("Edit …", () => editDialog(app, key, again), "", { "data-focus": "edit" }),
           key.status !== "REVOKED" && key.viewerCanRevoke && button("Revoke …", () => revokeDialog(app, [key.keyId], again), ".danger", { "data-focus": "revoke" }))),
-      key.findings.length > 0 && h("ul.findings", key.findings.map((finding) => h(`li.${findings[finding]?.mark ?? "calm"}`, h("b", findings[finding]?.text ?? words(finding)), ". ", findings[finding]?.why,
+      key.findings.length > 0 && h("ul.findings", key.findings.map((finding) => h(`li.${findings[finding]?.mark ?? "calm"}`,
+        h("b", findings[finding]?.text ?? words(finding)), ". ", findings[finding]?.why,
         finding === "LEAKED" && key.leak && [" Reported ", time(key.leak.reportedAt), key.leak.source && [" by ", bdi(key.leak.source)], ".",
           /^https?:/.test(key.leak.url) && [" ", h("a", { href: key.leak.url, rel: "noreferrer", target: "_blank" }, "Where it was")]]))),
       facts, usage, trail);

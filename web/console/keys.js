@@ -1,7 +1,7 @@
 // The list of keys: what needs attention, filters, a table, pages. One key opens beside it.
 import { ask } from "./api.js";
 import { createDialog, revokeDialog } from "./dialogs.js";
-import { attempt, button, h, options, say, show } from "./dom.js";
+import { attempt, button, h, menu, say, show } from "./dom.js";
 import { bdi, isolate, nameOf, number, reach, state, time, types, who } from "./format.js";
 import { keyPanel } from "./key.js";
 import { attention, findings } from "./report.js";
@@ -14,7 +14,10 @@ const menus = {
   type: ["Type", { "": "Type", ...types }],
   used: ["Last use", { "": "Last use", "30d": "Not for 30 days", "90d": "Not for 90 days", "365d": "Not for a year", never: "Never used" }],
   expires: ["Expiry", { "": "Expiry", "7d": "Within 7 days", "30d": "Within 30 days", "90d": "Within 90 days", never: "Never expires" }],
-  order: ["Order", { "": "Newest first", created: "Oldest first", name: "Name", "-name": "Name, Z to A", "-used": "Used last", used: "Unused longest", expires: "Expires first", "-expires": "Expires last" }],
+  order: ["Order", {
+    "": "Newest first", created: "Oldest first", name: "Name", "-name": "Name, Z to A", "-used": "Used last", used: "Unused longest",
+    expires: "Expires first", "-expires": "Expires last",
+  }],
 };
 const orders = { created: "CREATED_AT", name: "NAME", used: "LAST_USED_AT", expires: "EXPIRES_AT" };
 const start = { after: "", before: "", at: "" }; // the first page
@@ -56,7 +59,9 @@ export function keysView(app, root, signal) {
   const message = h("div", { hidden: true });
   const selection = h("span.selection");
   const range = h("span.range", { role: "status" });
-  const turn = (text, label, to) => button(text, () => { if (page && turner[label].ariaDisabled === "false") change(to(), true); }, ".turn", { "aria-label": label, title: label, "aria-disabled": "true" });
+  const turn = (text, label, to) => button(text, () => {
+    if (page && turner[label].ariaDisabled === "false") change(to(), true);
+  }, ".turn", { "aria-label": label, title: label, "aria-disabled": "true" });
   const turner = {};
   for (const [label, text, to] of [
     ["First page", "«", () => start],
@@ -65,7 +70,8 @@ export function keysView(app, root, signal) {
     ["Last page", "»", () => ({ ...start, before: "end", at: page.total })],
   ]) turner[label] = turn(text, label, to);
   const panel = h("aside.panel", { "aria-label": "Key", tabindex: -1 });
-  show(root, h("section.list", { "aria-label": "Keys" }, attentions, filters, chips, rows, message, h("div.foot", selection, h("span.pager", range, Object.values(turner)))), panel);
+  show(root, h("section.list", { "aria-label": "Keys" }, attentions, filters, chips, rows, message,
+    h("div.foot", selection, h("span.pager", range, Object.values(turner)))), panel);
 
   const again = () => { read(); readAttention(); };
   const shownKey = keyPanel(panel, app, () => app.go("keys", "", params), again, signal);
@@ -84,11 +90,12 @@ export function keysView(app, root, signal) {
   }
 
   function drawFilters() {
-    const menu = (name) => h("select", { "aria-label": menus[name][0], "data-focus": name, "data-set": Boolean(params[name]), onchange: ({ target }) => change({ [name]: target.value }) }, options(menus[name][1], params[name]));
     show(filters,
-      h("div.tabs", { role: "group", "aria-label": "State" }, Object.entries(states).map(([status, text]) => button(text, () => change({ status }), "", { "aria-pressed": String((params.status ?? "") === status), "data-focus": `state ${status}` }))),
+      h("div.tabs", { role: "group", "aria-label": "State" }, Object.entries(states).map(([status, text]) => button(text, () => change({ status }), "", {
+        "aria-pressed": String((params.status ?? "") === status), "data-focus": `state ${status}`,
+      }))),
       [...app.places.values()].some(({ canCreate }) => canCreate) && button("New key", newKey, ".primary", { id: "new", "data-focus": "new" }),
-      h("div.controls", Object.keys(menus).map(menu)));
+      h("div.controls", Object.entries(menus).map(([name, [label, choices]]) => menu(label, name, choices, params[name], change))));
     const chip = (name, ...text) => params[name] && h("span.chip", text, button("×", () => change({ [name]: "" }), "", { "aria-label": "Remove this filter" }));
     show(chips, chip("search", "contains “", bdi(params.search), "”"), chip("by", "made by ", who(params.by ?? "")), chip("finding", findings[params.finding]?.text));
     const column = (text, name) => {
@@ -107,8 +114,11 @@ export function keysView(app, root, signal) {
   function pageBox() {
     const ids = page?.results.filter(canEnd).map(({ keyId }) => keyId) ?? [];
     const chosen = ids.filter((id) => selected.has(id)).length;
-    return h("input", { type: "checkbox", "aria-label": "Select this page", "data-focus": "all", disabled: !ids.length, checked: chosen && chosen === ids.length, indeterminate: chosen && chosen < ids.length,
-      onchange: ({ target }) => select(ids, target.checked) });
+    return h("input", {
+      type: "checkbox", "aria-label": "Select this page", "data-focus": "all", disabled: !ids.length,
+      checked: chosen && chosen === ids.length, indeterminate: chosen && chosen < ids.length,
+      onchange: ({ target }) => select(ids, target.checked),
+    });
   }
 
   function select(ids, on) {
@@ -124,9 +134,14 @@ export function keysView(app, root, signal) {
     const { keyId: id } = key;
     return h("tr", { "aria-current": id === route.id && "true", "data-selected": selected.has(id),
       onclick: ({ target }) => { if (!target.closest("a, input, label") && getSelection().isCollapsed) app.go("keys", id, params); } },
-    h("td.select", h("label", h("input", { type: "checkbox", "aria-label": `Select ${isolate(nameOf(key))}`, "data-focus": `select ${id}`, checked: selected.has(id), disabled: !canEnd(key), onchange: ({ target }) => select([id], target.checked) }))),
+    h("td.select", h("label", h("input", {
+      type: "checkbox", "aria-label": `Select ${isolate(nameOf(key))}`, "data-focus": `select ${id}`, checked: selected.has(id), disabled: !canEnd(key),
+      onchange: ({ target }) => select([id], target.checked),
+    }))),
     h("th.name", { scope: "row" }, h("a", { href: app.hash("keys", id, params), "data-focus": id }, bdi(nameOf(key))),
-      h("span.under", key.findings.map((finding) => findings[finding]?.mark && finding !== "EXPIRES_SOON" && h(`span.mark.${findings[finding].mark}`, findings[finding].text)), h("code", key.keyPrefix ?? id))),
+      h("span.under",
+        key.findings.map((finding) => findings[finding]?.mark && finding !== "EXPIRES_SOON" && h(`span.mark.${findings[finding].mark}`, findings[finding].text)),
+        h("code", key.keyPrefix ?? id))),
     h("td.status", state(key.status)),
     h("td.reach", reach(key), key.keyType !== "RETRIEVER" && h("span.under", `${types[key.keyType] ?? "Unknown"} key`)),
     h("td.made", key.createdBy ? who(key.createdBy) : h("span.none", "unknown"), h("span.under", time(key.createdAt, ""))),
@@ -187,7 +202,9 @@ export function keysView(app, root, signal) {
   // nothing says why the list is empty, and what to do next.
   function nothing() {
     if (page.total) return [];
-    if (Object.keys(variablesOf(params).filter).length) return [h("p", "No key matches."), button("Remove all filters", () => app.go("keys", "", { in: params.in ?? "" }))];
+    if (Object.keys(variablesOf(params).filter).length) {
+      return [h("p", "No key matches."), button("Remove all filters", () => app.go("keys", "", { in: params.in ?? "" }))];
+    }
     return [h("p", "There are no active keys here."), button("Show revoked and expired keys", () => change({ status: "all" }))];
   }
 

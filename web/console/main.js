@@ -95,9 +95,9 @@ async function open(key) {
   if (!/^[\w.~+/-]{8,512}=*$/.test(key)) return door("This is not an API key.");
   setKey(key);
   try {
-    const { viewer, serverInfo } = await ask("Start");
+    const { viewer } = await ask("Start");
     const { organization } = viewer;
-    Object.assign(app, { viewer, policy: organization.apiKeyPolicy, name: organization.name ?? organization.id, version: serverInfo.version, namespaces: organization.namespaces.results, places: new Map() });
+    Object.assign(app, { viewer, policy: organization.apiKeyPolicy, name: organization.name ?? organization.id, namespaces: organization.namespaces.results, places: new Map() });
   } catch (failure) {
     if (failure.code !== "UNAUTHENTICATED") door(failure.code === "FORBIDDEN" ? "A retriever's key can only execute it. Use a key of your organization." : failure.message);
     return;
@@ -158,8 +158,7 @@ function account() {
     h("dl.facts",
       h("dt", "User"), h("dd", bdi(viewer.userId || "not recorded")),
       h("dt", "May"), h("dd", viewer.permissions.map(words).join(", ") || "do nothing"),
-      h("dt", "Key"), h("dd", h("a", { href: hash("keys", viewer.keyId), onclick: hide }, viewer.keyId)),
-      h("dt", "Server"), h("dd", app.version)),
+      h("dt", "Key"), h("dd", h("a", { href: hash("keys", viewer.keyId), onclick: hide }, viewer.keyId))),
     h("label.check", kept, " Keep the key until I close this tab"),
     button("Forget this key", () => { hide(); door("The key is forgotten."); }));
 }
@@ -192,7 +191,7 @@ const shortcuts = () => localStorage.getItem(shortcutsItem) !== "off";
 const actions = {
   skip: () => $("#main").focus(),
   graphql: () => graphqlDialog([...asked], openPlayground),
-  playground: () => openPlayground([...asked.values()].at(-1)),
+  playground: () => openPlayground(asked.values().next().value),
   help: () => helpDialog(shortcuts(), (on) => localStorage.setItem(shortcutsItem, on ? "on" : "off")),
 };
 $("#app").addEventListener("click", ({ target }) => actions[target.closest("[data-do]")?.dataset.do]?.());

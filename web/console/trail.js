@@ -1,6 +1,6 @@
 // The trail: what happened, as sentences, newest first. New events wait above while older ones are read.
 import { Failure, ask, events } from "./api.js";
-import { attempt, button, h, options, put, say, show } from "./dom.js";
+import { attempt, button, h, menu, put, say, show } from "./dom.js";
 import { bdi, count, day, exact, time, who, words } from "./format.js";
 
 const perPage = 50;
@@ -60,10 +60,9 @@ export function trailView(app, root, signal) {
 
   function drawFilters() {
     const change = (changes) => app.go("trail", "", { ...params, ...changes });
-    const menu = (name, label, choices) => h("select", { "aria-label": label, "data-focus": name, "data-set": Boolean(params[name]), onchange: ({ target }) => change({ [name]: target.value }) }, options({ "": label, ...choices }, params[name]));
     show(filters,
-      menu("action", "Action", Object.fromEntries(Object.entries(verbs).map(([action, [did]]) => [action, did.replace(/ of$/, "")]))),
-      menu("result", "Result", { success: "Done", denied: "Not permitted" }),
+      menu("Action", "action", { "": "Action", ...Object.fromEntries(Object.entries(verbs).map(([action, [did]]) => [action, did.replace(/ of$/, "")])) }, params.action, change),
+      menu("Result", "result", { "": "Result", success: "Done", denied: "Not permitted" }, params.result, change),
       params.key && h("span.chip", "one key", button("×", () => change({ key: "" }), "", { "aria-label": "Remove this filter" })));
   }
 
@@ -132,7 +131,7 @@ export function trailView(app, root, signal) {
     const filter = { ...filterOf(), ...kind === "retriever" && { retrieverId: id } };
     while (!settings.signal.aborted) {
       try {
-        for await (const data of streams ? events("Live", { filter }, settings) : [null]) {
+        if (!document.hidden) for await (const data of streams ? events("Live", { filter }, settings) : [null]) {
           await arrived(data ? [data.auditEventAdded] : (await readPage({ first: 20 }, settings)).results, settings);
         }
       } catch (failure) {
