@@ -165,11 +165,18 @@ func (l *Live) begin(ctx context.Context, t *trail) error {
 	start := time.Now()
 	_, err := l.look(ctx, t, start.Add(-lookBack))
 	if err != nil {
-		l.mu.Lock()
-		delete(l.trails, t.of) // the next one tries again
-		l.mu.Unlock()
+		l.drop(t) // the next one tries again
 	}
 	return err
+}
+
+// drop forgets an organization, so that its next follower starts with a first look. It leaves a trail alone that has replaced this one.
+func (l *Live) drop(t *trail) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.trails[t.of] == t {
+		delete(l.trails, t.of)
+	}
 }
 
 // Close ends the following. It can be called more than once.
@@ -307,9 +314,7 @@ func (l *Live) advance(ctx context.Context, t *trail) {
 		return
 	}
 	l.Logger.WarnContext(ctx, "streams of audit events end: new events could not be read", "took", time.Since(began).String(), "error", err, "cause", errors.Unwrap(err))
-	l.mu.Lock()
-	delete(l.trails, t.of) // the next follower starts with a first look
-	l.mu.Unlock()
+	l.drop(t)
 	l.each(t, func(f *Follower) { f.end(Classify(err)) })
 }
 

@@ -253,6 +253,25 @@ func TestFollowersLearnOfOutages(t *testing.T) {
 	})
 }
 
+// Without this, a client that comes back during an outage gets nothing, and no error either, because the read that fails last forgets it.
+func TestFollowersThatComeBackDuringAnOutageAreServed(t *testing.T) {
+	following(t, 100, func(t *testing.T, store *memory, s *Service) {
+		gone := mustFollow(t, s, admin(), EventFilter{})
+		old := gone.trail
+		gone.Close()
+		back := mustFollow(t, s, admin(), EventFilter{})
+		defer back.Close()
+		store.breaks(Outage(errors.New("connection refused")))
+		old.looked = time.Now().Add(-outageAfter)
+		s.Live.advance(t.Context(), old) // a read that began before the client left
+		store.breaks(nil)
+		store.happened("evt_1", 0)
+		if look(); !slices.Equal(told(t, back), []EventID{"evt_1"}) {
+			t.Error("a follower that came back gets nothing")
+		}
+	})
+}
+
 // Without this, callers follow events that they may not list, or ask for something that nobody answers.
 func TestFollowingIsForAdmins(t *testing.T) {
 	following(t, 100, func(t *testing.T, store *memory, s *Service) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -113,7 +114,7 @@ func (s *Service) ReportPublicLeaks(ctx context.Context, from Caller, reports []
 			r.URL = nil
 		}
 		if r.Source != nil {
-			if text, err := printed("source", *r.Source, maxLeakSource); err != nil || HoldsKey(text) {
+			if _, err := leakSource(*r.Source); err != nil {
 				r.Source = nil
 			}
 		}
@@ -286,17 +287,37 @@ func readLeaks(reports []LeakReport) ([]LeakReport, error) {
 			}
 		}
 		if r.Source != nil {
-			source, err := printed("source", *r.Source, maxLeakSource)
-			switch {
-			case err != nil:
-				return nil, err
-			case HoldsKey(source):
-				return nil, Invalid("source", "source must not contain an API key.")
+			source, err := leakSource(*r.Source)
+			if err != nil {
+				return nil, Invalid("source", "leaks[%d].%s", i, Classify(err).Message)
 			}
 			read[i].Source = &source
 		}
 	}
 	return read, nil
+}
+
+func leakSource(text string) (string, error) {
+	source, err := printed("source", text, maxLeakSource)
+	if err == nil && HoldsKey(source) {
+		err = Invalid("source", "source must not contain an API key.")
+	}
+	return source, err
+}
+
+// ShowsToken reports whether a text contains a token, as it is or with characters escaped as in URLs.
+func ShowsToken(text, token string) bool {
+	return strings.Contains(text, token) || strings.Contains(unescaped(text), token)
+}
+
+var urlEscape = regexp.MustCompile(`%[0-9A-Fa-f]{2}`)
+
+// unescaped replaces the escapes of a URL, and leaves what is no escape as it is.
+func unescaped(text string) string {
+	return urlEscape.ReplaceAllStringFunc(text, func(e string) string {
+		character, _ := url.PathUnescape(e) // it cannot fail
+		return character
+	})
 }
 
 // checkLeakURL accepts only what people can safely follow, and what does not contain the key itself.
@@ -311,7 +332,7 @@ func checkLeakURL(name, text string) error {
 		return Invalid("url", "%s must be an http or https URL.", name)
 	case u.User != nil:
 		return Invalid("url", "%s must not contain a user name or a password.", name)
-	case HoldsKey(text):
+	case HoldsKey(text), HoldsKey(unescaped(text)):
 		return Invalid("url", "%s must not contain an API key.", name)
 	}
 	return nil

@@ -225,6 +225,7 @@ func TestLeakReportsAreValidated(t *testing.T) {
 		{"https://example.com/\xff", "BAD_USER_INPUT url"},
 		{"https://github.com@example.com/", "BAD_USER_INPUT url"},
 		{"https://example.com/?key=" + secret.Reveal(), "BAD_USER_INPUT url"},
+		{"https://example.com/?a=100%&key=" + strings.ReplaceAll(secret.Reveal(), "_", "%5f"), "BAD_USER_INPUT url"},
 	} {
 		bad := leakOf("key_6")
 		bad.URL = &c.name
@@ -259,6 +260,9 @@ func TestLeakReportsAreValidated(t *testing.T) {
 		_, err := s.ReportLeaks(t.Context(), leaker(Delete), c.reports)
 		if got := codeAndField(t, err); got != c.want {
 			t.Errorf("%s: got %q, want %q", name, got, c.want)
+		}
+		if strings.HasSuffix(c.want, " source") && !strings.HasPrefix(Classify(err).Message, "leaks[0].source must ") {
+			t.Errorf("%s: the error does not say which source: %v", name, err)
 		}
 		if err != nil && strings.Contains(err.Error(), secret.Reveal()) {
 			t.Errorf("%s: the error shows the key: %v", name, err)

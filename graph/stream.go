@@ -184,7 +184,11 @@ func (s *stream) take(ctx context.Context) (left bool, err error) {
 		if e == nil {
 			return false, err
 		}
-		s.events <- e
+		select {
+		case s.events <- e:
+		case <-ctx.Done(): // the one before may still be in the channel: gqlgen does not take it if the client has left
+			return false, nil
+		}
 		response := s.respond(ctx)
 		if response == nil { // the client has left
 			return false, nil

@@ -17,6 +17,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/99designs/gqlgen/graphql"
+
 	"retrieverkeys/apikey"
 )
 
@@ -341,6 +343,34 @@ func TestStreamsOfSlowClients(t *testing.T) {
 				t.Errorf("%v, %v", s.counted, s.panicked)
 			}
 		})
+	})
+}
+
+// Without this, a stream whose client leaves while events happen can wait forever, and with it its goroutine and its part of MAX_STREAMS.
+func TestStreamsOfClientsThatLeaveDoNotWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &trail{key: adminKey}
+		live := &apikey.Live{Store: store, Logger: slog.New(slog.DiscardHandler), Most: 4}
+		running, stop := context.WithCancel(t.Context())
+		defer stop()
+		go live.Run(running)
+		l := &loader{service: &apikey.Service{Store: store, Live: live}, caller: apikey.Caller{Key: &adminKey}}
+		if _, err := l.follow(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+		defer l.follower.Close()
+		store.happen(2)
+		pass(2 * time.Second)
+		stop() // now a wait is a deadlock, which fails at once
+		left, leave := context.WithCancel(t.Context())
+		leave()
+		s := &stream{loader: l, respond: func(context.Context) *graphql.Response { return nil }} // as gqlgen's, which chooses at random
+		s.metrics = Metrics{}.withDefaults()
+		for range 2 {
+			if more, err := s.take(left); more || err != nil {
+				t.Errorf("%v, %v", more, err)
+			}
+		}
 	})
 }
 

@@ -103,7 +103,7 @@ func (l leaks) answer(w http.ResponseWriter, r *http.Request, body []byte) {
 		sum := sha256.Sum256([]byte(*t.Token))
 		reports[i] = apikey.LeakReport{Hash: hex.EncodeToString(sum[:]), URL: t.URL, Source: t.Source}
 		for _, text := range []**string{&reports[i].URL, &reports[i].Source} {
-			if *text != nil && len(*t.Token) >= shortestSecret && bytes.Contains([]byte(**text), []byte(*t.Token)) {
+			if *text != nil && len(*t.Token) >= shortestSecret && apikey.ShowsToken(**text, *t.Token) {
 				*text = nil // it would store the token
 			}
 		}

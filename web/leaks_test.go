@@ -462,7 +462,15 @@ func TestReportsLeaveNoTrace(t *testing.T) {
 			t.Errorf("%q appears in\n%s", secret, seen.String())
 		}
 	}
-	if k := store.keys[hexOf("sk_very_secret")]; k.LeakURL != nil {
-		t.Errorf("the key's URL %q contains the key", *k.LeakURL)
+	store.down = nil
+	store.add("key/very+secret=", "int_1", apikey.Standard)
+	s.report(t, `[{"token":"key/very+secret=","type":"a_type","url":"https://github.com/?q=100%&k=key%2fvery%2Bsecret%3D","source":"commit"}]`)
+	for _, token := range []string{"sk_very_secret", "key/very+secret="} {
+		switch k := store.keys[hexOf(token)]; {
+		case k.LeakedAt == nil:
+			t.Errorf("the leak of %q is not noted", token)
+		case k.LeakURL != nil:
+			t.Errorf("the key's URL %q contains the key", *k.LeakURL)
+		}
 	}
 }
