@@ -33,11 +33,11 @@ generate: ## regenerate code after a change of the schema
 # go starts packages in this order. The longest come first, so that none of them runs alone at the end.
 PACKAGES = ./systemtest ./store/sqlite ./store/mongodb ./program ./...
 test: ## run every test, with the race detector, in random order
-	go test -race -shuffle=on $(TESTFLAGS) $(PACKAGES)
+	go test -race -shuffle=on -timeout=20m $(TESTFLAGS) $(PACKAGES)
 
 # Subtests on the embedded store are left out: they do what they do in the target test.
 engine: ## run the MongoDB engine's tests on a server with unique indexes and atomic updates; builds it with Rust if it is missing
-	.ci/engine go test -race -shuffle=on -p 2 -skip '/^embedded$$' $(TESTFLAGS) ./systemtest ./store/mongodb/... ./program/...
+	.ci/engine go test -race -shuffle=on -timeout=20m -p 2 -skip '/^embedded$$' $(TESTFLAGS) ./systemtest ./store/mongodb/... ./program/...
 
 bench: ## run every benchmark COUNT times, and no tests
 	go test -run='^$$' -bench=. -benchmem -count=$(COUNT) ./...

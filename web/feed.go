@@ -92,7 +92,7 @@ func appendLine(b []byte, feed *apikey.Feed, i int) []byte {
 	return append(b, "\"}\n"...)
 }
 
-// feedOptions reads the parameters of the feed. An empty cursor or instant counts as missing, because scripts send them before they have one.
+// feedOptions reads the parameters of the feed. An empty cursor counts as missing, because scripts send it before they have one.
 func feedOptions(rawQuery string) (o apikey.FeedOptions, err error) {
 	query, err := url.ParseQuery(rawQuery)
 	if err != nil { // r.URL.Query would silently drop what it cannot parse
@@ -105,7 +105,7 @@ func feedOptions(rawQuery string) (o apikey.FeedOptions, err error) {
 	if err != nil {
 		return o, err
 	}
-	if since != "" {
+	if query.Has("since") {
 		// A + in a query means a space.
 		at, ok := apikey.ParseDate(strings.ReplaceAll(since, " ", "+"))
 		if !ok {
