@@ -253,7 +253,7 @@ func TestFollowersLearnOfOutages(t *testing.T) {
 	})
 }
 
-// Without this, a client that comes back during an outage gets nothing, and no error either, because the read that fails last forgets it.
+// Without this, a client that connects again during an outage gets nothing, and no error either, because the read that fails last forgets it.
 func TestFollowersThatComeBackDuringAnOutageAreServed(t *testing.T) {
 	following(t, 100, func(t *testing.T, store *memory, s *Service) {
 		gone := mustFollow(t, s, admin(), EventFilter{})

@@ -312,7 +312,7 @@ func ShowsToken(text, token string) bool {
 
 var urlEscape = regexp.MustCompile(`%[0-9A-Fa-f]{2}`)
 
-// unescaped replaces the escapes of a URL, and leaves what is no escape as it is.
+// unescaped replaces the escapes of a URL. Other percent signs stay as they are.
 func unescaped(text string) string {
 	return urlEscape.ReplaceAllStringFunc(text, func(e string) string {
 		character, _ := url.PathUnescape(e) // it cannot fail
