@@ -113,7 +113,7 @@ func (b *breaking) pass(client net.Conn, answer []byte) error {
 func TestAnswersOfUnknownOutcomeAreNotAddedAgain(t *testing.T) {
 	p, uri := mongodbtest.NewProxy(t, testURI)
 	p.Start()
-	s, _ := dropped(t, uri)
+	s, _ := dropped(t, uri+"&retryWrites=false")
 	eventually(t, s)
 	var b breaking
 	p.On(b.rule)
