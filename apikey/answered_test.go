@@ -156,7 +156,7 @@ func TestAnswersAreAddedAtMostOnce(t *testing.T) {
 }
 
 // Answers are stored at intervals and when the process stops. A write that is running then is not canceled, and one that hangs does not delay the end
-// for ever.
+// forever.
 func TestAnswersAreStoredAtTheEnd(t *testing.T) {
 	for _, hangs := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {

@@ -506,7 +506,7 @@ func TestLostRaces(t *testing.T) {
 }
 
 // changes4 are the four changes. Each changes key_1 or, for a creation, adds a key to its retriever.
-var changes4 = map[Action]func(context.Context, *Service, Caller, string) error{ //nolint:exhaustive // a notice is no change
+var changes4 = map[Action]func(context.Context, *Service, Caller, string) error{ //nolint:exhaustive // a notice is not a change
 	KeyCreated: func(ctx context.Context, s *Service, c Caller, ns string) error {
 		_, err := s.Create(ctx, c, ns, "ret_1", named("new"))
 		return err
@@ -531,7 +531,7 @@ func TestWhoMayChangeWhat(t *testing.T) {
 	for _, of := range append([]Permission{""}, ladder...) { // the permissions of key_1
 		for i, held := range ladder {
 			for action, change := range changes4 {
-				need := map[Action]Permission{KeyCreated: Write, KeyUpdated: Write, KeyRotated: Write, KeyRevoked: Delete}[action] //nolint:exhaustive // a notice is no change
+				need := map[Action]Permission{KeyCreated: Write, KeyUpdated: Write, KeyRotated: Write, KeyRevoked: Delete}[action] //nolint:exhaustive // a notice is not a change
 				if (action == KeyUpdated || action == KeyRotated) && slices.Index(ladder, of) > slices.Index(ladder, need) {
 					need = of
 				}

@@ -52,7 +52,7 @@ func presenter(logger *slog.Logger) graphql.ErrorPresenterFunc {
 		if fc := graphql.GetFieldContext(ctx); len(shown.Locations) == 0 && fc != nil && fc.Field.Field != nil && fc.Field.Position != nil {
 			shown.Locations = []gqlerror.Location{{Line: fc.Field.Position.Line, Column: fc.Field.Position.Column}}
 		}
-		if e.Code == apikey.Internal || e.Code == apikey.Unavailable && e.Limit == "" { // a limit that is reached is no failure
+		if e.Code == apikey.Internal || e.Code == apikey.Unavailable && e.Limit == "" { // reaching a limit is not a failure
 			logger.ErrorContext(ctx, "field failed", "path", shown.Path.String(), "code", e.Code, "error", err, "cause", errors.Unwrap(e))
 		}
 		return shown

@@ -306,7 +306,7 @@ func TestBusyStreamsAreCheckedToo(t *testing.T) {
 	})
 }
 
-// Without this, a client that receives nothing holds memory and a stream for ever, or one that is only slow breaks off.
+// Without this, a client that receives nothing holds memory and a stream forever, or the stream of a client that is merely slow ends.
 func TestStreamsOfSlowClients(t *testing.T) {
 	stall := func(s *streaming) (resume func()) {
 		s.socket.mu.Lock()

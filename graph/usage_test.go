@@ -82,8 +82,8 @@ func TestUsageOfAListIsOneRead(t *testing.T) {
 	}
 }
 
-// A period that cannot be shown is refused by the field's name, at the field, and without a read. A text that is no date is refused before anything
-// runs.
+// The error for a period that cannot be shown must name the argument and the field, and the store must not be read. An invalid date must fail
+// before anything runs.
 func TestWrongPeriodsAreRefused(t *testing.T) {
 	for arguments, field := range map[string]string{
 		`from: "2026-03-02", to: "2026-03-01"`: "from", `from: "2025-01-01", to: "2026-02-05"`: "from", `from: "0000-01-01", to: "9999-12-31"`: "from", `from: "9999-12-31"`: "from",

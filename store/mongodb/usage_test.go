@@ -61,7 +61,7 @@ func TestOddUsage(t *testing.T) {
 	}
 }
 
-// Nothing can be added to a text. These answers are lost, and not tried again for ever, but all others of the command are added.
+// A number cannot be added to a string. Those answers are lost and not retried, and all others of the command are added.
 func TestAnswersThatCannotBeAddedAreLostAlone(t *testing.T) {
 	p, uri := mongodbtest.NewProxy(t, testURI)
 	p.Start()

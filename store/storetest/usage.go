@@ -132,7 +132,7 @@ func concurrentUsage(t *testing.T, e store.Engine) {
 }
 
 // oldUsage: Days must be deleted in the given steps until none of them is left, those of every tenant, and no later day. Otherwise the store grows
-// for ever, or loses what people still look at.
+// forever, or loses what people still look at.
 func oldUsage(t *testing.T, e store.Engine) {
 	today := apikey.DayOf(instant)
 	var days []apikey.KeyDay
@@ -165,7 +165,7 @@ func oldUsage(t *testing.T, e store.Engine) {
 }
 
 // readsOfUsageAreCharged: A read must charge each day to the request's Cost, and end soon after it is exceeded. Otherwise one request could read
-// every day of a thousand keys for ever.
+// every day of a thousand keys forever.
 func readsOfUsageAreCharged(t *testing.T, e store.Engine) {
 	today := apikey.DayOf(instant)
 	var days []apikey.KeyDay
