@@ -24,8 +24,9 @@ import (
 
 // stream is an open subscription.
 type stream struct {
-	t *testing.T
-	r *bufio.Reader
+	t    *testing.T
+	body io.Closer
+	r    *bufio.Reader
 }
 
 const follow = `subscription { auditEventAdded { action resourceId } }`
@@ -47,11 +48,13 @@ func subscribe(t *testing.T, s *programtest.Server, token, query string) *stream
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = resp.Body.Close() })
-	return &stream{t, bufio.NewReader(resp.Body)}
+	return &stream{t, resp.Body, bufio.NewReader(resp.Body)}
 }
 
-// next returns the next event and its data, or the error at the end of the response.
+// next returns the next event and its data, or the error at the end of the response. If no event comes, it closes the stream.
 func (s *stream) next() (event, data string, err error) {
+	limit := time.AfterFunc(programtest.MaxWait, func() { _ = s.body.Close() })
+	defer limit.Stop()
 	for {
 		line, err := s.r.ReadString('\n')
 		if err != nil {

@@ -46,10 +46,15 @@ type changing struct {
 	s        *programtest.Server
 	name     string
 	answered []time.Time
+	slow     map[int]bool // changes that took so long that their events may have reached the store too late for the streams
 }
 
-// changesAtOnce is how many changes a request makes.
-const changesAtOnce = 25
+const (
+	// changesAtOnce is how many changes a request makes.
+	changesAtOnce = 25
+	// lateAfter is shorter than the time that an event has from its timestamp to the store, if streams must get it.
+	lateAfter = 3 * time.Second
+)
 
 func (c *changing) change() {
 	var text strings.Builder
@@ -57,11 +62,13 @@ func (c *changing) change() {
 	for n := first; n < first+changesAtOnce; n++ {
 		fmt.Fprintf(&text, ` c%d: updateApiKey(input: {id: "key_%s_%02d", description: "change %d."}) { apiKey { id } }`, n, c.name, n%100, n)
 	}
+	began := time.Now()
 	if got := c.s.Query(c.name, "", "mutation {"+text.String()+"}"); strings.Contains(got.Body, "errors") {
 		c.t.Errorf("%.500s", got.Body)
 	}
-	for range changesAtOnce {
+	for n := range changesAtOnce {
 		c.answered = append(c.answered, time.Now())
+		c.slow[first+n] = time.Since(began) > lateAfter
 	}
 }
 
@@ -71,8 +78,8 @@ type arrival struct {
 	at     time.Time
 }
 
-// receive returns the events from the first change to the last, whose number comes when it is known.
-func (c *changing) receive(s *stream, first int, last <-chan int) (all []arrival) {
+// receive returns the events from the first change to the end, which is a change that comes when it is known. It can receive one after it.
+func (c *changing) receive(s *stream, first int, ends <-chan int) (all []arrival) {
 	end := -1
 	for end < 0 || len(all) == 0 || all[len(all)-1].change < end {
 		_, data, err := s.next()
@@ -87,14 +94,14 @@ func (c *changing) receive(s *stream, first int, last <-chan int) (all []arrival
 			all = append(all, arrival{n, time.Now()})
 		}
 		select {
-		case end = <-last:
+		case end = <-ends:
 		default:
 		}
 	}
 	return all
 }
 
-// Every stream of several organizations gets each change of its own once, in order. The log has the figures of docs/performance.md: how long after
+// Every stream of several organizations gets each change of its own once, in order, but for those that a busy machine made slow. The log has the figures of docs/performance.md: how long after
 // the answer to a change its event arrives, and the server's processor time for one event on one stream.
 func TestStreamsKeepUp(t *testing.T) {
 	t.Parallel()
@@ -103,7 +110,7 @@ func TestStreamsKeepUp(t *testing.T) {
 	var batch document.Batch
 	all := make([]*changing, organizations)
 	for i := range all {
-		all[i] = &changing{t: t, name: fmt.Sprint("load_", i)}
+		all[i] = &changing{t: t, name: fmt.Sprint("load_", i), slow: map[int]bool{}}
 		of := programtest.Fields{"internal_id": "int_" + all[i].name, "organization_id": "org_" + all[i].name}
 		batch.Keys = append(batch.Keys, programtest.CallerDoc(all[i].name, "int_"+all[i].name, "org_"+all[i].name, programtest.Fields{"permissions": []string{"admin"}}))
 		for k := range 100 {
@@ -111,7 +118,7 @@ func TestStreamsKeepUp(t *testing.T) {
 		}
 	}
 	programtest.ImportBatch(t, d, batch)
-	d.Env["MAX_STREAMS"] = *streamsOpen
+	d.Env["MAX_STREAMS"], d.Env["REQUEST_TIMEOUT"] = *streamsOpen, programtest.MaxWait.String()
 	p := programtest.StartProcess(t, d.Env)
 	// changes makes changes for a while and returns their number and the server's processor time.
 	changes := func() (n int, used time.Duration) {
@@ -138,37 +145,48 @@ func TestStreamsKeepUp(t *testing.T) {
 	alone, usedAlone := changes()
 
 	var reading sync.WaitGroup
-	arrivals, lasts := make([][]arrival, *streamsOpen), make([]chan int, *streamsOpen)
+	arrivals, ends := make([][]arrival, *streamsOpen), make([]chan int, *streamsOpen)
 	firsts := make([]int, organizations)
 	for i := range arrivals {
 		c := all[i%organizations]
 		first := len(c.answered)
-		firsts[i%organizations], lasts[i] = first, make(chan int, 1)
+		firsts[i%organizations], ends[i] = first, make(chan int, 1)
 		s := subscribe(t, p.Server, programtest.Token(c.name), `subscription { auditEventAdded(filter: { action: "api_key_updated" }) { id timestamp action resourceId actorId status changes { field before after } } }`)
-		reading.Go(func() { arrivals[i] = c.receive(s, first, lasts[i]) })
+		reading.Go(func() { arrivals[i] = c.receive(s, first, ends[i]) })
 	}
 	began := time.Now()
 	made, used := changes()
 	took := time.Since(began)
-	for i := range lasts {
-		lasts[i] <- len(all[i%organizations].answered) + changesAtOnce - 1
+	for i := range ends {
+		ends[i] <- len(all[i%organizations].answered)
 	}
-	for _, c := range all {
-		c.change()
+	received := make(chan struct{})
+	go func() { reading.Wait(); close(received) }()
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for reading := true; reading; {
+		for _, c := range all {
+			c.change()
+		}
+		select {
+		case <-received:
+			reading = false
+		case <-tick.C:
+		}
 	}
-	reading.Wait()
 
 	var delays []time.Duration
 	for i, of := range arrivals {
-		c, first := all[i%organizations], firsts[i%organizations]
-		for j, a := range of {
-			if a.change != first+j {
-				t.Fatalf("stream %d got change %d in the place of %d", i, a.change, first+j)
+		c, change := all[i%organizations], firsts[i%organizations]
+		for _, a := range of {
+			for ; change < a.change && c.slow[change]; change++ {
+				t.Logf("stream %d may lack change %d", i, change)
+			}
+			if a.change != change {
+				t.Fatalf("stream %d got change %d in the place of %d", i, a.change, change)
 			}
 			delays = append(delays, a.at.Sub(c.answered[a.change]))
-		}
-		if want := len(c.answered) - first; len(of) != want {
-			t.Errorf("stream %d got %d changes of %d", i, len(of), want)
+			change++
 		}
 	}
 	slices.Sort(delays)

@@ -2,6 +2,7 @@ package programtest
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"io"
 	"net"
@@ -36,10 +37,12 @@ func (s *Server) Request(method, path, body string, headers map[string]string) A
 	return s.Do(req)
 }
 
-// Do sends a request.
+// Do sends a request. The response must arrive within MaxWait.
 func (s *Server) Do(req *http.Request) Answer {
 	s.T.Helper()
-	resp, err := http.DefaultClient.Do(req)
+	ctx, cancel := context.WithTimeout(req.Context(), MaxWait)
+	defer cancel()
+	resp, err := http.DefaultClient.Do(req.WithContext(ctx))
 	if err != nil {
 		s.T.Fatal(err)
 	}
