@@ -159,7 +159,7 @@ func (h rest) nextPage(r *http.Request, reader *apikey.KeyReader) ([]apikey.Key,
 	return reader.Next(ctx)
 }
 
-// write sends a part of the list, or cuts the connection if the client does not take it in time.
+// write sends a part of a response, or cuts the connection if the client does not take it in time.
 func (h rest) write(w http.ResponseWriter, part []byte) {
 	if _, err := w.Write(part); err != nil {
 		panic(http.ErrAbortHandler)
