@@ -343,8 +343,8 @@ func TestEventsHaveASize(t *testing.T) {
 			fill(v.Index(0))
 		case reflect.Struct:
 			if v.Type() != reflect.TypeFor[time.Time]() {
-				for i := range v.NumField() {
-					fill(v.Field(i))
+				for _, field := range v.Fields() {
+					fill(field)
 				}
 			}
 		default:

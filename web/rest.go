@@ -161,7 +161,7 @@ func (h rest) nextPage(r *http.Request, reader *apikey.KeyReader) ([]apikey.Key,
 
 // write sends a part of a response, or cuts the connection if the client does not take it in time.
 func (h rest) write(w http.ResponseWriter, part []byte) {
-	if _, err := w.Write(part); err != nil {
+	if _, err := w.Write(part); err != nil { //nolint:gosec // it is JSON, and no browser takes it for HTML
 		panic(http.ErrAbortHandler)
 	}
 }
