@@ -5,7 +5,7 @@ CYCLONEDX     = github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
 BENCHSTAT     = golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 REDOCLY       = @redocly/cli@2.77.0
 
-.PHONY: help run build assets playground pictures generate generated test engine bench benchstat fuzz e2e lint openapi vuln sbom check
+.PHONY: help run build assets playground pictures generate generated test engine bench benchstat fuzz e2e lint openapi alerts vuln sbom check
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +67,10 @@ lint: ## run the linters of .golangci.yml
 
 openapi: ## lint web/openapi.json; needs Node.js
 	REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true npx --yes $(REDOCLY) lint --extends=recommended-strict web/openapi.json
+
+alerts: ## check and test the alert rules; needs promtool, which Prometheus contains
+	promtool check rules deploy/monitoring/alerts.yaml
+	promtool test rules deploy/monitoring/alerts.test.yaml
 
 # This compares the work tree, as a git tree, before and after, so it works with uncommitted changes too.
 generated: ## fail if generated code, go.mod or formatting differs from the tools' output

@@ -33,6 +33,24 @@ type Event struct {
 	RetrieverIDs []RetrieverID // the retrievers whose lists show the event
 }
 
+// Size is the approximate memory of the event in bytes. Stored events may have texts and lists of any length.
+func (e *Event) Size() int {
+	const event, change, word = 384, 48, 16
+	n := event + len(e.ID) + len(e.Action) + len(e.ResourceType) + len(e.ResourceID) + len(e.ActorID) + len(e.ActorType) + len(e.Outcome) +
+		len(text(e.IPAddress)) + len(text(e.UserAgent)) + len(e.InternalID) + len(e.NamespaceID)
+	if e.ActorKeyID != nil {
+		n += word + len(*e.ActorKeyID)
+	}
+	for i := range e.Changes {
+		c := &e.Changes[i]
+		n += change + len(c.Field) + len(text(c.Before)) + len(text(c.After))
+	}
+	for _, id := range e.RetrieverIDs {
+		n += word + len(id)
+	}
+	return n
+}
+
 // FieldChange is the change of one field of a key's document. Nil means no value.
 type FieldChange struct {
 	Field         string // its name in the document

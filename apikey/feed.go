@@ -126,6 +126,15 @@ func sinceTooLong(cause error) error {
 	return &Error{Code: Unavailable, Message: "Finding where the feed begins took too long. Use a later since, or none.", RetryAfter: time.Second, cause: cause}
 }
 
+// Size is the approximate memory of the page in bytes.
+func (f *Feed) Size() int {
+	sum := 0
+	for i := range f.Events {
+		sum += f.Events[i].Size()
+	}
+	return sum
+}
+
 // Next returns the cursor after which the feed goes on.
 func (f *Feed) Next() string { return string(f.next.encode(nil, &f.room, f.tenant)) }
 

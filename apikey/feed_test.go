@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -324,4 +325,37 @@ func TestOldEventsAreForgotten(t *testing.T) {
 		stop()
 		running.Wait()
 	})
+}
+
+// Without this, pages of long events take less memory from the server's limit than they have.
+func TestEventsHaveASize(t *testing.T) {
+	short, long, texts := Event{}, strings.Repeat("x", 1000), 0
+	e := Event{ActorKeyID: new(ID), IPAddress: new(string), UserAgent: new(string), RetrieverIDs: make([]RetrieverID, 1), Changes: []FieldChange{{Before: new(string), After: new(string)}}}
+	var fill func(v reflect.Value)
+	fill = func(v reflect.Value) {
+		switch v.Kind() {
+		case reflect.String:
+			v.SetString(long)
+			texts++
+		case reflect.Pointer:
+			fill(v.Elem())
+		case reflect.Slice:
+			fill(v.Index(0))
+		case reflect.Struct:
+			if v.Type() != reflect.TypeFor[time.Time]() {
+				for _, field := range v.Fields() {
+					fill(field)
+				}
+			}
+		default:
+			t.Fatalf("a field is a %s", v.Kind())
+		}
+	}
+	fill(reflect.ValueOf(&e).Elem())
+	if grown := e.Size() - short.Size(); texts != 16 || grown < texts*len(long) || grown > texts*len(long)+500 {
+		t.Errorf("%d texts of %d bytes are counted as %d bytes", texts, len(long), grown)
+	}
+	if f := (Feed{Events: []ArrivedEvent{{Event: e}, {Event: e}}}); f.Size() != 2*e.Size() {
+		t.Errorf("got %d bytes for two events of %d", f.Size(), e.Size())
+	}
 }

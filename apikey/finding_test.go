@@ -208,8 +208,16 @@ func TestReportsAreCharged(t *testing.T) {
 	if _, err := s.Report(ctx, writer(Admin)); err != nil {
 		t.Errorf("the one scan of a request: %v", err)
 	}
-	if _, err := s.Report(ctx, writer(Admin)); codeAndField(t, err) != "BAD_USER_INPUT filter" {
+	// The error names what was refused: a report has no filter.
+	if _, err := s.Report(ctx, writer(Admin)); codeAndField(t, err) != "BAD_USER_INPUT apiKeyReport" {
 		t.Errorf("a second scan: %v", err)
+	}
+	s, ctx = newService(charging{listOf(2 * listCost)}), WithCost(t.Context(), NewCost(listCost+1, 0))
+	if _, err := s.Report(ctx, writer(Admin)); err != nil {
+		t.Errorf("the one scan of a request: %v", err)
+	}
+	if _, err := s.OrganizationKeys(ctx, writer(Admin), ListOptions{Filter: Filter{Search: "x"}, Wants: Wants{Items: true}}); codeAndField(t, err) != "BAD_USER_INPUT filter" {
+		t.Errorf("a list after a report: %v", err)
 	}
 	ended, cancel := context.WithDeadline(WithCost(t.Context(), NewCost(7, 0)), time.Unix(0, 0))
 	defer cancel()

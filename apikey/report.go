@@ -59,7 +59,7 @@ func (s *Service) startReport(ctx context.Context, tenant InternalID) (*scan, er
 	if err != nil {
 		return nil, err
 	}
-	return newScan(cost, n, over)
+	return newScan(cost, n, over, "apiKeyReport")
 }
 
 func (r *Report) add(status Status, found FindingSet) {

@@ -164,22 +164,22 @@ func (q *query) startScan(cost *Cost, n int, over bool) error {
 			passes++
 		}
 	}
-	sc, err := newScan(cost, n*passes, over)
+	sc, err := newScan(cost, n*passes, over, "filter")
 	if err == nil {
 		q.scan = sc
 	}
 	return err
 }
 
-// newScan charges a scan of n documents, or more if over is set.
-func newScan(cost *Cost, n int, over bool) (*scan, error) {
+// newScan charges a scan of n documents, or more if over is set. If the request may not scan that many, the error names the field.
+func newScan(cost *Cost, n int, over bool, field string) (*scan, error) {
 	switch {
 	case !over && n <= cost.Left():
 		return &scan{cost: cost.unlimited()}, cost.Look(n)
 	case cost.takeScan():
 		return &scan{cost: cost.unlimited(), long: true}, nil
 	default:
-		return nil, cost.exceed(Invalid("filter", "The request searches too many keys: more than %d (MAX_READS). One list, or the report, of a request may do that. Ask for the others in requests of their own.", cost.reads), "MAX_READS")
+		return nil, cost.exceed(Invalid(field, "The request looks at too many keys: more than %d (MAX_READS). One list, or the report, of a request may do that. Ask for the others in requests of their own.", cost.reads), "MAX_READS")
 	}
 }
 

@@ -1,6 +1,7 @@
 package apikey
 
 import (
+	"bytes"
 	"slices"
 	"strings"
 	"unicode"
@@ -22,7 +23,7 @@ type Search struct {
 
 // NewSearch returns the search for a text.
 func NewSearch(text string) Search {
-	s := Search{text: text, folded: folded(text)}
+	s := Search{text: text, folded: string(appendFolded(nil, text))}
 	key := strings.TrimSpace(text)
 	if plausible(key) {
 		s.hash = digest(key)
@@ -60,17 +61,24 @@ func (s *Search) finds(k *Key) bool {
 
 // matches reports whether the text is part of one of the texts. An empty text matches everything.
 func (s *Search) matches(texts ...string) bool {
-	return s.folded == "" || slices.ContainsFunc(texts, func(t string) bool { return strings.Contains(folded(t), s.folded) })
+	if s.folded == "" {
+		return true
+	}
+	var room [256]byte // so that most texts take no memory
+	return slices.ContainsFunc(texts, func(t string) bool { return bytes.Contains(appendFolded(room[:0], t), []byte(s.folded)) })
 }
 
-// folded removes differences of case by Unicode's simple case folding.
-func folded(s string) string {
-	return strings.Map(func(r rune) rune {
+// appendFolded appends a text without its differences of case, by Unicode's simple case folding.
+func appendFolded(b []byte, s string) []byte {
+	for _, r := range s {
 		if int(r) < len(common) {
-			return common[r]
+			r = common[r]
+		} else {
+			r = foldedRune(r)
 		}
-		return foldedRune(r)
-	}, s)
+		b = utf8.AppendRune(b, r)
+	}
+	return b
 }
 
 // foldedRune returns the smallest character that differs from r only in case.

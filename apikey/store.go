@@ -94,7 +94,7 @@ type Reader interface {
 	CountKeys(ctx context.Context, tenant InternalID, where KeyConditions) (int, error)
 
 	// EachKey calls f with each of the tenant's keys that lists show, in no order, and returns how many documents of the tenant no list shows. It
-	// ends with the context. f must not keep the key.
+	// ends with the context. f must not keep the key or parts of it: the next one may overwrite it.
 	EachKey(ctx context.Context, tenant InternalID, fields Fields, f func(*Key)) (unlisted int, err error)
 
 	// Namespaces returns the namespaces whose id or name is in refs, in any order.

@@ -48,10 +48,13 @@ func parseLifetime(s string) (time.Duration, error) {
 	return time.Duration(n)*day + d, err
 }
 
-// check returns what makes no sense together. Unless the notice is set, it adapts to the maximum.
+// check returns what makes no sense together. Unless the notice is set, it adapts to the lifetimes, so that no new key expires soon from its first
+// day. A notice longer than the default lifetime is allowed, because keys with an expiry of their own can live longer.
 func (p *Policy) check(noticeSet bool) (problems []error) {
-	if !noticeSet && p.MaxLifetime > 0 {
-		p.ExpiryNotice = min(p.ExpiryNotice, (p.MaxLifetime / 2).Truncate(time.Second))
+	for _, lifetime := range []time.Duration{p.DefaultLifetime, p.MaxLifetime} {
+		if !noticeSet && lifetime > 0 {
+			p.ExpiryNotice = min(p.ExpiryNotice, (lifetime / 2).Truncate(time.Second))
+		}
 	}
 	if p.MaxLifetime > 0 && p.DefaultLifetime > p.MaxLifetime {
 		problems = append(problems, errors.New("KEY_DEFAULT_LIFETIME is longer than KEY_MAX_LIFETIME, so no key could be created without an expiry"))

@@ -36,7 +36,8 @@ func TestLifetimeSettings(t *testing.T) {
 	}
 }
 
-// Settings that contradict each other are reported together with all other problems. An unset notice adapts to a short maximum.
+// Settings that contradict each other are reported together with all other problems. An unset notice adapts to a short
+// maximum and a short default: without that, every key made with the default expires soon from its first day, and none has an event.
 func TestLifetimesThatMakeNoSenseTogether(t *testing.T) {
 	d := 24 * time.Hour
 	for _, tt := range []struct {
@@ -49,6 +50,11 @@ func TestLifetimesThatMakeNoSenseTogether(t *testing.T) {
 		{"90d", "90d", "89d", Policy{90 * d, 90 * d, 90 * d, 89 * d}, 0},
 		{"90d", "90d", "90d", Policy{}, 1},
 		{"", "7d", "", Policy{0, 7 * d, 90 * d, 7 * d / 2}, 0},
+		{"7d", "", "", Policy{7 * d, 0, 90 * d, 7 * d / 2}, 0},
+		{"7d", "20d", "", Policy{7 * d, 20 * d, 90 * d, 7 * d / 2}, 0},
+		{"28d", "", "", Policy{28 * d, 0, 90 * d, 14 * d}, 0},
+		{"7d", "", "14d", Policy{7 * d, 0, 90 * d, 14 * d}, 0},
+		{"7d", "90d", "0", Policy{7 * d, 90 * d, 90 * d, 0}, 0},
 		{"", "1s", "", Policy{0, time.Second, 90 * d, 0}, 0},
 		{"", "7d", "0", Policy{0, 7 * d, 90 * d, 0}, 0},
 		{"", "", "900d", Policy{0, 0, 90 * d, 900 * d}, 0},

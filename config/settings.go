@@ -79,7 +79,7 @@ func (c *Config) settings() []setting {
 		{"KEY_DEFAULT_LIFETIME", "", "How long a new key lives if its creator gives no expiry, such as 90d, 36h or 1d12h. Without it, such a key never expires", lifetime(&c.Policy.DefaultLifetime, 1)},
 		{"KEY_MAX_LIFETIME", "", "How long a key may live, counted from when its expiry is set. Stored keys keep working", lifetime(&c.Policy.MaxLifetime, 1)},
 		{"KEY_STALE_AFTER", "90d", "How long a key can be unused before it is found to be unused or stale", lifetime(&c.Policy.StaleAfter, 1)},
-		{"KEY_EXPIRY_NOTICE", "14d; half of KEY_MAX_LIFETIME if that is less", "How long before its expiry a key is found to expire soon, and an audit event says so. 0 is off", lifetime(&c.Policy.ExpiryNotice, 0)},
+		{"KEY_EXPIRY_NOTICE", "14d; half of KEY_DEFAULT_LIFETIME or KEY_MAX_LIFETIME if that is less", "How long before its expiry a key is found to expire soon, and an audit event says so. 0 is off", lifetime(&c.Policy.ExpiryNotice, 0)},
 		{"AUTH_FAILURES_PER_MINUTE", "6000", "Failed authentications allowed per IP address (or IPv6 /64) per minute. Above that, only keys that this process accepted recently are checked. 0 is unlimited", count(&c.AuthFailures)},
 		{"REDIS_URL", "", "Redis server that shares rate limits between processes, such as redis://user:password@host:6379/0, or rediss:// for TLS. Without it, or while it is down, each process counts by itself", text(&c.RedisURL)},
 		{"REDIS_URL_FILE", "", "File that contains REDIS_URL", fromFile(&c.RedisURL)},

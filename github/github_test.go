@@ -358,3 +358,27 @@ func TestRedirectsStaySecure(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// BenchmarkSigned verifies bodies of a few tokens and of the largest size.
+func BenchmarkSigned(b *testing.B) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, size := range []int{1 << 10, 1 << 20} {
+		body := bytes.Repeat([]byte("x"), size)
+		digest := sha256.Sum256(body[1:]) // of another body: a wrong signature costs as much as a right one
+		asn1, err := ecdsa.SignASN1(rand.Reader, key, digest[:])
+		if err != nil {
+			b.Fatal(err)
+		}
+		wrong := base64.StdEncoding.EncodeToString(asn1)
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
+			for b.Loop() {
+				if Signed(&key.PublicKey, wrong, body) {
+					b.Fatal("a wrong signature is accepted")
+				}
+			}
+		})
+	}
+}

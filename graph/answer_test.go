@@ -393,6 +393,17 @@ func TestFieldsOutsideOfPlainListsAreBounded(t *testing.T) {
 	if w := store.request(t, t.Context(), o, mediaJSON, fmt.Sprintf(query, aliases(20, "name")), nil); !strings.HasPrefix(w.Body.String(), `{"data":{"retrievers":{"results":[{"a0":`) {
 		t.Errorf("4,202 fields: %.300s", w.Body)
 	}
+	// gqlgen makes the field check of each key, and fast.go writes what is below it.
+	checks := func(n int) string {
+		return `{ retriever(id: "ret_1") { apiKeys(first: 100) { results { ` + aliases(n, `check(retrieverId: "ret_1") { allowed reason __typename }`) + "} } } }"
+	}
+	many := newWide(100, 1)
+	if w := many.request(t, t.Context(), o, mediaJSON, checks(24), nil); !strings.HasPrefix(w.Body.String(), `{"data":{"retriever":{"apiKeys":{"results":[{"a0":{"allowed":`) {
+		t.Errorf("2,400 checks: %.300s", w.Body)
+	}
+	if w := many.request(t, t.Context(), Options{Limits: few}, mediaJSON, checks(26), nil); !strings.Contains(w.Body.String(), "at most 5000 are allowed (a tenth of MAX_COMPLEXITY)") {
+		t.Errorf("2,600 checks: %.300s", w.Body)
+	}
 	w := store.request(t, t.Context(), o, mediaResponse, fmt.Sprintf(query, aliases(25, "name")), nil)
 	if body := w.Body.String(); w.Code != http.StatusBadRequest || !strings.Contains(body, "at most 5000 are allowed (a tenth of MAX_COMPLEXITY)") || strings.Contains(body, `"data"`) {
 		t.Errorf("5,202 fields: %d %.300s", w.Code, body)

@@ -37,6 +37,7 @@ func BenchmarkList(b *testing.B) {
 	}{
 		{"1", everything, 1, 1}, {"20", everything, 1, 20}, {"100", everything, 1, 100}, {"1000", everything, 1, 1000},
 		{"100 three fields", "keyId name status", 1, 100}, {"50 aliases 20", everything, 50, 20},
+		{"1000 with 98 checks", "keyId " + aliases(98, `check(retrieverId: "ret_1_%02d") { allowed }`), 1, 1000},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			text, now := "usr_2f9c41b7", time.Date(2026, 1, 2, 3, 4, 5, 6_000_000, time.UTC)

@@ -51,6 +51,11 @@ func fast(ctx context.Context, next graphql.Resolver) (any, error) {
 			s := shapeOf(ctx)
 			return planned(ctx, res, s.usage, v, s.itemSlots*len(v.Days))
 		}
+	case *APIKeyCheck:
+		if v != nil {
+			s := shapeOf(ctx)
+			return planned(ctx, res, s.check, v, s.itemSlots)
+		}
 	case []*apikey.Key:
 		s := shapeOf(ctx)
 		return planned(ctx, res, s.keys, v, s.itemSlots*len(v))
@@ -74,7 +79,10 @@ func planned[T any](ctx context.Context, res any, write writer[T], v T, slots in
 	if write == nil {
 		return res, nil
 	}
-	loaded(ctx).answer.expected.Add(int64(slots * slotBytes))
+	a := loaded(ctx).answer
+	a.expected.Add(int64(slots * slotBytes))
+	// The list, or the object of one key, costs as much as another field.
+	a.made.Add(1)
 	return graphql.WriterFunc(func(w io.Writer) { write(w.(*answer), v) }), nil //nolint:errcheck,forcetypeassert // all of it is written there
 }
 
@@ -315,6 +323,19 @@ var usageDayObject = func() object[*apikey.UsageDay] {
 	return object[*apikey.UsageDay]{types: apiKeyUsageDayImplementors, fields: fields}
 }()
 
+var checkObject = object[*APIKeyCheck]{
+	types: apiKeyCheckImplementors,
+	fields: map[string]appender[*APIKeyCheck]{
+		"allowed": func(b []byte, c *APIKeyCheck) []byte { return strconv.AppendBool(b, c.Allowed) },
+		"reason": func(b []byte, c *APIKeyCheck) []byte {
+			if c.Reason == nil {
+				return wire.Null(b)
+			}
+			return upper(b, *c.Reason)
+		},
+	},
+}
+
 func answersFields[T any](of func(v T) *apikey.Answers) map[string]appender[T] {
 	return map[string]appender[T]{
 		"allowed": func(b []byte, v T) []byte { return strconv.AppendInt(b, of(v).Allowed, 10) },
@@ -350,6 +371,7 @@ type shape struct {
 	retrievers writer[*RetrieverConnection]
 	namespaces writer[*NamespaceConnection]
 	usage      writer[*apikey.KeyUsage]
+	check      writer[*APIKeyCheck]
 	keys       writer[[]*apikey.Key]
 	scopes     writer[[]apikey.Scope]
 }
@@ -396,6 +418,10 @@ func (s *shapes) of(ctx context.Context, op *graphql.OperationContext, f graphql
 		made.namespaces, made.itemSlots = writerOf(&c, f.Selections, &namespacesObject)
 	case "ApiKeyUsage":
 		made.usage, made.itemSlots = writerOf(&c, f.Selections, &usageObject)
+	case "ApiKeyCheck":
+		if p, ok := compile(&c, f.Selections, &checkObject); ok {
+			made.check, made.itemSlots = p.write, len(p)
+		}
 	case "ApiKey":
 		if p, ok := compile(&c, f.Selections, &keyObject); ok && f.Definition.Type.Elem != nil {
 			made.itemSlots = c.slots

@@ -119,7 +119,7 @@ func drawKey(t *rapid.T) apikey.Key {
 }
 
 // below are the types that fast.go writes.
-var below = []string{"ApiKeyConnection", "ApiKeyEdge", "PageInfo", "ApiKey", "ApiKeyScope", "ApiKeyUsage", "ApiKeyUsageDay", "ApiKeyLeak"}
+var below = []string{"ApiKeyConnection", "ApiKeyEdge", "PageInfo", "ApiKey", "ApiKeyScope", "ApiKeyUsage", "ApiKeyUsageDay", "ApiKeyLeak", "ApiKeyCheck"}
 
 // drawnOperation generates operations over everything that fast.go writes.
 type drawnOperation struct {
@@ -277,7 +277,7 @@ func TestFastKnowsEveryField(t *testing.T) {
 		"ApiKeyConnection": knows(&connectionObject), "PageInfo": knows(&pageInfoObject), "ApiKeyScope": knows(&scopeObject),
 		"ApiKey":      func(field string) bool { return knows(&keyObject)(field) != resolved(field) },
 		"ApiKeyUsage": knows(&usageObject), "ApiKeyUsageDay": knows(&usageDayObject),
-		"ApiKeyLeak":           knows(&leakObject),
+		"ApiKeyLeak": knows(&leakObject), "ApiKeyCheck": knows(&checkObject),
 		"AuditEventConnection": knows(&eventsObject), "AuditEvent": knows(&eventObject), "AuditChange": knows(&changeObject),
 	}
 	edge := func(field string) bool { return field == "cursor" || field == "node" }
@@ -306,6 +306,7 @@ func TestFastKnowsEveryField(t *testing.T) {
 	}
 	walk("ApiKeyConnection")
 	walk("ApiKeyUsage")
+	walk("ApiKeyCheck")
 	walk("AuditEventConnection")
 	if len(walked) != len(known) {
 		t.Errorf("walked %v", walked)

@@ -143,8 +143,15 @@ func TestMonitoringKnowsTheMetrics(t *testing.T) {
 	if len(alerts) == 0 {
 		t.Fatal("there are no alerts")
 	}
+	cases, err := os.ReadFile("../deploy/monitoring/alerts.test.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, alert := range alerts {
 		name, rule, _ := strings.Cut(alert, "\n")
+		if !strings.Contains(string(cases), "        alertname: "+name+"\n        exp_alerts:\n") {
+			t.Errorf("deploy/monitoring/alerts.test.yaml does not make %s fire", name)
+		}
 		expression, _, found := strings.Cut(rule, "labels: { severity: ")
 		if !found || !strings.Contains(rule, " summary: ") || !strings.Contains(rule, " action: ") {
 			t.Errorf("%s needs a severity, a summary and a description", name)

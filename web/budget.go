@@ -150,18 +150,18 @@ func (f *failures) guard(ctx context.Context, from, token string, authenticate f
 	return caller, err
 }
 
-// attempt counts a failed authentication of another kind in advance. Call succeeded if it did not fail.
-func (f *failures) attempt(ctx context.Context, from string) (succeeded func(), refused *apikey.Error) {
+// failed counts a failed authentication of another kind, and returns an error if there were too many.
+func (f *failures) failed(ctx context.Context, from string) *apikey.Error {
 	if f.perMinute == 0 {
-		return func() {}, nil
+		return nil
 	}
 	left := f.limiter.Take(ctx, ofAddress, network(from), f.perMinute, 1)
-	if !left.Allowed {
-		return nil, &apikey.Error{
-			Code: apikey.RateLimited, Message: "Too many failed authentications from this address.", PerMinute: f.perMinute, RetryAfter: left.RetryAfter,
-		}
+	if left.Allowed {
+		return nil
 	}
-	return func() { f.limiter.Take(ctx, ofAddress, network(from), f.perMinute, -1) }, nil
+	return &apikey.Error{
+		Code: apikey.RateLimited, Message: "Too many failed authentications from this address.", PerMinute: f.perMinute, RetryAfter: left.RetryAfter,
+	}
 }
 
 func (f *failures) known(digest [sha256.Size]byte) bool {

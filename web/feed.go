@@ -41,11 +41,7 @@ func (h rest) feed(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, r, err)
 		return
 	}
-	body := make([]byte, 0, lineBytes*len(feed.Events))
-	for i := range feed.Events {
-		body = appendLine(body, feed, i)
-	}
-	held := min(max(0, int64(2*len(body))-shortAnswer), h.answers.bytes) // the events take about as much
+	held := min(max(0, int64(feed.Size())-shortAnswer), h.answers.bytes)
 	if !h.answers.Take(ctx, held) {
 		h.refuse(w, r, overloaded())
 		return
@@ -58,7 +54,16 @@ func (h rest) feed(w http.ResponseWriter, r *http.Request) {
 	header.Set("X-Next-Cursor", next)
 	header.Set("Link", "<"+feedPath+"?after="+next+"&limit="+strconv.Itoa(options.Limit)+`>; rel="next"`)
 	w.WriteHeader(http.StatusOK)
-	_, _ = w.Write(body) //nolint:gosec // it is JSON, and no browser takes it for HTML
+	// The lines are sent in parts, so that they are never all in memory beside the events.
+	b := make([]byte, 0, min(partBytes, lineBytes*len(feed.Events)))
+	for i := range feed.Events {
+		b = appendLine(b, feed, i)
+		if len(b) > partBytes-lineBytes {
+			h.write(w, b)
+			b = b[:0]
+		}
+	}
+	h.write(w, b)
 }
 
 // lineBytes is about the length of a line.

@@ -4,8 +4,11 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -165,6 +168,75 @@ func TestFeedTakesMemory(t *testing.T) {
 	}
 	if status, _, _ := ask(t, http.MethodGet, base+feedPath+"?limit=10", ""); status != http.StatusOK {
 		t.Errorf("a short page: %d", status)
+	}
+}
+
+// idle is the response of a client that reads nothing until it is released.
+type idle struct {
+	header  http.Header
+	first   func() // called when the response begins
+	release chan struct{}
+	longest int // part
+	sum     int
+}
+
+func (w *idle) Header() http.Header { return w.header }
+func (w *idle) WriteHeader(int)     {}
+func (w *idle) Write(b []byte) (int, error) {
+	w.first()
+	<-w.release
+	w.longest, w.sum = max(w.longest, len(b)), w.sum+len(b)
+	return len(b), nil
+}
+
+// Without this, many programs that ask for the feed and read slowly fill the memory: each of them holds its events and all lines, and memory is taken
+// after the lines are made.
+func TestFeedForClientsThatDoNotRead(t *testing.T) {
+	const clients, page, fit = 8, 4 << 20, 3
+	s := newTrail(1000)
+	for i := range s.events {
+		s.events[i].UserAgent = new(strings.Repeat("x", page/1000))
+	}
+	var refused atomic.Int64
+	answers := NewAnswers(fit*(page+page/4), func() { refused.Add(1) })
+	answers.wait = 0
+	h := handlerOn(s, &s.shelf, func(o *Options) { o.Answers = answers })
+	began, ended, release := make(chan bool, clients), make(chan bool, clients), make(chan struct{})
+	writers := make([]*idle, clients)
+	for i := range writers {
+		w := &idle{header: http.Header{}, release: release}
+		w.first = sync.OnceFunc(func() { began <- w.header.Get("X-Next-Cursor") != "" })
+		writers[i] = w
+		go func() {
+			r := httptest.NewRequest(http.MethodGet, feedPath, nil)
+			r.Header.Set("Authorization", "Bearer "+token)
+			h.ServeHTTP(w, r)
+			ended <- true
+		}()
+	}
+	served := 0
+	for range clients {
+		if <-began {
+			served++
+		}
+	}
+	if served != fit || refused.Load() != clients-fit {
+		t.Errorf("%d clients get a page and %d are refused, want %d and %d", served, refused.Load(), fit, clients-fit)
+	}
+	close(release)
+	for range clients {
+		<-ended
+	}
+	for _, w := range writers {
+		if w.longest > partBytes+2*page/1000 {
+			t.Errorf("%d bytes of lines are in memory at once", w.longest)
+		}
+		if w.header.Get("X-Next-Cursor") != "" && w.sum < page {
+			t.Errorf("a client got %d bytes", w.sum)
+		}
+	}
+	if !answers.free.TryAcquire(answers.bytes) {
+		t.Error("memory is lost")
 	}
 }
 

@@ -44,29 +44,34 @@ func (l leaks) handler(admit func(http.Handler) http.Handler) http.Handler {
 			writeStatus(w, http.StatusRequestEntityTooLarge, "BadRequestError", fmt.Sprintf("The body is larger than %d bytes.", tooLarge.Limit))
 			return
 		}
-		succeeded, refused := l.who.failures.attempt(r.Context(), l.who.clientAddress(r))
-		if refused != nil {
-			writeError(w, refused)
-			return
-		}
 		key, err := l.keys.Key(r.Context(), r.Header.Get(identifierHeader))
 		switch {
 		case errors.Is(err, github.ErrUnavailable):
 			writeError(w, &apikey.Error{Code: apikey.Unavailable, Message: "GitHub's public keys cannot be read. Try again later.", RetryAfter: github.RetryAfter})
 			return
 		case err != nil:
-			writeError(w, unsigned)
+			l.forged(w, r)
 			return
 		}
 		admit(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if !github.Signed(key, r.Header.Get(signatureHeader), body) {
-				writeError(w, unsigned)
+				l.forged(w, r)
 				return
 			}
-			succeeded()
 			l.answer(w, r, body)
 		})).ServeHTTP(w, r)
 	})
+}
+
+// forged refuses a report that GitHub did not sign. It counts these after the signature was verified, so that they keep no genuine report from the same
+// address away: behind a proxy that is not trusted, GitHub and forgers share one. A signature takes 0.06 ms to verify, or 0.6 ms with the largest body,
+// in the request's turn.
+func (l leaks) forged(w http.ResponseWriter, r *http.Request) {
+	if refused := l.who.failures.failed(r.Context(), l.who.clientAddress(r)); refused != nil {
+		writeError(w, refused)
+		return
+	}
+	writeError(w, unsigned)
 }
 
 var unsigned = &apikey.Error{Code: apikey.Unauthenticated, Message: "The body is not signed with one of GitHub's keys."}

@@ -376,7 +376,8 @@ func TestWhereLeaksAreReported(t *testing.T) {
 	}
 }
 
-// Verifying a signature costs processor time, so an address that forges them is limited, and genuine reports use up nothing.
+// An address that forges reports is limited, and genuine reports use up nothing. They are answered even if forgers used up the limit of their address: behind
+// a proxy that is not trusted, anybody could keep GitHub's reports away.
 func TestForgersAreLimited(t *testing.T) {
 	const most = 5
 	s := scanned(t, newVault(), func(o *Options) { o.AuthFailures = most })
@@ -396,6 +397,12 @@ func TestForgersAreLimited(t *testing.T) {
 	}
 	if status, answer := s.report(t, "[]", signatureHeader, ""); status != http.StatusTooManyRequests || !strings.Contains(answer, `"limit":5`) {
 		t.Errorf("too many: %d %s", status, answer)
+	}
+	if status, answer := s.report(t, "[]", identifierHeader, "unknown"); status != http.StatusTooManyRequests {
+		t.Errorf("too many, with an unknown key: %d %s", status, answer)
+	}
+	if status, answer := s.report(t, "[]"); status != http.StatusOK {
+		t.Errorf("genuine, from the forgers' address: %d %s", status, answer)
 	}
 }
 

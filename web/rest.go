@@ -159,9 +159,9 @@ func (h rest) nextPage(r *http.Request, reader *apikey.KeyReader) ([]apikey.Key,
 	return reader.Next(ctx)
 }
 
-// write sends a part of the list, or cuts the connection if the client does not take it in time.
+// write sends a part of a response, or cuts the connection if the client does not take it in time.
 func (h rest) write(w http.ResponseWriter, part []byte) {
-	if _, err := w.Write(part); err != nil {
+	if _, err := w.Write(part); err != nil { //nolint:gosec // it is JSON, and no browser takes it for HTML
 		panic(http.ErrAbortHandler)
 	}
 }

@@ -3,9 +3,9 @@ package document
 import (
 	"cmp"
 	"slices"
-	"strings"
 	"time"
 	"unicode/utf8"
+	"unsafe"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/x/bsonx/bsoncore"
@@ -28,12 +28,14 @@ type KeyReader struct {
 	Fields apikey.Fields
 	Order  apikey.Fields // the date that the list is ordered by, whether or not it is one of Fields
 	Odd    bool          // some document has a value there that is not a date which can be displayed
+	// Passing is for keys that are looked at and not kept: each is overwritten by the next, so that reading them takes no memory.
+	Passing bool
 
 	key        apikey.Key    // the key being read
 	fallbackID apikey.ID     // the id that its _id can stand in for
 	unreadable apikey.Fields // the dates that cannot be read
 
-	texts       strings.Builder
+	texts       []byte
 	optional    block[string]
 	times       block[time.Time]
 	permissions block[apikey.Permission]
@@ -61,6 +63,10 @@ func (r *KeyReader) Listed(doc bson.Raw) (apikey.Key, bool) {
 // decode reads a key whose ID is its key_id only, and the id that its _id can stand in for.
 func (r *KeyReader) decode(doc bson.Raw) (k apikey.Key, fallbackID apikey.ID, ok bool) {
 	r.key, r.fallbackID, r.unreadable = apikey.Key{Type: apikey.Standard, Stored: apikey.Active}, "", 0
+	if r.Passing {
+		r.texts, r.optional, r.times = r.texts[:0], r.optional[:0], r.times[:0]
+		r.permissions, r.scopes, r.operations, r.origins = r.permissions[:0], r.scopes[:0], r.operations[:0], r.origins[:0]
+	}
 	rest, ok := elements(doc)
 	for next := 0; ok && len(rest) > 0; {
 		var at int
@@ -100,14 +106,16 @@ func (r *KeyReader) text(v value) string {
 	if !utf8.Valid(b) {
 		return v.text()
 	}
-	if len(b) > r.texts.Cap()-r.texts.Len() {
-		larger := min(max(firstTexts, 2*r.texts.Cap()), mostTexts)
-		r.texts.Reset() // earlier texts keep their memory
-		r.texts.Grow(max(larger, len(b)))
+	if len(b) == 0 {
+		return ""
 	}
-	from := r.texts.Len()
-	r.texts.Write(b)
-	return r.texts.String()[from:]
+	if len(b) > cap(r.texts)-len(r.texts) {
+		larger := min(max(firstTexts, 2*cap(r.texts)), mostTexts)
+		r.texts = make([]byte, 0, max(larger, len(b))) // earlier texts keep their memory
+	}
+	from := len(r.texts)
+	r.texts = append(r.texts, b...)
+	return unsafe.String(&r.texts[from], len(b)) //nolint:gosec // these bytes do not change while the key is valid
 }
 
 // Blocks of texts double in size, up to a small maximum: a key that outlives its list keeps its whole block alive. One

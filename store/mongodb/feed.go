@@ -178,6 +178,13 @@ func (s *Store) serverTime(ctx context.Context) (time.Time, error) {
 	return now, nil
 }
 
+// ahead returns by how much this process's clock is ahead of the primary's. What is old is deleted by the earlier of the two: otherwise, a process whose
+// clock is wrong deletes what must be kept.
+func (s *Store) ahead(ctx context.Context) (time.Duration, error) {
+	now, err := s.serverTime(ctx)
+	return max(0, s.clock().Sub(now)), err
+}
+
 // stampEvents stamps the tenant's events that have no arrived_at. If there are very many, it leaves some to the next call.
 func (s *Store) stampEvents(ctx context.Context, tenant apikey.InternalID) error {
 	for range maxStampBatches {
@@ -316,7 +323,11 @@ func (s *Store) TenantsOfEvents(ctx context.Context) ([]apikey.InternalID, error
 // DeleteEvents implements apikey.Store. It remembers the last place before it deletes. An event that is stamped again meanwhile stays for the next
 // call.
 func (s *Store) DeleteEvents(ctx context.Context, tenant apikey.InternalID, before time.Time, limit int) (more bool, err error) {
-	q := find{filter: happenedBefore(tenant, before), sort: oldestFirst, fields: []string{"audit_id", arrivedAt}, limit: limit}
+	ahead, err := s.ahead(ctx)
+	if err != nil {
+		return false, err
+	}
+	q := find{filter: happenedBefore(tenant, before.Add(-ahead)), sort: oldestFirst, fields: []string{"audit_id", arrivedAt}, limit: limit}
 	var ids, unstamped bson.A
 	var last apikey.FeedPlace
 	n, err := q.each(ctx, s.arrived, func(doc bson.Raw, _ int) {

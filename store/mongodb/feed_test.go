@@ -248,6 +248,38 @@ func TestFeedStaysBehindTheServersClock(t *testing.T) {
 	}
 }
 
+// A process whose clock is far ahead must not delete what is kept: nothing brings an audit trail back.
+func TestWrongClocksDeleteNothing(t *testing.T) {
+	s, _ := indexed(t)
+	now := time.Now()
+	today := apikey.DayOf(now)
+	for _, ago := range []int{100, 95, 85, 10} { // days
+		e := crashEvent(fmt.Sprint("evt_", ago))
+		e.Timestamp = now.AddDate(0, 0, -ago)
+		if err := s.InsertEvent(t.Context(), e); err != nil {
+			t.Fatal(err)
+		}
+		day := apikey.KeyDay{InternalID: crashTenant, ID: "key_1", Day: today - apikey.Day(ago), Answers: apikey.Answers{Allowed: 1}}
+		if _, err := s.AddAnswers(t.Context(), []apikey.KeyDay{day}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, step := range []struct{ ahead, left int }{{-1000, 4}, {1000, 2}, {0, 2}} { // days
+		s.clock = func() time.Time { return time.Now().AddDate(0, 0, step.ahead) }
+		if _, err := s.DeleteEvents(t.Context(), crashTenant, s.clock().AddDate(0, 0, -90), 10); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.DeleteAnswers(t.Context(), apikey.DayOf(s.clock())-90, 10); err != nil {
+			t.Fatal(err)
+		}
+		events, err := s.CountEvents(t.Context(), crashTenant, apikey.EventConditions{})
+		days, failed := s.AnswersOf(t.Context(), crashTenant, []apikey.ID{"key_1"}, today-200, today)
+		if err != nil || failed != nil || events != step.left || len(days) != step.left {
+			t.Errorf("with a clock that is %d days ahead: %d events and %d days of usage are left, %v, %v, want %d", step.ahead, events, len(days), err, failed, step.left)
+		}
+	}
+}
+
 // Events of old versions must come into the feed in steps, and the feed must go on meanwhile. Otherwise the first reader of a long trail would wait
 // until its request ends, again and again.
 func TestEventsOfOldVersionsAreStampedInSteps(t *testing.T) {

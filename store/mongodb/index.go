@@ -41,7 +41,7 @@ var indexes = []index{
 	{document.Retrievers, bson.D{up("internal_id"), up("retriever_id")}, true},
 	{document.Retrievers, bson.D{up("internal_id"), up("namespace_id"), up("retriever_name"), up("retriever_id")}, false},
 	{document.Keys, keysOfRetriever, false},
-	{document.Keys, bson.D{up("internal_id"), up("key_id")}, true},
+	{document.Keys, keysByID, true},
 	pendingIndex,
 	{document.Events, bson.D{up("internal_id"), up("audit_id")}, true},
 	{document.Events, eventIndex("retriever_ids"), false},

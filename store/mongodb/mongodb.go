@@ -43,7 +43,8 @@ type Store struct {
 	sweep   sweep
 	scan    atomic.Bool // the next sweep scans all keys, because the index of pending events cannot be built
 
-	margin time.Duration // feedMargin, which tests change
+	margin time.Duration    // feedMargin, which tests change
+	clock  func() time.Time // time.Now, which tests change
 
 	explains atomic.Pointer[bool] // explainsTruly, once it was asked
 
@@ -97,6 +98,7 @@ func open(uri, database string, logger *slog.Logger, configure func(*options.Cli
 		arrived:    latest.Collection(document.Events),
 		deletions:  latest.Collection(document.Deletions),
 		margin:     feedMargin,
+		clock:      time.Now,
 		namespaces: db.Collection(document.Namespaces),
 		retrievers: db.Collection(document.Retrievers),
 		keys:       db.Collection(document.Keys),

@@ -61,16 +61,15 @@ func queries(v example) []query {
 	byID, byTenant := bson.D{up("_id")}, bson.E{Key: "internal_id", Value: is(v.tenant)}
 	retrievers := bson.D{up("internal_id"), up("namespace_id"), up("retriever_name"), up("retriever_id")}
 	afterName := withinNames(apikey.RetrieverRange{After: &apikey.RetrieverPosition{Name: v.name, ID: retriever[0]}})
-	byKeyID := bson.D{up("internal_id"), up("key_id")}
 	queries := []query{
 		{"authentication", document.Keys, bson.D{{Key: "key_hash", Value: v.hash}}, nil, 2, []bson.D{{up("key_hash")}}, false},
-		{"a key by id", document.Keys, keysWithIDs(tenant, key), nil, 0, []bson.D{byKeyID, byID}, false},
+		{"a key by id", document.Keys, keysWithIDs(tenant, key), nil, 0, []bson.D{keysByID, byID}, false},
 		{"keys by hash", document.Keys, keysWithHashes(tenant, []string{v.hash}), nil, 0, []bson.D{{up("key_hash")}}, false},
 		{"leaked keys of all tenants", document.Keys, bson.D{{Key: "key_hash", Value: equal(v.hash, v.hash+"0")}}, nil, 0, []bson.D{{up("key_hash")}}, false},
-		{"changes and uses of a key", document.Keys, append(keysWithIDs(tenant, key), bson.E{Key: "key_hash", Value: v.hash}), nil, 0, []bson.D{byKeyID, byID, {up("key_hash")}}, false},
+		{"changes and uses of a key", document.Keys, append(keysWithIDs(tenant, key), bson.E{Key: "key_hash", Value: v.hash}), nil, 0, []bson.D{keysByID, byID, {up("key_hash")}}, false},
 		{"a change's end", document.Keys, bson.D{{Key: "_id", Value: v.key}, {Key: "internal_id", Value: v.tenant}}, nil, 0, []bson.D{byID}, false},
 		{"keys without a hash", document.Keys, bson.D{{Key: "key_hash", Value: notText}}, nil, 0, []bson.D{{up("key_hash")}}, false},
-		{"keys without a key_id", document.Keys, bson.D{{Key: "internal_id", Value: is(v.tenant)}, {Key: "key_id", Value: notText}, {Key: "key_hash", Value: bson.D{{Key: "$gt", Value: ""}}}}, nil, 0, []bson.D{byKeyID}, false},
+		{"keys without a key_id", document.Keys, bson.D{{Key: "internal_id", Value: is(v.tenant)}, {Key: "key_id", Value: notText}, {Key: "key_hash", Value: bson.D{{Key: "$gt", Value: ""}}}}, nil, 0, []bson.D{keysByID}, false},
 		{"unfinished changes", document.Keys, bson.D{somethingPending}, nil, finishBatch, []bson.D{pendingIndex.keys}, false},
 		{"a successor that is not in its place", document.Keys, bson.D{somethingPending, byTenant, {Key: "successor.key_id", Value: v.key}}, nil, 1, []bson.D{pendingIndex.keys}, false},
 		{"unfinished changes of a tenant", document.Keys, bson.D{somethingPending, byTenant}, nil, maxPending, []bson.D{pendingIndex.keys}, false},
@@ -83,7 +82,7 @@ func queries(v example) []query {
 		{"pages and counts of retrievers", document.Retrievers, retrieversOf(tenant, namespace, bson.E{Key: "retriever_id", Value: someText}),
 			bson.D{up("retriever_name"), up("retriever_id")}, 26, []bson.D{retrievers}, true},
 		{"later pages of retrievers", document.Retrievers, retrieversOf(tenant, namespace, afterName...), bson.D{up("retriever_name"), up("retriever_id")}, 26, []bson.D{retrievers}, true},
-		{"keys …: the tenants", document.Keys, bson.D{{Key: "internal_id", Value: someText}}, bson.D{up("internal_id")}, 1, []bson.D{byKeyID, keysOfRetriever}, false},
+		{"keys …: the tenants", document.Keys, bson.D{{Key: "internal_id", Value: someText}}, bson.D{up("internal_id")}, 1, []bson.D{keysByID, keysOfRetriever}, false},
 		{"keys …: a namespace of any tenant", document.Namespaces, namespacesCalled(v.namespace, v.name), nil, 0, []bson.D{{up("namespace_id")}, {up("namespace_name")}}, false},
 		{"bootstrap: an organization by name", document.Namespaces, bson.D{{Key: "organization_name", Value: v.organization}}, nil, 0, []bson.D{{up("organization_name")}}, false},
 		{"usage of keys", document.Usage, keyDays(tenant, []apikey.ID{apikey.ID(v.key)}, today-apikey.UsageDays, today), nil, 0, []bson.D{usageOfKey}, true},
@@ -93,7 +92,7 @@ func queries(v example) []query {
 			bson.E{Key: "internal_id", Value: bson.D{{Key: "$in", Value: bson.A{v.tenant}}}}), nil, 0, []bson.D{byID, {up("day")}, usageOfKey}, false},
 		{"import: namespaces that are stored", document.Namespaces, storedLike("namespace_id", []owned{{tenant, v.namespace}}, bson.A{v.key}, nil), nil, 0, []bson.D{byID, {up("internal_id"), up("namespace_id")}}, false},
 		{"import: retrievers that are stored", document.Retrievers, storedLike("retriever_id", []owned{{tenant, v.retriever}}, bson.A{v.key}, nil), nil, 0, []bson.D{byID, {up("internal_id"), up("retriever_id")}}, false},
-		{"import: keys that are stored", document.Keys, storedLike("key_id", []owned{{tenant, v.key}}, bson.A{v.key}, bson.A{v.hash}), nil, 0, []bson.D{byID, byKeyID, {up("key_hash")}}, false},
+		{"import: keys that are stored", document.Keys, storedLike("key_id", []owned{{tenant, v.key}}, bson.A{v.key}, bson.A{v.hash}), nil, 0, []bson.D{byID, keysByID, {up("key_hash")}}, false},
 	}
 	return slices.Concat(queries, keyQueries(v), eventQueries(v), feedQueries(v))
 }
@@ -167,7 +166,6 @@ var (
 // keyQueries are those of lists of keys.
 func keyQueries(v example) (queries []query) {
 	tenant, retriever := apikey.InternalID(v.tenant), apikey.RetrieverID(v.retriever)
-	byKeyID := bson.D{up("internal_id"), up("key_id")}
 	listing := func(l apikey.KeyList) *listing { return &listing{keysThat(tenant, &l), &l, nil} }
 	add := func(name string, filter, sort bson.D, alone bool, wants ...bson.D) {
 		queries = append(queries, query{name, document.Keys, filter, sort, 26, wants, alone})
@@ -195,7 +193,7 @@ func keyQueries(v example) (queries []query) {
 		add("later pages of "+of.keys, l.with(later...), l.order(), true, of.index)
 		values := l.noDates(false)
 		if len(values) == 1 {
-			add("pages of undated "+of.keys, l.with(append(undatedKeys(l.KeyList), values...)...), nil, false, of.index, byKeyID) // few, so the server may sort them
+			add("pages of undated "+of.keys, l.with(append(undatedKeys(l.KeyList), values...)...), nil, false, of.index, keysByID) // few, so the server may sort them
 		} else {
 			add("pages of keys that never expire", l.with(append(undatedKeys(l.KeyList), values[0])...), l.order()[1:], true, of.index)
 			add("pages of keys with an odd expiry", l.with(append(undatedKeys(l.KeyList), values[1])...), nil, false, of.index)
@@ -213,8 +211,9 @@ func keyQueries(v example) (queries []query) {
 	count := func(name string, filter bson.D, wants ...bson.D) {
 		queries = append(queries, query{name, document.Keys, filter, nil, 0, wants, false})
 	}
+	add("the report of an organization's keys", keysOf(tenant), keysByID[1:], true, keysByID)
 	count("counts of keys", ofRetriever.usable(), keysOfRetriever)
-	count("counts of an organization's keys", ofTenant.usable(), keysOfTenant, keysByExpiry, keysOfCreator, keysOfRetriever, byKeyID)
+	count("counts of an organization's keys", ofTenant.usable(), keysOfTenant, keysByExpiry, keysOfCreator, keysOfRetriever, keysByID)
 	return queries
 }
 

@@ -19,7 +19,7 @@ import (
 //	                                    a page with odd dates, or with the last dated key and the first undated one: up to two more commands, and
 //	                                    by expiry another one, which asks MongoDB whether the index has lists
 //	                                    with the finding BEYOND_MAX_LIFETIME: first the dates of the list's keys, 5,000 at a time, then the page as Keys
-//	EachKey                 api_keys    internal_id, in any index
+//	EachKey                 api_keys    internal_id, key_id, which is its order too
 //	ExpiringKeys            api_keys    expires_at, key_id, internal_id, which is their order too
 //	CountUnusable           api_keys    key_hash; internal_id (after reading all tenants), key_id
 //	Repair                  api_keys    none: reads every key, for an operator; then as Keys, and _id

@@ -151,6 +151,10 @@ func TestCommands(t *testing.T) {
 		{"CountKeys of the organization, active and never expiring", countKeys(apikey.KeyConditions{NeverExpires: true, Status: []apikey.Status{apikey.Active}, At: aTime}), 5, "aggregate api_keys"},
 		{"CountKeys of two retrievers", countKeys(apikey.KeyConditions{Search: apikey.NewSearch("key")}.Of("ret_1", "ret_2")), 5, "aggregate api_keys"},
 		{"CountKeys of a set of none", countKeys(apikey.KeyConditions{Status: []apikey.Status{}}), 0, ""},
+		{"EachKey", func(ctx context.Context) (n int, err error) {
+			_, err = s.EachKey(ctx, "int_1", apikey.FindingFields, func(*apikey.Key) { n++ })
+			return n, err
+		}, 5, "find api_keys key_id key_hash status expires_at last_used_at created_at revoked_at leaked_at"},
 		{"CountUnusable", func(ctx context.Context) (int, error) {
 			u, err := s.CountUnusable(ctx)
 			return u.Total(), err
@@ -219,7 +223,7 @@ func TestCommands(t *testing.T) {
 		{"DeleteAnswers", func(ctx context.Context) (int, error) {
 			_, err := s.DeleteAnswers(ctx, march+1, 500)
 			return 0, err
-		}, 0, "find api_key_usage internal_id; delete api_key_usage"},
+		}, 0, "hello; find api_key_usage internal_id; delete api_key_usage"},
 		{"Ping", func(ctx context.Context) (int, error) { return 0, s.Ping(ctx) }, 0, "ping"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -242,6 +246,20 @@ func TestCommands(t *testing.T) {
 				t.Errorf("sent %s\nwant %s", got, c.want)
 			}
 		})
+	}
+}
+
+// A report must read keys in an order that no change of a key changes. Without it, the server can choose an index of expires_at, and a key whose expiry
+// is moved meanwhile is counted twice or not at all.
+func TestReportsReadInAnOrderThatDoesNotChange(t *testing.T) {
+	s, w := filled(t)
+	looksEvery(s, time.Hour)
+	if _, err := s.EachKey(t.Context(), "int_1", apikey.FindingFields, func(*apikey.Key) {}); err != nil {
+		t.Fatal(err)
+	}
+	commands := w.take()
+	if len(commands) != 1 || commands[0].Lookup("sort").String() != `{"key_id": {"$numberInt":"1"}}` {
+		t.Errorf("sent %s", commands)
 	}
 }
 

@@ -11,19 +11,19 @@ import (
 
 // EachKey implements apikey.Store.
 func (s *Store) EachKey(ctx context.Context, tenant apikey.InternalID, fields apikey.Fields, f func(*apikey.Key)) (unlisted int, err error) {
-	decode := key(fields)
-	each := func(doc bson.Raw) (more bool) {
+	decode := passing(fields)
+	each := func(doc bson.Raw) {
 		if k, ok := decode(doc); ok {
 			f(&k)
 		}
-		return true
 	}
 	all := inOrderOf(tenant, apikey.KeyOrder{})
 	most, err := s.spansMost(ctx, all, apikey.KeyConditions{})
 	if err == nil && most {
-		err = s.table(ctx, tenant, apikey.KeyConditions{}, func(doc bson.Raw) { each(doc) })
+		err = s.table(ctx, tenant, apikey.KeyConditions{}, each)
 	} else if err == nil {
-		err = s.walk(ctx, all, run{above: firstPlace, below: lastPlace}, time.Time{}, rowsAtOnce, each)
+		looked := func(doc bson.Raw) bool { each(doc); return false }
+		err = s.walk(ctx, all, run{above: firstPlace, below: lastPlace}, time.Time{}, rowsAtOnce, looked, func(bson.Raw) (more bool) { return true })
 	}
 	if err != nil {
 		return 0, err

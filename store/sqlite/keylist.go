@@ -216,7 +216,7 @@ func milliseconds(t time.Time) int64 {
 	return ms
 }
 
-// arguments are those of a statement about the run. The statements that look at active_until have one more.
+// arguments are those of a statement about the run. Statements that look at active_until have more.
 func (q sequence) arguments(r run, limit int) []any { return r.arguments(q.tenant, q.of, limit) }
 
 func (r run) arguments(tenant apikey.InternalID, of string, limit int) []any {
@@ -226,42 +226,63 @@ func (r run) arguments(tenant apikey.InternalID, of string, limit int) []any {
 // rowsAtOnce is how many rows one statement reads, so that a list with few matching keys among very many is read in small steps.
 const rowsAtOnce = 2000
 
-// walk calls f with the document of each row of the run, or nil for a key that is not active, until f needs no more. It goes on after the last
-// row that it read, so keys that are written meanwhile make it neither repeat nor miss others.
-func (s *Store) walk(ctx context.Context, q sequence, r run, activeAt time.Time, atOnce int, f func(doc bson.Raw) (more bool)) error {
+// walk calls f with the document of each row of the run, or nil for a key that is not active or does not match, until f needs no more. It goes on
+// after the last row that it read, so keys that are written meanwhile make it neither repeat nor miss others. A nil matches matches all.
+func (s *Store) walk(ctx context.Context, q sequence, r run, activeAt time.Time, atOnce int, matches func(doc bson.Raw) bool, f func(doc bson.Raw) (more bool)) error {
 	statement, from := keysUp, &r.above
 	if r.down {
 		statement, from = keysDown, &r.below
 	}
-	for {
-		rows, looked, more := 0, 0, true
-		err := s.reading(ctx, func(uncanceled context.Context) error {
-			found, err := s.statements[q.order.statement(statement)].QueryContext(uncanceled, append(q.arguments(r, atOnce), activeAfter(activeAt))...)
-			if err != nil {
-				return err
+	looked, look := 0, int64(0)
+	if matches != nil {
+		n, end := looking(func(doc bson.Raw) bool {
+			ok := matches(doc)
+			if !ok {
+				looked += apikey.Documents(len(doc)) - apikey.Documents(0) // its row counts too
 			}
-			defer found.Close() // found.Err returns the error
-			var id, doc sql.RawBytes
-			for more && found.Next() && ctx.Err() == nil {
-				var date int64
-				if err := found.Scan(&date, &id, &doc); err != nil {
-					return err
-				}
-				if rows++; rows == atOnce {
-					*from = place{date: date, id: string(id)}
-				}
-				looked += apikey.Documents(len(doc))
-				more = f(bson.Raw(doc))
-			}
-			return cmp.Or(ctx.Err(), found.Err())
+			return ok
 		})
-		if err == nil {
-			err = apikey.CostFrom(ctx).Look(looked)
-		}
-		if err != nil || !more || rows < atOnce {
+		defer end()
+		look = n
+	}
+	rows, more := 0, true
+	read := func(uncanceled context.Context) error {
+		found, err := s.statements[q.order.statement(statement)].QueryContext(uncanceled, append(q.arguments(r, atOnce), activeAfter(activeAt), look)...)
+		if err != nil {
 			return err
 		}
+		defer found.Close() // found.Err returns the error
+		var id, doc sql.RawBytes
+		for rows = 0; more && found.Next() && ctx.Err() == nil; {
+			var date int64
+			if err := found.Scan(&date, &id, &doc); err != nil {
+				return err
+			}
+			if rows++; rows == atOnce {
+				*from = place{date: date, id: string(id)}
+			}
+			looked += apikey.Documents(len(doc))
+			more = f(bson.Raw(doc))
+		}
+		return cmp.Or(ctx.Err(), found.Err())
 	}
+	step := func() error {
+		looked = 0
+		if err := s.reading(ctx, read); err != nil {
+			return err
+		}
+		return apikey.CostFrom(ctx).Look(looked)
+	}
+	ended := func() bool { return !more || rows < atOnce }
+	if err := step(); err != nil || ended() { // most lists end here
+		return err
+	}
+	return aside(func() (err error) {
+		for err == nil && !ended() {
+			err = step()
+		}
+		return err
+	})
 }
 
 // inOrder reads a list from a sequence in the list's order.
@@ -274,8 +295,8 @@ func (s *Store) inOrder(ctx context.Context, q sequence, l apikey.KeyList) (page
 func (s *Store) inOrderUpTo(ctx context.Context, q sequence, l apikey.KeyList, rows int) (page []apikey.Key, complete bool, err error) {
 	matches, decode := matcher(q.rest(l.Where)), key(l.Fields)
 	for _, r := range q.runs(&l) {
-		err := s.walk(ctx, q, r, l.Where.OnlyActive(), max(rowsAtOnce, l.Limit), func(doc bson.Raw) (more bool) {
-			if doc != nil && matches(doc) {
+		err := s.walk(ctx, q, r, l.Where.OnlyActive(), max(rowsAtOnce, l.Limit), matches, func(doc bson.Raw) (more bool) {
+			if doc != nil {
 				if k, ok := decode(doc); ok {
 					page = append(page, k)
 				}
@@ -305,8 +326,8 @@ func (s *Store) sorted(ctx context.Context, from []sequence, l apikey.KeyList) (
 	for _, q := range from {
 		matches := matcher(q.rest(l.Where))
 		for _, r := range q.runs(&apikey.KeyList{Where: l.Where}) {
-			err := s.walk(ctx, q, r, l.Where.OnlyActive(), rowsAtOnce, func(doc bson.Raw) (more bool) {
-				if doc != nil && matches(doc) {
+			err := s.walk(ctx, q, r, l.Where.OnlyActive(), rowsAtOnce, matches, func(doc bson.Raw) (more bool) {
+				if doc != nil {
 					found.add(doc)
 				}
 				return true
@@ -380,13 +401,13 @@ func (s *Store) sortedUnless(ctx context.Context, err error, q sequence, l apike
 	return s.sorted(ctx, []sequence{q}, l)
 }
 
-// matcher reports which documents meet the conditions.
+// matcher reports which documents meet the conditions. Nil is all.
 func matcher(where apikey.KeyConditions) func(doc bson.Raw) bool {
 	fields := where.Fields()
 	if fields == 0 {
-		return func(bson.Raw) bool { return true }
+		return nil
 	}
-	decode, named := key(fields), map[apikey.RetrieverID]bool{}
+	decode, named := passing(fields), map[apikey.RetrieverID]bool{}
 	for _, id := range where.Naming { // there may be thousands
 		named[id] = true
 	}
@@ -448,8 +469,8 @@ func (s *Store) countSequence(ctx context.Context, q sequence, where apikey.KeyC
 	}
 	matches := matcher(rest)
 	for _, r := range q.runs(&apikey.KeyList{Where: where}) {
-		err := s.walk(ctx, q, r, where.OnlyActive(), rowsAtOnce, func(doc bson.Raw) (more bool) {
-			if doc != nil && matches(doc) {
+		err := s.walk(ctx, q, r, where.OnlyActive(), rowsAtOnce, matches, func(doc bson.Raw) (more bool) {
+			if doc != nil {
 				n++
 			}
 			return true
@@ -483,8 +504,8 @@ func (s *Store) countNaming(ctx context.Context, tenant apikey.InternalID, where
 	matches, scopes := matcher(rest), key(apikey.FieldScopes)
 	for _, q := range sequences(tenant, where.Naming) {
 		for _, r := range q.runs(&apikey.KeyList{Where: where}) {
-			err := s.walk(ctx, q, r, where.OnlyActive(), rowsAtOnce, func(doc bson.Raw) (more bool) {
-				if doc == nil || !matches(doc) {
+			err := s.walk(ctx, q, r, where.OnlyActive(), rowsAtOnce, matches, func(doc bson.Raw) (more bool) {
+				if doc == nil {
 					return true
 				}
 				k, _ := scopes(doc)

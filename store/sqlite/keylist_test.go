@@ -21,7 +21,7 @@ func TestWalksAreNotDisturbed(t *testing.T) {
 	}
 	seen, rows := map[apikey.ID]bool{}, 0
 	whole := sequence{order: keysOfTenant, tenant: tenant}.runs(&apikey.KeyList{})[0]
-	err := s.walk(t.Context(), sequence{order: keysOfTenant, tenant: tenant}, whole, time.Time{}, rowsAtOnce, func(doc bson.Raw) (more bool) {
+	err := s.walk(t.Context(), sequence{order: keysOfTenant, tenant: tenant}, whole, time.Time{}, rowsAtOnce, nil, func(doc bson.Raw) (more bool) {
 		k, _ := document.Key(doc, 0)
 		seen[k.ID] = true
 		if rows++; rows == rowsAtOnce || rows == 2*rowsAtOnce {

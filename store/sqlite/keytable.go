@@ -61,17 +61,35 @@ func (s *Store) lastKeyRow(ctx context.Context) (last int64, err error) {
 	return last, err
 }
 
-// table calls f with the document of each of the tenant's keys that meets the conditions, in no order.
+// table calls f with the document of each of the tenant's keys that meets the conditions, in no order. The document is valid only during the call.
 func (s *Store) table(ctx context.Context, tenant apikey.InternalID, where apikey.KeyConditions, f func(doc bson.Raw)) error {
 	last, err := s.lastKeyRow(ctx)
-	matches := matcher(where)
-	for row := int64(0); row < last && err == nil; row += rowsAtOnce {
-		_, err = query(ctx, s, keysOfRows, nil, func(doc bson.Raw) (none struct{}, ok bool) {
-			if matches(doc) {
-				f(doc)
-			}
-			return none, false
-		}, row, row+rowsAtOnce, tenant)
+	matches, looked := matcher(where), 0
+	n, end := looking(func(doc bson.Raw) bool {
+		looked += apikey.Documents(len(doc))
+		if matches == nil || matches(doc) {
+			f(doc)
+		}
+		return false
+	})
+	defer end()
+	if err != nil {
+		return err
 	}
-	return err
+	return aside(func() error {
+		for row := int64(0); row < last; row += rowsAtOnce {
+			var rows int
+			err := s.reading(ctx, func(uncanceled context.Context) error {
+				return s.statements[keysOfRows].QueryRowContext(uncanceled, row, row+rowsAtOnce, tenant, n).Scan(&rows)
+			})
+			if err == nil {
+				err = apikey.CostFrom(ctx).Look(looked)
+				looked = 0
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }

@@ -297,6 +297,11 @@ func key(fields apikey.Fields) func(bson.Raw) (apikey.Key, bool) {
 	return (&document.KeyReader{Fields: fields}).Key
 }
 
+// passing is key for keys that are looked at and not kept.
+func passing(fields apikey.Fields) func(bson.Raw) (apikey.Key, bool) {
+	return (&document.KeyReader{Fields: fields, Passing: true}).Key
+}
+
 // distinct returns the items without duplicates, in another order.
 func distinct[T ~string](items []T) []T {
 	if len(items) < 2 {

@@ -264,8 +264,8 @@ var keyOrderSQL = [keyOrders]struct{ from, date, document string }{
 // The statements of each order. Their arguments are the tenant, the retriever or creator, the place below which and the place above which a
 // run lies, both exclusive, and a limit.
 const (
-	// These return each row that they read: its place, and the document, or null if the key is not active. The reader can so count rows, and
-	// stop when it has enough keys.
+	// These return each row that they read: its place, and the document, or null if the key is not active or look refuses it. The reader can so
+	// count rows, and stop when it has enough keys.
 	keysDown = iota
 	keysUp
 	// This limits the rows that it reads, and returns their number too.
@@ -281,7 +281,7 @@ func init() {
 	for o, parts := range keyOrderSQL {
 		run := fmt.Sprintf("FROM %s AND (%s, id) < (?3, ?4) AND (%s, id) > (?5, ?6)", parts.from, parts.date, parts.date)
 		down, up := fmt.Sprintf("ORDER BY %s DESC, id DESC", parts.date), fmt.Sprintf("ORDER BY %s, id", parts.date)
-		keys := fmt.Sprintf("SELECT %s, id, CASE WHEN active_until > ?8 THEN %s END %s", parts.date, parts.document, run)
+		keys := fmt.Sprintf("SELECT %s, id, CASE WHEN active_until > ?8 AND (?9 = 0 OR look(?9, %s)) THEN %s END %s", parts.date, parts.document, parts.document, run)
 		for which, text := range [readsOfKeyOrder]string{
 			keysDown: keys + " " + down + " LIMIT ?7", keysUp: keys + " " + up + " LIMIT ?7",
 			countKeys: "SELECT count(*) FILTER (WHERE active_until > ?8), count(*) FROM (SELECT active_until " + run + " LIMIT ?7)",
@@ -373,7 +373,7 @@ var readSQL = [reads]string{
 		WHERE expires_at > -9223372036854775808 AND (expires_at, id, tenant) > (?, ?, ?) AND expires_at < ? AND tenant > '' ORDER BY expires_at, id, tenant LIMIT ?`,
 	eventStored: `SELECT id FROM audit_events WHERE tenant = ? AND id = ?`,
 	// The + keeps the indexes of tenant out of the choice.
-	keysOfRows:       `SELECT document FROM api_keys WHERE pk > ? AND pk <= ? AND +tenant = ? AND id IS NOT NULL`,
+	keysOfRows:       `SELECT count(look(?4, document)) FROM api_keys WHERE pk > ?1 AND pk <= ?2 AND +tenant = ?3 AND id IS NOT NULL`,
 	answersOfKey:     `SELECT day, allowed, refused FROM api_key_usage WHERE tenant = ? AND key_id = ? AND day >= ? AND day <= ?`,
 	arrivedEvents:    `SELECT pk, document FROM audit_events INDEXED BY audit_events_by_arrival WHERE tenant = ? AND pk > ? ORDER BY pk LIMIT ?`,
 	eventOfRow:       `SELECT id FROM audit_events WHERE pk = ? AND +tenant = ?`,
