@@ -206,8 +206,10 @@ test("the console opens a view's query in the playground, without the key in a U
   const page = await openPage();
   await page.goto(server.console);
   await page.getByRole("link", { name: "Storefront" }).first().waitFor();
-  const [playground] = await Promise.all([page.context().waitForEvent("page"), page.getByRole("button", { name: "Playground" }).click()]);
-  await answer(playground).getByText('"organization"').first().waitFor();
+  await page.getByRole("button", { name: "GraphQL" }).click();
+  await page.getByLabel("Operation").selectOption("Keys");
+  const [playground] = await Promise.all([page.context().waitForEvent("page"), page.getByRole("button", { name: "Open in the playground" }).click()]);
+  await answer(playground).getByText('"node"').first().waitFor();
   await answer(playground).getByText('"total"').first().waitFor();
   assert.equal(playground.url(), `${server.url}/playground`);
   assert.deepEqual(page.complaints, []);

@@ -2,7 +2,7 @@
 import { h } from "./dom.js";
 
 export const number = (n) => n.toLocaleString("en");
-export const count = (n, one, many = `${one}s`) => `${number(n)} ${n === 1 ? one : many}`;
+export const count = (n, one) => `${number(n)} ${one}${n === 1 ? "" : "s"}`;
 
 // bdi keeps the direction of a stored text inside it. Where only a string can stand, isolate does the same with characters.
 export const bdi = (text) => h("bdi", text);
@@ -16,7 +16,7 @@ const relative = new Intl.RelativeTimeFormat("en", { numeric: "auto", style: "sh
 
 function ago(date) {
   let distance = (new Date(date) - Date.now()) / 1000;
-  if (Math.abs(distance) < 45) return distance > 0 ? "in a moment" : "just now";
+  if (Math.abs(distance) < 45) return "now";
   for (const [unit, length] of [["second", 60], ["minute", 60], ["hour", 24], ["day", 30], ["month", 12], ["year", Infinity]]) {
     if (Math.abs(Math.round(distance)) < length) return relative.format(Math.round(distance), unit).replace(".", "");
     distance /= length;
@@ -26,27 +26,22 @@ function ago(date) {
 export const exact = (date) => new Date(date).toLocaleString("en", { dateStyle: "medium", timeStyle: "short" });
 export const day = (date) => new Date(date).toLocaleDateString("en", { dateStyle: "medium" });
 
-// time is a relative time that keeps itself up to date, with the exact one in its title: local, then UTC.
-export const time = (date, never = "never") => date
+// time is a relative time that stays up to date. Its title is the exact one: local, then UTC.
+export const time = (date) => date
   ? h("time", { datetime: date, title: `${exact(date)} · ${date.replace("T", " ").replace(/\.\d+Z$/, " UTC")}` }, ago(date))
-  : h("span.none", never);
+  : h("span.hint", "never");
 
 setInterval(() => {
-  for (const element of document.querySelectorAll("time")) {
-    const text = ago(element.dateTime);
-    if (element.textContent !== text) element.textContent = text;
-  }
+  for (const element of document.querySelectorAll("time")) element.textContent = ago(element.dateTime);
 }, 20_000);
 
-const capital = (text) => text[0] + text.slice(1).toLowerCase();
 export const words = (value) => value.toLowerCase().replaceAll("_", " ");
+export const capital = (text) => text[0].toUpperCase() + text.slice(1);
 
 export const types = { RETRIEVER: "Retriever", STANDARD: "Organization", MARKETPLACE_SUBSCRIPTION: "Marketplace", USER_SCOPED: "User", SESSION: "Session" };
 
-// state shows a key's state by its color, its word and its shape.
-export const state = (status) => h(`span.state.${status.toLowerCase()}`, capital(status));
+export const state = (status) => h(`span.state.${words(status)}`, capital(words(status)));
 
-// reach says in a few words what a key reaches.
 export function reach({ reach: how, retrievers: { results, total } }) {
   if (how !== "RETRIEVERS") return { ORGANIZATION: "the whole organization", NAMESPACES: "whole namespaces", PATTERN: "retrievers by a pattern" }[how] ?? "no retriever";
   if (!results.length) return "a retriever that is gone";

@@ -19,58 +19,41 @@ export function search(form, found) {
   const [box] = form.elements;
   const note = form.querySelector("[role=status]");
   let timer;
-  let latest = 0;
-
-  function tell(...content) {
-    note.hidden = content.length === 0;
-    show(note, content);
-  }
-
-  function asText(text) {
-    tell();
-    box.value = text;
-    found({ text });
-  }
 
   async function byHash(text) {
     const key = isKey(text);
-    if (key && !globalThis.crypto.subtle) return tell("Browsers hash keys only on HTTPS and localhost. Search for its first ten characters.");
-    const hash = key ? await hashOf(text) : text;
+    if (key && !crypto.subtle) return show(note, "Browsers hash keys only on HTTPS and localhost. Search for its first ten characters.");
     box.value = ""; // the plaintext is not needed any more
-    const { apiKeysByHash: [match] } = await ask("KeysByHash", { hashes: [hash] });
+    const { apiKeysByHash: [match] } = await ask("KeysByHash", { hashes: [key ? await hashOf(text) : text] });
     if (match) return found({ id: match.keyId, type: "ApiKey" });
-    const start = /sk_/.test(text) && text.slice(0, 10);
-    tell("No key that you can see has this hash. ", start ? button(`Keys that begin with ${start}`, () => asText(start)) : key && button("Search for it as text", () => asText(text)));
+    const start = /sk_/.test(text) ? text.slice(0, 10) : text;
+    show(note, "No key that you can see has this hash. ", key && button(start === text ? "Search for it as text" : `Keys that begin with ${start}`, () => {
+      show(note);
+      box.value = start;
+      found({ text: start });
+    }));
   }
 
   async function byId(id) {
     const { nodes: [node] } = await ask("Names", { ids: [id] });
-    if (node) found({ id, type: node.__typename });
-    else asText(id);
+    found(node ? { id, type: node.__typename } : { text: id });
   }
 
   async function run() {
     clearTimeout(timer);
-    tell();
+    show(note);
     const text = box.value.trim();
-    const mine = ++latest;
     try {
       if (isKey(text) || isHash(text)) await byHash(text);
       else if (isId(text)) await byId(text);
       else found({ text: text.slice(0, 200) });
     } catch (failure) {
       if (!(failure instanceof Failure)) throw failure;
-      if (mine === latest) tell(failure.message);
+      show(note, failure.message);
     }
   }
 
   form.addEventListener("submit", (event) => { event.preventDefault(); run(); });
   box.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(run, isKey(box.value.trim()) ? 600 : 250); });
-  box.addEventListener("paste", () => setTimeout(run)); // when the text has arrived
-  box.addEventListener("keydown", (event) => {
-    if (event.key !== "Escape") return;
-    event.preventDefault();
-    box.value = "";
-    run();
-  });
+  box.addEventListener("paste", () => setTimeout(run));
 }

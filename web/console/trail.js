@@ -1,17 +1,17 @@
 // The trail: what happened, as sentences, newest first. New events wait above while older ones are read.
 import { Failure, ask, events } from "./api.js";
-import { attempt, button, h, menu, put, say, show } from "./dom.js";
+import { attempt, button, chip, h, menu, say, show } from "./dom.js";
 import { bdi, count, day, exact, time, who, words } from "./format.js";
 
-const perPage = 50;
 const verbs = {
-  api_key_created: ["created", "create"], api_key_updated: ["changed", "change"], api_key_rotated: ["rotated", "rotate"], api_key_revoked: ["revoked", "revoke"],
-  api_key_leak_reported: ["reported a leak of", "report a leak of"], api_key_expiring: ["announced the end of", ""],
+  api_key_created: "created", api_key_updated: "changed", api_key_rotated: "rotated", api_key_revoked: "revoked",
+  api_key_leak_reported: "reported a leak of", api_key_expiring: "announced the end of",
 };
 
-// sentence says who did what to which key, why, and from where. names has the names of keys and retrievers by id.
+// names has the names of keys and retrievers by id.
 function sentence({ action, status, resourceId, resourceType, actorId, actorType, timestamp, ipAddress, userAgent, changes }, names, app, short) {
-  const [did, does] = verbs[action] ?? [words(action), words(action)];
+  const did = verbs[action] ?? words(action);
+  const does = did.replace(/d$/, ""); // "create"
   const denied = status === "denied";
   const after = (field) => changes.find((change) => change.field === field)?.after;
   const key = (id, text) => h("a", { href: app.hash("keys", id) }, text);
@@ -22,61 +22,51 @@ function sentence({ action, status, resourceId, resourceType, actorId, actorType
     h("p", h("b", actorType === "system" ? "The server" : [actorType === "operator" && "operator ", who(actorId)]), denied ? ` was not permitted to ${does} ` : ` ${did} `,
       short ? "it" : resourceType === "API_KEY" ? key(resourceId, name) : ["a key of ", h("b", name)],
       next && [", into ", key(next, "a new key")], attempts && ` ${attempts} more times`, reason && [": “", bdi(reason), "”"]),
-    action === "api_key_updated" && h("p.under", changes.map(({ field, before, after }, i) => [i > 0 && " · ", words(field), ": ", value(before), " → ", value(after)])),
+    action === "api_key_updated" && h("p.hint", changes.map(({ field, before, after }, i) => [i > 0 && " · ", words(field), ": ", value(before), " → ", value(after)])),
     h("p.hint", time(timestamp), ipAddress && ` · ${ipAddress}`, userAgent && [" · ", bdi(userAgent.slice(0, 60))]));
 }
 
 export function sentences(events, names, app, short) {
-  const list = h("ul.sentences");
-  let last;
-  for (const event of events) {
-    const date = day(event.timestamp);
-    if (date !== last && !short) put(list, h("li.day", date));
-    last = date;
-    put(list, sentence(event, names, app, short));
-  }
-  return list;
+  const dates = events.map(({ timestamp }) => day(timestamp));
+  return h("ul.sentences", events.map((event, i) => [!short && dates[i] !== dates[i - 1] && h("li.day.hint", dates[i]), sentence(event, names, app, short)]));
 }
 
 export function trailView(app, root, signal) {
   const names = new Map();
-  let params;
+  let params = {};
   let place;
-  let shown = []; // the events that are shown
+  let shown = [];
   let waiting = []; // new events that are not shown yet
   let page;
   let reading;
 
-  const filters = h("div.filters");
+  const filters = h("div.bar");
   const list = h("div");
-  const pill = button("", showWaiting, ".pill", { hidden: true });
+  const pill = button("", showWaiting, ".primary.pill", { hidden: true });
   const more = button("Older events", () => attempt(list, signal, async () => {
-    page = await readPage({ first: perPage, after: page.pageInfo.endCursor }, { signal });
+    page = await readPage({ first: 50, after: page.pageInfo.endCursor }, { signal });
     shown.push(...page.results);
     draw();
   }), "", { hidden: true });
-  const scroll = h("div.scroll", pill, list, h("p", more));
-  show(root, h("section.list", { "aria-label": "Trail" }, filters, scroll));
+  const scroll = h("div.rows", pill, list, more);
+  show(root, h("section.list", filters, scroll));
 
   function drawFilters() {
     const change = (changes) => app.go("trail", "", { ...params, ...changes });
     show(filters,
-      menu("Action", "action", { "": "Action", ...Object.fromEntries(Object.entries(verbs).map(([action, [did]]) => [action, did.replace(/ of$/, "")])) }, params.action, change),
-      menu("Result", "result", { "": "Result", success: "Done", denied: "Not permitted" }, params.result, change),
-      params.key && h("span.chip", "one key", button("×", () => change({ key: "" }), "", { "aria-label": "Remove this filter" })));
+      menu("action", { "": "Action", ...verbs }, params.action, change),
+      menu("result", { "": "Result", success: "Done", denied: "Not permitted" }, params.result, change),
+      params.key && chip(() => change({ key: "" }), "one key"));
   }
 
-  const filterOf = () => ({ ...params.action && { action: [params.action] }, ...params.result && { status: params.result }, ...params.key && { keyId: params.key } });
+  const filterOf = ({ action, result, key }) => ({ ...action && { action: [action] }, ...result && { status: result }, ...key && { keyId: key } });
 
   async function readPage(variables, settings) {
-    const { id } = app.place;
-    const data = await ask(id ? "PlaceTrail" : "OrganizationTrail", { ...id && { id }, filter: filterOf(), ...variables }, settings);
-    const { auditEvents } = data.organization ?? data.node;
-    await readNames(auditEvents.results, settings);
-    return auditEvents;
+    const { node } = await ask("Trail", { in: app.place.id || app.organization, filter: filterOf(params), ...variables }, settings);
+    await readNames(node.auditEvents.results, settings);
+    return node.auditEvents;
   }
 
-  // readNames finds the names of what events are about. What has none keeps its id.
   async function readNames(events, settings) {
     const ids = [...new Set(events.map(({ resourceId }) => resourceId))].filter((id) => !names.has(id));
     if (!ids.length) return;
@@ -104,7 +94,7 @@ export function trailView(app, root, signal) {
     const settings = { signal: AbortSignal.any([reading.signal, signal]) };
     more.hidden = true;
     await attempt(list, settings.signal, async () => {
-      page = await readPage({ first: perPage }, settings);
+      page = await readPage({ first: 50 }, settings);
       shown = page.results;
       waiting = [];
       draw();
@@ -126,9 +116,9 @@ export function trailView(app, root, signal) {
 
   // follow takes events as they happen. It reads the newest whenever a stream begins, and every few seconds where there is none.
   async function follow(settings) {
-    const { kind, id } = app.place;
-    const streams = app.viewer.canReadOrganization && kind !== "namespace";
-    const filter = { ...filterOf(), ...kind === "retriever" && { retrieverId: id } };
+    const { id, namespace } = app.place;
+    const streams = app.viewer.canReadOrganization && (namespace || !id);
+    const filter = { ...filterOf(params), ...namespace && { retrieverId: id } };
     while (!settings.signal.aborted) {
       try {
         if (!document.hidden) for await (const data of streams ? events("Live", { filter }, settings) : [null]) {
