@@ -55,7 +55,11 @@ export async function openPage(options = {}) {
 const all = async () => (await Promise.allSettled(Object.values(launched))).flatMap(({ value }) => value ?? []);
 
 afterEach(async () => {
-  for (const browser of await all()) await Promise.all(browser.contexts().map((context) => context.close()));
+  for (const context of (await all()).flatMap((browser) => browser.contexts())) {
+    // A handler that is still at work, such as one that fetches an icon, fails when its page closes.
+    for (const routed of [context, ...context.pages()]) await routed.unrouteAll({ behavior: "ignoreErrors" });
+    await context.close();
+  }
 });
 after(async () => {
   for (const browser of await all()) await browser.close();
