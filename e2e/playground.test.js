@@ -134,7 +134,6 @@ test("an invalid key and a disabled introspection are explained", async (t) => {
   const page = await openPage();
   await page.goto(`${server.url}/playground#headers=${encodeURIComponent(JSON.stringify({ Authorization: "Bearer wrong" }))}`);
   await page.getByText("Enter a valid API key in the headers").waitFor();
-  assert.ok(page.complaints.length > 0);
   assert.ok(page.complaints.every((complaint) => complaint.includes("401")), `${page.complaints}`);
 
   const silent = await start({ INTROSPECTION: "off" });
