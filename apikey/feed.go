@@ -126,13 +126,13 @@ func sinceTooLong(cause error) error {
 	return &Error{Code: Unavailable, Message: "Finding where the feed begins took too long. Use a later since, or none.", RetryAfter: time.Second, cause: cause}
 }
 
-// Size is the approximate memory of the page in bytes.
-func (f *Feed) Size() int {
-	sum := 0
+// Size returns the approximate memory of the page and of its largest event, in bytes.
+func (f *Feed) Size() (sum, largest int) {
 	for i := range f.Events {
-		sum += f.Events[i].Size()
+		n := f.Events[i].Size()
+		sum, largest = sum+n, max(largest, n)
 	}
-	return sum
+	return sum, largest
 }
 
 // Next returns the cursor after which the feed goes on.

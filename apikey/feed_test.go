@@ -355,7 +355,8 @@ func TestEventsHaveASize(t *testing.T) {
 	if grown := e.Size() - short.Size(); texts != 16 || grown < texts*len(long) || grown > texts*len(long)+500 {
 		t.Errorf("%d texts of %d bytes are counted as %d bytes", texts, len(long), grown)
 	}
-	if f := (Feed{Events: []ArrivedEvent{{Event: e}, {Event: e}}}); f.Size() != 2*e.Size() {
-		t.Errorf("got %d bytes for two events of %d", f.Size(), e.Size())
+	f := Feed{Events: []ArrivedEvent{{Event: e}, {Event: e}}}
+	if sum, largest := f.Size(); sum != 2*e.Size() || largest != e.Size() {
+		t.Errorf("got %d and %d bytes for two events of %d", sum, largest, e.Size())
 	}
 }

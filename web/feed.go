@@ -41,7 +41,7 @@ func (h rest) feed(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, r, err)
 		return
 	}
-	held := min(max(0, int64(feed.Size())-shortAnswer), h.answers.bytes)
+	held := min(max(0, feedBytes(feed)-shortAnswer), h.answers.bytes)
 	if !h.answers.Take(ctx, held) {
 		h.refuse(w, r, overloaded())
 		return
@@ -60,10 +60,20 @@ func (h rest) feed(w http.ResponseWriter, r *http.Request) {
 		b = appendLine(b, feed, i)
 		if len(b) > partBytes-lineBytes {
 			h.write(w, b)
-			b = b[:0]
+			if b = b[:0]; cap(b) > 2*partBytes { // there was a long line
+				b = nil
+			}
 		}
 	}
 	h.write(w, b)
+}
+
+// feedBytes returns the memory that a page takes with its longest line. JSON escapes a control character by six bytes, and a buffer that grows can
+// be larger than its text by a half.
+func feedBytes(feed *apikey.Feed) int64 {
+	const perByte = 6 + 3
+	sum, largest := feed.Size()
+	return int64(sum) + perByte*int64(largest)
 }
 
 // lineBytes is about the length of a line.

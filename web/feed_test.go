@@ -240,6 +240,18 @@ func TestFeedForClientsThatDoNotRead(t *testing.T) {
 	}
 }
 
+// A stored event can have a text that is six times as long in JSON.
+func TestFeedBytesIncludeTheLongestLine(t *testing.T) {
+	for _, c := range []string{"x", "\x01", "\u2028", "é"} {
+		for n := 1; n < 10<<20; n *= 5 {
+			feed := &apikey.Feed{Events: []apikey.ArrivedEvent{{Event: apikey.Event{UserAgent: new(strings.Repeat(c, n))}}}}
+			if line := appendLine(nil, feed, 0); feedBytes(feed) < int64(cap(line)) {
+				t.Errorf("%d times %q: %d bytes for a line that takes %d", n, c, feedBytes(feed), cap(line))
+			}
+		}
+	}
+}
+
 // BenchmarkFeedLines encodes a page of 1,000 events.
 func BenchmarkFeedLines(b *testing.B) {
 	s := newTrail(1000)

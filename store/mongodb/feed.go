@@ -178,11 +178,14 @@ func (s *Store) serverTime(ctx context.Context) (time.Time, error) {
 	return now, nil
 }
 
-// ahead returns by how much this process's clock is ahead of the primary's. What is old is deleted by the earlier of the two: otherwise, a process whose
-// clock is wrong deletes what must be kept.
-func (s *Store) ahead(ctx context.Context) (time.Duration, error) {
-	now, err := s.serverTime(ctx)
-	return max(0, s.clock().Sub(now)), err
+// clocks returns the times of this process and of the primary, the latter no later than the former. What is old is deleted by the earlier of the two:
+// otherwise, a process whose clock is wrong deletes what must be kept.
+func (s *Store) clocks(ctx context.Context) (own, earlier time.Time, err error) {
+	earlier, err = s.serverTime(ctx)
+	if own = s.clock(); own.Before(earlier) {
+		earlier = own
+	}
+	return own, earlier, err
 }
 
 // stampEvents stamps the tenant's events that have no arrived_at. If there are very many, it leaves some to the next call.
@@ -323,11 +326,11 @@ func (s *Store) TenantsOfEvents(ctx context.Context) ([]apikey.InternalID, error
 // DeleteEvents implements apikey.Store. It remembers the last place before it deletes. An event that is stamped again meanwhile stays for the next
 // call.
 func (s *Store) DeleteEvents(ctx context.Context, tenant apikey.InternalID, before time.Time, limit int) (more bool, err error) {
-	ahead, err := s.ahead(ctx)
+	own, earlier, err := s.clocks(ctx)
 	if err != nil {
 		return false, err
 	}
-	q := find{filter: happenedBefore(tenant, before.Add(-ahead)), sort: oldestFirst, fields: []string{"audit_id", arrivedAt}, limit: limit}
+	q := find{filter: happenedBefore(tenant, before.Add(earlier.Sub(own))), sort: oldestFirst, fields: []string{"audit_id", arrivedAt}, limit: limit}
 	var ids, unstamped bson.A
 	var last apikey.FeedPlace
 	n, err := q.each(ctx, s.arrived, func(doc bson.Raw, _ int) {

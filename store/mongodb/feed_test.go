@@ -259,13 +259,15 @@ func TestWrongClocksDeleteNothing(t *testing.T) {
 		if err := s.InsertEvent(t.Context(), e); err != nil {
 			t.Fatal(err)
 		}
-		day := apikey.KeyDay{InternalID: crashTenant, ID: "key_1", Day: today - apikey.Day(ago), Answers: apikey.Answers{Allowed: 1}}
+	}
+	for _, ago := range []apikey.Day{100, 95, 90, 10} { // the first two are too old
+		day := apikey.KeyDay{InternalID: crashTenant, ID: "key_1", Day: today - ago, Answers: apikey.Answers{Allowed: 1}}
 		if _, err := s.AddAnswers(t.Context(), []apikey.KeyDay{day}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for _, step := range []struct{ ahead, left int }{{-1000, 4}, {1000, 2}, {0, 2}} { // days
-		s.clock = func() time.Time { return time.Now().AddDate(0, 0, step.ahead) }
+	for _, step := range []struct{ ahead, left int }{{-24_000, 4}, {24_000, 2}, {0, 2}, {5*24 + 1, 2}, {5*24 + 23, 2}} { // hours
+		s.clock = func() time.Time { return time.Now().Add(time.Duration(step.ahead) * time.Hour) }
 		if _, err := s.DeleteEvents(t.Context(), crashTenant, s.clock().AddDate(0, 0, -90), 10); err != nil {
 			t.Fatal(err)
 		}
@@ -275,7 +277,7 @@ func TestWrongClocksDeleteNothing(t *testing.T) {
 		events, err := s.CountEvents(t.Context(), crashTenant, apikey.EventConditions{})
 		days, failed := s.AnswersOf(t.Context(), crashTenant, []apikey.ID{"key_1"}, today-200, today)
 		if err != nil || failed != nil || events != step.left || len(days) != step.left {
-			t.Errorf("with a clock that is %d days ahead: %d events and %d days of usage are left, %v, %v, want %d", step.ahead, events, len(days), err, failed, step.left)
+			t.Errorf("with a clock that is %d hours ahead: %d events and %d days of usage are left, %v, %v, want %d", step.ahead, events, len(days), err, failed, step.left)
 		}
 	}
 }

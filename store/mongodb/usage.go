@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
@@ -124,11 +123,11 @@ func keyDays(tenant apikey.InternalID, ids []apikey.ID, from, to apikey.Day) bso
 
 // DeleteAnswers implements apikey.Store. A deletion can be repeated without harm.
 func (s *Store) DeleteAnswers(ctx context.Context, before apikey.Day, limit int) (more bool, err error) {
-	ahead, err := s.ahead(ctx)
+	own, earlier, err := s.clocks(ctx)
 	if err != nil {
 		return false, err
 	}
-	before -= apikey.Day(ahead / (24 * time.Hour))
+	before -= apikey.DayOf(own) - apikey.DayOf(earlier)
 	var ids, tenants bson.A
 	collection := s.primary.Collection(document.Usage)
 	n, err := find{filter: daysBefore(before), sort: bson.D{up("day")}, fields: []string{"internal_id"}, limit: limit}.

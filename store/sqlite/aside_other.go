@@ -3,4 +3,4 @@
 package sqlite
 
 // aside runs a part of a long read. A thread has no priority of its own here.
-func aside(f func() error) error { return f() }
+func (*Store) aside(f func() error) error { return f() }

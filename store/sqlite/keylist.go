@@ -277,7 +277,7 @@ func (s *Store) walk(ctx context.Context, q sequence, r run, activeAt time.Time,
 	if err := step(); err != nil || ended() { // most lists end here
 		return err
 	}
-	return aside(func() (err error) {
+	return s.aside(func() (err error) {
 		for err == nil && !ended() {
 			err = step()
 		}

@@ -76,7 +76,7 @@ func (s *Store) table(ctx context.Context, tenant apikey.InternalID, where apike
 	if err != nil {
 		return err
 	}
-	return aside(func() error {
+	return s.aside(func() error {
 		for row := int64(0); row < last; row += rowsAtOnce {
 			var rows int
 			err := s.reading(ctx, func(uncanceled context.Context) error {

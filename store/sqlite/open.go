@@ -27,6 +27,7 @@ type Store struct {
 	read, write *sql.DB // write has one connection, whose transactions take the write lock when they begin
 	statements  [reads]*sql.Stmt
 	turns       chan struct{} // has one item for each read in progress
+	asides      chan struct{} // has one item for each thread of low priority
 	longWalk    int           // the constants, which tests change
 	tableShare  int
 }
@@ -65,7 +66,7 @@ func open(ctx context.Context, path string) (_ *Store, err error) {
 	if err := prepareFile(absolute); err != nil {
 		return nil, err
 	}
-	s := &Store{path: absolute, turns: make(chan struct{}, readers), longWalk: longWalk, tableShare: tableShare}
+	s := &Store{path: absolute, turns: make(chan struct{}, readers), asides: make(chan struct{}, readers), longWalk: longWalk, tableShare: tableShare}
 	defer func() {
 		if err != nil {
 			_ = s.Close()

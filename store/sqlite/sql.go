@@ -463,7 +463,7 @@ var writeSQL = [writes]string{
 	addAnswers: fmt.Sprintf(`
 		INSERT INTO api_key_usage (tenant, key_id, day, allowed, refused) VALUES (?, ?, ?, ?, ?)
 		ON CONFLICT DO UPDATE SET allowed = min(max(allowed, 0) + excluded.allowed, %[1]d), refused = min(max(refused, 0) + excluded.refused, %[1]d)`,
-		apikey.MaxCount),
+		int64(apikey.MaxCount)),
 	deleteAnswers: `
 		DELETE FROM api_key_usage WHERE (tenant, key_id, day) IN (
 			SELECT tenant, key_id, day FROM api_key_usage INDEXED BY api_key_usage_by_day WHERE day < ? LIMIT ?)`,
