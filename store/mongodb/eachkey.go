@@ -12,7 +12,8 @@ import (
 // EachKey implements apikey.Store. The documents carry only the fields that are needed.
 //
 // They come in the order of key_id, which does not change. Otherwise the server could choose the index of a field that does, such as expires_at, and
-// a key that moves there while it is read would be counted twice or not at all. Its index is older than those of lists and in every deployment.
+// a key that moves there while it is read would be counted twice or not at all. Its index is older than those of lists, so an upgrade need not wait
+// for it.
 func (s *Store) EachKey(ctx context.Context, tenant apikey.InternalID, fields apikey.Fields, f func(*apikey.Key)) (unlisted int, err error) {
 	// f must not get a key twice, so what was left unfinished is finished before, not after.
 	if r := s.settler.due(s.left.misses()); r != nil {
