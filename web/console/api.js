@@ -64,7 +64,7 @@ async function send(name, variables, { namespace, signal, accept = "application/
 
 async function once(name, variables, options) {
   const response = await send(name, variables, options);
-  const about = { requestId: response.headers.get("X-Request-Id"), after: Number(response.headers.get("Retry-After")) };
+  const about = { requestId: response.headers.get("X-Request-Id"), after: Number(response.headers.get("Retry-After")) || 0 };
   const { data, errors } = await response.json().catch((error) => {
     throw options.signal?.aborted ? error : new Failure("LOST", `The server answered with status ${response.status}.`, about);
   });
