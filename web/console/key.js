@@ -58,7 +58,6 @@ export function keyPanel(root, app, close, changed, signal) {
       Replaces: other(key.rotatedFrom),
       "Replaced by": other(key.rotatedTo),
       "Key id": code(key.keyId, "the key id"),
-      "Begins with": key.keyPrefix && h("code", key.keyPrefix),
       "SHA-256": code(key.keyHash, "the hash"),
       Type: [types[key.keyType] ?? "Unknown", key.isInternal && ", made by the platform"],
       Subscription: code(key.subscriptionId, "the subscription"),

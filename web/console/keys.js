@@ -131,8 +131,7 @@ export function keysView(app, root, signal) {
       turn("»", "Last page", hasNextPage, { before: "end", at: total }));
     show(selection, selected.size > 0 && [
       h("span", { role: "status" }, `${number(selected.size)} selected`),
-      button("Revoke …", () => revokeDialog(app, [...selected], () => { selected.clear(); again(); shownKey(route.id); }), ".danger"),
-      button("Clear", () => { selected.clear(); drawRows(); })]);
+      button("Revoke …", () => revokeDialog(app, [...selected], () => { selected.clear(); again(); shownKey(route.id); }), ".danger")]);
   }
 
   // Skeletons have the height of rows, so that nothing moves when these arrive.
