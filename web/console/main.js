@@ -5,7 +5,7 @@ import { attempt, button, h, show } from "./dom.js";
 import { bdi, capital, isolate, who } from "./format.js";
 import { keysView } from "./keys.js";
 import { reportView } from "./report.js";
-import { search } from "./search.js";
+import { search, secret } from "./search.js";
 import { trailView } from "./trail.js";
 
 const $ = (selector) => document.querySelector(selector);
@@ -13,15 +13,18 @@ const views = { keys: keysView, trail: trailView, report: reportView };
 const keptItem = "retrieverkeys:key"; // in session storage, on request
 
 // Routes are #/VIEW/ID?PARAMETERS, never with a key. The parameter "in" is a namespace or a retriever.
+const safe = (params) => new URLSearchParams([...new URLSearchParams(params)].filter(([, value]) => value && !secret.test(value)));
+
 function hash(view, id = "", params = {}) {
-  const query = new URLSearchParams([...new URLSearchParams(params)].filter(([, value]) => value));
+  const query = safe(params);
   return `#/${view}${id && `/${encodeURIComponent(id)}`}${query.size ? `?${query}` : ""}`;
 }
 
 function parse(text) {
   const [path, query] = text.slice(2).split("?");
-  const [view, id = ""] = path.split("/");
-  return { view: Object.hasOwn(views, view) ? view : "keys", id: decodeURIComponent(id), params: new URLSearchParams(query) };
+  const [view, part = ""] = path.split("/");
+  const id = new URLSearchParams(`id=${part}`).get("id"); // unlike decodeURIComponent, it takes any text
+  return { view: Object.hasOwn(views, view) ? view : "keys", id: secret.test(id) ? "" : id, params: safe(query) };
 }
 
 // app is what views share. app.place is what is shown: the organization, with the id "", a namespace or a retriever.
@@ -36,8 +39,10 @@ let current;
 let at = parse("#/");
 
 async function route() {
-  if (takeKey() || !app.viewer) return;
+  if (takeKey()) return;
   const mine = at = parse(location.hash);
+  history.replaceState(null, "", hash(at.view, at.id, at.params));
+  if (!app.viewer) return;
   const title = capital(at.view);
   document.title = `${title} · ${app.name}`;
   $("#app h1").textContent = title;
@@ -176,6 +181,7 @@ try {
   await loadOperations();
   const kept = sessionStorage.getItem(keptItem);
   if (!takeKey()) {
+    route();
     if (kept) open(kept);
     else door();
   }
