@@ -22,12 +22,14 @@ export function search(form, found) {
   const [box] = form.elements;
   const note = form.querySelector("[role=status]");
   let timer;
+  let turn = 0; // answers to an earlier search come too late
 
-  async function byHash(text, key) {
+  async function byHash(text, key, mine) {
     if (key && !crypto.subtle) return show(note, "Browsers hash keys only on HTTPS and localhost. Search for its first ten characters.");
     box.value = ""; // the plaintext is not needed any more
     const parts = key && [key, /^\w*/.exec(key)[0]]; // a full stop behind a key is not of it
     const { apiKeysByHash } = await ask("KeysByHash", { hashes: key ? await Promise.all(parts.map(hashOf)) : [text] });
+    if (mine !== turn) return;
     const match = apiKeysByHash.find(Boolean);
     if (match) return found({ id: match.keyId, type: "ApiKey" });
     const start = secret.test(key) ? key.slice(0, 10) : text;
@@ -38,27 +40,28 @@ export function search(form, found) {
     }));
   }
 
-  async function byId(id) {
+  async function byId(id, mine) {
     const { nodes: [node] } = await ask("Names", { ids: [id] });
-    found(node ? { id, type: node.__typename } : { text: id });
+    if (mine === turn) found(node ? { id, type: node.__typename } : { text: id });
   }
 
   async function run() {
     clearTimeout(timer);
+    const mine = ++turn;
     show(note);
     const text = box.value.trim();
     try {
       const key = keyIn(text);
-      if (key || isHash(text)) await byHash(text, key);
-      else if (isId(text)) await byId(text);
+      if (key || isHash(text)) await byHash(text, key, mine);
+      else if (isId(text)) await byId(text, mine);
       else found({ text: text.slice(0, 200) });
     } catch (failure) {
       if (!(failure instanceof Failure)) throw failure;
-      show(note, failure.message);
+      if (mine === turn) show(note, failure.message);
     }
   }
 
   form.addEventListener("submit", (event) => { event.preventDefault(); run(); });
-  box.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(run, keyIn(box.value) ? 600 : 250); });
+  box.addEventListener("input", () => { turn++; clearTimeout(timer); timer = setTimeout(run, keyIn(box.value) ? 600 : 250); });
   box.addEventListener("paste", () => setTimeout(run));
 }
