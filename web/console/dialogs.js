@@ -53,10 +53,12 @@ function dialog(title, content, { fields = {}, submit, kind = ".primary", act, l
 function field(label, control, hint, more) {
   const id = `field-${++ids}`;
   const note = h("p.error", { id: `${id}-error` });
+  const first = control.value; // a control cannot show every stored text as it is
   control.id = id;
   control.setAttribute("aria-describedby", `${id}-hint ${id}-error`);
   return {
     control,
+    changed: () => control.value !== first,
     element: h("div.field", h("label", { for: id }, label), control, more, hint && h("p.hint", { id: `${id}-hint` }, hint), note),
     // The API's message begins with the field's name, and with an index if it is a list.
     fail(message, name = "") {
@@ -67,6 +69,7 @@ function field(label, control, hint, more) {
   };
 }
 
+const area = (value, more) => h("textarea", { rows: 2, ...more }, value);
 const text = (value = "", more = {}) => h("input", { autocomplete: "off", value, ...more });
 const choice = (choices, chosen) => h("select", options(choices, chosen));
 
@@ -97,9 +100,9 @@ function settings({ policy }, key) {
   const usual = byDefault(policy);
   const fields = {
     name: field("Name", text(key?.name)),
-    description: field("Description", text(key?.description)),
+    description: field("Description", area(key?.description)),
     expiresAt: expiry(policy, key ? asItIs(key) : usual, key || !usual),
-    allowedOrigins: field("Origins", h("textarea", { rows: 2, spellcheck: "false", placeholder: "https://app.example.com" }, key?.allowedOrigins?.join("\n")),
+    allowedOrigins: field("Origins", area(key?.allowedOrigins?.join("\n"), { spellcheck: "false", placeholder: "https://app.example.com" }),
       "Of web pages, one a line; https://*.example.com for all subdomains. Empty: any."),
     rateLimitOverride: field("Requests a minute", text(key?.rateLimitOverride ?? "", { inputmode: "numeric" }), "Empty: the organization's limit."),
   };
@@ -134,11 +137,10 @@ export function createDialog(app, created) {
 
 export function editDialog(app, key, changed) {
   const { fields, values } = settings(app, key);
-  const before = { ...key, allowedOrigins: key.allowedOrigins ?? [] };
   dialog("Edit the key", null, {
     fields, submit: "Save",
     async act() {
-      const input = Object.fromEntries(Object.entries(values()).filter(([name, value]) => value !== undefined && JSON.stringify(value) !== JSON.stringify(before[name])));
+      const input = Object.fromEntries(Object.entries(values()).filter(([name]) => fields[name].changed()));
       if (Object.keys(input).length) await ask("UpdateKey", { input: { id: key.keyId, ...input } });
       say("Saved.");
       changed();
