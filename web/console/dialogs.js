@@ -79,7 +79,7 @@ function expiry({ maxLifetimeSeconds: most }, as, never) {
   const end = choice({
     ...as && { as }, ...Object.fromEntries(days.map((n) => [`${n} days`, `In ${n} days`])), ...never && !most && { never: "Never" }, date: "On a date",
   }, as ? "as" : "90 days");
-  const date = h("input", { type: "date", "aria-label": "Last day", hidden: true });
+  const date = h("input", { type: "date", "aria-label": "Last day", hidden: end.value !== "date" });
   end.addEventListener("change", () => { date.hidden = end.value !== "date"; });
   return {
     ...field("Expires", end, most && `At most ${duration(most)} from now.`, date),
