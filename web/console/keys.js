@@ -94,8 +94,8 @@ export function keysView(app, root, signal) {
 
   function select(ids, on) {
     for (const id of ids) {
-      if (on) selected.add(id);
-      else selected.delete(id);
+      if (!on) selected.delete(id);
+      else if (selected.size < 500) selected.add(id);
     }
     drawRows();
   }
@@ -130,7 +130,7 @@ export function keysView(app, root, signal) {
       turn("›", "Next page", hasNextPage, { after: endCursor, at: first + results.length }),
       turn("»", "Last page", hasNextPage, { before: "end", at: total }));
     show(selection, selected.size > 0 && [
-      h("span", { role: "status" }, `${number(selected.size)} selected`),
+      h("span", { role: "status" }, `${number(selected.size)} selected${selected.size < 500 ? "" : ". At most 500 keys can be revoked at once."}`),
       button("Revoke …", () => revokeDialog(app, [...selected], () => { selected.clear(); again(); shownKey(route.id); }), ".danger")]);
   }
 
