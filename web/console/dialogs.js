@@ -154,7 +154,9 @@ export function rotateDialog(app, key, rotated) {
   const overlapSeconds = field("The old key keeps working", choice({
     "3600s": "for an hour", "86400s": "for a day", "604800s": "for 7 days", "2592000s": "for 30 days", "0s": "not at all: it stops at once",
   }, "86400s"));
-  const expiresAt = expiry(policy, key.expiresAt || !policy.maxLifetimeSeconds && !byDefault(policy) ? asItIs(key) : byDefault(policy));
+  const most = policy.maxLifetimeSeconds;
+  const kept = most && Date.parse(key.expiresAt) > Date.now() + most * 1000 ? `After ${duration(most)}, the most` : asItIs(key);
+  const expiresAt = expiry(policy, key.expiresAt || !most && !byDefault(policy) ? kept : byDefault(policy));
   dialog(["Rotate ", bdi(nameOf(key))], [
     h("p", "A new key takes its place, with the same name, reach, origins and limit. It belongs to you."),
     key.keyId === app.viewer.keyId && h("p.note.warn", "You are using this key now. Enter the new one here before the old one ends."),
