@@ -43,8 +43,10 @@ export function trailView(app, root, signal) {
   const filters = h("div.bar");
   const list = h("div");
   const pill = button("", showWaiting, ".primary.pill", { hidden: true });
-  const more = button("Older events", () => attempt(list, signal, async () => {
-    page = await readPage({ first: 50, after: page.pageInfo.endCursor }, { signal });
+  let current; // the settings of the current read
+  const more = button("Older events", () => attempt(list, current.signal, async () => {
+    more.disabled = true;
+    page = await readPage({ first: 50, after: page.pageInfo.endCursor }, current).finally(() => { more.disabled = false; });
     shown.push(...page.results);
     draw();
   }), "", { hidden: true });
@@ -91,7 +93,7 @@ export function trailView(app, root, signal) {
   async function read() {
     reading?.abort();
     reading = new AbortController();
-    const settings = { signal: AbortSignal.any([reading.signal, signal]) };
+    const settings = current = { signal: AbortSignal.any([reading.signal, signal]) };
     more.hidden = true;
     await attempt(list, settings.signal, async () => {
       page = await readPage({ first: 50 }, settings);
