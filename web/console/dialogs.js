@@ -26,6 +26,11 @@ function dialog(title, content, { fields = {}, submit, kind = ".primary", act, l
     event.preventDefault();
     (guard ?? close)();
   });
+  // Android's Back closes a dialog where closedby is unknown.
+  element.addEventListener("close", () => {
+    if (!guard) element.remove();
+    else if (element.isConnected) element.showModal();
+  });
 
   async function onsubmit(event) {
     event.preventDefault();
