@@ -63,7 +63,7 @@ export function keysView(app, root, signal) {
   const again = () => { read(); readAttention(); };
   const shownKey = keyPanel(panel, app, () => app.go("keys", "", params), again, signal);
 
-  const change = (changes, keepKey) => app.go("keys", keepKey && route.id, { ...params, ...start, ...changes });
+  const change = (changes, keepKey, replace) => app.go("keys", keepKey && route.id, { ...params, ...start, ...changes }, replace);
 
   function drawFilters() {
     show(filters,
@@ -147,7 +147,7 @@ export function keysView(app, root, signal) {
     await attempt(message, either, async () => {
       const { node } = await ask("Keys", { in: app.place.id || app.organization, ...variablesOf(params) }, { signal: either });
       page = node.some ?? node.apiKeys;
-      if (page.total && !page.results.length) return change({}); // what was on the page is gone
+      if (page.total && !page.results.length) return change({}, true, true); // what was on the page is gone
       drawRows();
       show(message, !page.total && h("div.message", nothing()));
     }, (failure) => {
