@@ -72,7 +72,9 @@ export function keysView(app, root, signal) {
       }))),
       Object.entries(menus).map(([name, choices]) => menu(name, choices, params[name], change)),
       [...app.places.values()].some(({ canCreate }) => canCreate) && button("New key", () => createDialog(app, again), ".primary"));
-    show(chips, params.by && chip(() => change({ by: "" }), "made by ", who(params.by)));
+    show(chips,
+      params.finding && chip(() => change({ finding: "", status: "" }), findings[params.finding]?.text ?? params.finding),
+      params.by && chip(() => change({ by: "" }), "made by ", who(params.by)));
     const order = params.order ?? "-created";
     show(heads, h("th.select", pageBox()), Object.entries(columns).map(([name, text]) => {
       const descending = order === `-${name}`;
