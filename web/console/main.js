@@ -93,6 +93,7 @@ function takeKey() {
   const given = /^#key=(.*)$/.exec(location.hash)?.[1];
   if (given === undefined) return false;
   history.replaceState(null, "", "#/keys");
+  sessionStorage.removeItem(keptItem);
   if (/^(127(\.\d+){3}|localhost|\[::1\])$/.test(location.hostname)) open(given);
   else door("Links bring keys only to a server on your own machine.");
   return true;
