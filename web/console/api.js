@@ -21,7 +21,6 @@ export const asked = new Map();
 
 const operations = new Map();
 
-// The server splits operations.graphql in the same way, so that it knows every text that this page sends.
 export async function loadOperations() {
   const response = await fetch("console/operations.graphql");
   if (!response.ok) throw new Failure();

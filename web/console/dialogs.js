@@ -1,4 +1,3 @@
-// Dialogs: creating, changing, rotating and revoking keys, the plaintext, and GraphQL.
 import { Failure, ask, endpoint } from "./api.js";
 import { button, copyable, h, options, say, show } from "./dom.js";
 import { bdi, count, day, duration, isolate, nameOf, number, reach, time, words } from "./format.js";
@@ -78,7 +77,7 @@ const area = (value, more) => h("textarea", { rows: 2, ...more }, value);
 const text = (value = "", more = {}) => h("input", { autocomplete: "off", value, ...more });
 const choice = (choices, chosen) => h("select", options(choices, chosen));
 
-// expiry is the field for the end of a key, within the policy. as says what the API does if nothing is chosen: expiresAt() is undefined.
+// as says what the API does if nothing is chosen: expiresAt() is undefined.
 function expiry({ maxLifetimeSeconds: most }, as, never) {
   const days = [7, 30, 90, 365].filter((n) => !most || n * 86_400 <= most);
   const end = choice({
@@ -230,7 +229,6 @@ const command = (title, ...args) => h("details", h("summary", title), copyable(`
 
 export const originOf = ({ allowedOrigins }) => allowedOrigins?.[0]?.replace("*", "www");
 
-// secretDialog shows a plaintext once. Only the person closes it, and nothing keeps the plaintext afterwards.
 function secretDialog(title, plaintext, key, note) {
   const stay = (event) => event.preventDefault();
   addEventListener("beforeunload", stay);

@@ -1,4 +1,3 @@
-// One key, beside the list: its state, what may be done, everything that is known, its use and its trail.
 import { ask } from "./api.js";
 import { editDialog, originOf, revokeDialog, rotateDialog } from "./dialogs.js";
 import { attempt, bar, button, copyable, h, show } from "./dom.js";

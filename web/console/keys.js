@@ -1,4 +1,3 @@
-// The list of keys: what needs attention, filters, a table, pages. One key opens beside it.
 import { ask } from "./api.js";
 import { createDialog, revokeDialog } from "./dialogs.js";
 import { attempt, button, chip, h, menu, show } from "./dom.js";
@@ -136,7 +135,6 @@ export function keysView(app, root, signal) {
       button("Revoke …", () => revokeDialog(app, [...selected], () => { selected.clear(); again(); shownKey(route.id); }), ".danger")]);
   }
 
-  // Skeletons have the height of rows, so that nothing moves when these arrive.
   const drawSkeletons = () => show(body, Array.from({ length: 10 }, () => h("tr.skeleton", { "aria-hidden": "true" }, [...heads.children].map(() => h("td", h("i"))))));
 
   async function read() {

@@ -1,4 +1,3 @@
-// The frame: the key, the routes, and what all views share.
 import { Failure, ask, asked, headers, hooks, loadOperations, setKey } from "./api.js";
 import { graphqlDialog } from "./dialogs.js";
 import { attempt, button, h, show } from "./dom.js";
@@ -12,7 +11,7 @@ const $ = (selector) => document.querySelector(selector);
 const views = { keys: keysView, trail: trailView, report: reportView };
 const keptItem = "retrieverkeys:key"; // in session storage, on request
 
-// Routes are #/VIEW/ID?PARAMETERS, never with a key. The parameter "in" is a namespace or a retriever.
+// The parameter "in" is a namespace or a retriever.
 const safe = (params) => new URLSearchParams([...new URLSearchParams(params)].filter(([, value]) => value && !secret.test(value)));
 
 function hash(view, id = "", params = {}) {
@@ -87,8 +86,7 @@ async function findPlace(id) {
   return node;
 }
 
-// takeKey takes a key from the URL. It leaves the address bar at once, and counts only on this machine, because a link to another host is
-// a way to slip somebody a key that is not theirs.
+// takeKey takes a key from the URL.
 function takeKey() {
   const given = /^#key=(.*)$/.exec(location.hash)?.[1];
   if (given === undefined) return false;
@@ -126,7 +124,6 @@ async function open(key) {
   if (at.view === "keys" && !at.id) $("#find input").focus({ preventScroll: true });
 }
 
-// leave forgets everything that was read.
 function leave() {
   current?.controller.abort();
   current = null;

@@ -1,4 +1,3 @@
-// The search box: a name, an id, or a whole key. A key is hashed here; it is not sent, and never in the URL.
 import { Failure, ask } from "./api.js";
 import { button, show } from "./dom.js";
 

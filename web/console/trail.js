@@ -1,4 +1,3 @@
-// The trail: what happened, as sentences, newest first. New events wait above while older ones are read.
 import { Failure, ask, events } from "./api.js";
 import { attempt, button, chip, h, menu, say, show } from "./dom.js";
 import { bdi, count, day, exact, time, who, words } from "./format.js";
@@ -9,7 +8,6 @@ const verbs = {
   api_key_leak_reported: "report a leak of", api_key_expiring: "announce the end of",
 };
 
-// names has the names of keys and retrievers by id.
 function sentence({ action, status, resourceId, resourceType, actorId, actorType, timestamp, ipAddress, userAgent, changes }, names, app, short) {
   const does = verbs[action] ?? `record “${words(action)}” for`;
   const denied = status === "denied";
