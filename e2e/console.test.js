@@ -789,7 +789,7 @@ test("what was not permitted is said with the right verb", async (t) => {
   };
   const page = await visit({}, "", await relay(t, altered("Trail", ({ node }) => {
     const [event] = node.auditEvents.results;
-    const made = (action, status) => ({ ...event, id: `${action} ${status}`, action, status, actorId: "usr_nina", resourceId: "key_x", changes: [] });
+    const made = (action, status) => ({ ...event, id: `${action} ${status}`, action, status, actorType: "user", actorId: "usr_nina", resourceId: "key_x", changes: [] });
     node.auditEvents.results = Object.keys(verbs).flatMap((action) => [made(action, "success"), made(action, "denied")]);
     return { node };
   })));
