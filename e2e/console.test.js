@@ -72,7 +72,7 @@ async function relay(t, intercept, { behind = server, prefix = "" } = {}) {
 
 // altered is an intercept for relay. It answers an operation with what change makes of the server's data.
 const altered = (name, change) => ({ operationName, query, variables }, to) => operationName === name
-  && Boolean(ask(query, variables).then(change).then((data) => to.writeHead(200, { "Content-Type": "application/json" }).end(JSON.stringify({ data }))));
+  && Boolean(ask(query, variables).then((data) => change(data, variables)).then((data) => to.writeHead(200, { "Content-Type": "application/json" }).end(JSON.stringify({ data }))));
 
 // visit opens the console with the demo's key, at a route.
 async function visit(options = {}, route = "", to = server) {
@@ -150,6 +150,34 @@ test("a key is kept in the tab on request, and forgotten", async () => {
   assert.equal(await row(page).count(), 0);
   await page.reload();
   await page.getByLabel("API key of your organization").waitFor();
+  assert.deepEqual(page.complaints, []);
+});
+
+test("a link's key replaces the one that the tab keeps", async () => {
+  const page = await openPage();
+  await page.goto(`${server.url}/`);
+  await page.getByLabel("Keep it until I close this tab").check();
+  await page.getByLabel("API key of your organization").fill(plaintexts.writer);
+  await page.getByRole("button", { name: "Open" }).click();
+  await page.locator("header").getByRole("link", { name: "nina" }).waitFor();
+  await page.reload();
+  await page.locator("header").getByRole("link", { name: "nina" }).waitFor();
+  await page.evaluate((hash) => { location.hash = hash; }, new URL(server.console).hash);
+  await page.locator("header").getByRole("link", { name: "ingrid" }).waitFor();
+  assert.ok(!(await stored(page)).includes(plaintexts.writer));
+  assert.deepEqual(page.complaints, []);
+});
+
+test("a page that is gone leads to the first one, and Back is no trap", async (t) => {
+  const page = await visit({}, "", await relay(t, altered("Keys", ({ node }, { after }) => {
+    if (after) (node.some ?? node.apiKeys).results = [];
+    return { node };
+  })));
+  await row(page).first().getByRole("link").click();
+  await panel(page).getByText("SHA-256").waitFor();
+  const [hash, entries] = await page.evaluate(() => [location.hash, history.length]);
+  await page.getByRole("button", { name: "Next page" }).click();
+  await page.waitForFunction(([hash, entries]) => location.hash === hash && history.length === entries + 1, [hash, entries]);
   assert.deepEqual(page.complaints, []);
 });
 
@@ -324,6 +352,8 @@ test("a key is created, and its plaintext cannot be lost by accident", async () 
   await page.keyboard.press("Escape");
   await page.mouse.click(5, 5);
   await page.goBack();
+  await page.evaluate(() => document.querySelector("dialog").close()); // as Android's Back does
+  await plaintext.waitFor();
   const leaving = page.waitForEvent("dialog");
   await page.evaluate(() => { setTimeout(() => location.reload()); });
   await (await leaving).dismiss();
@@ -665,6 +695,7 @@ test("what needs attention is a filter, and the report counts it", async () => {
   await page.getByRole("button", { name: `${report.expiresSoon} expiring soon` }).click();
   await range(page, `1–${report.expiresSoon} of ${report.expiresSoon}`);
   assert.equal(params(page).finding, "EXPIRES_SOON");
+  await page.locator(".chip", { hasText: "Expiring soon" }).waitFor();
   await row(page).first().click();
   await panel(page).getByText("Rotate it, or give it a later end.").waitFor();
   await page.getByRole("button", { name: `${report.expiresSoon} expiring soon`, pressed: true }).click();
