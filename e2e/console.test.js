@@ -70,6 +70,10 @@ async function relay(t, intercept, { behind = server, prefix = "" } = {}) {
   return { ...behind, url, console: behind.console.replace(behind.url, url) };
 }
 
+// altered is an intercept for relay. It answers an operation with what change makes of the server's data.
+const altered = (name, change) => ({ operationName, query, variables }, to) => operationName === name
+  && Boolean(ask(query, variables).then((data) => change(data, variables)).then((data) => to.writeHead(200, { "Content-Type": "application/json" }).end(JSON.stringify({ data }))));
+
 // visit opens the console with the demo's key, at a route.
 async function visit(options = {}, route = "", to = server) {
   const page = await openPage({ permissions: ["clipboard-read", "clipboard-write"], ...options });
@@ -146,6 +150,34 @@ test("a key is kept in the tab on request, and forgotten", async () => {
   assert.equal(await row(page).count(), 0);
   await page.reload();
   await page.getByLabel("API key of your organization").waitFor();
+  assert.deepEqual(page.complaints, []);
+});
+
+test("a link's key replaces the one that the tab keeps", async () => {
+  const page = await openPage();
+  await page.goto(`${server.url}/`);
+  await page.getByLabel("Keep it until I close this tab").check();
+  await page.getByLabel("API key of your organization").fill(plaintexts.writer);
+  await page.getByRole("button", { name: "Open" }).click();
+  await page.locator("header").getByRole("link", { name: "nina" }).waitFor();
+  await page.reload();
+  await page.locator("header").getByRole("link", { name: "nina" }).waitFor();
+  await page.evaluate((hash) => { location.hash = hash; }, new URL(server.console).hash);
+  await page.locator("header").getByRole("link", { name: "ingrid" }).waitFor();
+  assert.ok(!(await stored(page)).includes(plaintexts.writer));
+  assert.deepEqual(page.complaints, []);
+});
+
+test("a page that is gone leads to the first one, and Back is no trap", async (t) => {
+  const page = await visit({}, "", await relay(t, altered("Keys", ({ node }, { after }) => {
+    if (after) (node.some ?? node.apiKeys).results = [];
+    return { node };
+  })));
+  await row(page).first().getByRole("link").click();
+  await panel(page).getByText("SHA-256").waitFor();
+  const [hash, entries] = await page.evaluate(() => [location.hash, history.length]);
+  await page.getByRole("button", { name: "Next page" }).click();
+  await page.waitForFunction(([hash, entries]) => location.hash === hash && history.length === entries + 1, [hash, entries]);
   assert.deepEqual(page.complaints, []);
 });
 
@@ -229,6 +261,67 @@ test("search finds names and ids, and a pasted key by its hash alone", async (t)
   assert.deepEqual(page.complaints, []);
 });
 
+test("a key anywhere in a text is neither sent nor in the URL", async (t) => {
+  const { key, apiKey } = await create("Within a text");
+  const sent = [];
+  const page = await visit({}, "", await relay(t, (operation, to, text) => { sent.push(text); }));
+  await page.evaluate(() => {
+    globalThis.urls = [];
+    for (const name of ["pushState", "replaceState"]) {
+      const change = history[name].bind(history);
+      history[name] = (...given) => { urls.push(String(given[2])); change(...given); };
+    }
+  });
+  for (const text of [`Bearer ${key}`, `"${key}"`, `KEY=${key}`, `${key},`, `${key}.`, `x ${key} y`, `a%22${key}%22`]) {
+    await search(page).fill(text);
+    await panel(page).getByRole("heading", { name: "Within a text" }).waitFor();
+    assert.equal(await search(page).inputValue(), "", text.replace(key, "KEY"));
+    await page.keyboard.press("Escape");
+    await panel(page).waitFor({ state: "hidden" });
+  }
+  await search(page).fill("risk_assessment"); // a name
+  await page.waitForURL(/search=risk_assessment/);
+  for (const route of [`keys?search=x+${key}&order=name`, `keys?by=${key}&order=name`, `trail?key=${key}&order=name`, `keys/${key}?order=name`]) {
+    await page.evaluate((route) => { location.hash = `#/${route}`; }, route);
+    await page.waitForFunction(() => !location.hash.includes("sk_"));
+    assert.deepEqual(params(page), { order: "name" });
+  }
+  assert.ok(sent.some((text) => text.includes(apiKey.keyId)));
+  assert.ok(!sent.some((text) => text.includes(key)), "the plaintext was sent");
+  assert.ok(!await page.evaluate((key) => urls.some((url) => decodeURIComponent(url).includes(key)), key), "the plaintext was in the URL");
+  assert.deepEqual(page.complaints, []);
+});
+
+test("the answer to an earlier search does not win", async (t) => {
+  let asked, answer;
+  const wait = new Promise((resolve) => { asked = resolve; });
+  const answered = new Promise((resolve) => { answer = resolve; });
+  const page = await visit({}, "", await relay(t, altered("Names", async () => {
+    asked();
+    await answered;
+    return { nodes: [null] };
+  })));
+  await search(page).fill("key_not_there");
+  await wait;
+  await search(page).fill("Android");
+  await page.waitForURL(/search=Android/);
+  const late = page.waitForEvent("requestfinished");
+  answer();
+  await late;
+  await page.getByRole("button", { name: "All", exact: true }).click();
+  await page.waitForURL(/status=all/);
+  assert.deepEqual(params(page), { search: "Android", status: "all" });
+});
+
+test("any URL is shown", async () => {
+  const page = await visit({}, "#/keys/%");
+  await panel(page).getByText("You cannot see a key with this id.").waitFor();
+  await page.evaluate(() => { location.hash = "#/keys?after=nonsense&search=%&order=name"; });
+  await page.getByRole("link", { name: "Trail" }).click();
+  await page.locator(".sentences").first().waitFor();
+  assert.deepEqual(page.complaints, []);
+});
+
 test("a key is created, and its plaintext cannot be lost by accident", async () => {
   const page = await visit({}, "#/keys?order=-created");
   await page.getByRole("button", { name: "New key" }).click();
@@ -259,6 +352,8 @@ test("a key is created, and its plaintext cannot be lost by accident", async () 
   await page.keyboard.press("Escape");
   await page.mouse.click(5, 5);
   await page.goBack();
+  await page.evaluate(() => document.querySelector("dialog").close()); // as Android's Back does
+  await plaintext.waitFor();
   const leaving = page.waitForEvent("dialog");
   await page.evaluate(() => { setTimeout(() => location.reload()); });
   await (await leaving).dismiss();
@@ -335,6 +430,26 @@ test("a key is edited, rotated and revoked with a reason", async () => {
   assert.deepEqual(page.complaints, []);
 });
 
+test("editing sends what was changed, and nothing else", async (t) => {
+  const fields = { name: " Two  spaces ", description: "one\r\ntwo\nthree ", allowed_origins: ["https://a.example", "https://b.example"] };
+  server.load({ api_keys: [keyDocument("lines", { ...fields, key_type: "retriever", permissions: ["read"], scopes: only("ret_product_search") })] });
+  const sent = [];
+  const page = await visit({}, "#/keys/key_lines", await relay(t, ({ operationName, variables }) => { if (operationName === "UpdateKey") sent.push(variables.input); }));
+  await page.getByRole("button", { name: "Edit" }).click();
+  await dialog(page).getByLabel("Requests a minute").fill("60");
+  await dialog(page).getByRole("button", { name: "Save" }).click();
+  await dialog(page).waitFor({ state: "detached" });
+  await page.getByText("60 requests a minute").waitFor();
+  await page.getByRole("button", { name: "Edit" }).click();
+  assert.equal(await dialog(page).getByLabel("Description").inputValue(), "one\ntwo\nthree ");
+  await dialog(page).getByLabel("Name").fill("Lines");
+  await dialog(page).getByRole("button", { name: "Save" }).click();
+  await panel(page).getByRole("heading", { name: "Lines" }).waitFor();
+  assert.deepEqual(sent, [{ id: "key_lines", rateLimitOverride: 60 }, { id: "key_lines", name: "Lines" }]);
+  assert.equal((await ask('{ apiKey(id: "key_lines") { description } }')).apiKey.description, fields.description);
+  assert.deepEqual(page.complaints, []);
+});
+
 test("many keys are revoked after a dry run", async () => {
   const made = [];
   for (let n = 1; n <= 12; n++) made.push((await create(`Many ${n}`)).apiKey.keyId);
@@ -356,6 +471,18 @@ test("many keys are revoked after a dry run", async () => {
   await range(page, "1–12 of 12");
   assert.equal(await page.locator(".foot").getByRole("button", { name: "Revoke" }).count(), 0);
   assert.deepEqual(page.complaints, []);
+});
+
+test("no more keys are selected than can be revoked at once", async (t) => {
+  const page = await visit({}, "", await relay(t, altered("Keys", ({ node }) => {
+    const keys = node.some ?? node.apiKeys;
+    keys.results = Array.from({ length: 501 }, (_, n) => ({ ...keys.results[0], keyId: `key_${n}`, viewerCanRevoke: true, status: "ACTIVE" }));
+    return { node };
+  })));
+  await page.getByLabel("Select this page").click();
+  await page.getByText("500 selected. At most 500 keys can be revoked at once.").waitFor();
+  await row(page).first().getByRole("checkbox").uncheck();
+  await page.getByText("499 selected", { exact: true }).waitFor();
 });
 
 test("the keyboard alone suffices", async () => {
@@ -499,6 +626,18 @@ test("a server that restarts under the page is noticed, and the page goes on", a
   assert.ok(page.complaints.every((complaint) => complaint.includes("ERR_CONNECTION_REFUSED") || complaint.includes("ERR_CONNECTION_RESET") || complaint.includes("ERR_EMPTY_RESPONSE")), `${page.complaints}`);
 });
 
+test("an overloaded server that names a time is not asked without a pause", async () => {
+  const page = await visit();
+  let asked = 0;
+  await page.route("**/graphql", (route) => {
+    asked++;
+    return route.fulfill({ status: 503, headers: { "Retry-After": new Date(Date.now() + 60_000).toUTCString() }, contentType: "text/html", body: "<h1>busy</h1>" });
+  });
+  await page.getByRole("link", { name: "Report" }).click();
+  await page.getByRole("alert").getByText("Trying again in 2 s.").waitFor();
+  assert.equal(asked, 2);
+});
+
 test("a slow network shows rows that wait, and nothing jumps", async () => {
   const page = await visit();
   let answered, answer;
@@ -556,6 +695,7 @@ test("what needs attention is a filter, and the report counts it", async () => {
   await page.getByRole("button", { name: `${report.expiresSoon} expiring soon` }).click();
   await range(page, `1–${report.expiresSoon} of ${report.expiresSoon}`);
   assert.equal(params(page).finding, "EXPIRES_SOON");
+  await page.locator(".chip", { hasText: "Expiring soon" }).waitFor();
   await row(page).first().click();
   await panel(page).getByText("Rotate it, or give it a later end.").waitFor();
   await page.getByRole("button", { name: `${report.expiresSoon} expiring soon`, pressed: true }).click();
@@ -614,6 +754,27 @@ test("lifetimes that the policy does not allow are not offered", async (t) => {
   assert.deepEqual(page.complaints, []);
 });
 
+test("where keys live a few days, a day can be chosen, and a rotated key ends with the maximum", async (t) => {
+  const strict = await start({ KEY_MAX_LIFETIME: "5d" });
+  t.after(() => strict.stop());
+  strict.load({ api_keys: [keyDocument("long", { key_type: "retriever", permissions: ["read"], scopes: only("ret_product_search"), expires_at: { $date: "2100-01-01T00:00:00Z" } })] });
+  const page = await visit({}, "", strict);
+  await page.getByRole("button", { name: "New key" }).click();
+  await dialog(page).getByLabel("Name").fill("On a date");
+  await dialog(page).getByLabel("Last day").fill(new Date(Date.now() + 3 * 86_400_000).toISOString().slice(0, 10));
+  await dialog(page).getByRole("button", { name: "Create the key" }).click();
+  await dialog(page, "Your new key").getByRole("button", { name: "I have stored it" }).click();
+  await row(page, "On a date").getByText(/^in [234] days$/).waitFor();
+  await page.evaluate(() => { location.hash = "#/keys/key_long"; });
+  await panel(page).getByRole("button", { name: "Rotate" }).click();
+  assert.deepEqual(await dialog(page).getByLabel("Expires").locator("option").allTextContents(), ["After 5 days, the most", "On a date"]);
+  await dialog(page).getByRole("button", { name: "Rotate the key" }).click();
+  await dialog(page, "The new key").getByRole("button", { name: "I have stored it" }).click();
+  await panel(page).getByText("Replaces").waitFor();
+  await panel(page).locator("dd", { hasText: "in 5 days" }).waitFor();
+  assert.deepEqual(page.complaints, []);
+});
+
 test("stored names are text", async () => {
   const page = await visit({}, "#/keys?order=created");
   await page.locator("[aria-sort=ascending]", { hasText: "Made" }).waitFor();
@@ -649,6 +810,24 @@ test("the trail shows past events, and new ones as they happen", async () => {
   await page.getByRole("link", { name: "Seen live" }).click();
   await panel(page).getByRole("heading", { name: "Seen live" }).waitFor();
   assert.deepEqual(page.complaints, []);
+});
+
+test("what was not permitted is said with the right verb", async (t) => {
+  const verbs = {
+    api_key_created: ["created", "create"], api_key_updated: ["changed", "change"], api_key_rotated: ["rotated", "rotate"], api_key_revoked: ["revoked", "revoke"],
+    api_key_leak_reported: ["reported a leak of", "report a leak of"], api_key_expiring: ["announced the end of", "announce the end of"],
+    role_updated: ["recorded “role updated” for", "record “role updated” for"],
+  };
+  const page = await visit({}, "", await relay(t, altered("Trail", ({ node }) => {
+    const [event] = node.auditEvents.results;
+    const made = (action, status) => ({ ...event, id: `${action} ${status}`, action, status, actorType: "user", actorId: "usr_nina", resourceId: "key_x", changes: [] });
+    node.auditEvents.results = Object.keys(verbs).flatMap((action) => [made(action, "success"), made(action, "denied")]);
+    return { node };
+  })));
+  await page.getByRole("link", { name: "Trail" }).click();
+  await page.locator(".sentences").waitFor();
+  const said = await page.locator(".sentences p:first-child").allTextContents();
+  assert.deepEqual(said, Object.values(verbs).flatMap(([did, does]) => [`nina ${did} key_x`, `nina was not permitted to ${does} key_x`]));
 });
 
 test("each view is shown as the GraphQL that it asked", async () => {

@@ -21,7 +21,6 @@ export const asked = new Map();
 
 const operations = new Map();
 
-// The server splits operations.graphql in the same way, so that it knows every text that this page sends.
 export async function loadOperations() {
   const response = await fetch("console/operations.graphql");
   if (!response.ok) throw new Failure();
@@ -64,7 +63,7 @@ async function send(name, variables, { namespace, signal, accept = "application/
 
 async function once(name, variables, options) {
   const response = await send(name, variables, options);
-  const about = { requestId: response.headers.get("X-Request-Id"), after: Number(response.headers.get("Retry-After")) };
+  const about = { requestId: response.headers.get("X-Request-Id"), after: Number(response.headers.get("Retry-After")) || 0 };
   const { data, errors } = await response.json().catch((error) => {
     throw options.signal?.aborted ? error : new Failure("LOST", `The server answered with status ${response.status}.`, about);
   });

@@ -1,4 +1,3 @@
-// Dialogs: creating, changing, rotating and revoking keys, the plaintext, and GraphQL.
 import { Failure, ask, endpoint } from "./api.js";
 import { button, copyable, h, options, say, show } from "./dom.js";
 import { bdi, count, day, duration, isolate, nameOf, number, reach, time, words } from "./format.js";
@@ -25,6 +24,11 @@ function dialog(title, content, { fields = {}, submit, kind = ".primary", act, l
     if (event.key !== "Escape") return;
     event.preventDefault();
     (guard ?? close)();
+  });
+  // Android's Back closes a dialog where closedby is unknown.
+  element.addEventListener("close", () => {
+    if (!guard) element.remove();
+    else if (element.isConnected) element.showModal();
   });
 
   async function onsubmit(event) {
@@ -53,10 +57,12 @@ function dialog(title, content, { fields = {}, submit, kind = ".primary", act, l
 function field(label, control, hint, more) {
   const id = `field-${++ids}`;
   const note = h("p.error", { id: `${id}-error` });
+  const first = control.value; // a control cannot show every stored text as it is
   control.id = id;
   control.setAttribute("aria-describedby", `${id}-hint ${id}-error`);
   return {
     control,
+    changed: () => control.value !== first,
     element: h("div.field", h("label", { for: id }, label), control, more, hint && h("p.hint", { id: `${id}-hint` }, hint), note),
     // The API's message begins with the field's name, and with an index if it is a list.
     fail(message, name = "") {
@@ -67,16 +73,17 @@ function field(label, control, hint, more) {
   };
 }
 
+const area = (value, more) => h("textarea", { rows: 2, ...more }, value);
 const text = (value = "", more = {}) => h("input", { autocomplete: "off", value, ...more });
 const choice = (choices, chosen) => h("select", options(choices, chosen));
 
-// expiry is the field for the end of a key, within the policy. as says what the API does if nothing is chosen: expiresAt() is undefined.
+// as says what the API does if nothing is chosen: expiresAt() is undefined.
 function expiry({ maxLifetimeSeconds: most }, as, never) {
   const days = [7, 30, 90, 365].filter((n) => !most || n * 86_400 <= most);
   const end = choice({
     ...as && { as }, ...Object.fromEntries(days.map((n) => [`${n} days`, `In ${n} days`])), ...never && !most && { never: "Never" }, date: "On a date",
   }, as ? "as" : "90 days");
-  const date = h("input", { type: "date", "aria-label": "Last day", hidden: true });
+  const date = h("input", { type: "date", "aria-label": "Last day", hidden: end.value !== "date" });
   end.addEventListener("change", () => { date.hidden = end.value !== "date"; });
   return {
     ...field("Expires", end, most && `At most ${duration(most)} from now.`, date),
@@ -97,9 +104,9 @@ function settings({ policy }, key) {
   const usual = byDefault(policy);
   const fields = {
     name: field("Name", text(key?.name)),
-    description: field("Description", text(key?.description)),
+    description: field("Description", area(key?.description)),
     expiresAt: expiry(policy, key ? asItIs(key) : usual, key || !usual),
-    allowedOrigins: field("Origins", h("textarea", { rows: 2, spellcheck: "false", placeholder: "https://app.example.com" }, key?.allowedOrigins?.join("\n")),
+    allowedOrigins: field("Origins", area(key?.allowedOrigins?.join("\n"), { spellcheck: "false", placeholder: "https://app.example.com" }),
       "Of web pages, one a line; https://*.example.com for all subdomains. Empty: any."),
     rateLimitOverride: field("Requests a minute", text(key?.rateLimitOverride ?? "", { inputmode: "numeric" }), "Empty: the organization's limit."),
   };
@@ -134,11 +141,10 @@ export function createDialog(app, created) {
 
 export function editDialog(app, key, changed) {
   const { fields, values } = settings(app, key);
-  const before = { ...key, allowedOrigins: key.allowedOrigins ?? [] };
   dialog("Edit the key", null, {
     fields, submit: "Save",
     async act() {
-      const input = Object.fromEntries(Object.entries(values()).filter(([name, value]) => value !== undefined && JSON.stringify(value) !== JSON.stringify(before[name])));
+      const input = Object.fromEntries(Object.entries(values()).filter(([name]) => fields[name].changed()));
       if (Object.keys(input).length) await ask("UpdateKey", { input: { id: key.keyId, ...input } });
       say("Saved.");
       changed();
@@ -152,7 +158,9 @@ export function rotateDialog(app, key, rotated) {
   const overlapSeconds = field("The old key keeps working", choice({
     "3600s": "for an hour", "86400s": "for a day", "604800s": "for 7 days", "2592000s": "for 30 days", "0s": "not at all: it stops at once",
   }, "86400s"));
-  const expiresAt = expiry(policy, key.expiresAt || !policy.maxLifetimeSeconds && !byDefault(policy) ? asItIs(key) : byDefault(policy));
+  const most = policy.maxLifetimeSeconds;
+  const kept = most && Date.parse(key.expiresAt) > Date.now() + most * 1000 ? `After ${duration(most)}, the most` : asItIs(key);
+  const expiresAt = expiry(policy, key.expiresAt || !most && !byDefault(policy) ? kept : byDefault(policy));
   dialog(["Rotate ", bdi(nameOf(key))], [
     h("p", "A new key takes its place, with the same name, reach, origins and limit. It belongs to you."),
     key.keyId === app.viewer.keyId && h("p.note.warn", "You are using this key now. Enter the new one here before the old one ends."),
@@ -221,7 +229,6 @@ const command = (title, ...args) => h("details", h("summary", title), copyable(`
 
 export const originOf = ({ allowedOrigins }) => allowedOrigins?.[0]?.replace("*", "www");
 
-// secretDialog shows a plaintext once. Only the person closes it, and nothing keeps the plaintext afterwards.
 function secretDialog(title, plaintext, key, note) {
   const stay = (event) => event.preventDefault();
   addEventListener("beforeunload", stay);

@@ -1,4 +1,3 @@
-// Makes elements. Text from the API becomes text nodes only; nothing here parses HTML.
 import { Failure } from "./api.js";
 
 const given = (value) => value !== null && value !== undefined && value !== false;

@@ -1,4 +1,3 @@
-// Turns values into what people read.
 import { h } from "./dom.js";
 
 export const number = (n) => n.toLocaleString("en");

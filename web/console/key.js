@@ -1,4 +1,3 @@
-// One key, beside the list: its state, what may be done, everything that is known, its use and its trail.
 import { ask } from "./api.js";
 import { editDialog, originOf, revokeDialog, rotateDialog } from "./dialogs.js";
 import { attempt, bar, button, copyable, h, show } from "./dom.js";
@@ -58,7 +57,6 @@ export function keyPanel(root, app, close, changed, signal) {
       Replaces: other(key.rotatedFrom),
       "Replaced by": other(key.rotatedTo),
       "Key id": code(key.keyId, "the key id"),
-      "Begins with": key.keyPrefix && h("code", key.keyPrefix),
       "SHA-256": code(key.keyHash, "the hash"),
       Type: [types[key.keyType] ?? "Unknown", key.isInternal && ", made by the platform"],
       Subscription: code(key.subscriptionId, "the subscription"),

@@ -1,4 +1,3 @@
-// The list of keys: what needs attention, filters, a table, pages. One key opens beside it.
 import { ask } from "./api.js";
 import { createDialog, revokeDialog } from "./dialogs.js";
 import { attempt, button, chip, h, menu, show } from "./dom.js";
@@ -63,7 +62,7 @@ export function keysView(app, root, signal) {
   const again = () => { read(); readAttention(); };
   const shownKey = keyPanel(panel, app, () => app.go("keys", "", params), again, signal);
 
-  const change = (changes, keepKey) => app.go("keys", keepKey && route.id, { ...params, ...start, ...changes });
+  const change = (changes, keepKey, replace) => app.go("keys", keepKey && route.id, { ...params, ...start, ...changes }, replace);
 
   function drawFilters() {
     show(filters,
@@ -72,7 +71,9 @@ export function keysView(app, root, signal) {
       }))),
       Object.entries(menus).map(([name, choices]) => menu(name, choices, params[name], change)),
       [...app.places.values()].some(({ canCreate }) => canCreate) && button("New key", () => createDialog(app, again), ".primary"));
-    show(chips, params.by && chip(() => change({ by: "" }), "made by ", who(params.by)));
+    show(chips,
+      params.finding && chip(() => change({ finding: "", status: "" }), findings[params.finding]?.text ?? params.finding),
+      params.by && chip(() => change({ by: "" }), "made by ", who(params.by)));
     const order = params.order ?? "-created";
     show(heads, h("th.select", pageBox()), Object.entries(columns).map(([name, text]) => {
       const descending = order === `-${name}`;
@@ -94,8 +95,8 @@ export function keysView(app, root, signal) {
 
   function select(ids, on) {
     for (const id of ids) {
-      if (on) selected.add(id);
-      else selected.delete(id);
+      if (!on) selected.delete(id);
+      else if (selected.size < 500) selected.add(id);
     }
     drawRows();
   }
@@ -130,12 +131,10 @@ export function keysView(app, root, signal) {
       turn("›", "Next page", hasNextPage, { after: endCursor, at: first + results.length }),
       turn("»", "Last page", hasNextPage, { before: "end", at: total }));
     show(selection, selected.size > 0 && [
-      h("span", { role: "status" }, `${number(selected.size)} selected`),
-      button("Revoke …", () => revokeDialog(app, [...selected], () => { selected.clear(); again(); shownKey(route.id); }), ".danger"),
-      button("Clear", () => { selected.clear(); drawRows(); })]);
+      h("span", { role: "status" }, `${number(selected.size)} selected${selected.size < 500 ? "" : ". At most 500 keys can be revoked at once."}`),
+      button("Revoke …", () => revokeDialog(app, [...selected], () => { selected.clear(); again(); shownKey(route.id); }), ".danger")]);
   }
 
-  // Skeletons have the height of rows, so that nothing moves when these arrive.
   const drawSkeletons = () => show(body, Array.from({ length: 10 }, () => h("tr.skeleton", { "aria-hidden": "true" }, [...heads.children].map(() => h("td", h("i"))))));
 
   async function read() {
@@ -148,7 +147,7 @@ export function keysView(app, root, signal) {
     await attempt(message, either, async () => {
       const { node } = await ask("Keys", { in: app.place.id || app.organization, ...variablesOf(params) }, { signal: either });
       page = node.some ?? node.apiKeys;
-      if (page.total && !page.results.length) return change({}); // what was on the page is gone
+      if (page.total && !page.results.length) return change({}, true, true); // what was on the page is gone
       drawRows();
       show(message, !page.total && h("div.message", nothing()));
     }, (failure) => {

@@ -1,27 +1,29 @@
-// The frame: the key, the routes, and what all views share.
 import { Failure, ask, asked, headers, hooks, loadOperations, setKey } from "./api.js";
 import { graphqlDialog } from "./dialogs.js";
 import { attempt, button, h, show } from "./dom.js";
 import { bdi, capital, isolate, who } from "./format.js";
 import { keysView } from "./keys.js";
 import { reportView } from "./report.js";
-import { search } from "./search.js";
+import { search, secret } from "./search.js";
 import { trailView } from "./trail.js";
 
 const $ = (selector) => document.querySelector(selector);
 const views = { keys: keysView, trail: trailView, report: reportView };
 const keptItem = "retrieverkeys:key"; // in session storage, on request
 
-// Routes are #/VIEW/ID?PARAMETERS, never with a key. The parameter "in" is a namespace or a retriever.
+// The parameter "in" is a namespace or a retriever.
+const safe = (params) => new URLSearchParams([...new URLSearchParams(params)].filter(([, value]) => value && !secret.test(value)));
+
 function hash(view, id = "", params = {}) {
-  const query = new URLSearchParams([...new URLSearchParams(params)].filter(([, value]) => value));
+  const query = safe(params);
   return `#/${view}${id && `/${encodeURIComponent(id)}`}${query.size ? `?${query}` : ""}`;
 }
 
 function parse(text) {
   const [path, query] = text.slice(2).split("?");
-  const [view, id = ""] = path.split("/");
-  return { view: Object.hasOwn(views, view) ? view : "keys", id: decodeURIComponent(id), params: new URLSearchParams(query) };
+  const [view, part = ""] = path.split("/");
+  const id = new URLSearchParams(`id=${part}`).get("id"); // unlike decodeURIComponent, it takes any text
+  return { view: Object.hasOwn(views, view) ? view : "keys", id: secret.test(id) ? "" : id, params: safe(query) };
 }
 
 // app is what views share. app.place is what is shown: the organization, with the id "", a namespace or a retriever.
@@ -36,8 +38,10 @@ let current;
 let at = parse("#/");
 
 async function route() {
-  if (takeKey() || !app.viewer) return;
+  if (takeKey()) return;
   const mine = at = parse(location.hash);
+  history.replaceState(null, "", hash(at.view, at.id, at.params));
+  if (!app.viewer) return;
   const title = capital(at.view);
   document.title = `${title} · ${app.name}`;
   $("#app h1").textContent = title;
@@ -82,12 +86,12 @@ async function findPlace(id) {
   return node;
 }
 
-// takeKey takes a key from the URL. It leaves the address bar at once, and counts only on this machine, because a link to another host is
-// a way to slip somebody a key that is not theirs.
+// takeKey takes a key from the URL.
 function takeKey() {
   const given = /^#key=(.*)$/.exec(location.hash)?.[1];
   if (given === undefined) return false;
   history.replaceState(null, "", "#/keys");
+  sessionStorage.removeItem(keptItem);
   if (/^(127(\.\d+){3}|localhost|\[::1\])$/.test(location.hostname)) open(given);
   else door("Links bring keys only to a server on your own machine.");
   return true;
@@ -120,7 +124,6 @@ async function open(key) {
   if (at.view === "keys" && !at.id) $("#find input").focus({ preventScroll: true });
 }
 
-// leave forgets everything that was read.
 function leave() {
   current?.controller.abort();
   current = null;
@@ -176,6 +179,7 @@ try {
   await loadOperations();
   const kept = sessionStorage.getItem(keptItem);
   if (!takeKey()) {
+    route();
     if (kept) open(kept);
     else door();
   }

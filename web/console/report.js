@@ -1,4 +1,3 @@
-// The report: how many keys are in which state, and what needs attention. Each piece is a filter of the list.
 import { ask } from "./api.js";
 import { attempt, bar, h, show } from "./dom.js";
 import { count, number } from "./format.js";

@@ -1,17 +1,15 @@
-// The trail: what happened, as sentences, newest first. New events wait above while older ones are read.
 import { Failure, ask, events } from "./api.js";
 import { attempt, button, chip, h, menu, say, show } from "./dom.js";
 import { bdi, count, day, exact, time, who, words } from "./format.js";
 
+const past = (verb) => verb.replace(/e?(?= |$)/, "ed");
 const verbs = {
-  api_key_created: "created", api_key_updated: "changed", api_key_rotated: "rotated", api_key_revoked: "revoked",
-  api_key_leak_reported: "reported a leak of", api_key_expiring: "announced the end of",
+  api_key_created: "create", api_key_updated: "change", api_key_rotated: "rotate", api_key_revoked: "revoke",
+  api_key_leak_reported: "report a leak of", api_key_expiring: "announce the end of",
 };
 
-// names has the names of keys and retrievers by id.
 function sentence({ action, status, resourceId, resourceType, actorId, actorType, timestamp, ipAddress, userAgent, changes }, names, app, short) {
-  const did = verbs[action] ?? words(action);
-  const does = did.replace(/d$/, ""); // "create"
+  const does = verbs[action] ?? `record “${words(action)}” for`;
   const denied = status === "denied";
   const after = (field) => changes.find((change) => change.field === field)?.after;
   const key = (id, text) => h("a", { href: app.hash("keys", id) }, text);
@@ -19,7 +17,7 @@ function sentence({ action, status, resourceId, resourceType, actorId, actorType
   const value = (text) => bdi(text === null ? "none" : /^\d{4}-\d\d-\d\dT/.test(text) ? exact(text) : text);
   const [reason, next, attempts] = ["revoke_reason", "rotated_to", "denied_attempts"].map(after);
   return h(denied ? "li.denied" : "li",
-    h("p", h("b", actorType === "system" ? "The server" : [actorType === "operator" && "operator ", who(actorId)]), denied ? ` was not permitted to ${does} ` : ` ${did} `,
+    h("p", h("b", actorType === "system" ? "The server" : [actorType === "operator" && "operator ", who(actorId)]), denied ? ` was not permitted to ${does} ` : ` ${past(does)} `,
       short ? "it" : resourceType === "API_KEY" ? key(resourceId, name) : ["a key of ", h("b", name)],
       next && [", into ", key(next, "a new key")], attempts && ` ${attempts} more times`, reason && [": “", bdi(reason), "”"]),
     action === "api_key_updated" && h("p.hint", changes.map(({ field, before, after }, i) => [i > 0 && " · ", words(field), ": ", value(before), " → ", value(after)])),
@@ -43,8 +41,10 @@ export function trailView(app, root, signal) {
   const filters = h("div.bar");
   const list = h("div");
   const pill = button("", showWaiting, ".primary.pill", { hidden: true });
-  const more = button("Older events", () => attempt(list, signal, async () => {
-    page = await readPage({ first: 50, after: page.pageInfo.endCursor }, { signal });
+  let current; // the settings of the current read
+  const more = button("Older events", () => attempt(list, current.signal, async () => {
+    more.disabled = true;
+    page = await readPage({ first: 50, after: page.pageInfo.endCursor }, current).finally(() => { more.disabled = false; });
     shown.push(...page.results);
     draw();
   }), "", { hidden: true });
@@ -54,7 +54,7 @@ export function trailView(app, root, signal) {
   function drawFilters() {
     const change = (changes) => app.go("trail", "", { ...params, ...changes });
     show(filters,
-      menu("action", { "": "Action", ...verbs }, params.action, change),
+      menu("action", { "": "Action", ...Object.fromEntries(Object.entries(verbs).map(([action, verb]) => [action, past(verb)])) }, params.action, change),
       menu("result", { "": "Result", success: "Done", denied: "Not permitted" }, params.result, change),
       params.key && chip(() => change({ key: "" }), "one key"));
   }
@@ -91,7 +91,7 @@ export function trailView(app, root, signal) {
   async function read() {
     reading?.abort();
     reading = new AbortController();
-    const settings = { signal: AbortSignal.any([reading.signal, signal]) };
+    const settings = current = { signal: AbortSignal.any([reading.signal, signal]) };
     more.hidden = true;
     await attempt(list, settings.signal, async () => {
       page = await readPage({ first: 50 }, settings);
