@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -330,11 +329,7 @@ func (l *Live) each(t *trail, do func(*Follower)) {
 
 // look returns the events since an instant that earlier looks have not seen, the oldest first.
 func (l *Live) look(ctx context.Context, t *trail, since time.Time) (unseen []Event, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = Classify(fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
-		}
-	}()
+	defer CatchPanic(&err)
 	start := time.Now()
 	found := 0
 	list := EventList{Where: EventConditions{Happened: Period{From: &since}}, FromEnd: true, Limit: MaxPage}

@@ -30,11 +30,7 @@ func (c *Cost) Together(ctx context.Context, n int, f func(ctx context.Context, 
 // together runs each call except the last in a goroutine if take allows it, and the others itself.
 func together(ctx context.Context, n int, take func() bool, give func(), f func(ctx context.Context, i int) error) error {
 	guarded := func(ctx context.Context, i int) (err error) {
-		defer func() {
-			if p := recover(); p != nil {
-				err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
-			}
-		}()
+		defer CatchPanic(&err)
 		return f(ctx, i)
 	}
 	switch n {
@@ -66,4 +62,11 @@ func together(ctx context.Context, n int, take func() bool, give func(), f func(
 	do(n - 1) // here, where the stack has grown already
 	wg.Wait()
 	return first
+}
+
+// CatchPanic makes a panic an error, with its stack. It must be deferred.
+func CatchPanic(err *error) {
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+	}
 }

@@ -59,10 +59,7 @@ func (h rest) feed(w http.ResponseWriter, r *http.Request) {
 	for i := range feed.Events {
 		b = appendLine(b, feed, i)
 		if len(b) > partBytes-lineBytes {
-			h.write(w, b)
-			if b = b[:0]; cap(b) > 2*partBytes { // there was a long line
-				b = nil
-			}
+			b = h.write(w, b)
 		}
 	}
 	h.write(w, b)

@@ -125,10 +125,7 @@ func (h rest) list(w http.ResponseWriter, r *http.Request) {
 			b = appendKey(b, &page[i])
 			total++
 			if len(b) > partBytes-keyBytes {
-				h.write(w, b)
-				if b = b[:0]; cap(b) > 2*partBytes { // there was a long key
-					b = nil
-				}
+				b = h.write(w, b)
 			}
 		}
 		if reader.Done() {
@@ -159,11 +156,16 @@ func (h rest) nextPage(r *http.Request, reader *apikey.KeyReader) ([]apikey.Key,
 	return reader.Next(ctx)
 }
 
-// write sends a part of a response, or cuts the connection if the client does not take it in time.
-func (h rest) write(w http.ResponseWriter, part []byte) {
+// write sends a part of a response, or cuts the connection if the client does not take it in time. It returns a buffer for the next part: the same,
+// unless a long key or event made it large.
+func (h rest) write(w http.ResponseWriter, part []byte) []byte {
 	if _, err := w.Write(part); err != nil { //nolint:gosec // it is JSON, and no browser takes it for HTML
 		panic(http.ErrAbortHandler)
 	}
+	if cap(part) > 2*partBytes {
+		return nil
+	}
+	return part[:0]
 }
 
 // abort cuts the connection in the middle of a response.

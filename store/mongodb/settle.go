@@ -3,13 +3,13 @@ package mongodb
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"runtime/debug"
 	"sync"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"retrieverkeys/apikey"
 )
 
 // One goroutine finishes the changes that were left unfinished. It works in rounds. A change that this process could
@@ -182,11 +182,7 @@ func (s *settler) once(ctx context.Context) {
 
 // guarded calls f and turns a panic into an error. A panic in the settler's goroutine would end the process.
 func guarded[T any](f func() (T, error)) (v T, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
-		}
-	}()
+	defer apikey.CatchPanic(&err)
 	return f()
 }
 

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"runtime"
 	"syscall"
+
+	"retrieverkeys/apikey"
 )
 
 // scanNice is the priority of long reads, as of nice(1). They get about a tenth of a core that other requests could use whole, and all of a core
@@ -28,7 +30,7 @@ func onLowThread(f func() error) error {
 	go func() {
 		err := errors.New("sqlite: a read did not end")
 		defer func() { result <- err }()
-		defer caught(&err)
+		defer apikey.CatchPanic(&err)
 		runtime.LockOSThread()
 		if syscall.Gettid() == syscall.Getpid() { // the main thread never ends, and its priority is shown as the process's
 			defer runtime.UnlockOSThread()

@@ -18,7 +18,10 @@ func TestLongReadsHaveFewThreadsOfLowPriority(t *testing.T) {
 		}
 		return p
 	}
-	usual := priority(syscall.Getpid())
+	usual, lower := priority(syscall.Getpid()), readers
+	if usual <= 20-scanNice { // the tests themselves run at a low priority, which stays
+		lower = 0
+	}
 	var low, others atomic.Int32
 	var running, ended sync.WaitGroup
 	release := make(chan struct{})
@@ -43,7 +46,7 @@ func TestLongReadsHaveFewThreadsOfLowPriority(t *testing.T) {
 	running.Wait()
 	close(release)
 	ended.Wait()
-	if n := low.Load(); n != readers || n+others.Load() != 4*readers {
+	if n := low.Load(); int(n) != lower || n+others.Load() != 4*readers {
 		t.Errorf("%d reads at a low priority and %d others", n, others.Load())
 	}
 	if now := priority(syscall.Getpid()); now != usual {

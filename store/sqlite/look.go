@@ -2,13 +2,13 @@ package sqlite
 
 import (
 	"database/sql/driver"
-	"fmt"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"modernc.org/sqlite"
+
+	"retrieverkeys/apikey"
 )
 
 // The SQL function look(n, document) calls a Go function with a document where it lies in SQLite's memory. The driver copies each document that a
@@ -31,15 +31,8 @@ func looking(f func(doc bson.Raw) bool) (n int64, end func()) {
 }
 
 func look(_ *sqlite.FunctionContext, args []driver.Value) (result driver.Value, err error) {
-	defer caught(&err) // a panic must not leave SQLite's frames
+	defer apikey.CatchPanic(&err) // a panic must not leave SQLite's frames
 	f, _ := looks.Load(args[0])
 	doc, _ := args[1].([]byte)
 	return f.(func(bson.Raw) bool)(doc), nil //nolint:errcheck // a number without a function is a panic, and so an error
-}
-
-// caught makes a panic an error. It must be deferred.
-func caught(err *error) {
-	if p := recover(); p != nil {
-		*err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
-	}
 }
