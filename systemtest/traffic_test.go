@@ -488,7 +488,7 @@ func (w *writer) compare(what string, list []seen) {
 		}
 	}
 	for _, k := range missing {
-		w.fail("%s: of %d keys, %+v is missing", what, len(w.keys), *k)
+		w.fail("%s: of %d keys, %+v is missing in %+v", what, len(w.keys), *k, list)
 	}
 }
 
