@@ -23,7 +23,7 @@ func (s *Store) EachKey(ctx context.Context, tenant apikey.InternalID, fields ap
 		err = s.table(ctx, tenant, apikey.KeyConditions{}, each)
 	} else if err == nil {
 		looked := func(doc bson.Raw) bool { each(doc); return false }
-		err = s.walk(ctx, all, run{above: firstPlace, below: lastPlace}, time.Time{}, rowsAtOnce, looked, func(bson.Raw) (more bool) { return true })
+		err = s.walk(ctx, all, run{above: firstPlace, below: lastPlace}, time.Time{}, s.sizes.firstRows, looked, func(bson.Raw) (more bool) { return true })
 	}
 	if err != nil {
 		return 0, err

@@ -87,7 +87,7 @@ func (s *Store) EventPage(ctx context.Context, tenant apikey.InternalID, l apike
 	matches := l.Where.Matcher()
 	for _, q := range from {
 		found := 0
-		err := s.walkEvents(ctx, q, eventRun(&l), func(e *apikey.Event) (more bool) {
+		err := s.walkEvents(ctx, q, eventRun(&l), max(s.sizes.firstRows, l.Limit), func(e *apikey.Event) (more bool) {
 			if matches(e) {
 				page = append(page, *e)
 				found++
@@ -128,7 +128,7 @@ func (s *Store) CountEvents(ctx context.Context, tenant apikey.InternalID, where
 	matches := where.Matcher()
 	counted := map[apikey.RetrieverID]bool{}
 	for _, q := range from {
-		err := s.walkEvents(ctx, q, eventRun(&l), func(e *apikey.Event) (more bool) {
+		err := s.walkEvents(ctx, q, eventRun(&l), s.sizes.firstRows, func(e *apikey.Event) (more bool) {
 			if matches(e) && !slices.ContainsFunc(e.RetrieverIDs, func(id apikey.RetrieverID) bool { return counted[id] }) {
 				n++
 			}
@@ -196,31 +196,30 @@ func (s *Store) fewestEvents(ctx context.Context, tenant apikey.InternalID, l *a
 	return best, nil
 }
 
-// walkEvents calls f with each event of the run, until f needs no more.
-func (s *Store) walkEvents(ctx context.Context, q eventSequence, r run, f func(*apikey.Event) (more bool)) error {
+// walkEvents calls f with each event of the run, until f needs no more. The first step looks at first rows.
+func (s *Store) walkEvents(ctx context.Context, q eventSequence, r run, first int, f func(*apikey.Event) (more bool)) error {
 	statement := eventsUp
 	if r.down {
 		statement = eventsDown
 	}
-	for {
-		rows, more, reached := 0, true, place{}
-		_, err := queryUntil[struct{}](ctx, s, eventStatement(q.order, statement), nil, func(doc bson.Raw) (none struct{}, ok, on bool) {
+	return s.inSteps(ctx, first, func(atOnce int) (more bool, err error) {
+		rows, reached := 0, place{}
+		more = true
+		_, err = queryUntil[struct{}](ctx, s, eventStatement(q.order, statement), nil, func(doc bson.Raw) (none struct{}, ok, on bool) {
 			rows++
 			if e, ok := document.Event(doc); ok {
 				reached = eventPlace(e.Position())
 				more = f(&e)
 			}
 			return none, false, more
-		}, r.arguments(q.tenant, q.of, rowsAtOnce)...)
-		if err != nil || !more || rows < rowsAtOnce {
-			return err
-		}
+		}, r.arguments(q.tenant, q.of, atOnce)...)
 		if r.down {
 			r.below = reached
 		} else {
 			r.above = reached
 		}
-	}
+		return more && rows == atOnce, err
+	})
 }
 
 // countEventRun counts the events of the run.

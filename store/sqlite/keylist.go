@@ -223,12 +223,10 @@ func (r run) arguments(tenant apikey.InternalID, of string, limit int) []any {
 	return append(slices.Concat([]any{tenant, of}, r.below.arguments(), r.above.arguments()), limit)
 }
 
-// rowsAtOnce is how many rows one statement reads, so that a list with few matching keys among very many is read in small steps.
-const rowsAtOnce = 2000
-
 // walk calls f with the document of each row of the run, or nil for a key that is not active or does not match, until f needs no more. It goes on
-// after the last row that it read, so keys that are written meanwhile make it neither repeat nor miss others. A nil matches matches all.
-func (s *Store) walk(ctx context.Context, q sequence, r run, activeAt time.Time, atOnce int, matches func(doc bson.Raw) bool, f func(doc bson.Raw) (more bool)) error {
+// after the last row that it read, so keys that are written meanwhile make it neither repeat nor miss others. A nil matches matches all. The first step
+// looks at first rows.
+func (s *Store) walk(ctx context.Context, q sequence, r run, activeAt time.Time, first int, matches func(doc bson.Raw) bool, f func(doc bson.Raw) (more bool)) error {
 	statement, from := keysUp, &r.above
 	if r.down {
 		statement, from = keysDown, &r.below
@@ -245,43 +243,33 @@ func (s *Store) walk(ctx context.Context, q sequence, r run, activeAt time.Time,
 		defer end()
 		look = n
 	}
-	rows, more := 0, true
-	read := func(uncanceled context.Context) error {
-		found, err := s.statements[q.order.statement(statement)].QueryContext(uncanceled, append(q.arguments(r, atOnce), activeAfter(activeAt), look)...)
-		if err != nil {
-			return err
-		}
-		defer found.Close() // found.Err returns the error
-		var id, doc sql.RawBytes
-		for rows = 0; more && found.Next() && ctx.Err() == nil; {
-			var date int64
-			if err := found.Scan(&date, &id, &doc); err != nil {
+	return s.inSteps(ctx, first, func(atOnce int) (more bool, err error) {
+		looked = 0
+		rows := 0
+		err = s.reading(ctx, func(uncanceled context.Context) error {
+			found, err := s.statements[q.order.statement(statement)].QueryContext(uncanceled, append(q.arguments(r, atOnce), activeAfter(activeAt), look)...)
+			if err != nil {
 				return err
 			}
-			if rows++; rows == atOnce {
-				*from = place{date: date, id: string(id)}
+			defer found.Close() // found.Err returns the error
+			var id, doc sql.RawBytes
+			for more = true; more && found.Next() && ctx.Err() == nil; {
+				var date int64
+				if err := found.Scan(&date, &id, &doc); err != nil {
+					return err
+				}
+				if rows++; rows == atOnce {
+					*from = place{date: date, id: string(id)}
+				}
+				looked += apikey.Documents(len(doc))
+				more = f(bson.Raw(doc))
 			}
-			looked += apikey.Documents(len(doc))
-			more = f(bson.Raw(doc))
+			return cmp.Or(ctx.Err(), found.Err())
+		})
+		if err == nil {
+			err = apikey.CostFrom(ctx).Look(looked)
 		}
-		return cmp.Or(ctx.Err(), found.Err())
-	}
-	step := func() error {
-		looked = 0
-		if err := s.reading(ctx, read); err != nil {
-			return err
-		}
-		return apikey.CostFrom(ctx).Look(looked)
-	}
-	ended := func() bool { return !more || rows < atOnce }
-	if err := step(); err != nil || ended() { // most lists end here
-		return err
-	}
-	return s.aside(func() (err error) {
-		for err == nil && !ended() {
-			err = step()
-		}
-		return err
+		return more && rows == atOnce, err
 	})
 }
 
@@ -295,7 +283,7 @@ func (s *Store) inOrder(ctx context.Context, q sequence, l apikey.KeyList) (page
 func (s *Store) inOrderUpTo(ctx context.Context, q sequence, l apikey.KeyList, rows int) (page []apikey.Key, complete bool, err error) {
 	matches, decode := matcher(q.rest(l.Where)), key(l.Fields)
 	for _, r := range q.runs(&l) {
-		err := s.walk(ctx, q, r, l.Where.OnlyActive(), max(rowsAtOnce, l.Limit), matches, func(doc bson.Raw) (more bool) {
+		err := s.walk(ctx, q, r, l.Where.OnlyActive(), max(s.sizes.firstRows, l.Limit), matches, func(doc bson.Raw) (more bool) {
 			if doc != nil {
 				if k, ok := decode(doc); ok {
 					page = append(page, k)
@@ -326,7 +314,7 @@ func (s *Store) sorted(ctx context.Context, from []sequence, l apikey.KeyList) (
 	for _, q := range from {
 		matches := matcher(q.rest(l.Where))
 		for _, r := range q.runs(&apikey.KeyList{Where: l.Where}) {
-			err := s.walk(ctx, q, r, l.Where.OnlyActive(), rowsAtOnce, matches, func(doc bson.Raw) (more bool) {
+			err := s.walk(ctx, q, r, l.Where.OnlyActive(), s.sizes.firstRows, matches, func(doc bson.Raw) (more bool) {
 				if doc != nil {
 					found.add(doc)
 				}
@@ -358,7 +346,8 @@ func (c *collection) add(doc bson.Raw) {
 		k, _ := c.decode(doc)
 		c.found = append(c.found, placed{k, at})
 	}
-	if len(c.found) >= 2*c.list.Limit+rowsAtOnce {
+	const spare = 2000 // sort seldom
+	if len(c.found) >= 2*c.list.Limit+spare {
 		c.found = cut(c.found, c.list)
 	}
 }
@@ -469,7 +458,7 @@ func (s *Store) countSequence(ctx context.Context, q sequence, where apikey.KeyC
 	}
 	matches := matcher(rest)
 	for _, r := range q.runs(&apikey.KeyList{Where: where}) {
-		err := s.walk(ctx, q, r, where.OnlyActive(), rowsAtOnce, matches, func(doc bson.Raw) (more bool) {
+		err := s.walk(ctx, q, r, where.OnlyActive(), s.sizes.firstRows, matches, func(doc bson.Raw) (more bool) {
 			if doc != nil {
 				n++
 			}
@@ -504,7 +493,7 @@ func (s *Store) countNaming(ctx context.Context, tenant apikey.InternalID, where
 	matches, scopes := matcher(rest), key(apikey.FieldScopes)
 	for _, q := range sequences(tenant, where.Naming) {
 		for _, r := range q.runs(&apikey.KeyList{Where: where}) {
-			err := s.walk(ctx, q, r, where.OnlyActive(), rowsAtOnce, matches, func(doc bson.Raw) (more bool) {
+			err := s.walk(ctx, q, r, where.OnlyActive(), s.sizes.firstRows, matches, func(doc bson.Raw) (more bool) {
 				if doc == nil {
 					return true
 				}

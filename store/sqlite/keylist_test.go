@@ -14,17 +14,17 @@ import (
 
 // Without this, a key that is created while a list is read makes the list repeat keys, because the list is read in steps.
 func TestWalksAreNotDisturbed(t *testing.T) {
-	const n = 2*rowsAtOnce + 500
+	n := 2*usualSizes.rowsAtOnce + 500
 	s := opened(t, filepath.Join(t.TempDir(), "store.db"))
 	if _, err := s.Import(t.Context(), keyBatch(n, 50), document.ImportOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	seen, rows := map[apikey.ID]bool{}, 0
 	whole := sequence{order: keysOfTenant, tenant: tenant}.runs(&apikey.KeyList{})[0]
-	err := s.walk(t.Context(), sequence{order: keysOfTenant, tenant: tenant}, whole, time.Time{}, rowsAtOnce, nil, func(doc bson.Raw) (more bool) {
+	err := s.walk(t.Context(), sequence{order: keysOfTenant, tenant: tenant}, whole, time.Time{}, usualSizes.rowsAtOnce, nil, func(doc bson.Raw) (more bool) {
 		k, _ := document.Key(doc, 0)
 		seen[k.ID] = true
-		if rows++; rows == rowsAtOnce || rows == 2*rowsAtOnce {
+		if rows++; rows == usualSizes.rowsAtOnce || rows == 2*usualSizes.rowsAtOnce {
 			at := time.Date(2100, 1, 1, 0, 0, rows, 0, time.UTC)
 			id := fmt.Sprintf("key_new%d", rows)
 			made := apikey.Key{ID: apikey.ID(id), Hash: fmt.Sprintf("%064d", rows), InternalID: tenant, Stored: apikey.Active, CreatedAt: &at}

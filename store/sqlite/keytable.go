@@ -11,19 +11,12 @@ import (
 // A list with conditions that no index answers looks at rows in the order of an index, and consecutive rows are in different places of the file. If
 // the list must look at most of the file's keys, it is faster to read the table from beginning to end and sort the matches.
 
-const (
-	// longWalk is how many rows a list looks at in its order before it considers the table.
-	longWalk = 20_000
-	// tableShare is the part of the table's rows, from which a list reads the table: one in this number.
-	tableShare = 2
-)
-
 // inOrderOrTable is inOrder for an order of the tenant's keys.
 func (s *Store) inOrderOrTable(ctx context.Context, q sequence, l apikey.KeyList) ([]apikey.Key, error) {
 	if rest := q.rest(l.Where); rest.Fields() == 0 {
 		return s.inOrder(ctx, q, l)
 	}
-	page, complete, err := s.inOrderUpTo(ctx, q, l, s.longWalk)
+	page, complete, err := s.inOrderUpTo(ctx, q, l, s.sizes.longWalk)
 	if err != nil || complete {
 		return page, err
 	}
@@ -42,10 +35,10 @@ func (s *Store) inOrderOrTable(ctx context.Context, q sequence, l apikey.KeyList
 // spansMost reports whether the sequence has most of the file's keys, and these are many.
 func (s *Store) spansMost(ctx context.Context, q sequence, where apikey.KeyConditions) (bool, error) {
 	last, err := s.lastKeyRow(ctx)
-	if err != nil || last <= int64(s.longWalk) {
+	if err != nil || last <= int64(s.sizes.longWalk) {
 		return false, err
 	}
-	share := apikey.NewCost(max(1, int(last)/s.tableShare), 0)
+	share := apikey.NewCost(max(1, int(last)/s.sizes.tableShare), 0)
 	_, err = s.countRuns(apikey.WithCost(ctx, share), q, where)
 	if err != nil && share.Exceeded() == nil {
 		return false, err
@@ -76,20 +69,19 @@ func (s *Store) table(ctx context.Context, tenant apikey.InternalID, where apike
 	if err != nil {
 		return err
 	}
-	return s.aside(func() error {
-		for row := int64(0); row < last; row += rowsAtOnce {
+	atOnce := int64(s.sizes.rowsAtOnce)
+	for row := int64(0); err == nil && row < last; row += atOnce {
+		err = s.aside(ctx, func() error {
 			var rows int
 			err := s.reading(ctx, func(uncanceled context.Context) error {
-				return s.statements[keysOfRows].QueryRowContext(uncanceled, row, row+rowsAtOnce, tenant, n).Scan(&rows)
+				return s.statements[keysOfRows].QueryRowContext(uncanceled, row, row+atOnce, tenant, n).Scan(&rows)
 			})
 			if err == nil {
 				err = apikey.CostFrom(ctx).Look(looked)
 				looked = 0
 			}
-			if err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+			return err
+		})
+	}
+	return err
 }

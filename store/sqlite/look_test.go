@@ -15,7 +15,7 @@ import (
 
 // A search looks at every key. If each document was copied, the garbage collector would slow down all other requests.
 func TestSearchesCopyNoDocuments(t *testing.T) {
-	const n = 3 * rowsAtOnce
+	n := 3 * usualSizes.rowsAtOnce
 	s := opened(t, filepath.Join(t.TempDir(), "store.db"))
 	if _, err := s.Import(t.Context(), keyBatch(n, 50), document.ImportOptions{}); err != nil {
 		t.Fatal(err)
@@ -35,7 +35,7 @@ func TestSearchesCopyNoDocuments(t *testing.T) {
 // A panic that left SQLite's code would leave its connection locked.
 func TestPanicsInLook(t *testing.T) {
 	s := opened(t, filepath.Join(t.TempDir(), "store.db"))
-	if _, err := s.Import(t.Context(), keyBatch(2*rowsAtOnce, 50), document.ImportOptions{}); err != nil {
+	if _, err := s.Import(t.Context(), keyBatch(2*usualSizes.rowsAtOnce, 50), document.ImportOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	q := sequence{order: keysOfTenant, tenant: tenant}
@@ -48,7 +48,7 @@ func TestPanicsInLook(t *testing.T) {
 			}
 			return true
 		}
-		return s.walk(t.Context(), q, q.runs(&apikey.KeyList{})[0], time.Time{}, rowsAtOnce, match, func(bson.Raw) (more bool) {
+		return s.walk(t.Context(), q, q.runs(&apikey.KeyList{})[0], time.Time{}, usualSizes.rowsAtOnce, match, func(bson.Raw) (more bool) {
 			if rows++; rows == panicAt && !inMatch {
 				panic("after the row")
 			}
@@ -56,13 +56,13 @@ func TestPanicsInLook(t *testing.T) {
 		})
 	}
 	for range readers + 1 { // more often than there are connections
-		for panicAt, inMatch := range map[int]bool{10: true, rowsAtOnce + 10: true, rowsAtOnce + 20: false} {
+		for panicAt, inMatch := range map[int]bool{10: true, usualSizes.rowsAtOnce + 10: true, usualSizes.rowsAtOnce + 20: false} {
 			if err := read(panicAt, inMatch); err == nil || apikey.Classify(err).Code != apikey.Internal || !strings.Contains(err.Error(), "panic") {
 				t.Errorf("a panic at row %d: %v", panicAt, err)
 			}
 		}
 	}
-	if err := read(-1, false); err != nil || rows != 2*rowsAtOnce {
+	if err := read(-1, false); err != nil || rows != 2*usualSizes.rowsAtOnce {
 		t.Errorf("afterwards %d rows, %v", rows, err)
 	}
 }

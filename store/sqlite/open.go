@@ -27,9 +27,11 @@ type Store struct {
 	read, write *sql.DB // write has one connection, whose transactions take the write lock when they begin
 	statements  [reads]*sql.Stmt
 	turns       chan struct{} // has one item for each read in progress
-	asides      chan struct{} // has one item for each thread of low priority
-	longWalk    int           // the constants, which tests change
-	tableShare  int
+	sizes       sizes         // usualSizes, except in tests
+
+	asides     chan asideStep
+	closed     chan struct{}
+	stopAsides func()
 }
 
 const (
@@ -66,7 +68,9 @@ func open(ctx context.Context, path string) (_ *Store, err error) {
 	if err := prepareFile(absolute); err != nil {
 		return nil, err
 	}
-	s := &Store{path: absolute, turns: make(chan struct{}, readers), asides: make(chan struct{}, readers), longWalk: longWalk, tableShare: tableShare}
+	s := &Store{path: absolute, turns: make(chan struct{}, readers), sizes: usualSizes,
+		asides: make(chan asideStep), closed: make(chan struct{})}
+	s.stopAsides = s.startAsides()
 	defer func() {
 		if err != nil {
 			_ = s.Close()
@@ -300,6 +304,7 @@ func (s *Store) Ping(ctx context.Context) error {
 
 // Close closes the store. The last process to close the file moves the contents of its log into it.
 func (s *Store) Close() error {
+	s.stopAsides()
 	var errs []error
 	// Close the writer last, because a read-only connection moves nothing.
 	for _, db := range []*sql.DB{s.read, s.write} {

@@ -256,12 +256,20 @@ func count(ctx context.Context, s *Store, statement readStatement, args ...any) 
 	return countRows(ctx, s, statement, func(limit int) []any { return append(args, limit) })
 }
 
-// countRows is count for a statement whose arguments contain the limit.
+// countRows is count for a statement whose arguments contain the limit. A long count begins again aside.
 func countRows(ctx context.Context, s *Store, statement readStatement, args func(limit int) []any) (n int, err error) {
 	cost, looked := apikey.CostFrom(ctx), 0
-	err = s.reading(ctx, func(uncanceled context.Context) error {
-		return s.statements[statement].QueryRowContext(uncanceled, args(limitOf(cost))...).Scan(&n, &looked)
-	})
+	count := func(limit int) error {
+		return s.reading(ctx, func(uncanceled context.Context) error {
+			return s.statements[statement].QueryRowContext(uncanceled, args(limit)...).Scan(&n, &looked)
+		})
+	}
+	limit := limitOf(cost)
+	if limit >= 0 && limit <= s.sizes.firstCounted {
+		err = count(limit)
+	} else if err = count(s.sizes.firstCounted); err == nil && looked == s.sizes.firstCounted {
+		err = s.aside(ctx, func() error { return count(limit) })
+	}
 	if err == nil {
 		err = cost.Look(looked)
 	}

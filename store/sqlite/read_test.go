@@ -14,7 +14,7 @@ import (
 // A list is read in steps of some rows, because few of its keys may be active. The steps must not repeat or skip a key,
 // stop at rows without active keys, or go uncharged.
 func TestFewActiveKeysAmongMany(t *testing.T) {
-	const many = 2*rowsAtOnce + 500
+	many := 2*usualSizes.rowsAtOnce + 500
 	var b document.Batch
 	var active []apikey.ID
 	for i := range many {
@@ -69,11 +69,11 @@ func TestFewActiveKeysAmongMany(t *testing.T) {
 			t.Errorf("a page of %d looked at %d rows, want %d: %v", limit, looked, want, err)
 		}
 	}
-	for _, allowed := range []int{many + len(active), rowsAtOnce + 1, 3} {
+	for _, allowed := range []int{many + len(active), usualSizes.rowsAtOnce + 1, 3} {
 		cost := apikey.NewCost(allowed, 0)
 		ctx := apikey.WithCost(t.Context(), cost)
 		_, err := s.KeyPages(ctx, tenant, []apikey.RetrieverID{"ret_1"}, apikey.KeyList{Limit: 5, Where: apikey.ActiveKeys(at)})
-		if refused := cost.Exceeded() != nil; refused != (allowed < 2*rowsAtOnce) || refused != (err != nil) {
+		if refused := cost.Exceeded() != nil; refused != (allowed < 2*usualSizes.rowsAtOnce) || refused != (err != nil) {
 			t.Errorf("a Cost of %d: %v", allowed, err)
 		}
 		cost = apikey.NewCost(allowed, 0)
@@ -101,7 +101,7 @@ func idsOf(t *testing.T, s *Store, r apikey.KeyList) (ids []apikey.ID) {
 // events it passes over.
 func TestEventsAreFoundByTheFewest(t *testing.T) {
 	s := opened(t, filepath.Join(t.TempDir(), "store.db"))
-	const n = 3 * rowsAtOnce
+	n := 3 * usualSizes.rowsAtOnce
 	insertEvents(t, s, n, func(i int, e *apikey.Event) {
 		e.ActorID, e.NamespaceID = "usr_program", "ns_busy"
 		switch i {
