@@ -40,7 +40,7 @@ const (
 	// busyTimeout is how long to wait for the file's lock, unless the request's context ends before.
 	busyTimeout = 5 * time.Second
 	// cacheKiB is the page cache of each connection. It is small because the operating system caches the file too, and
-	// one request can fill the caches of all connections. On a file of a million keys, a cache three times as large
+	// one request can fill the caches of all connections. On a file of a million keys, a cache twelve times as large
 	// makes no request faster.
 	cacheKiB = 1024
 	// logBytes is the size to which the write-ahead log is truncated after a large import.
