@@ -9,9 +9,11 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -51,21 +53,34 @@ func Embedded(t *testing.T) Deployment {
 func OnMongoDB(t *testing.T, with ...string) Deployment {
 	uri := MongoURI
 	for _, option := range with {
-		separator := "/?"
-		if strings.Contains(uri, "?") {
-			separator = "&"
-		}
-		uri = strings.TrimSuffix(uri, "/") + separator + option
+		uri = withOption(uri, option)
 	}
 	name := "test_" + strings.ToLower(rand.Text())
 	t.Cleanup(func() { drop(t, name) })
 	return Deployment{"mongodb", Fields{"MONGODB_URI": uri, "MONGODB_DATABASE": name}, func(t *testing.T) store.Engine {
-		engine, err := mongodb.Open(uri, name, slog.New(slog.DiscardHandler))
+		engine, err := mongodb.Open(patient(uri), name, slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}
 		return engine
 	}}
+}
+
+func withOption(uri, option string) string {
+	separator := "/?"
+	if strings.Contains(uri, "?") {
+		separator = "&"
+	}
+	return strings.TrimSuffix(uri, "/") + separator + option
+}
+
+// patient returns the URI for what prepares a test: an engine that is busy with other tests may take long to accept a connection.
+func patient(uri string) string {
+	const option = "serverSelectionTimeoutMS="
+	if strings.Contains(uri, option) {
+		return uri
+	}
+	return withOption(uri, option+strconv.FormatInt(MaxWait.Milliseconds(), 10))
 }
 
 // OnEveryStore runs the test on an empty store of each engine.
@@ -94,8 +109,11 @@ func Seeded(t *testing.T, d Deployment) Deployment {
 // ImportBatch imports the batch with the command import.
 func ImportBatch(t *testing.T, d Deployment, b document.Batch) {
 	t.Helper()
-	file := WriteImport(t, b)
-	if code, _, errs := Command(t, d.Env, "import", file); code != program.ExitOK {
+	file, env := WriteImport(t, b), maps.Clone(d.Env)
+	if uri, ok := env["MONGODB_URI"].(string); ok {
+		env["MONGODB_URI"] = patient(uri)
+	}
+	if code, _, errs := Command(t, env, "import", file); code != program.ExitOK {
 		t.Fatalf("import: exit code %d\n%s", code, errs)
 	}
 }
