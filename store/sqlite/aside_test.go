@@ -78,3 +78,27 @@ func TestStepsThatFail(t *testing.T) {
 		t.Errorf("a closed store answered %v", err)
 	}
 }
+
+// Other reads find a connection even if every thread for long reads has one.
+func TestLongReadsLeaveAConnection(t *testing.T) {
+	s := opened(t, filepath.Join(t.TempDir(), "store.db"))
+	entered, release := make(chan struct{}, readers), make(chan struct{})
+	var busy sync.WaitGroup
+	defer busy.Wait()
+	defer close(release)
+	for range asideThreads() {
+		busy.Go(func() {
+			_ = s.aside(t.Context(), func() error {
+				return s.reading(t.Context(), func(context.Context) error {
+					entered <- struct{}{}
+					<-release
+					return nil
+				})
+			})
+		})
+		<-entered
+	}
+	if _, err := s.KeysByHash(t.Context(), "no hash"); err != nil {
+		t.Error(err)
+	}
+}

@@ -41,7 +41,7 @@ const (
 	busyTimeout = 5 * time.Second
 	// cacheKiB is the page cache of each connection. It is small because the operating system caches the file too, and
 	// one request can fill the caches of all connections. On a file of a million keys, a cache twelve times as large
-	// makes no request faster.
+	// does not make gateways' requests faster.
 	cacheKiB = 1024
 	// logBytes is the size to which the write-ahead log is truncated after a large import.
 	logBytes = 16 << 20
