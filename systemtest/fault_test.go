@@ -1,7 +1,6 @@
 package systemtest
 
 import (
-	"database/sql"
 	"errors"
 	"net"
 	"net/http"
@@ -398,10 +397,7 @@ func TestFileIsLocked(t *testing.T) {
 	d.Env["REQUEST_TIMEOUT"] = "300ms"
 	s := programtest.Serve(t, d.Env)
 	path, _ := d.Env["EMBEDDED_PATH"].(string)
-	db, err := sql.Open("sqlite", path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	db := programtest.OpenFile(t, path)
 	defer func() { _ = db.Close() }()
 	db.SetMaxOpenConns(1)
 	hold := func(statement string) {

@@ -191,10 +191,7 @@ func StoredEvents(t *testing.T, d Deployment) (events []apikey.Event) {
 		events = append(events, e)
 	}
 	if path, embedded := d.Env["EMBEDDED_PATH"].(string); embedded {
-		db, err := sql.Open("sqlite", path)
-		if err != nil {
-			t.Fatal(err)
-		}
+		db := OpenFile(t, path)
 		defer func() { _ = db.Close() }()
 		rows, err := db.QueryContext(t.Context(), "SELECT document FROM audit_events ORDER BY pk")
 		if err != nil {
@@ -233,15 +230,22 @@ func StoredEvents(t *testing.T, d Deployment) (events []apikey.Event) {
 	return events
 }
 
+// OpenFile opens the file of an embedded store beside the processes that use it. Reads wait while one of them has locked it, as after a kill.
+func OpenFile(t *testing.T, path string) *sql.DB {
+	t.Helper()
+	db, err := sql.Open("sqlite", fmt.Sprintf("%s?_pragma=busy_timeout(%d)", path, MaxWait.Milliseconds()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return db
+}
+
 // Dump returns all that is stored: for each table or collection, its rows or documents, sorted.
 func Dump(t *testing.T, d Deployment) map[string][]string {
 	t.Helper()
 	all := map[string][]string{}
 	if path, embedded := d.Env["EMBEDDED_PATH"].(string); embedded {
-		db, err := sql.Open("sqlite", path)
-		if err != nil {
-			t.Fatal(err)
-		}
+		db := OpenFile(t, path)
 		defer func() { _ = db.Close() }()
 		for _, table := range []string{"namespaces", "retrievers", "api_keys", "api_key_retrievers", "audit_events", "audit_event_retrievers", "api_key_usage"} {
 			all[table] = rowsOf(t, db, table)
