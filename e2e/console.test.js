@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
+import { once } from "node:events";
 import { writeFileSync } from "node:fs";
 import { createServer, request } from "node:http";
 import { tmpdir } from "node:os";
@@ -810,6 +811,35 @@ test("the trail shows past events, and new ones as they happen", async () => {
   await page.getByRole("link", { name: "Seen live" }).click();
   await panel(page).getByRole("heading", { name: "Seen live" }).waitFor();
   assert.deepEqual(page.complaints, []);
+});
+
+test("older events do not arrive under another filter", async (t) => {
+  let older, filtered;
+  const askedOlder = new Promise((resolve) => { older = resolve; });
+  const askedFiltered = new Promise((resolve) => { filtered = resolve; });
+  const first = altered("Trail", ({ node }) => {
+    node.auditEvents.pageInfo.hasNextPage = true;
+    return { node };
+  });
+  const page = await visit({}, "#/trail", await relay(t, (operation, to) => {
+    const { after, filter } = operation.variables ?? {};
+    if (after) older(to);
+    else if (filter?.status) to.once("close", filtered);
+    return Boolean(after) || first(operation, to);
+  }));
+  const more = page.getByRole("button", { name: "Older events" });
+  await more.click();
+  const answer = await askedOlder;
+  await page.getByLabel("Result").selectOption("Done");
+  await askedFiltered;
+  await more.waitFor();
+  if (!answer.destroyed) {
+    answer.writeHead(200, { "Content-Type": "application/json" }).end(JSON.stringify({ data: { node: { auditEvents: { results: [], pageInfo: { hasNextPage: false } } } } }));
+    await once(answer, "close");
+  }
+  await page.evaluate(() => new Promise(requestAnimationFrame));
+  assert.ok(await more.isVisible());
+  assert.ok(await more.isEnabled());
 });
 
 test("what was not permitted is said with the right verb", async (t) => {
