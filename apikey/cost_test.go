@@ -228,19 +228,6 @@ func TestLongCursorsAreNone(t *testing.T) {
 	}
 }
 
-// Without this, a scan of keys with long lists keeps as many keys in memory at once as a scan of short ones.
-func TestScansReadLongKeysInSmallPages(t *testing.T) {
-	store := &memory{}
-	for i := range 2 * MaxPage {
-		store.keys = append(store.keys, keyOf(ID(fmt.Sprintf("key_%05d", i)), func(k *Key) { k.AllowedOrigins = []string{strings.Repeat("o", 100_000)} }))
-	}
-	o := ListOptions{Order: Order{Field: ByName}, Fields: FieldAllowedOrigins, Wants: Wants{Total: true}}
-	out, err := (&Service{Store: store, Now: frozen}).List(t.Context(), admin(), []*Retriever{{ID: "ret_1"}}, o)
-	if reads := store.reads(); err != nil || out[0].Err != nil || out[0].Keys.Total != 2*MaxPage || !strings.Contains(reads, "KeyPages(20) KeyPages(20)") {
-		t.Errorf("%v %+v: %.200s", err, out, reads)
-	}
-}
-
 // Without this, an empty list of some kind costs nothing, and a hundred thousand of them take seconds.
 func TestEveryKindOfListIsCharged(t *testing.T) {
 	for name, list := range map[string]func(ctx context.Context, s *Service) error{

@@ -11,37 +11,50 @@ type keySource struct {
 	walk      bool          // see KeyList.Walk
 }
 
-// keyPage reads keys of a list. A list of active keys can pass over any number of others. If these are more than the request may look at, it is
-// a scan.
-func (s *Service) keyPage(ctx context.Context, tenant InternalID, of keySource, q *query, l KeyList) ([]Key, error) {
+// list returns the list with the source as its condition.
+func (of keySource) list(l KeyList) KeyList {
+	l.Where, l.Walk = of.of(l.Where), of.walk
+	return l
+}
+
+// keyPage reads keys of a list.
+func (s *Service) keyPage(ctx context.Context, tenant InternalID, of keySource, q *query, l KeyList) (keys []Key, err error) {
+	err = s.reading(ctx, tenant, of, q, func(ctx context.Context) (err error) {
+		if of.retriever == "" {
+			keys, err = s.Store.KeyPage(ctx, tenant, of.list(l))
+			return err
+		}
+		pages, err := s.Store.KeyPages(ctx, tenant, []RetrieverID{of.retriever}, l)
+		if err == nil {
+			keys = pages[0]
+		}
+		return err
+	})
+	return keys, err
+}
+
+// reading calls read, which reads keys of a list. A list of active keys can pass over any number of others. If these are more than the request may
+// look at, it is a scan, and read is called again.
+func (s *Service) reading(ctx context.Context, tenant InternalID, of keySource, q *query, read func(ctx context.Context) error) error {
 	if cost := CostFrom(ctx); q.scan == nil && of.retriever == "" && !q.where.OnlyActive().IsZero() && cost.bounded() {
 		most := cost.upTo(cost.Left())
-		keys, err := s.Store.KeyPage(WithCost(ctx, most), tenant, l)
+		err := read(WithCost(ctx, most))
 		if most.Exceeded() == nil {
 			if err == nil {
 				err = cost.Look(int(most.looked.Load()))
 			}
-			return keys, err
+			return err
 		}
 		if err := q.startScan(cost, cost.Left(), true); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	ctx, done, err := s.scanning(ctx, tenant, q.scan)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer done()
-	if of.retriever == "" {
-		l.Where.Naming, l.Walk = of.naming, of.walk
-		keys, err := s.Store.KeyPage(ctx, tenant, l)
-		return keys, q.scan.explain(ctx, err)
-	}
-	pages, err := s.Store.KeyPages(ctx, tenant, []RetrieverID{of.retriever}, l)
-	if err != nil {
-		return nil, q.scan.explain(ctx, err)
-	}
-	return pages[0], nil
+	return q.scan.explain(ctx, read(ctx))
 }
 
 // countKeys counts the keys of a list. If these are more than the request may look at, the count is a scan.
@@ -146,8 +159,11 @@ func (s *Service) listKeys(ctx context.Context, c Caller, of keySource, o ListOp
 	if of, err = s.startScan(ctx, c.tenant(), of, &q); err != nil {
 		return nil, err
 	}
+	if q.ranks() {
+		return s.rank(ctx, c.tenant(), of, &q)
+	}
 	var first []Key
-	if q.Wants.reads() || q.ranks() {
+	if q.Wants.reads() {
 		if first, err = s.readFirst(ctx, c.tenant(), of, &q); err != nil {
 			return nil, err
 		}
@@ -155,7 +171,7 @@ func (s *Service) listKeys(ctx context.Context, c Caller, of keySource, o ListOp
 	return s.connectKeys(ctx, c.tenant(), of, &q, first)
 }
 
-// readFirst reads the first page of a list, or the beginning of a ranked one.
+// readFirst reads the first page of a list.
 func (s *Service) readFirst(ctx context.Context, tenant InternalID, of keySource, q *query) ([]Key, error) {
 	l := q.first()
 	cost := CostFrom(ctx)
@@ -248,8 +264,11 @@ func (s *Service) keyPages(ctx context.Context, tenant InternalID, ids []Retriev
 
 // connectKeys makes the page of a source's keys from those that were read first.
 func (s *Service) connectKeys(ctx context.Context, tenant InternalID, of keySource, q *query, first []Key) (*Connection[Key], error) {
-	if q.ranks() {
-		return s.rank(ctx, tenant, of, q, first)
+	switch {
+	case q.ranks() && len(first) < firstRanked:
+		return rankFirst(ctx, q, first)
+	case q.ranks():
+		return s.rank(ctx, tenant, of, q)
 	}
 	for i := range first {
 		q.policy.asOf(&first[i], q.now)

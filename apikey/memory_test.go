@@ -123,6 +123,18 @@ func (m *memory) CountKeys(ctx context.Context, tenant InternalID, where KeyCond
 	return len(selected(m.keys, func(k *Key) bool { return k.InternalID == tenant && where.Matches(k) })), nil
 }
 
+func (m *memory) MatchingKeys(ctx context.Context, tenant InternalID, l KeyList, f func(Key) (more bool)) error {
+	if err := m.read(ctx, "MatchingKeys"); err != nil {
+		return err
+	}
+	for _, k := range projected(selected(m.keys, func(k *Key) bool { return k.InternalID == tenant && l.Where.Matches(k) }), l.Fields) {
+		if !f(k) {
+			break
+		}
+	}
+	return nil
+}
+
 func (m *memory) EachKey(ctx context.Context, tenant InternalID, fields Fields, f func(*Key)) (unlisted int, err error) {
 	if err := m.read(ctx, "EachKey"); err != nil {
 		return 0, err

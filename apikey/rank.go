@@ -11,17 +11,19 @@ import (
 const RankLimit = 20_000
 
 const (
-	// firstRanked is how many keys of a ranked list are read first, to learn how much memory they take: documents may have any length.
+	// firstRanked is how many keys of each retriever are read first. If a retriever has no more, its list needs no further read.
 	firstRanked = 101
-	// rankedBytes is about how much memory the next keys may take.
+	// rankedBytes is about how much memory the keys may take that are kept in addition to the page.
 	rankedBytes = 2 << 20
 )
 
-// ranking keeps the requested page of a list while all keys of the list are read.
+// ranking keeps the requested page of a list while all keys of the list are read in any order.
 type ranking struct {
 	query         *query
+	cost          *Cost
 	found         []ranked
 	retained      int // bytes charged for the keys that are kept
+	added         int // bytes of the keys that were found since
 	total         int
 	before, after bool // keys exist before or after the query's cursors
 }
@@ -32,78 +34,63 @@ type ranked struct {
 	position
 }
 
-// rank reads all keys of a list and returns the page in the requested order. first has the beginning of the list, for which the memory is
-// charged.
-func (s *Service) rank(ctx context.Context, tenant InternalID, of keySource, q *query, first []Key) (*Connection[Key], error) {
+// rank reads all keys of a list and returns the page in the requested order.
+func (s *Service) rank(ctx context.Context, tenant InternalID, of keySource, q *query) (*Connection[Key], error) {
 	cost := CostFrom(ctx)
-	r := ranking{query: q}
-	page, l := first, q.first()
-	for n := 0; ; {
-		if n += len(page); n > RankLimit {
-			return nil, Invalid("orderBy", "This list has more than %d keys: it can be ordered by CREATED_AT and EXPIRES_AT, but not by NAME and LAST_USED_AT.", RankLimit)
-		}
-		r.add(page)
-		if err := r.retain(cost); err != nil {
-			return nil, err
-		}
-		if len(page) < l.Limit {
-			return r.connection(), nil
-		}
-		if n == firstRanked {
-			if err := s.affords(ctx, tenant, of, q, n); err != nil {
-				return nil, err
-			}
-		}
-		at := q.order.Position(&page[len(page)-1])
-		l.After, l.Limit = &at, min(max(1, rankedBytes*len(page)/sizeOf(page)), readTogether)
-		var err error
-		if page, err = s.readLarge(ctx, tenant, of, q, l); err != nil {
-			return nil, err
-		}
-	}
-}
-
-func (s *Service) readLarge(ctx context.Context, tenant InternalID, of keySource, q *query, l KeyList) ([]Key, error) {
-	done, err := CostFrom(ctx).readLarge(ctx)
+	done, err := cost.readLarge(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer done()
-	return s.keyPage(ctx, tenant, of, q, l)
+	var r ranking
+	err = s.reading(ctx, tenant, of, q, func(ctx context.Context) error {
+		if err := cost.retain(-r.retained); err != nil { // of an earlier attempt
+			return err
+		}
+		r = ranking{query: q, cost: cost}
+		var refused error
+		err := s.Store.MatchingKeys(ctx, tenant, of.list(q.keys(window{}, q.Fields)), func(k Key) (more bool) {
+			refused = r.add(k)
+			return refused == nil
+		})
+		return cmp.Or(refused, err)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return r.connection()
 }
 
-// affords fails if a ranked list has too many keys, or if reading the rest would look at more documents than the request may. It counts
-// without charging, because counting is cheap and the keys are charged when they are read.
-func (s *Service) affords(ctx context.Context, tenant InternalID, of keySource, q *query, read int) error {
-	cost := CostFrom(ctx)
-	if !cost.bounded() || q.scan != nil {
-		return nil
-	}
-	if e := cost.Exceeded(); e != nil {
-		return e
-	}
-	n, over, err := s.countUpTo(ctx, tenant, of.of(q.where), RankLimit)
-	switch left := cost.Left(); {
-	case err != nil:
-		return err
-	case over:
-		return Invalid("orderBy", "This list has more than %d keys: it can be ordered by CREATED_AT and EXPIRES_AT, but not by NAME and LAST_USED_AT.", RankLimit)
-	case n-read > left:
-		return cost.Look(left + 1)
-	}
-	return nil
-}
-
-// add looks at the next keys of the list.
-func (r *ranking) add(page []Key) {
-	r.total += len(page)
-	for i := range page {
-		k := &page[i]
-		r.query.policy.asOf(k, r.query.now)
-		if at := r.query.position(k); r.within(&at) {
-			r.found = append(r.found, ranked{*k, at})
+// rankFirst returns the page of a list whose keys were read first.
+func rankFirst(ctx context.Context, q *query, first []Key) (*Connection[Key], error) {
+	r := ranking{query: q, cost: CostFrom(ctx)}
+	for _, k := range first {
+		if err := r.add(k); err != nil {
+			return nil, err
 		}
 	}
+	return r.connection()
+}
+
+// add looks at the next key of the list.
+func (r *ranking) add(k Key) error {
+	if r.total++; r.total > RankLimit {
+		return Invalid("orderBy", "This list has more than %d keys: it can be ordered by CREATED_AT and EXPIRES_AT, but not by NAME and LAST_USED_AT.", RankLimit)
+	}
+	r.query.policy.asOf(&k, r.query.now)
+	at := r.query.position(&k)
+	if !r.within(&at) {
+		return nil
+	}
+	r.found = append(r.found, ranked{k, at})
+	if r.added += k.Size(); r.added < rankedBytes {
+		return nil
+	}
+	return r.cut()
+}
+
+// cut keeps the page and one more key, and charges their memory, because concurrent lists keep keys long before they end.
+func (r *ranking) cut() error {
 	slices.SortFunc(r.found, func(a, b ranked) int { return r.query.compare(&a.position, &b.position) })
 	limit := r.query.window.limit + 1
 	if n := len(r.found); n > limit && r.query.window.fromEnd {
@@ -111,17 +98,13 @@ func (r *ranking) add(page []Key) {
 	} else if n > limit {
 		r.found = slices.Delete(r.found, limit, n)
 	}
-}
-
-// retain charges the memory of the keys that are kept so far, because concurrent lists keep keys long before they end.
-func (r *ranking) retain(cost *Cost) error {
 	bytes := 0
 	for i := range r.found {
 		bytes += r.found[i].Size()
 	}
 	more := bytes - r.retained
-	r.retained = bytes
-	return cost.retain(more)
+	r.retained, r.added = bytes, 0
+	return r.cost.retain(more)
 }
 
 // within reports whether a place is between the query's cursors. If it is not, it records on which side it is.
@@ -135,7 +118,10 @@ func (r *ranking) within(at *position) bool {
 }
 
 // connection is the page.
-func (r *ranking) connection() *Connection[Key] {
+func (r *ranking) connection() (*Connection[Key], error) {
+	if err := r.cut(); err != nil {
+		return nil, err
+	}
 	c := &Connection[Key]{Items: make([]Key, len(r.found)), Total: r.total, HasPreviousPage: r.before, HasNextPage: r.after, at: r.query.position}
 	for i := range r.found {
 		c.Items[i] = r.found[i].Key
@@ -148,7 +134,7 @@ func (r *ranking) connection() *Connection[Key] {
 	default:
 		c.Items, c.HasNextPage = c.Items[:w.limit], true
 	}
-	return c
+	return c, nil
 }
 
 // compare orders two places: by value, then by id in the same direction. Keys without a value come last in both directions.

@@ -117,8 +117,6 @@ func (s *Service) startScan(ctx context.Context, tenant InternalID, of keySource
 	case of.naming != nil:
 		if n, over, err = s.countUpTo(ctx, tenant, look, indexSort); over {
 			of.walk, look.Naming = true, nil
-		} else if q.ranks() {
-			n *= 1 + n/MaxPage // a ranked list is read page by page, and each page of several retrievers looks at all of their keys
 		}
 	case look.CreatedBy != nil && q.order.ByExpiry:
 		if n, over, err = s.countUpTo(ctx, tenant, look, indexSort); over { // a store walks the keys of all creators

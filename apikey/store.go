@@ -93,6 +93,10 @@ type Reader interface {
 	// CountKeys counts the tenant's keys that meet the conditions.
 	CountKeys(ctx context.Context, tenant InternalID, where KeyConditions) (int, error)
 
+	// MatchingKeys calls f with each of the tenant's keys that meet the list's conditions, in no order, until f returns false. The list's order,
+	// range and limit do not matter. f must not call the store.
+	MatchingKeys(ctx context.Context, tenant InternalID, l KeyList, f func(Key) (more bool)) error
+
 	// EachKey calls f with each of the tenant's keys that lists show, in no order, and returns how many documents of the tenant no list shows. It
 	// ends with the context. f must not keep the key or parts of it: the next one may overwrite it.
 	EachKey(ctx context.Context, tenant InternalID, fields Fields, f func(*Key)) (unlisted int, err error)

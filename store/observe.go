@@ -114,6 +114,10 @@ func (o observed) AnswersOf(ctx context.Context, tenant apikey.InternalID, ids [
 	})
 }
 
+func (o observed) MatchingKeys(ctx context.Context, tenant apikey.InternalID, l apikey.KeyList, f func(apikey.Key) (more bool)) error {
+	return done(ctx, &o.observer, "MatchingKeys", func(ctx context.Context) error { return o.engine.MatchingKeys(ctx, tenant, l, f) })
+}
+
 func (o observed) EachKey(ctx context.Context, tenant apikey.InternalID, fields apikey.Fields, f func(*apikey.Key)) (int, error) {
 	return see(ctx, &o.observer, "EachKey", func(ctx context.Context) (int, error) { return o.engine.EachKey(ctx, tenant, fields, f) })
 }

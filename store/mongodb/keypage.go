@@ -3,6 +3,7 @@ package mongodb
 import (
 	"cmp"
 	"context"
+	"math"
 	"slices"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -381,8 +382,19 @@ func (s *Store) CountKeys(ctx context.Context, tenant apikey.InternalID, where a
 	if matchesNone(&where) {
 		return 0, nil
 	}
-	byExpiry := where.Naming == nil && where.CreatedBy == nil && (!where.Expires.Open() || where.NeverExpires)
-	l := s.listing(tenant, &apikey.KeyList{Where: where, Order: apikey.KeyOrder{ByExpiry: byExpiry}})
+	_, filter := s.whole(ctx, tenant, where, false)
+	return settling(ctx, s, func() (int, error) {
+		if onlyNarrows(&where) {
+			return s.checkedCount(ctx, &where, filter)
+		}
+		return count(ctx, s.keys, filter)
+	})
+}
+
+// whole returns the list of all keys that meet the conditions, in the order whose index answers most of them, and the filter that selects them.
+func (s *Store) whole(ctx context.Context, tenant apikey.InternalID, where apikey.KeyConditions, walk bool) (*listing, bson.D) {
+	byExpiry := (where.Naming == nil || walk) && where.CreatedBy == nil && (!where.Expires.Open() || where.NeverExpires)
+	l := s.listing(tenant, &apikey.KeyList{Where: where, Order: apikey.KeyOrder{ByExpiry: byExpiry}, Walk: walk})
 	var conditions bson.D
 	switch {
 	case !undatedPart(l.KeyList):
@@ -394,10 +406,45 @@ func (s *Store) CountKeys(ctx context.Context, tenant apikey.InternalID, where a
 		}
 		conditions = bson.D{{Key: "$or", Value: alternatives}}
 	}
-	return settling(ctx, s, func() (int, error) {
-		if onlyNarrows(&where) {
-			return s.checkedCount(ctx, &where, l.usable(conditions...))
+	return l, l.usable(conditions...)
+}
+
+// matchBatch is how many documents MatchingKeys gets at a time. The server sends 16 MiB at most.
+const matchBatch = 5000
+
+// MatchingKeys implements apikey.Store. An organization's keys come in the order of the index that answers most conditions, so that the server chooses
+// no other: a key that moves in an index while it is read would come twice or not at all. The keys of retrievers or of a creator come in no order,
+// because the server would sort them.
+func (s *Store) MatchingKeys(ctx context.Context, tenant apikey.InternalID, list apikey.KeyList, f func(apikey.Key) (more bool)) error {
+	if matchesNone(&list.Where) {
+		return nil
+	}
+	// f must not get a key twice, so what was left unfinished is finished before, not after.
+	if r := s.settler.due(s.left.misses()); r != nil {
+		s.settler.wait(ctx, r, patience)
+	}
+	where := &list.Where
+	l, filter := s.whole(ctx, tenant, list.Where, list.Walk)
+	fields, check := list.Fields, onlyNarrows(where)
+	if check {
+		fields |= apikey.FindingFields
+	}
+	q := find{filter: filter, fields: document.KeyFieldNames(fields), batch: matchBatch}
+	if !l.few && datedPart(l.KeyList) {
+		q.sort = l.order()
+	}
+	if left := apikey.CostFrom(ctx).Left(); left < math.MaxInt {
+		q.limit = left + 1
+	}
+	dates, reader := document.KeyReader{Fields: apikey.FindingFields}, document.KeyReader{Fields: list.Fields}
+	_, err := q.until(ctx, s.keys, func(doc bson.Raw, _ int) (enough bool) {
+		if check {
+			if k, ok := dates.Listed(doc); !ok || !meets(where, &k) {
+				return false
+			}
 		}
-		return count(ctx, s.keys, l.usable(conditions...))
+		k, ok := reader.Listed(doc)
+		return ok && !f(k)
 	})
+	return err
 }

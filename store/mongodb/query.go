@@ -10,7 +10,7 @@ import (
 //	KeysByHash              api_keys    key_hash
 //	Keys                    api_keys    internal_id, key_id; for a key without one, _id
 //	KeysWithHashes          api_keys    key_hash
-//	KeyPages, KeyPage, CountKeys
+//	KeyPages, KeyPage, CountKeys, MatchingKeys
 //	  of retrievers         api_keys    internal_id, scopes.resource_id, created_at, key_id, which is their order too
 //	  of a creator          api_keys    internal_id, created_by, created_at, key_id, which is their order too
 //	  of a tenant           api_keys    internal_id, created_at, key_id, which is their order too

@@ -88,6 +88,15 @@ func TestCommands(t *testing.T) {
 	countKeys := func(where apikey.KeyConditions) func(context.Context) (int, error) {
 		return func(ctx context.Context) (int, error) { return s.CountKeys(ctx, "int_1", where) }
 	}
+	matchingKeys := func(l apikey.KeyList) func(context.Context) (int, error) {
+		return func(ctx context.Context) (n int, err error) {
+			err = s.MatchingKeys(ctx, "int_1", l, func(apikey.Key) (more bool) {
+				n++
+				return true
+			})
+			return n, err
+		}
+	}
 	many := apikey.KeyConditions{
 		Status: []apikey.Status{apikey.Active, apikey.Expired}, At: aTime, Types: []apikey.Type{apikey.RetrieverKey}, NeverUsed: true, NeverExpires: true,
 		UnusedSince: &aTime, Search: apikey.NewSearch("KEY key_0000"),
@@ -151,6 +160,10 @@ func TestCommands(t *testing.T) {
 		{"CountKeys of the organization, active and never expiring", countKeys(apikey.KeyConditions{NeverExpires: true, Status: []apikey.Status{apikey.Active}, At: aTime}), 5, "aggregate api_keys"},
 		{"CountKeys of two retrievers", countKeys(apikey.KeyConditions{Search: apikey.NewSearch("key")}.Of("ret_1", "ret_2")), 5, "aggregate api_keys"},
 		{"CountKeys of a set of none", countKeys(apikey.KeyConditions{Status: []apikey.Status{}}), 0, ""},
+		{"MatchingKeys", matchingKeys(apikey.KeyList{Fields: apikey.FieldName, Where: apikey.KeyConditions{NeverUsed: true, Search: apikey.NewSearch("KEY key_0000")}}), 5, "find api_keys key_id key_hash name"},
+		{"MatchingKeys of two retrievers", matchingKeys(apikey.KeyList{Where: apikey.ActiveKeys(aTime).Of("ret_1", "ret_2")}), 5, "find api_keys key_id key_hash"},
+		{"MatchingKeys that expire in a period", matchingKeys(apikey.KeyList{Where: apikey.KeyConditions{Expires: apikey.Period{From: &aTime}}}), 0, "find api_keys key_id key_hash"},
+		{"MatchingKeys of a set of none", matchingKeys(apikey.KeyList{Where: apikey.KeyConditions{Types: []apikey.Type{}}}), 0, ""},
 		{"EachKey", func(ctx context.Context) (n int, err error) {
 			_, err = s.EachKey(ctx, "int_1", apikey.FindingFields, func(*apikey.Key) { n++ })
 			return n, err
@@ -249,17 +262,25 @@ func TestCommands(t *testing.T) {
 	}
 }
 
-// A report must read keys in an order that no change of a key changes. Without it, the server can choose an index of expires_at, and a key whose expiry
-// is moved meanwhile is counted twice or not at all.
-func TestReportsReadInAnOrderThatDoesNotChange(t *testing.T) {
+// A report and a list by name must read an organization's keys in an order that no change of a key changes. Without it, the server can choose an index of
+// expires_at, and a key whose expiry is moved meanwhile is there twice or not at all.
+func TestAllKeysAreReadInAnOrderThatDoesNotChange(t *testing.T) {
 	s, w := filled(t)
 	looksEvery(s, time.Hour)
-	if _, err := s.EachKey(t.Context(), "int_1", apikey.FindingFields, func(*apikey.Key) {}); err != nil {
+	_, err := s.EachKey(t.Context(), "int_1", apikey.FindingFields, func(*apikey.Key) {})
+	if err == nil {
+		err = s.MatchingKeys(t.Context(), "int_1", apikey.KeyList{}, func(apikey.Key) (more bool) { return true })
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
-	commands := w.take()
-	if len(commands) != 1 || commands[0].Lookup("sort").String() != `{"key_id": {"$numberInt":"1"}}` {
-		t.Errorf("sent %s", commands)
+	var sorts []string
+	for _, c := range w.take() {
+		sorts = append(sorts, c.Lookup("sort").String())
+	}
+	want := []string{`{"key_id": {"$numberInt":"1"}}`, `{"created_at": {"$numberInt":"-1"},"key_id": {"$numberInt":"-1"}}`}
+	if !slices.Equal(sorts, want) {
+		t.Errorf("sent %s, want %s", sorts, want)
 	}
 }
 
@@ -284,6 +305,9 @@ func TestAListIsOneCommandAndItsTotalOneMore(t *testing.T) {
 		"by expiry": {apikey.ListOptions{
 			Page: first, Order: apikey.Order{Field: apikey.ByExpiresAt, Direction: apikey.Descending}, Wants: apikey.Wants{Items: true, Total: true},
 		}, "find aggregate"},
+		"by name": {apikey.ListOptions{
+			Page: first, Order: apikey.Order{Field: apikey.ByName}, Wants: apikey.Wants{Items: true, Total: true, HasNext: true, HasPrevious: true},
+		}, "find"},
 		"a creator's": {apikey.ListOptions{Filter: apikey.Filter{CreatedBy: new("user")}, Wants: apikey.Wants{Items: true}}, "find"},
 	} {
 		ctx := apikey.WithCost(t.Context(), apikey.NewCost(1000, 0))

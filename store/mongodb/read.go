@@ -49,7 +49,7 @@ type find struct {
 	whole  bson.RawValue // an encoded projection instead of fields
 	hint   string        // the name of the index that must be used; empty: the server chooses
 	limit  int           // 0: all matches, if the filter itself bounds them
-	batch  int           // the batch size if there is no limit; 0: large
+	batch  int           // the batch size; 0: one batch up to the limit, or a large one if there is none
 }
 
 // command encodes the find. The driver's own Find never sends how long the caller waits. Adding that costs a list of 20
@@ -95,10 +95,9 @@ func (q find) each(ctx context.Context, c collection, f func(doc bson.Raw, more 
 
 // until is each, but stops when f returns true.
 func (q find) until(ctx context.Context, c collection, f func(doc bson.Raw, more int) (enough bool)) (n int, err error) {
-	// If the batch is larger than the limit, the server sees the end and closes its cursor in the same round trip.
 	batch := cmp.Or(q.batch, 10_000)
-	if q.limit > 0 {
-		batch = q.limit + 1
+	if q.limit > 0 && (q.batch == 0 || q.limit < q.batch) {
+		batch = q.limit + 1 // so the server sees the end and closes its cursor in the same round trip
 	}
 	deepen(0)
 	command := append(q.command(c.Name(), batch), c.in.concern...)

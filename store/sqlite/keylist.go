@@ -313,7 +313,11 @@ func (s *Store) sorted(ctx context.Context, from []sequence, l apikey.KeyList) (
 	found := collect(&l)
 	for _, q := range from {
 		matches := matcher(q.rest(l.Where))
-		for _, r := range q.runs(&apikey.KeyList{Where: l.Where}) {
+		part := apikey.KeyList{Where: l.Where}
+		if l.Order.ByExpiry == (q.order == keysByExpiry) { // the sequence is in the list's order
+			part.Order, part.After, part.Before = l.Order, l.After, l.Before
+		}
+		for _, r := range q.runs(&part) {
 			err := s.walk(ctx, q, r, l.Where.OnlyActive(), s.sizes.firstRows, matches, func(doc bson.Raw) (more bool) {
 				if doc != nil {
 					found.add(doc)
@@ -422,53 +426,23 @@ func (s *Store) isShort(ctx context.Context, q sequence, where *apikey.KeyCondit
 }
 
 // CountKeys implements apikey.Store.
-func (s *Store) CountKeys(ctx context.Context, tenant apikey.InternalID, where apikey.KeyConditions) (int, error) {
-	switch {
-	case len(where.Naming) > 1:
-		return s.countNaming(ctx, tenant, where)
-	case where.Naming != nil:
-		n := 0
-		for _, q := range sequences(tenant, where.Naming) {
-			var err error
-			if n, err = s.countSequence(ctx, q, where); err != nil {
-				return 0, err
-			}
-		}
-		return n, nil
-	case where.CreatedBy != nil:
-		return s.countSequence(ctx, sequence{keysOfCreator, tenant, *where.CreatedBy}, where)
-	default:
-		return s.countSequence(ctx, inOrderOf(tenant, apikey.KeyOrder{ByExpiry: !where.Expires.Open() || where.NeverExpires}), where)
+func (s *Store) CountKeys(ctx context.Context, tenant apikey.InternalID, where apikey.KeyConditions) (n int, err error) {
+	from := narrowest(tenant, where, false)
+	if len(from) == 0 {
+		return 0, nil
 	}
-}
-
-// countSequence counts the keys of the sequence that meet the conditions.
-func (s *Store) countSequence(ctx context.Context, q sequence, where apikey.KeyConditions) (n int, err error) {
-	rest := q.rest(where)
-	if rest.Fields() == 0 {
-		return s.countRuns(ctx, q, where)
+	rest := from[0].rest(where)
+	switch rows := rest.Fields() == 0; {
+	case rows && len(from) == 1:
+		return s.countRuns(ctx, from[0], where)
+	case rows && where.Created.Open():
+		return s.countRows(ctx, from, where.OnlyActive())
 	}
-	if q.order == keysOfTenant || q.order == keysByExpiry {
-		if most, err := s.spansMost(ctx, q, where); err != nil {
-			return 0, err
-		} else if most {
-			err = s.table(ctx, q.tenant, where, func(bson.Raw) { n++ })
-			return n, err
-		}
-	}
-	matches := matcher(rest)
-	for _, r := range q.runs(&apikey.KeyList{Where: where}) {
-		err := s.walk(ctx, q, r, where.OnlyActive(), s.sizes.firstRows, matches, func(doc bson.Raw) (more bool) {
-			if doc != nil {
-				n++
-			}
-			return true
-		})
-		if err != nil {
-			return 0, err
-		}
-	}
-	return n, nil
+	err = s.each(ctx, from, where, func(bson.Raw) (more bool) {
+		n++
+		return true
+	})
+	return n, err
 }
 
 // countRuns counts rows by the sequence alone.
@@ -483,45 +457,14 @@ func (s *Store) countRuns(ctx context.Context, q sequence, where apikey.KeyCondi
 	return n, nil
 }
 
-// countNaming counts the keys that name one of several retrievers, each once.
-func (s *Store) countNaming(ctx context.Context, tenant apikey.InternalID, where apikey.KeyConditions) (n int, err error) {
-	rest := sequence{order: keysOfRetriever}.rest(where)
-	if rest.Fields() == 0 && where.Created.Open() {
-		return s.countRows(ctx, tenant, where.Naming, where.OnlyActive())
-	}
-	several := map[apikey.ID]bool{} // the keys so far that name several retrievers
-	matches, scopes := matcher(rest), key(apikey.FieldScopes)
-	for _, q := range sequences(tenant, where.Naming) {
-		for _, r := range q.runs(&apikey.KeyList{Where: where}) {
-			err := s.walk(ctx, q, r, where.OnlyActive(), s.sizes.firstRows, matches, func(doc bson.Raw) (more bool) {
-				if doc == nil {
-					return true
-				}
-				k, _ := scopes(doc)
-				if len(k.Retrievers()) == 1 || !several[k.ID] {
-					n++
-				}
-				if len(k.Retrievers()) > 1 {
-					several[k.ID] = true
-				}
-				return true
-			})
-			if err != nil {
-				return 0, err
-			}
-		}
-	}
-	return n, nil
-}
-
 // countRows counts the keys of several retrievers by their rows.
-func (s *Store) countRows(ctx context.Context, tenant apikey.InternalID, retrievers []apikey.RetrieverID, activeAt time.Time) (n int, err error) {
+func (s *Store) countRows(ctx context.Context, retrievers []sequence, activeAt time.Time) (n int, err error) {
 	var seen []uint64 // a bit for each row
 	cost := apikey.CostFrom(ctx)
-	for _, id := range distinct(retrievers) {
+	for _, q := range retrievers {
 		rows := 0
 		err := s.reading(ctx, func(uncanceled context.Context) error {
-			found, err := s.statements[keyRowsOfRetriever].QueryContext(uncanceled, tenant, id, activeAfter(activeAt), limitOf(cost))
+			found, err := s.statements[keyRowsOfRetriever].QueryContext(uncanceled, q.tenant, q.of, activeAfter(activeAt), limitOf(cost))
 			if err != nil {
 				return err
 			}

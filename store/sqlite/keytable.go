@@ -28,7 +28,10 @@ func (s *Store) inOrderOrTable(ctx context.Context, q sequence, l apikey.KeyList
 		return s.inOrder(ctx, q, l)
 	}
 	found := collect(&l)
-	err = s.table(ctx, q.tenant, l.Where, found.add)
+	err = s.table(ctx, q.tenant, l.Where, func(doc bson.Raw) (more bool) {
+		found.add(doc)
+		return true
+	})
 	return found.page(), err
 }
 
@@ -54,23 +57,22 @@ func (s *Store) lastKeyRow(ctx context.Context) (last int64, err error) {
 	return last, err
 }
 
-// table calls f with the document of each of the tenant's keys that meets the conditions, in no order. The document is valid only during the call.
-func (s *Store) table(ctx context.Context, tenant apikey.InternalID, where apikey.KeyConditions, f func(doc bson.Raw)) error {
+// table calls f with the document of each of the tenant's keys that meets the conditions, in no order, until f needs no more. The document is valid
+// only during the call.
+func (s *Store) table(ctx context.Context, tenant apikey.InternalID, where apikey.KeyConditions, f func(doc bson.Raw) (more bool)) error {
 	last, err := s.lastKeyRow(ctx)
-	matches, looked := matcher(where), 0
-	n, end := looking(func(doc bson.Raw) bool {
-		looked += apikey.Documents(len(doc))
-		if matches == nil || matches(doc) {
-			f(doc)
-		}
-		return false
-	})
-	defer end()
 	if err != nil {
 		return err
 	}
+	matches, looked, more := matcher(where), 0, true
+	n, end := looking(func(doc bson.Raw) bool {
+		looked += apikey.Documents(len(doc))
+		more = more && (matches != nil && !matches(doc) || f(doc))
+		return false
+	})
+	defer end()
 	atOnce := int64(s.sizes.rowsAtOnce)
-	for row := int64(0); err == nil && row < last; row += atOnce {
+	for row := int64(0); err == nil && more && row < last; row += atOnce {
 		err = s.aside(ctx, func() error {
 			var rows int
 			err := s.reading(ctx, func(uncanceled context.Context) error {

@@ -24,7 +24,10 @@ func TestSearchesCopyNoDocuments(t *testing.T) {
 	search := apikey.KeyConditions{Search: apikey.NewSearch("NUMBER 17")}
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	err := s.table(t.Context(), tenant, search, func(bson.Raw) { found++ })
+	err := s.table(t.Context(), tenant, search, func(bson.Raw) (more bool) {
+		found++
+		return true
+	})
 	runtime.ReadMemStats(&after)
 	took, documents := after.TotalAlloc-before.TotalAlloc, uint64(n*len(keyDocument(0, "ret_0")))
 	if err != nil || found != 1+10+100 || took > documents/4 {

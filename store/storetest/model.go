@@ -58,6 +58,17 @@ func (m model) CountKeys(_ context.Context, tenant apikey.InternalID, where apik
 	return len(m.keys(0, func(k apikey.Key) bool { return meets(k, tenant, where) })), nil
 }
 
+func (m model) MatchingKeys(_ context.Context, tenant apikey.InternalID, l apikey.KeyList, f func(apikey.Key) (more bool)) error {
+	for _, k := range m.keys(apikey.AllFields, func(k apikey.Key) bool { return meets(k, tenant, l.Where) }) {
+		for _, k := range m.keys(l.Fields, func(other apikey.Key) bool { return other.Hash == k.Hash }) {
+			if !f(k) {
+				return nil
+			}
+		}
+	}
+	return nil
+}
+
 func (m model) EachKey(_ context.Context, tenant apikey.InternalID, fields apikey.Fields, f func(*apikey.Key)) (unlisted int, err error) {
 	for _, k := range m.keys(fields|apikey.FieldInternalID, func(k apikey.Key) bool { return k.InternalID == tenant }) {
 		if fields&apikey.FieldInternalID == 0 {

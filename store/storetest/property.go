@@ -220,7 +220,7 @@ func (w *world) drawQuestion(t *rapid.T) question {
 	fields := one(t, "fields", []apikey.Fields{apikey.AllFields, 0, apikey.StatusFields | apikey.FieldName, apikey.FieldCreatedAt | apikey.FieldScopes})
 	at := one(t, "at", instants)
 
-	switch method := rapid.IntRange(0, 27).Draw(t, "method"); method {
+	switch method := rapid.IntRange(0, 31).Draw(t, "method"); method {
 	case 0:
 		ids := some(t, slices.Concat(keyIDs, w.legacy, []string{"key_nowhere"}))
 		return question{fmt.Sprintf("Keys(%s, %q, %b)", tenant, ids, fields), func(ctx context.Context, s questioned) (any, error) {
@@ -256,6 +256,20 @@ func (w *world) drawQuestion(t *rapid.T) question {
 			})
 			slices.Sort(keys)
 			return append(keys, fmt.Sprint(unlisted, " unlisted")), err
+		}}
+	case 28, 29, 30, 31:
+		l := apikey.KeyList{Where: w.drawConditions(t), Walk: rapid.Bool().Draw(t, "walk"), Fields: fields}
+		most := one(t, "most", []int{1, 2, 1000})
+		return question{fmt.Sprintf("MatchingKeys(%s, %s, %+v) up to %d", tenant, shown(l.Where), l, most), func(ctx context.Context, s questioned) (any, error) {
+			var keys []apikey.Key
+			err := s.MatchingKeys(ctx, tenant, l, func(k apikey.Key) (more bool) {
+				keys = append(keys, k)
+				return len(keys) < most
+			})
+			if len(keys) == most {
+				return most, err // there is no order, so it can be any of them
+			}
+			return inOrder(keys, err)
 		}}
 	case 27:
 		from, before, limit := one(t, "expires from", instants[1:]), one(t, "expires before", append(instants[1:], instant.AddDate(2, 0, 0))), one(t, "limit", []int{7, 50})
