@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"retrieverkeys/apikey"
 	"retrieverkeys/program/programtest"
@@ -105,5 +106,35 @@ func TestStopFinishesRequests(t *testing.T) {
 				t.Errorf("the newest key: %v %v", pages, err)
 			}
 		})
+	}
+}
+
+// A request that was answered must not delay the stop, even if the client announced a body and never sends it. Otherwise, one such client makes every
+// deployment fail after 20 seconds.
+func TestStopDoesNotWaitForAnnouncedBodies(t *testing.T) {
+	d := programtest.Seeded(t, programtest.Embedded(t))
+	p := programtest.StartProcess(t, d.Env)
+	for request, want := range map[string]int{"POST " + gatedPath: http.StatusOK, "DELETE /v1/retrievers/ret_main/api-keys": http.StatusMethodNotAllowed} {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(p.URL, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = conn.Close() }()
+		if err := conn.SetDeadline(time.Now().Add(programtest.MaxWait)); err != nil {
+			t.Fatal(err)
+		}
+		_, _ = fmt.Fprintf(conn, "%s HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer key_tie_a\r\nContent-Length: 5\r\n\r\n", request)
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = resp.Body.Close() }()
+		if _, err := io.Copy(io.Discard, resp.Body); err != nil || resp.StatusCode != want {
+			t.Errorf("%s: got %d, %v, want %d", request, resp.StatusCode, err, want)
+		}
+	}
+	p.Signal(syscall.SIGTERM)
+	if err := p.Cmd.Wait(); err != nil || !strings.Contains(p.Stderr.String(), `"msg":"stopped"`) {
+		t.Errorf("%v\n%s", err, p.Stderr)
 	}
 }

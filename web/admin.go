@@ -20,13 +20,13 @@ func NewAdminHandler(metrics http.Handler, address string, names []string) http.
 	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	own := ownHosts(address, names)
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return awaitNoBody(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !own(r.Host) {
 			http.Error(w, "This host is not allowed. Use localhost, an IP address, or a name in ADMIN_HOSTS.", http.StatusMisdirectedRequest)
 			return
 		}
 		mux.ServeHTTP(w, r)
-	})
+	}))
 }
 
 // ownHosts are the hosts under which a listener accepts requests. A page of another site can make its own name resolve to this machine,

@@ -139,10 +139,6 @@ func (a authorizer) forwarded(r *http.Request) string {
 // answer decides, and writes the response. The request holds a turn only until the decision.
 func (a authorizer) answer(w http.ResponseWriter, r *http.Request, id apikey.RetrieverID) {
 	start := time.Now()
-	if r.ContentLength != 0 {
-		// Gateways announce bodies that they do not send. net/http would wait for the body, or read the next request as a part of it.
-		w.Header().Set("Connection", "close")
-	}
 	key, err := a.decide(w.Header(), r, id)
 	a.counted(outcome(r.Context(), err), time.Since(start))
 	if err != nil {

@@ -14,37 +14,57 @@ func withTimeout(timeout time.Duration, bodyBytes int64, next http.Handler) http
 		defer cancel()
 		if r.ContentLength != 0 {
 			setReadDeadline(w, time.Now().Add(timeout))
-			r.Body = bodyInTime{r.Body, w}
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, bodyBytes)
 		next.ServeHTTP(w, r.WithContext(ctx))
 	})
 }
 
-// bodyInTime removes the read deadline when the body has been read.
-type bodyInTime struct {
-	io.ReadCloser
-	w http.ResponseWriter
-}
+// lingering is how long the rest of a body may arrive after the response. If a connection is closed while the client still sends, the client
+// may get a reset instead of the response. net/http waits as long for that reason.
+const lingering = 500 * time.Millisecond
 
-func (b bodyInTime) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	if err == io.EOF {
-		setReadDeadline(b.w, time.Time{})
-	}
-	return n, err
-}
-
-// clearReadDeadline removes the server's read deadline from requests that have been read. While a handler runs, net/http keeps reading to
-// learn whether the client leaves. If the deadline expires then, it cancels the context of this request and of all later ones on the
-// connection.
-func clearReadDeadline(next http.Handler) http.Handler {
+// awaitNoBody lets no response and no shutdown wait for a body that no handler reads. net/http reads such a body first, to use the connection
+// again, until the server's read deadline. So it closes the connection unless the body was read to its end.
+//
+// It removes that deadline from requests that have been read. While a handler runs, net/http keeps reading to learn whether the client leaves.
+// If the deadline expires then, it cancels the context of this request and of all later ones on the connection.
+func awaitNoBody(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ContentLength == 0 {
 			setReadDeadline(w, time.Time{})
+			next.ServeHTTP(w, r)
+			return
 		}
+		body := &announcedBody{ReadCloser: r.Body, w: w, reuse: w.Header().Get("Connection") == ""}
+		r.Body = body
+		w.Header().Set("Connection", "close")
+		defer func() {
+			if !body.ended {
+				setReadDeadline(w, time.Now().Add(lingering))
+			}
+		}()
 		next.ServeHTTP(w, r)
 	})
+}
+
+// announcedBody removes the read deadline when it has been read to its end, and then lets the connection be used again if reuse is set.
+type announcedBody struct {
+	io.ReadCloser
+	w            http.ResponseWriter
+	reuse, ended bool
+}
+
+func (b *announcedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err == io.EOF && !b.ended {
+		b.ended = true
+		setReadDeadline(b.w, time.Time{})
+		if b.reuse {
+			b.w.Header().Del("Connection")
+		}
+	}
+	return n, err
 }
 
 func setWriteDeadline(w http.ResponseWriter, at time.Time) {

@@ -1,12 +1,16 @@
 package web
 
 import (
+	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -26,7 +30,7 @@ func TestNoReadDeadlineOutlivesTheRequest(t *testing.T) {
 	for body, bounded := range map[string]bool{"": false, "{}": true} {
 		w := &deadlined{httptest.NewRecorder(), time.Now().Add(time.Minute)} // as the server sets it
 		answered := false
-		clearReadDeadline(withTimeout(time.Minute, 10, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		awaitNoBody(withTimeout(time.Minute, 10, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 			answered = true
 			if w.reading.IsZero() == bounded {
 				t.Errorf("body %q: it must be read by %v", body, w.reading)
@@ -40,6 +44,103 @@ func TestNoReadDeadlineOutlivesTheRequest(t *testing.T) {
 		}))).ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/", strings.NewReader(body)))
 		if !answered {
 			t.Error("nothing was answered")
+		}
+	}
+}
+
+// Clients announce bodies that they do not send. Without this, the server answers such a request, or closes its connection, only when its read
+// deadline expires, and a shutdown meanwhile fails. The servers here have none.
+func TestNoResponseWaitsForABodyThatIsNotRead(t *testing.T) {
+	api := func() http.Handler {
+		return newGated().handler(func(o *Options) { o.Console, o.Playground, o.RefuseGraphQL = true, true, refuseREST })
+	}
+	admin := func() http.Handler {
+		return NewAdminHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, strings.Repeat("metric 1\n", 10_000))
+		}), "127.0.0.1:0", nil)
+	}
+	key := "Authorization: Bearer " + token + "\r\n"
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	for _, c := range []struct {
+		handler       func() http.Handler
+		line, headers string
+		want          int
+	}{
+		{api, "POST " + askURL, key, 200},
+		{api, "GET " + askURL, "", 401},
+		{api, "POST /v1/authorize", key, 403},
+		{api, "DELETE /v1/retrievers/ret_1/api-keys", key, 405},
+		{api, "GET /v1/retrievers/ret_1/api-keys", "", 401},
+		{api, "POST /v1/audit-events", key, 405},
+		{api, "POST /nowhere", key, 404},
+		{api, "POST //graphql", key, 307},
+		{api, "POST /graphql", "Sec-Fetch-Site: cross-site\r\n", 403},
+		{api, "OPTIONS /graphql", "Origin: https://a.example\r\nAccess-Control-Request-Method: POST\r\n", 403},
+		{api, "GET /healthz", "", 200},
+		{api, "GET /readyz", "", 200},
+		{api, "GET /openapi.json", "", 200},
+		{api, "GET /", "", 200},
+		{api, "GET /console/main.js", "", 200},
+		{api, "GET /playground", "", 200},
+		{admin, "GET /metrics", "", 200},
+		{admin, "POST /metrics", "", 405},
+	} {
+		for _, announced := range []string{"Content-Length: 5", "Content-Length: 5\r\nExpect: 100-continue", "Transfer-Encoding: chunked"} {
+			request := c.line + " HTTP/1.1\r\nHost: localhost\r\n" + c.headers + announced + "\r\n\r\n"
+			wg.Go(func() {
+				if status, closes, err := untilClosed(c.handler(), request); err != nil || status != c.want || !closes {
+					t.Errorf("%s, %s: got %d, closes %t, %v, want %d", c.line, announced, status, closes, err, c.want)
+				}
+			})
+		}
+	}
+}
+
+// untilClosed sends the request to a server with that handler, and reads until the server closes the connection.
+func untilClosed(h http.Handler, request string) (status int, closes bool, err error) {
+	server := httptest.NewServer(h)
+	defer server.Close()
+	conn, err := net.Dial("tcp", server.Listener.Addr().String())
+	if err != nil {
+		return 0, false, err
+	}
+	defer func() { _ = conn.Close() }()
+	if err := conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
+		return 0, false, err
+	}
+	if _, err := io.WriteString(conn, request); err != nil {
+		return 0, false, err
+	}
+	r := bufio.NewReader(conn)
+	resp, err := http.ReadResponse(r, nil)
+	if err != nil {
+		return 0, false, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+		return 0, false, err
+	}
+	if n, err := r.Discard(1); !errors.Is(err, io.EOF) {
+		return 0, false, fmt.Errorf("after the response: %d bytes, %w", n, err)
+	}
+	return resp.StatusCode, resp.Close, nil
+}
+
+// A client that sends the whole body keeps its connection, unless the process is stopping. Otherwise every GraphQL request needs a new connection.
+func TestConnectionsOfReadBodiesAreReused(t *testing.T) {
+	for _, c := range []struct {
+		path           string
+		stopping, want bool
+	}{{"/graphql", false, false}, {"/graphql", true, true}, {"/nowhere", false, true}} {
+		stopping := make(chan struct{})
+		if c.stopping {
+			close(stopping)
+		}
+		w := httptest.NewRecorder()
+		newGated().handler(func(o *Options) { o.Stopping = stopping }).ServeHTTP(w, httptest.NewRequest(http.MethodPost, c.path, strings.NewReader("{}")))
+		if got := w.Header().Get("Connection") == "close"; got != c.want {
+			t.Errorf("%s, stopping: %t: closes %t", c.path, c.stopping, got)
 		}
 	}
 }

@@ -140,7 +140,7 @@ func NewHandler(o Options) http.Handler {
 		writeError(w, &apikey.Error{Code: apikey.NotFound, Message: "Nothing exists at this path."})
 	})
 	authorizer := authorizer{who: who, gate: gate, executes: o.GatePath, timeout: o.Timeout, counted: o.Metrics.Authorization, ignored: new(sync.Once)}
-	served := withSecurityHeaders(clearReadDeadline(closeWhenStopping(o.Stopping, authorizer.route(o.CORS.wrap(o.Logger, mux)))))
+	served := withSecurityHeaders(closeWhenStopping(o.Stopping, awaitNoBody(authorizer.route(o.CORS.wrap(o.Logger, mux)))))
 	return withRequestID(traceRequests(o.Tracer, logRequests(o.Logger, o.Metrics.Request, served)))
 }
 
