@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -83,15 +84,31 @@ func isControl(r rune) bool { return r < ' ' || r == 0x7f }
 // named is namedPath.
 var named = GatePath{"/v1/retrievers/", "/authorize"}
 
+// meant matches decoded paths that somebody can mean for one of the addresses: those that begin like the second or third, or begin and end like the
+// first. A slash at the end, and parameters after a semicolon, make no difference.
+var meant = regexp.MustCompile(`(?s)^/v1/(authorize(;[^/]*)?(/|$)|retrievers/(.*/)?authorize(;[^/]*)?/?$)`)
+
+// malformed returns the address that the path is meant for although it is none of them, or an empty text. Another server may decode it, merge its slashes
+// or resolve its dots. The REST endpoints keep the paths of keys, where authorize is an id.
+func malformed(u *url.URL) string {
+	clean := path.Clean(u.Path)
+	if !meant.MatchString(u.Path) && !meant.MatchString(clean) {
+		return ""
+	}
+	if isKey, _ := path.Match("/v1/retrievers/*/api-keys/*", path.Clean(escapedPath(u))); isKey {
+		return ""
+	}
+	if strings.HasPrefix(clean, authorizePath) {
+		return originalPath
+	}
+	return namedPath
+}
+
 // route answers the requests of gateways and passes on all others. It precedes everything that treats requests by their method or
-// headers, and the routes, which redirect a path that is not clean: gateways need an answer.
+// headers, and the routes, which redirect a path that is not clean: gateways need an answer. A path that is malformed names no retriever.
 func (a authorizer) route(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		escaped := escapedPath(r.URL)
-		if !strings.HasPrefix(escaped, "/v1/") {
-			next.ServeHTTP(w, r)
-			return
-		}
 		if _, ok := named.segment(escaped); ok {
 			r.Pattern = namedPath
 			a.answer(w, r, named.retriever(escaped))
@@ -101,6 +118,9 @@ func (a authorizer) route(next http.Handler) http.Handler {
 		} else if ok && original == "" {
 			r.Pattern = authorizePath
 			a.answer(w, r, a.executes.retriever(a.forwarded(r)))
+		} else if address := malformed(r.URL); address != "" {
+			r.Pattern = address
+			a.answer(w, r, "")
 		} else {
 			next.ServeHTTP(w, r)
 		}

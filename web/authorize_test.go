@@ -320,6 +320,51 @@ func TestGatePaths(t *testing.T) {
 				t.Errorf("%s: got %d %v", id, w.Code, w.Header())
 			}
 		}
+		for _, target := range []string{
+			"/v1/retrievers/ret_2/../ret_1/authorize", "/v1/retrievers/ret_1//authorize", "/v1/retrievers/ret_1/./authorize", "/v1/retrievers//ret_1/authorize",
+			"//v1/retrievers/ret_1/authorize", "/v1//retrievers/ret_1/authorize", "/./v1/retrievers/ret_1/authorize", "/x/../v1/retrievers/ret_1/authorize",
+			"/v1/retrievers/ret_1/authorize/", "/v1/retrievers/ret_1/authorize//", "/v1/retrievers/ret_1/authorize/.", "/v1/retrievers/ret_1/authorize;a", "/v1/retrievers/ret_1/authorize;a/",
+			"/v1/retrievers/authorize", "/v1/retrievers/ret_1/x/authorize", "/v1/retrievers/../../ret_1/authorize", "/v1/retrievers/%0a/ret_1/authorize",
+			"/v1/retrievers/ret_2/%2e%2e/ret_1/authorize", "/v1/retrievers%2Fret_1%2Fauthorize", "/v1/retrievers/ret_1/%61uthorize", "/v1/retrievers/ret_1/authorize%2F",
+			"//v1/authorize/v1/retrievers/ret_1/execute", "/v1//authorize/v1/retrievers/ret_1/execute", "/v1/x/../authorize/v1/retrievers/ret_1/execute", "/v1/./authorize",
+			"//v1/authorize", "/v1/authorize;a", "/v1/authorize;a/v1/retrievers/ret_1/execute", "/v1%2Fauthorize/v1/retrievers/ret_1/execute", "/v1/authoriz%65",
+			"/v1/x/%2e%2e/authorize", "/v1/authorize/../../graphql",
+		} {
+			for _, method := range []string{"GET", "HEAD", "POST", "DELETE", "OPTIONS", "PROPFIND"} {
+				w := asked(h, method, target, "X-Forwarded-Uri", "/v1/retrievers/ret_1/execute")
+				if w.Code != http.StatusForbidden || w.Header().Get("X-Refusal") != "retriever" {
+					t.Errorf("%s %s: got %d %v", method, target, w.Code, w.Header())
+				}
+				if w := asked(h, method, target, "Authorization", ""); w.Code != http.StatusUnauthorized {
+					t.Errorf("%s %s without a key: got %d %v", method, target, w.Code, w.Header())
+				}
+			}
+		}
+	}
+}
+
+// The gate precedes the other routes. Without this, it takes paths from them: those of a retriever or a key whose id is authorize, and those of clients
+// whose base URL ends with a slash.
+func TestPathsThatAreNotTheGates(t *testing.T) {
+	h := newGated().handler()
+	for target, want := range map[string]int{
+		"/v1/retrievers/authorize/api-keys":           http.StatusForbidden, // keys of this type cannot list
+		"/v1/retrievers/authorize/api-keys/authorize": http.StatusMethodNotAllowed,
+		"/v1/retrievers/ret_1/api-keys/authorize":     http.StatusMethodNotAllowed,
+		"/v1/retrievers/ret_1/api-keys/a%2Fauthorize": http.StatusMethodNotAllowed,
+		"/v1/retrievers/ret_1//api-keys/authorize":    http.StatusTemporaryRedirect,
+		"/v1/retrievers/ret_1//api-keys":              http.StatusTemporaryRedirect,
+		"//graphql":                                   http.StatusTemporaryRedirect,
+		"/v1/authorizes":                              http.StatusNotFound,
+		"/v1/retrievers/ret_1/authorizes":             http.StatusNotFound,
+		"/v1/retrievers/ret_1/authorize/execute":      http.StatusNotFound,
+		"/v1/authorized/v1/retrievers/ret_1/execute":  http.StatusNotFound,
+		"/authorize":                     http.StatusNotFound,
+		"/V1/retrievers/ret_1/authorize": http.StatusNotFound,
+	} {
+		if w := asked(h, http.MethodGet, target, "X-Namespace", "production"); w.Code != want || w.Header().Get("X-Refusal") != "" {
+			t.Errorf("%s: got %d %s, want %d", target, w.Code, w.Body, want)
+		}
 	}
 }
 
