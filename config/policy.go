@@ -31,13 +31,21 @@ func lifetime(to *time.Duration, least time.Duration) func(string) error {
 	}
 }
 
-// parseLifetime reads a number of days, a duration in Go's form, or the former followed by the latter.
+// parseLifetime reads a number of days, a duration in Go's form, or the former followed by the latter. What is too large for these types becomes a
+// duration that is longer than longestLifetime.
 func parseLifetime(s string) (time.Duration, error) {
 	days, rest, inDays := strings.Cut(s, "d")
 	if !inDays {
-		return time.ParseDuration(s)
+		d, err := time.ParseDuration(s)
+		if err != nil && overflows(s) {
+			return longestLifetime + time.Second, nil
+		}
+		return d, err
 	}
 	n, err := strconv.ParseUint(days, 10, 16)
+	if errors.Is(err, strconv.ErrRange) {
+		err = nil // n is the largest number
+	}
 	if err != nil || rest == "" {
 		return time.Duration(n) * day, err
 	}
@@ -46,6 +54,19 @@ func parseLifetime(s string) (time.Duration, error) {
 		return 0, errors.New("more than a day, or less than nothing, after the days")
 	}
 	return time.Duration(n)*day + d, err
+}
+
+// overflows reports whether time.ParseDuration refuses a text only because it is too long a duration. Its error does not say that, so this gives it the
+// same text with zeros, after a unit because 0 needs none.
+func overflows(s string) bool {
+	zeros := strings.Map(func(r rune) rune {
+		if '0' <= r && r <= '9' {
+			return '0'
+		}
+		return r
+	}, strings.TrimPrefix(s, "+"))
+	_, err := time.ParseDuration("0s" + zeros)
+	return err == nil
 }
 
 // check returns what makes no sense together. Unless the notice is set, it adapts to the lifetimes, so that no new key expires soon from its first

@@ -23,11 +23,27 @@ func TestLifetimeSettings(t *testing.T) {
 			t.Errorf("%s: got %v %s, want %v", value, c.Policy.MaxLifetime, problems, want)
 		}
 	}
-	for _, value := range []string{"0", "0d", "-1h", "-1d", "1", "d", "1.5d", "90D", "1d-1h", "1d24h", "12h1d", "90d ", "1500ms", "1d1ms", "24856d", "99999d", "9999999h", "x"} {
-		for _, name := range []string{"KEY_DEFAULT_LIFETIME", "KEY_MAX_LIFETIME", "KEY_STALE_AFTER"} {
-			c, problems := parsed(map[string]string{name: value})
-			if !strings.HasPrefix(problems, fmt.Sprintf("[%s=%q must be ", name, value)) {
-				t.Errorf("%s=%s: %v, %s", name, value, c.Policy, problems)
+	const form, zero, long = "a duration in whole seconds, such as 90d, 36h or 1d12h", "greater than zero", "at most 24855d"
+	for problem, values := range map[string][]string{
+		form: {
+			"-1h", "-1d", "1", "d", "1.5d", "90D", "1d-1h", "1d24h", "12h1d", "90d ", "1500ms", "1d1ms", "x", "-9999999h", "-99999999999d", "9999999", "9999999x", "99999999999dx",
+			"99999999999d24h", "1d9999999h", "99999999999",
+		},
+		zero: {"0", "0d"},
+		long: {
+			"24856d", "65535d", "65536d", "99999d", "99999999999d", "99999999999999999999999d", "65536d1h", "24855d23h", "600000h", "9999999h", "+9999999h", "9999999.5h",
+			"99999999999999999999999s", "1h9999999h",
+		},
+	} {
+		for _, value := range values {
+			for _, name := range []string{"KEY_DEFAULT_LIFETIME", "KEY_MAX_LIFETIME", "KEY_STALE_AFTER", "KEY_EXPIRY_NOTICE"} {
+				if name == "KEY_EXPIRY_NOTICE" && problem == zero {
+					continue // it is off
+				}
+				c, problems := parsed(map[string]string{name: value})
+				if problems != fmt.Sprintf("[%s=%q must be %s]", name, value, problem) {
+					t.Errorf("%s=%s: %v, %s, want %s", name, value, c.Policy, problems, problem)
+				}
 			}
 		}
 	}
