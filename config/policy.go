@@ -80,8 +80,8 @@ func (p *Policy) check(noticeSet bool) (problems []error) {
 	if p.MaxLifetime > 0 && p.DefaultLifetime > p.MaxLifetime {
 		problems = append(problems, errors.New("KEY_DEFAULT_LIFETIME is longer than KEY_MAX_LIFETIME, so no key could be created without an expiry"))
 	}
-	if p.MaxLifetime > 0 && p.ExpiryNotice >= p.MaxLifetime {
-		problems = append(problems, errors.New("KEY_EXPIRY_NOTICE must be shorter than KEY_MAX_LIFETIME: every new key would expire soon, and none would have an event"))
+	if p.MaxLifetime > 0 && p.ExpiryNotice > p.MaxLifetime {
+		problems = append(problems, errors.New("KEY_EXPIRY_NOTICE is longer than KEY_MAX_LIFETIME, so the notice of every new key would begin before the key exists"))
 	}
 	return problems
 }
