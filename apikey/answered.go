@@ -216,6 +216,8 @@ func UsagePeriod(today Day, from, to *Day) (first, last Day, err error) {
 		first = *from
 	}
 	switch {
+	case first > last && to == nil:
+		return 0, 0, Invalid("from", "from must not be after today, in UTC, unless to is given.")
 	case first > last:
 		return 0, 0, Invalid("from", "from must not be after to.")
 	case last-first >= MaxUsageDays:

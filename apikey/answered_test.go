@@ -324,24 +324,26 @@ func TestUsagePeriods(t *testing.T) {
 	for _, c := range []struct {
 		from, to    *Day
 		first, last Day
-		wrong       bool
+		wrong       string
 	}{
-		{nil, nil, today - 29, today, false},
-		{day(today - 3), nil, today - 3, today, false},
-		{nil, day(today - 3), today - 32, today - 3, false},
-		{day(today), day(today), today, today, false},
-		{day(today - 399), nil, today - 399, today, false},
-		{day(today + 1), day(today + 400), today + 1, today + 400, false},
-		{nil, day(firstDay + 3), firstDay, firstDay + 3, false},
-		{day(today - 400), nil, 0, 0, true},
-		{day(today + 1), nil, 0, 0, true},
-		{day(today), day(today - 1), 0, 0, true},
-		{day(firstDay), day(DayOf(time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC))), 0, 0, true},
+		{nil, nil, today - 29, today, ""},
+		{day(today - 3), nil, today - 3, today, ""},
+		{day(today), nil, today, today, ""},
+		{nil, day(today - 3), today - 32, today - 3, ""},
+		{day(today), day(today), today, today, ""},
+		{day(today - 399), nil, today - 399, today, ""},
+		{day(today + 1), day(today + 400), today + 1, today + 400, ""},
+		{nil, day(firstDay + 3), firstDay, firstDay + 3, ""},
+		{day(today - 400), nil, 0, 0, "from and to must span at most 400 days."},
+		{day(today + 1), nil, 0, 0, "from must not be after today, in UTC, unless to is given."},
+		{day(today), day(today - 1), 0, 0, "from must not be after to."},
+		{day(today + 2), day(today + 1), 0, 0, "from must not be after to."},
+		{day(firstDay), day(DayOf(time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC))), 0, 0, "from and to must span at most 400 days."},
 	} {
 		first, last, err := UsagePeriod(today, c.from, c.to)
-		if c.wrong {
-			if e := Classify(err); err == nil || e.Code != BadUserInput || e.Field != "from" {
-				t.Errorf("%v to %v: got %s to %s, %v", c.from, c.to, first, last, err)
+		if c.wrong != "" {
+			if e := Classify(err); err == nil || e.Code != BadUserInput || e.Field != "from" || e.Message != c.wrong {
+				t.Errorf("%v to %v: got %s to %s, %v, want %s", c.from, c.to, first, last, err, c.wrong)
 			}
 		} else if err != nil || first != c.first || last != c.last {
 			t.Errorf("%v to %v: got %s to %s, %v, want %s to %s", c.from, c.to, first, last, err, c.first, c.last)
