@@ -52,7 +52,15 @@ func NewGatePath(template string) (GatePath, error) {
 	switch plain := before + "id" + after; {
 	case !found || strings.Contains(after, idPlaceholder) || !strings.HasSuffix(before, "/") || after != "" && !strings.HasPrefix(after, "/"):
 		return GatePath{}, errors.New("must have " + idPlaceholder + " as one whole segment")
-	case !strings.HasPrefix(plain, "/") || path.Clean(plain) != plain || strings.Contains(plain, "..") || strings.Trim(plain, unescapedChars) != "":
+	case !strings.HasPrefix(plain, "/"):
+		return GatePath{}, errors.New("must begin with a slash")
+	case strings.HasSuffix(plain, "/"):
+		return GatePath{}, errors.New("must not end with a slash")
+	case strings.Contains(plain, "//"):
+		return GatePath{}, errors.New("must not have an empty segment")
+	case path.Clean(plain) != plain || strings.Contains(plain, ".."):
+		return GatePath{}, errors.New("must have no segment that is a dot or has two in a row")
+	case strings.Trim(plain, unescapedChars) != "":
 		return GatePath{}, errors.New("must be a path such as /v1/retrievers/" + idPlaceholder + "/execute, without a query and without characters that need an escape")
 	}
 	return GatePath{before, after}, nil

@@ -408,6 +408,26 @@ func TestGatePathsThatAreWrong(t *testing.T) {
 			t.Errorf("%q: got %+v, want an error", template, p)
 		}
 	}
+	for template, want := range map[string]string{
+		"/a/{retriever_id}/":                  "must not end with a slash",
+		"/a/{retriever_id}/b/":                "must not end with a slash",
+		"/a//{retriever_id}":                  "must not have an empty segment",
+		"/a/{retriever_id}//b":                "must not have an empty segment",
+		"//{retriever_id}":                    "must not have an empty segment",
+		"/a/../{retriever_id}":                "must have no segment that is a dot or has two in a row",
+		"/a/./{retriever_id}":                 "must have no segment that is a dot or has two in a row",
+		"/a/{retriever_id}/b..c":              "must have no segment that is a dot or has two in a row",
+		"a/{retriever_id}":                    "must begin with a slash",
+		"https://a.example/{retriever_id}":    "must begin with a slash",
+		"/a/{retriever_id}/%20":               "must be a path",
+		"/a/{retriever_id}/b?c":               "must be a path",
+		"/a/{id}/":                            "must have {retriever_id} as one whole segment",
+		"/a/{retriever_id}/b/{retriever_id}/": "must have {retriever_id} as one whole segment",
+	} {
+		if _, err := NewGatePath(template); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%q: got %v, want %s", template, err, want)
+		}
+	}
 }
 
 // A client could send X-Forwarded-Uri too, and so choose which retriever it is asked about while the gateway executes another.
