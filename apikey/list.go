@@ -104,15 +104,11 @@ func (o ListOptions) query(p Policy, now time.Time, size int) (query, error) {
 		NeverExpires: f.NeverExpires != nil && *f.NeverExpires, UnusedSince: f.UnusedSince, NeverUsed: f.NeverUsed != nil && *f.NeverUsed,
 		Search: NewSearch(f.Search),
 	}
-	switch w := &q.where; {
-	case !allKnown(f.KeyType):
-		return q, Invalid("filter.keyType", "UNKNOWN is not a type that can be filtered by.")
-	case w.Created.ends():
-		return q, Invalid("filter.createdBefore", "createdBefore must be after createdAfter.")
-	case w.Expires.ends():
-		return q, Invalid("filter.expiresBefore", "expiresBefore must be after expiresAfter.")
-	case len(w.Types) == 0:
-		w.Types = nil
+	if wrong := f.Check(); len(wrong) > 0 {
+		return q, wrong[0]
+	}
+	if len(q.where.Types) == 0 {
+		q.where.Types = nil
 	}
 	switch {
 	case !o.IncludeRevoked:
@@ -121,12 +117,27 @@ func (o ListOptions) query(p Policy, now time.Time, size int) (query, error) {
 		q.where.Status = nil
 	}
 	q.where.addFindings(p, f.Finding...)
-	if err := q.where.Search.check("filter.search"); err != nil {
-		return q, err
-	}
 	var err error
 	q.window, err = o.Page.window(q.kind, size)
 	return q, err
+}
+
+// Check returns everything that is wrong with the filter itself.
+func (f *Filter) Check() []error {
+	var wrong []error
+	if !allKnown(f.KeyType) {
+		wrong = append(wrong, Invalid("filter.keyType", "UNKNOWN is not a type that can be filtered by."))
+	}
+	if (Period{f.CreatedAfter, f.CreatedBefore}).ends() {
+		wrong = append(wrong, Invalid("filter.createdBefore", "createdBefore must be after createdAfter."))
+	}
+	if (Period{f.ExpiresAfter, f.ExpiresBefore}).ends() {
+		wrong = append(wrong, Invalid("filter.expiresBefore", "expiresBefore must be after expiresAfter."))
+	}
+	if err := (&Search{text: f.Search}).check("filter.search"); err != nil {
+		wrong = append(wrong, err)
+	}
+	return wrong
 }
 
 // ends reports whether the period ends before it begins.

@@ -42,6 +42,12 @@ func readReason(reason *string) (*string, error) {
 	return &why, err
 }
 
+// CheckReason returns an error if a revocation cannot have this reason.
+func CheckReason(reason *string) error {
+	_, err := readReason(reason)
+	return err
+}
+
 // RevokeOf is Revoke for a key of this retriever, given by id or name. Other keys count as absent.
 func (s *Service) RevokeOf(ctx context.Context, c Caller, namespace, retriever string, id ID) error {
 	if err := s.Admit(ctx, c, KeyRevoked); err != nil {

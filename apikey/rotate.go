@@ -22,8 +22,8 @@ func (s *Service) Rotate(ctx context.Context, c Caller, namespace string, id ID,
 	var successor Key
 	var secret Secret
 	previous, err := s.change(ctx, c, c.wish(KeyRotated, namespace, string(id)), func(from Key, own *Key, now time.Time) (Change, error) {
-		if overlap < 0 || overlap > MaxOverlap {
-			return Change{}, Invalid("overlapSeconds", "overlapSeconds must be 0 to %d, which is 30 days.", int(MaxOverlap/time.Second))
+		if err := CheckOverlap(overlap); err != nil {
+			return Change{}, err
 		}
 		end, err := s.Policy.successorExpiry(&from, expiresAt, now)
 		if err != nil {
@@ -68,6 +68,14 @@ func (s *Service) Rotate(ctx context.Context, c Caller, namespace string, id ID,
 		return nil, err
 	}
 	return &Rotated{Minted{successor, secret}, *previous}, nil
+}
+
+// CheckOverlap returns an error if a rotation cannot have this overlap.
+func CheckOverlap(overlap time.Duration) error {
+	if overlap < 0 || overlap > MaxOverlap {
+		return Invalid("overlapSeconds", "overlapSeconds must be 0 to %d, which is 30 days.", int(MaxOverlap/time.Second))
+	}
+	return nil
 }
 
 // canBeRotated returns nil unless the key's own state forbids a rotation.

@@ -37,6 +37,19 @@ type Settings struct {
 	RateLimitOverride Optional[int]       // requests per minute, 1 to 2147483647; null: no limit of its own
 }
 
+// Check returns an error for each given setting that no key can get now. A policy may refuse more.
+func (s Settings) Check(now time.Time) []error {
+	var wrong []error
+	for _, one := range []Settings{
+		{Name: s.Name}, {Description: s.Description}, {ExpiresAt: s.ExpiresAt}, {AllowedOrigins: s.AllowedOrigins}, {RateLimitOverride: s.RateLimitOverride},
+	} {
+		if err := one.apply(new(Key), now); err != nil {
+			wrong = append(wrong, err)
+		}
+	}
+	return wrong
+}
+
 // apply checks the given settings and writes them to the key. Errors name the field.
 func (s Settings) apply(k *Key, now time.Time) error {
 	if s.Name.Given {

@@ -101,16 +101,19 @@ var Commands = []Command{
 		flags: func(c *Config, fs *flag.FlagSet) {
 			keysFlags(c, fs)
 			fs.Func("retriever", "retriever `R` that the key may execute, by id or name", notEmpty(&c.Keys.Retriever))
-			fs.StringVar(&c.Keys.Name, "name", "", "`NAME` of the key, 1 to 100 characters")
+			fs.Func("name", "`NAME` of the key, 1 to 100 characters", func(s string) error { c.Keys.Name = &s; return nil })
 			fs.StringVar(&c.Keys.Description, "description", "", "description `D`, up to 500 characters")
 			fs.Func("expires-at", "expiry, an RFC 3339 `TIME` such as 2030-01-31T12:00:00Z; default KEY_DEFAULT_LIFETIME from now, else never", expiry(&c.Keys.ExpiresAt))
 			fs.Func("origin", "origin `O` whose pages may use the key, such as https://app.example.com or https://*.example.com; may be repeated; default all",
 				func(s string) error { c.Keys.Origins = append(c.Keys.Origins, s); return nil })
 			fs.Func("rate-limit", "limit of `N` requests per minute", func(s string) error {
 				n, err := strconv.ParseInt(s, 10, 32)
+				if err := positive(n, err, "a whole number"); err != nil {
+					return err
+				}
 				limit := int(n)
 				c.Keys.RateLimit = &limit
-				return positive(n, err, "a whole number")
+				return nil
 			})
 		},
 		required: []string{"namespace", "retriever", "name"},
@@ -121,10 +124,12 @@ var Commands = []Command{
 		Example: "--namespace production --overlap 24h key_0123456789abcdefghijABCD",
 		flags: func(c *Config, fs *flag.FlagSet) {
 			keysFlags(c, fs)
-			fs.Func("overlap", "`DURATION` for which the old key keeps working, such as 24h, up to 720h; default 0s", func(s string) (err error) {
-				if c.Keys.Overlap, err = time.ParseDuration(s); err != nil || c.Keys.Overlap < 0 {
+			fs.Func("overlap", "`DURATION` for which the old key keeps working, such as 24h, up to 720h; default 0s", func(s string) error {
+				overlap, err := time.ParseDuration(s)
+				if err != nil || overlap < 0 {
 					return errors.New("must be a duration such as 24h")
 				}
+				c.Keys.Overlap = overlap
 				return nil
 			})
 			fs.Func("expires-at", "expiry of the new key, an RFC 3339 `TIME` such as 2030-01-31T12:00:00Z; default that of the old key", expiry(&c.Keys.ExpiresAt))

@@ -78,7 +78,7 @@ type Keys struct {
 	Retriever      string    // list, create: its id or name
 	Filter         KeyFilter // list
 	IncludeRevoked bool      // list
-	Name           string    // create
+	Name           *string   // create
 	Description    string    // create
 	ExpiresAt      *time.Time
 	Origins        []string

@@ -155,8 +155,11 @@ func choice(to *string, allowed ...string) func(string) error {
 // oneOf adds one of the allowed words to a list.
 func oneOf(to *[]string, allowed []string) func(string) error {
 	return func(s string) error {
-		*to = append(*to, s)
-		return choice(new(string), allowed...)(s)
+		err := choice(new(string), allowed...)(s)
+		if err == nil {
+			*to = append(*to, s)
+		}
+		return err
 	}
 }
 

@@ -13,16 +13,22 @@ import (
 
 func (c *command) createKey(ctx context.Context) error {
 	return c.inNamespace(ctx, func(ctx context.Context, w workspace) error {
-		a := c.cfg.Keys
-		made, err := w.service.Create(ctx, w.caller, string(w.namespace.ID), a.Retriever, apikey.Settings{
-			Name: apikey.Given(&a.Name), Description: apikey.Given(&a.Description), ExpiresAt: apikey.Given(a.ExpiresAt),
-			AllowedOrigins: apikey.Given(&a.Origins), RateLimitOverride: apikey.Given(a.RateLimit),
-		})
+		made, err := w.service.Create(ctx, w.caller, string(w.namespace.ID), c.cfg.Keys.Retriever, c.settings())
 		if err != nil {
 			return err
 		}
 		return c.writeMinted(made, nil)
 	})
+}
+
+// settings returns the settings that the flags of keys create give.
+func (c *command) settings() apikey.Settings {
+	a := &c.cfg.Keys
+	return apikey.Settings{
+		Name:        apikey.Optional[string]{Given: a.Name != nil, Value: a.Name},
+		Description: apikey.Given(&a.Description), ExpiresAt: apikey.Given(a.ExpiresAt),
+		AllowedOrigins: apikey.Given(&a.Origins), RateLimitOverride: apikey.Given(a.RateLimit),
+	}
 }
 
 func (c *command) rotateKey(ctx context.Context) error {

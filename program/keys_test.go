@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"retrieverkeys/apikey"
@@ -167,12 +168,12 @@ func TestKeysCommandsRefuse(t *testing.T) {
 		{"--status must be active, revoked or expired, not \"dead\"", program.ExitUsage, []string{"keys", "list", "--status", "dead"}},
 		{"--type must be standard, marketplace_subscription, retriever, user_scoped or session", program.ExitUsage, []string{"keys", "list", "--type", "unknown"}},
 		{"--created-after must be a date such as 2026-11-01 or an RFC 3339 time such as 2026-11-01T03:00:00Z, not \"yesterday\"", program.ExitUsage, []string{"keys", "list", "--created-after", "yesterday"}},
-		{"--created-before must be after --created-after", program.ExitFailed, []string{"keys", "list", "--created-after", "2026-02-02", "--created-before", "2026-02-01"}},
-		{"--expires-before must be after --expires-after", program.ExitFailed, []string{"keys", "list", "--namespace", "ns_prod", "--expires-after", "2026-02-02", "--expires-before", "2026-02-02"}},
-		{"search text must have at most 200 characters, not 201", program.ExitFailed, []string{"keys", "list", "--search", strings.Repeat("x", 201)}},
+		{"--created-before must be after --created-after", program.ExitUsage, []string{"keys", "list", "--created-after", "2026-02-02", "--created-before", "2026-02-01"}},
+		{"--expires-before must be after --expires-after", program.ExitUsage, []string{"keys", "list", "--namespace", "ns_prod", "--expires-after", "2026-02-02", "--expires-before", "2026-02-02"}},
+		{"--search must have at most 200 characters, not 201", program.ExitUsage, []string{"keys", "list", "--search", strings.Repeat("x", 201)}},
 		{"there is no organization \"nowhere\"", program.ExitFailed, []string{"keys", "list", "--organization", "nowhere"}},
 		{"there is no namespace \"ns_prod\"", program.ExitFailed, []string{"keys", "list", "--organization", "int_b", "--namespace", "ns_prod"}},
-		{"--reason must have 1 to 200 characters", program.ExitFailed, []string{"keys", "revoke", "--yes", "--reason", " ", "key_tie_a"}},
+		{"--reason must have 1 to 200 characters", program.ExitUsage, []string{"keys", "revoke", "--yes", "--reason", " ", "key_tie_a"}},
 		{"keys revoke - needs --yes or --dry-run", program.ExitUsage, []string{"keys", "revoke", "-"}},
 		{"keys revoke - needs key ids on standard input", program.ExitFailed, []string{"keys", "revoke", "--yes", "-"}},
 		{`unknown command "kyes"; did you mean keys?`, program.ExitUsage, []string{"kyes", "list"}},
@@ -204,16 +205,79 @@ func TestKeysCommandsRefuse(t *testing.T) {
 		{"No such API key", program.ExitFailed, []string{"keys", "revoke", "--namespace", "ns_prod", "--yes", "key_foreign"}},
 		{"No such API key", program.ExitFailed, []string{"keys", "rotate", "--namespace", "ns_prod", "key_orphan"}},
 		{"This key is revoked", program.ExitFailed, []string{"keys", "rotate", "--namespace", "ns_prod", "key_revoked"}},
-		{"--expires-at must be in the future", program.ExitFailed, []string{"keys", "create", "--namespace", "ns_prod", "--retriever", "main", "--name", "x", "--expires-at", "2020-01-01T00:00:00Z"}},
-		{"--overlap must be 0 to 2592000, which is 30 days", program.ExitFailed, []string{"keys", "rotate", "--namespace", "ns_prod", "--overlap", "721h", "key_tie_a"}},
-		{"--name must have at most 100 characters, not 101", program.ExitFailed, []string{"keys", "create", "--namespace", "ns_prod", "--retriever", "main", "--name", strings.Repeat("x", 101)}},
-		{"--origin[1] must be an origin", program.ExitFailed, []string{"keys", "create", "--namespace", "ns_prod", "--retriever", "main", "--name", "x", "--origin", "https://a.example", "--origin", "b"}},
+		{"--expires-at must be in the future", program.ExitUsage, []string{"keys", "create", "--namespace", "ns_prod", "--retriever", "main", "--name", "x", "--expires-at", "2020-01-01T00:00:00Z"}},
+		{"--overlap must be 0 to 2592000, which is 30 days", program.ExitUsage, []string{"keys", "rotate", "--namespace", "ns_prod", "--overlap", "721h", "key_tie_a"}},
+		{"--name must have at most 100 characters, not 101", program.ExitUsage, []string{"keys", "create", "--namespace", "ns_prod", "--retriever", "main", "--name", strings.Repeat("x", 101)}},
+		{"--origin[1] must be an origin", program.ExitUsage, []string{"keys", "create", "--namespace", "ns_prod", "--retriever", "main", "--name", "x", "--origin", "https://a.example", "--origin", "b"}},
 		{"no such file", program.ExitFailed, []string{"keys", "scan", filepath.Join(t.TempDir(), "none")}},
 	} {
 		code, out, errs := programtest.Command(t, d.Env, c.args...)
 		if code != c.code || !strings.Contains(errs, c.want) {
 			t.Errorf("%v: exit code %d, want %d and %q\n%s%s", c.args, code, c.code, c.want, out, errs)
 		}
+		if toHelp := strings.HasSuffix(errs, "\nRun 'retrieverkeys --help' for commands and settings.\n"); toHelp != (code == program.ExitUsage) {
+			t.Errorf("%v: exit code %d\n%s", c.args, code, errs)
+		}
+		for line := range strings.Lines(errs) {
+			if strings.HasPrefix(line, "retrieverkeys: ") && strings.HasSuffix(line, ".\n") {
+				t.Errorf("%v: an error ends with a full stop: %s", c.args, line)
+			}
+		}
+	}
+}
+
+// The domain's limits on a flag are reported like all others: together, before the store is opened. Without this, a script cannot tell its own mistake
+// from a store that is down.
+func TestWrongFlagsAreReportedAtOnce(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "none", "store.db")
+	long := strings.Repeat("x", 201)
+	for _, c := range []struct {
+		args []string
+		want []string
+	}{
+		{[]string{"keys", "list", "--search", long, "--created-after", "2026-11-02", "--created-before", "2026-11-02", "--expires-after", "2026-11-02", "--expires-before", "2026-11-01", "--status", "dead", "--type", "odd"}, []string{
+			`--status must be active, revoked or expired, not "dead"`, `--type must be standard, marketplace_subscription, retriever, user_scoped or session, not "odd"`,
+			"--created-before must be after --created-after", "--expires-before must be after --expires-after", "--search must have at most 200 characters, not 201",
+		}},
+		{[]string{"keys", "create", "--name", "", "--origin", "foo", "--expires-at", "2020-01-01T00:00:00Z", "--description", "\x00", "--rate-limit", "0"}, []string{
+			`--rate-limit must be a whole number greater than zero, not "0"`, "--namespace is required", "--retriever is required", "--name must have 1 to 100 characters",
+			"--description must not contain control characters", "--expires-at must be in the future",
+			"--origin[0] must be an origin as browsers send it, such as https://app.example.com or https://xn--bcher-kva.example, or all subdomains as in https://*.example.com, and nothing behind it",
+		}},
+		{[]string{"keys", "create", "--namespace", "x", "--retriever", "x"}, []string{"--name is required"}},
+		{[]string{"keys", "rotate", "--overlap", "721h", "--expires-at", "2020-01-01T00:00:00Z", "key_1"}, []string{
+			"--namespace is required", "--expires-at must be in the future", "--overlap must be 0 to 2592000, which is 30 days",
+		}},
+		{[]string{"keys", "rotate", "--namespace", "x", "--overlap", "-1s", "key_1"}, []string{`--overlap must be a duration such as 24h, not "-1s"`}},
+		{[]string{"keys", "revoke", "--reason", "", "key_1"}, []string{"--reason must have 1 to 200 characters"}},
+		{[]string{"keys", "revoke", "--reason", long, "-"}, []string{"keys revoke - needs --yes or --dry-run: it reads ids from standard input, so it cannot ask", "--reason must have at most 200 characters, not 201"}},
+		{[]string{"keys", "revoke", "--yes", "--reason", "a\nb", "key_1"}, []string{"--reason must not contain control characters"}},
+	} {
+		want := "retrieverkeys: " + strings.Join(c.want, "\nretrieverkeys: ") + "\nRun 'retrieverkeys --help' for commands and settings.\n"
+		code, out, errs := programtest.Command(t, programtest.Fields{"EMBEDDED_PATH": path}, c.args...)
+		if code != program.ExitUsage || out != "" || errs != want {
+			t.Errorf("%v: exit code %d\n%s%s", c.args, code, out, cmp.Diff(want, errs))
+		}
+	}
+}
+
+// What only a command can find wrong with its arguments is reported in the same way.
+func TestWrongFlagsThatNeedTheStore(t *testing.T) {
+	d := programtest.Seeded(t, programtest.Embedded(t))
+	d.Env["KEY_MAX_LIFETIME"] = "90d"
+	before := programtest.Dump(t, d)
+	for want, args := range map[string][]string{
+		"--expires-at must not be after ":                      {"keys", "create", "--namespace", "ns_prod", "--retriever", "main", "--name", "x", "--expires-at", "2999-01-01T00:00:00Z"},
+		"--expires-at must be set, because keys live for":      {"keys", "create", "--namespace", "ns_prod", "--retriever", "main", "--name", "x"},
+		"--search must have at most 200 characters, not 201\n": {"keys", "list", "--search", "-"},
+	} {
+		code, out, errs := programtest.CommandWithInput(t, d.Env, strings.Repeat("x", 201), args...)
+		if code != program.ExitUsage || out != "" || !strings.HasPrefix(errs, "retrieverkeys: "+want) || !strings.HasSuffix(errs, "\nRun 'retrieverkeys --help' for commands and settings.\n") || strings.Contains(errs, ".\nRun") {
+			t.Errorf("%v: exit code %d, want %q\n%s%s", args, code, want, out, errs)
+		}
+	}
+	if diff := cmp.Diff(before, programtest.Dump(t, d)); diff != "" {
+		t.Errorf("a command wrote (-before +after):\n%s", diff)
 	}
 }
 

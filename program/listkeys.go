@@ -30,7 +30,7 @@ func (c *command) listKeys(ctx context.Context) error {
 		out := c.listing("key", columns...)
 		for i := range places {
 			if err := c.listKeysOf(ctx, c.workspace(engine, &places[i]), search, out); err != nil {
-				return withFlag(err)
+				return err
 			}
 		}
 		if out.n == 0 && !c.cfg.JSON && apikey.HideKeys(search) != search && (c.cfg.Namespace != "" || c.cfg.Organization != "") {

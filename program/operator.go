@@ -8,7 +8,6 @@ import (
 	"os"
 	"slices"
 	"strconv"
-	"strings"
 
 	"retrieverkeys/apikey"
 	"retrieverkeys/store"
@@ -29,7 +28,7 @@ func (c *command) inNamespace(ctx context.Context, f func(context.Context, works
 		if err != nil {
 			return err
 		}
-		return withFlag(f(ctx, c.workspace(engine, ns)))
+		return f(ctx, c.workspace(engine, ns))
 	})
 }
 
@@ -58,28 +57,6 @@ func (c *command) namespace(ctx context.Context, engine store.Engine) (*apikey.N
 		found = slices.DeleteFunc(found, func(n apikey.Namespace) bool { return n.InternalID != in[0].InternalID })
 	}
 	return theNamespace(found, c.cfg.Namespace)
-}
-
-// flags maps the fields of the API to flags of the command line.
-var flags = map[string]string{
-	"name": "--name", "description": "--description", "expiresAt": "--expires-at", "allowedOrigins": "--origin",
-	"rateLimitOverride": "--rate-limit", "overlapSeconds": "--overlap", "reason": "--reason",
-}
-
-// filterFlags replaces the fields of ApiKeyFilter by flags.
-var filterFlags = strings.NewReplacer("createdAfter", "--created-after", "createdBefore", "--created-before", "expiresAfter", "--expires-after", "expiresBefore", "--expires-before")
-
-// withFlag returns the error with the name of the flag in place of the API's name of the field.
-func withFlag(err error) error {
-	e, ok := errors.AsType[*apikey.Error](err)
-	switch {
-	case ok && flags[e.Field] != "":
-		return errors.New(strings.ReplaceAll(e.Message, e.Field, flags[e.Field]))
-	case ok && strings.HasPrefix(e.Field, "filter."):
-		return errors.New(filterFlags.Replace(e.Message))
-	default:
-		return err
-	}
 }
 
 // theNamespace returns the namespace with this id or, if there is none, with this name. It refuses a reference that several organizations use,

@@ -246,7 +246,7 @@ func (r *revocation) run(ctx context.Context, engine store.Engine, step toRevoke
 	w := newWorkspace(engine, step.in[0])
 	results, err := w.service.RevokeMany(ctx, w.caller, step.ids, r.cfg.Keys.Reason, r.cfg.Keys.DryRun)
 	if err != nil {
-		return withFlag(err)
+		return err
 	}
 	for _, result := range results {
 		if err := r.add(result); err != nil {
@@ -262,7 +262,7 @@ func (r *revocation) add(result apikey.RevokeResult) error {
 		if e.Code == apikey.Unavailable {
 			return result.Err
 		}
-		return r.refuse(result, fmt.Errorf("%s: %w", result.ID, result.Err), e.Message)
+		return r.refuse(result, fmt.Errorf("%s: %w", result.ID, result.Err), withoutStop(e.Message))
 	}
 	r.done++
 	k := result.Key

@@ -63,12 +63,8 @@ func Run(ctx context.Context, args []string, getenv func(string) string, stdin i
 	}
 	c.cors, errs = web.NewCORS(cfg.CORSOrigins, cfg.CORSHeaders...)
 	problems = append(problems, errs...)
-	if len(problems) > 0 {
-		for _, p := range problems {
-			complain(stderr, p)
-		}
-		_, _ = fmt.Fprintln(stderr, "Run 'retrieverkeys --help' for commands and settings.")
-		return ExitUsage
+	if problems = append(problems, c.wrongFlags()...); len(problems) > 0 {
+		return c.misused(problems...)
 	}
 	format := cfg.LogFormat
 	if format == "" && isTerminal(stderr) {
@@ -117,6 +113,9 @@ func (c *command) exit(ctx context.Context, err error) int {
 	if e, ok := errors.AsType[*apikey.Error](err); ok && errors.Unwrap(e) != nil {
 		c.logger.ErrorContext(ctx, "the command failed", "cause", errors.Unwrap(e)) // the error's own message is for clients and omits the cause
 	}
+	if e, ok := errors.AsType[*apikey.Error](err); ok && e.Code == apikey.BadUserInput {
+		return c.misused(err)
+	}
 	printed := complain(c.stderr, err)
 	switch {
 	case errors.Is(err, errActive):
@@ -126,6 +125,15 @@ func (c *command) exit(ctx context.Context, err error) int {
 	default:
 		return ExitFailed
 	}
+}
+
+// misused prints what is wrong with the command line or the settings.
+func (c *command) misused(problems ...error) int {
+	for _, p := range problems {
+		complain(c.stderr, p)
+	}
+	_, _ = fmt.Fprintln(c.stderr, "Run 'retrieverkeys --help' for commands and settings.")
+	return ExitUsage
 }
 
 // command is one run of a command: its settings and streams.

@@ -146,7 +146,7 @@ func complain(w io.Writer, err error) bool {
 }
 
 // complaint returns a line for each error that this one joins. It omits errOutputClosed, which is not a failure, and hides keys, which a user may
-// have passed as an id or a file name.
+// have passed as an id or a file name. Errors end without a full stop, the sentences below them with one.
 func complaint(err error) []string {
 	var several interface {
 		error
@@ -164,11 +164,23 @@ func complaint(err error) []string {
 	if errors.Is(err, errOutputClosed) {
 		return nil
 	}
-	line := printable(apikey.HideKeys(err.Error()))
+	line := err.Error()
+	if e, ok := errors.AsType[*apikey.Error](err); ok {
+		line = strings.Replace(line, e.Message, inFlags(e), 1)
+	}
+	line = printable(apikey.HideKeys(line))
 	if more := detail(""); !errors.As(err, &more) {
-		line = "retrieverkeys: " + line
+		line = "retrieverkeys: " + withoutStop(line)
 	}
 	return []string{line}
+}
+
+// withoutStop returns the message without its full stop. It keeps the dots of an ellipsis.
+func withoutStop(message string) string {
+	if strings.HasSuffix(message, "..") {
+		return message
+	}
+	return strings.TrimSuffix(message, ".")
 }
 
 func dated(t *time.Time) string {

@@ -345,7 +345,7 @@ func TestIDsThatArePatterns(t *testing.T) {
 				}
 			}
 		}
-		if code, _, errs := programtest.Command(t, d.Env, "keys", "create", "--namespace", "ns_prod", "--retriever", "*", "--name", "x"); code != program.ExitFailed || !strings.Contains(errs, "contains *") {
+		if code, _, errs := programtest.Command(t, d.Env, "keys", "create", "--namespace", "ns_prod", "--retriever", "*", "--name", "x"); code != program.ExitUsage || !strings.Contains(errs, "contains *") {
 			t.Errorf("keys create: exit code %d: %s", code, errs)
 		}
 	})

@@ -1,0 +1,50 @@
+package program
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"retrieverkeys/apikey"
+)
+
+// wrongFlags returns everything that the domain refuses in the flags, whatever is in the store. The domain checks them again when the command
+// runs.
+func (c *command) wrongFlags() []error {
+	k, now := &c.cfg.Keys, time.Now()
+	var found []error
+	switch c.cfg.Command {
+	case "keys list":
+		filter := c.listOptions(k.Filter.Search).Filter
+		found = filter.Check()
+	case "keys create":
+		found = c.settings().Check(now)
+	case "keys rotate":
+		found = append(apikey.Settings{ExpiresAt: apikey.Given(k.ExpiresAt)}.Check(now), apikey.CheckOverlap(k.Overlap))
+	case "keys revoke":
+		found = []error{apikey.CheckReason(k.Reason)}
+	}
+	return slices.DeleteFunc(found, func(err error) bool { return err == nil })
+}
+
+// flags maps the fields of the API to flags of the command line.
+var flags = map[string]string{
+	"name": "--name", "description": "--description", "expiresAt": "--expires-at", "allowedOrigins": "--origin",
+	"rateLimitOverride": "--rate-limit", "overlapSeconds": "--overlap", "reason": "--reason",
+}
+
+// filterFlags replaces the fields of ApiKeyFilter by flags.
+var filterFlags = strings.NewReplacer("createdAfter", "--created-after", "createdBefore", "--created-before", "expiresAfter", "--expires-after", "expiresBefore", "--expires-before",
+	"The search text", "--search")
+
+// inFlags returns the message of the domain's error with the names of flags in place of the API's names of fields.
+func inFlags(e *apikey.Error) string {
+	switch {
+	case flags[e.Field] != "":
+		return strings.ReplaceAll(e.Message, e.Field, flags[e.Field])
+	case strings.HasPrefix(e.Field, "filter."):
+		return filterFlags.Replace(e.Message)
+	default:
+		return e.Message
+	}
+}
