@@ -71,7 +71,7 @@ var Commands = []Command{
 	},
 	{
 		Name: "keys list", Arguments: "[--namespace NS [--retriever R]] [--organization ORG] [FILTER]... [--json]",
-		Summary: "list the keys of the store, an organization, a namespace or a retriever, newest first; several filters must all match; leaves out revoked and expired keys unless --include-revoked, --status, or --search without --retriever asks for them",
+		Summary: "list the keys of a retriever, a namespace or an organization, newest first, or those of all organizations, one organization after the other; several filters must all match; leaves out revoked and expired keys unless --include-revoked, --status, or --search without --retriever asks for them",
 		Example: "--organization Acme --created-by usr_mallory --created-after 2026-11-01",
 		flags: func(c *Config, fs *flag.FlagSet) {
 			keysFlags(c, fs)

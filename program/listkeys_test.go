@@ -129,7 +129,7 @@ func TestKeysListOfOrganizations(t *testing.T) {
 		programtest.ImportBatch(t, d, document.Batch{ // of the same ids
 			Namespaces: []bson.Raw{programtest.NamespaceDoc("ns_prod", "production", "int_b", organization("org_b", "Bolt"))},
 			Retrievers: []bson.Raw{programtest.RetrieverDoc("ret_main", "main", "ns_prod", "int_b")},
-			Keys:       []bson.Raw{programtest.KeyDoc("key_b", "ret_main", in("int_b")...)},
+			Keys:       []bson.Raw{programtest.KeyDoc("key_b", "ret_main", in("int_b", programtest.Fields{"created_at": programtest.Date("2026-03-01T00:00:00Z")})...)}, // the newest of all
 		})
 		ofA := []string{"key_both", "key_main", "key_admin", "key_gone"}
 		for args, want := range map[string][]string{
@@ -151,6 +151,10 @@ func TestKeysListOfOrganizations(t *testing.T) {
 			if got := listed(t, d, strings.Fields(args)...); !slices.Equal(got, want) {
 				t.Errorf("keys list %s: %v, want %v", args, got, want)
 			}
+		}
+		help := programtest.MustRun(t, d, "keys", "list", "--help")
+		if want := "newest first, or those of all organizations, one organization after the other;"; !strings.Contains(strings.Join(strings.Fields(help), " "), want) {
+			t.Errorf("the help does not say %q:\n%s", want, help)
 		}
 		code, out, errs := programtest.Command(t, d.Env, "keys", "list", "--organization", "Acme")
 		if want := "retrieverkeys: several organizations are called \"Acme\": use one of these ids\n  int_a   Acme\n  int_c   Acme\n"; code != program.ExitFailed || out != "" || errs != want {
