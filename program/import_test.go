@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -99,7 +100,7 @@ func TestImportErrorsCannotBeForged(t *testing.T) {
 	}
 }
 
-// Without a warning, the user wonders why no list shows an imported key.
+// Without a warning, the user wonders why the list of a retriever or a namespace does not show an imported key. The warning says which list does.
 func TestImportWarnsOfMissingReferences(t *testing.T) {
 	programtest.OnEveryStore(t, func(t *testing.T, d programtest.Deployment) {
 		d = programtest.Seeded(t, d)
@@ -117,9 +118,17 @@ func TestImportWarnsOfMissingReferences(t *testing.T) {
 				t.Errorf("exit code %d, %q", code, out)
 			}
 			lines := strings.Split(strings.TrimSpace(errs), "\n")
-			if len(lines) != 2 || !strings.Contains(lines[0], "8 keys refer to a retriever that is not in the store: key_lost_0 (ret_gone), key_lost_1 (ret_gone)") || !strings.Contains(lines[0], "and 3 more") ||
+			if len(lines) != 2 || !strings.Contains(lines[0], "8 keys refer to a retriever that is not in the store: key_lost_0 (ret_gone), key_lost_1 (ret_gone)") || !strings.Contains(lines[0], "and 3 more. Such keys authenticate. Lists of the organization show them, but") ||
 				!strings.Contains(lines[1], "1 retriever refers to a namespace that is not in the store: ret_homeless (ns_gone)") {
 				t.Errorf("warnings: %s", errs)
+			}
+		}
+		for _, c := range []struct {
+			where string
+			shown bool
+		}{{"--organization int_a", true}, {"", true}, {"--namespace ns_prod", false}} {
+			if got := slices.Contains(listed(t, d, strings.Fields(c.where)...), "key_lost_0"); got != c.shown {
+				t.Errorf("keys list %s shows such a key: %v, want %v", c.where, got, c.shown)
 			}
 		}
 		if _, _, errs := programtest.Command(t, d.Env, "import", programtest.WriteImport(t, document.Batch{Keys: []bson.Raw{programtest.KeyDoc("key_more", "ret_main")}})); errs != "" {

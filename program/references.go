@@ -42,7 +42,7 @@ func newReferences() []*references {
 	return []*references{
 		{
 			list: document.Keys, thing: "key", kind: "retriever",
-			effect: "Such keys authenticate, but no list shows them until you import the retriever",
+			effect: "Such keys authenticate. Lists of the organization show them, but lists of the retriever and its namespace do not until you import the retriever",
 			of: func(doc bson.Raw) (tenant apikey.InternalID, from string, to []string) {
 				k, _ := document.Key(doc, apikey.FieldInternalID|apikey.FieldScopes)
 				for _, id := range k.Retrievers() {
