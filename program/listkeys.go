@@ -149,26 +149,44 @@ func retrieverNames(ctx context.Context, w workspace, keys []apikey.Key) (map[ap
 	return names, err
 }
 
-// mostRetrievers is how many of a key's scopes a table shows.
+// mostRetrievers is how many of the retrievers and namespaces that a key's scopes name a table shows.
 const mostRetrievers = 3
 
-// retrieversOf describes the retrievers that the key's scopes reach.
+// retrieversOf describes the retrievers that the key's scopes reach, each once. Those with the same name have their ids.
 func retrieversOf(k *apikey.Key, names map[apikey.RetrieverID]string) string {
 	if k.Reach() == apikey.ReachOrganization {
 		return "all"
 	}
-	var reached []string
+	type resource struct {
+		of apikey.ResourceType
+		id string
+	}
+	label := func(r resource) string {
+		if r.of == apikey.ResourceNamespace {
+			return "all in " + r.id
+		}
+		return cmp.Or(names[apikey.RetrieverID(r.id)], r.id)
+	}
+	var distinct []resource
+	seen, called := map[resource]bool{}, map[string]int{}
 	for _, s := range k.Scopes {
-		switch {
-		case s.ResourceID == "":
-		case s.ResourceType == apikey.ResourceNamespace:
-			reached = append(reached, "all in "+s.ResourceID)
-		case s.ResourceType == apikey.ResourceRetriever:
-			reached = append(reached, cmp.Or(names[apikey.RetrieverID(s.ResourceID)], s.ResourceID))
+		r := resource{s.ResourceType, s.ResourceID}
+		if reaches := r.of == apikey.ResourceNamespace || r.of == apikey.ResourceRetriever; reaches && r.id != "" && !seen[r] {
+			seen[r] = true
+			called[label(r)]++
+			distinct = append(distinct, r)
 		}
 	}
-	text := strings.Join(reached[:min(len(reached), mostRetrievers)], ", ")
-	if more := len(reached) - mostRetrievers; more > 0 {
+	var reached []string
+	for _, r := range distinct[:min(len(distinct), mostRetrievers)] {
+		text := label(r)
+		if called[text] > 1 && text != r.id {
+			text += " (" + r.id + ")"
+		}
+		reached = append(reached, text)
+	}
+	text := strings.Join(reached, ", ")
+	if more := len(distinct) - mostRetrievers; more > 0 {
 		text += fmt.Sprintf(" and %d more", more)
 	}
 	return cmp.Or(text, "none")

@@ -180,6 +180,36 @@ func TestKeysListOfOrganizations(t *testing.T) {
 	})
 }
 
+// A key can name a retriever in several scopes, and several retrievers can have one name. The table shows each retriever once, and tells them apart.
+func TestKeysListTellsRetrieversApart(t *testing.T) {
+	d := programtest.Embedded(t)
+	scopes := func(ids ...string) programtest.Fields {
+		var all []programtest.Fields
+		for _, id := range ids {
+			kind, _, _ := strings.Cut(id, "_")
+			all = append(all, programtest.Scope(map[string]string{"ret": "retriever", "ns": "namespace"}[kind], id, "execute_retriever"))
+		}
+		return programtest.Fields{"scopes": all}
+	}
+	programtest.ImportBatch(t, d, document.Batch{
+		Namespaces: []bson.Raw{programtest.NamespaceDoc("ns_prod", "production", "int_a")},
+		Retrievers: []bson.Raw{
+			programtest.RetrieverDoc("ret_1", "prod-5", "ns_prod", "int_a"), programtest.RetrieverDoc("ret_2", "prod-5", "ns_prod", "int_a"),
+			programtest.RetrieverDoc("ret_3", "search", "ns_prod", "int_a"),
+		},
+		Keys: []bson.Raw{
+			programtest.KeyDoc("key_1", "", scopes("ret_1", "ret_3", "ret_1", "ret_gone", "ret_gone")), programtest.KeyDoc("key_2", "", scopes("ret_1", "ret_2", "ret_3")),
+			programtest.KeyDoc("key_3", "", scopes("ns_prod", "ns_prod", "ret_3", "ret_1", "ret_3", "ret_2", "ret_gone")),
+		},
+	})
+	out := programtest.MustRun(t, d, "keys", "list")
+	for _, want := range []string{"  prod-5, search, ret_gone  ", "  prod-5 (ret_1), prod-5 (ret_2), search  ", "  all in ns_prod, search, prod-5 (ret_1) and 2 more  "} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in\n%s", want, out)
+		}
+	}
+}
+
 // Each filter of the API has a flag. Without this, people search a list by eye.
 func TestKeysListFilters(t *testing.T) {
 	if got, want := config.KeyTypes, apikey.Types; fmt.Sprint(got) != fmt.Sprint(want) {
