@@ -40,13 +40,41 @@ func (c *command) listNamespaces(ctx context.Context) error {
 	})
 }
 
-// allNamespaces returns the namespaces of all organizations, sorted by organization.
+// allNamespaces returns the namespaces of all organizations, sorted by organization. The documents of some namespaces do not have the
+// organization's name or id: allNamespaces copies it from another namespace of the organization.
 func allNamespaces(ctx context.Context, engine store.Engine) ([]apikey.Namespace, error) {
 	found, err := engine.AllNamespaces(ctx)
-	slices.SortFunc(found, func(a, b apikey.Namespace) int {
+	sortByOrganization(found)
+	known := map[apikey.InternalID]*apikey.Namespace{}
+	for _, n := range found {
+		o := known[n.InternalID]
+		if o == nil {
+			o = &apikey.Namespace{}
+			known[n.InternalID] = o
+		}
+		o.OrganizationName, o.OrganizationID = cmp.Or(o.OrganizationName, n.OrganizationName), cmp.Or(o.OrganizationID, n.OrganizationID)
+	}
+	for i := range found {
+		n := &found[i]
+		o := known[n.InternalID]
+		n.OrganizationName, n.OrganizationID = cmp.Or(n.OrganizationName, o.OrganizationName), cmp.Or(n.OrganizationID, o.OrganizationID)
+	}
+	sortByOrganization(found)
+	return found, err
+}
+
+// withOrganizations returns the namespaces as allNamespaces returns them.
+func withOrganizations(ctx context.Context, engine store.Engine, these []apikey.Namespace) ([]apikey.Namespace, error) {
+	all, err := allNamespaces(ctx, engine)
+	return slices.DeleteFunc(all, func(n apikey.Namespace) bool {
+		return !slices.ContainsFunc(these, func(t apikey.Namespace) bool { return t.InternalID == n.InternalID && t.ID == n.ID })
+	}), err
+}
+
+func sortByOrganization(namespaces []apikey.Namespace) {
+	slices.SortFunc(namespaces, func(a, b apikey.Namespace) int {
 		return cmp.Or(cmp.Compare(organization(&a), organization(&b)), cmp.Compare(a.InternalID, b.InternalID), cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID))
 	})
-	return found, err
 }
 
 type retrieverItem struct {
@@ -104,7 +132,7 @@ func (c *command) chosenNamespaces(ctx context.Context, engine store.Engine) ([]
 	if err != nil {
 		return nil, err
 	}
-	return []apikey.Namespace{*n}, nil
+	return withOrganizations(ctx, engine, []apikey.Namespace{*n})
 }
 
 // eachRetriever calls f for each retriever of the namespace, by name. It stops at the first error.

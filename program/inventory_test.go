@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"retrieverkeys/program/programtest"
@@ -55,6 +56,39 @@ func TestInventory(t *testing.T) {
 			t.Errorf("keys list --include-revoked prints\n%s", out)
 		}
 	})
+	// A vendor's document need not have the organization's name. The lists must not show one organization as two.
+	some := programtest.Embedded(t)
+	acme := programtest.Fields{"organization_id": "org_a", "organization_name": "Acme"}
+	programtest.ImportBatch(t, some, document.Batch{
+		Namespaces: []bson.Raw{
+			programtest.NamespaceDoc("ns_a", "staging", "int_a"), programtest.NamespaceDoc("ns_b", "production", "int_a", acme), programtest.NamespaceDoc("ns_c", "bolts", "Bolt"),
+			programtest.NamespaceDoc("ns_d", "staging", "Bolt"),
+		},
+		Retrievers: []bson.Raw{programtest.RetrieverDoc("ret_a", "main", "ns_a", "int_a")},
+	})
+	for args, want := range map[string]string{
+		"namespaces list": `NAMESPACE ID  NAME        ORGANIZATION  ORGANIZATION ID  CREATED
+ns_b          production  Acme          org_a            2025-01-01T00:00:00Z
+ns_a          staging     Acme          org_a            2025-01-01T00:00:00Z
+ns_c          bolts       Bolt          -                2025-01-01T00:00:00Z
+ns_d          staging     Bolt          -                2025-01-01T00:00:00Z
+4 namespaces.
+`,
+		"retrievers list --namespace ns_a": `RETRIEVER ID  NAME  NAMESPACE ID  NAMESPACE  ORGANIZATION  CREATED
+ret_a         main  ns_a          staging    Acme          2025-02-01T00:00:00Z
+1 retriever.
+`,
+	} {
+		if diff := cmp.Diff(want, programtest.MustRun(t, some, strings.Fields(args)...)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", args, diff)
+		}
+	}
+	if out := programtest.MustRun(t, some, "namespaces", "list", "--json"); strings.Count(out, `"organization_name": "Acme"`) != 2 {
+		t.Errorf("as JSON:\n%s", out)
+	}
+	if _, _, errs := programtest.Command(t, some.Env, "keys", "list", "--namespace", "staging"); !strings.HasSuffix(errs, "use one of these ids\n  ns_a   of Acme\n  ns_d   of Bolt\n") {
+		t.Errorf("a namespace of two organizations:\n%s", errs)
+	}
 	empty := programtest.Embedded(t)
 	programtest.ImportBatch(t, empty, document.Batch{Namespaces: []bson.Raw{programtest.NamespaceDoc("ns", "n", "int")}})
 	if out := programtest.MustRun(t, empty, "retrievers", "list"); out != "0 retrievers.\n" {

@@ -56,22 +56,28 @@ func (c *command) namespace(ctx context.Context, engine store.Engine) (*apikey.N
 		}
 		found = slices.DeleteFunc(found, func(n apikey.Namespace) bool { return n.InternalID != in[0].InternalID })
 	}
-	return theNamespace(found, c.cfg.Namespace)
+	return theNamespace(ctx, engine, found, c.cfg.Namespace)
 }
 
 // theNamespace returns the namespace with this id or, if there is none, with this name. It refuses a reference that several organizations use,
 // because either could be meant.
-func theNamespace(found []apikey.Namespace, ref string) (*apikey.Namespace, error) {
-	if byID := slices.DeleteFunc(slices.Clone(found), func(n apikey.Namespace) bool { return string(n.ID) != ref }); len(byID) > 0 {
-		found = byID
+func theNamespace(ctx context.Context, engine store.Engine, found []apikey.Namespace, ref string) (*apikey.Namespace, error) {
+	if same := slices.DeleteFunc(slices.Clone(found), func(n apikey.Namespace) bool { return string(n.ID) != ref }); len(same) > 0 {
+		found = same
 	}
 	if len(found) == 0 {
 		return nil, fmt.Errorf("there is no namespace \"%s\"", ref)
 	}
-	slices.SortFunc(found, func(a, b apikey.Namespace) int { return cmp.Compare(a.ID, b.ID) })
+	byID := func(a, b apikey.Namespace) int { return cmp.Compare(a.ID, b.ID) }
+	slices.SortFunc(found, byID)
 	if slices.ContainsFunc(found, func(n apikey.Namespace) bool { return n.InternalID != found[0].InternalID }) {
 		several := []error{fmt.Errorf("several organizations have a namespace \"%s\": use one of these ids", ref)}
-		for _, n := range found {
+		named, err := withOrganizations(ctx, engine, found)
+		if err != nil {
+			return nil, err
+		}
+		slices.SortFunc(named, byID)
+		for _, n := range named {
 			several = append(several, detail(fmt.Sprintf("  %s   of %s", n.ID, organization(&n))))
 		}
 		return nil, errors.Join(several...)
