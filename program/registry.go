@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -12,18 +11,17 @@ import (
 	"retrieverkeys/store"
 )
 
-// registry contains the namespaces of all organizations. It describes keys of any organization.
+// registry contains the names of all organizations. It describes keys of any organization.
 type registry struct {
 	engine store.Engine
-	of     map[apikey.InternalID][]apikey.Namespace // by id
+	names  map[apikey.InternalID]string // not all have one
 }
 
 func newRegistry(ctx context.Context, engine store.Engine) (registry, error) {
-	r := registry{engine, map[apikey.InternalID][]apikey.Namespace{}}
-	all, err := engine.AllNamespaces(ctx)
-	slices.SortFunc(all, func(a, b apikey.Namespace) int { return cmp.Compare(a.ID, b.ID) })
+	r := registry{engine, map[apikey.InternalID]string{}}
+	all, err := allNamespaces(ctx, engine)
 	for _, n := range all {
-		r.of[n.InternalID] = append(r.of[n.InternalID], n)
+		r.names[n.InternalID] = cmp.Or(r.names[n.InternalID], orEmpty(n.OrganizationName))
 	}
 	return r, err
 }
@@ -31,38 +29,22 @@ func newRegistry(ctx context.Context, engine store.Engine) (registry, error) {
 // organization returns the name and id of the key's organization.
 func (r registry) organization(k *apikey.Key) string {
 	id := cmp.Or(orEmpty(k.OrganizationID), string(k.InternalID))
-	for _, n := range r.of[k.InternalID] {
-		if n.OrganizationName != nil {
-			return fmt.Sprintf("%s (%s)", *n.OrganizationName, id)
-		}
+	if name := r.names[k.InternalID]; name != "" {
+		return fmt.Sprintf("%s (%s)", name, id)
 	}
 	return id
 }
 
-// revocation returns the command that revokes the key. If the key's id is ambiguous, the command names a namespace of its organization or, if it
-// has none, the organization.
+// revocation returns the command that revokes the key. If the key's id is ambiguous, the command names its organization.
 func (r registry) revocation(k *apikey.Key, ambiguous bool) string {
 	words := []string{"retrieverkeys", "keys", "revoke"}
-	switch in := r.of[k.InternalID]; {
-	case ambiguous && len(in) > 0:
-		words = append(words, "--namespace", quoted(r.reference(&in[0])))
-	case ambiguous:
+	if ambiguous {
 		words = append(words, "--organization", quoted(string(k.InternalID)))
 	}
 	if strings.HasPrefix(string(k.ID), "-") {
 		words = append(words, "--")
 	}
 	return strings.Join(append(words, quoted(string(k.ID))), " ")
-}
-
-// reference returns the namespace's id or, if several organizations use the id, its name.
-func (r registry) reference(n *apikey.Namespace) string {
-	for tenant, others := range r.of {
-		if tenant != n.InternalID && slices.ContainsFunc(others, func(o apikey.Namespace) bool { return o.ID == n.ID }) {
-			return n.Name
-		}
-	}
-	return string(n.ID)
 }
 
 // quoted returns the word quoted for a shell.

@@ -179,7 +179,7 @@ func TestRevokeRefusesAmbiguousIDs(t *testing.T) {
 		if code != program.ExitFailed || out != "" || !strings.Contains(errs, "Nothing was revoked.\n") || cmp.Diff(before, programtest.Dump(t, d)) != "" {
 			t.Errorf("exit code %d\n%s%s", code, out, errs)
 		}
-		for _, want := range []string{"  retrieverkeys keys revoke --organization 'int homeless' key_twice   ", "  retrieverkeys keys revoke --namespace ns_a_twin key_twice   "} {
+		for _, want := range []string{"  retrieverkeys keys revoke --organization 'int homeless' key_twice   ", "  retrieverkeys keys revoke --organization int_a key_twice   "} {
 			if !strings.Contains(errs, want) {
 				t.Errorf("no %q in\n%s", want, errs)
 			}

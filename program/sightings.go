@@ -81,7 +81,7 @@ func (s *sightings) lookUp(ctx context.Context) error {
 	if len(pending) == 0 {
 		return nil
 	}
-	if s.registry.of == nil {
+	if s.registry.names == nil {
 		var err error
 		if s.registry, err = newRegistry(ctx, s.engine); err != nil {
 			return err
