@@ -74,8 +74,13 @@ func (c *command) keyIDs() ([]apikey.ID, error) {
 		}
 		words := bufio.NewScanner(c.stdin)
 		words.Split(bufio.ScanWords)
+		mark := byteOrderMark
 		for words.Scan() {
-			if err := add(words.Text(), "  Nothing was revoked."); err != nil {
+			id := strings.TrimPrefix(words.Text(), mark)
+			if mark = ""; id == "" { // a line with only the mark
+				continue
+			}
+			if err := add(id, "  Nothing was revoked."); err != nil {
 				return nil, err
 			}
 		}

@@ -126,6 +126,29 @@ func TestRevokeManyKeys(t *testing.T) {
 	})
 }
 
+// PowerShell begins what it writes with a byte order mark. Without this, the first of many keys keeps working.
+func TestInputBeginsWithAByteOrderMark(t *testing.T) {
+	d := programtest.Seeded(t, programtest.Embedded(t))
+	for input, want := range map[string]string{
+		"\ufeffkey_tie_a\r\nkey_tie_b\r\n":      "key_tie_a WOULD_REVOKE, key_tie_b WOULD_REVOKE",
+		"\ufeff\r\nkey_tie_a\r\n":               "key_tie_a WOULD_REVOKE",
+		"key_tie_a\r\n\ufeffkey_tie_b\r\n":      "key_tie_a WOULD_REVOKE, \ufeffkey_tie_b NOT_FOUND",
+		"\ufeff\ufeffkey_tie_a key_tie_b\ufeff": "\ufeffkey_tie_a NOT_FOUND, key_tie_b\ufeff NOT_FOUND",
+	} {
+		_, out, errs := programtest.CommandWithInput(t, d.Env, input, "keys", "revoke", "--dry-run", "--json", "-")
+		var got revoked
+		if err := json.Unmarshal([]byte(out), &got); err != nil || got.String() != want {
+			t.Errorf("%q: %v, got %s, want %s\n%s", input, err, got.String(), want, errs)
+		}
+	}
+	if code, out, errs := programtest.CommandWithInput(t, d.Env, "\ufeff\r\n", "keys", "revoke", "--dry-run", "-"); code != program.ExitFailed || out != "" || !strings.Contains(errs, "needs key ids") {
+		t.Errorf("only a mark: exit code %d\n%s%s", code, out, errs)
+	}
+	if code, out, errs := programtest.CommandWithInput(t, d.Env, "\ufeffof key_full\r\n", "keys", "list", "--namespace", "ns_prod", "--search", "-"); code != program.ExitOK || !strings.HasSuffix(out, "\n1 key.\n") {
+		t.Errorf("a search: exit code %d\n%s%s", code, out, errs)
+	}
+}
+
 // People see what they end before they end it, and its successors after.
 func TestRevokeAsksAndTells(t *testing.T) {
 	d := programtest.Seeded(t, programtest.Embedded(t))

@@ -205,11 +205,14 @@ func orEmpty(s *string) string {
 	return *s
 }
 
+// byteOrderMark begins a text in UTF-8 from some programs, such as PowerShell.
+const byteOrderMark = "\ufeff"
+
 // line reads a line from standard input.
 func (c *command) line() (string, error) {
 	line, err := bufio.NewReader(c.stdin).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
 		return "", err
 	}
-	return strings.TrimSpace(line), nil
+	return strings.TrimSpace(strings.TrimPrefix(line, byteOrderMark)), nil
 }
