@@ -408,8 +408,10 @@ func TestUserAgentIsShortened(t *testing.T) {
 	}
 }
 
-// Anyone can send any user agent. It must not reverse the text around it, hide a part of itself, or break a line of the trail.
+// Anyone can send any user agent. It must not reverse the text around it, hide a part of itself, or break a line of the trail. A key in one must not be
+// stored.
 func TestUserAgentIsHarmless(t *testing.T) {
+	secret := mint(organizationKeyPrefix)
 	for _, tt := range []struct{ agent, want string }{
 		{"Mozilla/5.0 (X11; Linux x86_64) Gecko/20100101", "Mozilla/5.0 (X11; Linux x86_64) Gecko/20100101"},
 		{"브라우저/1 😀 é", "브라우저/1 😀 é"},
@@ -420,6 +422,7 @@ func TestUserAgentIsHarmless(t *testing.T) {
 		{"a\u0000\u001b[31m\r\n\u007f\u0085\u009b\u2028\u2029b", "a\uFFFD\uFFFD[31m\uFFFD\uFFFD\uFFFD\uFFFD\uFFFD\uFFFD\uFFFDb"},
 		{"a\u200b\u200d\ufeff\u00ad\U000e0041b", "a\uFFFD\uFFFD\uFFFD\uFFFD\uFFFDb"},
 		{"a\xffb", "a\uFFFDb"},
+		{strings.Repeat("x", 500) + secret.Reveal(), strings.Repeat("x", 500) + secret.Prefix()[:12]},
 		{strings.Repeat("\u202e", 400), strings.Repeat("\uFFFD", 170)},
 	} {
 		c := writer(Read)

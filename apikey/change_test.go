@@ -62,6 +62,8 @@ func TestSettingsAreValidated(t *testing.T) {
 		"a name of spaces":                         {named(" \t "), "BAD_USER_INPUT name"},
 		"a null name":                              {Settings{Name: Given[string](nil)}, "BAD_USER_INPUT name"},
 		"a line break in a name":                   {named("a\nb"), "BAD_USER_INPUT name"},
+		"a key in a name":                          {named("a " + mint(organizationKeyPrefix).Reveal()), "BAD_USER_INPUT name"},
+		"a key in a description":                   {Settings{Description: Given(new("a\n" + mint(retrieverKeyPrefix).Reveal()))}, "BAD_USER_INPUT description"},
 		"a right-to-left override in a name":       {named("a\u202eb"), "BAD_USER_INPUT name"},
 		"a line separator in a name":               {named("a\u2028b"), "BAD_USER_INPUT name"},
 		"a joiner in a name's emoji":               {named("👩\u200d💻"), ""},

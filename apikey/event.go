@@ -94,7 +94,7 @@ func (c Caller) event(action Action, of ResourceType, id string, at time.Time, n
 	e := Event{
 		ID: newEventID(at), Timestamp: at, Action: action, ResourceType: of, ResourceID: id,
 		ActorID: c.Key.UserID, ActorType: User, Outcome: Success,
-		IPAddress: optional(c.Address), UserAgent: optional(shortened(harmless(c.UserAgent))),
+		IPAddress: optional(c.Address), UserAgent: optional(shortened(HideKeys(harmless(c.UserAgent)))),
 		InternalID: c.tenant(), NamespaceID: ns, RetrieverIDs: retrievers,
 	}
 	switch {

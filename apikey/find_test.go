@@ -217,7 +217,14 @@ func TestHideKeys(t *testing.T) {
 // A whole key is recognized anywhere in a text.
 func TestHoldsKey(t *testing.T) {
 	key, admin := mint(retrieverKeyPrefix).Reveal(), mint(organizationKeyPrefix).Reveal()
+	escaped, braced := "", ""
+	for _, r := range admin {
+		escaped += fmt.Sprintf(`\u%04x`, r)
+		braced += fmt.Sprintf(`\u{%X}`, r)
+	}
 	for text, want := range map[string]bool{
+		escaped: true, braced: true, "x" + escaped + "x": true, escaped[:60] + admin[10:]: true, admin[:30] + escaped[180:]: true,
+		escaped[:len(escaped)-1]: false, admin[:30] + `\u{110000}`: false, admin[:30] + `\u{fffffffffffffffff}` + admin[30:]: false, `\ud83d\ude00`: false,
 		"": false, "sk_": false, "ret_sk_": false, key: true, admin: true, "sk_sk_" + key: true, "x" + admin + "x": true, "ret_" + admin: true,
 		`{ retriever(id: "` + key + `") { id } }`: true, key[:59]: false, key[:59] + "_": false, "sk_" + admin + "\n": true,
 	} {

@@ -114,7 +114,7 @@ func (s *Service) ReportPublicLeaks(ctx context.Context, from Caller, reports []
 			r.URL = nil
 		}
 		if r.Source != nil {
-			if _, err := leakSource(*r.Source); err != nil {
+			if _, err := printed("source", *r.Source, maxLeakSource); err != nil {
 				r.Source = nil
 			}
 		}
@@ -287,7 +287,7 @@ func readLeaks(reports []LeakReport) ([]LeakReport, error) {
 			}
 		}
 		if r.Source != nil {
-			source, err := leakSource(*r.Source)
+			source, err := printed("source", *r.Source, maxLeakSource)
 			if err != nil {
 				return nil, Invalid("source", "leaks[%d].%s", i, Classify(err).Message)
 			}
@@ -295,14 +295,6 @@ func readLeaks(reports []LeakReport) ([]LeakReport, error) {
 		}
 	}
 	return read, nil
-}
-
-func leakSource(text string) (string, error) {
-	source, err := printed("source", text, maxLeakSource)
-	if err == nil && HoldsKey(source) {
-		err = Invalid("source", "source must not contain an API key.")
-	}
-	return source, err
 }
 
 // ShowsToken reports whether a text contains a token, as it is or with characters escaped as in URLs.

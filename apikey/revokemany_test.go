@@ -102,6 +102,7 @@ func TestRevokeManyRefuses(t *testing.T) {
 		"a reason of spaces":      {limited, many(1), new(" \n"), "BAD_USER_INPUT reason", 0},
 		"a reason of 201":         {limited, many(1), new(strings.Repeat("é", 201)), "BAD_USER_INPUT reason", 0},
 		"a reason of two lines":   {limited, many(1), new("a\nb"), "BAD_USER_INPUT reason", 0},
+		"a reason with a key":     {limited, many(1), new("found " + mint(retrieverKeyPrefix).Reveal()), "BAD_USER_INPUT reason", 0},
 		"a reason that is broken": {limited, many(1), new("a\ufffd"), "BAD_USER_INPUT reason", 0},
 	} {
 		for _, dry := range []bool{false, true} {

@@ -11,8 +11,10 @@ import (
 	"io"
 	"log/slog"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // Secret is a key's plaintext. However it is formatted, logged or encoded, it prints as [redacted]. Only Reveal returns the text.
@@ -224,8 +226,25 @@ func secretAt(text []byte) (Secret, bool) {
 	return Secret{}, false
 }
 
-// HoldsKey reports whether the text contains a whole key.
+// HoldsKey reports whether the text contains a whole key, as it is or with characters escaped as in strings of JSON and GraphQL.
 func HoldsKey(text string) bool {
+	return holdsKey(text) || strings.Contains(text, `\u`) && holdsKey(withoutEscapes(text))
+}
+
+var characterEscape = regexp.MustCompile(`\\u(?:[0-9A-Fa-f]{4}|\{[0-9A-Fa-f]+\})`)
+
+// withoutEscapes replaces the escapes of ASCII characters. The characters of a key have no other escapes.
+func withoutEscapes(text string) string {
+	return characterEscape.ReplaceAllStringFunc(text, func(escape string) string {
+		code, err := strconv.ParseUint(strings.Trim(escape, `\u{}`), 16, 32)
+		if err != nil || code > unicode.MaxASCII {
+			return escape
+		}
+		return string(rune(code))
+	})
+}
+
+func holdsKey(text string) bool {
 	for rest := text; ; {
 		i := strings.Index(rest, organizationKeyPrefix)
 		if i < 0 {

@@ -30,8 +30,8 @@ func Given[T any](v *T) Optional[T] { return Optional[T]{Given: true, Value: v} 
 
 // Settings are the settings of a key that can be given when it is created, and changed later.
 type Settings struct {
-	Name              Optional[string]    // 1 to 100 characters without surrounding spaces
-	Description       Optional[string]    // at most 500 characters; null is empty
+	Name              Optional[string]    // 1 to 100 characters without surrounding spaces and without a whole key
+	Description       Optional[string]    // at most 500 characters without a whole key; null is empty
 	ExpiresAt         Optional[time.Time] // in the future; null: never
 	AllowedOrigins    Optional[[]string]  // at most 50; null or empty: unrestricted
 	RateLimitOverride Optional[int]       // requests per minute, 1 to 2147483647; null: no limit of its own
@@ -69,6 +69,8 @@ func (s Settings) apply(k *Key, now time.Time) error {
 			return Invalid("description", "description must have at most %d characters, not %d.", maxDescription, n)
 		case strings.ContainsFunc(description, func(r rune) bool { return unprintable(r) && r != '\n' && r != '\r' && r != '\t' }):
 			return Invalid("description", "description must not contain control characters.")
+		case HoldsKey(description):
+			return Invalid("description", "description must not contain an API key.")
 		}
 		k.Description = description
 	}
@@ -111,7 +113,7 @@ func (s Settings) apply(k *Key, now time.Time) error {
 	return nil
 }
 
-// printed returns the text without surrounding spaces. It fails unless that is printable text of 1 to most characters on one line.
+// printed returns the text without surrounding spaces. It fails unless that is printable text of 1 to most characters on one line, without a whole key.
 func printed(field, text string, most int) (string, error) {
 	text = strings.TrimSpace(text)
 	switch n := utf8.RuneCountInString(text); {
@@ -123,6 +125,8 @@ func printed(field, text string, most int) (string, error) {
 		return "", Invalid(field, "%s must have at most %d characters, not %d.", field, most, n)
 	case strings.ContainsFunc(text, unprintable):
 		return "", Invalid(field, "%s must not contain control characters.", field)
+	case HoldsKey(text):
+		return "", Invalid(field, "%s must not contain an API key.", field)
 	}
 	return text, nil
 }

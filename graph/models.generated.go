@@ -21,9 +21,9 @@ type APIKeyCheck struct {
 type CreateAPIKeyInput struct {
 	// The retriever that the key executes: its id, or its name.
 	RetrieverID string `json:"retrieverId"`
-	// A label for people: 1 to 100 characters. Names need not be unique.
+	// A label for people: 1 to 100 characters, without an API key. Names need not be unique.
 	Name string `json:"name"`
-	// What the key is for: at most 500 characters.
+	// What the key is for: at most 500 characters, without an API key.
 	Description graphql.Omittable[*string] `json:"description,omitempty"`
 	// When the key expires; must be in the future, and not later than the maximum lifetime from now. Null or left out: after the default lifetime, or
 	// never if there is none. If there is a maximum but no default, it is required. See `Organization.apiKeyPolicy`.
@@ -99,7 +99,7 @@ type ReportLeakedKeysPayload struct {
 type RevokeAPIKeyInput struct {
 	// The key's `keyId`.
 	ID string `json:"id"`
-	// Why, for the key's `revokeReason` and the audit event: 1 to 200 characters.
+	// Why, for the key's `revokeReason` and the audit event: 1 to 200 characters, without an API key.
 	Reason graphql.Omittable[*string] `json:"reason,omitempty"`
 }
 
@@ -125,7 +125,7 @@ type RevokeAPIKeyResult struct {
 type RevokeAPIKeysInput struct {
 	// The keys' `keyId`s: 1 to 500.
 	Ids []string `json:"ids"`
-	// Why, for each key's `revokeReason` and audit event: 1 to 200 characters.
+	// Why, for each key's `revokeReason` and audit event: 1 to 200 characters, without an API key.
 	Reason graphql.Omittable[*string] `json:"reason,omitempty"`
 	// True: say what would happen, and write nothing.
 	DryRun graphql.Omittable[*bool] `json:"dryRun,omitempty"`
@@ -181,9 +181,9 @@ type Subscription struct {
 type UpdateAPIKeyInput struct {
 	// The key's `keyId`.
 	ID string `json:"id"`
-	// The new name: 1 to 100 characters. It cannot be null.
+	// The new name: 1 to 100 characters, without an API key. It cannot be null.
 	Name graphql.Omittable[*string] `json:"name,omitempty"`
-	// The new description: at most 500 characters.
+	// The new description: at most 500 characters, without an API key.
 	Description graphql.Omittable[*string] `json:"description,omitempty"`
 	// The new expiry, which must be in the future, and not later than the maximum lifetime from now. Null: never, which a maximum lifetime does not
 	// allow. See `Organization.apiKeyPolicy`.

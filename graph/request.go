@@ -103,20 +103,12 @@ func playgroundFragment(asked url.Values) string {
 	return "#" + fragment.Encode()
 }
 
-// keyInURL returns the name of the parameter that contains a whole API key, even with JSON escapes, or an empty string.
+// keyInURL returns the name of the parameter that contains a whole API key, or an empty string.
 func keyInURL(u *url.URL) string {
 	asked := u.Query()
 	for _, name := range []string{"query", "operationName", "variables", "extensions", "documentId"} {
-		for _, text := range asked[name] {
-			var value any
-			if json.Unmarshal([]byte(text), &value) == nil {
-				if unescaped, err := json.Marshal(value); err == nil && apikey.HoldsKey(string(unescaped)) {
-					return name
-				}
-			}
-			if apikey.HoldsKey(text) {
-				return name
-			}
+		if slices.ContainsFunc(asked[name], apikey.HoldsKey) {
+			return name
 		}
 	}
 	return ""

@@ -1924,9 +1924,9 @@ type Subscription {
 input CreateApiKeyInput {
   "The retriever that the key executes: its id, or its name."
   retrieverId: ID!
-  "A label for people: 1 to 100 characters. Names need not be unique."
+  "A label for people: 1 to 100 characters, without an API key. Names need not be unique."
   name: String!
-  "What the key is for: at most 500 characters."
+  "What the key is for: at most 500 characters, without an API key."
   description: String
   """
   When the key expires; must be in the future, and not later than the maximum lifetime from now. Null or left out: after the default lifetime, or
@@ -1954,9 +1954,9 @@ cleared.
 input UpdateApiKeyInput {
   "The key's ` + "`" + `keyId` + "`" + `."
   id: ID!
-  "The new name: 1 to 100 characters. It cannot be null."
+  "The new name: 1 to 100 characters, without an API key. It cannot be null."
   name: String
-  "The new description: at most 500 characters."
+  "The new description: at most 500 characters, without an API key."
   description: String
   """
   The new expiry, which must be in the future, and not later than the maximum lifetime from now. Null: never, which a maximum lifetime does not
@@ -1989,7 +1989,7 @@ input RotateApiKeyInput {
 input RevokeApiKeyInput {
   "The key's ` + "`" + `keyId` + "`" + `."
   id: ID!
-  "Why, for the key's ` + "`" + `revokeReason` + "`" + ` and the audit event: 1 to 200 characters."
+  "Why, for the key's ` + "`" + `revokeReason` + "`" + ` and the audit event: 1 to 200 characters, without an API key."
   reason: String
 }
 
@@ -1997,7 +1997,7 @@ input RevokeApiKeyInput {
 input RevokeApiKeysInput {
   "The keys' ` + "`" + `keyId` + "`" + `s: 1 to 500."
   ids: [ID!]!
-  "Why, for each key's ` + "`" + `revokeReason` + "`" + ` and audit event: 1 to 200 characters."
+  "Why, for each key's ` + "`" + `revokeReason` + "`" + ` and audit event: 1 to 200 characters, without an API key."
   reason: String
   "True: say what would happen, and write nothing."
   dryRun: Boolean = false

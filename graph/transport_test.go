@@ -47,6 +47,7 @@ func TestKeysInURLsAreRefused(t *testing.T) {
 		refused bool
 	}{
 		{"the text", url.Values{"query": {`{ retriever(id: "` + secret + `") { id } }`}}, true},
+		{"an escaped text", url.Values{"query": {`{ retriever(id: "\u0073\u{6B}_` + secret[3:] + `") { id } }`}}, true},
 		{"a comment", url.Values{"query": {"{ __typename } #" + secret}}, true},
 		{"a variable", url.Values{"query": {"{ __typename }"}, "variables": {`{"search":"` + secret + `"}`}}, true},
 		{"inside a variable", url.Values{"query": {"{ __typename }"}, "variables": {`{"filter":{"search":["x` + secret + `"]}}`}}, true},

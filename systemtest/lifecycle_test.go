@@ -93,7 +93,7 @@ func TestSecretIsNowhereElse(t *testing.T) {
 			for _, header := range []string{"Bearer " + secret, "Basic " + secret, "Bearer  " + secret} {
 				for _, path := range []string{"/graphql", "/v1/retrievers/main/api-keys", "/graphql?access_token=" + secret, "/v1/retrievers/" + secret + "/api-keys"} {
 					got := s.Request(http.MethodPost, path, `{"query":"{ retriever(id: \"`+secret+`\") { id } }","variables":{"key":"`+secret+`"}}`,
-						map[string]string{"Authorization": header, "X-Namespace": secret, "X-Request-Id": "mine"})
+						map[string]string{"Authorization": header, "X-Namespace": secret, "X-Request-Id": secret})
 					seen.WriteString(got.Body)
 					limited = limited || got.Status == http.StatusTooManyRequests
 				}
@@ -116,6 +116,20 @@ func TestSecretIsNowhereElse(t *testing.T) {
 			seen.WriteString(s.Request(secret, "/"+secret, "", headers).Body)
 			seen.WriteString(s.Query("admin", "production", `mutation($id: ID!) { revokeApiKey(input: {id: $id}) { apiKey { id } } }`, programtest.Fields{"id": secret}).Body)
 			seen.WriteString(s.Query("admin", secret, `{ node(id: "`+secret+`") { id } }`).Body)
+			for _, change := range []string{ // as a text that would be stored
+				`createApiKey(input: {retrieverId: "main", name: $text}) { key }`, `createApiKey(input: {retrieverId: "main", name: "a", description: $text}) { key }`,
+				`updateApiKey(input: {id: "key_tie_a", name: $text}) { apiKey { id } }`, `updateApiKey(input: {id: "key_tie_a", description: $text}) { apiKey { id } }`,
+				`revokeApiKey(input: {id: "key_tie_a", reason: $text}) { apiKey { id } }`, `revokeApiKeys(input: {ids: ["key_tie_a"], reason: $text}) { results { outcome } }`,
+			} {
+				got := s.Query("admin", "production", `mutation($text: String!) { `+change+` }`, programtest.Fields{"text": "found " + secret})
+				seen.WriteString(got.Body)
+				if !slices.Equal(got.Codes(t), []string{"BAD_USER_INPUT"}) {
+					t.Errorf("%s: %s", change, got.Body)
+				}
+			}
+			s.Request(http.MethodPost, "/v1/retrievers/main/api-keys", `{"name":"x"}`, map[string]string{
+				"Authorization": "Bearer " + programtest.Token("reader"), "X-Namespace": "production", "User-Agent": "curl " + secret, // a denied attempt is stored
+			})
 		}
 		answer = s.Query("admin", "production", `{ retriever(id: "main") {
 			auditEvents { results { id action resourceId actorId changes { field before after } userAgent } }

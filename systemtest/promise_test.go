@@ -335,7 +335,7 @@ func TestStoreDown(t *testing.T) {
 	}
 }
 
-// The log contains the request id of every response. An id that could forge a log line is replaced.
+// The log contains the request id of every response. An id that could forge a log line, or has a key in it, is replaced.
 func TestRequestIDs(t *testing.T) {
 	s := programtest.Serve(t, programtest.Embedded(t).Env)
 	for sent, kept := range map[string]bool{"": false, "abc-DEF_1.2": true, strings.Repeat("x", 128): true, strings.Repeat("x", 129): false, "a b": false, "a\"b": false, "ä": false} {

@@ -104,11 +104,11 @@ func exchangeOf(ctx context.Context) *exchange {
 
 var goodRequestID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,128}$`)
 
-// withRequestID gives every request an id, which every response carries. The caller's own id is used if it is valid.
+// withRequestID gives every request an id, which every response carries. The caller's own id is used if it is valid and contains no key: logs keep it.
 func withRequestID(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id := r.Header.Get("X-Request-Id")
-		if !goodRequestID.MatchString(id) {
+		if !goodRequestID.MatchString(id) || apikey.HoldsKey(id) {
 			id = rand.Text()
 		}
 		w.Header().Set("X-Request-Id", id)

@@ -208,6 +208,7 @@ func TestTextsWithAKeyAreNotKept(t *testing.T) {
 	for text, kept := range map[string]bool{
 		`{ retriever(id: "x") { apiKeys(filter: {search: "` + secret.Reveal() + `"}) { total } } }`:      false,
 		`{ retriever(id: "x") { apiKeys(filter: {search: "` + secret.Reveal()[:20] + `"}) { total } } }`: true,
+		`{ retriever(id: "\u0073\u006b_` + secret.Reveal()[3:] + `") { id } }`:                           false,
 		"{ viewer { keyId } } # " + secret.Reveal():                                                      false,
 	} {
 		d, p := NewPersisted(configured(limits), nil, false, nil), NewParser(configured(limits), nil)
