@@ -122,14 +122,19 @@ func (a *answer) field(fields graphql.FieldMiddleware) graphql.FieldMiddleware {
 		return fields
 	}
 	return func(ctx context.Context, next graphql.Resolver) (any, error) {
-		if a.made.Add(1) > a.fields && !a.hasEnded() {
-			a.end(limitExceeded("MAX_COMPLEXITY", apikey.Invalid("first",
-				"The answer has too many fields outside of plain lists: at most %d are allowed (a tenth of MAX_COMPLEXITY). Ask for smaller pages with first, or for fewer fields.", a.fields)))
-		}
+		a.makes()
 		if a.hasEnded() {
 			return graphql.Null, nil
 		}
 		return fields(ctx, next)
+	}
+}
+
+// makes counts a field that gqlgen makes, and ends a query's response if there are too many.
+func (a *answer) makes() {
+	if a.made.Add(1) > a.fields && a.fields > 0 && !a.mutation && !a.hasEnded() {
+		a.end(limitExceeded("MAX_COMPLEXITY", apikey.Invalid("first",
+			"The answer has too many fields outside of plain lists: at most %d are allowed (a tenth of MAX_COMPLEXITY). Ask for smaller pages with first, or for fewer fields.", a.fields)))
 	}
 }
 

@@ -81,8 +81,7 @@ func planned[T any](ctx context.Context, res any, write writer[T], v T, slots in
 	}
 	a := loaded(ctx).answer
 	a.expected.Add(int64(slots * slotBytes))
-	// The list, or the object of one key, costs as much as another field.
-	a.made.Add(1)
+	a.makes()                                                                   // the list, or the object of one key, costs as much as another field
 	return graphql.WriterFunc(func(w io.Writer) { write(w.(*answer), v) }), nil //nolint:errcheck,forcetypeassert // all of it is written there
 }
 
