@@ -64,6 +64,7 @@ func TestSettingsAreValidated(t *testing.T) {
 		"a line break in a name":                   {named("a\nb"), "BAD_USER_INPUT name"},
 		"a key in a name":                          {named("a " + mint(organizationKeyPrefix).Reveal()), "BAD_USER_INPUT name"},
 		"a key in a description":                   {Settings{Description: Given(new("a\n" + mint(retrieverKeyPrefix).Reveal()))}, "BAD_USER_INPUT description"},
+		"a key in an origin":                       {Settings{AllowedOrigins: origins(1, "https://"+mint(retrieverKeyPrefix).Reveal()+".a.example")}, "BAD_USER_INPUT allowedOrigins"},
 		"a right-to-left override in a name":       {named("a\u202eb"), "BAD_USER_INPUT name"},
 		"a line separator in a name":               {named("a\u2028b"), "BAD_USER_INPUT name"},
 		"a joiner in a name's emoji":               {named("👩\u200d💻"), ""},
@@ -185,6 +186,29 @@ func TestUpdateTellsWhatItCleared(t *testing.T) {
 				t.Errorf("%s: cleared (-want +got):\n%s", name, diff)
 			}
 		}
+	}
+}
+
+// Imported texts are not checked. Without this, removing a key from one of them would put it into the trail, which nobody can change.
+func TestChangesOfTextsHideKeys(t *testing.T) {
+	secret := mint(retrieverKeyPrefix)
+	store := fixture()
+	store.keys[0].Name, store.keys[0].Description = "a "+secret.Reveal(), "sk_Team1Production"
+	store.keys[0].AllowedOrigins = []string{"https://" + secret.Reveal()}
+	settings := Settings{Name: Given(new("b")), Description: Given(new("c")), AllowedOrigins: Given[[]string](nil)}
+	if _, err := newService(store).Update(t.Context(), writer(Write), "shop", "key_1", settings); err != nil {
+		t.Fatal(err)
+	}
+	var got []FieldChange
+	for _, e := range store.events {
+		got = append(got, e.Changes...)
+	}
+	want := []FieldChange{
+		{"name", new("a " + secret.Prefix()), new("b")}, {"description", new("sk_Team1Production"), new("c")},
+		{"allowed_origins", new(`["https://` + secret.Prefix() + `"]`), nil},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 

@@ -160,7 +160,8 @@ func optional(s string) *string {
 	return &s
 }
 
-// changes returns the differences between two versions of a key, in the fields that can change.
+// changes returns the differences between two versions of a key, in the fields that can change. The old texts may contain a key, because imported
+// ones are not checked. The trail hides it.
 func changes(from, to *Key) []FieldChange {
 	var out []FieldChange
 	for _, f := range []struct {
@@ -181,10 +182,19 @@ func changes(from, to *Key) []FieldChange {
 		{"rotated_from", idText(from.RotatedFrom), idText(to.RotatedFrom)},
 	} {
 		if text(f.before) != text(f.after) || (f.before == nil) != (f.after == nil) {
-			out = append(out, FieldChange{Field: f.name, Before: f.before, After: f.after})
+			out = append(out, FieldChange{Field: f.name, Before: withoutKeys(f.before), After: withoutKeys(f.after)})
 		}
 	}
 	return out
+}
+
+// withoutKeys hides the whole keys in a text. Other texts stay as they are, also if a part of them looks like the beginning of a key.
+func withoutKeys(text *string) *string {
+	if text == nil || !HoldsKey(*text) {
+		return text
+	}
+	hidden := HideKeys(*text)
+	return &hidden
 }
 
 // Milliseconds is the text form of dates: RFC 3339 in UTC, with the precision in which they are stored.

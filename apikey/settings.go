@@ -33,7 +33,7 @@ type Settings struct {
 	Name              Optional[string]    // 1 to 100 characters without surrounding spaces and without a whole key
 	Description       Optional[string]    // at most 500 characters without a whole key; null is empty
 	ExpiresAt         Optional[time.Time] // in the future; null: never
-	AllowedOrigins    Optional[[]string]  // at most 50; null or empty: unrestricted
+	AllowedOrigins    Optional[[]string]  // at most 50 without a whole key; null or empty: unrestricted
 	RateLimitOverride Optional[int]       // requests per minute, 1 to 2147483647; null: no limit of its own
 }
 
@@ -93,7 +93,10 @@ func (s Settings) apply(k *Key, now time.Time) error {
 				return Invalid("allowedOrigins", "allowedOrigins must have at most %d origins, not %d.", maxOrigins, len(*list))
 			}
 			for i, o := range *list {
-				if !isOrigin(o) {
+				switch {
+				case HoldsKey(o): // the host may have upper case and underscores
+					return Invalid("allowedOrigins", "allowedOrigins[%d] must not contain an API key.", i)
+				case !isOrigin(o):
 					return Invalid("allowedOrigins", "allowedOrigins[%d] must be an origin as browsers send it, such as https://app.example.com or https://xn--bcher-kva.example, or all subdomains as in https://*.example.com, and nothing behind it.", i)
 				}
 			}

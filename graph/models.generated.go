@@ -28,7 +28,7 @@ type CreateAPIKeyInput struct {
 	// When the key expires; must be in the future, and not later than the maximum lifetime from now. Null or left out: after the default lifetime, or
 	// never if there is none. If there is a maximum but no default, it is required. See `Organization.apiKeyPolicy`.
 	ExpiresAt graphql.Omittable[*time.Time] `json:"expiresAt,omitempty"`
-	// The origins from which browsers may use the key, at most 50: exact ones such as `https://app.example.com`, or all
+	// The origins from which browsers may use the key, at most 50, without an API key: exact ones such as `https://app.example.com`, or all
 	// subdomains as in `https://*.example.com`. Null or empty: unrestricted.
 	AllowedOrigins graphql.Omittable[[]string] `json:"allowedOrigins,omitempty"`
 	// Requests per minute, at least 1. Null: the organization's limit.
@@ -188,7 +188,7 @@ type UpdateAPIKeyInput struct {
 	// The new expiry, which must be in the future, and not later than the maximum lifetime from now. Null: never, which a maximum lifetime does not
 	// allow. See `Organization.apiKeyPolicy`.
 	ExpiresAt graphql.Omittable[*time.Time] `json:"expiresAt,omitempty"`
-	// The new origins, at most 50. They replace all old ones. Null or empty: unrestricted.
+	// The new origins, at most 50, without an API key. They replace all old ones. Null or empty: unrestricted.
 	AllowedOrigins graphql.Omittable[[]string] `json:"allowedOrigins,omitempty"`
 	// The new limit in requests per minute, at least 1. Null: the organization's limit.
 	RateLimitOverride graphql.Omittable[*int] `json:"rateLimitOverride,omitempty"`

@@ -1934,7 +1934,7 @@ input CreateApiKeyInput {
   """
   expiresAt: DateTime
   """
-  The origins from which browsers may use the key, at most 50: exact ones such as ` + "`" + `https://app.example.com` + "`" + `, or all
+  The origins from which browsers may use the key, at most 50, without an API key: exact ones such as ` + "`" + `https://app.example.com` + "`" + `, or all
   subdomains as in ` + "`" + `https://*.example.com` + "`" + `. Null or empty: unrestricted.
   """
   allowedOrigins: [String!]
@@ -1963,7 +1963,7 @@ input UpdateApiKeyInput {
   allow. See ` + "`" + `Organization.apiKeyPolicy` + "`" + `.
   """
   expiresAt: DateTime
-  "The new origins, at most 50. They replace all old ones. Null or empty: unrestricted."
+  "The new origins, at most 50, without an API key. They replace all old ones. Null or empty: unrestricted."
   allowedOrigins: [String!]
   "The new limit in requests per minute, at least 1. Null: the organization's limit."
   rateLimitOverride: Int

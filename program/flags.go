@@ -1,6 +1,7 @@
 package program
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -14,6 +15,12 @@ func (c *command) wrongFlags() []error {
 	k, now := &c.cfg.Keys, time.Now()
 	var found []error
 	switch c.cfg.Command {
+	case "bootstrap":
+		for _, f := range []struct{ flag, text string }{{"organization", c.cfg.Organization}, {"namespace", c.cfg.Namespace}, {"email", c.cfg.Email}} {
+			if apikey.HoldsKey(f.text) {
+				found = append(found, fmt.Errorf("--%s must not contain an API key", f.flag))
+			}
+		}
 	case "keys list":
 		filter := c.listOptions(k.Filter.Search).Filter
 		found = filter.Check()

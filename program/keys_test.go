@@ -231,6 +231,8 @@ func TestKeysCommandsRefuse(t *testing.T) {
 func TestWrongFlagsAreReportedAtOnce(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "none", "store.db")
 	long := strings.Repeat("x", 201)
+	_, secret := apikey.NewAdminKey(apikey.Namespace{}, "usr_a", "a", "", time.Now())
+	key := "a " + secret.Reveal()
 	for _, c := range []struct {
 		args []string
 		want []string
@@ -252,6 +254,13 @@ func TestWrongFlagsAreReportedAtOnce(t *testing.T) {
 		{[]string{"keys", "revoke", "--reason", "", "key_1"}, []string{"--reason must have 1 to 200 characters"}},
 		{[]string{"keys", "revoke", "--reason", long, "-"}, []string{"keys revoke - needs --yes or --dry-run: it reads ids from standard input, so it cannot ask", "--reason must have at most 200 characters, not 201"}},
 		{[]string{"keys", "revoke", "--yes", "--reason", "a\nb", "key_1"}, []string{"--reason must not contain control characters"}},
+		{[]string{"keys", "revoke", "--yes", "--reason", key, "key_1"}, []string{"--reason must not contain an API key"}},
+		{[]string{"keys", "create", "--namespace", "x", "--retriever", "x", "--name", key, "--description", key, "--origin", "https://" + secret.Reveal()}, []string{
+			"--name must not contain an API key", "--description must not contain an API key", "--origin[0] must not contain an API key",
+		}},
+		{[]string{"bootstrap", "--organization", key, "--namespace", key, "--email", key}, []string{
+			"--organization must not contain an API key", "--namespace must not contain an API key", "--email must not contain an API key",
+		}},
 	} {
 		want := "retrieverkeys: " + strings.Join(c.want, "\nretrieverkeys: ") + "\nRun 'retrieverkeys --help' for commands and settings.\n"
 		code, out, errs := programtest.Command(t, programtest.Fields{"EMBEDDED_PATH": path}, c.args...)

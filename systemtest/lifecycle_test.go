@@ -119,9 +119,10 @@ func TestSecretIsNowhereElse(t *testing.T) {
 			for _, change := range []string{ // as a text that would be stored
 				`createApiKey(input: {retrieverId: "main", name: $text}) { key }`, `createApiKey(input: {retrieverId: "main", name: "a", description: $text}) { key }`,
 				`updateApiKey(input: {id: "key_tie_a", name: $text}) { apiKey { id } }`, `updateApiKey(input: {id: "key_tie_a", description: $text}) { apiKey { id } }`,
+				`createApiKey(input: {retrieverId: "main", name: "a", allowedOrigins: [$text]}) { key }`, `updateApiKey(input: {id: "key_tie_a", allowedOrigins: [$text]}) { apiKey { id } }`,
 				`revokeApiKey(input: {id: "key_tie_a", reason: $text}) { apiKey { id } }`, `revokeApiKeys(input: {ids: ["key_tie_a"], reason: $text}) { results { outcome } }`,
 			} {
-				got := s.Query("admin", "production", `mutation($text: String!) { `+change+` }`, programtest.Fields{"text": "found " + secret})
+				got := s.Query("admin", "production", `mutation($text: String!) { `+change+` }`, programtest.Fields{"text": "https://" + secret})
 				seen.WriteString(got.Body)
 				if !slices.Equal(got.Codes(t), []string{"BAD_USER_INPUT"}) {
 					t.Errorf("%s: %s", change, got.Body)
