@@ -156,9 +156,9 @@ func (u unsent) Header() http.Header         { return http.Header(u) }
 func (u unsent) Write(b []byte) (int, error) { return len(b), nil }
 func (u unsent) WriteHeader(int)             {}
 
-// shown returns a received value if it is short and printable, or else an ellipsis.
+// shown returns a received value if it is short and printable and contains no key, or else an ellipsis.
 func shown(s string) string {
-	if len(s) > 200 || strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) {
+	if len(s) > 200 || strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) || apikey.HoldsKey(s) {
 		return "…"
 	}
 	return s

@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -137,6 +138,7 @@ func TestRefusedPreflightsSayWhy(t *testing.T) {
 	if errs != nil {
 		t.Fatal(errs)
 	}
+	_, secret := apikey.NewAdminKey(apikey.Namespace{}, "usr_a", "a", "", time.Now())
 	const app = "https://app.example.com"
 	for _, c := range []struct {
 		name                    string
@@ -152,6 +154,7 @@ func TestRefusedPreflightsSayWhy(t *testing.T) {
 		{"another method", origins, app, "PUT", "", "Pages of the origin https://app.example.com may only use GET, POST, DELETE here.", ""},
 		{"no browser", origins, app, "POST", "x-namespace,authorization", "The preflight of the origin https://app.example.com is malformed.", ""},
 		{"what cannot be shown", CORS{}, "https://\u00e9.example", "POST", "", "Pages of the origin … may not call this server: add the origin to CORS_ALLOWED_ORIGINS.", "CORS_ALLOWED_ORIGINS"},
+		{"a key", CORS{}, "https://" + secret.Reveal(), "POST", "", "Pages of the origin … may not call this server: add the origin to CORS_ALLOWED_ORIGINS.", "CORS_ALLOWED_ORIGINS"},
 		{"what is too long to be shown", CORS{}, "https://" + strings.Repeat("a", 300), "POST", "", "Pages of the origin … may not call this server: add the origin to CORS_ALLOWED_ORIGINS.", "CORS_ALLOWED_ORIGINS"},
 	} {
 		var log bytes.Buffer
