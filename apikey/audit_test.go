@@ -422,6 +422,7 @@ func TestUserAgentIsHarmless(t *testing.T) {
 		{"a\u0000\u001b[31m\r\n\u007f\u0085\u009b\u2028\u2029b", "a\uFFFD\uFFFD[31m\uFFFD\uFFFD\uFFFD\uFFFD\uFFFD\uFFFD\uFFFDb"},
 		{"a\u200b\u200d\ufeff\u00ad\U000e0041b", "a\uFFFD\uFFFD\uFFFD\uFFFD\uFFFDb"},
 		{"a\xffb", "a\uFFFDb"},
+		{`\u0073` + secret.Reveal()[1:], secret.Prefix()},
 		{strings.Repeat("x", 500) + secret.Reveal(), strings.Repeat("x", 500) + secret.Prefix()[:12]},
 		{strings.Repeat("\u202e", 400), strings.Repeat("\uFFFD", 170)},
 	} {

@@ -196,6 +196,23 @@ func TestScansAreChargedForWhatStoresLookAt(t *testing.T) {
 	}
 }
 
+// Without this, a hundred lists that are refused read two million keys in one request. A page by name is one pass, whatever is asked about others.
+func TestListsByNameAreChargedOnce(t *testing.T) {
+	s := &Service{Store: charging{listOf(RankLimit + 1)}, Now: frozen}
+	byName := ListOptions{Order: Order{Field: ByName}, Wants: everything}
+	cost := NewCost(200_000, 0)
+	if _, err := s.OrganizationKeys(WithCost(t.Context(), cost), admin(), byName); Classify(err).Field != "orderBy" || cost.Left() != 200_000-RankLimit-1-listCost {
+		t.Errorf("a refused list: %v, %d left", err, cost.Left())
+	}
+	s.Store = charging{listOf(2500)}
+	cursor := (&position{kind: byName.Order.Field.kind(), value: "a", id: "a"}).cursor()
+	byName.Page.After, byName.Filter.NeverExpires = &cursor, new(true)
+	cost = NewCost(200_000, 0)
+	if _, err := s.OrganizationKeys(WithCost(t.Context(), cost), admin(), byName); err != nil || cost.Left() != 200_000-2500-listCost {
+		t.Errorf("the second page: %v, %d left", err, cost.Left())
+	}
+}
+
 // Without this, requests of one organization scan side by side and take the processor from all others.
 func TestAnOrganizationHasOneLongScan(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

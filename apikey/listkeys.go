@@ -1,6 +1,7 @@
 package apikey
 
 import (
+	"cmp"
 	"context"
 )
 
@@ -40,10 +41,8 @@ func (s *Service) reading(ctx context.Context, tenant InternalID, of keySource, 
 		most := cost.upTo(cost.Left())
 		err := read(WithCost(ctx, most))
 		if most.Exceeded() == nil {
-			if err == nil {
-				err = cost.Look(int(most.looked.Load()))
-			}
-			return err
+			charged := cost.Look(int(most.looked.Load())) // also if the list was refused
+			return cmp.Or(err, charged)
 		}
 		if err := q.startScan(cost, cost.Left(), true); err != nil {
 			return err

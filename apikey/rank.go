@@ -24,8 +24,12 @@ type ranking struct {
 	found         []ranked
 	retained      int // bytes charged for the keys that are kept
 	added         int // bytes of the keys that were found since
-	total         int
+	seen          map[ID]bool
 	before, after bool // keys exist before or after the query's cursors
+}
+
+func newRanking(q *query, cost *Cost) ranking {
+	return ranking{query: q, cost: cost, seen: map[ID]bool{}}
 }
 
 // ranked is a key with its place in the requested order.
@@ -47,7 +51,7 @@ func (s *Service) rank(ctx context.Context, tenant InternalID, of keySource, q *
 		if err := cost.retain(-r.retained); err != nil { // of an earlier attempt
 			return err
 		}
-		r = ranking{query: q, cost: cost}
+		r = newRanking(q, cost)
 		var refused error
 		err := s.Store.MatchingKeys(ctx, tenant, of.list(q.keys(window{}, q.Fields)), func(k Key) (more bool) {
 			refused = r.add(k)
@@ -63,7 +67,7 @@ func (s *Service) rank(ctx context.Context, tenant InternalID, of keySource, q *
 
 // rankFirst returns the page of a list whose keys were read first.
 func rankFirst(ctx context.Context, q *query, first []Key) (*Connection[Key], error) {
-	r := ranking{query: q, cost: CostFrom(ctx)}
+	r := newRanking(q, CostFrom(ctx))
 	for _, k := range first {
 		if err := r.add(k); err != nil {
 			return nil, err
@@ -74,7 +78,11 @@ func rankFirst(ctx context.Context, q *query, first []Key) (*Connection[Key], er
 
 // add looks at the next key of the list.
 func (r *ranking) add(k Key) error {
-	if r.total++; r.total > RankLimit {
+	if r.seen[k.ID] {
+		return nil
+	}
+	r.seen[ID(strings.Clone(string(k.ID)))] = true // a part of the key would keep the texts of other keys
+	if len(r.seen) > RankLimit {
 		return Invalid("orderBy", "This list has more than %d keys: it can be ordered by CREATED_AT and EXPIRES_AT, but not by NAME and LAST_USED_AT.", RankLimit)
 	}
 	r.query.policy.asOf(&k, r.query.now)
@@ -122,7 +130,7 @@ func (r *ranking) connection() (*Connection[Key], error) {
 	if err := r.cut(); err != nil {
 		return nil, err
 	}
-	c := &Connection[Key]{Items: make([]Key, len(r.found)), Total: r.total, HasPreviousPage: r.before, HasNextPage: r.after, at: r.query.position}
+	c := &Connection[Key]{Items: make([]Key, len(r.found)), Total: len(r.seen), HasPreviousPage: r.before, HasNextPage: r.after, at: r.query.position}
 	for i := range r.found {
 		c.Items[i] = r.found[i].Key
 	}

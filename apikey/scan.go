@@ -156,7 +156,8 @@ func (s *Service) startRetrieverScan(ctx context.Context, tenant InternalID, ids
 func (q *query) startScan(cost *Cost, n int, over bool) error {
 	passes := 0
 	for _, pass := range []bool{
-		q.Wants.reads() || q.ranks(), q.Wants.Total && !q.ranks(), q.Wants.HasPrevious && q.window.after != nil, q.Wants.HasNext && q.window.before != nil,
+		q.Wants.reads() || q.ranks(), !q.ranks() && q.Wants.Total, !q.ranks() && q.Wants.HasPrevious && q.window.after != nil,
+		!q.ranks() && q.Wants.HasNext && q.window.before != nil,
 	} {
 		if pass {
 			passes++

@@ -265,6 +265,14 @@ func holdsKey(text string) bool {
 
 // HideKeys shortens each key in the text, and each longer part of one, to what a key shows of itself.
 func HideKeys(text string) string {
+	hidden := hideKeys(text)
+	if HoldsKey(hidden) { // with escapes
+		return hideKeys(withoutEscapes(hidden))
+	}
+	return hidden
+}
+
+func hideKeys(text string) string {
 	if !strings.Contains(text, organizationKeyPrefix) {
 		return text
 	}

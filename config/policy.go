@@ -66,7 +66,7 @@ func overflows(s string) bool {
 		return r
 	}, strings.TrimPrefix(s, "+"))
 	_, err := time.ParseDuration("0s" + zeros)
-	return err == nil
+	return err == nil && strings.Contains(zeros, "0")
 }
 
 // check returns what makes no sense together. Unless the notice is set, it adapts to the lifetimes, so that no new key expires soon from its first

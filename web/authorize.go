@@ -59,7 +59,7 @@ func NewGatePath(template string) (GatePath, error) {
 	case strings.Contains(plain, "//"):
 		return GatePath{}, errors.New("must not have an empty segment")
 	case path.Clean(plain) != plain || strings.Contains(plain, ".."):
-		return GatePath{}, errors.New("must have no segment that is a dot or has two in a row")
+		return GatePath{}, errors.New("must not have . or .. as a segment, or two dots in a row")
 	case strings.Trim(plain, unescapedChars) != "":
 		return GatePath{}, errors.New("must be a path such as /v1/retrievers/" + idPlaceholder + "/execute, without a query and without characters that need an escape")
 	}

@@ -413,8 +413,8 @@ func (s *Store) whole(ctx context.Context, tenant apikey.InternalID, where apike
 const matchBatch = 5000
 
 // MatchingKeys implements apikey.Store. An organization's keys come in the order of the index that answers most conditions, so that the server chooses
-// no other: a key that moves in an index while it is read would come twice or not at all. The keys of retrievers or of a creator come in no order,
-// because the server would sort them.
+// no other: a key that moves in an index while it is read comes twice or not at all. The keys of retrievers or of a creator come in no order, because
+// the server would sort those of several retrievers.
 func (s *Store) MatchingKeys(ctx context.Context, tenant apikey.InternalID, list apikey.KeyList, f func(apikey.Key) (more bool)) error {
 	if matchesNone(&list.Where) {
 		return nil
