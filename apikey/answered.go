@@ -217,7 +217,7 @@ func UsagePeriod(today Day, from, to *Day) (first, last Day, err error) {
 	}
 	switch {
 	case first > last && to == nil:
-		return 0, 0, Invalid("from", "from must not be after today, in UTC, unless to is given.")
+		return 0, 0, Invalid("from", "from must not be after today (UTC) if to is left out.")
 	case first > last:
 		return 0, 0, Invalid("from", "from must not be after to.")
 	case last-first >= MaxUsageDays:

@@ -335,7 +335,7 @@ func TestUsagePeriods(t *testing.T) {
 		{day(today + 1), day(today + 400), today + 1, today + 400, ""},
 		{nil, day(firstDay + 3), firstDay, firstDay + 3, ""},
 		{day(today - 400), nil, 0, 0, "from and to must span at most 400 days."},
-		{day(today + 1), nil, 0, 0, "from must not be after today, in UTC, unless to is given."},
+		{day(today + 1), nil, 0, 0, "from must not be after today (UTC) if to is left out."},
 		{day(today), day(today - 1), 0, 0, "from must not be after to."},
 		{day(today + 2), day(today + 1), 0, 0, "from must not be after to."},
 		{day(firstDay), day(DayOf(time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC))), 0, 0, "from and to must span at most 400 days."},

@@ -98,7 +98,7 @@ func (c *Cost) bounded() bool { return c != nil && c.reads < math.MaxInt64 }
 
 // Left returns how many more documents may be read. It is never negative.
 func (c *Cost) Left() int {
-	if c == nil {
+	if !c.bounded() {
 		return math.MaxInt
 	}
 	return int(max(0, c.reads-c.looked.Load()))

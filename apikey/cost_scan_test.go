@@ -196,7 +196,8 @@ func TestScansAreChargedForWhatStoresLookAt(t *testing.T) {
 	}
 }
 
-// Without this, a hundred lists that are refused read two million keys in one request. A page by name is one pass, whatever is asked about others.
+// A list that is refused because it has too many keys must be charged for the keys that it read. Otherwise, one request could read millions of keys
+// with a hundred such lists. A page ordered by name reads the keys once, even if the client asks whether there are other pages.
 func TestListsByNameAreChargedOnce(t *testing.T) {
 	s := &Service{Store: charging{listOf(RankLimit + 1)}, Now: frozen}
 	byName := ListOptions{Order: Order{Field: ByName}, Wants: everything}

@@ -3,6 +3,7 @@ package apikey
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -207,6 +208,14 @@ func TestLongDocumentsCountMore(t *testing.T) {
 		if got := Documents(bytes); got != want {
 			t.Errorf("%d bytes count as %d documents, want %d", bytes, got, want)
 		}
+	}
+}
+
+// A store asks Left whether it must limit a query. A cost without a limit must not get one when something is charged to it.
+func TestUnlimitedCostsStayUnlimited(t *testing.T) {
+	cost := NewCost(100, 0).unlimited()
+	if err := cost.Look(1000); err != nil || cost.Left() != math.MaxInt {
+		t.Errorf("%v, %d left", err, cost.Left())
 	}
 }
 

@@ -188,7 +188,7 @@ func changes(from, to *Key) []FieldChange {
 	return out
 }
 
-// withoutKeys hides the whole keys in a text. Other texts stay as they are, also if a part of them looks like the beginning of a key.
+// withoutKeys is HideKeys for texts with a whole key. It does not change other texts, even if they contain what looks like the beginning of a key.
 func withoutKeys(text *string) *string {
 	if text == nil || !HoldsKey(*text) {
 		return text

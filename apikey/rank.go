@@ -13,7 +13,7 @@ const RankLimit = 20_000
 const (
 	// firstRanked is how many keys of each retriever are read first. If a retriever has no more, its list needs no further read.
 	firstRanked = 101
-	// rankedBytes is about how much memory the keys may take that are kept in addition to the page.
+	// rankedBytes is about how much memory is used for keys in addition to the page.
 	rankedBytes = 2 << 20
 )
 
@@ -78,10 +78,10 @@ func rankFirst(ctx context.Context, q *query, first []Key) (*Connection[Key], er
 
 // add looks at the next key of the list.
 func (r *ranking) add(k Key) error {
-	if r.seen[k.ID] {
+	if r.seen[k.ID] { // MatchingKeys can repeat it
 		return nil
 	}
-	r.seen[ID(strings.Clone(string(k.ID)))] = true // a part of the key would keep the texts of other keys
+	r.seen[ID(strings.Clone(string(k.ID)))] = true // the key's own id keeps the texts of other keys in memory
 	if len(r.seen) > RankLimit {
 		return Invalid("orderBy", "This list has more than %d keys: it can be ordered by CREATED_AT and EXPIRES_AT, but not by NAME and LAST_USED_AT.", RankLimit)
 	}

@@ -93,9 +93,9 @@ type Reader interface {
 	// CountKeys counts the tenant's keys that meet the conditions.
 	CountKeys(ctx context.Context, tenant InternalID, where KeyConditions) (int, error)
 
-	// MatchingKeys calls f with each of the tenant's keys that meet the list's conditions, in no order, until f returns false. A key whose expiry
-	// changes meanwhile can come twice or not at all if there is a condition on it. The list's order, range and limit do not matter. f must not call
-	// the store.
+	// MatchingKeys calls f with each of the tenant's keys that meet the list's conditions, in no order, until f returns false. MatchingKeys ignores
+	// the list's order, range and limit. If the list has a condition on the expiry, a key whose expiry changes during the call can come twice or not
+	// at all. f must not call the store.
 	MatchingKeys(ctx context.Context, tenant InternalID, l KeyList, f func(Key) (more bool)) error
 
 	// EachKey calls f with each of the tenant's keys that lists show, in no order, and returns how many documents of the tenant no list shows. It

@@ -56,8 +56,8 @@ func parseLifetime(s string) (time.Duration, error) {
 	return time.Duration(n)*day + d, err
 }
 
-// overflows reports whether time.ParseDuration refuses a text only because it is too long a duration. Its error does not say that, so this gives it the
-// same text with zeros, after a unit because 0 needs none.
+// overflows reports whether time.ParseDuration refuses a text only because the duration is too long. The error of ParseDuration does not tell, so
+// overflows tries the text with every digit replaced by a zero. It puts 0s before it, because ParseDuration accepts 0 without a unit.
 func overflows(s string) bool {
 	zeros := strings.Map(func(r rune) rune {
 		if '0' <= r && r <= '9' {

@@ -9,7 +9,7 @@ import (
 	"retrieverkeys/apikey"
 )
 
-// wrongFlags returns everything that the domain refuses in the flags, whatever is in the store. The domain checks them again when the command
+// wrongFlags returns an error for each flag whose value the domain refuses without looking at the store. The command checks the flags again when it
 // runs.
 func (c *command) wrongFlags() []error {
 	k, now := &c.cfg.Keys, time.Now()

@@ -146,7 +146,7 @@ func complain(w io.Writer, err error) bool {
 }
 
 // complaint returns a line for each error that this one joins. It omits errOutputClosed, which is not a failure, and hides keys, which a user may
-// have passed as an id or a file name. Errors end without a full stop, the sentences below them with one.
+// have passed as an id or a file name. An error has no full stop at its end, but the sentences below it do.
 func complaint(err error) []string {
 	var several interface {
 		error

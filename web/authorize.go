@@ -92,12 +92,12 @@ func isControl(r rune) bool { return r < ' ' || r == 0x7f }
 // named is namedPath.
 var named = GatePath{"/v1/retrievers/", "/authorize"}
 
-// meant matches decoded paths that somebody can mean for one of the addresses: those that begin like the second or third, or begin and end like the
-// first. A slash at the end, and parameters after a semicolon, make no difference.
+// meant matches decoded paths that are probably meant for one of the addresses: those that begin like the second or third, or begin and end like the
+// first. It ignores a slash at the end and parameters after a semicolon.
 var meant = regexp.MustCompile(`(?s)^/v1/(authorize(;[^/]*)?(/|$)|retrievers/(.*/)?authorize(;[^/]*)?/?$)`)
 
-// malformed returns the address that the path is meant for although it is none of them, or an empty text. Another server may decode it, merge its slashes
-// or resolve its dots. The REST endpoints keep the paths of keys, where authorize is an id.
+// malformed returns the address that a malformed path is probably meant for, or an empty string. Another server could understand such a path, because it
+// decodes the path, merges slashes or resolves dots. A path of a key whose id is authorize belongs to the REST endpoints.
 func malformed(u *url.URL) string {
 	clean := path.Clean(u.Path)
 	if !meant.MatchString(u.Path) && !meant.MatchString(clean) {

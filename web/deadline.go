@@ -24,7 +24,7 @@ func withTimeout(timeout time.Duration, bodyBytes int64, next http.Handler) http
 // may get a reset instead of the response. net/http waits as long for that reason.
 const lingering = 500 * time.Millisecond
 
-// awaitNoBody lets no response and no shutdown wait for a body that no handler reads. net/http reads such a body first, to use the connection
+// awaitNoBody keeps responses and shutdowns from waiting for a body that no handler reads. net/http reads such a body first, to use the connection
 // again, until the server's read deadline. So it closes the connection unless the body was read to its end.
 //
 // It removes that deadline from requests that have been read. While a handler runs, net/http keeps reading to learn whether the client leaves.

@@ -17,7 +17,7 @@ func (s *Store) MatchingKeys(ctx context.Context, tenant apikey.InternalID, l ap
 	})
 }
 
-// narrowest returns the sequences that have all keys that can meet the conditions, and the fewest others.
+// narrowest returns the sequences that contain every key that can meet the conditions and as few others as possible.
 func narrowest(tenant apikey.InternalID, where apikey.KeyConditions, walk bool) []sequence {
 	switch {
 	case where.Naming != nil && !walk:
@@ -29,8 +29,8 @@ func narrowest(tenant apikey.InternalID, where apikey.KeyConditions, walk bool) 
 	}
 }
 
-// each calls f with the document of each key of the sequences that meets the conditions, once and in no order, until f needs no more. The document is
-// valid only during the call.
+// each calls f once with the document of each key in the sequences that meets the conditions, in no order, until f returns false. The document is valid
+// only during the call.
 func (s *Store) each(ctx context.Context, from []sequence, where apikey.KeyConditions, f func(doc bson.Raw) (more bool)) error {
 	if len(from) > 1 {
 		f = onceEach(f)
@@ -58,7 +58,7 @@ func (s *Store) each(ctx context.Context, from []sequence, where apikey.KeyCondi
 	return nil
 }
 
-// onceEach leaves out keys of several retrievers that were there before.
+// onceEach returns a function that calls f only once for a key that names several retrievers.
 func onceEach(f func(doc bson.Raw) (more bool)) func(doc bson.Raw) (more bool) {
 	several, scopes := map[apikey.ID]bool{}, key(apikey.FieldScopes)
 	return func(doc bson.Raw) (more bool) {

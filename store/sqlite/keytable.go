@@ -57,8 +57,8 @@ func (s *Store) lastKeyRow(ctx context.Context) (last int64, err error) {
 	return last, err
 }
 
-// table calls f with the document of each of the tenant's keys that meets the conditions, in no order, until f needs no more. The document is valid
-// only during the call.
+// table calls f with the document of each of the tenant's keys that meets the conditions, in no order, until f returns false. The document is
+// valid only during the call.
 func (s *Store) table(ctx context.Context, tenant apikey.InternalID, where apikey.KeyConditions, f func(doc bson.Raw) (more bool)) error {
 	last, err := s.lastKeyRow(ctx)
 	if err != nil {
